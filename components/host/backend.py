@@ -1,0 +1,119 @@
+"""Everything that runs on the Docker host, wired."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.endpoints import Endpoints
+from components.host import images
+from components.host.artifacts import ArtifactServer, FileServerArgs, SmokeSite
+from components.host.egress import EgressProxy, EgressProxyArgs
+from components.host.gateway import Gateway, GatewayArgs
+from components.host.network import Networks, NetworksArgs
+from components.host.postgres import Postgres, PostgresArgs
+from components.host.skyvern import SkyvernServer, SkyvernServerArgs
+from components.host.volumes import DataVolumes, DataVolumesArgs
+from components.secrets import StackSecrets
+from components.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerBackendArgs:
+    """prefix: physical prefix of the stack, ``skyvern-dev``."""
+
+    prefix: str
+    settings: Settings
+    endpoints: Endpoints
+    secrets: StackSecrets
+
+
+class DockerBackend(pulumi.ComponentResource):
+    """Skyvern, PostgreSQL, the gateway and the egress proxy on one Docker daemon."""
+
+    def __init__(self, name: str, args: DockerBackendArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:DockerBackend", name, None, opts)
+        settings, secrets, prefix = args.settings, args.secrets, args.prefix
+        # Said in the stack file, so that no DOCKER_HOST of the shell decides where a plan goes.
+        provider = docker.Provider(f"{name}-daemon", host=settings.host.docker_host, opts=pulumi.ResourceOptions(parent=self))
+        child = pulumi.ResourceOptions(parent=self, providers=[provider])
+        references = images.references(settings.images.source)
+
+        networks = Networks(f"{name}-networks", NetworksArgs(prefix=prefix), opts=child)
+        volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix), opts=child)
+        postgres = Postgres(
+            f"{name}-postgres",
+            PostgresArgs(
+                prefix=prefix,
+                image=references["postgres"],
+                volume=volumes.postgres,
+                network=networks.data,
+                superuser_password=secrets.superuser_password,
+                role_password=secrets.database_password,
+                memory_mib=settings.database.memory_mib,
+                cpus=settings.database.cpus,
+            ),
+            opts=child,
+        )
+        egress = EgressProxy(
+            f"{name}-egress",
+            EgressProxyArgs(
+                prefix=prefix,
+                image=references["egress"],
+                networks=[networks.outgoing, networks.browsing, networks.smoke],
+            ),
+            opts=child,
+        )
+        artifacts = ArtifactServer(
+            f"{name}-artifacts",
+            FileServerArgs(prefix=prefix, image=references["artifacts"], network=networks.files),
+            volumes,
+            opts=child,
+        )
+        smoke_site = SmokeSite(
+            f"{name}-smoke-site",
+            FileServerArgs(prefix=prefix, image=references["artifacts"], network=networks.smoke),
+            opts=child,
+        )
+        server = SkyvernServer(
+            f"{name}-skyvern",
+            SkyvernServerArgs(
+                prefix=prefix,
+                image=references["server"],
+                endpoints=args.endpoints,
+                settings=settings.server,
+                browser=settings.browser,
+                timezone=settings.host.timezone,
+                llm=settings.llm,
+                database_url=postgres.database_url,
+                secret_key=secrets.secret_key,
+                api_key=secrets.api_key,
+                vault_key=secrets.vault_key,
+                networks=[networks.outgoing, networks.app, networks.data, networks.browsing],
+            ),
+            volumes,
+            # It migrates at once when it starts, so the role must be there.
+            opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[postgres.ready]),
+        )
+        gateway = Gateway(
+            f"{name}-gateway",
+            GatewayArgs(
+                prefix=prefix,
+                image=references["gateway"],
+                endpoints=args.endpoints,
+                port=settings.host.port,
+                api_key=secrets.api_key,
+                ui_password_hash=secrets.ui_password_hash,
+                networks=[networks.edge, networks.app, networks.files],
+            ),
+            opts=child,
+        )
+        self.containers: dict[str, pulumi.Output[str]] = {
+            **postgres.containers,
+            "artifacts": artifacts.container_name,
+            "egress": egress.container_name,
+            "gateway": gateway.container_name,
+            "server": server.container_name,
+            "smoke-site": smoke_site.container_name,
+        }
+        self.register_outputs({})

@@ -1,0 +1,44 @@
+"""The way out for browsers: an HTTP proxy that refuses every address that is not public."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.host.service import HardenedService, Health, ServiceArgs
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgressProxyArgs:
+    """image: ours. networks: browsing (browsers), smoke (the smoke run's pages), outgoing (internet)."""
+
+    prefix: str
+    image: str
+    networks: list[pulumi.Output[str]]
+
+
+class EgressProxy(pulumi.ComponentResource):
+    """Squid, configured in its image: what a hostile page fetches is stopped here and nowhere else.
+
+    Skyvern's own URL validation guards the navigations that Skyvern starts (checked in 1.0.56), not those of a page.
+    """
+
+    def __init__(self, name: str, args: EgressProxyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:EgressProxy", name, None, opts)
+        service = HardenedService(
+            f"{name}-squid",
+            ServiceArgs(
+                part="egress",
+                prefix=args.prefix,
+                image=args.image,
+                user="13:13",
+                networks=args.networks,
+                tmpfs={"/run": 8, "/var/spool/squid": 16},
+                memory_mib=256,
+                cpus=1,
+                health=Health(command=["egress-healthy"], start_seconds=20),
+                stop_seconds=5,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.container_name = service.container_name
+        self.register_outputs({})

@@ -1,0 +1,53 @@
+"""The stack's networks: each joins the two or three services that must talk, and no more."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.host.service import stack_labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworksArgs:
+    """prefix: physical prefix of the stack, ``skyvern-dev``."""
+
+    prefix: str
+
+
+class Networks(pulumi.ComponentResource):
+    """Networks of the stack, each named for what travels on it.
+
+    edge: what comes in, to the gateway. It is no internal network, because Docker publishes no port on those, but without
+    masquerading, so nothing on it gets out to the internet.
+    app: gateway to Skyvern. files: gateway to the recordings. data: Skyvern to PostgreSQL. browsing: Skyvern's browser to the
+    egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
+    outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
+    """
+
+    def __init__(self, name: str, args: NetworksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:Networks", name, None, opts)
+
+        def network(part: str, *, internal: bool = True, masquerade: bool = True) -> pulumi.Output[str]:
+            return docker.Network(
+                f"{name}-{part}",
+                name=f"{args.prefix}-{part}",
+                driver="bridge",
+                internal=internal,
+                ipv6=False,
+                attachable=False,
+                options={} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"},
+                labels=[
+                    docker.NetworkLabelArgs(label=label, value=value) for label, value in stack_labels(args.prefix, part).items()
+                ],
+                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            ).name
+
+        self.edge = network("edge", internal=False, masquerade=False)
+        self.app = network("app")
+        self.files = network("files")
+        self.data = network("data")
+        self.browsing = network("browsing")
+        self.smoke = network("smoke")
+        self.outgoing = network("outgoing", internal=False)
+        self.register_outputs({})

@@ -1,0 +1,141 @@
+"""PostgreSQL and the container that sets its role's password."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.host.service import HardenedService, Health, Mount, ServiceArgs, stack_labels
+
+DATABASE = "skyvern"
+ROLE = "skyvern"
+SUPERUSER = "postgres"
+USER = "999:999"
+SOCKET_FOLDER = "/var/run/postgresql"
+
+# Passwords reach psql by \getenv: an argument would show in the process list.
+ROLES_SCRIPT = r"""
+set -eu
+until pg_isready -q; do sleep 0.5; done
+psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
+\getenv role ROLE_NAME
+\getenv password ROLE_PASSWORD
+\getenv database DATABASE_NAME
+SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
+ALTER ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
+REVOKE CONNECT ON DATABASE :"database" FROM PUBLIC;
+SQL
+touch /tmp/password-set
+echo "password of role $ROLE_NAME set"
+exec sleep infinity
+"""
+ROLES_HEALTH = """
+test -e /tmp/password-set || exit 1
+PGPASSWORD="$ROLE_PASSWORD" exec psql -X -q -t -U "$ROLE_NAME" -d "$DATABASE_NAME" -c "SELECT 1"
+"""
+INITDB_ARGUMENTS = "--encoding=UTF8 --locale=C.UTF-8 --auth-local=scram-sha-256 --auth-host=scram-sha-256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresArgs:
+    """What PostgreSQL needs.
+
+    image: PostgreSQL 17, by digest or by the hash of its context.
+    volume: name of the data volume; its only writer is this server.
+    network: internal network on which Skyvern finds it as ``postgres``.
+    superuser_password: stable; used at the first start and by the roles container.
+    role_password: of the role Skyvern logs in with; a new one is set at the next ``up``.
+    memory_mib, cpus: limits of the server.
+    """
+
+    prefix: str
+    image: str
+    volume: pulumi.Input[str]
+    network: pulumi.Input[str]
+    superuser_password: pulumi.Input[str]
+    role_password: pulumi.Input[str]
+    memory_mib: int
+    cpus: float
+
+
+class Postgres(pulumi.ComponentResource):
+    """PostgreSQL on the internal network, without a published port.
+
+    POSTGRES_PASSWORD counts only when the volume is empty, so rotating it by environment would lock everybody out. The roles
+    container, next to the server on a shared socket, sets the role's password at every start, and is healthy once a login with
+    it has worked. Not here: backups, upgrades of the major version.
+    """
+
+    def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:Postgres", name, None, opts)
+        # Holds nothing but a socket, so it is neither protected nor kept.
+        socket = docker.Volume(
+            f"{name}-socket",
+            name=f"{args.prefix}-postgres-socket",
+            driver="local",
+            labels=[
+                docker.VolumeLabelArgs(label=label, value=value)
+                for label, value in stack_labels(args.prefix, "postgres-socket").items()
+            ],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        socket_mount = Mount(volume=socket.name, path=SOCKET_FOLDER)
+        server = HardenedService(
+            f"{name}-server",
+            ServiceArgs(
+                part="postgres",
+                prefix=args.prefix,
+                image=args.image,
+                user=USER,
+                environment={
+                    "PGDATA": "/var/lib/postgresql/data",
+                    "POSTGRES_INITDB_ARGS": INITDB_ARGUMENTS,
+                    "POSTGRES_PASSWORD": args.superuser_password,
+                    "POSTGRES_USER": SUPERUSER,
+                },
+                networks=[args.network],
+                mounts=[Mount(volume=args.volume, path="/var/lib/postgresql/data"), socket_mount],
+                memory_mib=args.memory_mib,
+                cpus=args.cpus,
+                shm_mib=128,
+                # During initialisation it answers on the socket only, so the check goes over TCP.
+                health=Health(command=["pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER], start_seconds=60),
+                # SIGTERM waits for every connection to close; give a long transaction its time.
+                stop_seconds=60,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        roles = HardenedService(
+            f"{name}-roles",
+            ServiceArgs(
+                part="roles",
+                prefix=args.prefix,
+                image=args.image,
+                user=USER,
+                entrypoint=["bash", "-c"],
+                command=[ROLES_SCRIPT],
+                environment={
+                    "DATABASE_NAME": DATABASE,
+                    "PGHOST": SOCKET_FOLDER,
+                    "PGPASSWORD": args.superuser_password,
+                    "PGUSER": SUPERUSER,
+                    "ROLE_NAME": ROLE,
+                    "ROLE_PASSWORD": args.role_password,
+                },
+                networks=[],
+                mounts=[socket_mount],
+                memory_mib=64,
+                cpus=0.5,
+                health=Health(command=["bash", "-c", ROLES_HEALTH], start_seconds=30, interval_seconds=2),
+                stop_seconds=2,
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[server]),
+        )
+        self.ready = roles
+        self.database_url = pulumi.Output.concat(
+            "postgresql+psycopg://", ROLE, ":", args.role_password, f"@postgres:5432/{DATABASE}"
+        )
+        self.containers = {"postgres": server.container_name, "roles": roles.container_name}
+        self.register_outputs({})

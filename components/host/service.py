@@ -1,0 +1,148 @@
+"""One hardened container: what a service must not have, it has to ask for in writing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_docker as docker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """A health check inside the container.
+
+    command: program and arguments, run without a shell.
+    start_seconds: how long a failing check does not count after the start.
+    """
+
+    command: Sequence[str]
+    start_seconds: int
+    interval_seconds: int = 5
+    timeout_seconds: int = 5
+    retries: int = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A volume at a path of the container."""
+
+    volume: pulumi.Input[str]
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceArgs:
+    """A service of the stack.
+
+    part: what it is called: its network alias and, behind the stack's prefix, its container's name.
+    prefix: physical prefix of the stack, ``skyvern-dev``.
+    image: reference with a digest, or one of ours by the hash of its context.
+    user: numeric ``uid:gid``; never root.
+    environment: plain and secret values; each secret stays the only secret element of the list.
+    networks: names of the networks, where the part's name is its alias; none at all cuts it off.
+    tmpfs: writable path -> size in MiB, on top of ``/tmp`` (64 MiB). The root itself is read-only.
+    memory_mib, cpus: hard limits; swap is not on top of memory.
+    published_port: port on 127.0.0.1 of the host -> port of the container.
+    stop_seconds: grace between SIGTERM and SIGKILL.
+    """
+
+    part: str
+    prefix: str
+    image: pulumi.Input[str]
+    user: str
+    health: Health
+    networks: Sequence[pulumi.Input[str]]
+    memory_mib: int
+    cpus: float
+    command: Sequence[pulumi.Input[str]] | None = None
+    entrypoint: Sequence[str] | None = None
+    environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    mounts: Sequence[Mount] = ()
+    tmpfs: Mapping[str, int] = field(default_factory=dict)
+    executable_tmp: bool = False
+    published_port: tuple[int, int] | None = None
+    shm_mib: int = 64
+    stop_seconds: int = 10
+
+
+def stack_labels(prefix: str, part: str) -> dict[str, str]:
+    """Labels by which a person or a drift check finds what belongs to a stack."""
+    return {"skyvern.part": part, "skyvern.stack": prefix.removeprefix("skyvern-")}
+
+
+class HardenedService(pulumi.ComponentResource):
+    """A container with a read-only root, no capabilities, no new privileges, limits, rotated logs and a health check.
+
+    ``pulumi up`` waits until it is healthy. Not here: a process limit, which the provider cannot express (an nproc ulimit counts
+    per user of the host, not per container).
+    """
+
+    def __init__(self, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:HardenedService", name, None, opts)
+        health = args.health
+        # Room for a slow disk on top of the time in which the check may fail.
+        wait_seconds = health.start_seconds + health.retries * (health.interval_seconds + health.timeout_seconds) + 30
+        tmp_options = "rw,nosuid,nodev" + (",exec" if args.executable_tmp else ",noexec")
+        container = docker.Container(
+            name,
+            name=f"{args.prefix}-{args.part}",
+            hostname=args.part,
+            image=args.image,
+            entrypoints=args.entrypoint,
+            command=args.command,
+            user=args.user,
+            envs=[pulumi.Output.concat(key, "=", value) for key, value in sorted(args.environment.items())],
+            network_mode=args.networks[0] if args.networks else "none",
+            networks_advanced=[
+                docker.ContainerNetworksAdvancedArgs(name=network, aliases=[args.part]) for network in args.networks
+            ],
+            ports=[]
+            if args.published_port is None
+            else [
+                docker.ContainerPortArgs(
+                    ip="127.0.0.1", external=args.published_port[0], internal=args.published_port[1], protocol="tcp"
+                )
+            ],
+            volumes=[
+                docker.ContainerVolumeArgs(volume_name=mount.volume, container_path=mount.path, read_only=mount.read_only)
+                for mount in sorted(args.mounts, key=lambda mount: mount.path)
+            ],
+            tmpfs={
+                path: f"{tmp_options},size={mib}m,mode=1777"
+                for path, mib in sorted({"/tmp": 64, **args.tmpfs}.items())  # noqa: S108
+            },
+            read_only=True,
+            privileged=False,
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+            security_opts=["no-new-privileges:true"],
+            init=True,
+            ipc_mode="private",
+            memory=args.memory_mib,
+            memory_swap=args.memory_mib,
+            cpus=f"{args.cpus:g}",
+            shm_size=args.shm_mib,
+            restart="unless-stopped",
+            stop_timeout=args.stop_seconds,
+            destroy_grace_seconds=args.stop_seconds,
+            log_driver="json-file",
+            log_opts={"max-file": "3", "max-size": "10m"},
+            labels=[
+                docker.ContainerLabelArgs(label=label, value=value)
+                for label, value in stack_labels(args.prefix, args.part).items()
+            ],
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", *health.command],
+                interval=f"{health.interval_seconds}s",
+                timeout=f"{health.timeout_seconds}s",
+                start_period=f"{health.start_seconds}s",
+                retries=health.retries,
+            ),
+            must_run=True,
+            wait=True,
+            wait_timeout=wait_seconds,
+            # The name is fixed, so the old one has to go first.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        self.container_name = container.name
+        self.register_outputs({"containerName": self.container_name})

@@ -1,0 +1,162 @@
+"""Skyvern: the API and the browsers it drives."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components import endpoints
+from components.endpoints import Endpoints
+from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, folder_path
+from components.settings import AnthropicLlm, BrowserSettings, GeminiLlm, Llm, OpenAiCompatibleLlm, OpenAiLlm, ServerSettings
+
+USER = "10001:10001"
+
+# Everything the browser fetches goes through the egress proxy: no exception for loopback, no UDP around it.
+BROWSER_ARGUMENTS = (
+    f"--proxy-server={endpoints.EGRESS_URL}",
+    "--proxy-bypass-list=<-loopback>",
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+)
+
+
+def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
+    """Skyvern's variables for a language model. The API key is a secret output; an empty LLM_KEY means none."""
+    match llm:
+        case OpenAiLlm():
+            return {
+                "ENABLE_OPENAI": "true",
+                "LLM_KEY": llm.key,
+                "OPENAI_API_KEY": pulumi.Output.secret(llm.api_key.get_secret_value()),
+                "SECONDARY_LLM_KEY": llm.secondary_key or llm.key,
+            }
+        case AnthropicLlm():
+            return {
+                "ANTHROPIC_API_KEY": pulumi.Output.secret(llm.api_key.get_secret_value()),
+                "ENABLE_ANTHROPIC": "true",
+                "LLM_KEY": llm.key,
+            }
+        case GeminiLlm():
+            return {
+                "ENABLE_GEMINI": "true",
+                "GEMINI_API_KEY": pulumi.Output.secret(llm.api_key.get_secret_value()),
+                "LLM_KEY": llm.key,
+            }
+        case OpenAiCompatibleLlm():
+            return {
+                "ENABLE_OPENAI_COMPATIBLE": "true",
+                "LLM_KEY": "OPENAI_COMPATIBLE",
+                "OPENAI_COMPATIBLE_API_BASE": llm.base_url,
+                "OPENAI_COMPATIBLE_API_KEY": pulumi.Output.secret(llm.api_key.get_secret_value()),
+                "OPENAI_COMPATIBLE_MODEL_NAME": llm.model,
+                "OPENAI_COMPATIBLE_SUPPORTS_VISION": str(llm.vision).lower(),
+            }
+        case _:
+            return {"LLM_KEY": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkyvernServerArgs:
+    """What Skyvern needs.
+
+    image: ours, by the hash of its context.
+    endpoints: the public addresses, for CORS and for links.
+    database_url: SQLAlchemy URL; secret.
+    secret_key: signs API keys; a change makes every key invalid. api_key: adopted at every start. vault_key: Fernet key.
+    networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks).
+    """
+
+    prefix: str
+    image: str
+    endpoints: Endpoints
+    settings: ServerSettings
+    browser: BrowserSettings
+    timezone: str
+    llm: Llm
+    database_url: pulumi.Input[str]
+    secret_key: pulumi.Input[str]
+    api_key: pulumi.Input[str]
+    vault_key: pulumi.Input[str]
+    networks: list[pulumi.Output[str]]
+
+
+class SkyvernServer(pulumi.ComponentResource):
+    """Skyvern, migrated and with the stack's API key adopted before it is healthy.
+
+    It runs as one process by design (browsers, caches and the scheduler live in it), so there is no replica count. Its calls to
+    LLMs and webhooks leave directly, under Skyvern's own URL validation; the browser has the egress proxy only.
+    Not here: Xvfb, migrations and key adoption (the image's start command), retention of recordings.
+    """
+
+    def __init__(
+        self, name: str, args: SkyvernServerArgs, volumes: DataVolumes, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("skyvern:host:SkyvernServer", name, None, opts)
+        service = HardenedService(
+            f"{name}-server",
+            ServiceArgs(
+                part="server",
+                prefix=args.prefix,
+                image=args.image,
+                user=USER,
+                environment=self._environment(args),
+                networks=args.networks,
+                mounts=volumes.mounts(*SKYVERN_FOLDERS),
+                # Browser profiles and page recordings in the making lie here, in memory and within the limit.
+                tmpfs={"/tmp": 1024, "/home/skyvern": 256},  # noqa: S108
+                executable_tmp=True,
+                memory_mib=args.settings.memory_mib,
+                cpus=args.settings.cpus,
+                shm_mib=512,
+                # Three hundred migrations at the first start take a minute on a small machine.
+                health=Health(command=["skyvern-healthy"], start_seconds=300, timeout_seconds=10),
+                # A run in progress saves its recording on SIGTERM.
+                stop_seconds=30,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.container_name = service.container_name
+        self.register_outputs({})
+
+    @staticmethod
+    def _environment(args: SkyvernServerArgs) -> Mapping[str, pulumi.Input[str]]:
+        paths = {variable: folder_path(folder) for folder, variable in SKYVERN_FOLDERS.items()}
+        return {
+            **paths,
+            **llm_environment(args.llm),
+            # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
+            "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
+            "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
+            "BROWSER_ADDITIONAL_ARGS": json.dumps(BROWSER_ARGUMENTS),
+            "BROWSER_LOCALE": args.browser.locale,
+            # vnc is the default, has no password and never worked behind a proxy (Skyvern issue 2968).
+            "BROWSER_STREAMING_MODE": "cdp",
+            "BROWSER_TIMEZONE": args.timezone,
+            "BROWSER_TYPE": f"chromium-{args.browser.type}",
+            "CODE_BLOCK_MODE": "enabled" if args.settings.code_blocks else "disabled",
+            "DATABASE_STRING": args.database_url,
+            # Without it the vault is off wherever ENV is not "local".
+            "ENABLE_LOCAL_CREDENTIAL_VAULT": "true",
+            "ENABLE_URL_VALIDATION": "true",
+            # Part of artifact paths, so it never changes; "local" would mean reload on change and /internal routes.
+            "ENV": "selfhosted",
+            "HOME": "/home/skyvern",
+            "JSON_LOGGING": "true",
+            "LITELLM_LOG": "CRITICAL",
+            "LOCAL_CREDENTIAL_VAULT_KEY": args.vault_key,
+            "LOG_LEVEL": args.settings.log_level,
+            # On by default, and it prints the parameters of runs, passwords among them.
+            "LOG_RAW_API_REQUESTS": "false",
+            "MAX_STEPS_PER_RUN": str(args.settings.max_steps),
+            "PORT": str(endpoints.SERVER_PORT),
+            "SECRET_KEY": args.secret_key,
+            "SKYVERN_API_KEY": args.api_key,
+            "SKYVERN_APP_URL": args.endpoints.app_url,
+            # The default is the vendor's cloud, which links and callbacks would then point at.
+            "SKYVERN_BASE_URL": args.endpoints.api_url,
+            "SKYVERN_STORAGE_TYPE": "local",
+            "SKYVERN_TELEMETRY": "false",
+            "TZ": args.timezone,
+        }

@@ -1,0 +1,63 @@
+"""The data that must outlive every container."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.host.service import Mount, stack_labels
+
+# Every folder that Skyvern writes (paths in its image), by the variable that names it.
+SKYVERN_FOLDERS = {
+    "artifacts": "ARTIFACT_STORAGE_PATH",
+    "browser-sessions": "BROWSER_SESSION_BASE_PATH",
+    "credential-vault": "LOCAL_CREDENTIAL_VAULT_PATH",
+    "downloads": "DOWNLOAD_PATH",
+    "har": "HAR_PATH",
+    "log": "LOG_PATH",
+    "videos": "VIDEO_PATH",
+}
+# What people see in the UI. Not HAR files: they hold whole requests with cookies and passwords.
+SERVED_FOLDERS = ("artifacts", "downloads", "videos")
+
+
+def folder_path(folder: str) -> str:
+    """Where a folder of Skyvern lies in every container that mounts it."""
+    return f"/data/{folder.replace('-', '_')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataVolumesArgs:
+    """prefix: physical prefix of the stack, ``skyvern-dev``."""
+
+    prefix: str
+
+
+class DataVolumes(pulumi.ComponentResource):
+    """Protected volumes: ``pulumi destroy`` refuses to remove them until ``pulumi state unprotect`` has been said.
+
+    Not here: backups.
+    """
+
+    def __init__(self, name: str, args: DataVolumesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:DataVolumes", name, None, opts)
+
+        def volume(part: str) -> pulumi.Output[str]:
+            return docker.Volume(
+                f"{name}-{part}",
+                name=f"{args.prefix}-{part}",
+                driver="local",
+                labels=[
+                    docker.VolumeLabelArgs(label=label, value=value) for label, value in stack_labels(args.prefix, part).items()
+                ],
+                # Deleting a volume deletes its data: nothing but an explicit unprotect may.
+                opts=pulumi.ResourceOptions(parent=self, protect=True),
+            ).name
+
+        self.postgres = volume("postgres")
+        self.folders = {folder: volume(folder) for folder in SKYVERN_FOLDERS}
+        self.register_outputs({})
+
+    def mounts(self, *folders: str, read_only: bool = False) -> list[Mount]:
+        """The named folders of Skyvern at their usual paths."""
+        return [Mount(volume=self.folders[folder], path=folder_path(folder), read_only=read_only) for folder in folders]

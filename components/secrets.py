@@ -1,0 +1,73 @@
+"""All secrets of a stack: generated, never chosen, kept in the encrypted state.
+
+Those that cannot be made anew without losing data are protected; the others have an epoch in the stack file, and raising it makes
+a new value at the next ``pulumi up``. Values are alphanumeric: a ``%`` breaks Skyvern's migrations, and ``@ : /`` break URLs.
+"""
+
+from dataclasses import dataclass
+
+import jwt
+import pulumi
+import pulumi_random as random
+
+# A date far ahead instead of now + 100 years: the key must be the same at every plan. 2100-01-01T00:00:00Z.
+API_KEY_EXPIRES = 4102444800
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSecretsArgs:
+    """Epochs of the secrets that rotate: whole numbers from 1; a higher one makes a new secret."""
+
+    database_epoch: int
+    api_key_epoch: int
+    ui_login_epoch: int
+
+
+def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
+    """An organisation's API key as Skyvern makes it: a JWT (HS256) over the organisation, here with an id of its own.
+
+    Without ``jti`` every key of one organisation would be the same, and a rotation would change nothing.
+    """
+    return jwt.encode({"sub": organization_id, "exp": API_KEY_EXPIRES, "jti": jti}, secret_key, algorithm="HS256")
+
+
+class StackSecrets(pulumi.ComponentResource):
+    """Generates every secret of the stack. Keys that people bring (LLM providers) stand in the stack file instead."""
+
+    def __init__(self, name: str, args: StackSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:secrets:StackSecrets", name, None, opts)
+
+        def password(
+            part: str, *, length: int = 48, epoch: int | None = None, digits_only: bool = False
+        ) -> random.RandomPassword:
+            return random.RandomPassword(
+                f"{name}-{part}",
+                length=length,
+                special=False,
+                upper=not digits_only,
+                lower=not digits_only,
+                keepers=None if epoch is None else {"epoch": str(epoch)},
+                # Without an epoch nothing brings these back: lost, they take the data with them.
+                opts=pulumi.ResourceOptions(parent=self, protect=epoch is None),
+            )
+
+        self.superuser_password = password("superuser").result
+        self.database_password = password("database", epoch=args.database_epoch).result
+        self.secret_key = password("secret-key", length=64).result
+        # Skyvern's own ids are o_ and a number of 18 digits; the leading 1 keeps it a number of that length.
+        self.organization_id = pulumi.Output.unsecret(
+            pulumi.Output.concat("o_1", password("organization", length=17, digits_only=True).result)
+        )
+        vault = random.RandomBytes(f"{name}-vault-key", length=32, opts=pulumi.ResourceOptions(parent=self, protect=True))
+        # Fernet wants the URL-safe alphabet (cryptography.fernet.Fernet).
+        self.vault_key = vault.base64.apply(lambda text: text.replace("+", "-").replace("/", "_"))
+        minted = pulumi.Output.all(
+            secret_key=self.secret_key,
+            organization_id=self.organization_id,
+            jti=password("api-key", length=24, epoch=args.api_key_epoch).result,
+        ).apply(lambda parts: mint_api_key(**parts))
+        self.api_key: pulumi.Output[str] = pulumi.Output.secret(minted)
+        login = password("ui-login", length=32, epoch=args.ui_login_epoch)
+        self.ui_password = login.result
+        self.ui_password_hash = login.bcrypt_hash
+        self.register_outputs({"organizationId": self.organization_id})

@@ -1,0 +1,331 @@
+"""The stack file as a schema: every key, its type, default, unit and example, once.
+
+This is the only reader of the Pulumi configuration; everything else gets frozen values. ``docs/configuration.md`` is made from
+it. A wrong stack file raises SettingsError, whose lines are ``FILE: PATH: VALUE is wrong; write this``. Nothing here looks at the
+environment, the network or the machine, so a plan depends on committed text only.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from components import llm_keys
+
+
+class SettingsError(Exception):
+    """A stack file that cannot be deployed; ``lines`` has one line for each mistake."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class Section(BaseModel):
+    """One section of the stack file: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class ImageSettings(Section):
+    """Where the container images come from."""
+
+    source: Literal["official", "packages"] = Field(
+        "official",
+        description="`official` pulls the public images by digest and builds ours on them; `packages` builds everything "
+        "from Debian, PyPI and Go packages, for machines that reach no image registry. It cannot change on existing data.",
+        examples=["packages"],
+    )
+
+
+class HostSettings(Section):
+    """The Docker host."""
+
+    docker_host: str = Field(
+        "unix:///var/run/docker.sock",
+        description="The Docker daemon. The environment (DOCKER_HOST, docker context) never chooses it.",
+        examples=["unix:///run/user/1000/docker.sock"],
+    )
+    port: int = Field(
+        8080, ge=1024, le=65535, description="Port of the gateway on 127.0.0.1. Two stacks on one host need two ports."
+    )
+    timezone: str = Field(
+        "Asia/Seoul", description="Time zone of the containers and of the browser (tz database name).", examples=["UTC"]
+    )
+
+    @field_validator("docker_host")
+    @classmethod
+    def _local_socket(cls, value: str) -> str:
+        if value.startswith("tcp://"):
+            raise ValueError(
+                "is a TCP socket, which hands the whole machine to whoever reaches it; write unix:///path/to/docker.sock"
+            )
+        if not value.startswith("unix:///"):
+            raise ValueError("is no Docker socket; write unix:///var/run/docker.sock")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        # zoneinfo would read the machine's own database, and a plan must not depend on the machine.
+        if not value.replace("/", "").replace("_", "").replace("+", "").replace("-", "").isalnum():
+            raise ValueError("is no time zone; write a tz database name, for example Asia/Seoul")
+        return value
+
+
+class ServerSettings(Section):
+    """Skyvern itself: the API and the browsers."""
+
+    memory_mib: int = Field(
+        4096,
+        ge=1536,
+        description="Hard memory limit in MiB. Skyvern idles at about 700 MiB; a browser takes 300 to 700 each.",
+    )
+    cpus: float = Field(2.0, gt=0, le=256, description="CPU limit in cores.")
+    max_steps: int = Field(25, ge=1, le=200, description="Steps after which a task stops (MAX_STEPS_PER_RUN).")
+    code_blocks: bool = Field(
+        False,
+        description="Whether workflows may run Python blocks. They run inside the API process, next to every secret it has.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level of Skyvern.")
+
+
+class BrowserSettings(Section):
+    """The browser that Skyvern drives."""
+
+    type: Literal["headless", "headful"] = Field(
+        "headless", description="`headful` runs Chromium on a virtual display (Xvfb), which some sites insist on."
+    )
+    locale: str = Field(
+        "ko-KR",
+        pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$",
+        description="Language of the browser (BCP 47).",
+        examples=["en-US"],
+    )
+
+
+class DatabaseSettings(Section):
+    """PostgreSQL."""
+
+    memory_mib: int = Field(512, ge=256, description="Hard memory limit in MiB.")
+    cpus: float = Field(1.0, gt=0, le=256, description="CPU limit in cores.")
+
+
+class RotationSettings(Section):
+    """Epochs of the secrets that rotate: a number that goes up makes a new secret at the next `pulumi up`."""
+
+    database: int = Field(1, ge=1, description="Password of the role that Skyvern logs in to PostgreSQL with.")
+    api_key: int = Field(1, ge=1, description="The organisation's API key; the old one is refused afterwards.")
+    ui_login: int = Field(1, ge=1, description="Password of the UI.")
+
+
+class NoLlm(Section):
+    """No language model: workflows of plain steps run, AI steps fail."""
+
+    provider: Literal["none"] = Field("none", description="No language model.")
+
+
+def _registered(value: str, known: frozenset[str], prefix: str) -> str:
+    if value in known:
+        return value
+    near = difflib.get_close_matches(value.upper(), sorted(known), n=1)
+    example = near[0] if near else sorted(known)[0]
+    raise ValueError(f"is no LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}")
+
+
+class OpenAiLlm(Section):
+    """OpenAI."""
+
+    provider: Literal["openai"] = Field(description="OpenAI.")
+    api_key: SecretStr = Field(description="API key; set it with `pulumi config set --secret --path llm.api_key`.")
+    key: str = Field("OPENAI_GPT4O_MINI", description="LLM_KEY: the model for everything.", examples=["OPENAI_GPT5_5"])
+    secondary_key: str | None = Field(
+        None,
+        description="SECONDARY_LLM_KEY: the model for side tasks; `key` when left out.",
+        examples=["OPENAI_GPT4O_MINI"],
+    )
+
+    @field_validator("key", "secondary_key")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return value and _registered(value, llm_keys.OPENAI, "OPENAI_")
+
+
+class AnthropicLlm(Section):
+    """Anthropic."""
+
+    provider: Literal["anthropic"] = Field(description="Anthropic.")
+    api_key: SecretStr = Field(description="API key; a stack secret.")
+    key: str = Field(description="LLM_KEY.", examples=["ANTHROPIC_CLAUDE4.5_SONNET"])
+
+    @field_validator("key")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _registered(value, llm_keys.ANTHROPIC, "ANTHROPIC_")
+
+
+class GeminiLlm(Section):
+    """Google Gemini."""
+
+    provider: Literal["gemini"] = Field(description="Google Gemini.")
+    api_key: SecretStr = Field(description="API key; a stack secret.")
+    key: str = Field(description="LLM_KEY.", examples=["GEMINI_2.5_FLASH"])
+
+    @field_validator("key")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _registered(value, llm_keys.GEMINI, "GEMINI_")
+
+
+class OpenAiCompatibleLlm(Section):
+    """Any server that speaks OpenAI's protocol."""
+
+    provider: Literal["openai-compatible"] = Field(description="A server that speaks OpenAI's protocol.")
+    api_key: SecretStr = Field(description="API key; a stack secret.")
+    base_url: str = Field(description="Base URL, with its version path.", examples=["https://llm.example.com/v1"])
+    model: str = Field(min_length=1, description="Model name, as that server knows it.", examples=["qwen2.5-vl-7b"])
+    vision: bool = Field(False, description="Whether the model reads screenshots.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")):
+            raise ValueError("is no URL; write it whole, for example https://llm.example.com/v1")
+        return value.rstrip("/")
+
+
+Llm = NoLlm | OpenAiLlm | AnthropicLlm | GeminiLlm | OpenAiCompatibleLlm
+
+
+class Settings(Section):
+    """The whole stack file. Each field is one key below `skyvern:`."""
+
+    images: ImageSettings = ImageSettings()
+    host: HostSettings = HostSettings()
+    server: ServerSettings = ServerSettings()
+    browser: BrowserSettings = BrowserSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    rotation: RotationSettings = RotationSettings()
+    llm: Annotated[Llm, Field(discriminator="provider")] = NoLlm()
+
+
+_LLM_SECTIONS: dict[str, type[Section]] = {
+    "none": NoLlm,
+    "openai": OpenAiLlm,
+    "anthropic": AnthropicLlm,
+    "gemini": GeminiLlm,
+    "openai-compatible": OpenAiCompatibleLlm,
+}
+
+
+def sections() -> list[tuple[str, str, list[type[Section]]]]:
+    """Key, description and schema of each section in the order of the stack file; a section with a choice has several."""
+    return [
+        (
+            name,
+            (types[0].__doc__ or "") if len(types) == 1 else "The language model that reads pages and decides.",
+            types,
+        )
+        for name, types in (
+            (name, list(_LLM_SECTIONS.values()) if name == "llm" else [_section_type(field.annotation)])
+            for name, field in Settings.model_fields.items()
+        )
+    ]
+
+
+def _section_type(annotation: Any) -> type[Section]:
+    if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+        raise TypeError(f"{annotation} is no section")
+    return annotation
+
+
+def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = frozenset()) -> Settings:
+    """Settings from the decoded values of the stack file.
+
+    raw: section name -> decoded value, secrets in clear. secret_keys: sections that hold at least one encrypted value.
+    Raises SettingsError with one line for each mistake.
+    """
+    try:
+        settings = Settings.model_validate(dict(raw))
+    except ValidationError as invalid:
+        raise SettingsError([f"{file}: {_line(dict(error), raw)}" for error in invalid.errors()]) from None
+    plain = [
+        f"{file}: {section}.{name}: stands in plain text; write it with `pulumi config set --secret --path {section}.{name}`"
+        for section, value in settings
+        for name, item in value
+        if isinstance(item, SecretStr) and section not in secret_keys
+    ]
+    if plain:
+        raise SettingsError(plain)
+    return settings
+
+
+def load() -> Settings:
+    """Settings of the stack that is being deployed; SettingsError when its file is wrong."""
+    import pulumi  # here, so that ops and the tests of the schema do not pay for the engine's SDK
+    from pulumi.runtime.config import CONFIG, is_config_secret
+
+    prefix = f"{pulumi.get_project()}:"
+    file = f"Pulumi.{pulumi.get_stack()}.yaml"
+    raw: dict[str, Any] = {}
+    mistakes = []
+    for key, text in CONFIG.get().items():
+        if not key.startswith(prefix):
+            continue
+        name = key.removeprefix(prefix)
+        try:
+            raw[name] = json.loads(text)
+        except ValueError:
+            mistakes.append(f"{file}: {name}: is one value; write a section with keys below it (docs/configuration.md)")
+    if mistakes:
+        raise SettingsError(mistakes)
+    return parse(raw, file=file, secret_keys=frozenset(name for name in raw if is_config_secret(prefix + name)))
+
+
+def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
+    """One line for one pydantic error: path, value (never a secret's), what is wrong, what to write."""
+    path, schema = _locate(error["loc"], raw)
+    kind, context, value = error["type"], error.get("ctx", {}), error.get("input")
+    field = schema.model_fields.get(path[-1]) if schema is not None and path else None
+    shown = (
+        "" if isinstance(value, dict | list) or _is_secret(field) else f"{json.dumps(value, ensure_ascii=False, default=str)} "
+    )
+    where = ".".join(path)
+    example = f", for example {field.examples[0]}" if field is not None and field.examples else ""
+    if kind == "missing":
+        return f"{where}: is missing; write it below `{'.'.join(path[:-1])}`{example}"
+    if kind == "extra_forbidden":
+        known = sorted(schema.model_fields) if schema is not None else sorted(Settings.model_fields)
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        return f"{where}: is no known key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        choices = ", ".join(_LLM_SECTIONS)
+        tag = value.get("provider") if isinstance(value, dict) else None
+        given = "is missing" if tag is None else f"{json.dumps(tag, ensure_ascii=False)} is no provider"
+        return f"{where}.provider: {given}; write one of {choices}"
+    if kind == "literal_error":
+        return f"{where}: {shown}is not possible here; write {context['expected']}"
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return f"{where}: {shown}is no section; write its keys below it (docs/configuration.md)"
+    if kind == "value_error":
+        return f"{where}: {shown}{context['error']}"
+    if kind == "string_pattern_mismatch":
+        return f"{where}: {shown}has another form than {context['pattern']}; write one{example or ' of that form'}"
+    return f"{where}: {shown}is wrong: {error['msg'][0].lower()}{error['msg'][1:]}; write another value{example}"
+
+
+def _locate(location: tuple[int | str, ...], raw: Mapping[str, Any]) -> tuple[list[str], type[Section] | None]:
+    """Path as it stands in the stack file (without pydantic's union tags) and the schema that its last key belongs to."""
+    names = [str(part) for part in location]
+    if len(names) < 2:
+        return names, Settings if names else None
+    if names[0] == "llm":
+        tag = names.pop(1)
+        return names, _LLM_SECTIONS.get(tag)
+    return names, _section_type(Settings.model_fields[names[0]].annotation)
+
+
+def _is_secret(field: Any) -> bool:
+    return field is not None and field.annotation is SecretStr

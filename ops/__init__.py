@@ -1,0 +1,1 @@
+"""Day-two commands: what a person or a workflow runs around ``pulumi up``. Nothing here declares a resource."""

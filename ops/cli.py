@@ -1,0 +1,55 @@
+"""``ops``: the commands of a working day. Each lives in a module of its own; here they only get their names."""
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from components.settings import SettingsError
+from ops import configuration, images, process
+from ops import smoke as smoke_run
+from ops.bootstrap import environment
+from ops.errors import UserError
+
+app = typer.Typer(
+    help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
+
+Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
+
+
+@app.command()
+def smoke(
+    stack: Stack = "dev", as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False
+) -> None:
+    """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
+    raise typer.Exit(smoke_run.main(stack, as_json=as_json))
+
+
+@app.command()
+def version() -> None:
+    """Engine, SDKs and Skyvern that work together here, in one line."""
+    engine = process.capture(["pulumi", "version"], env=environment()).decode().strip()
+    sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
+    typer.echo(f"engine {engine}; Python {sys.version.split()[0]}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
+
+
+@app.command(name="configuration")
+def configuration_reference() -> None:
+    """Print docs/configuration.md: every key of the stack file."""
+    typer.echo(configuration.reference(), nl=False)
+
+
+def main() -> None:
+    """Run a command; a wrong input ends in one line and exit 1."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except SettingsError as wrong:
+        for line in wrong.lines:
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(1)

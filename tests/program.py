@@ -1,0 +1,147 @@
+"""Runs the program without an engine and records what it SENT: inputs with a secret mark per element, parent, protection."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from google.protobuf import json_format
+from pulumi.runtime import mocks
+from pulumi.runtime import settings as runtime_settings
+from pulumi.runtime.stack import run_in_stack
+
+from components.platform import SkyvernPlatform
+from components.settings import Settings
+
+# Marks of the wire format, as pulumi/runtime/rpc.py has them.
+_SIGNATURE = "4dabf18193072939515e22adb298388d"
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One RegisterResource request. ``inputs``: camelCase, a secret is ``Secret(value)``."""
+
+    type: str
+    name: str
+    urn: str
+    parent: str
+    protect: bool
+    provider: str
+    dependencies: tuple[str, ...]
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that was sent as a secret."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything a run of the program registered and exported."""
+
+    registrations: list[Registration]
+    outputs: dict[str, Any]
+
+    def of_type(self, type_: str) -> list[Registration]:
+        """All registrations of a type, in the order of their names."""
+        return sorted((one for one in self.registrations if one.type == type_), key=lambda one: one.name)
+
+    def container(self, part: str) -> Registration:
+        """The container whose network alias is ``part``."""
+        return next(one for one in self.of_type("docker:index/container:Container") if one.inputs["hostname"] == part)
+
+    def environment(self, part: str) -> dict[str, Any]:
+        """Environment of a container; a secret element is ``Secret(value)``."""
+        found = {}
+        for element in self.container(part).inputs.get("envs", []):
+            key, _, value = plain(element).partition("=")
+            found[key] = Secret(value) if isinstance(element, Secret) else value
+        return found
+
+
+def plain(value: Any) -> Any:
+    """A value without its secret marks."""
+    match value:
+        case Secret():
+            return plain(value.value)
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+    return value
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.get(_SIGNATURE) == _SECRET:
+            return Secret(_marked(value["value"]))
+        return {key: _marked(item) for key, item in value.items()}
+    return [_marked(item) for item in value] if isinstance(value, list) else value
+
+
+class _Provider(mocks.Mocks):
+    """Answers as the providers do: inputs echoed, random values made from the resource's name and keepers."""
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
+        raise AssertionError(f"the program called {args.token}: a plan must not look anything up")
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        outputs = dict(args.inputs)
+        seed = f"{args.name}{(args.inputs.get('keepers') or {}).get('epoch', '')}"
+        if args.typ == "random:index/randomPassword:RandomPassword":
+            digits = "".join(str(ord(letter) % 10) for letter in seed) * 9
+            letters = "".join(letter for letter in seed if letter.isalnum()) * 9
+            text = letters if args.inputs.get("upper", True) else digits
+            result = text[: int(args.inputs["length"])]
+            outputs |= {"result": pulumi.Output.secret(result), "bcryptHash": pulumi.Output.secret(f"$2a$10${result[:53]}")}
+        if args.typ == "random:index/randomBytes:RandomBytes":
+            outputs |= {"base64": pulumi.Output.secret("+/" * 21 + "A=")}
+        return f"id-of-{args.name}", outputs
+
+
+class _Monitor(mocks.MockMonitor):
+    def __init__(self) -> None:
+        super().__init__(_Provider())
+        self.registrations: list[Registration] = []
+        self.outputs: dict[str, Any] = {}
+
+    def RegisterResource(self, request: Any) -> Any:
+        response = super().RegisterResource(request)
+        self.registrations.append(
+            Registration(
+                type=request.type,
+                name=request.name,
+                urn=response.urn,
+                parent=request.parent,
+                protect=request.protect,
+                provider=request.provider,
+                dependencies=tuple(request.dependencies),
+                inputs=_marked(json_format.MessageToDict(request.object)),
+            )
+        )
+        return response
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        if "pulumi:pulumi:Stack" in request.urn:
+            self.outputs.update(_marked(json_format.MessageToDict(request.outputs)))
+        return super().RegisterResourceOutputs(request)
+
+
+def run(settings: Settings, *, stack: str = "dev") -> Program:
+    """Builds the platform from settings and returns what was registered."""
+    monitor = _Monitor()
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    mocks.set_mocks(monitor.mocks, project="skyvern", stack=stack, preview=False, monitor=monitor)
+
+    def program() -> None:
+        for name, value in SkyvernPlatform("skyvern", settings, stack=stack).outputs.items():
+            pulumi.export(name, value)
+
+    # set_mocks leaves a root stack of its own, which would stand in the way of the program's.
+    runtime_settings.set_root_resource(None)
+    asyncio.get_event_loop().run_until_complete(run_in_stack(program))
+    return Program(monitor.registrations, monitor.outputs)

@@ -1,0 +1,139 @@
+"""Generated settings: valid ones give a safe program, broken ones an error that names the field."""
+
+import json
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from components import llm_keys
+from components.settings import Settings, SettingsError, parse
+from tests import program
+from tests.program import Secret, plain
+
+SECRETS = frozenset({"llm"})
+KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40)
+
+LLMS = st.one_of(
+    st.just({"provider": "none"}),
+    st.fixed_dictionaries(
+        {"provider": st.just("openai"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.OPENAI))},
+        optional={"secondary_key": st.sampled_from(sorted(llm_keys.OPENAI))},
+    ),
+    st.fixed_dictionaries(
+        {"provider": st.just("anthropic"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.ANTHROPIC))}
+    ),
+    st.fixed_dictionaries({"provider": st.just("gemini"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.GEMINI))}),
+    st.fixed_dictionaries(
+        {
+            "provider": st.just("openai-compatible"),
+            "api_key": KEYS,
+            "base_url": st.sampled_from(["https://llm.example.com/v1", "http://10.0.0.2:8000/v1"]),
+            "model": st.text(alphabet="abcdef.-:0123456789", min_size=1),
+        }
+    ),
+)
+STACK_FILES = st.fixed_dictionaries(
+    {},
+    optional={
+        "images": st.fixed_dictionaries({"source": st.sampled_from(["official", "packages"])}),
+        "host": st.fixed_dictionaries(
+            {},
+            optional={
+                "docker_host": st.sampled_from(["unix:///var/run/docker.sock", "unix:///run/user/1000/docker.sock"]),
+                "port": st.integers(1024, 65535),
+                "timezone": st.sampled_from(["Asia/Seoul", "UTC", "America/New_York", "Etc/GMT+9"]),
+            },
+        ),
+        "server": st.fixed_dictionaries(
+            {},
+            optional={
+                "memory_mib": st.integers(1536, 65536),
+                "cpus": st.floats(0.5, 64, allow_nan=False),
+                "max_steps": st.integers(1, 200),
+                "code_blocks": st.booleans(),
+                "log_level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
+            },
+        ),
+        "browser": st.fixed_dictionaries(
+            {},
+            optional={
+                "type": st.sampled_from(["headless", "headful"]),
+                "locale": st.sampled_from(["ko-KR", "en-US", "zh-Hant-TW"]),
+            },
+        ),
+        "rotation": st.dictionaries(st.sampled_from(["database", "api_key", "ui_login"]), st.integers(1, 10**6)),
+        "llm": LLMS,
+    },
+)
+WRONG_VALUES = st.sampled_from([None, "", -1, [], {"x": 1}, "Δ", 10**9])
+
+
+def sent(value: Any) -> Any:
+    """A comparable form of what was sent, secrets opened."""
+    return json.dumps(plain(value), sort_keys=True)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raw=STACK_FILES)
+def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> None:
+    run = program.run(parse(raw, file="x", secret_keys=SECRETS))
+    names = [one.inputs["name"] for one in run.registrations if one.type.startswith("docker:index/")]
+    kinds = [(one.type, one.inputs["name"]) for one in run.registrations if one.type.startswith("docker:index/")]
+    assert len(set(kinds)) == len(kinds), "two resources of one kind share a physical name"
+    assert all(name.startswith("skyvern-dev-") for name in names)
+    assert "0.0.0.0" not in sent([one.inputs for one in run.registrations])  # noqa: S104
+    secret = raw.get("llm", {}).get("api_key")
+    clear = json.dumps([one.inputs for one in run.registrations], default=lambda item: "" if isinstance(item, Secret) else item)
+    assert secret is None or secret not in clear
+    for container in run.of_type("docker:index/container:Container"):
+        assert container.inputs["readOnly"] is True
+        assert container.inputs["memory"] == container.inputs["memorySwap"]
+        assert all(port["ip"] == "127.0.0.1" for port in container.inputs.get("ports", []))
+        keys = [plain(element).partition("=")[0] for element in container.inputs.get("envs", [])]
+        assert keys == sorted(set(keys)), "an unsorted or doubled variable shows up as a change at some later plan"
+    assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raw=STACK_FILES)
+def test_the_same_stack_file_gives_the_same_plan(raw: dict[str, Any]) -> None:
+    def plan() -> list[tuple[str, str, str]]:
+        run = program.run(parse(raw, file="x", secret_keys=SECRETS))
+        return sorted((one.type, one.name, sent(one.inputs)) for one in run.registrations)
+
+    assert plan() == plan()
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raw=STACK_FILES)
+def test_dev_and_prod_share_nothing_on_one_host(raw: dict[str, Any]) -> None:
+    def names(stack: str) -> set[str]:
+        run = program.run(parse(raw, file="x", secret_keys=SECRETS), stack=stack)
+        return {one.inputs["name"] for one in run.registrations if one.type.startswith("docker:index/")}
+
+    assert not names("dev") & names("prod")
+
+
+@settings(max_examples=200, deadline=None)
+@given(raw=STACK_FILES, data=st.data(), value=WRONG_VALUES)
+def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, value: Any) -> None:
+    paths = [(section, key) for section, keys in sorted(raw.items()) for key in sorted(keys)]
+    assume(paths)
+    section, key = data.draw(st.sampled_from(paths))
+    broken = {**raw, section: {**raw[section], key: value}}
+    try:
+        parse(broken, file="Pulumi.dev.yaml", secret_keys=SECRETS)
+    except SettingsError as wrong:
+        for line in wrong.lines:
+            assert line.startswith(f"Pulumi.dev.yaml: {section}.{key}"), line
+            assert "\n" not in line
+
+
+@given(raw=STACK_FILES)
+def test_a_round_trip_changes_nothing(raw: dict[str, Any]) -> None:
+    first = parse(raw, file="x", secret_keys=SECRETS)
+    dumped = first.model_dump()
+    if "api_key" in dumped["llm"]:
+        dumped["llm"]["api_key"] = dumped["llm"]["api_key"].get_secret_value()
+    assert Settings.model_validate(dumped) == first

@@ -1,0 +1,37 @@
+"""The gateway's configuration as text; what Caddy makes of it is tested on the host."""
+
+from components import endpoints
+from components.host.gateway import caddyfile, content_security_policy
+from components.settings import Settings
+
+URLS = endpoints.derive(Settings())
+
+
+def test_the_urls_are_one_origin_in_dev() -> None:
+    assert URLS.app_url == URLS.api_url == "http://localhost:8080"
+    assert URLS.api_base_url == "http://localhost:8080/api/v1"
+    assert URLS.wss_base_url == "ws://localhost:8080/api/v1"
+
+
+def test_no_host_name_holds_v1() -> None:
+    # The UI makes /api/v2 of its base URL by replacing the first "v1" in the whole of it.
+    assert "v1" not in URLS.host
+    assert URLS.api_base_url.index("v1") > URLS.api_base_url.index("/api/")
+
+
+def test_secrets_are_named_and_not_written() -> None:
+    text = caddyfile(URLS)
+    assert "{$SKYVERN_API_KEY}" in text
+    assert "{$UI_PASSWORD_HASH}" in text
+
+
+def test_the_policy_has_no_wildcard_and_no_inline_script() -> None:
+    policy = dict(part.split(" ", 1) for part in content_security_policy(URLS).split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self' ws://localhost:8080"
+    assert "*" not in content_security_policy(URLS)
+
+
+def test_the_same_settings_give_the_same_file() -> None:
+    assert caddyfile(URLS) == caddyfile(endpoints.derive(Settings()))

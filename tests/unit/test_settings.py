@@ -1,0 +1,132 @@
+"""The schema of the stack file: each mistake gives its one line."""
+
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from pulumi.runtime import config as runtime_config
+
+from components import settings
+from components.settings import OpenAiLlm, Settings, SettingsError, parse
+from ops.paths import ROOT
+
+SECRET = "sk-live-1234567890"
+
+
+def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"})) -> list[str]:
+    with pytest.raises(SettingsError) as wrong:
+        parse(raw, file="Pulumi.prod.yaml", secret_keys=secret_keys)
+    return wrong.value.lines
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        ({"hosts": {}}, "hosts: is no known key; write `host`"),
+        ({"zzz": {}}, "zzz: is no known key; known here: browser, database, host, images, llm, rotation, server"),
+        ({"host": {"prt": 8080}}, "host.prt: is no known key; write `port`"),
+        ({"host": 8080}, "host: 8080 is no section; write its keys below it (docs/configuration.md)"),
+        (
+            {"host": {"port": 80}},
+            "host.port: 80 is wrong: input should be greater than or equal to 1024; write another value",
+        ),
+        (
+            {"host": {"docker_host": "tcp://10.0.0.1:2375"}},
+            'host.docker_host: "tcp://10.0.0.1:2375" is a TCP socket, which hands the whole machine to whoever reaches it; '
+            "write unix:///path/to/docker.sock",
+        ),
+        (
+            {"host": {"docker_host": "/var/run/docker.sock"}},
+            'host.docker_host: "/var/run/docker.sock" is no Docker socket; write unix:///var/run/docker.sock',
+        ),
+        (
+            {"host": {"timezone": "Asia Seoul"}},
+            'host.timezone: "Asia Seoul" is no time zone; write a tz database name, for example Asia/Seoul',
+        ),
+        ({"images": {"source": "hub"}}, "images.source: \"hub\" is not possible here; write 'official' or 'packages'"),
+        (
+            {"browser": {"locale": "korean"}},
+            'browser.locale: "korean" has another form than ^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$; write one, '
+            "for example en-US",
+        ),
+        ({"llm": {}}, "llm.provider: is missing; write one of none, openai, anthropic, gemini, openai-compatible"),
+        (
+            {"llm": {"provider": "gpt"}},
+            'llm.provider: "gpt" is no provider; write one of none, openai, anthropic, gemini, openai-compatible',
+        ),
+        ({"llm": {"provider": "openai"}}, "llm.api_key: is missing; write it below `llm`"),
+        (
+            {"llm": {"provider": "openai", "api_key": SECRET, "key": "OPENAI_GPT4OMINI"}},
+            'llm.key: "OPENAI_GPT4OMINI" is no LLM key that Skyvern registers; write one that starts with OPENAI_, '
+            "for example OPENAI_GPT4O_MINI",
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "llm:1", "model": "m"}},
+            'llm.base_url: "llm:1" is no URL; write it whole, for example https://llm.example.com/v1',
+        ),
+        (
+            {"rotation": {"database": 0}},
+            "rotation.database: 0 is wrong: input should be greater than or equal to 1; write another value",
+        ),
+        # A key of another arm of the choice is refused instead of being ignored.
+        ({"llm": {"provider": "none", "api_key": SECRET}}, "llm.api_key: is no known key; known here: provider"),
+    ],
+)
+def test_each_mistake_has_its_line(raw: dict[str, Any], line: str) -> None:
+    assert lines(raw) == [f"Pulumi.prod.yaml: {line}"]
+
+
+def test_all_mistakes_at_once() -> None:
+    assert len(lines({"host": {"port": 1}, "images": {"source": "x"}, "llm": {}})) == 3
+
+
+def test_a_secret_in_plain_text_is_refused_without_showing_it() -> None:
+    found = lines({"llm": {"provider": "openai", "api_key": SECRET}}, secret_keys=frozenset())
+    assert found == [
+        "Pulumi.prod.yaml: llm.api_key: stands in plain text; write it with `pulumi config set --secret --path llm.api_key`"
+    ]
+
+
+@pytest.mark.parametrize("value", [12345678901234, ["sk-live-1234567890"], {"x": "sk-live-1234567890"}])
+def test_a_wrong_secret_is_never_shown(value: Any) -> None:
+    (line,) = lines({"llm": {"provider": "openai", "api_key": value}})
+    assert line.startswith("Pulumi.prod.yaml: llm.api_key: ")
+    assert "1234567890" not in line
+
+
+def test_defaults_deploy() -> None:
+    assert parse({}, file="x") == Settings()
+
+
+def test_a_secret_is_read() -> None:
+    llm = parse({"llm": {"provider": "openai", "api_key": SECRET}}, file="x", secret_keys=frozenset({"llm"})).llm
+    assert isinstance(llm, OpenAiLlm)
+    assert llm.api_key.get_secret_value() == SECRET
+    assert SECRET not in repr(llm)
+
+
+def test_the_stack_decides_which_file_an_error_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "get_project", lambda: "skyvern")
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "staging")
+    runtime_config.set_all_config({"skyvern:host": "nope", "cloudflare:apiToken": "ignored"}, [])
+    with pytest.raises(SettingsError) as wrong:
+        settings.load()
+    assert wrong.value.lines == [
+        "Pulumi.staging.yaml: host: is one value; write a section with keys below it (docs/configuration.md)"
+    ]
+    runtime_config.set_all_config({"skyvern:host": '{"port": 9000}'}, [])
+    assert settings.load().host.port == 9000
+
+
+def committed(stack: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return {name.removeprefix("skyvern:"): value for name, value in config.items()}
+
+
+def test_the_committed_dev_stack_is_complete() -> None:
+    assert parse(committed("dev"), file="Pulumi.dev.yaml").llm.provider == "none"
+
+
+def test_the_committed_prod_stack_lacks_only_what_its_owner_must_give() -> None:
+    assert lines(committed("prod")) == ["Pulumi.prod.yaml: llm.api_key: is missing; write it below `llm`"]
