@@ -7,13 +7,15 @@ import pulumi
 from components.platform import SkyvernPlatform
 from components.settings import SettingsError, load
 
+# Pulumi's Python host takes this exit code for "the user has been told" and adds nothing of its own.
+EXIT_TOLD = 32
+
 try:
     settings = load()
 except SettingsError as wrong:
-    # The lines say it all; a traceback would bury them.
     for line in wrong.lines:
         pulumi.log.error(line)
-    sys.exit(1)
+    sys.exit(EXIT_TOLD)
 
 platform = SkyvernPlatform("skyvern", settings, stack=pulumi.get_stack())
 for name, value in platform.outputs.items():

@@ -12,7 +12,7 @@ from components.settings import Section, sections
 _HEAD = """\
 # Configuration
 
-Every key of `Pulumi.<stack>.yaml`. A section is a key below `config:` with the prefix `skyvern:`; what is left out has its default.
+Every key of `Pulumi.<stack>.yaml`. A section is a key below `config:` with the prefix `skyvern:`; what is left out has a default.
 This page is made from `components/settings.py` by `bin/ops configuration`.
 
 """

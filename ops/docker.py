@@ -29,9 +29,7 @@ class Docker:
 
     def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
         """Output of ``docker ARGUMENTS`` as bytes; UserError when it fails."""
-        return process.capture(
-            self.command(*arguments), env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds
-        )
+        return process.capture(self.command(*arguments), env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds)
 
     def inspect(self, name: str) -> dict[str, Any]:
         """``docker inspect`` of one object; UserError when it does not exist."""

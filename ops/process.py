@@ -58,9 +58,7 @@ def stream(
     environment = None if env is None else dict(env)
     try:
         if log is None:
-            code = subprocess.run(
-                arguments, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False
-            ).returncode
+            code = subprocess.run(arguments, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
         else:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as sink:

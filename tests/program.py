@@ -110,7 +110,7 @@ class _Monitor(mocks.MockMonitor):
         self.outputs: dict[str, Any] = {}
 
     def RegisterResource(self, request: Any) -> Any:
-        response = super().RegisterResource(request)
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]  # untyped in the SDK
         self.registrations.append(
             Registration(
                 type=request.type,
@@ -128,7 +128,7 @@ class _Monitor(mocks.MockMonitor):
     def RegisterResourceOutputs(self, request: Any) -> Any:
         if "pulumi:pulumi:Stack" in request.urn:
             self.outputs.update(_marked(json_format.MessageToDict(request.outputs)))
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]  # likewise
 
 
 def run(settings: Settings, *, stack: str = "dev") -> Program:
@@ -142,6 +142,6 @@ def run(settings: Settings, *, stack: str = "dev") -> Program:
             pulumi.export(name, value)
 
     # set_mocks leaves a root stack of its own, which would stand in the way of the program's.
-    runtime_settings.set_root_resource(None)
+    runtime_settings.ROOT.set(None)
     asyncio.get_event_loop().run_until_complete(run_in_stack(program))
     return Program(monitor.registrations, monitor.outputs)

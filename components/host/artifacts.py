@@ -7,7 +7,9 @@ import pulumi
 from components.host.service import HardenedService, Health, ServiceArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes
 
-USER = "10003:10003"
+# Skyvern's folders are closed to everybody but its user and group (10001), so the reader of recordings is in that group.
+ARTIFACTS_USER = "10003:10001"
+SMOKE_SITE_USER = "10003:10003"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class ArtifactServer(pulumi.ComponentResource):
                 part="artifacts",
                 prefix=args.prefix,
                 image=args.image,
-                user=USER,
+                user=ARTIFACTS_USER,
                 networks=[args.network],
                 mounts=volumes.mounts(*SERVED_FOLDERS, read_only=True),
                 memory_mib=64,
@@ -59,7 +61,7 @@ class SmokeSite(pulumi.ComponentResource):
                 part="smoke-site",
                 prefix=args.prefix,
                 image=args.image,
-                user=USER,
+                user=SMOKE_SITE_USER,
                 command=["smoke-site"],
                 networks=[args.network],
                 memory_mib=64,

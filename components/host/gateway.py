@@ -1,7 +1,7 @@
 """The gateway: the only door of the stack, and what it answers to whom.
 
-``caddyfile`` is a pure function of the endpoints; secrets reach Caddy as environment variables, which it fills in when it reads the
-file. The same rules hold behind every edge, so they are tested on loopback.
+``caddyfile`` is a pure function of the endpoints; secrets reach Caddy as environment variables, which it fills in when it reads
+the file. The same rules hold behind every edge, so they are tested on loopback.
 """
 
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		@foreign not host {urls.host}
 		respond @foreign "unknown host" 421
 
-		@hidden path /docs /docs/* /redoc /redoc/* /openapi.json /internal/* /api/*/internal/*
+		@hidden path /docs /docs/* /redoc /redoc/* /openapi.json /internal/* /api/v1/internal/* /v1/internal/*
 		respond @hidden 404
 
 		@api path /api/* /v1/*
@@ -142,15 +142,6 @@ http://127.0.0.1:{HEALTH_PORT} {{
 
 		import login
 
-		header {{
-			Content-Security-Policy "{content_security_policy(urls)}"
-			Referrer-Policy same-origin
-			Permissions-Policy "camera=(), geolocation=(), microphone=()"
-			X-Content-Type-Options nosniff
-			X-Frame-Options DENY
-			Cache-Control "private, no-cache"
-		}}
-
 		route /ui-session {{
 			header Cache-Control no-store
 			@other_method not method GET
@@ -173,18 +164,25 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		route /artifact/* {{
 			@file {{
 				path /artifact/image /artifact/recording /artifact/json /artifact/text
-				query path=/data/*
+				query path=*
 			}}
 			handle @file {{
 				rewrite * {{http.request.uri.query.path}}
 				reverse_proxy {endpoints.ARTIFACTS_URL.removeprefix("http://")} {{
 					header_up -Authorization
 					header_up -Cookie
-					# The file server's own policy is the stricter one.
-					header_down >Content-Security-Policy (.+) $1
 				}}
 			}}
 			respond 404
+		}}
+
+		header {{
+			Content-Security-Policy "{content_security_policy(urls)}"
+			Referrer-Policy same-origin
+			Permissions-Policy "camera=(), geolocation=(), microphone=()"
+			X-Content-Type-Options nosniff
+			X-Frame-Options DENY
+			Cache-Control "private, no-cache"
 		}}
 
 		root * /srv/ui
@@ -198,6 +196,10 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		}}
 		rewrite @deep_link /index.html
 		file_server
+	}}
+	handle_errors {{
+		header -Server
+		respond "{{err.status_code}}"
 	}}
 }}
 """

@@ -66,7 +66,7 @@ STACK_FILES = st.fixed_dictionaries(
         "llm": LLMS,
     },
 )
-WRONG_VALUES = st.sampled_from([None, "", -1, [], {"x": 1}, "Δ", 10**9])
+WRONG_VALUES: st.SearchStrategy[Any] = st.sampled_from([None, "", -1, [], {"x": 1}, "Δ", 10**9])
 
 
 def sent(value: Any) -> Any:

@@ -1,0 +1,100 @@
+"""Which image each part runs: public ones by digest, ours by the hash of everything they are built from.
+
+Pure, and read at every preview: no daemon, no git, no network. Not here: building them (ops/images.py).
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Literal, get_args
+
+ImageSource = Literal["official", "packages"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Resolved on 2026-11-22; `ops images digest` says what the tags point at today.
+OFFICIAL: Mapping[str, str] = MappingProxyType(
+    {
+        "debian": "debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
+        "caddy": "caddy:2.10.2@sha256:c3d7ee5d2b11f9dc54f947f68a734c84e9c9666c92c88a7f30b9cba5da182adb",
+        "postgres": "postgres:17.6-trixie@sha256:00bc86618629af00d2937fdc5a5d63db3ff8450acf52f0636ec813c7f4902929",
+    }
+)
+# In build order: image -> images it is built on, each also the name of the build argument that carries the reference.
+BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "debian": (),
+        "caddy": (),
+        "postgres": ("debian",),
+        "egress": ("debian",),
+        "artifacts": ("debian",),
+        "gateway": ("debian", "caddy"),
+        "server": ("debian",),
+    }
+)
+# Files from outside an image's folder: name in the build context -> path in the checkout.
+# refreshed.txt holds a date; a new one rebuilds everything with the Debian packages of the day (security updates).
+_EVERY = {"refreshed.txt": "images/refreshed.txt"}
+SHARED: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {image: {**_EVERY, **({"patch.mjs": "site/patch.mjs"} if image == "gateway" else {})} for image in BASES}
+)
+
+
+def context_files(image: str, root: Path = ROOT) -> Iterator[tuple[str, Path]]:
+    """(path in the build context, file) of an image, sorted by path.
+
+    Left out is what tools and editors drop: hidden files, ``__pycache__``, ``*.pyc``, ``*~``.
+    """
+    folder = root / "images" / image
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    wanted = {inside: path for inside, path in found.items() if not _is_junk(PurePosixPath(inside))}
+    shared = {inside: root / path for inside, path in SHARED[image].items()}
+    yield from sorted({**wanted, **shared}.items())
+
+
+def _is_junk(inside: PurePosixPath) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+    return hidden or inside.suffix in {".pyc", ".orig", ".rej"} or inside.name.endswith("~")
+
+
+def is_executable(content: bytes) -> bool:
+    """Whether a file of a context gets mode 0755 (else 0644).
+
+    Told by its first line and not by its mode, which a umask or a Windows file system under WSL changes.
+    """
+    return content.startswith(b"#!")
+
+
+def context_hash(image: str, bases: Mapping[str, str], root: Path = ROOT) -> str:
+    """12 hex digits over names and contents of the context and the references of the images below it."""
+    digest = hashlib.sha256()
+    for base in BASES[image]:
+        digest.update(f"{base}={bases[base]}\n".encode())
+    for inside, path in context_files(image, root):
+        content = path.read_bytes()
+        # The length keeps two files from reading as one.
+        digest.update(f"{inside}\0{len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def references(source: ImageSource, root: Path = ROOT) -> Mapping[str, str]:
+    """Image of every part, keyed by the names in ``BASES``; raises ValueError for another source.
+
+    Source and digests of the base images are in the hash, so a change of either gives every image built on them a new tag.
+    """
+    if source not in get_args(ImageSource):
+        raise ValueError(f"images: source {source!r} is none of {', '.join(get_args(ImageSource))}")
+    return _references(source, root)
+
+
+@cache
+def _references(source: ImageSource, root: Path) -> Mapping[str, str]:
+    known: dict[str, str] = dict(OFFICIAL) if source == "official" else {}
+    for image in BASES:
+        if image not in known:
+            # The registry part "localhost/" keeps a missing image from ever being looked up on a public hub, where
+            # anybody could own the name.
+            known[image] = f"localhost/skyvern/{image}:{context_hash(image, known, root)}"
+    return MappingProxyType(known)

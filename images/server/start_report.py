@@ -1,0 +1,33 @@
+"""One line a step of the start, on the console, without a secret in it."""
+
+import os
+import sys
+import time
+
+# Variables whose values must not reach the log, though a library may put them into an error.
+SECRET_WORDS = ("KEY", "PASSWORD", "SECRET", "TOKEN")
+
+
+def without_secrets(text: str) -> str:
+    """``text`` on one line, cut, with every secret value of the environment replaced."""
+    secrets = {value for name, value in os.environ.items() if any(word in name for word in SECRET_WORDS)}
+    database = os.environ.get("DATABASE_STRING", "")
+    secrets |= {database, database.rpartition("@")[0].rpartition(":")[2]}
+    text = " ".join(text.split())
+    # Longest first: the database's address holds its password. Short values are words like "true".
+    for value in sorted(secrets, key=len, reverse=True):
+        if len(value) >= 8:
+            text = text.replace(value, "***")
+    return text[:400]
+
+
+def report_step(name: str, started: float, note: str | None = None) -> None:
+    """started: time.monotonic() when the step began."""
+    print(f"skyvern-start: {name}: {time.monotonic() - started:.1f} s{f' ({note})' if note else ''}", flush=True)
+
+
+def report_failure(name: str, started: float, failure: BaseException) -> None:
+    """The one line that says which step ended the container."""
+    reason = without_secrets(f"{type(failure).__name__}: {failure}")
+    seconds = time.monotonic() - started
+    print(f"skyvern-start: {name}: FAILED after {seconds:.1f} s: {reason}", file=sys.stderr, flush=True)

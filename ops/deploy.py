@@ -1,0 +1,284 @@
+"""What script/up does once the Python environment exists: prepare the machine, build, deploy, try it out, say what to do next.
+
+Safe to run again: every step looks before it acts, and the deployment itself is a plain ``pulumi up``.
+Not here: how each step works (ops/bootstrap.py, ops/images, ops/smoke) and what is deployed (components/).
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ops import bootstrap, process
+from ops.bootstrap import Progress
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.paths import ROOT
+
+if TYPE_CHECKING:
+    from ops.stack import Outputs
+
+Source = Literal["official", "packages"]
+
+# The one registry that holds every public image of the stack; without a login it answers 401.
+REGISTRY = "https://registry-1.docker.io/v2/"
+
+
+class Steps:
+    """Prints ``[2/6] images`` before each step and how long it took after it."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.number = 0
+        self.started = time.monotonic()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Progress]:
+        """One step; the value prints a line of it."""
+        self.number += 1
+        print(f"[{self.number}/{self.total}] {name} ...", flush=True)
+        began = time.monotonic()
+        yield lambda line: print(f"      {line}", flush=True)
+        print(f"      done in {time.monotonic() - began:.0f} s", flush=True)
+
+    @property
+    def seconds(self) -> float:
+        """Since the first step."""
+        return time.monotonic() - self.started
+
+
+# --- Decisions -----------------------------------------------------------------------------------------------------------
+
+
+def decide_consent(stack: str, *, yes: bool, terminal: bool) -> bool:
+    """Whether ``pulumi up`` goes ahead unasked; False lets it show its preview to the person and ask.
+
+    Raises UserError for production without ``--yes`` where nobody can be asked.
+    """
+    if yes:
+        return True
+    if terminal:
+        return False
+    if stack == "prod":
+        raise UserError("script/up: nobody can be asked here, and prod is not changed unasked; add --yes")
+    return True
+
+
+def decide_source(requested: Source | None, configured: Source, *, reachable: bool, terminal: bool) -> Source | Literal["ask"]:
+    """Where the images come from. reachable: whether the image registry answers (only looked at for ``official``).
+
+    Raises UserError when no registry answers and nobody can be asked: building everything from packages is a choice that
+    stays with the data, so it is never made silently.
+    """
+    source = requested or configured
+    if source == "packages" or reachable:
+        return source
+    if terminal and requested is None:
+        return "ask"
+    raise UserError(
+        f"images: no image registry answers ({REGISTRY}); check the network, or run script/up --images packages "
+        "to build every image from Debian, PyPI and Go packages"
+    )
+
+
+# --- Steps ---------------------------------------------------------------------------------------------------------------
+
+
+def choose_source(stack: str, requested: Source | None, docker: Docker, *, terminal: bool, progress: Progress) -> Source:
+    """The source of the images, asked for where needed and written into the stack file when it changes.
+
+    Raises UserError when the stack already has data that was made with the other source.
+    """
+    configured: Source = bootstrap.stack_settings(stack).images.source
+    wanted = requested or configured
+    reachable = wanted == "packages" or bootstrap.answers(REGISTRY, accepted=(200, 401))
+    decided = decide_source(requested, configured, reachable=reachable, terminal=terminal)
+    if decided == "ask":
+        print("      No image registry answers here. Every image can be built from Debian, PyPI and Go packages instead,")
+        print("      which takes about 20 minutes the first time. The choice stays in the stack file.")
+        if input("      Build from packages? [y/N] ").strip().lower() not in {"y", "yes"}:
+            raise UserError("images: nothing was chosen; run script/up where an image registry answers")
+        decided = "packages"
+    if decided != configured:
+        volume = f"skyvern-{stack}-postgres"
+        if _exists(docker, volume):
+            raise UserError(
+                f"Pulumi.{stack}.yaml: images.source: is {configured}, and the volume {volume} was made with it; "
+                f"leave --images {decided} out, or destroy the stack with its data first"
+            )
+        write_source(bootstrap.stack_file(stack), decided)
+        progress(f"wrote images.source: {decided} into Pulumi.{stack}.yaml")
+    return decided
+
+
+def _exists(docker: Docker, volume: str) -> bool:
+    # Listed, not inspected: a failed inspect cannot be told from a daemon that does not answer.
+    return volume in docker.run("volume", "ls", "--quiet", "--filter", f"name={volume}").split()
+
+
+def write_source(path: Path, source: Source) -> None:
+    """Sets ``images.source`` in a stack file; comments and the rest of the file stay as they are."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(path) or {}
+    images = document.setdefault("config", {}).setdefault("skyvern:images", {})
+    if images.get("source") == source:
+        return
+    images["source"] = source
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w") as file:
+        yaml.dump(document, file)
+    partial.chmod(path.stat().st_mode)
+    partial.replace(path)
+
+
+def pulumi(arguments: Sequence[str]) -> list[str]:
+    """The command line of the decided Pulumi CLI."""
+    return [str(Path(bootstrap.engine_environment()["PATH"].split(os.pathsep)[0]) / "pulumi"), *arguments]
+
+
+def ensure_stack(stack: str, progress: Progress) -> None:
+    """Creates the stack in the backend when it is not there. The user's selected stack stays selected."""
+    env = {**os.environ, **bootstrap.environment()}
+    listed = process.capture(pulumi(["stack", "ls", "--json", "--non-interactive"]), cwd=ROOT, env=env)
+    names = {str(entry["name"]).rsplit("/", 1)[-1] for entry in json.loads(listed)}
+    if stack.rsplit("/", 1)[-1] in names:
+        progress(f"{stack} is there")
+        return
+    process.capture(pulumi(["stack", "init", stack, "--no-select", "--non-interactive"]), cwd=ROOT, env=env)
+    progress(f"created {stack}")
+
+
+def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool) -> int:
+    """Runs a command on this terminal and returns its exit code. ask: it may read answers from the terminal.
+
+    Ctrl-C goes to the command alone, which then finishes the step it is in: a Pulumi that is killed instead leaves pending
+    operations behind.
+    """
+    # A function, not SIG_IGN, which the command would inherit.
+    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        return subprocess.Popen(command, cwd=ROOT, env=env, stdin=None if ask else subprocess.DEVNULL).wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def pulumi_up(stack: str, *, unasked: bool) -> None:
+    """``pulumi up`` with its output on the terminal; UserError when it fails or the person declines."""
+    command = pulumi(["up", "--stack", stack, *(["--yes", "--non-interactive"] if unasked else [])])
+    code = run_attended(command, env={**os.environ, **bootstrap.environment()}, ask=not unasked)
+    if code:
+        raise UserError(
+            f"pulumi up: exit {code}; see its messages above, correct what they name and run script/up --stack {stack} again"
+        )
+
+
+def run_smoke(outputs: "Outputs", progress: Progress) -> tuple[int, int]:
+    """Runs the checks of ``ops smoke`` with a line each: how many are green, of how many."""
+    from ops import smoke
+    from ops.smoke.site import Site, client_for
+
+    results = []
+    with client_for(outputs) as client:
+        for result in smoke.run_checks(Site(outputs, client, Docker(outputs.docker_host))):
+            progress(smoke.render(result))
+            results.append(result)
+    return sum(result.mark == "ok" for result in results), len(results)
+
+
+def summary(stack: str, *, app_url: str, api_url: str, username: str, smoke: str, seconds: float) -> str:
+    """What script/up ends with. Secrets are not in it, only how to read them."""
+    read = "pulumi stack output {} --show-secrets -s " + stack
+    suffix = "" if stack == "dev" else f" --stack {stack}"
+    return f"""
+Skyvern runs: stack {stack}, {seconds:.0f} s
+
+  UI     {app_url}
+         login     {username}
+         password  {read.format("ui_password")}
+  API    {api_url}/api/v1  (header x-api-key)
+         key       {read.format("api_key")}
+  smoke  {smoke}
+
+  next   eval "$(script/env)"          then plain pulumi works: pulumi preview -s {stack}
+         open the UI and run a workflow
+         bin/ops smoke{suffix}               tries everything again; bin/ops --help names the rest
+         docs/configuration.md         what Pulumi.{stack}.yaml can say, the language model first
+"""
+
+
+def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.EngineChoice | None, yes: bool) -> None:
+    """All steps in order. Raises UserError at the first that cannot go on; nothing is touched by a wrong stack file."""
+    from ops import images
+    from ops import stack as stacks
+
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    unasked = decide_consent(stack, yes=yes, terminal=terminal)
+    docker = Docker(bootstrap.stack_settings(stack).host.docker_host)
+    steps = Steps(6)
+    with steps.step("Docker") as say:
+        bootstrap.ensure_docker(docker.host, say)
+    with steps.step("Pulumi") as say:
+        bootstrap.ensure_engine(engine, say)
+        bootstrap.ensure_state(say)
+    with steps.step("images") as say:
+        source = choose_source(stack, images_source, docker, terminal=terminal, progress=say)
+        if source == "packages" and images.outstanding(docker, source, cache=False):
+            bootstrap.ensure_package_tools(say)
+        images.build(docker, source, say)
+    with steps.step(f"stack {stack}") as say:
+        ensure_stack(stack, say)
+    with steps.step(f"pulumi up -s {stack}"):
+        pulumi_up(stack, unasked=unasked)
+    outputs = stacks.outputs(stack)
+    with steps.step("smoke") as say:
+        green, total = run_smoke(outputs, say)
+    told = f"{green} of {total} checks green"
+    print(
+        summary(
+            stack,
+            app_url=outputs.app_url,
+            api_url=outputs.api_url,
+            username=outputs.ui_username,
+            smoke=told,
+            seconds=steps.seconds,
+        )
+    )
+    if green < total:
+        raise UserError(f"smoke: {told}; each line above that is not ok names what to look at")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of script/up; 1 with one line for a UserError."""
+    parser = argparse.ArgumentParser(prog="script/up", description="From a fresh machine to a running Skyvern.")
+    parser.add_argument("--stack", default="dev", help="the stack, that is Pulumi.STACK.yaml (default: dev)")
+    parser.add_argument("--images", choices=get_args(Source), help="where the images come from; kept in the stack file")
+    parser.add_argument(
+        "--engine", choices=get_args(bootstrap.EngineChoice), help="where the Pulumi CLI comes from; kept for the next time"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not show the preview and ask first")
+    options = parser.parse_args(arguments)
+    try:
+        deploy(options.stack, images_source=options.images, engine=options.engine, yes=options.yes)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("script/up: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""``ops smoke``: does a deployed stack do what it is for, and does it refuse what it must. One line a check.
+
+Everything is asked from outside, as a user, a program or a hostile page would; only logs, ffprobe and the planting of test
+files go through Docker. The checks leave nothing behind but finished runs, which Skyvern has no call to remove.
+Not here: deploying (script/up), and the health of the host (ops doctor).
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import httpx
+
+from ops import stack as stacks
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.smoke import api_checks, artifact_checks, browser_checks, ui_checks, workflow_checks
+from ops.smoke.site import Check, CheckFailedError, CheckSkippedError, Site, client_for
+
+# In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
+CHECKS: tuple[Check, ...] = (
+    Check("heartbeat", "server", api_checks.check_heartbeat),
+    Check("API key", "server", api_checks.check_api_key),
+    Check("unknown host refused", "gateway", api_checks.check_unknown_host),
+    Check("API documentation not served", "gateway", api_checks.check_documentation),
+    Check("CORS", "server", api_checks.check_cors),
+    Check("UI login", "gateway", ui_checks.check_login),
+    Check("UI", "gateway", ui_checks.check_app),
+    Check("UI assets", "gateway", ui_checks.check_assets),
+    Check("UI session", "gateway", ui_checks.check_session),
+    Check("UI session refusals", "gateway", ui_checks.check_session_refusals),
+    Check("live stream", "server", ui_checks.check_stream),
+    Check("workflow run", "server", workflow_checks.check_workflow_run),
+    Check("recording", "artifacts", artifact_checks.check_recording),
+    Check("recording range", "artifacts", artifact_checks.check_range),
+    Check("screenshot", "artifacts", artifact_checks.check_screenshot),
+    Check("artifact login", "gateway", artifact_checks.check_artifact_login),
+    Check("artifact paths", "artifacts", artifact_checks.check_artifact_paths),
+    Check("artifact links", "artifacts", artifact_checks.check_symlinks),
+    Check("artifact sandbox", "artifacts", artifact_checks.check_sandbox),
+    Check("navigation guard", "server", workflow_checks.check_navigation_guard),
+    Check("hostile page", "egress", browser_checks.check_hostile_page),
+)
+NAME_WIDTH = max(len(check.name) for check in CHECKS)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a check.
+
+    detail: what was seen instead, empty when the check is green. look_at: a command that shows more, likewise.
+    """
+
+    name: str
+    mark: Literal["ok", "FAIL", "skip"]
+    seconds: float
+    detail: str = ""
+    look_at: str = ""
+
+
+def run_check(check: Check, site: Site) -> Result:
+    """Runs one check. An answer of an unexpected shape is a failure of the stack as well, and told without its content."""
+    started = time.monotonic()
+    mark: Literal["FAIL", "skip"] = "FAIL"
+    try:
+        check.run(site)
+        return Result(check.name, "ok", time.monotonic() - started)
+    except CheckSkippedError as skipped:
+        mark, detail = "skip", str(skipped)
+    except (CheckFailedError, UserError) as failed:
+        detail = str(failed)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as unexpected:
+        detail = f"an answer of an unexpected shape ({type(unexpected).__name__})"
+    return Result(check.name, mark, time.monotonic() - started, detail, check.look_at(site.outputs))
+
+
+def run_checks(site: Site, checks: Sequence[Check] = CHECKS) -> Iterator[Result]:
+    """Runs the checks in order, each whatever became of the others."""
+    for check in checks:
+        yield run_check(check, site)
+
+
+def render(result: Result) -> str:
+    """The line of a result; for one that is not green, a second line with the command that shows more."""
+    line = f"{result.mark:<4}  {result.name:<{NAME_WIDTH}}  {result.seconds:6.1f} s"
+    if result.mark == "ok":
+        return line
+    return f"{line}  {result.detail}" + (f"\n      look at: {result.look_at}" if result.mark == "FAIL" else "")
+
+
+def main(stack: str, *, as_json: bool = False) -> int:
+    """Checks a deployed stack and prints one line a check as it goes, or one JSON list at the end.
+
+    0 when every check is green, 1 otherwise; UserError when the stack's outputs cannot be read.
+    """
+    outputs = stacks.outputs(stack)
+    results = []
+    with client_for(outputs) as client:
+        for result in run_checks(Site(outputs, client, Docker(outputs.docker_host))):
+            results.append(result)
+            if not as_json:
+                print(render(result), flush=True)
+    if as_json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    return 0 if all(result.mark == "ok" for result in results) else 1

@@ -1,0 +1,88 @@
+"""Reads the egress proxy's access log: what a page in the browser asked for, and what became of it.
+
+A page cannot tell whether a request reached anything: to ``fetch`` without CORS the proxy's 403 is an opaque response like
+any other. So the proof is here. Pure functions; browser_checks.py brings the lines.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+# The format "request" of images/egress/squid.conf: result and status, method, URL, address that Squid connected to.
+LINE = re.compile(r" (?P<result>[A-Z_]+)/(?P<status>\d{3}) (?P<method>[A-Z]+) (?P<url>\S+) (?P<peer>\S+)")
+TECHNIQUES = ("fetch", "form", "iframe", "redirect", "popup")
+DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
+@dataclass(frozen=True)
+class Access:
+    """One line of Squid's access log.
+
+    url: the full URL, or ``host:port`` for CONNECT.
+    peer: the address that Squid connected to, ``-`` for none.
+    """
+
+    result: str
+    status: int
+    method: str
+    url: str
+    peer: str
+
+    @property
+    def authority(self) -> tuple[str, int]:
+        """Host (lower case, without brackets) and port that were asked for."""
+        parts = urlsplit(f"//{self.url}" if self.method == "CONNECT" else self.url)
+        return (parts.hostname or "").lower(), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+
+    @property
+    def refused(self) -> bool:
+        """Whether an access rule said no. Names without an address fall under it too: squid.conf allows only what resolves."""
+        return "DENIED" in self.result
+
+    @property
+    def reached(self) -> bool:
+        """Whether a server answered, with whatever status."""
+        return not self.refused and 0 < self.status < 500 and self.peer != "-"
+
+
+def parse(lines: Iterable[str]) -> list[Access]:
+    """The accesses among log lines; lines of another kind (start-up, warnings) are left out."""
+    matches = (LINE.search(line) for line in lines)
+    return [
+        Access(match["result"], int(match["status"]), match["method"], match["url"], match["peer"]) for match in matches if match
+    ]
+
+
+def authority(url: str) -> tuple[str, int]:
+    """Host and port of a target such as ``http://[::1]:8000``."""
+    return Access("", 0, "GET", url, "-").authority
+
+
+def problems(accesses: Iterable[Access], marker: str, forbidden: Iterable[str], control: str) -> list[str]:
+    """Why a hostile page's run is no proof that it was held, in words; empty when it is one.
+
+    marker: the random path segment of every request of the page, so that its lines are told from others.
+    forbidden: targets that the page was given. control: a target that it must reach, so that silence is not taken for safety.
+    """
+    lines = list(accesses)
+    targets = {authority(url): url for url in forbidden}
+    # Whatever is not refused is a finding, an address that merely did not answer too: another network may have it.
+    found = [
+        f"{line.method} {line.url}: {line.result}/{line.status} {line.peer}"
+        for line in lines
+        if line.authority in targets and not line.refused
+    ]
+    # In the path: the page's own URL has the marker in its query, and loading the page is no attempt.
+    marked = [line for line in lines if f"/{marker}/" in line.url]
+    if not any(line.reached and line.authority == authority(control) for line in marked):
+        found.append(f"the page did not reach {control}, so what it did not reach proves nothing")
+    tried = {(line.authority, technique) for line in marked for technique in TECHNIQUES if line.url.endswith(technique)}
+    found += [f"the log has no attempt at {url} by fetch" for key, url in targets.items() if (key, "fetch") not in tried]
+    for technique in TECHNIQUES:
+        if not any((key, technique) in tried for key in targets):
+            found.append(f"the log has no attempt by {technique}")
+    # A WebSocket goes through a proxy as CONNECT, which has no path to carry the marker.
+    if not any(line.method == "CONNECT" and line.authority in targets for line in lines):
+        found.append("the log has no attempt by WebSocket")
+    return found

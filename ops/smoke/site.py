@@ -1,0 +1,166 @@
+"""What every smoke check works with: the deployed stack over HTTP and over Docker, and how a check says that it failed.
+
+No check is here; they are in the modules beside this one, each named for what it looks at.
+"""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from ops import process
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.stack import Outputs
+
+REQUEST_SECONDS = 20.0
+# A refusal is a decision: 401 would only say that the login was not understood, 5xx that something broke.
+REFUSED = frozenset({400, 403, 404, 405, 410, 421})
+
+
+class CheckFailedError(Exception):
+    """A check saw something else than it expects. The message is shown: what was asked, what came back, never a body."""
+
+
+class CheckSkippedError(Exception):
+    """A check cannot run because an earlier one failed, which it names."""
+
+
+@dataclass(frozen=True)
+class CompletedRun:
+    """A finished workflow run and where its files lie in the server container.
+
+    recording_path, screenshot_path: absolute paths such as ``/data/artifacts/o_1/…/recording.mp4``.
+    """
+
+    run_id: str
+    recording_path: str
+    screenshot_path: str
+
+
+@dataclass
+class Site:
+    """One deployed stack, as the checks see it.
+
+    http: client without credentials; the methods below add them one request at a time.
+    run: set by the check that completes a workflow run, read by those that look at its files.
+    """
+
+    outputs: Outputs
+    http: httpx.Client
+    docker: Docker
+    run: CompletedRun | None = None
+    recording: bytes = field(default=b"", repr=False)
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        key: str | None = None,
+        login: bool = False,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        target: str | None = None,
+        stream: bool = False,
+    ) -> httpx.Response:
+        """One request.
+
+        ``key`` goes out as x-api-key, ``login`` as HTTP basic authentication, ``body`` as JSON. ``target`` replaces the
+        path and query as it stands: httpx removes dot segments from a URL, and those are what some checks are about.
+        With ``stream`` the body is not read and the caller closes the response.
+        """
+        sent = dict(headers or {})
+        if key is not None:
+            sent["x-api-key"] = key
+        request = self.http.build_request(method, url, headers=sent, json=body)
+        if target is not None:
+            request.extensions["target"] = target.encode("ascii")
+        auth = httpx.BasicAuth(self.outputs.ui_username, self.outputs.ui_password.get_secret_value()) if login else None
+        try:
+            return self.http.send(request, auth=auth, stream=stream, follow_redirects=False)
+        except httpx.TransportError as error:
+            raise CheckFailedError(f"{method} {request.url.copy_with(query=None)}: {type(error).__name__}") from error
+
+    def api(self, method: str, path: str, *, body: Any = None) -> httpx.Response:
+        """A request to the API with the stack's key."""
+        return self.ask(method, self.outputs.api_url + path, key=self.outputs.api_key.get_secret_value(), body=body)
+
+    def container(self, part: str) -> str:
+        """Name of a part's container."""
+        try:
+            return self.outputs.containers[part]
+        except KeyError as missing:
+            raise CheckFailedError(f"the stack's output containers has no {part}") from missing
+
+    def execute(self, part: str, *command: str, stdin: bytes | None = None, timeout_seconds: float = 60) -> bytes:
+        """Output of a command run in a part's container, as that container's own user."""
+        interactive = () if stdin is None else ("--interactive",)
+        try:
+            return self.docker.run_bytes(
+                "exec", *interactive, self.container(part), *command, stdin=stdin, timeout_seconds=timeout_seconds
+            )
+        except UserError as error:
+            raise CheckFailedError(str(error)) from error
+
+    def now(self) -> str:
+        """The Docker daemon's clock, RFC 3339: the one that stamps the logs, which may run on another machine."""
+        return self.docker.run("info", "--format", "{{.SystemTime}}").strip()
+
+    def log(self, part: str, since: str) -> list[str]:
+        """Lines that a part's container wrote since a time of ``now()``, both streams: Caddy logs to standard error."""
+        command = self.docker.command("logs", "--since", since, self.container(part))
+        output = process.capture(
+            ["sh", "-c", 'exec "$@" 2>&1', "sh", *command], env=self.docker.environment(), timeout_seconds=60
+        )
+        return output.decode(errors="replace").splitlines()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the smoke run.
+
+    name: what is looked at, a few words.
+    part: the container whose log explains a failure.
+    run: raises CheckFailedError or CheckSkippedError.
+    """
+
+    name: str
+    part: str
+    run: Callable[[Site], None]
+
+    def look_at(self, outputs: Outputs) -> str:
+        """The command that shows more."""
+        container = outputs.containers.get(self.part, self.part)
+        return f"docker --host {outputs.docker_host} logs --since 10m {container}"
+
+
+def expect(condition: bool, message: str) -> None:
+    """CheckFailedError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise CheckFailedError(message)
+
+
+def expect_status(response: httpx.Response, *allowed: int, what: str = "") -> None:
+    """CheckFailedError unless the response has one of the allowed status codes."""
+    if response.status_code not in allowed:
+        asked = what or f"{response.request.method} {response.request.url.path}"
+        expected = " or ".join(str(status) for status in sorted(allowed))
+        raise CheckFailedError(f"{asked} gave {response.status_code}, expected {expected}")
+
+
+def client_for(outputs: Outputs) -> httpx.Client:
+    """The client for a stack. A proxy from the environment is used for public stacks only, never for loopback ones."""
+    return httpx.Client(timeout=REQUEST_SECONDS, trust_env=not is_loopback(outputs.app_url))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine, by name or literal address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

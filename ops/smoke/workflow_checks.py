@@ -1,0 +1,106 @@
+"""Checks that run a workflow in the stack's own browser, and what every workflow of the smoke run shares."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from ops.smoke.site import CheckFailedError, CompletedRun, Site, expect, expect_status
+
+RUN_SECONDS = 180
+# Skyvern sets the final status before it closes the browser; only then the recording is written and converted.
+FILES_SECONDS = 60
+POLL_SECONDS = 1.0
+# skyvern/schemas/run_enums.py in the 1.0.56 wheel.
+FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
+METADATA_URL = "http://169.254.169.254/latest/meta-data/"
+
+
+def definition(title: str, url: str, wait_seconds: int = 0) -> dict[str, Any]:
+    """Request body of POST /v1/workflows: go to ``url``, then stay there for ``wait_seconds``. Needs no LLM."""
+    blocks: list[dict[str, Any]] = [{"block_type": "goto_url", "label": "open", "url": url}]
+    if wait_seconds:
+        blocks.append({"block_type": "wait", "label": "stay", "wait_sec": wait_seconds})
+    return {"json_definition": {"title": title, "workflow_definition": {"parameters": [], "blocks": blocks}}}
+
+
+def path_of(file_url: str) -> str:
+    """Path in the server container of a ``file:///data/…`` URL, cut as the UI cuts it; CheckFailedError for another."""
+    if not file_url.startswith("file:///"):
+        raise CheckFailedError(f"an artifact's URL is no file:// URL but {urlsplit(file_url).scheme}://")
+    return file_url.removeprefix("file://")
+
+
+@contextmanager
+def workflow(site: Site, body: dict[str, Any]) -> Iterator[str]:
+    """The id of a workflow that exists inside the block only."""
+    created = site.api("POST", "/v1/workflows", body=body)
+    expect_status(created, 200)
+    workflow_id = str(created.json()["workflow_permanent_id"])
+    try:
+        yield workflow_id
+    finally:
+        site.api("POST", f"/v1/workflows/{workflow_id}/delete")
+
+
+def finished_run(site: Site, body: dict[str, Any], limit_seconds: float = RUN_SECONDS) -> dict[str, Any]:
+    """Runs a new workflow to its end and removes it: the run, as GET /v1/runs/{id} tells it.
+
+    Raises CheckFailedError when it has not ended after ``limit_seconds``; the run is then cancelled.
+    """
+    with workflow(site, body) as workflow_id:
+        started = site.api("POST", "/v1/run/workflows", body={"workflow_id": workflow_id})
+        expect_status(started, 200)
+        run_id = str(started.json()["run_id"])
+        deadline = time.monotonic() + limit_seconds
+        while True:
+            run = read_run(site, run_id)
+            if run["status"] in FINAL:
+                return run
+            if time.monotonic() > deadline:
+                site.api("POST", f"/v1/runs/{run_id}/cancel")
+                raise CheckFailedError(f"run {run_id} is {run['status']} after {limit_seconds:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+
+def read_run(site: Site, run_id: str) -> dict[str, Any]:
+    """GET /v1/runs/{id}."""
+    response = site.api("GET", f"/v1/runs/{run_id}")
+    expect_status(response, 200)
+    run: dict[str, Any] = response.json()
+    return run
+
+
+def screenshot_url(artifacts: list[dict[str, Any]]) -> str | None:
+    """URL of the last screenshot among a run's artifacts (GET /v1/runs/{id}/artifacts, oldest first)."""
+    shots = [artifact for artifact in artifacts if str(artifact["artifact_type"]).startswith("screenshot")]
+    return str(shots[-1].get("signed_url") or shots[-1]["uri"]) if shots else None
+
+
+def check_workflow_run(site: Site) -> None:
+    """A run against the page inside the stack completes and leaves a recording and a screenshot."""
+    run = finished_run(site, definition("Smoke run", site.outputs.smoke_url + "/"))
+    reason = str(run.get("failure_reason") or "no reason given")[:200]
+    expect(run["status"] == "completed", f"run {run['run_id']} is {run['status']}: {reason}")
+    deadline = time.monotonic() + FILES_SECONDS
+    while True:
+        recording = read_run(site, run["run_id"]).get("recording_url")
+        artifacts = site.api("GET", f"/v1/runs/{run['run_id']}/artifacts")
+        expect_status(artifacts, 200)
+        screenshot = screenshot_url(artifacts.json())
+        if recording and screenshot:
+            site.run = CompletedRun(run["run_id"], path_of(recording), path_of(screenshot))
+            return
+        missing = "recording" if not recording else "screenshot"
+        expect(time.monotonic() < deadline, f"run {run['run_id']} completed without a {missing}")
+        time.sleep(POLL_SECONDS)
+
+
+def check_navigation_guard(site: Site) -> None:
+    """Skyvern itself refuses to open the metadata address: its URL validation is on, before the proxy is asked.
+
+    Without it the run would complete on the proxy's error page.
+    """
+    run = finished_run(site, definition("Smoke run: metadata address", METADATA_URL))
+    expect(run["status"] in {"failed", "terminated"}, f"a run that opens {METADATA_URL} is {run['status']}")

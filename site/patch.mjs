@@ -1,0 +1,63 @@
+// Corrects the published UI (PyPI wheel skyvern-ui 1.0.56) and checks that it is the one we know.
+//
+//   node patch.mjs DIST        changes the files of DIST in place, or fails and says what does not fit
+//
+// Used by the gateway image and by the build for Vercel, so both serve the same UI. Placeholders are filled elsewhere.
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+// With local storage the API gives every artifact a signed_url of the form file:///data/artifacts/... For images and recordings the UI
+// turns it into ${VITE_ARTIFACT_API_BASE_URL}/artifact/{image,recording}?path=...; the panels for JSON, HTML and text do that only when
+// there is no signed_url, else they GET file://, which no browser allows (src/routes/tasks/detail/Artifact.tsx, seen in 1.0.50 and
+// 1.0.56). With the condition below they take their own second branch: /artifact/json and /artifact/text with the path as parameter.
+export const replacements = [
+  {
+    what: "artifact panels must not fetch file:// addresses",
+    from: "if(d.signed_url)return YLt(d.signed_url,d.artifact_id,n);",
+    to: 'if(d.signed_url&&!d.signed_url.startsWith("file://"))return YLt(d.signed_url,d.artifact_id,n);',
+    count: 1,
+  },
+];
+
+// What the start of the gateway and the build for Vercel fill in; one that is new or gone must not go unnoticed.
+export const placeholders = [
+  "__VITE_API_BASE_URL_PLACEHOLDER__",
+  "__VITE_ARTIFACT_API_BASE_URL_PLACEHOLDER__",
+  "__VITE_BROWSER_STREAMING_MODE_PLACEHOLDER__",
+  "__VITE_WSS_BASE_URL_PLACEHOLDER__",
+];
+
+/** Patches the scripts below dist; throws when a replacement fits another number of times or the placeholders differ. */
+export function patch(dist) {
+  const assets = join(dist, "assets");
+  const scripts = readdirSync(assets)
+    .filter((name) => name.endsWith(".js"))
+    .sort()
+    .map((name) => ({ path: join(assets, name), text: readFileSync(join(assets, name), "utf8") }));
+  for (const { what, from, to, count } of replacements) {
+    const found = scripts.reduce((sum, script) => sum + script.text.split(from).length - 1, 0);
+    if (found !== count) {
+      throw new Error(`${what}: expected ${count} place(s), found ${found}; this UI is not the version that patch.mjs was written for`);
+    }
+    for (const script of scripts) {
+      script.text = script.text.split(from).join(to);
+    }
+  }
+  const present = new Set(scripts.flatMap((script) => script.text.match(/__[A-Z0-9_]+_PLACEHOLDER__/g) ?? []));
+  const differing = [...placeholders.filter((name) => !present.has(name)), ...[...present].filter((name) => !placeholders.includes(name))];
+  if (differing.length > 0) {
+    throw new Error(`placeholders changed: ${differing.sort().join(", ")}`);
+  }
+  for (const script of scripts) {
+    writeFileSync(script.path, script.text);
+  }
+}
+
+if (process.argv[1] === import.meta.filename) {
+  try {
+    patch(process.argv[2]);
+  } catch (error) {
+    console.error(`patch: ${error.message}`);
+    process.exit(1);
+  }
+}

@@ -1,0 +1,102 @@
+"""The program behind the real engine, as far as no Docker daemon is needed: plans, and what a wrong stack file does."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops import bootstrap
+from ops.paths import ROOT
+
+pytestmark = pytest.mark.timeout(1800)
+
+GOOD = """\
+config:
+  skyvern:images:
+    source: packages
+  skyvern:host:
+    docker_host: unix:///run/nobody-listens-here.sock
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the program with a backend of its own."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("Pulumi.yaml", "__main__.py"):
+        shutil.copy2(ROOT / name, folder / name)
+    for name in ("components", "images", "site"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / "state").mkdir()
+    return folder
+
+
+def pulumi(project: Path, stack_file: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``pulumi ARGUMENTS`` on the stack dev with the given text as its file."""
+    bootstrap.ensure_engine(None, print)
+    (project / "Pulumi.dev.yaml").write_text(stack_file)
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI")},
+        **bootstrap.engine_environment(),
+        "PULUMI_BACKEND_URL": f"file://{project / 'state'}",
+        "PULUMI_CONFIG_PASSPHRASE": "a test's own",
+    }
+    return subprocess.run(
+        ["pulumi", *arguments],
+        cwd=project,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def encrypted(project: Path) -> str:
+    """The good stack file with what ``pulumi stack init`` adds to it."""
+    done = pulumi(project, GOOD, "stack", "init", "dev")
+    assert done.returncode == 0, done.stderr
+    return (project / "Pulumi.dev.yaml").read_text()
+
+
+def test_every_mistake_is_one_line_and_nothing_is_touched(project: Path, encrypted: str) -> None:
+    wrong = encrypted.replace("docker_host: unix:///run/nobody-listens-here.sock", "docker_host: tcp://10.0.0.1:2375\n    prt: 1")
+    done = pulumi(project, wrong, "up", "--yes", "--skip-preview", "-s", "dev")
+    printed = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert 'Pulumi.dev.yaml: host.docker_host: "tcp://10.0.0.1:2375" is a TCP socket' in printed
+    assert "Pulumi.dev.yaml: host.prt: is no known key; write `port`" in printed
+    assert "Traceback" not in printed
+    assert "unhandled error" not in printed
+    exported = pulumi(project, encrypted, "stack", "export", "-s", "dev").stdout
+    assert "docker:index" not in exported
+    assert "random:index" not in exported
+
+
+def test_an_llm_key_in_plain_text_is_refused_and_an_encrypted_one_is_taken(project: Path, encrypted: str) -> None:
+    secret = "sk-a-key-of-a-person-1234567890"
+    plain = encrypted.replace("config:", f"config:\n  skyvern:llm:\n    provider: openai\n    api_key: {secret}", 1)
+    refused = pulumi(project, plain, "preview", "-s", "dev")
+    assert refused.returncode != 0
+    assert "llm.api_key: stands in plain text" in refused.stdout + refused.stderr
+    assert secret not in refused.stdout + refused.stderr
+
+    chosen = encrypted.replace("config:", "config:\n  skyvern:llm:\n    provider: openai", 1)
+    done = pulumi(project, chosen, "config", "set", "--secret", "--path", "llm.api_key", secret, "-s", "dev")
+    assert done.returncode == 0, done.stderr
+    stack_file = (project / "Pulumi.dev.yaml").read_text()
+    assert secret not in stack_file
+    # The daemon does not exist, so the plan fails there and not at the settings.
+    planned = pulumi(project, stack_file, "preview", "--diff", "-s", "dev")
+    assert "llm" not in planned.stderr
+    assert secret not in planned.stdout + planned.stderr
+
+
+def test_a_daemon_that_does_not_answer_is_named(project: Path, encrypted: str) -> None:
+    done = pulumi(project, encrypted, "up", "--yes", "--skip-preview", "-s", "dev")
+    assert done.returncode != 0
+    assert "unix:///run/nobody-listens-here.sock" in done.stdout + done.stderr

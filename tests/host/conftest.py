@@ -1,0 +1,169 @@
+"""A Docker daemon of the tests' own and a fresh clone with a fresh home, in which the README's commands are run."""
+
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.paths import ROOT, cache_dir
+
+# Away from Docker's own pools, so that it runs beside a daemon in use.
+ADDRESS_POOL = "base=10.214.0.0/16,size=24"
+IMAGES = os.environ.get("SKYVERN_TEST_IMAGES", "packages")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A clone of the project, a home without anything in it, and the daemon its stack files name."""
+
+    root: Path
+    docker: Docker
+    environment: Mapping[str, str]
+
+    def run(self, *command: str, timeout_seconds: float = 1800, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command in the clone; both streams as text. A failure shows what was printed."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def pulumi(self, arguments: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Plain ``pulumi``, as a person calls it after ``eval "$(script/env)"``."""
+        return self.run("bash", "-c", f'eval "$(script/env)" && exec pulumi {arguments}', check=check)
+
+    def output(self, name: str, stack: str = "dev") -> str:
+        """A stack output, opened."""
+        return self.pulumi(f"stack output {name} --show-secrets -s {stack}").stdout.strip()
+
+    def names(self, kind: str, *flags: str) -> set[str]:
+        """Names of all objects of a kind on the daemon: container, volume or network (Docker's own three left out)."""
+        form = "{{.Names}}" if kind == "container" else "{{.Name}}"
+        return set(self.docker.run(kind, "ls", *flags, "--format", form).split()) - {"bridge", "host", "none"}
+
+    def write_stack(self, stack: str, *, port: int) -> None:
+        """A stack file like the committed dev one, on this daemon and port."""
+        yaml = YAML()
+        document = yaml.load(self.root / "Pulumi.dev.yaml")
+        document["config"]["skyvern:host"]["docker_host"] = self.docker.host
+        document["config"]["skyvern:host"]["port"] = port
+        document["config"]["skyvern:images"]["source"] = IMAGES
+        document.pop("encryptionsalt", None)
+        # Both stacks and the tests share two cores.
+        document["config"]["skyvern:server"] = {"memory_mib": 3072}
+        yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(docker: Docker) -> bool:
+    try:
+        docker.run("version", timeout_seconds=10)
+    except UserError:
+        return False
+    return True
+
+
+def _remove_everything(docker: Docker) -> None:
+    """Containers, networks and volumes; images stay for the next run."""
+    for listing, removal in (
+        (("ps", "--all", "--quiet"), ("rm", "--force", "--volumes")),
+        (("network", "ls", "--quiet", "--filter", "type=custom"), ("network", "rm")),
+        (("volume", "ls", "--quiet"), ("volume", "rm", "--force")),
+    ):
+        if found := docker.run(*listing).split():
+            docker.run(*removal, *found)
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    """dockerd with sockets, networks and storage of its own. Storage lies in the cache, because images take long to build."""
+    # Short, because the path of a socket has 107 bytes at most.
+    run = Path("/run") / f"skyvern-test-{os.getpid()}"
+    run.mkdir()
+    storage = cache_dir() / "test-docker"
+    storage.mkdir(parents=True, exist_ok=True)
+    docker = Docker(f"unix://{run}/docker.sock")
+    log = tmp_path_factory.mktemp("docker") / "dockerd.log"
+    with (storage / "lock").open("w") as lock, log.open("wb") as sink:
+        # Two daemons on one storage destroy it; a second test run waits for the first.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            [
+                "dockerd",
+                f"--data-root={storage / 'data'}",
+                f"--exec-root={run}",
+                f"--host={docker.host}",
+                f"--pidfile={run}/docker.pid",
+                "--bridge=none",
+                f"--default-address-pool={ADDRESS_POOL}",
+            ],
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            for _ in range(120):
+                if _answers(docker):
+                    break
+                assert process.poll() is None, f"dockerd ended: {log.read_text()[-2000:]}"
+                time.sleep(0.5)
+            _remove_everything(docker)  # what a run that was killed left behind
+            yield docker
+            _remove_everything(docker)
+        finally:
+            process.terminate()
+            process.wait(60)
+            shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def checkout(daemon: Docker, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The project as git has it (uncommitted files included), with a home of its own and the user's caches."""
+    base = tmp_path_factory.mktemp("fresh")
+    root, home = base / "clone", base / "home"
+    root.mkdir()
+    home.mkdir()
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    for name in filter(None, listing.decode().split("\0")):
+        if (ROOT / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
+    keep = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI", "DOCKER", "XDG_", "VIRTUAL_ENV"))}
+    caches = {
+        "GOCACHE": _go_variable("GOCACHE"),
+        "GOPATH": _go_variable("GOPATH"),
+        "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip")),
+        "XDG_CACHE_HOME": str(cache_dir().parent),
+    }
+    return Checkout(root, daemon, {**keep, **caches, "HOME": str(home)})
+
+
+def _go_variable(name: str) -> str:
+    return subprocess.run(["go", "env", name], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,346 @@
+"""ops.deploy with doubles: what is decided, in which order the steps run, and what a person reads at the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pydantic import SecretStr
+
+from ops import bootstrap, deploy, images
+from ops import stack as stacks
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.paths import ROOT
+from ops.smoke import Result
+from ops.stack import Outputs
+
+OUTPUTS = Outputs(
+    app_url="http://localhost:8080",
+    api_url="http://localhost:8080",
+    smoke_url="http://smoke-site:8080",
+    ui_username="skyvern",
+    ui_password=SecretStr("the-ui-password"),
+    api_key=SecretStr("the-api-key"),
+    organization_id="o_1",
+    docker_host="unix:///run/x.sock",
+    containers={},
+)
+
+STACK_FILE = """\
+# The stack on this machine.
+config:
+  skyvern:host:
+    port: 8080  # the only published port
+  # Where the images come from.
+  skyvern:images:
+    source: official # or packages
+  skyvern:browser: {locale: "ko-KR"}
+encryptionsalt: v1:abc=:v1:def
+"""
+
+
+# --- Decisions -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stack", "yes", "terminal", "unasked"),
+    [
+        ("dev", False, False, True),
+        ("dev", False, True, False),
+        ("dev", True, True, True),
+        ("prod", True, False, True),
+        ("prod", False, True, False),
+    ],
+)
+def test_who_is_asked(stack: str, yes: bool, terminal: bool, unasked: bool) -> None:
+    assert deploy.decide_consent(stack, yes=yes, terminal=terminal) is unasked
+
+
+def test_production_is_never_changed_unasked() -> None:
+    with pytest.raises(UserError, match="add --yes"):
+        deploy.decide_consent("prod", yes=False, terminal=False)
+
+
+@pytest.mark.parametrize(
+    ("requested", "configured", "reachable", "terminal", "source"),
+    [
+        (None, "official", True, False, "official"),
+        (None, "packages", False, False, "packages"),
+        ("packages", "official", True, False, "packages"),
+        ("official", "packages", True, False, "official"),
+        (None, "official", False, True, "ask"),
+    ],
+)
+def test_where_images_come_from(
+    requested: deploy.Source | None, configured: deploy.Source, reachable: bool, terminal: bool, source: str
+) -> None:
+    assert deploy.decide_source(requested, configured, reachable=reachable, terminal=terminal) == source
+
+
+@pytest.mark.parametrize(("requested", "terminal"), [(None, False), ("official", False), ("official", True)])
+def test_without_a_registry_and_a_person_packages_must_be_asked_for(requested: deploy.Source | None, terminal: bool) -> None:
+    with pytest.raises(UserError, match=r"^images: no image registry answers .* --images packages "):
+        deploy.decide_source(requested, "official", reachable=False, terminal=terminal)
+
+
+# --- The stack file ------------------------------------------------------------------------------------------------------
+
+
+def test_the_choice_is_written_and_comments_stay(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(STACK_FILE)
+    path.chmod(0o640)
+    deploy.write_source(path, "packages")
+    assert path.read_text() == STACK_FILE.replace("source: official", "source: packages")
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in tmp_path.iterdir()] == ["Pulumi.dev.yaml"]
+
+
+def test_a_choice_that_stands_there_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(STACK_FILE)
+    before = path.stat()
+    deploy.write_source(path, "official")
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("text", ["", "config: {}\n", "config:\n  skyvern:host:\n    port: 8080\n"])
+def test_the_choice_is_added_where_there_was_none(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(text)
+    deploy.write_source(path, "packages")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    assert bootstrap.stack_settings("dev").images.source == "packages"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a stack file and a docker and a pulumi of the test's own; no registry answers."""
+    for name in list(os.environ):
+        if name.startswith(("PULUMI_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "answers", lambda *_, **__: False)
+    (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE)
+    (tmp_path / "bin").mkdir()
+    program(tmp_path, "docker", '[[ "$*" == *"volume ls"* ]] && cat $HOME/volumes 2>/dev/null; true')
+    program(tmp_path, "pulumi", "true")
+    (tmp_path / "home").mkdir()
+    return tmp_path
+
+
+def program(checkout: Path, name: str, body: str) -> None:
+    file = checkout / "bin" / name
+    file.write_text(f'#!/bin/bash\necho "$*" >> {checkout}/{name}.log\n{body}\n')
+    file.chmod(0o755)
+
+
+def calls(checkout: Path, name: str) -> list[str]:
+    log = checkout / f"{name}.log"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def choose(requested: deploy.Source | None, *, terminal: bool = False) -> str:
+    return deploy.choose_source("dev", requested, Docker("unix:///x"), terminal=terminal, progress=lambda _: None)
+
+
+def test_an_asked_for_choice_lands_in_the_stack_file(checkout: Path) -> None:
+    assert choose("packages") == "packages"
+    assert "source: packages # or packages" in (checkout / "Pulumi.dev.yaml").read_text()
+    # From now on nothing has to be said.
+    assert choose(None) == "packages"
+
+
+@pytest.mark.parametrize(("answer", "chosen"), [("y", True), ("yes", True), ("", False), ("n", False)])
+def test_a_person_is_asked(checkout: Path, monkeypatch: pytest.MonkeyPatch, answer: str, chosen: bool) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    if chosen:
+        assert choose(None, terminal=True) == "packages"
+    else:
+        with pytest.raises(UserError, match=r"^images: nothing was chosen"):
+            choose(None, terminal=True)
+    assert ("source: packages" in (checkout / "Pulumi.dev.yaml").read_text()) is chosen
+
+
+def test_data_of_the_other_source_is_not_touched(checkout: Path) -> None:
+    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres\n")
+    with pytest.raises(UserError, match=r"the volume skyvern-dev-postgres was made with it"):
+        choose("packages")
+    assert (checkout / "Pulumi.dev.yaml").read_text() == STACK_FILE
+    # A stack whose name merely contains this one's is another stack.
+    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres-socket\nother-skyvern-dev-postgres\n")
+    assert choose("packages") == "packages"
+
+
+# --- Pulumi --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(checkout: Path) -> Path:
+    bootstrap._write_record(
+        bootstrap.EngineRecord(
+            kind=bootstrap.EngineKind.PATH,
+            version="3.272.0",
+            bin_dir=str(checkout / "bin"),
+            pulumi_home=None,
+            forced=False,
+        )
+    )
+    bootstrap.ensure_state(lambda _: None)
+    return checkout
+
+
+@pytest.mark.parametrize(
+    ("listed", "created"),
+    [([], True), ([{"name": "prod"}], True), ([{"name": "dev"}], False), ([{"name": "organization/skyvern/dev"}], False)],
+)
+def test_a_stack_is_created_once_and_never_selected(prepared: Path, listed: list[dict[str, str]], created: bool) -> None:
+    program(prepared, "pulumi", f"[[ $2 == ls ]] && echo '{json.dumps(listed)}'; true")
+    deploy.ensure_stack("dev", lambda _: None)
+    init = [call for call in calls(prepared, "pulumi") if not call.startswith("stack ls")]
+    assert init == (["stack init dev --no-select --non-interactive"] if created else [])
+
+
+@pytest.mark.parametrize(("unasked", "command"), [(True, "up --stack dev --yes --non-interactive"), (False, "up --stack dev")])
+def test_pulumi_up_runs_on_the_decided_engine(prepared: Path, unasked: bool, command: str) -> None:
+    program(prepared, "pulumi", "[[ -n $PULUMI_BACKEND_URL && -r $PULUMI_CONFIG_PASSPHRASE_FILE ]]")
+    deploy.pulumi_up("dev", unasked=unasked)
+    assert calls(prepared, "pulumi") == [command]
+
+
+def test_a_failed_up_is_one_line(prepared: Path) -> None:
+    program(prepared, "pulumi", "exit 255")
+    with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*script/up --stack dev again$"):
+        deploy.pulumi_up("dev", unasked=True)
+
+
+def test_ctrl_c_lets_pulumi_finish_its_step(tmp_path: Path) -> None:
+    # subprocess.run would kill the engine a quarter of a second after Ctrl-C and leave operations pending.
+    child = f"trap 'sleep 1; touch {tmp_path}/finished; exit 7' INT; touch {tmp_path}/ready; while :; do sleep 0.1; done"
+    code = f"""
+        import os
+        from ops import deploy
+        print(deploy.run_attended(["bash", "-c", {child!r}], env=dict(os.environ), ask=False))
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.05)
+    # To the whole group, as a terminal does.
+    os.killpg(parent.pid, signal.SIGINT)
+    out, _ = parent.communicate(timeout=20)
+    assert (out.strip(), (tmp_path / "finished").exists()) == ("7", True)
+
+
+# --- The whole -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Doubles for all that script/up calls; the list tells what was called."""
+    seen: list[str] = []
+    monkeypatch.setattr(bootstrap, "ensure_docker", lambda *_: seen.append("docker"))
+    monkeypatch.setattr(bootstrap, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
+    monkeypatch.setattr(bootstrap, "ensure_state", lambda _: seen.append("state"))
+    monkeypatch.setattr(images, "build", lambda docker, source, _: seen.append(f"images {source} at {docker.host}"))
+    monkeypatch.setattr(images, "outstanding", lambda *_, **__: ["debian"])
+    monkeypatch.setattr(bootstrap, "ensure_package_tools", lambda _: seen.append("tools"))
+    monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
+    monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
+    monkeypatch.setattr(stacks, "outputs", lambda stack: OUTPUTS)
+
+    def green(outputs: Outputs, _: object) -> tuple[int, int]:
+        seen.append("smoke")
+        return 21, 21
+
+    monkeypatch.setattr(deploy, "run_smoke", green)
+    return seen
+
+
+def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy.main(["--images", "packages", "--engine", "modules"]) == 0
+    assert order == [
+        "docker",
+        "engine modules",
+        "state",
+        "tools",
+        "images packages at unix:///var/run/docker.sock",
+        "stack dev",
+        "up dev unasked=True",
+        "smoke",
+    ]
+    out = capsys.readouterr().out
+    for number, name in enumerate(["Docker", "Pulumi", "images", "stack dev", "pulumi up -s dev", "smoke"], start=1):
+        assert f"[{number}/6] {name} ..." in out
+    for line in (
+        "http://localhost:8080",
+        "pulumi stack output ui_password --show-secrets -s dev",
+        "pulumi stack output api_key --show-secrets -s dev",
+        "21 of 21 checks green",
+        'eval "$(script/env)"',
+    ):
+        assert line in out
+    assert "the-ui-password" not in out
+    assert "the-api-key" not in out
+
+
+def test_a_red_smoke_ends_with_exit_1_after_the_summary(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deploy, "run_smoke", lambda *_: (19, 21))
+    assert deploy.main(["--images", "packages"]) == 1
+    told = capsys.readouterr()
+    assert "http://localhost:8080" in told.out
+    assert told.err.startswith("smoke: 19 of 21 checks green; ")
+
+
+def test_a_failing_step_is_one_line_and_the_last(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_stack(stack: str, progress: object) -> None:
+        raise UserError("pulumi: exit 255: error: no")
+
+    monkeypatch.setattr(deploy, "ensure_stack", no_stack)
+    assert deploy.main(["--images", "packages"]) == 1
+    assert capsys.readouterr().err == "pulumi: exit 255: error: no\n"
+    assert order[-1].startswith("images packages")
+
+
+def test_a_wrong_stack_file_stops_before_the_first_step(
+    order: list[str], prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (prepared / "Pulumi.dev.yaml").write_text("config:\n  skyvern:host:\n    port: 80\n")
+    assert deploy.main([]) == 1
+    assert capsys.readouterr().err.startswith("Pulumi.dev.yaml: host.port: 80 ")
+    assert order == []
+
+
+def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ops import smoke
+    from ops.smoke import site
+
+    results = [Result("heartbeat", "ok", 0.1), Result("CORS", "FAIL", 0.2, "seen", "look"), Result("UI", "skip", 0.0, "why")]
+
+    @contextmanager
+    def no_client(_: Outputs) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace()
+
+    monkeypatch.setattr(site, "client_for", no_client)
+    monkeypatch.setattr(smoke, "run_checks", lambda _: iter(results))
+    lines: list[str] = []
+    # A skipped check was not seen to work, so it does not count as green.
+    assert deploy.run_smoke(OUTPUTS, lines.append) == (1, 3)
+    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "skip"]

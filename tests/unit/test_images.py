@@ -1,0 +1,313 @@
+"""Which images a stack runs (components/host/images.py) and how they get onto a daemon (ops/images.py)."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from components.host import images
+from ops import images as ops_images
+from ops.docker import Docker
+from ops.errors import UserError
+
+REPOSITORY = images.ROOT
+OURS = re.compile(r"localhost/skyvern/[a-z]+:[0-9a-f]{12}")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what images are built from."""
+    root = tmp_path / "checkout"
+    shutil.copytree(REPOSITORY / "images", root / "images")
+    shutil.copytree(REPOSITORY / "site", root / "site", ignore=shutil.ignore_patterns("node_modules"))
+    return root
+
+
+def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """A ``docker`` first on PATH that writes its arguments to a file, one call a line, and then runs ``script``."""
+    folder.mkdir()
+    calls = folder / "calls"
+    program = folder / "docker"
+    program.write_text(f'#!/bin/bash\necho "$*" >> {calls}\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return calls
+
+
+# --- References --------------------------------------------------------------------------------------------------------
+
+
+def test_official_bases_are_pinned_by_digest_and_packages_has_no_public_image() -> None:
+    official, packages = images.references("official"), images.references("packages")
+    assert set(official) == set(packages) == set(images.BASES)
+    for image in ("debian", "caddy", "postgres"):
+        assert re.fullmatch(r"[a-z]+:[^@]+@sha256:[0-9a-f]{64}", official[image])
+    assert all(OURS.fullmatch(reference) for reference in packages.values())
+    assert all(OURS.fullmatch(official[image]) for image in ("server", "gateway", "artifacts", "egress"))
+
+
+def test_source_is_in_the_tag_of_everything_built_on_a_base() -> None:
+    official, packages = images.references("official"), images.references("packages")
+    assert all(official[image] != packages[image] for image in images.BASES)
+
+
+def test_unknown_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="'hub'"):
+        images.references("hub")  # type: ignore[arg-type]
+
+
+def test_bases_come_before_what_is_built_on_them() -> None:
+    order = list(images.BASES)
+    assert all(order.index(base) < order.index(image) for image, bases in images.BASES.items() for base in bases)
+
+
+def test_tags_depend_on_content_only(checkout: Path) -> None:
+    # A clone under another umask, at another time, on a file system that makes everything executable.
+    before = images.references("packages")
+    for path in (checkout / "images").rglob("*"):
+        path.chmod(0o700)
+        os.utime(path, (1, 1))
+    (checkout / "images/server/__pycache__").mkdir()
+    (checkout / "images/server/__pycache__/link-browsers.cpython-311.pyc").write_bytes(b"\0")
+    (checkout / "images/server/.Dockerfile.swp").write_text("x")
+    (checkout / "images/server/Dockerfile~").write_text("x")
+    assert dict(images.references("packages", checkout)) == dict(before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "renamed"),
+    [
+        ("images/server/skyvern-start", {"server"}),
+        ("images/artifacts/smoke/hostile.html", {"artifacts"}),
+        ("images/caddy/go.sum", {"caddy", "gateway"}),
+        ("site/patch.mjs", {"gateway"}),
+        ("images/debian/debian.sources", {"debian", "postgres", "egress", "artifacts", "gateway", "server"}),
+        ("images/refreshed.txt", set(images.BASES)),
+    ],
+)
+def test_a_change_renames_what_is_built_from_it(checkout: Path, changed: str, renamed: set[str]) -> None:
+    before = images.references("packages")
+    path = checkout / changed
+    path.write_bytes(path.read_bytes() + b"\n")
+    after = images.references("packages", checkout)
+    assert {image for image in images.BASES if before[image] != after[image]} == renamed
+
+
+def test_a_file_that_moves_renames_the_image(checkout: Path) -> None:
+    before = images.references("official")["egress"]
+    (checkout / "images/egress/squid.conf").rename(checkout / "images/egress/squid.txt")
+    assert images.references("official", checkout)["egress"] != before
+
+
+# --- Contexts ------------------------------------------------------------------------------------------------------------
+
+
+def test_context_has_fixed_modes_and_the_certificate_bundle_outside_the_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("certificates")
+    for variable in ops_images.CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    old_umask = os.umask(0o077)
+    try:
+        ops_images.copy_context("gateway", tmp_path / "context")
+    finally:
+        os.umask(old_umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "context").iterdir()}
+    assert modes["gateway-start"] == 0o755
+    assert modes["Dockerfile"] == modes["patch.mjs"] == modes["ca.crt"] == 0o644
+    assert (tmp_path / "context/ca.crt").read_text() == "certificates"
+    assert "ca.crt" not in dict(images.context_files("gateway"))
+
+
+def test_certificate_bundle_is_empty_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ops_images.CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PIP_CERT", str(tmp_path / "does-not-exist"))
+    ops_images.copy_context("egress", tmp_path / "context")
+    assert (tmp_path / "context/ca.crt").read_bytes() == b""
+
+
+@pytest.mark.parametrize("image", [image for image in images.BASES if image != "debian"])
+def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image: str) -> None:
+    text = (REPOSITORY / "images" / image / "Dockerfile").read_text()
+    for only_buildkit in ("--mount", "<<", "--chmod", "--link", "# syntax"):
+        assert only_buildkit not in text
+    last_stage = text.rpartition("\nFROM ")[2]
+    assert "ca.crt" not in last_stage
+    for base in images.BASES[image]:
+        assert f"ARG {base.upper()}\n" in text
+    assert not re.search(r"https?://", re.sub(r"#.*", "", text))
+    if image != "caddy":
+        assert re.search(r"^USER [1-9][0-9]*:[0-9]+$", last_stage, re.MULTILINE)
+
+
+def test_server_and_ui_have_one_version() -> None:
+    requirement = (REPOSITORY / "images/server/requirements.in").read_text().strip()
+    assert requirement == f"skyvern[server]=={ops_images.SKYVERN_VERSION}"
+    assert f"skyvern-ui=={ops_images.SKYVERN_VERSION} " in (REPOSITORY / "images/gateway/ui-requirements.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["server/requirements.txt", "server/build-requirements.txt", "gateway/ui-requirements.txt"])
+def test_requirements_are_exact_and_hashed_and_name_no_index(name: str) -> None:
+    text = (REPOSITORY / "images" / name).read_text()
+    assert "index-url" not in text
+    pinned = re.findall(r"^[A-Za-z0-9][^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+    assert len(pinned) == len(re.findall(r"^[A-Za-z0-9]", text, re.MULTILINE)) > 0
+    assert all("==" in line for line in pinned)
+
+
+# --- Scripts in the images -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("PANEL PLACEHOLDERS", None),
+        ("PANEL PANEL PLACEHOLDERS", "expected 1 place(s), found 2"),
+        ("PLACEHOLDERS", "expected 1 place(s), found 0"),
+        ("PANEL", "placeholders changed: __VITE_API_BASE_URL_PLACEHOLDER__, "),
+        ("PANEL PLACEHOLDERS __VITE_NEW_PLACEHOLDER__", "placeholders changed: __VITE_NEW_PLACEHOLDER__"),
+    ],
+)
+def test_patch_fits_exactly_once_or_fails(tmp_path: Path, script: str, problem: str | None) -> None:
+    names = ("API_BASE_URL", "ARTIFACT_API_BASE_URL", "BROWSER_STREAMING_MODE", "WSS_BASE_URL")
+    panel = "if(d.signed_url)return YLt(d.signed_url,d.artifact_id,n);"
+    text = script.replace("PANEL", panel).replace("PLACEHOLDERS", " ".join(f"__VITE_{name}_PLACEHOLDER__" for name in names))
+    (tmp_path / "assets").mkdir()
+    bundle = tmp_path / "assets/index.js"
+    bundle.write_text(text)
+    done = subprocess.run(["node", REPOSITORY / "site/patch.mjs", tmp_path], capture_output=True, text=True, check=False)
+    if problem is None:
+        assert done.returncode == 0, done.stderr
+        assert 'if(d.signed_url&&!d.signed_url.startsWith("file://"))return YLt(' in bundle.read_text()
+    else:
+        assert done.returncode == 1
+        assert problem in done.stderr
+        assert bundle.read_text() == text
+
+
+# --- Building ------------------------------------------------------------------------------------------------------------
+
+
+def nothing_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str = "") -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return fake_docker(tmp_path / "bin", monkeypatch, script)
+
+
+def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch)
+    docker = Docker("unix:///nowhere.sock")
+    assert ops_images.outstanding(docker, "official", cache=False) == ["postgres", "egress", "artifacts", "gateway", "server"]
+    assert set(ops_images.outstanding(docker, "packages", cache=False)) == set(images.BASES)
+
+
+def test_a_base_is_not_built_when_nothing_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As after `docker image prune`: all is there but the bases.
+    parts = "|".join(images.references("packages")[image] for image in ops_images.parts("packages"))
+    nothing_present(tmp_path, monkeypatch, f'case "${{@: -1}}" in {parts}) echo sha256:1 ;; esac')
+    assert ops_images.outstanding(Docker("unix:///nowhere.sock"), "packages", cache=False) == []
+
+
+def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ops_images.PROXY_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy:3128")
+    references = images.references("official")
+    ops_images.copy_context("gateway", tmp_path / "context")
+    command = ops_images.build_command(Docker("unix:///x.sock"), "gateway", references, tmp_path / "context")
+    assert command[:5] == ["docker", "--host", "unix:///x.sock", "build", "--network"]
+    assert f"DEBIAN={images.OFFICIAL['debian']}" in command
+    assert f"CADDY={images.OFFICIAL['caddy']}" in command
+    assert any(re.fullmatch(r"REFRESHED=\d{4}-\d\d-\d\d", part) for part in command)
+    assert "HTTPS_PROXY" in command
+    assert not any("password" in part for part in command)
+
+
+@pytest.mark.parametrize(("exit_code", "builder"), [(0, "1"), (1, "0")])
+def test_builder_is_the_daemons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_code: int, builder: str) -> None:
+    fake_docker(tmp_path / "bin", monkeypatch, f"exit {exit_code}")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere")
+    environment = ops_images.build_environment(Docker("unix:///x.sock"))
+    assert environment["DOCKER_BUILDKIT"] == builder
+    assert "DOCKER_HOST" not in environment
+    assert environment.get("BUILDX_BUILDER") == ("default" if builder == "1" else None)
+
+
+def test_a_failed_build_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) echo "no such host"; exit 1 ;; esac')
+    lines: list[str] = []
+    with pytest.raises(UserError, match=r"image-postgres\.log.*no such host"):
+        ops_images.build(Docker("unix:///nowhere.sock"), "official", lines.append, cache=False)
+    assert lines[0].startswith("5 to build or pull: postgres, egress, artifacts, gateway, server; about ")
+
+
+def test_debian_stand_in_needs_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(UserError, match="debootstrap needs root"):
+        ops_images.build(Docker("unix:///nowhere.sock"), "packages", lambda line: None, cache=False)
+
+
+def test_debian_stand_in_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    found = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "debootstrap" else found(name))
+    with pytest.raises(UserError, match="apt-get install -y debootstrap"):
+        ops_images.build(Docker("unix:///nowhere.sock"), "packages", lambda line: None, cache=False)
+
+
+def test_a_built_image_is_kept_and_loaded_and_replaces_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The fake daemon has everything but egress; `save` prints an image, `load` keeps what it reads.
+    egress = images.references("packages")["egress"]
+    script = f"""
+case "$*" in
+  *" image ls "*) [ "${{@: -1}}" = {egress} ] && [ ! -e {tmp_path}/there ] || echo sha256:1 ;;
+  *" build "*) touch {tmp_path}/there ;;
+  *" save "*) echo layers ;;
+  *" load"*) cat > {tmp_path}/loaded; touch {tmp_path}/there ;;
+esac"""
+    calls = nothing_present(tmp_path, monkeypatch, script)
+    folder = tmp_path / "cache/skyvern-stack/images"
+    folder.mkdir(parents=True)
+    (folder / "egress-000000000000.x86_64.tar").write_text("old")
+    (folder / "server-000000000000.x86_64.tar").write_text("other image")
+    docker = Docker("unix:///nowhere.sock")
+    ops_images.build(docker, "packages", lambda line: None, cache=True)
+    assert [path.name.partition(".")[0] for path in sorted(folder.iterdir())] == [
+        f"egress-{egress.rpartition(':')[2]}",
+        "server-000000000000",
+    ]
+    (tmp_path / "there").unlink()
+    before = calls.read_text().count(" build ")
+    ops_images.build(docker, "packages", lambda line: None, cache=True)
+    assert (tmp_path / "loaded").read_text() == "layers\n"
+    assert calls.read_text().count(" build ") == before
+
+
+def test_digest_prints_only_what_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unchanged = images.OFFICIAL["debian"].partition("@")[2]
+    manifest = json.dumps({"digest": unchanged})
+    other = json.dumps({"digest": "sha256:" + "1" * 64})
+    fake_docker(tmp_path / "bin", monkeypatch, f"""case "$*" in *debian*) echo '{manifest}' ;; *) echo '{other}' ;; esac""")
+    ops_images.public_digests()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("debian:trixie-slim: unchanged")
+    assert "caddy:2.10.2@sha256:" + "1" * 64 in lines[1]
+    assert "components/host/images.py" in lines[-1]
+
+
+def test_digest_says_when_the_registry_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path / "bin", monkeypatch, "echo 'no such host' >&2; exit 1")
+    with pytest.raises(UserError, match="no such host"):
+        ops_images.public_digests()
