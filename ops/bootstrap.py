@@ -420,7 +420,7 @@ def parse_version(text: str) -> Version | None:
 
 def observe_cli(search_path: str) -> Cli | None:
     """The user's own ``pulumi`` on a PATH; the ones that this file installs do not count."""
-    ours = str(cache_dir())
+    ours = f"{cache_dir()}{os.sep}"
     folders = [folder for folder in search_path.split(os.pathsep) if folder and not folder.startswith(ours)]
     found = shutil.which("pulumi", path=os.pathsep.join(folders))
     if found is None:
@@ -587,7 +587,7 @@ def _install_plugins(bin_dir: Path, home: Path, progress: Progress) -> None:
 def user_pulumi_home(environ: Mapping[str, str], record: EngineRecord | None) -> Path:
     """The user's own PULUMI_HOME; the one of our engine, which a shell may have from script/env, does not count."""
     named = environ.get("PULUMI_HOME", "")
-    ours = named.startswith(str(cache_dir())) or (record is not None and named == record.pulumi_home)
+    ours = named.startswith(f"{cache_dir()}{os.sep}") or (record is not None and named == record.pulumi_home)
     return Path(named) if named and not ours else Path.home() / ".pulumi"
 
 

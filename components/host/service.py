@@ -71,6 +71,13 @@ def stack_labels(prefix: str, part: str) -> dict[str, str]:
     return {"skyvern.part": part, "skyvern.stack": prefix.removeprefix("skyvern-")}
 
 
+def go_duration(seconds: int) -> str:
+    """Whole seconds as Go prints them (``1m0s``): another spelling of the same time would be a change at each plan."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
 class HardenedService(pulumi.ComponentResource):
     """A container with a read-only root, no capabilities, no new privileges, limits, rotated logs and a health check.
 
@@ -120,7 +127,8 @@ class HardenedService(pulumi.ComponentResource):
             ipc_mode="private",
             memory=args.memory_mib,
             memory_swap=args.memory_mib,
-            cpus=f"{args.cpus:g}",
+            # With at least one decimal, as the provider reads it back.
+            cpus=str(round(float(args.cpus), 2)),
             shm_size=args.shm_mib,
             restart="unless-stopped",
             stop_timeout=args.stop_seconds,
@@ -133,9 +141,9 @@ class HardenedService(pulumi.ComponentResource):
             ],
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD", *health.command],
-                interval=f"{health.interval_seconds}s",
-                timeout=f"{health.timeout_seconds}s",
-                start_period=f"{health.start_seconds}s",
+                interval=go_duration(health.interval_seconds),
+                timeout=go_duration(health.timeout_seconds),
+                start_period=go_duration(health.start_seconds),
                 retries=health.retries,
             ),
             must_run=True,

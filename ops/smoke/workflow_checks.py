@@ -44,24 +44,24 @@ def workflow(site: Site, body: dict[str, Any]) -> Iterator[str]:
         site.api("POST", f"/v1/workflows/{workflow_id}/delete")
 
 
-def finished_run(site: Site, body: dict[str, Any], limit_seconds: float = RUN_SECONDS) -> dict[str, Any]:
-    """Runs a new workflow to its end and removes it: the run, as GET /v1/runs/{id} tells it.
+@contextmanager
+def finished_run(site: Site, body: dict[str, Any], limit_seconds: float = RUN_SECONDS) -> Iterator[dict[str, Any]]:
+    """Runs a new workflow to its end: the run, as GET /v1/runs/{id} tells it.
 
-    Raises CheckFailedError when it has not ended after ``limit_seconds``; the run is then cancelled.
+    The workflow is removed behind the block, and not before: with it, Skyvern 1.0.56 answers 404 for its runs.
+    Raises CheckFailedError when the run has not ended after ``limit_seconds``; it is then cancelled.
     """
     with workflow(site, body) as workflow_id:
         started = site.api("POST", "/v1/run/workflows", body={"workflow_id": workflow_id})
         expect_status(started, 200)
         run_id = str(started.json()["run_id"])
         deadline = time.monotonic() + limit_seconds
-        while True:
-            run = read_run(site, run_id)
-            if run["status"] in FINAL:
-                return run
+        while (run := read_run(site, run_id))["status"] not in FINAL:
             if time.monotonic() > deadline:
                 site.api("POST", f"/v1/runs/{run_id}/cancel")
                 raise CheckFailedError(f"run {run_id} is {run['status']} after {limit_seconds:.0f} s")
             time.sleep(POLL_SECONDS)
+        yield run
 
 
 def read_run(site: Site, run_id: str) -> dict[str, Any]:
@@ -80,21 +80,22 @@ def screenshot_url(artifacts: list[dict[str, Any]]) -> str | None:
 
 def check_workflow_run(site: Site) -> None:
     """A run against the page inside the stack completes and leaves a recording and a screenshot."""
-    run = finished_run(site, definition("Smoke run", site.outputs.smoke_url + "/"))
-    reason = str(run.get("failure_reason") or "no reason given")[:200]
-    expect(run["status"] == "completed", f"run {run['run_id']} is {run['status']}: {reason}")
-    deadline = time.monotonic() + FILES_SECONDS
-    while True:
-        recording = read_run(site, run["run_id"]).get("recording_url")
-        artifacts = site.api("GET", f"/v1/runs/{run['run_id']}/artifacts")
-        expect_status(artifacts, 200)
-        screenshot = screenshot_url(artifacts.json())
-        if recording and screenshot:
-            site.run = CompletedRun(run["run_id"], path_of(recording), path_of(screenshot))
-            return
-        missing = "recording" if not recording else "screenshot"
-        expect(time.monotonic() < deadline, f"run {run['run_id']} completed without a {missing}")
-        time.sleep(POLL_SECONDS)
+    with finished_run(site, definition("Smoke run", site.outputs.smoke_url + "/")) as run:
+        run_id = run["run_id"]
+        reason = str(run.get("failure_reason") or "no reason given")[:200]
+        expect(run["status"] == "completed", f"run {run_id} is {run['status']}: {reason}")
+        deadline = time.monotonic() + FILES_SECONDS
+        while True:
+            recording = read_run(site, run_id).get("recording_url")
+            artifacts = site.api("GET", f"/v1/runs/{run_id}/artifacts")
+            expect_status(artifacts, 200)
+            screenshot = screenshot_url(artifacts.json())
+            if recording and screenshot:
+                site.run = CompletedRun(run_id, path_of(recording), path_of(screenshot))
+                return
+            missing = "screenshot" if recording else "recording"
+            expect(time.monotonic() < deadline, f"run {run_id} completed without a {missing}")
+            time.sleep(POLL_SECONDS)
 
 
 def check_navigation_guard(site: Site) -> None:
@@ -102,5 +103,5 @@ def check_navigation_guard(site: Site) -> None:
 
     Without it the run would complete on the proxy's error page.
     """
-    run = finished_run(site, definition("Smoke run: metadata address", METADATA_URL))
-    expect(run["status"] in {"failed", "terminated"}, f"a run that opens {METADATA_URL} is {run['status']}")
+    with finished_run(site, definition("Smoke run: metadata address", METADATA_URL)) as run:
+        expect(run["status"] in {"failed", "terminated"}, f"a run that opens {METADATA_URL} is {run['status']}")

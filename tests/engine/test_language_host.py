@@ -147,45 +147,45 @@ pulumi.export("hidden", config.require_secret("hidden"))
 class TestErrors:
     """What a person reads when a program fails: its own words, and a traceback only for a defect."""
 
-    @pytest.fixture(scope="class")
-    def project(self, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Project:
-        return Project(engine, tmp_path_factory.mktemp("errors"), "")
+    @pytest.fixture
+    def project(self, engine: Engine, tmp_path: Path) -> Project:
+        return Project(engine, tmp_path, "")
+
+    def diagnostics(self, project: Project) -> str:
+        """The last part of a failed preview; above it the display repeats lines beside their resource."""
+        return project.fail("preview").split("Diagnostics:")[1]
 
     def test_one_line_and_exit_1(self, project: Project) -> None:
         project.program('import sys\nprint("Pulumi.test.yaml: edge.domain: is missing", file=sys.stderr)\nsys.exit(1)\n')
-        shown = project.fail("preview")
+        shown = self.diagnostics(project)
         assert shown.count("Pulumi.test.yaml: edge.domain: is missing") == 1
         assert "Program exited with non-zero exit code: 1" in shown
         assert "Traceback" not in shown
 
     def test_run_error(self, project: Project) -> None:
         project.program('import pulumi\nraise pulumi.RunError("write the bare domain")\n')
-        shown = project.fail("preview")
+        shown = self.diagnostics(project)
         assert "error: write the bare domain" in shown
         assert "Traceback" not in shown
 
     def test_a_logged_error_and_exit_32_add_nothing(self, project: Project) -> None:
         project.program('import pulumi, sys\npulumi.log.error("write the bare domain")\nsys.exit(32)\n')
-        shown = project.fail("preview")
+        shown = self.diagnostics(project)
         assert shown.count("write the bare domain") == 1
         assert "unhandled" not in shown
         assert "exit code" not in shown
 
     def test_an_exception_shows_the_programs_own_frames_once(self, project: Project) -> None:
         project.program('def broken():\n    raise ValueError("a defect")\n\nbroken()\n')
-        shown = project.fail("preview")
+        shown = self.diagnostics(project)
         assert shown.count("ValueError: a defect") == 1
         assert "in broken" in shown
         assert "pulumi-language-python-exec" not in shown
 
     def test_a_virtual_environment_that_is_not_there(self, project: Project) -> None:
         declaration = project.folder / "Pulumi.yaml"
-        before = declaration.read_text()
-        declaration.write_text(before.replace(sys.prefix, ".missing"))
-        try:
-            shown = project.fail("preview")
-        finally:
-            declaration.write_text(before)
+        declaration.write_text(declaration.read_text().replace(sys.prefix, ".missing"))
+        shown = project.fail("preview")
         assert f'{project.folder}/.missing: runtime option "virtualenv" names no virtual environment' in shown
 
 
@@ -264,7 +264,8 @@ docker.Container("container", image="tiny:1", command=["true"], opts=opts,
     plan = json.loads(project.succeed("preview", "--json"))
     planned = {step["newState"]["type"]: step["newState"].get("inputs") for step in plan["steps"]}
     assert planned["docker:index/container:Container"]["command"] == ["true"]
-    assert planned["docker:index/container:Container"]["networksAdvanced"] == [{"aliases": ["tiny"], "name": "tiny"}]
+    (advanced,) = planned["docker:index/container:Container"]["networksAdvanced"]
+    assert (advanced["name"], advanced["aliases"]) == ("tiny", ["tiny"])
     assert {"docker:index/network:Network", "docker:index/volume:Volume"} < set(planned)
 
 
