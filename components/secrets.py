@@ -4,6 +4,8 @@ Those that cannot be made anew without losing data are protected; the others hav
 a new value at the next ``pulumi up``. Values are alphanumeric: a ``%`` breaks Skyvern's migrations, and ``@ : /`` break URLs.
 """
 
+import base64
+import hashlib
 from dataclasses import dataclass
 
 import jwt
@@ -29,6 +31,14 @@ def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
     Without ``jti`` every key of one organisation would be the same, and a rotation would change nothing.
     """
     return jwt.encode({"sub": organization_id, "exp": API_KEY_EXPIRES, "jti": jti}, secret_key, algorithm="HS256")
+
+
+def derive_fernet_key(password: str) -> str:
+    """A Fernet key (32 bytes, URL-safe base64) from a generated password.
+
+    RandomBytes would be the obvious source, but its id is the value, and ids stand in the state in clear (seen in the provider).
+    """
+    return base64.urlsafe_b64encode(hashlib.sha256(password.encode()).digest()).decode()
 
 
 class StackSecrets(pulumi.ComponentResource):
@@ -58,9 +68,7 @@ class StackSecrets(pulumi.ComponentResource):
         self.organization_id = pulumi.Output.unsecret(
             pulumi.Output.concat("o_1", password("organization", length=17, digits_only=True).result)
         )
-        vault = random.RandomBytes(f"{name}-vault-key", length=32, opts=pulumi.ResourceOptions(parent=self, protect=True))
-        # Fernet wants the URL-safe alphabet (cryptography.fernet.Fernet).
-        self.vault_key = vault.base64.apply(lambda text: text.replace("+", "-").replace("/", "_"))
+        self.vault_key = password("vault-key", length=64).result.apply(derive_fernet_key)
         minted = pulumi.Output.all(
             secret_key=self.secret_key,
             organization_id=self.organization_id,

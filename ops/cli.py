@@ -1,5 +1,6 @@
 """``ops``: the commands of a working day. Each lives in a module of its own; here they only get their names."""
 
+import os
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -9,7 +10,7 @@ import typer
 from components.settings import SettingsError
 from ops import configuration, images, process
 from ops import smoke as smoke_run
-from ops.bootstrap import environment
+from ops.bootstrap import engine_environment
 from ops.errors import UserError
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ def smoke(
 @app.command()
 def version() -> None:
     """Engine, SDKs and Skyvern that work together here, in one line."""
-    engine = process.capture(["pulumi", "version"], env=environment()).decode().strip()
+    engine = process.capture(["pulumi", "version"], env={**os.environ, **engine_environment()}).decode().strip()
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
     typer.echo(f"engine {engine}; Python {sys.version.split()[0]}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
 

@@ -98,8 +98,6 @@ class _Provider(mocks.Mocks):
             text = letters if args.inputs.get("upper", True) else digits
             result = text[: int(args.inputs["length"])]
             outputs |= {"result": pulumi.Output.secret(result), "bcryptHash": pulumi.Output.secret(f"$2a$10${result[:53]}")}
-        if args.typ == "random:index/randomBytes:RandomBytes":
-            outputs |= {"base64": pulumi.Output.secret("+/" * 21 + "A=")}
         return f"id-of-{args.name}", outputs
 
 
