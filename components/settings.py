@@ -135,11 +135,16 @@ def _registered(value: str, known: frozenset[str], prefix: str) -> str:
     raise ValueError(f"is no LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}")
 
 
-class OpenAiLlm(Section):
+class HostedLlm(Section):
+    """What every provider behind an account needs."""
+
+    api_key: SecretStr = Field(description="API key; set it with `pulumi config set --secret --path llm.api_key`.")
+
+
+class OpenAiLlm(HostedLlm):
     """OpenAI."""
 
     provider: Literal["openai"] = Field(description="OpenAI.")
-    api_key: SecretStr = Field(description="API key; set it with `pulumi config set --secret --path llm.api_key`.")
     key: str = Field("OPENAI_GPT4O_MINI", description="LLM_KEY: the model for everything.", examples=["OPENAI_GPT5_5"])
     secondary_key: str | None = Field(
         None,
@@ -153,11 +158,10 @@ class OpenAiLlm(Section):
         return value and _registered(value, llm_keys.OPENAI, "OPENAI_")
 
 
-class AnthropicLlm(Section):
+class AnthropicLlm(HostedLlm):
     """Anthropic."""
 
     provider: Literal["anthropic"] = Field(description="Anthropic.")
-    api_key: SecretStr = Field(description="API key; a stack secret.")
     key: str = Field(description="LLM_KEY.", examples=["ANTHROPIC_CLAUDE4.5_SONNET"])
 
     @field_validator("key")
@@ -166,11 +170,10 @@ class AnthropicLlm(Section):
         return _registered(value, llm_keys.ANTHROPIC, "ANTHROPIC_")
 
 
-class GeminiLlm(Section):
+class GeminiLlm(HostedLlm):
     """Google Gemini."""
 
     provider: Literal["gemini"] = Field(description="Google Gemini.")
-    api_key: SecretStr = Field(description="API key; a stack secret.")
     key: str = Field(description="LLM_KEY.", examples=["GEMINI_2.5_FLASH"])
 
     @field_validator("key")
@@ -179,11 +182,10 @@ class GeminiLlm(Section):
         return _registered(value, llm_keys.GEMINI, "GEMINI_")
 
 
-class OpenAiCompatibleLlm(Section):
+class OpenAiCompatibleLlm(HostedLlm):
     """Any server that speaks OpenAI's protocol."""
 
     provider: Literal["openai-compatible"] = Field(description="A server that speaks OpenAI's protocol.")
-    api_key: SecretStr = Field(description="API key; a stack secret.")
     base_url: str = Field(description="Base URL, with its version path.", examples=["https://llm.example.com/v1"])
     model: str = Field(min_length=1, description="Model name, as that server knows it.", examples=["qwen2.5-vl-7b"])
     vision: bool = Field(False, description="Whether the model reads screenshots.")

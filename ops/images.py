@@ -30,7 +30,7 @@ SKYVERN_VERSION = "1.0.56"
 Progress = Callable[[str], None]
 
 # Measured on 2 cores with a near mirror, rounded up; they tell a person whether to wait.
-EXPECTED_MINUTES = {"debian": 1, "caddy": 3, "postgres": 1, "egress": 1, "artifacts": 1, "gateway": 2, "server": 6}
+EXPECTED_MINUTES = {"debian": 2, "caddy": 3, "postgres": 1, "egress": 1, "artifacts": 1, "gateway": 1, "server": 7}
 # Set for a throw-away daemon: finished images are kept as files and loaded instead of built. Doubles the disk they take.
 CACHE_VARIABLE = "SKYVERN_STACK_IMAGE_CACHE"
 CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -318,6 +318,10 @@ def current_digest(tag: str) -> str:
     """Digest of a public tag for all platforms, ``sha256:...``; UserError when the registry does not answer."""
     # buildx where the CLI has it: it prints the digest of the index. `manifest inspect` gives digests of single platforms only,
     # from which the one of the index cannot be told.
+    if not _succeeds(["docker", "buildx", "version"], dict(os.environ)):
+        raise UserError(
+            "images: digest needs docker's buildx plugin; install docker-buildx-plugin or, from Debian, docker-buildx"
+        )
     text = process.capture(
         ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", tag], timeout_seconds=60
     )

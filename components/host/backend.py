@@ -7,13 +7,13 @@ import pulumi_docker as docker
 
 from components.endpoints import Endpoints
 from components.host import images
-from components.host.artifacts import ArtifactServer, FileServerArgs, SmokeSite
+from components.host.artifacts import FileServer, FileServerArgs
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.gateway import Gateway, GatewayArgs
 from components.host.network import Networks, NetworksArgs
 from components.host.postgres import Postgres, PostgresArgs
-from components.host.skyvern import SkyvernServer, SkyvernServerArgs
-from components.host.volumes import DataVolumes, DataVolumesArgs
+from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
+from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
 from components.settings import Settings
 
@@ -64,15 +64,30 @@ class DockerBackend(pulumi.ComponentResource):
             ),
             opts=child,
         )
-        artifacts = ArtifactServer(
+        artifacts = FileServer(
             f"{name}-artifacts",
-            FileServerArgs(prefix=prefix, image=references["artifacts"], network=networks.files),
-            volumes,
+            FileServerArgs(
+                part="artifacts",
+                command="artifacts-start",
+                prefix=prefix,
+                image=references["artifacts"],
+                # Skyvern's folders are closed to everybody but its user and group.
+                group=SKYVERN_ID,
+                network=networks.files,
+                mounts=volumes.mounts(*SERVED_FOLDERS, read_only=True),
+            ),
             opts=child,
         )
-        smoke_site = SmokeSite(
+        smoke_site = FileServer(
             f"{name}-smoke-site",
-            FileServerArgs(prefix=prefix, image=references["artifacts"], network=networks.smoke),
+            FileServerArgs(
+                part="smoke-site",
+                command="smoke-site",
+                prefix=prefix,
+                image=references["artifacts"],
+                group=10003,
+                network=networks.smoke,
+            ),
             opts=child,
         )
         server = SkyvernServer(

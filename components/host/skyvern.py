@@ -12,7 +12,8 @@ from components.host.service import HardenedService, Health, ServiceArgs
 from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, folder_path
 from components.settings import AnthropicLlm, BrowserSettings, GeminiLlm, Llm, OpenAiCompatibleLlm, OpenAiLlm, ServerSettings
 
-USER = "10001:10001"
+# User and group in the image; the folders below /data belong to both.
+SKYVERN_ID = 10001
 
 # Everything the browser fetches goes through the egress proxy: no exception for loopback, no UDP around it.
 BROWSER_ARGUMENTS = (
@@ -100,7 +101,7 @@ class SkyvernServer(pulumi.ComponentResource):
                 part="server",
                 prefix=args.prefix,
                 image=args.image,
-                user=USER,
+                user=f"{SKYVERN_ID}:{SKYVERN_ID}",
                 environment=self._environment(args),
                 networks=args.networks,
                 mounts=volumes.mounts(*SKYVERN_FOLDERS),

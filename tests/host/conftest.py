@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from components.host import images
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT, cache_dir
 
 # Away from Docker's own pools, so that it runs beside a daemon in use.
 ADDRESS_POOL = "base=10.214.0.0/16,size=24"
-IMAGES = os.environ.get("SKYVERN_TEST_IMAGES", "packages")
+IMAGES: images.ImageSource = "official" if os.environ.get("SKYVERN_TEST_IMAGES") == "official" else "packages"
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,17 @@ class Checkout:
         return set(self.docker.run(kind, "ls", *flags, "--format", form).split()) - {"bridge", "host", "none"}
 
     def write_stack(self, stack: str, *, port: int) -> None:
-        """A stack file like the committed dev one, on this daemon and port."""
+        """A stack file like the committed dev one, on this daemon and port; the salt of an existing one stays."""
         yaml = YAML()
-        document = yaml.load(self.root / "Pulumi.dev.yaml")
+        document = yaml.load(ROOT / "Pulumi.dev.yaml")
+        existing = self.root / f"Pulumi.{stack}.yaml"
+        salt = yaml.load(existing).get("encryptionsalt") if existing.exists() else None
         document["config"]["skyvern:host"]["docker_host"] = self.docker.host
         document["config"]["skyvern:host"]["port"] = port
         document["config"]["skyvern:images"]["source"] = IMAGES
         document.pop("encryptionsalt", None)
+        if salt:
+            document["encryptionsalt"] = salt
         # Both stacks and the tests share two cores.
         document["config"]["skyvern:server"] = {"memory_mib": 3072}
         yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")
@@ -97,6 +102,16 @@ def _remove_everything(docker: Docker) -> None:
     ):
         if found := docker.run(*listing).split():
             docker.run(*removal, *found)
+
+
+def _remove_old_images(docker: Docker) -> None:
+    """Images of ours under tags that this version of the project does not name, so that the cache does not grow for ever."""
+    named = set(images.references(IMAGES).values())
+    listed = docker.run(
+        "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=localhost/skyvern/*"
+    ).split()
+    if old := [reference for reference in listed if reference not in named]:
+        docker.run("image", "rm", "--force", *old)
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +150,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
             _remove_everything(docker)  # what a run that was killed left behind
             yield docker
             _remove_everything(docker)
+            _remove_old_images(docker)
         finally:
             process.terminate()
             process.wait(60)

@@ -163,12 +163,21 @@ def test_a_page_reaches_the_internet_and_not_the_host(checkout: Checkout, first_
 
 
 def test_a_second_stack_beside_it(checkout: Checkout, first_up: str) -> None:
+    """Its first ``up`` fails half-way on a taken port; the next one goes on from there, and destroy removes its own only."""
+    dev_port = int(checkout.output("app_url").rpartition(":")[2])
     before = checkout.docker.run("ps", "--quiet", "--no-trunc", "--filter", "name=skyvern-dev-").split()
+    checkout.write_stack("beside", port=dev_port)
+    checkout.pulumi("stack init beside --no-select")
+    failed = checkout.pulumi("up --yes --skip-preview -s beside", check=False)
+    assert failed.returncode != 0
+    assert "port is already allocated" in failed.stdout + failed.stderr
+
     checkout.write_stack("beside", port=free_port())
-    checkout.pulumi("stack init beside")
     checkout.pulumi("up --yes --skip-preview -s beside")
+    checkout.pulumi("preview --expect-no-changes -s beside")
     assert checkout.names("container") == {f"skyvern-{stack}-{part}" for stack in ("dev", "beside") for part in PARTS}
     assert checkout.output("api_key", "beside") != checkout.output("api_key")
+
     checkout.pulumi("state unprotect --all --yes -s beside")
     checkout.pulumi("destroy --yes --skip-preview -s beside")
     checkout.pulumi("stack rm --yes beside")

@@ -308,6 +308,12 @@ def test_digest_prints_only_what_changed(
 
 
 def test_digest_says_when_the_registry_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_docker(tmp_path / "bin", monkeypatch, "echo 'no such host' >&2; exit 1")
+    fake_docker(tmp_path / "bin", monkeypatch, """[ "$2" = version ] || { echo 'no such host' >&2; exit 1; }""")
     with pytest.raises(UserError, match="no such host"):
+        ops_images.public_digests()
+
+
+def test_digest_names_the_missing_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path / "bin", monkeypatch, "exit 125")
+    with pytest.raises(UserError, match="install docker-buildx-plugin"):
         ops_images.public_digests()
