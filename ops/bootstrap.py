@@ -124,14 +124,14 @@ def ensure_go(progress: Progress) -> Path:
 
 
 def ensure_package_tools(progress: Progress) -> None:
-    """What building every image from packages needs on the host: Go and debootstrap. UserError where it cannot be had."""
+    """What building every image from packages needs on the host: root, Go and debootstrap. UserError where it cannot be had."""
+    machine = observe_machine()
+    if not machine.root:
+        raise UserError("images: building Debian from packages (debootstrap) needs root; run it as root, or use official images")
     ensure_go(progress)
     if shutil.which("debootstrap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is None:
-        machine = observe_machine()
-        if not (machine.root and machine.debian):
-            raise UserError(
-                "images: debootstrap is missing; run `sudo apt-get install debootstrap`, or set images.source to official"
-            )
+        if not machine.debian:
+            raise UserError("images: debootstrap is missing; install it, or set images.source to official")
         apt_install(["debootstrap"], progress)
 
 

@@ -234,8 +234,6 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
         bootstrap.ensure_state(say)
     with steps.step("images") as say:
         source = choose_source(stack, images_source, docker, terminal=terminal, progress=say)
-        if source == "packages" and images.outstanding(docker, source, cache=False):
-            bootstrap.ensure_package_tools(say)
         images.build(docker, source, say)
     with steps.step(f"stack {stack}") as say:
         ensure_stack(stack, say)

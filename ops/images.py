@@ -6,9 +6,6 @@ way to show or pass them. Only what is missing is built. Not here: which image a
 
 import json
 import os
-import platform
-import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -31,8 +28,6 @@ Progress = Callable[[str], None]
 
 # Measured on 2 cores with a near mirror, rounded up; they tell a person whether to wait.
 EXPECTED_MINUTES = {"debian": 2, "caddy": 3, "postgres": 1, "egress": 1, "artifacts": 1, "gateway": 1, "server": 7}
-# Set for a throw-away daemon: finished images are kept as files and loaded instead of built. Doubles the disk they take.
-CACHE_VARIABLE = "SKYVERN_STACK_IMAGE_CACHE"
 CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # A fixed date on every file of a context, so that layers do not depend on when the checkout was made.
@@ -60,8 +55,8 @@ def parts(source: ImageSource) -> list[str]:
     return [image for image in images.references(source) if image not in used_as_base]
 
 
-def outstanding(docker: Docker, source: ImageSource, *, cache: bool) -> list[str]:
-    """What has to be built, pulled or loaded, bases before what is built on them. A base that nobody needs is not in it."""
+def outstanding(docker: Docker, source: ImageSource) -> list[str]:
+    """What has to be built or pulled, bases before what is built on them. A base that nobody needs is not in it."""
     references = images.references(source)
     found: list[str] = []
 
@@ -70,7 +65,7 @@ def outstanding(docker: Docker, source: ImageSource, *, cache: bool) -> list[str
         public_base = source == "official" and image in images.OFFICIAL and image not in parts(source)
         if image in found or public_base or present(docker, references[image]):
             return
-        if not (cache and _cached_file(image, references[image]).is_file()) and references[image] not in images.OFFICIAL.values():
+        if references[image] not in images.OFFICIAL.values():
             for base in images.BASES[image]:
                 visit(base)
         found.append(image)
@@ -83,34 +78,27 @@ def outstanding(docker: Docker, source: ImageSource, *, cache: bool) -> list[str
 # --- Building ------------------------------------------------------------------------------------------------------------
 
 
-def build(docker: Docker, source: ImageSource, progress: Progress, *, cache: bool | None = None) -> None:
+def build(docker: Docker, source: ImageSource, progress: Progress) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
-    cache: keep finished images below ``cache_dir()/images`` and load them from there; default: whether CACHE_VARIABLE is set.
-    Raises UserError with the log file of the image that failed.
+    Raises UserError with the log file of the image that failed, or when the host lacks a tool for the stand-ins.
     """
     references = images.references(source)
-    keep = bool(os.environ.get(CACHE_VARIABLE)) if cache is None else cache
-    missing = outstanding(docker, source, cache=keep)
+    missing = outstanding(docker, source)
     if not missing:
         progress(f"all {len(parts(source))} images are there")
         return
-    fresh = [image for image in missing if not (keep and _cached_file(image, references[image]).is_file())]
-    if fresh:
-        minutes = sum(EXPECTED_MINUTES[image] for image in fresh)
-        progress(f"{len(fresh)} to build or pull: {', '.join(fresh)}; about {minutes} min in all on 2 cores")
+    if {"debian", "caddy"} & set(missing):
+        bootstrap.ensure_package_tools(progress)
+    minutes = sum(EXPECTED_MINUTES[image] for image in missing)
+    progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
     for image in missing:
         reference = references[image]
-        if image not in fresh:
-            _load(docker, image, reference, progress)
-            continue
         with _told(image, progress):
             if reference in images.OFFICIAL.values():
                 process.stream(docker.command("pull", "--quiet", reference), env=docker.environment(), log=_log_file(image))
             else:
                 _build_one(docker, image, reference, references)
-        if keep:
-            _save(docker, image, reference)
 
 
 @contextmanager
@@ -210,20 +198,12 @@ def _succeeds(command: list[str], environment: dict[str, str]) -> bool:
 
 
 def _import_debian(docker: Docker, context: Path, folder: Path, reference: str) -> None:
-    if os.geteuid() != 0:
-        raise UserError(
-            "images: debian: debootstrap needs root; run sudo -E bin/ops images build once, or set images.source to official"
-        )
-    if shutil.which("debootstrap") is None:
-        raise UserError("images: debian: debootstrap is not installed; run apt-get install -y debootstrap")
     tar = folder / "rootfs.tar"
     process.stream(["sh", context / "rootfs.sh", folder / "work", tar], log=_log_file("debian"))
     docker.run("import", "--change", 'CMD ["bash"]', tar, reference, timeout_seconds=600)
 
 
 def _compile_caddy(docker: Docker, context: Path) -> None:
-    if shutil.which("go") is None:
-        raise UserError("images: caddy: Go is not installed; run script/bootstrap, or set images.source to official")
     environment = {
         **os.environ,
         # Static, and the same bytes wherever it is compiled; for the daemon's machine, which may be another one.
@@ -237,41 +217,6 @@ def _compile_caddy(docker: Docker, context: Path) -> None:
 
 def _log_file(image: str) -> Path:
     return cache_dir() / "logs" / f"image-{image}.log"
-
-
-# --- Finished images as files, for throw-away daemons --------------------------------------------------------------------
-
-
-def _cached_file(image: str, reference: str) -> Path:
-    # Compressed, the server's image is a third; without zstd it is kept as it is.
-    suffix = "tar.zst" if shutil.which("zstd") else "tar"
-    return cache_dir() / "images" / f"{image}-{reference.rpartition(':')[2]}.{platform.machine()}.{suffix}"
-
-
-def _load(docker: Docker, image: str, reference: str, progress: Progress) -> None:
-    file = _cached_file(image, reference)
-    started = time.monotonic()
-    _pipe(["zstd", "-dcq", str(file)] if file.suffix == ".zst" else ["cat", str(file)], docker.command("load"), docker)
-    progress(f"{image}: loaded from {file} in {time.monotonic() - started:.0f} s")
-
-
-def _save(docker: Docker, image: str, reference: str) -> None:
-    file = _cached_file(image, reference)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    for old in file.parent.glob(f"{image}-*.tar*"):
-        old.unlink()
-    # Under another name until it is complete, so that an interrupted save is not loaded later.
-    part = file.with_name(f"{file.name}.part")
-    sink = ["zstd", "-q", "-f", "-1", "-T0", "-o", str(part)] if file.suffix == ".zst" else ["dd", "status=none", f"of={part}"]
-    _pipe(docker.command("save", reference), sink, docker)
-    part.rename(file)
-
-
-def _pipe(source: list[str], sink: list[str], docker: Docker) -> None:
-    with subprocess.Popen(source, stdout=subprocess.PIPE, env=docker.environment()) as producer:
-        consumer = subprocess.run(sink, stdin=producer.stdout, stdout=subprocess.DEVNULL, env=docker.environment(), check=False)
-    if producer.returncode or consumer.returncode:
-        raise UserError(f"images: {source[0]} | {sink[0]} failed with {producer.returncode} and {consumer.returncode}")
 
 
 # --- Commands ------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,6 @@ class EgressProxy(pulumi.ComponentResource):
                 image=args.image,
                 user="13:13",
                 networks=args.networks,
-                tmpfs={"/run": 8, "/var/spool/squid": 16},
                 memory_mib=256,
                 cpus=1,
                 health=Health(command=["egress-healthy"], start_seconds=20),

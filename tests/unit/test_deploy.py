@@ -256,8 +256,6 @@ def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(bootstrap, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
     monkeypatch.setattr(bootstrap, "ensure_state", lambda _: seen.append("state"))
     monkeypatch.setattr(images, "build", lambda docker, source, _: seen.append(f"images {source} at {docker.host}"))
-    monkeypatch.setattr(images, "outstanding", lambda *_, **__: ["debian"])
-    monkeypatch.setattr(bootstrap, "ensure_package_tools", lambda _: seen.append("tools"))
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
     monkeypatch.setattr(stacks, "outputs", lambda stack: OUTPUTS)
@@ -276,7 +274,6 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         "docker",
         "engine modules",
         "state",
-        "tools",
         "images packages at unix:///var/run/docker.sock",
         "stack dev",
         "up dev unasked=True",

@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from components.host import images
+from ops import bootstrap
 from ops import images as ops_images
 from ops.docker import Docker
 from ops.errors import UserError
@@ -205,15 +207,15 @@ def nothing_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_present(tmp_path, monkeypatch)
     docker = Docker("unix:///nowhere.sock")
-    assert ops_images.outstanding(docker, "official", cache=False) == ["postgres", "egress", "artifacts", "gateway", "server"]
-    assert set(ops_images.outstanding(docker, "packages", cache=False)) == set(images.BASES)
+    assert ops_images.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "gateway", "server"]
+    assert set(ops_images.outstanding(docker, "packages")) == set(images.BASES)
 
 
 def test_a_base_is_not_built_when_nothing_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As after `docker image prune`: all is there but the bases.
     parts = "|".join(images.references("packages")[image] for image in ops_images.parts("packages"))
     nothing_present(tmp_path, monkeypatch, f'case "${{@: -1}}" in {parts}) echo sha256:1 ;; esac')
-    assert ops_images.outstanding(Docker("unix:///nowhere.sock"), "packages", cache=False) == []
+    assert ops_images.outstanding(Docker("unix:///nowhere.sock"), "packages") == []
 
 
 def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,52 +247,23 @@ def test_a_failed_build_names_its_log(tmp_path: Path, monkeypatch: pytest.Monkey
     nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) echo "no such host"; exit 1 ;; esac')
     lines: list[str] = []
     with pytest.raises(UserError, match=r"image-postgres\.log.*no such host"):
-        ops_images.build(Docker("unix:///nowhere.sock"), "official", lines.append, cache=False)
+        ops_images.build(Docker("unix:///nowhere.sock"), "official", lines.append)
     assert lines[0].startswith("5 to build or pull: postgres, egress, artifacts, gateway, server; about ")
 
 
-def test_debian_stand_in_needs_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing_present(tmp_path, monkeypatch)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(UserError, match="debootstrap needs root"):
-        ops_images.build(Docker("unix:///nowhere.sock"), "packages", lambda line: None, cache=False)
+@pytest.mark.parametrize(("source", "asked"), [("packages", True), ("official", False)])
+def test_only_stand_ins_need_tools_on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: images.ImageSource, asked: bool
+) -> None:
+    nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) exit 1 ;; esac')
 
+    def refuse(progress: Callable[[str], None]) -> None:
+        raise UserError("needs root")
 
-def test_debian_stand_in_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing_present(tmp_path, monkeypatch)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    found = shutil.which
-    monkeypatch.setattr(shutil, "which", lambda name: None if name == "debootstrap" else found(name))
-    with pytest.raises(UserError, match="apt-get install -y debootstrap"):
-        ops_images.build(Docker("unix:///nowhere.sock"), "packages", lambda line: None, cache=False)
-
-
-def test_a_built_image_is_kept_and_loaded_and_replaces_older_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The fake daemon has everything but egress; `save` prints an image, `load` keeps what it reads.
-    egress = images.references("packages")["egress"]
-    script = f"""
-case "$*" in
-  *" image ls "*) [ "${{@: -1}}" = {egress} ] && [ ! -e {tmp_path}/there ] || echo sha256:1 ;;
-  *" build "*) touch {tmp_path}/there ;;
-  *" save "*) echo layers ;;
-  *" load"*) cat > {tmp_path}/loaded; touch {tmp_path}/there ;;
-esac"""
-    calls = nothing_present(tmp_path, monkeypatch, script)
-    folder = tmp_path / "cache/skyvern-stack/images"
-    folder.mkdir(parents=True)
-    (folder / "egress-000000000000.x86_64.tar").write_text("old")
-    (folder / "server-000000000000.x86_64.tar").write_text("other image")
-    docker = Docker("unix:///nowhere.sock")
-    ops_images.build(docker, "packages", lambda line: None, cache=True)
-    assert [path.name.partition(".")[0] for path in sorted(folder.iterdir())] == [
-        f"egress-{egress.rpartition(':')[2]}",
-        "server-000000000000",
-    ]
-    (tmp_path / "there").unlink()
-    before = calls.read_text().count(" build ")
-    ops_images.build(docker, "packages", lambda line: None, cache=True)
-    assert (tmp_path / "loaded").read_text() == "layers\n"
-    assert calls.read_text().count(" build ") == before
+    monkeypatch.setattr(bootstrap, "ensure_package_tools", refuse)
+    with pytest.raises(UserError) as wrong:
+        ops_images.build(Docker("unix:///nowhere.sock"), source, lambda line: None)
+    assert ("needs root" in str(wrong.value)) is asked
 
 
 def test_digest_prints_only_what_changed(
