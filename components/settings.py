@@ -7,10 +7,14 @@ environment, the network or the machine, so a plan depends on committed text onl
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
+from importlib import resources
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from components import llm_keys
 
@@ -26,7 +30,8 @@ class SettingsError(Exception):
 class Section(BaseModel):
     """One section of the stack file: unknown keys are refused, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    # strict: YAML has types of its own, and a quoted number or a "yes" is a mistake.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_strip_whitespace=True)
 
 
 class ImageSettings(Section):
@@ -62,16 +67,18 @@ class HostSettings(Section):
             raise ValueError(
                 "is a TCP socket, which hands the whole machine to whoever reaches it; write unix:///path/to/docker.sock"
             )
-        if not value.startswith("unix:///"):
+        if not re.fullmatch(r"unix:///\S+", value):
             raise ValueError("is no Docker socket; write unix:///var/run/docker.sock")
         return value
 
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
-        # zoneinfo would read the machine's own database, and a plan must not depend on the machine.
-        if not value.replace("/", "").replace("_", "").replace("+", "").replace("-", "").isalnum():
-            raise ValueError("is no time zone; write a tz database name, for example Asia/Seoul")
+        # The names of the pinned package: zoneinfo would read the machine's own database, and a plan must not depend on it.
+        names = resources.files("tzdata").joinpath("zones").read_text().split()
+        if value not in names:
+            near = difflib.get_close_matches(value, names, n=1)
+            raise ValueError(f"is no time zone; write a tz database name, for example {near[0] if near else 'Asia/Seoul'}")
         return value
 
 
@@ -83,7 +90,7 @@ class ServerSettings(Section):
         ge=1536,
         description="Hard memory limit in MiB. Skyvern idles at about 700 MiB; a browser takes 300 to 700 each.",
     )
-    cpus: float = Field(2.0, gt=0, le=256, description="CPU limit in cores.")
+    cpus: float = Field(2.0, ge=0.01, le=256, description="CPU limit in cores.")
     max_steps: int = Field(25, ge=1, le=200, description="Steps after which a task stops (MAX_STEPS_PER_RUN).")
     code_blocks: bool = Field(
         False,
@@ -110,7 +117,7 @@ class DatabaseSettings(Section):
     """PostgreSQL."""
 
     memory_mib: int = Field(512, ge=256, description="Hard memory limit in MiB.")
-    cpus: float = Field(1.0, gt=0, le=256, description="CPU limit in cores.")
+    cpus: float = Field(1.0, ge=0.01, le=256, description="CPU limit in cores.")
 
 
 class RotationSettings(Section):
@@ -138,7 +145,7 @@ def _registered(value: str, known: frozenset[str], prefix: str) -> str:
 class HostedLlm(Section):
     """What every provider behind an account needs."""
 
-    api_key: SecretStr = Field(description="API key; set it with `pulumi config set --secret --path llm.api_key`.")
+    api_key: SecretStr = Field(min_length=8, description="API key; set it with `pulumi config set --secret --path llm.api_key`.")
 
 
 class OpenAiLlm(HostedLlm):
@@ -155,7 +162,7 @@ class OpenAiLlm(HostedLlm):
     @field_validator("key", "secondary_key")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
-        return value and _registered(value, llm_keys.OPENAI, "OPENAI_")
+        return None if value is None else _registered(value, llm_keys.OPENAI, "OPENAI_")
 
 
 class AnthropicLlm(HostedLlm):
@@ -193,8 +200,14 @@ class OpenAiCompatibleLlm(HostedLlm):
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        if not value.startswith(("https://", "http://")):
+        parts = urlsplit(value)
+        if parts.scheme not in {"https", "http"} or not parts.hostname:
             raise ValueError("is no URL; write it whole, for example https://llm.example.com/v1")
+        if parts.username is not None or parts.password is not None:
+            # Not a ValueError, whose line would show the value.
+            raise PydanticCustomError(
+                "credentials_in_url", "holds a user or password, which would stand in clear; write it without"
+            )
         return value.rstrip("/")
 
 
@@ -259,6 +272,7 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
         for name, item in value
         if isinstance(item, SecretStr) and section not in secret_keys
     ]
+    # By section, because the engine says no more: whether a section has an encrypted value, not which one it is.
     if plain:
         raise SettingsError(plain)
     return settings
@@ -311,6 +325,10 @@ def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
         return f"{where}: {shown}is not possible here; write {context['expected']}"
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return f"{where}: {shown}is no section; write its keys below it (docs/configuration.md)"
+    if kind == "too_short" and _is_secret(field):
+        return f"{where}: is too short for a key; write the whole key"
+    if kind == "credentials_in_url":
+        return f"{where}: {error['msg']}"
     if kind == "value_error":
         return f"{where}: {shown}{context['error']}"
     if kind == "string_pattern_mismatch":

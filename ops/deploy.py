@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from components.host.images import SOURCE_LABEL
 from ops import bootstrap, process
 from ops.bootstrap import Progress
 from ops.docker import Docker
@@ -98,8 +99,17 @@ def choose_source(stack: str, requested: Source | None, docker: Docker, *, termi
     """
     configured: Source = bootstrap.stack_settings(stack).images.source
     wanted = requested or configured
+    volume = f"skyvern-{stack}-postgres"
+    made_with = source_of(docker, volume)
+    if made_with not in {None, wanted}:
+        raise UserError(
+            f"Pulumi.{stack}.yaml: images.source: the volume {volume} was made with {made_with} images; "
+            f"write {made_with}, or destroy the stack with its data first"
+        )
     reachable = wanted == "packages" or bootstrap.answers(REGISTRY, accepted=(200, 401))
-    decided = decide_source(requested, configured, reachable=reachable, terminal=terminal)
+    # With data of official images there is nothing to ask: they cannot become others.
+    asks = terminal and made_with is None
+    decided = decide_source(requested, configured, reachable=reachable, terminal=asks)
     if decided == "ask":
         print("      No image registry answers here. Every image can be built from Debian, PyPI and Go packages instead,")
         print("      which takes about 20 minutes the first time. The choice stays in the stack file.")
@@ -107,20 +117,17 @@ def choose_source(stack: str, requested: Source | None, docker: Docker, *, termi
             raise UserError("images: nothing was chosen; run script/up where an image registry answers")
         decided = "packages"
     if decided != configured:
-        volume = f"skyvern-{stack}-postgres"
-        if _exists(docker, volume):
-            raise UserError(
-                f"Pulumi.{stack}.yaml: images.source: is {configured}, and the volume {volume} was made with it; "
-                f"leave --images {decided} out, or destroy the stack with its data first"
-            )
         write_source(bootstrap.stack_file(stack), decided)
         progress(f"wrote images.source: {decided} into Pulumi.{stack}.yaml")
     return decided
 
 
-def _exists(docker: Docker, volume: str) -> bool:
+def source_of(docker: Docker, volume: str) -> str | None:
+    """The source of the images that made a volume of PostgreSQL, None where there is no such volume."""
     # Listed, not inspected: a failed inspect cannot be told from a daemon that does not answer.
-    return volume in docker.run("volume", "ls", "--quiet", "--filter", f"name={volume}").split()
+    form = f'{{{{.Name}}}}={{{{.Label "{SOURCE_LABEL}"}}}}'
+    listed = docker.run("volume", "ls", "--filter", f"name={volume}", "--format", form).split()
+    return dict(line.split("=", 1) for line in listed).get(volume)
 
 
 def write_source(path: Path, source: Source) -> None:

@@ -11,7 +11,7 @@ from ops import process
 
 @dataclass(frozen=True)
 class Docker:
-    """A Docker daemon, addressed as ``unix:///var/run/docker.sock`` or ``ssh://user@host``."""
+    """A Docker daemon, addressed as ``unix:///var/run/docker.sock``."""
 
     host: str
 
@@ -30,6 +30,11 @@ class Docker:
     def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
         """Output of ``docker ARGUMENTS`` as bytes; UserError when it fails."""
         return process.capture(self.command(*arguments), env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def logs(self, name: str, *flags: str) -> str:
+        """What a container wrote, both streams: nginx, Skyvern and Caddy write to standard error."""
+        command = self.command("logs", *flags, name)
+        return process.capture(["sh", "-c", 'exec "$@" 2>&1', "sh", *command], env=self.environment()).decode(errors="replace")
 
     def inspect(self, name: str) -> dict[str, Any]:
         """``docker inspect`` of one object; UserError when it does not exist."""

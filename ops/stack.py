@@ -19,7 +19,7 @@ class Outputs(BaseModel):
 
     app_url, api_url: origins without a trailing slash, for example ``http://localhost:8080``.
     smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
-    docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``.
+    docker_host: ``unix:///var/run/docker.sock``.
     containers: part (``gateway``) to container name (``skyvern-dev-gateway``).
     """
 
@@ -32,7 +32,6 @@ class Outputs(BaseModel):
     ui_username: str
     ui_password: SecretStr
     api_key: SecretStr
-    organization_id: str
     docker_host: str
     containers: dict[str, str]
 

@@ -2,7 +2,7 @@
 //
 //   node patch.mjs DIST        changes the files of DIST in place, or fails and says what does not fit
 //
-// Used by the gateway image and by the build for Vercel, so both serve the same UI. Placeholders are filled elsewhere.
+// Run by the build of the gateway image. Placeholders are filled elsewhere.
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -19,7 +19,7 @@ export const replacements = [
   },
 ];
 
-// What the start of the gateway and the build for Vercel fill in; one that is new or gone must not go unnoticed.
+// What the start of the gateway fills in; one that is new or gone must not go unnoticed.
 export const placeholders = [
   "__VITE_API_BASE_URL_PLACEHOLDER__",
   "__VITE_ARTIFACT_API_BASE_URL_PLACEHOLDER__",

@@ -40,7 +40,7 @@ class DockerBackend(pulumi.ComponentResource):
         references = images.references(settings.images.source)
 
         networks = Networks(f"{name}-networks", NetworksArgs(prefix=prefix), opts=child)
-        volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix), opts=child)
+        volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
         postgres = Postgres(
             f"{name}-postgres",
             PostgresArgs(

@@ -63,9 +63,7 @@ def caddyfile(urls: Endpoints) -> str:
 			fields {{
 				request>headers delete
 				resp_headers delete
-				request>uri query {{
-					replace apikey REDACTED
-				}}
+				request>uri regexp `\\?.*` ?REDACTED
 			}}
 		}}
 	}}
@@ -114,6 +112,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 				method OPTIONS
 				header Origin *
 				header Access-Control-Request-Method *
+				not header Upgrade *
 			}}
 			handle @preflight {{
 				import api
@@ -141,6 +140,8 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		}}
 
 		import login
+		# The browser adds the login to requests of foreign pages too; they must not be able to show what they get.
+		header Cross-Origin-Resource-Policy same-origin
 
 		route /ui-session {{
 			header Cache-Control no-store
@@ -186,8 +187,6 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		}}
 
 		root * /srv/ui
-		@hashed path /assets/*
-		header @hashed Cache-Control "private, max-age=31536000, immutable"
 		# A deep link is the UI's own business; a missing file is a 404 and not a page.
 		@deep_link {{
 			not path /assets/*
@@ -236,7 +235,6 @@ class Gateway(pulumi.ComponentResource):
                 image=args.image,
                 user="10002:10002",
                 environment={
-                    "CADDYFILE": caddyfile(args.endpoints),
                     "SKYVERN_API_KEY": args.api_key,
                     "UI_PASSWORD_HASH": args.ui_password_hash,
                     "VITE_API_BASE_URL": args.endpoints.api_base_url,
@@ -245,11 +243,13 @@ class Gateway(pulumi.ComponentResource):
                     "VITE_WSS_BASE_URL": args.endpoints.wss_base_url,
                 },
                 networks=args.networks,
+                # An argument, because the provider hides an environment with a secret in it: so a preview shows a changed rule.
+                command=["gateway-start", caddyfile(args.endpoints)],
                 published_port=(args.port, endpoints.GATEWAY_PORT),
                 tmpfs={"/srv/ui": 64},
                 memory_mib=256,
                 cpus=1,
-                health=Health(command=["gateway-healthy"], start_seconds=30, interval_seconds=2),
+                health=Health(command=["gateway-healthy"], start_seconds=30),
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -12,6 +12,9 @@ from typing import Literal, get_args
 
 ImageSource = Literal["official", "packages"]
 
+# A label of PostgreSQL's volume: the source of the image that made it.
+SOURCE_LABEL = "skyvern.images"
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Resolved on 2026-11-22; `ops images digest` says what the tags point at today.

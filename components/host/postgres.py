@@ -128,7 +128,7 @@ class Postgres(pulumi.ComponentResource):
                 mounts=[socket_mount],
                 memory_mib=64,
                 cpus=0.5,
-                health=Health(command=["bash", "-c", ROLES_HEALTH], start_seconds=30, interval_seconds=2),
+                health=Health(command=["bash", "-c", ROLES_HEALTH], start_seconds=30),
                 stop_seconds=2,
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[server]),

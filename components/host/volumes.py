@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
+from components.host.images import SOURCE_LABEL
 from components.host.service import Mount, stack_labels
 
 # Every folder that Skyvern writes (paths in its image), by the variable that names it.
@@ -28,9 +29,10 @@ def folder_path(folder: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DataVolumesArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``."""
+    """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: what PostgreSQL's image is made of."""
 
     prefix: str
+    image_source: str
 
 
 class DataVolumes(pulumi.ComponentResource):
@@ -42,19 +44,22 @@ class DataVolumes(pulumi.ComponentResource):
     def __init__(self, name: str, args: DataVolumesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:DataVolumes", name, None, opts)
 
-        def volume(part: str) -> pulumi.Output[str]:
+        def volume(part: str, **marks: str) -> pulumi.Output[str]:
             return docker.Volume(
                 f"{name}-{part}",
                 name=f"{args.prefix}-{part}",
                 driver="local",
                 labels=[
-                    docker.VolumeLabelArgs(label=label, value=value) for label, value in stack_labels(args.prefix, part).items()
+                    docker.VolumeLabelArgs(label=label, value=value)
+                    for label, value in sorted({**stack_labels(args.prefix, part), **marks}.items())
                 ],
                 # Deleting a volume deletes its data: nothing but an explicit unprotect may.
                 opts=pulumi.ResourceOptions(parent=self, protect=True),
             ).name
 
-        self.postgres = volume("postgres")
+        # Another build of PostgreSQL may sort text differently, which breaks indexes. A changed label would replace the volume,
+        # and the engine refuses that for what is protected.
+        self.postgres = volume("postgres", **{SOURCE_LABEL: args.image_source})
         self.folders = {folder: volume(folder) for folder in SKYVERN_FOLDERS}
         self.register_outputs({})
 

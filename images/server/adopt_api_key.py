@@ -35,6 +35,12 @@ async def adopt(_fastapi_app: object) -> None:
                 "Skyvern does not accept SKYVERN_API_KEY: it is expired, not signed with SECRET_KEY, "
                 "or the database belongs to another organisation"
             )
+        # Skyvern creates the organisation with 10, and the organisation's value wins over the variable (1.0.56, forge/agent.py).
+        from skyvern.forge import app as skyvern_app
+
+        await skyvern_app.DATABASE.organizations.update_organization(
+            adopted[1], max_steps_per_run=int(os.environ["MAX_STEPS_PER_RUN"])
+        )
         ADOPTED.touch()
     except BaseException as failure:
         report_failure("adopt API key", started, failure)

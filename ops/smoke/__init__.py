@@ -2,7 +2,7 @@
 
 Everything is asked from outside, as a user, a program or a hostile page would; only logs, ffprobe and the planting of test
 files go through Docker. The checks leave nothing behind but finished runs, which Skyvern has no call to remove.
-Not here: deploying (script/up), and the health of the host (ops doctor).
+Not here: deploying (script/up).
 """
 
 import json

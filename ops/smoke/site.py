@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ops import process
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.stack import Outputs
@@ -111,12 +110,8 @@ class Site:
         return self.docker.run("info", "--format", "{{.SystemTime}}").strip()
 
     def log(self, part: str, since: str) -> list[str]:
-        """Lines that a part's container wrote since a time of ``now()``, both streams: Caddy logs to standard error."""
-        command = self.docker.command("logs", "--since", since, self.container(part))
-        output = process.capture(
-            ["sh", "-c", 'exec "$@" 2>&1', "sh", *command], env=self.docker.environment(), timeout_seconds=60
-        )
-        return output.decode(errors="replace").splitlines()
+        """Lines that a part's container wrote since a time of ``now()``."""
+        return self.docker.logs(self.container(part), "--since", since).splitlines()
 
 
 @dataclass(frozen=True)

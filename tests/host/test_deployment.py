@@ -6,12 +6,19 @@ outside and inside, a second stack beside it, destroy, up again with the old dat
 
 import json
 import re
+import secrets
 import subprocess
+import time
 from typing import Any
 
+import httpx
 import pytest
 
 from components.secrets import derive_fernet_key
+from ops.smoke import browser_checks
+from ops.smoke.site import Site, client_for
+from ops.smoke.workflow_checks import definition, finished_run
+from ops.stack import parse
 from tests.host.conftest import IMAGES, Checkout, free_port
 
 PARTS = {"artifacts", "egress", "gateway", "postgres", "roles", "server", "smoke-site"}
@@ -20,14 +27,6 @@ SECRET_OUTPUTS = ("api_key", "ui_password")
 
 # The first test builds every image where the cache has none.
 pytestmark = pytest.mark.timeout(4800)
-
-
-@pytest.fixture(scope="module")
-def first_up(checkout: Checkout) -> str:
-    """What ``script/up`` printed on a machine with no state, no containers and no volumes."""
-    checkout.write_stack("dev", port=free_port())
-    done = checkout.run("script/up", "--images", IMAGES, timeout_seconds=4500)
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +97,12 @@ def test_no_generated_secret_where_it_does_not_belong(checkout: Checkout, first_
     }
     for part in PARTS:
         name = f"skyvern-dev-{part}"
-        places[f"logs of {part}"] = checkout.docker.run("logs", name)
+        places[f"logs of {part}"] = checkout.docker.logs(name)
         places[f"command lines of {part}"] = checkout.docker.run("top", name, "-eo", "pid,args")
-        places[f"inspect of {part}, but its environment"] = json.dumps(
-            {key: value for key, value in checkout.docker.inspect(name).items() if key != "Config"}
-        )
-        image = checkout.docker.inspect(name)["Config"]["Image"]
+        inspected = checkout.docker.inspect(name)
+        del inspected["Config"]["Env"]
+        places[f"inspect of {part}, but its environment"] = json.dumps(inspected)
+        image = inspected["Config"]["Image"]
         places[f"image of {part}"] = checkout.docker.run("history", "--no-trunc", image) + checkout.docker.run("inspect", image)
     leaks = [f"{secret} in {place}" for secret, value in secrets.items() for place, text in places.items() if value in text]
     assert leaks == []
@@ -155,6 +154,18 @@ def test_a_page_reaches_the_internet_and_not_the_host(checkout: Checkout, first_
         assert status("http://198.51.100.7:8080/") == "200"
         for private in ("10.215.0.7:8080", "127.0.0.1:8080", "[::1]:8080", "169.254.169.254", "192.168.1.1"):
             assert status(f"http://{private}/") == "403", private
+        # A page in the browser comes as far: to the public one and no further.
+        marker, since = f"stand-in-{secrets.token_hex(4)}", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        targets = ("http://198.51.100.7:8080", "http://10.215.0.7:8080")
+        outputs = parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)
+        with client_for(outputs) as client:
+            page = browser_checks.page_url(outputs.smoke_url, marker, targets)
+            with finished_run(Site(outputs, client, docker), definition("Smoke run: stand-ins", page, 8)):
+                pass
+        lines = [line for line in docker.logs("skyvern-dev-egress", "--since", since).splitlines() if f"/{marker}/" in line]
+        assert any("198.51.100.7" in line and "TCP_MISS/200" in line for line in lines), lines
+        assert not [line for line in lines if "10.215.0.7" in line and "TCP_DENIED/403" not in line], lines
+        assert any("10.215.0.7" in line for line in lines), lines
         # The gateway's name means nothing on the proxy's networks.
         assert status("http://gateway:8080/") == "502"
     finally:
@@ -162,6 +173,22 @@ def test_a_page_reaches_the_internet_and_not_the_host(checkout: Checkout, first_
         for network in ("public-stand-in", "private-stand-in"):
             docker.run("network", "disconnect", "--force", network, "skyvern-dev-egress")
             docker.run("network", "rm", network)
+
+
+def test_images_of_another_source_are_refused_on_existing_data(checkout: Checkout, first_up: str) -> None:
+    stack_file = checkout.root / "Pulumi.dev.yaml"
+    text = stack_file.read_text()
+    stack_file.write_text(text.replace(f"source: {IMAGES}", "source: official"))
+    try:
+        planned = checkout.pulumi("preview -s dev", check=False)
+        assert planned.returncode != 0
+        assert "skyvern-host-data-postgres" in planned.stdout + planned.stderr
+        assert "protect" in planned.stdout + planned.stderr
+        told = checkout.run("script/up", check=False)
+        assert told.returncode == 1
+        assert "was made with packages images" in told.stderr
+    finally:
+        stack_file.write_text(text)
 
 
 def test_a_second_stack_beside_it(checkout: Checkout, first_up: str) -> None:
@@ -201,7 +228,10 @@ def test_destroy_keeps_data_and_a_new_up_finds_it(checkout: Checkout, first_up: 
     after = checkout.docker.run("exec", "skyvern-dev-postgres", "sh", "-c", f'PGPASSWORD="$POSTGRES_PASSWORD" {count}').strip()
     assert after == runs
     # Epoch secrets are new after a destroy, the organisation is not: the new key opens the old data, the old key nothing.
-    assert checkout.output("api_key") != key
+    new_key = checkout.output("api_key")
+    workflows = f"{checkout.output('api_url')}/v1/workflows"
+    assert httpx.get(workflows, headers={"x-api-key": key}, timeout=20).status_code == 403
+    assert httpx.get(workflows, headers={"x-api-key": new_key}, timeout=20).status_code == 200
     smoke = checkout.run("bin/ops", "smoke", "-s", "dev")
     assert smoke.returncode == 0
 

@@ -74,7 +74,7 @@ def sent(value: Any) -> Any:
     return json.dumps(plain(value), sort_keys=True)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(raw=STACK_FILES)
 def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> None:
     run = program.run(parse(raw, file="x", secret_keys=SECRETS))
@@ -95,7 +95,7 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
     assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(raw=STACK_FILES)
 def test_the_same_stack_file_gives_the_same_plan(raw: dict[str, Any]) -> None:
     def plan() -> list[tuple[str, str, str]]:
@@ -105,7 +105,7 @@ def test_the_same_stack_file_gives_the_same_plan(raw: dict[str, Any]) -> None:
     assert plan() == plan()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(raw=STACK_FILES)
 def test_dev_and_prod_share_nothing_on_one_host(raw: dict[str, Any]) -> None:
     def names(stack: str) -> set[str]:
@@ -115,7 +115,7 @@ def test_dev_and_prod_share_nothing_on_one_host(raw: dict[str, Any]) -> None:
     assert not names("dev") & names("prod")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(raw=STACK_FILES, data=st.data(), value=WRONG_VALUES)
 def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, value: Any) -> None:
     paths = [(section, key) for section, keys in sorted(raw.items()) for key in sorted(keys)]

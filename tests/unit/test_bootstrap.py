@@ -460,7 +460,11 @@ def test_a_proxy_that_answers_for_a_blocked_host_is_no_answer(monkeypatch: pytes
 
 
 def test_a_host_that_keeps_quiet_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(httpx, "head", lambda *_, **__: time.sleep(20))
+    def keep_quiet(*_: object, **__: object) -> httpx.Response:
+        time.sleep(20)
+        return httpx.Response(200)
+
+    monkeypatch.setattr(httpx, "head", keep_quiet)
     began = time.monotonic()
     assert bootstrap.answers("https://example.invalid/", timeout_seconds=-1.5) is False
     assert time.monotonic() - began < 5

@@ -30,7 +30,6 @@ OUTPUTS = Outputs(
     ui_username="skyvern",
     ui_password=SecretStr("the-ui-password"),
     api_key=SecretStr("the-api-key"),
-    organization_id="o_1",
     docker_host="unix:///run/x.sock",
     containers={},
 )
@@ -175,12 +174,16 @@ def test_a_person_is_asked(checkout: Path, monkeypatch: pytest.MonkeyPatch, answ
 
 
 def test_data_of_the_other_source_is_not_touched(checkout: Path) -> None:
-    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres\n")
-    with pytest.raises(UserError, match=r"the volume skyvern-dev-postgres was made with it"):
+    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres=official\n")
+    with pytest.raises(UserError, match=r"the volume skyvern-dev-postgres was made with official images"):
         choose("packages")
     assert (checkout / "Pulumi.dev.yaml").read_text() == STACK_FILE
+    # Edited by hand, the file and the wish agree, and the data still does not.
+    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres=packages\n")
+    with pytest.raises(UserError, match=r"was made with packages images; write packages"):
+        choose("official")
     # A stack whose name merely contains this one's is another stack.
-    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres-socket\nother-skyvern-dev-postgres\n")
+    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres-socket=\nother-skyvern-dev-postgres=official\n")
     assert choose("packages") == "packages"
 
 

@@ -153,21 +153,21 @@ def test_the_settings_of_skyvern_that_matter(dev: Program) -> None:
     ("llm", "expected"),
     [
         (
-            OpenAiLlm(provider="openai", api_key=SecretStr("sk-1")),
-            {"LLM_KEY": "OPENAI_GPT4O_MINI", "SECONDARY_LLM_KEY": "OPENAI_GPT4O_MINI", "OPENAI_API_KEY": Secret("sk-1")},
+            OpenAiLlm(provider="openai", api_key=SecretStr("sk-number-1")),
+            {"LLM_KEY": "OPENAI_GPT4O_MINI", "SECONDARY_LLM_KEY": "OPENAI_GPT4O_MINI", "OPENAI_API_KEY": Secret("sk-number-1")},
         ),
         (
-            AnthropicLlm(provider="anthropic", api_key=SecretStr("sk-2"), key="ANTHROPIC_CLAUDE4.5_SONNET"),
-            {"LLM_KEY": "ANTHROPIC_CLAUDE4.5_SONNET", "ANTHROPIC_API_KEY": Secret("sk-2"), "ENABLE_ANTHROPIC": "true"},
+            AnthropicLlm(provider="anthropic", api_key=SecretStr("sk-number-2"), key="ANTHROPIC_CLAUDE4.5_SONNET"),
+            {"LLM_KEY": "ANTHROPIC_CLAUDE4.5_SONNET", "ANTHROPIC_API_KEY": Secret("sk-number-2"), "ENABLE_ANTHROPIC": "true"},
         ),
         (
-            GeminiLlm(provider="gemini", api_key=SecretStr("sk-3"), key="GEMINI_2.5_FLASH"),
-            {"LLM_KEY": "GEMINI_2.5_FLASH", "GEMINI_API_KEY": Secret("sk-3"), "ENABLE_GEMINI": "true"},
+            GeminiLlm(provider="gemini", api_key=SecretStr("sk-number-3"), key="GEMINI_2.5_FLASH"),
+            {"LLM_KEY": "GEMINI_2.5_FLASH", "GEMINI_API_KEY": Secret("sk-number-3"), "ENABLE_GEMINI": "true"},
         ),
         (
             OpenAiCompatibleLlm(
                 provider="openai-compatible",
-                api_key=SecretStr("sk-4"),
+                api_key=SecretStr("sk-number-4"),
                 base_url="https://x.example/v1/",
                 model="qwen",
                 vision=True,
@@ -175,7 +175,7 @@ def test_the_settings_of_skyvern_that_matter(dev: Program) -> None:
             {
                 "LLM_KEY": "OPENAI_COMPATIBLE",
                 "OPENAI_COMPATIBLE_API_BASE": "https://x.example/v1",
-                "OPENAI_COMPATIBLE_API_KEY": Secret("sk-4"),
+                "OPENAI_COMPATIBLE_API_KEY": Secret("sk-number-4"),
                 "OPENAI_COMPATIBLE_SUPPORTS_VISION": "true",
             },
         ),

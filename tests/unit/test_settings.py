@@ -44,6 +44,44 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"host": {"timezone": "Asia Seoul"}},
             'host.timezone: "Asia Seoul" is no time zone; write a tz database name, for example Asia/Seoul',
         ),
+        (
+            {"host": {"timezone": "Asia/Soul"}},
+            'host.timezone: "Asia/Soul" is no time zone; write a tz database name, for example Asia/Seoul',
+        ),
+        (
+            {"host": {"docker_host": "unix:///var/run/docker sock"}},
+            'host.docker_host: "unix:///var/run/docker sock" is no Docker socket; write unix:///var/run/docker.sock',
+        ),
+        ({"host": {"port": "8080"}}, 'host.port: "8080" is wrong: input should be a valid integer; write another value'),
+        (
+            {"server": {"code_blocks": "yes"}},
+            'server.code_blocks: "yes" is wrong: input should be a valid boolean; write another value',
+        ),
+        (
+            {"rotation": {"database": True}},
+            "rotation.database: true is wrong: input should be a valid integer; write another value",
+        ),
+        (
+            {"server": {"cpus": 0.001}},
+            "server.cpus: 0.001 is wrong: input should be greater than or equal to 0.01; write another value",
+        ),
+        (
+            {"llm": {"provider": "openai", "api_key": ""}},
+            "llm.api_key: is too short for a key; write the whole key",
+        ),
+        (
+            {"llm": {"provider": "openai", "api_key": SECRET, "secondary_key": ""}},
+            'llm.secondary_key: "" is no LLM key that Skyvern registers; write one that starts with OPENAI_, for example '
+            "OPENAI_GPT-4O-2024-08-06",
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://", "model": "m"}},
+            'llm.base_url: "https://" is no URL; write it whole, for example https://llm.example.com/v1',
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://u:pw@h/v1", "model": "m"}},
+            "llm.base_url: holds a user or password, which would stand in clear; write it without",
+        ),
         ({"images": {"source": "hub"}}, "images.source: \"hub\" is not possible here; write 'official' or 'packages'"),
         (
             {"browser": {"locale": "korean"}},

@@ -40,7 +40,6 @@ def outputs_json() -> dict[str, Any]:
         "ui_username": "skyvern",
         "ui_password": PASSWORD,
         "api_key": KEY,
-        "organization_id": "o_1",
         "docker_host": "unix:///var/run/docker.sock",
         "containers": {part: f"skyvern-dev-{part}" for part in parts},
     }
@@ -52,11 +51,11 @@ class DockerDouble(Docker):
 
     host: str = "unix:///nowhere"
     programs: dict[str, bytes] = field(default_factory=dict)
-    logs: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
     def command(self, *arguments: str | Path) -> list[str]:
-        return ["printf", "%s", self.logs.get(str(arguments[-1]), "")]
+        return ["printf", "%s", self.written.get(str(arguments[-1]), "")]
 
     def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
         words = tuple(str(argument) for argument in arguments)
@@ -539,7 +538,7 @@ class TestHostilePage:
     @staticmethod
     def docker(**logs: str) -> DockerDouble:
         seen = {"egress": "\n".join(held_log()), "smoke-site": f'"GET /{MARKER}/fetch HTTP/1.1" 404'}
-        return DockerDouble(logs={f"skyvern-dev-{part}": text for part, text in {**seen, **logs}.items()})
+        return DockerDouble(written={f"skyvern-dev-{part}": text for part, text in {**seen, **logs}.items()})
 
     def test_green(self) -> None:
         skyvern = Skyvern()
@@ -554,7 +553,7 @@ class TestHostilePage:
         assert "gateway was reached" in fails(browser_checks.check_hostile_page, site(Skyvern(), reached))
         reached = self.docker(postgres="LOG:  invalid length of startup packet")
         assert "postgres was reached" in fails(browser_checks.check_hostile_page, site(Skyvern(), reached))
-        unseen = DockerDouble(logs={"skyvern-dev-egress": "\n".join(held_log())})
+        unseen = DockerDouble(written={"skyvern-dev-egress": "\n".join(held_log())})
         assert "smoke-site saw no request" in fails(browser_checks.check_hostile_page, site(Skyvern(), unseen))
 
     def test_the_page_and_the_judge_name_the_same_techniques(self) -> None:
