@@ -181,5 +181,13 @@ def checkout(daemon: Docker, tmp_path_factory: pytest.TempPathFactory) -> Checko
     return Checkout(root, daemon, {**keep, **caches, "HOME": str(home)})
 
 
+@pytest.fixture(scope="session")
+def first_up(checkout: Checkout) -> str:
+    """What ``script/up`` printed on a machine with no state, no containers and no volumes."""
+    checkout.write_stack("dev", port=free_port())
+    done = checkout.run("script/up", "--images", IMAGES, timeout_seconds=4500)
+    return done.stdout + done.stderr
+
+
 def _go_variable(name: str) -> str:
     return subprocess.run(["go", "env", name], capture_output=True, text=True, check=True).stdout.strip()
