@@ -25,7 +25,7 @@ from ops.stack import Outputs
 
 What = Literal["database", "api-key", "ui-login", "all"]
 
-# Seen on two busy cores: 31 and 40 s for a restart of Skyvern, 5 s for one of the gateway.
+# Seen on two cores: 31 and 40 s for a restart of Skyvern, 5 s for one of the gateway.
 SERVER_SECONDS = 90
 GATEWAY_SECONDS = 15
 
@@ -109,6 +109,7 @@ def announcement(stack: str, rotations: dict[str, Rotation]) -> str:
         ]
     if len(rotations) > 1:
         lines.append(f"all in one go: up to {max(rotation.seconds for rotation in rotations.values())} s")
+    lines.append("times hold where the machine has little else to do")
     return "\n".join(lines)
 
 

@@ -109,9 +109,12 @@ def test_empty_folders_go_but_not_the_young_ones_and_not_the_root(tmp_path: Path
     (data / "old").mkdir()
     (data / "young").mkdir()
     age(data / "old", 2)
-    age(data, 999)
-    run_once(tmp_path, {data: 1})
+    root = tmp_path / "nothing-in-it"
+    root.mkdir()
+    age(root, 999)
+    run_once(tmp_path, {data: 1, root: 1})
     assert [path.name for path in data.iterdir()] == ["young"]
+    assert root.is_dir()
 
 
 def test_a_name_cannot_write_a_line_of_its_own(tmp_path: Path, data: Path) -> None:
