@@ -128,6 +128,19 @@ class RotationSettings(Section):
     ui_login: int = Field(1, ge=1, description="Password of the UI.")
 
 
+class RetentionSettings(Section):
+    """Days after which files of finished runs are removed; `null` keeps them for ever, as Skyvern by itself does."""
+
+    artifacts: int | None = Field(
+        90, ge=1, le=36500, description="Screenshots, recordings and logs of runs, as the UI shows them.", examples=["null"]
+    )
+    downloads: int | None = Field(30, ge=1, le=36500, description="Files that runs downloaded.", examples=["null"])
+    logs: int | None = Field(
+        14, ge=1, le=36500, description="HAR files (whole requests, cookies among them) and log files.", examples=["null"]
+    )
+    videos: int | None = Field(30, ge=1, le=36500, description="Raw videos of the browser.", examples=["null"])
+
+
 class NoLlm(Section):
     """No language model: workflows of plain steps run, AI steps fail."""
 
@@ -223,6 +236,7 @@ class Settings(Section):
     browser: BrowserSettings = BrowserSettings()
     database: DatabaseSettings = DatabaseSettings()
     rotation: RotationSettings = RotationSettings()
+    retention: RetentionSettings = RetentionSettings()
     llm: Annotated[Llm, Field(discriminator="provider")] = NoLlm()
 
 

@@ -740,6 +740,11 @@ def environment() -> dict[str, str]:
     return variables
 
 
+def pulumi(*arguments: str) -> list[str]:
+    """The command line of the decided Pulumi CLI."""
+    return [str(Path(engine_environment()["PATH"].split(os.pathsep)[0]) / "pulumi"), *arguments]
+
+
 def exports(variables: Mapping[str, str]) -> str:
     """``export`` lines for a POSIX shell, values quoted."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))

@@ -9,6 +9,7 @@ import typer
 
 from components.settings import SettingsError
 from ops import configuration, images, process
+from ops import rotate as rotation
 from ops import smoke as smoke_run
 from ops.bootstrap import engine_environment
 from ops.errors import UserError
@@ -27,6 +28,16 @@ def smoke(
 ) -> None:
     """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
     raise typer.Exit(smoke_run.main(stack, as_json=as_json))
+
+
+@app.command()
+def rotate(
+    what: Annotated[rotation.What, typer.Argument(help="The secret to make anew.")],
+    stack: Stack = "dev",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.")] = False,
+) -> None:
+    """Replace a secret: says what stops, shows the plan, applies it, and proves that the old one is refused."""
+    rotation.rotate(what, stack, yes=yes)
 
 
 @app.command()

@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from components.host.images import SOURCE_LABEL
-from ops import bootstrap, process
+from ops import bootstrap, process, recovery
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
@@ -117,7 +117,7 @@ def choose_source(stack: str, requested: Source | None, docker: Docker, *, termi
             raise UserError("images: nothing was chosen; run script/up where an image registry answers")
         decided = "packages"
     if decided != configured:
-        write_source(bootstrap.stack_file(stack), decided)
+        write_setting(bootstrap.stack_file(stack), "images", {"source": decided})
         progress(f"wrote images.source: {decided} into Pulumi.{stack}.yaml")
     return decided
 
@@ -130,8 +130,8 @@ def source_of(docker: Docker, volume: str) -> str | None:
     return dict(line.split("=", 1) for line in listed).get(volume)
 
 
-def write_source(path: Path, source: Source) -> None:
-    """Sets ``images.source`` in a stack file; comments and the rest of the file stay as they are."""
+def write_setting(path: Path, section: str, values: Mapping[str, str | int]) -> None:
+    """Sets keys of one section (``images``) of a stack file; comments and the rest of the file stay as they are."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -139,10 +139,10 @@ def write_source(path: Path, source: Source) -> None:
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(path) or {}
-    images = document.setdefault("config", {}).setdefault("skyvern:images", {})
-    if images.get("source") == source:
+    written = document.setdefault("config", {}).setdefault(f"skyvern:{section}", {})
+    if all(written.get(key) == value for key, value in values.items()):
         return
-    images["source"] = source
+    written.update(values)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with partial.open("w") as file:
         yaml.dump(document, file)
@@ -150,20 +150,15 @@ def write_source(path: Path, source: Source) -> None:
     partial.replace(path)
 
 
-def pulumi(arguments: Sequence[str]) -> list[str]:
-    """The command line of the decided Pulumi CLI."""
-    return [str(Path(bootstrap.engine_environment()["PATH"].split(os.pathsep)[0]) / "pulumi"), *arguments]
-
-
 def ensure_stack(stack: str, progress: Progress) -> None:
     """Creates the stack in the backend when it is not there. The user's selected stack stays selected."""
     env = {**os.environ, **bootstrap.environment()}
-    listed = process.capture(pulumi(["stack", "ls", "--json", "--non-interactive"]), cwd=ROOT, env=env)
+    listed = process.capture(bootstrap.pulumi("stack", "ls", "--json", "--non-interactive"), cwd=ROOT, env=env)
     names = {str(entry["name"]).rsplit("/", 1)[-1] for entry in json.loads(listed)}
     if stack.rsplit("/", 1)[-1] in names:
         progress(f"{stack} is there")
         return
-    process.capture(pulumi(["stack", "init", stack, "--no-select", "--non-interactive"]), cwd=ROOT, env=env)
+    process.capture(bootstrap.pulumi("stack", "init", stack, "--no-select", "--non-interactive"), cwd=ROOT, env=env)
     progress(f"created {stack}")
 
 
@@ -181,9 +176,13 @@ def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool) -> i
         signal.signal(signal.SIGINT, previous)
 
 
-def pulumi_up(stack: str, *, unasked: bool) -> None:
-    """``pulumi up`` with its output on the terminal; UserError when it fails or the person declines."""
-    command = pulumi(["up", "--stack", stack, *(["--yes", "--non-interactive"] if unasked else [])])
+def pulumi_up(stack: str, *, unasked: bool, previewed: bool = False) -> None:
+    """``pulumi up`` with its output on the terminal; UserError when it fails or the person declines.
+
+    previewed: the plan has been shown, so it is not made twice.
+    """
+    flags = [*(["--yes", "--non-interactive"] if unasked else []), *(["--skip-preview"] if previewed else [])]
+    command = bootstrap.pulumi("up", "--stack", stack, *flags)
     code = run_attended(command, env={**os.environ, **bootstrap.environment()}, ask=not unasked)
     if code:
         raise UserError(
@@ -244,6 +243,7 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
         images.build(docker, source, say)
     with steps.step(f"stack {stack}") as say:
         ensure_stack(stack, say)
+        recovery.recover(stack, docker, say)
     with steps.step(f"pulumi up -s {stack}"):
         pulumi_up(stack, unasked=unasked)
     outputs = stacks.outputs(stack)

@@ -12,6 +12,7 @@ from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.gateway import Gateway, GatewayArgs
 from components.host.network import Networks, NetworksArgs
 from components.host.postgres import Postgres, PostgresArgs
+from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
@@ -123,8 +124,17 @@ class DockerBackend(pulumi.ComponentResource):
             ),
             opts=child,
         )
+        days = rules(settings.retention)
+        retention = (
+            Retention(
+                f"{name}-retention", RetentionArgs(prefix=prefix, image=references["server"], days=days), volumes, opts=child
+            )
+            if days
+            else None
+        )
         self.containers: dict[str, pulumi.Output[str]] = {
             **postgres.containers,
+            **({} if retention is None else {"retention": retention.container_name}),
             "artifacts": artifacts.container_name,
             "egress": egress.container_name,
             "gateway": gateway.container_name,

@@ -12,7 +12,8 @@ from tests import program
 from tests.program import Secret, plain
 
 SECRETS = frozenset({"llm"})
-KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40)
+# With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
+KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
 
 LLMS = st.one_of(
     st.just({"provider": "none"}),
@@ -63,6 +64,9 @@ STACK_FILES = st.fixed_dictionaries(
             },
         ),
         "rotation": st.dictionaries(st.sampled_from(["database", "api_key", "ui_login"]), st.integers(1, 10**6)),
+        "retention": st.dictionaries(
+            st.sampled_from(["artifacts", "downloads", "logs", "videos"]), st.none() | st.integers(1, 36500)
+        ),
         "llm": LLMS,
     },
 )

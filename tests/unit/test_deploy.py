@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
-from ops import bootstrap, deploy, images
+from ops import bootstrap, deploy, images, recovery
 from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
@@ -98,7 +98,7 @@ def test_the_choice_is_written_and_comments_stay(tmp_path: Path) -> None:
     path = tmp_path / "Pulumi.dev.yaml"
     path.write_text(STACK_FILE)
     path.chmod(0o640)
-    deploy.write_source(path, "packages")
+    deploy.write_setting(path, "images", {"source": "packages"})
     assert path.read_text() == STACK_FILE.replace("source: official", "source: packages")
     assert path.stat().st_mode & 0o777 == 0o640
     assert [entry.name for entry in tmp_path.iterdir()] == ["Pulumi.dev.yaml"]
@@ -108,7 +108,7 @@ def test_a_choice_that_stands_there_is_not_written_again(tmp_path: Path) -> None
     path = tmp_path / "Pulumi.dev.yaml"
     path.write_text(STACK_FILE)
     before = path.stat()
-    deploy.write_source(path, "official")
+    deploy.write_setting(path, "images", {"source": "official"})
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -116,7 +116,7 @@ def test_a_choice_that_stands_there_is_not_written_again(tmp_path: Path) -> None
 def test_the_choice_is_added_where_there_was_none(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "Pulumi.dev.yaml"
     path.write_text(text)
-    deploy.write_source(path, "packages")
+    deploy.write_setting(path, "images", {"source": "packages"})
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     assert bootstrap.stack_settings("dev").images.source == "packages"
 
@@ -260,6 +260,7 @@ def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(bootstrap, "ensure_state", lambda _: seen.append("state"))
     monkeypatch.setattr(images, "build", lambda docker, source, _: seen.append(f"images {source} at {docker.host}"))
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
+    monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
     monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
     monkeypatch.setattr(stacks, "outputs", lambda stack: OUTPUTS)
 
@@ -279,6 +280,7 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         "state",
         "images packages at unix:///var/run/docker.sock",
         "stack dev",
+        "recover dev at unix:///var/run/docker.sock",
         "up dev unasked=True",
         "smoke",
     ]

@@ -12,7 +12,9 @@ from tests import program
 from tests.program import Program, Secret, plain
 
 CONTAINER = "docker:index/container:Container"
-PARTS = {"artifacts", "egress", "gateway", "postgres", "roles", "server", "smoke-site"}
+PARTS = {"artifacts", "egress", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
+# Folders whose old files are removed.
+AGEING = {"artifacts", "downloads", "har", "log", "videos"}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,7 @@ def test_who_shares_a_network_with_whom(dev: Program) -> None:
         "egress": {"outgoing", "browsing", "smoke"},
         "gateway": {"edge", "app", "files"},
         "postgres": {"data"},
+        "retention": set(),
         "roles": set(),
         "server": {"outgoing", "app", "data", "browsing"},
         "smoke-site": {"smoke"},
@@ -76,6 +79,7 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
         "egress": set(),
         "gateway": {"SKYVERN_API_KEY", "UI_PASSWORD_HASH"},
         "postgres": {"POSTGRES_PASSWORD"},
+        "retention": set(),
         "roles": {"PGPASSWORD", "ROLE_PASSWORD"},
         "server": {"DATABASE_STRING", "LOCAL_CREDENTIAL_VAULT_KEY", "SECRET_KEY", "SKYVERN_API_KEY"},
         "smoke-site": set(),
@@ -120,8 +124,40 @@ def test_each_data_volume_has_one_writer(dev: Program) -> None:
                 writers.setdefault(mount["volumeName"], []).append(container.inputs["hostname"])
     # The socket is no data: both of PostgreSQL's containers need it.
     assert sorted(writers.pop("skyvern-dev-postgres-socket")) == ["postgres", "roles"]
-    assert {volume: len(who) for volume, who in writers.items()} == dict.fromkeys(writers, 1)
+    # Retention only removes, and only what has not been written for days.
+    assert {volume.removeprefix("skyvern-dev-") for volume, who in writers.items() if "retention" in who} == AGEING
+    rest = {volume: [one for one in who if one != "retention"] for volume, who in writers.items()}
+    assert {volume: len(who) for volume, who in rest.items()} == dict.fromkeys(writers, 1)
     assert set(writers) == {"skyvern-dev-postgres", *(f"skyvern-dev-{folder}" for folder in SKYVERN_FOLDERS)}
+
+
+def test_retention_sees_no_credential_and_no_profile(dev: Program) -> None:
+    retention = dev.container("retention").inputs
+    assert retention["networkMode"] == "none"
+    assert dev.environment("retention")["RETENTION"].split() == [
+        "/data/artifacts=90",
+        "/data/downloads=30",
+        "/data/har=14",
+        "/data/log=14",
+        "/data/videos=30",
+    ]
+    # An empty volume takes over the owner of the folder in the image, so it has to be the one that writes.
+    assert retention["image"] == dev.container("server").inputs["image"]
+    assert retention["user"] == dev.container("server").inputs["user"]
+
+
+def test_what_is_kept_for_ever_is_not_mounted() -> None:
+    run = program.run(Settings.model_validate({"retention": {"logs": None, "artifacts": None, "videos": 7}}))
+    mounted = {mount["volumeName"] for mount in run.container("retention").inputs["volumes"]}
+    assert mounted == {"skyvern-dev-downloads", "skyvern-dev-videos"}
+    assert run.environment("retention")["RETENTION"] == "/data/downloads=30 /data/videos=7"
+
+
+def test_nothing_to_remove_needs_no_container() -> None:
+    for_ever = dict.fromkeys(("artifacts", "downloads", "logs", "videos"))
+    run = program.run(Settings.model_validate({"retention": for_ever}))
+    assert {one.inputs["hostname"] for one in run.of_type(CONTAINER)} == PARTS - {"retention"}
+    assert set(run.outputs["containers"]) == PARTS - {"retention"}
 
 
 def test_har_files_and_credentials_are_served_to_nobody(dev: Program) -> None:

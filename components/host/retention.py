@@ -1,0 +1,119 @@
+"""Removes old recordings, downloads and logs, which Skyvern keeps for ever."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import pulumi
+
+from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.skyvern import SKYVERN_ID
+from components.host.volumes import DataVolumes, folder_path
+from components.settings import RetentionSettings
+
+# Setting -> folders of Skyvern it counts for.
+_FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"artifacts": ("artifacts",), "downloads": ("downloads",), "logs": ("har", "log"), "videos": ("videos",)}
+)
+
+# What lies among the artifacts and is no record of a run (1.0.56, artifact/storage/local.py): generated scripts that workflows
+# run by, files that people uploaded (one folder a day) and the list of global workflows.
+_KEPT = r"/[^/]+/(global_workflows\.txt|o_[^/]+/(scripts|[0-9]{4}-[0-9]{2}-[0-9]{2})/.*)"
+
+# -P (the default) and -xdev: no symlink is followed and no other file system entered. -delete works relative to the folder that
+# find has open, so a folder that is swapped for a link meanwhile leads nowhere. What is printed about names is cut to plain
+# letters, because pages choose the names of downloads.
+RETENTION_SCRIPT = r"""
+set -u -o pipefail
+trap 'exit 0' TERM
+
+remove_old() {
+  find "$1" -ignore_readdir_race -mindepth 1 -xdev -regextype posix-extended -type f -mmin "+$(($2 * 1440))" \
+    ! -regex "$1$KEPT" -delete -printf '%s\t%P\n' | awk -F '\t' -v name="${1##*/}" '
+    { count++; bytes += $1; split($2, part, "/"); top = part[1] "/" part[2]; gsub(/[^A-Za-z0-9._\/-]/, "?", top) }
+    !(top in seen) { seen[top]; if (++tops <= 10) list = list " " top }
+    END {
+      printf "%s %d files %.1f MiB; ", name, count, bytes / 1048576
+      if (tops > 10) list = list " and " (tops - 10) " more"
+      if (tops) print "retention: debug: " name ":" list > "/dev/stderr"
+    }'
+}
+
+# Not the young ones: a run makes its folder before the first file is in it.
+remove_empty() {
+  find "$1" -ignore_readdir_race -mindepth 1 -xdev -depth -type d -empty -mmin +1440 -delete
+}
+
+while :; do
+  failed=''
+  report=''
+  for rule in $RETENTION; do
+    path=${rule%%=*}
+    part=$(remove_old "$path" "${rule#*=}") || failed="$failed $path"
+    report="$report$part"
+    remove_empty "$path" || failed="$failed $path"
+  done
+  echo "retention: removed: ${report%; }"
+  if [ -z "$failed" ]; then
+    touch "${TMPDIR:-/tmp}/succeeded"
+  else
+    rm -f "${TMPDIR:-/tmp}/succeeded"
+    echo "retention: FAILED in:$failed" >&2
+  fi
+  sleep 3600 &
+  wait $!
+done
+"""
+
+
+def rules(settings: RetentionSettings) -> dict[str, int]:
+    """Days by folder (``har``), sorted; a folder that is kept for ever is not in it."""
+    found = {
+        folder: days for name, folders in _FOLDERS.items() if (days := getattr(settings, name)) is not None for folder in folders
+    }
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionArgs:
+    """image: the server's, because an empty volume takes over owner and mode of a folder from it. days: by folder."""
+
+    prefix: str
+    image: str
+    days: Mapping[str, int]
+
+
+class Retention(pulumi.ComponentResource):
+    """Removes files older than their days once an hour; healthy while the last run succeeded.
+
+    Skyvern 1.0.56 never removes them (its ENABLE_CLEANUP_CRON sweeps temporary files only). It has no network and no secret.
+    Not here: the rows in PostgreSQL, which go on naming what was removed, and browser profiles.
+    """
+
+    def __init__(self, name: str, args: RetentionArgs, volumes: DataVolumes, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:Retention", name, None, opts)
+        service = HardenedService(
+            f"{name}-find",
+            ServiceArgs(
+                part="retention",
+                prefix=args.prefix,
+                image=args.image,
+                user=f"{SKYVERN_ID}:{SKYVERN_ID}",
+                entrypoint=["bash", "-c"],
+                command=[RETENTION_SCRIPT],
+                environment={
+                    "KEPT": _KEPT,
+                    "RETENTION": " ".join(f"{folder_path(folder)}={days}" for folder, days in args.days.items()),
+                },
+                networks=[],
+                mounts=volumes.mounts(*args.days),
+                memory_mib=64,
+                cpus=0.5,
+                # The first run over a full disk takes a while.
+                health=Health(command=["test", "-e", "/tmp/succeeded"], start_seconds=120),  # noqa: S108
+                stop_seconds=5,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.container_name = service.container_name
+        self.register_outputs({})

@@ -1,0 +1,164 @@
+"""What an interrupted ``pulumi up`` leaves behind, and how it is cleared before the next one.
+
+A killed engine leaves a lock on the state, operations that the state calls pending, and containers and networks that Docker has
+made but no state knows, whose fixed names are then taken (seen with Pulumi 3.256). Only what holds no data is removed: the
+stack's own containers and networks, never a volume. Not here: the deployment that follows.
+"""
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops import bootstrap, process
+from ops.bootstrap import Progress
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.paths import ROOT
+
+PROJECT = "skyvern"
+REFRESH_SECONDS = 300
+# Made anew by the next up without a loss; a network goes after the containers on it.
+_STATELESS = ("container", "network")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One lock of the file backend: the process that took it and on which host."""
+
+    pid: int
+    user: str
+    host: str
+    since: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A container or network with the stack's labels. id: all 64 digits, as the state has it."""
+
+    kind: str
+    id: str
+    name: str
+
+
+def recover(stack: str, docker: Docker, progress: Progress) -> None:
+    """Clears what a killed ``pulumi up`` left, with a line for each thing; does nothing after one that ended by itself.
+
+    Raises UserError when another Pulumi is at work on the stack, and when the stack's containers belong to another state.
+    """
+    short = stack.rsplit("/", 1)[-1]
+    env = {**os.environ, **bootstrap.environment()}
+    release_lock(stack, read_locks(env["PULUMI_BACKEND_URL"], short), env, progress)
+    state = _export(stack, env)
+    pending = state.get("pending_operations") or []
+    found = _labelled(short, docker)
+    left = leftovers(state, found)
+    if left and not pending and not _docker_resources(state):
+        raise UserError(
+            f"stack {short}: {', '.join(sorted(one.name for one in left))} run on {docker.host}, but this state "
+            f"({env['PULUMI_BACKEND_URL']}) does not know them; use the state that made them (PULUMI_BACKEND_URL), or remove "
+            "them with docker rm --force (their data stays in volumes)"
+        )
+    if pending:
+        for operation in pending:
+            name = str(operation["resource"]["urn"]).rsplit("::", 1)[-1]
+            progress(f"the last up was stopped while {operation['type']} {name}")
+        # Clears the notes, and looks at every resource; the orphans themselves it does not see.
+        process.capture(
+            [
+                *bootstrap.pulumi("refresh", "--stack", stack, "--clear-pending-creates"),
+                *("--yes", "--skip-preview", "--non-interactive"),
+            ],
+            cwd=ROOT,
+            env=env,
+            timeout_seconds=REFRESH_SECONDS,
+        )
+        left = leftovers(_export(stack, env), _labelled(short, docker))
+    for one in sorted(left, key=lambda one: (one.kind, one.name)):
+        progress(f"{one.kind} {one.name} is in no state: removed (no data is in it, volumes stay)")
+        if one.kind == "container":
+            docker.run("container", "stop", "--time", "60", one.id)
+            docker.run("container", "rm", "--force", one.id)
+        else:
+            docker.run("network", "rm", one.id)
+
+
+# --- The lock ------------------------------------------------------------------------------------------------------------
+
+
+def read_locks(url: str, stack: str) -> list[Lock]:
+    """The locks on a stack in a file backend; none for any other backend, which cannot be looked into from here."""
+    if not url.startswith("file://"):
+        return []
+    folder = Path(url.removeprefix("file://").partition("?")[0].replace("~", str(Path.home()), 1)) / ".pulumi" / "locks"
+    locks = []
+    for path in sorted(folder.glob(f"organization/{PROJECT}/{stack}/*.json")):
+        try:
+            fields = json.loads(path.read_text())
+            locks.append(
+                Lock(
+                    pid=int(fields["pid"]),
+                    user=str(fields["username"]),
+                    host=str(fields["hostname"]),
+                    since=str(fields["timestamp"])[:19],
+                )
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            # Gone in the meantime, or half-written by the process that was killed.
+            continue
+    return locks
+
+
+def runs(pid: int) -> bool:
+    """Whether a process of this machine is a Pulumi; after a restart the number may be another program's."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("pulumi")
+    except OSError:
+        return False
+
+
+def release_lock(stack: str, locks: list[Lock], env: dict[str, str], progress: Progress) -> None:
+    """Removes the locks of processes of this host that have ended; UserError for any other one."""
+    for lock in locks:
+        if lock.host != platform.node() or runs(lock.pid):
+            raise UserError(
+                f"stack {stack}: a Pulumi is at work on it (process {lock.pid} of {lock.user} on {lock.host}, since "
+                f"{lock.since}); wait until it has ended, or run pulumi cancel -s {stack} if it is gone"
+            )
+    if locks:
+        process.capture(bootstrap.pulumi("cancel", "--yes", "--stack", stack), cwd=ROOT, env=env)
+        progress(f"the last pulumi was killed (process {locks[0].pid}, since {locks[0].since}): its lock is removed")
+
+
+# --- What is in no state -------------------------------------------------------------------------------------------------
+
+
+def leftovers(state: dict[str, Any], found: list[Found]) -> list[Found]:
+    """What Docker has and the state does not know. state: the ``deployment`` of ``pulumi stack export``."""
+    known = {resource.get("id") for resource in _docker_resources(state)}
+    return [one for one in found if one.id not in known]
+
+
+def _docker_resources(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [resource for resource in state.get("resources") or [] if str(resource["type"]).startswith("docker:index/")]
+
+
+def _labelled(stack: str, docker: Docker) -> list[Found]:
+    found = []
+    for kind in _STATELESS:
+        everything = ("--all",) if kind == "container" else ()
+        name = "{{.Names}}" if kind == "container" else "{{.Name}}"
+        listed = docker.run(
+            kind, "ls", *everything, "--no-trunc", "--filter", f"label=skyvern.stack={stack}", "--format", "{{.ID}} " + name
+        )
+        found += [Found(kind, *line.split(" ", 1)) for line in listed.splitlines()]
+    return found
+
+
+def _export(stack: str, env: dict[str, str]) -> dict[str, Any]:
+    # Without --show-secrets: values stay encrypted.
+    exported = json.loads(process.capture(bootstrap.pulumi("stack", "export", "--stack", stack), cwd=ROOT, env=env))
+    deployment: dict[str, Any] = exported.get("deployment") or {}
+    return deployment

@@ -1,0 +1,191 @@
+"""ops.rotate with doubles: what is said before, what is written, the order of the steps, and that the old secret is tried."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from components.settings import RotationSettings
+from ops import bootstrap, deploy, process, recovery, rotate
+from ops import stack as stacks
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.stack import Outputs
+
+STACK_FILE = """\
+# The stack on this machine.
+config:
+  skyvern:host:
+    docker_host: unix:///run/x.sock # its own
+  skyvern:rotation: # numbers that go up
+    database: 4
+"""
+
+
+def outputs(generation: str) -> Outputs:
+    return Outputs(
+        app_url="http://localhost:8080",
+        api_url="http://localhost:8080",
+        smoke_url="http://smoke-site:8080",
+        ui_username="skyvern",
+        ui_password=SecretStr(f"{generation}-password"),
+        api_key=SecretStr(f"{generation}-key"),
+        organization_id="o_1",
+        docker_host="unix:///run/x.sock",
+        containers={"server": "skyvern-dev-server"},
+    )
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Doubles for everything outside; the list tells what was called."""
+    calls: list[str] = []
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE)
+    generations = iter(["old", "new"])
+    monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: calls.append(f"recover at {docker.host}"))
+    monkeypatch.setattr(stacks, "outputs", lambda stack: outputs(next(generations)))
+    monkeypatch.setattr(rotate, "database_password", lambda stack: SecretStr("old-database-password"))
+    monkeypatch.setattr(rotate, "preview", lambda stack: calls.append("preview"))
+    monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked, previewed: calls.append(f"up {unasked} {previewed}"))
+
+    def green(*_: object) -> tuple[int, int]:
+        calls.append("smoke")
+        return 21, 21
+
+    monkeypatch.setattr(deploy, "run_smoke", green)
+
+    def refused(name: str, old: rotate.Old, _: object) -> bool:
+        calls.append(f"try {name} {old.outputs.api_key.get_secret_value()}")
+        return True
+
+    monkeypatch.setattr(rotate, "old_is_refused", refused)
+    return calls
+
+
+def stack_file(tmp_path: Path) -> str:
+    return (tmp_path / "Pulumi.dev.yaml").read_text()
+
+
+def test_the_steps_in_order(seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rotate.rotate("database", "dev", yes=True)
+    assert seen == ["recover at unix:///run/x.sock", "preview", "up True True", "smoke", "try database old-key"]
+    assert stack_file(tmp_path) == STACK_FILE.replace("database: 4", "database: 5")
+    printed = capsys.readouterr().out
+    assert printed.index("up to 90 s") < printed.index("rotation.database: 5")
+    assert "-password" not in printed
+    assert "-key" not in printed.replace("api-key", "")
+
+
+def test_all_is_one_up(seen: list[str], tmp_path: Path) -> None:
+    rotate.rotate("all", "dev", yes=True)
+    assert seen.count("up True True") == 1
+    assert [call for call in seen if call.startswith("try")] == [
+        "try database old-key",
+        "try api-key old-key",
+        "try ui-login old-key",
+    ]
+    assert bootstrap.stack_settings("dev").rotation == RotationSettings(database=5, api_key=2, ui_login=2)
+
+
+def test_nothing_is_done_unasked(seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"^ops rotate: nobody can be asked here; add --yes$"):
+        rotate.rotate("ui-login", "dev", yes=False)
+    assert seen == []
+    assert stack_file(tmp_path) == STACK_FILE
+    assert "up to 15 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", ["", "n"])
+def test_who_says_no_keeps_the_file(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    with pytest.raises(UserError, match=r"^ops rotate: not rotated; Pulumi\.dev\.yaml is as before$"):
+        rotate.rotate("database", "dev", yes=False)
+    assert stack_file(tmp_path) == STACK_FILE
+    assert "up True True" not in seen
+
+
+def test_a_failed_plan_keeps_the_file(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(stack: str) -> None:
+        raise UserError("pulumi preview: exit 255")
+
+    monkeypatch.setattr(rotate, "preview", fail)
+    with pytest.raises(UserError, match=r"^pulumi preview"):
+        rotate.rotate("database", "dev", yes=True)
+    assert stack_file(tmp_path) == STACK_FILE
+
+
+def test_a_failed_up_keeps_the_epoch_and_says_how_to_go_on(
+    seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(stack: str, **_: Any) -> None:
+        raise UserError("pulumi up: exit 255; see its messages")
+
+    monkeypatch.setattr(deploy, "pulumi_up", fail)
+    with pytest.raises(
+        UserError, match=r"^pulumi up: exit 255; .* keeps the new epoch; script/up --stack dev or pulumi up -s dev"
+    ):
+        rotate.rotate("database", "dev", yes=True)
+    assert "database: 5" in stack_file(tmp_path)
+
+
+def test_an_old_secret_that_still_works_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotate, "old_is_refused", lambda name, *_: name != "api-key")
+    with pytest.raises(UserError, match=r"^ops rotate: the old secret still works: api-key; "):
+        rotate.rotate("all", "dev", yes=True)
+
+
+def test_a_red_smoke_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy, "run_smoke", lambda *_: (19, 21))
+    with pytest.raises(UserError, match=r"^ops rotate: rotated, but 19 of 21 smoke checks are green"):
+        rotate.rotate("database", "dev", yes=True)
+
+
+# --- The proof -----------------------------------------------------------------------------------------------------------
+
+
+OLD = rotate.Old(outputs("old"), SecretStr("old-database-password"))
+
+
+def answering(answer: Callable[[httpx.Request], int]) -> httpx.Client:
+    return httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(answer(request))))
+
+
+@pytest.mark.parametrize(("status", "refused"), [(403, True), (200, False), (502, False)])
+def test_the_old_key_is_tried(status: int, refused: bool) -> None:
+    http = answering(lambda request: status if request.headers["x-api-key"] == "old-key" else 500)
+    assert rotate.old_is_refused("api-key", OLD, http) is refused
+
+
+@pytest.mark.parametrize(("status", "refused"), [(401, True), (200, False), (502, False)])
+def test_the_old_login_is_tried(status: int, refused: bool) -> None:
+    # "skyvern:old-password"
+    expected = "Basic c2t5dmVybjpvbGQtcGFzc3dvcmQ="
+    http = answering(lambda request: status if request.headers["authorization"] == expected else 500)
+    assert rotate.old_is_refused("ui-login", OLD, http) is refused
+
+
+@pytest.mark.parametrize(("said", "refused"), [("refused\n", True), ("accepted\n", False)])
+def test_the_old_database_password_is_tried_by_standard_input(monkeypatch: pytest.MonkeyPatch, said: str, refused: bool) -> None:
+    def run(command: list[str], *, stdin: bytes, **_: Any) -> bytes:
+        assert not any("old-database-password" in argument for argument in command)
+        assert stdin == b"old-database-password"
+        return said.encode()
+
+    monkeypatch.setattr(process, "capture", run)
+    assert rotate.old_is_refused("database", OLD, answering(lambda _: 500)) is refused
+
+
+def test_no_answer_of_the_database_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Docker, "run", lambda *_, **__: "no answer\n")
+    with pytest.raises(UserError, match=r"^PostgreSQL: does not answer"):
+        rotate.old_is_refused("database", OLD, answering(lambda _: 500))
+
+
+def test_no_secret_is_in_a_representation() -> None:
+    assert "old-" not in repr(OLD)
