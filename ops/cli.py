@@ -9,7 +9,10 @@ import typer
 
 from components.settings import SettingsError
 from ops import configuration, images, process
+from ops import doctor as doctor_run
+from ops import logs as stack_logs
 from ops import smoke as smoke_run
+from ops import status as stack_status
 from ops.bootstrap import engine_environment
 from ops.errors import UserError
 
@@ -27,6 +30,34 @@ def smoke(
 ) -> None:
     """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
     raise typer.Exit(smoke_run.main(stack, as_json=as_json))
+
+
+@app.command()
+def status(
+    stack: Stack = "dev", as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False
+) -> None:
+    """What runs: containers, health, memory, disk, address. Also when the stack is down."""
+    raise typer.Exit(stack_status.main(stack, json_wanted=as_json))
+
+
+@app.command()
+def logs(
+    services: Annotated[list[str] | None, typer.Argument(help="Services, for example server gateway; all by default.")] = None,
+    stack: Stack = "dev",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    since: Annotated[str | None, typer.Option(help="From when on, for example 10m or 2026-01-31T09:00:00.")] = None,
+    tail: Annotated[int | None, typer.Option(min=0, help="The last lines of each service.")] = None,
+) -> None:
+    """Logs of all services, merged by time, without secrets."""
+    raise typer.Exit(stack_logs.main(stack, services or [], following=follow, since=since, tail=tail))
+
+
+@app.command()
+def doctor(
+    stack: Stack = "dev", as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False
+) -> None:
+    """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
+    raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
 
 
 @app.command()
