@@ -10,6 +10,7 @@ import typer
 from components.settings import SettingsError
 from ops import configuration, images, process
 from ops import doctor as doctor_run
+from ops import init as stack_init
 from ops import logs as stack_logs
 from ops import smoke as smoke_run
 from ops import status as stack_status
@@ -58,6 +59,36 @@ def doctor(
 ) -> None:
     """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
     raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
+
+
+@app.command()
+def init(
+    stack: Annotated[str, typer.Argument(help="Stack, for example dev or prod.")],
+    images_source: Annotated[str | None, typer.Option("--images", help="official or packages.")] = None,
+    docker_host: Annotated[str | None, typer.Option(help="unix:///path/to/docker.sock")] = None,
+    port: Annotated[str | None, typer.Option(help="Port of the gateway on 127.0.0.1.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="tz database name.")] = None,
+    memory_mib: Annotated[str | None, typer.Option(help="Memory of Skyvern and its browsers.")] = None,
+    cpus: Annotated[str | None, typer.Option(help="CPU cores of Skyvern.")] = None,
+    llm: Annotated[str | None, typer.Option(help="Provider of the language model, or none.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model, as docs/configuration.md names it for the provider.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of an openai-compatible server.")] = None,
+    api_key_file: Annotated[str | None, typer.Option(help="File whose first line is the API key; - reads it from stdin.")] = None,
+) -> None:
+    """Ask for what a stack needs, test each answer, write the stack file. Options answer in advance."""
+    options = {
+        "--images": images_source,
+        "--docker-host": docker_host,
+        "--port": port,
+        "--timezone": timezone,
+        "--memory-mib": memory_mib,
+        "--cpus": cpus,
+        "--llm": llm,
+        "--model": model,
+        "--base-url": base_url,
+    }
+    given = {option: text for option, text in options.items() if text is not None}
+    raise typer.Exit(stack_init.main(stack, given, api_key_file=api_key_file))
 
 
 @app.command()

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ops import bootstrap, process
+from ops import bootstrap, process, stack_file
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
@@ -125,22 +125,14 @@ def _exists(docker: Docker, volume: str) -> bool:
 
 def write_source(path: Path, source: Source) -> None:
     """Sets ``images.source`` in a stack file; comments and the rest of the file stay as they are."""
-    from ruamel.yaml import YAML
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(path) or {}
-    images = document.setdefault("config", {}).setdefault("skyvern:images", {})
-    if images.get("source") == source:
-        return
-    images["source"] = source
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w") as file:
-        yaml.dump(document, file)
-    partial.chmod(path.stat().st_mode)
-    partial.replace(path)
+    def change(document: dict[str, Any]) -> bool:
+        images = document.setdefault("config", {}).setdefault("skyvern:images", {})
+        changed: bool = images.get("source") != source
+        images["source"] = source
+        return changed
+
+    stack_file.edit(path, change)
 
 
 def pulumi(arguments: Sequence[str]) -> list[str]:

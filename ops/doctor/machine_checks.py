@@ -104,7 +104,7 @@ def check_memory(seen: Observation) -> Iterator[Finding]:
 
 
 # Which container a section's limit belongs to; the others have fixed ones, which the state knows.
-_CONTAINER_OF = {"server": "server", "database": "postgres"}
+_CONTAINER_OF = {"database": "postgres", "llm": "ollama"}
 
 
 def _sum_of_limits(seen: Observation, asked: dict[str, int]) -> int:

@@ -275,7 +275,7 @@ def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deplo
     named = images.references(settings.images.source)
     wanted = {named[part] for part in image_commands.parts(settings.images.source)}
     if deployed:
-        wanted |= {one.image for one in deployed.containers if same_image(one.image, named) is None}
+        wanted |= {same_image(one.image, named) or one.image for one in deployed.containers}
     running = {one.part: one for one in containers if one.status == "running"}
     return HostFacts(
         containers=containers,

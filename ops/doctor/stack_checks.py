@@ -1,9 +1,9 @@
 """The stack's objects on the daemon: are they there, as planned, and well. Pure functions of an observation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ops.doctor.findings import Finding, error, warning
-from ops.doctor.observation import Deployed, HostFacts, Observation, Planned, same_image
+from ops.doctor.observation import HostFacts, Observation, Planned, same_image
 from ops.inventory import Container
 
 LOOPBACK = {"127.0.0.1", "::1"}
@@ -140,24 +140,23 @@ def _openings(container: Container, planned: Planned | None) -> Iterator[str]:
 
 def check_volumes(seen: Observation) -> Iterator[Finding]:
     """Volumes of the state are there, and no others of this stack."""
-    if seen.host is None or not _recorded(seen):
-        return
-    planned = set(_deployed(seen).volumes)
-    for name in sorted(planned - set(seen.host.volumes)):
-        yield error("volume", name, "does not exist: what was in it is gone, unless you have a backup", _again(seen))
-    for name in sorted(set(seen.host.volumes) - planned):
-        yield warning("orphan", name, "carries this stack's label and is not in its state", f"{_docker(seen)} volume rm {name}")
+    if seen.host is not None and seen.pulumi.deployed is not None:
+        gone = "does not exist: what was in it is gone, unless you have a backup"
+        yield from _differences(seen, "volume", seen.pulumi.deployed.volumes, seen.host.volumes, gone)
 
 
 def check_networks(seen: Observation) -> Iterator[Finding]:
     """Networks of the state are there, and no others of this stack."""
-    if seen.host is None or not _recorded(seen):
-        return
-    planned = set(_deployed(seen).networks)
-    for name in sorted(planned - set(seen.host.networks)):
-        yield error("network", name, "does not exist", _again(seen))
-    for name in sorted(set(seen.host.networks) - planned):
-        yield warning("orphan", name, "carries this stack's label and is not in its state", f"{_docker(seen)} network rm {name}")
+    if seen.host is not None and seen.pulumi.deployed is not None:
+        yield from _differences(seen, "network", seen.pulumi.deployed.networks, seen.host.networks, "does not exist")
+
+
+def _differences(seen: Observation, kind: str, planned: Sequence[str], there: Sequence[str], gone: str) -> Iterator[Finding]:
+    for name in sorted(set(planned) - set(there)):
+        yield error(kind, name, gone, _again(seen))
+    for name in sorted(set(there) - set(planned)):
+        remedy = f"{_docker(seen)} {kind} rm {name}"
+        yield warning("orphan", name, "carries this stack's label and is not in its state", remedy)
 
 
 def check_gateway(seen: Observation) -> Iterator[Finding]:
@@ -199,12 +198,6 @@ def _known_containers(seen: Observation) -> Iterator[tuple[Container, Planned | 
 def _recorded(seen: Observation) -> bool:
     """Whether a state tells what should be there. A stack that was never deployed has its own finding."""
     return seen.pulumi.deployed is not None
-
-
-def _deployed(seen: Observation) -> Deployed:
-    if seen.pulumi.deployed is None:
-        raise ValueError("no state was read")
-    return seen.pulumi.deployed
 
 
 def _planned(seen: Observation) -> list[Planned]:
