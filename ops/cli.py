@@ -23,20 +23,17 @@ app = typer.Typer(
 app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
 @app.command()
-def smoke(
-    stack: Stack = "dev", as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False
-) -> None:
+def smoke(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
     raise typer.Exit(smoke_run.main(stack, as_json=as_json))
 
 
 @app.command()
-def status(
-    stack: Stack = "dev", as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False
-) -> None:
+def status(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """What runs: containers, health, memory, disk, address. Also when the stack is down."""
     raise typer.Exit(stack_status.main(stack, json_wanted=as_json))
 
@@ -54,9 +51,7 @@ def logs(
 
 
 @app.command()
-def doctor(
-    stack: Stack = "dev", as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")] = False
-) -> None:
+def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
     raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
 

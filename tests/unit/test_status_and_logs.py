@@ -187,6 +187,12 @@ def test_lines_are_merged_by_time() -> None:
     assert logs.render(gateway, 7) == "09:00:00 gateway | first"
 
 
+def test_times_sort_as_text_although_docker_leaves_zeros_out() -> None:
+    times = ["2026-01-31T09:00:00Z", "2026-01-31T09:00:00.2Z", "2026-01-31T09:00:00.25Z", "2026-01-31T09:00:01Z"]
+    lines = [logs.parse_line("a", f"{moment} {number}") for number, moment in enumerate(times)]
+    assert [line.text for line in logs.merged(reversed(lines))] == ["0", "1", "2", "3"]
+
+
 def test_a_line_without_a_time_stays_behind_its_own() -> None:
     lines = [logs.parse_line("a", "2026-01-31T09:00:05Z x"), Line("", "a", "tail of x"), Line("2026-01-31T09:00:06Z", "b", "y")]
     assert [line.text for line in logs.merged(lines)] == ["x", "tail of x", "y"]
