@@ -5,9 +5,11 @@ what slips through all the same, from a library or a stack trace, is masked here
 Docker removes with them.
 """
 
+import os
 import queue
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -175,4 +177,7 @@ def main(stack: str, services: Sequence[str], *, following: bool, since: str | N
             print(end="", flush=True)
     except KeyboardInterrupt:
         return 0
+    except BrokenPipeError:
+        # Whoever read us, such as head, has enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

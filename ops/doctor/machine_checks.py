@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ops import images as image_commands
-from ops.bootstrap import Daemon
+from ops.bootstrap import DEFAULT_SOCKET, Daemon
 from ops.doctor.findings import Finding, error, warning
 from ops.doctor.observation import Observation
 
@@ -29,7 +29,10 @@ def check_docker(seen: Observation) -> Iterator[Finding]:
         yield error("docker", seen.docker_host, "this user may not use it", "sudo usermod -aG docker $USER, then log in again")
     elif seen.daemon is Daemon.SILENT:
         why = "nothing answers on the socket" if seen.socket_exists else "the socket does not exist"
-        yield error("docker", seen.docker_host, f"no daemon: {why}", f"script/bootstrap --stack {seen.stack}")
+        fix = f"start that daemon, or correct host.docker_host in Pulumi.{seen.stack}.yaml"
+        if seen.docker_host == DEFAULT_SOCKET:
+            fix = f"script/bootstrap --stack {seen.stack}"
+        yield error("docker", seen.docker_host, f"no daemon: {why}", fix)
 
 
 def check_version(seen: Observation) -> Iterator[Finding]:

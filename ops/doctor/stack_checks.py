@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from ops.bootstrap import DEFAULT_SOCKET
 from ops.doctor.findings import Finding, error, warning
 from ops.doctor.observation import HostFacts, Observation, Planned, same_image
 from ops.inventory import Container
@@ -205,8 +206,7 @@ def _planned(seen: Observation) -> list[Planned]:
 
 
 def _docker(seen: Observation) -> str:
-    default = "unix:///var/run/docker.sock"
-    return "docker" if seen.docker_host == default else f"docker --host {seen.docker_host}"
+    return "docker" if seen.docker_host == DEFAULT_SOCKET else f"docker --host {seen.docker_host}"
 
 
 def _again(seen: Observation) -> str:

@@ -139,6 +139,12 @@ def test_nothing_on_a_healthy_stack() -> None:
         (without_daemon(Daemon.DENIED), "unix:///var/run/docker.sock", "may not use it", "usermod -aG docker"),
         (without_daemon(Daemon.SILENT), "unix:///var/run/docker.sock", "nothing answers", "script/bootstrap"),
         (without_daemon(Daemon.SILENT, socket_exists=False), "unix:///var/run/docker.sock", "does not exist", "bootstrap"),
+        (
+            replace(without_daemon(Daemon.SILENT), docker_host="unix:///run/other.sock"),
+            "unix:///run/other.sock",
+            "nothing answers",
+            "start that daemon, or correct host.docker_host in Pulumi.dev.yaml",
+        ),
         (with_daemon(version="19.03.15"), "19.03.15", "older than 20.10", "install a current Docker"),
         (with_daemon(unsupported=("swap",)), "version 2", "no swap limit", "swapaccount=1"),
         (with_daemon(storage_driver="vfs"), "vfs", "copies every layer", "overlay2"),
