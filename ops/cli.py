@@ -9,8 +9,12 @@ import typer
 
 from components.settings import SettingsError
 from ops import configuration, images, process
+from ops import doctor as doctor_run
+from ops import init as stack_init
+from ops import logs as stack_logs
 from ops import rotate as rotation
 from ops import smoke as smoke_run
+from ops import status as stack_status
 from ops.bootstrap import engine_environment
 from ops.errors import UserError
 
@@ -20,12 +24,11 @@ app = typer.Typer(
 app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
 @app.command()
-def smoke(
-    stack: Stack = "dev", as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False
-) -> None:
+def smoke(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
     raise typer.Exit(smoke_run.main(stack, as_json=as_json))
 
@@ -38,6 +41,60 @@ def rotate(
 ) -> None:
     """Replace a secret: says what stops, shows the plan, applies it, and proves that the old one is refused."""
     rotation.rotate(what, stack, yes=yes)
+
+
+@app.command()
+def status(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """What runs: containers, health, memory, disk, address. Also when the stack is down."""
+    raise typer.Exit(stack_status.main(stack, json_wanted=as_json))
+
+
+@app.command()
+def logs(
+    services: Annotated[list[str] | None, typer.Argument(help="Services, for example server gateway; all by default.")] = None,
+    stack: Stack = "dev",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    since: Annotated[str | None, typer.Option(help="From when on, for example 10m or 2026-01-31T09:00:00.")] = None,
+    tail: Annotated[int | None, typer.Option(min=0, help="The last lines of each service.")] = None,
+) -> None:
+    """Logs of all services, merged by time, without secrets."""
+    raise typer.Exit(stack_logs.main(stack, services or [], following=follow, since=since, tail=tail))
+
+
+@app.command()
+def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
+    raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
+
+
+@app.command()
+def init(
+    stack: Annotated[str, typer.Argument(help="Stack, for example dev or prod.")],
+    images_source: Annotated[str | None, typer.Option("--images", help="official or packages.")] = None,
+    docker_host: Annotated[str | None, typer.Option(help="unix:///path/to/docker.sock")] = None,
+    port: Annotated[str | None, typer.Option(help="Port of the gateway on 127.0.0.1.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="tz database name.")] = None,
+    memory_mib: Annotated[str | None, typer.Option(help="Memory of Skyvern and its browsers.")] = None,
+    cpus: Annotated[str | None, typer.Option(help="CPU cores of Skyvern.")] = None,
+    llm: Annotated[str | None, typer.Option(help="Provider of the language model, or none.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model, as docs/configuration.md names it for the provider.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of an openai-compatible server.")] = None,
+    api_key_file: Annotated[str | None, typer.Option(help="File whose first line is the API key; - reads it from stdin.")] = None,
+) -> None:
+    """Ask for what a stack needs, test each answer, write the stack file. Options answer in advance."""
+    options = {
+        "--images": images_source,
+        "--docker-host": docker_host,
+        "--port": port,
+        "--timezone": timezone,
+        "--memory-mib": memory_mib,
+        "--cpus": cpus,
+        "--llm": llm,
+        "--model": model,
+        "--base-url": base_url,
+    }
+    given = {option: text for option, text in options.items() if text is not None}
+    raise typer.Exit(stack_init.main(stack, given, api_key_file=api_key_file))
 
 
 @app.command()

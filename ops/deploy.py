@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from components.host.images import SOURCE_LABEL
-from ops import bootstrap, process, recovery
+from ops import bootstrap, process, recovery, stack_file
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
@@ -132,22 +132,14 @@ def source_of(docker: Docker, volume: str) -> str | None:
 
 def write_setting(path: Path, section: str, values: Mapping[str, str | int]) -> None:
     """Sets keys of one section (``images``) of a stack file; comments and the rest of the file stay as they are."""
-    from ruamel.yaml import YAML
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(path) or {}
-    written = document.setdefault("config", {}).setdefault(f"skyvern:{section}", {})
-    if all(written.get(key) == value for key, value in values.items()):
-        return
-    written.update(values)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w") as file:
-        yaml.dump(document, file)
-    partial.chmod(path.stat().st_mode)
-    partial.replace(path)
+    def change(document: dict[str, Any]) -> bool:
+        written = document.setdefault("config", {}).setdefault(f"skyvern:{section}", {})
+        changed = any(written.get(key) != value for key, value in values.items())
+        written.update(values)
+        return changed
+
+    stack_file.edit(path, change)
 
 
 def ensure_stack(stack: str, progress: Progress) -> None:

@@ -1,0 +1,449 @@
+"""What the doctor looks at: the machine, the daemon, the stack's objects on it, the checkout and the Pulumi state.
+
+Reads only: no call here changes anything, and no secret is opened. Not here: what is right and wrong (the *_checks modules).
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from components.host import images
+from components.settings import Settings
+from ops import bootstrap, inventory
+from ops import images as image_commands
+from ops.bootstrap import Daemon, State
+from ops.bootstrap import pulumi as pulumi_command
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.inventory import MIB, Container
+from ops.paths import ROOT
+
+# Where each hosted provider answers; the address of the others is in the stack file.
+PROVIDERS = {
+    "openai": ("api.openai.com", 443),
+    "anthropic": ("api.anthropic.com", 443),
+    "gemini": ("generativelanguage.googleapis.com", 443),
+}
+_CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=8).close()
+except OSError as failed:
+    print(failed)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineFacts:
+    """wsl: 0 outside of WSL, else its version. clock_synchronized: None where nothing tells (no timedatectl)."""
+
+    wsl: int
+    systemd: bool
+    clock_synchronized: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonFacts:
+    """What ``docker info`` says. skew_seconds: the daemon's clock less ours. unsupported: limits that it cannot enforce."""
+
+    version: str
+    cgroup_version: str
+    storage_driver: str
+    cpus: int
+    memory_mib: int
+    skew_seconds: float
+    unsupported: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """The file system of Docker's storage. free_inodes: None where it has no fixed number of them (btrfs)."""
+
+    free_mib: int
+    free_inodes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A container as the last ``pulumi up`` recorded it."""
+
+    name: str
+    image: str
+    memory_mib: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """What the Pulumi state says is there. salt: of its passphrase, "" with another secrets provider."""
+
+    containers: Sequence[Planned]
+    volumes: Sequence[str]
+    networks: Sequence[str]
+    pending: Sequence[str]
+    salt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulumiFacts:
+    """The CLI, the backend and the state.
+
+    cli: whether a CLI was decided on and is still there. passphrase_problem: "missing", "empty", an octal mode that is too wide,
+    or "". export_error: Pulumi's words when the state could not be read, "" otherwise. deployed: None when it could not.
+    """
+
+    cli: bool
+    backend: str
+    passphrase_file: Path | None
+    passphrase_problem: str
+    export_error: str
+    deployed: Deployed | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """The stack's objects on the daemon.
+
+    present: image reference -> id of what the daemon has under it, None when it has nothing.
+    port_free: whether somebody could listen on the gateway's port now. disk: None when nothing of the stack could tell.
+    heartbeat: status of the gateway's answer, 0 without one. llm_error: why the provider cannot be reached from the server, ""
+    when it can, None when nobody could be asked.
+    """
+
+    containers: Sequence[Container]
+    volumes: Sequence[str]
+    networks: Sequence[str]
+    present: Mapping[str, str | None]
+    disk: Disk | None
+    port_free: bool
+    heartbeat: int
+    llm_error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """Everything at one moment. What could not be looked at is None, and no check speaks of it.
+
+    settings: None when the stack file is wrong; mistakes: its lines. salt: ``encryptionsalt`` of the stack file, "" without one.
+    named: image -> reference that this version of the project names.
+    """
+
+    stack: str
+    docker_host: str
+    settings: Settings | None
+    mistakes: Sequence[str]
+    salt: str
+    named: Mapping[str, str]
+    machine: MachineFacts
+    daemon: Daemon
+    socket_exists: bool
+    daemon_facts: DaemonFacts | None
+    host: HostFacts | None
+    pulumi: PulumiFacts
+
+
+def observe(stack: str) -> Observation:
+    """Looks at everything; never raises for what it finds."""
+    settings, mistakes, salt = observe_stack_file(stack)
+    pulumi_facts = observe_pulumi(stack)
+    host = settings.host.docker_host if settings else ""
+    docker = Docker(host)
+    daemon = bootstrap.observe_daemon(host) if settings else Daemon.SILENT
+    facts, host_facts = None, None
+    if settings is not None and daemon is Daemon.ANSWERS:
+        try:
+            facts = observe_daemon_facts(docker)
+            host_facts = observe_host(stack, docker, settings, pulumi_facts.deployed)
+        except UserError:
+            # It answered a moment ago: a daemon on its way down is a silent one.
+            daemon = Daemon.SILENT
+    return Observation(
+        stack=stack,
+        docker_host=host,
+        settings=settings,
+        mistakes=mistakes,
+        salt=salt,
+        named=images.references(settings.images.source) if settings else {},
+        machine=observe_machine(),
+        daemon=daemon,
+        socket_exists=Path(host.removeprefix("unix://")).exists(),
+        daemon_facts=facts,
+        host=host_facts,
+        pulumi=pulumi_facts,
+    )
+
+
+# --- The checkout --------------------------------------------------------------------------------------------------------
+
+
+def observe_stack_file(stack: str) -> tuple[Settings | None, list[str], str]:
+    """Settings, the lines of what is wrong with the file, and its salt."""
+    try:
+        settings = bootstrap.stack_settings(stack)
+    except UserError as wrong:
+        return None, str(wrong).splitlines(), ""
+    found = re.search(r"^encryptionsalt:\s*[\"']?([^\s\"']+)", bootstrap.stack_file(stack).read_text(), re.MULTILINE)
+    return settings, [], found[1] if found else ""
+
+
+# --- The machine ---------------------------------------------------------------------------------------------------------
+
+
+def observe_machine() -> MachineFacts:
+    """This machine, which need not be the daemon's."""
+    machine = bootstrap.observe_machine()
+    return MachineFacts(
+        wsl=wsl_version(platform.release()) if machine.wsl else 0,
+        systemd=machine.systemd,
+        clock_synchronized=_clock_synchronized(),
+    )
+
+
+def wsl_version(kernel: str) -> int:
+    """Of a kernel release: ``4.4.0-19041-Microsoft`` is WSL 1, ``5.15.153.1-microsoft-standard-WSL2`` is WSL 2."""
+    return 1 if kernel.endswith("-Microsoft") else 2
+
+
+def _clock_synchronized() -> bool | None:
+    if shutil.which("timedatectl") is None:
+        return None
+    asked = _quiet(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
+    return {"yes": True, "no": False}.get(asked.stdout.strip()) if asked and asked.returncode == 0 else None
+
+
+def _quiet(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_seconds: float = 20
+) -> "subprocess.CompletedProcess[str] | None":
+    """A finished command, whatever its exit; None when it is missing or does not answer."""
+    try:
+        return subprocess.run(
+            command,
+            env=None if env is None else dict(env),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+# --- The daemon and what is on it ----------------------------------------------------------------------------------------
+
+
+def observe_daemon_facts(docker: Docker) -> DaemonFacts:
+    """``docker info``; UserError when the daemon does not answer."""
+    before = time.time()
+    document = json.loads(docker.run("info", "--format", "{{json .}}"))
+    return parse_daemon(document, datetime.fromtimestamp((before + time.time()) / 2, UTC))
+
+
+def parse_daemon(document: Mapping[str, Any], now: datetime) -> DaemonFacts:
+    """The facts of a ``docker info`` that was asked for at ``now``."""
+    system_time = inventory.parse_time(document.get("SystemTime", ""))
+    limits = {"memory": "MemoryLimit", "swap": "SwapLimit", "CPU": "CpuCfsQuota"}
+    return DaemonFacts(
+        version=document.get("ServerVersion", ""),
+        cgroup_version=document.get("CgroupVersion", ""),
+        storage_driver=document.get("Driver", ""),
+        cpus=document.get("NCPU", 0),
+        memory_mib=document.get("MemTotal", 0) // MIB,
+        skew_seconds=(system_time - now).total_seconds() if system_time else 0,
+        unsupported=tuple(name for name, field in limits.items() if document.get(field) is False),
+    )
+
+
+def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deployed | None) -> HostFacts:
+    """The stack's objects; UserError when the daemon stops answering."""
+    containers = inventory.containers(docker, stack)
+    named = images.references(settings.images.source)
+    wanted = {named[part] for part in image_commands.parts(settings.images.source)}
+    if deployed:
+        wanted |= {same_image(one.image, named) or one.image for one in deployed.containers}
+    running = {one.part: one for one in containers if one.status == "running"}
+    return HostFacts(
+        containers=containers,
+        volumes=[one.name for one in inventory.volumes(docker, stack)],
+        networks=inventory.networks(docker, stack),
+        present={reference: image_id(docker, reference) for reference in sorted(wanted)},
+        disk=observe_disk(docker, [one.name for one in running.values()]),
+        port_free=port_free(settings.host.port),
+        heartbeat=heartbeat(settings.host.port) if "gateway" in running else 0,
+        llm_error=llm_error(docker, running["server"].name, settings) if "server" in running else None,
+    )
+
+
+def same_image(reference: str, named: Mapping[str, str]) -> str | None:
+    """What this version of the project names instead of a reference: the same repository, perhaps another tag or digest."""
+
+    def repository(text: str) -> str:
+        return text.split("@")[0].rpartition(":")[0]
+
+    return next((one for one in named.values() if repository(one) == repository(reference)), None)
+
+
+def image_id(docker: Docker, reference: str) -> str | None:
+    """Id of the image that the daemon has under a reference, or None."""
+    if not image_commands.present(docker, reference):
+        return None
+    found: str = docker.inspect(reference)["Id"]
+    return found
+
+
+def observe_disk(docker: Docker, running: Sequence[str]) -> Disk | None:
+    """Docker's file system, as the root of a running container shows it; else its folder, where that is on this machine."""
+    for name in running:
+        asked = _quiet(docker.command("exec", name, "df", "-Pk", "/"), env=docker.environment())
+        inodes = _quiet(docker.command("exec", name, "df", "-Pi", "/"), env=docker.environment())
+        if asked and inodes and asked.returncode == inodes.returncode == 0:
+            return parse_disk(asked.stdout, inodes.stdout)
+    folder = Path(docker.run("info", "--format", "{{.DockerRootDir}}").strip())
+    if not folder.is_dir():
+        return None
+    there = os.statvfs(folder)
+    return Disk(free_mib=there.f_bavail * there.f_frsize // MIB, free_inodes=there.f_favail if there.f_files else None)
+
+
+def parse_disk(blocks: str, inodes: str) -> Disk | None:
+    """The answers of ``df -Pk`` and ``df -Pi``."""
+    block_fields, inode_fields = (text.strip().splitlines()[-1].split() for text in (blocks, inodes))
+    if len(block_fields) < 4 or not block_fields[3].isdigit():
+        return None
+    counted = len(inode_fields) >= 4 and inode_fields[1] not in {"0", "-"} and inode_fields[3].isdigit()
+    return Disk(free_mib=int(block_fields[3]) // 1024, free_inodes=int(inode_fields[3]) if counted else None)
+
+
+def port_free(port: int) -> bool:
+    """Whether a program could listen on the port of loopback now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def heartbeat(port: int) -> int:
+    """Status of the API's heartbeat through the gateway; 0 without an answer."""
+    try:
+        with httpx.Client(timeout=10, trust_env=False) as client:
+            return client.get(f"http://127.0.0.1:{port}/api/v1/heartbeat", headers={"Host": "localhost"}).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+def provider_address(settings: Settings) -> tuple[str, int] | None:
+    """Host and port of the language model; None without one."""
+    if settings.llm.provider in PROVIDERS:
+        return PROVIDERS[settings.llm.provider]
+    base_url = getattr(settings.llm, "base_url", None)
+    if not base_url:
+        return None
+    parts = urlsplit(base_url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def llm_error(docker: Docker, server: str, settings: Settings) -> str | None:
+    """Why the server's container cannot connect to the provider, "" when it can. No key is sent: it only connects."""
+    address = provider_address(settings)
+    if address is None:
+        return None
+    asked = _quiet(
+        docker.command("exec", server, "python3", "-c", _CONNECT, address[0], str(address[1])),
+        env=docker.environment(),
+        timeout_seconds=40,
+    )
+    return asked.stdout.strip() if asked and asked.returncode == 0 else None
+
+
+# --- Pulumi --------------------------------------------------------------------------------------------------------------
+
+
+def observe_pulumi(stack: str, run: Callable[..., Any] = _quiet) -> PulumiFacts:
+    """CLI, backend, passphrase and state. The state is exported as it is stored, with its secrets encrypted."""
+    record = bootstrap.read_record()
+    state = bootstrap.decide_state(os.environ, bootstrap.logged_in_to(bootstrap.credentials_dir(os.environ, record)))
+    file = _passphrase_file(state)
+    problem = passphrase_problem(file) if file else ""
+    export_error, deployed = "", None
+    if record is not None:
+        try:
+            environment = {**os.environ, **bootstrap.environment()}
+        except UserError:
+            # The passphrase is missing, which has its own finding; what is stored can be read without.
+            environment = {**os.environ, **bootstrap.engine_environment(), "PULUMI_BACKEND_URL": state.url}
+        command = pulumi_command("stack", "export", "--stack", stack, "--non-interactive")
+        asked = run(command, env=environment, timeout_seconds=120)
+        if asked is None:
+            export_error = "no answer within 120 s"
+        elif asked.returncode:
+            export_error = (asked.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
+        else:
+            deployed = parse_state(json.loads(asked.stdout))
+    return PulumiFacts(
+        cli=record is not None,
+        backend=state.url,
+        passphrase_file=file,
+        passphrase_problem=problem,
+        export_error=export_error,
+        deployed=deployed,
+    )
+
+
+def _passphrase_file(state: State) -> Path | None:
+    """The file that Pulumi will read, or None when there is another way to the secrets."""
+    if not state.passphrase or os.environ.get("PULUMI_CONFIG_PASSPHRASE"):
+        return None
+    return Path(os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE") or bootstrap.passphrase_file())
+
+
+def passphrase_problem(path: Path) -> str:
+    """What is wrong with a passphrase file: "missing", "empty", a mode such as "0644", or "" when all is well."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "missing"
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        return f"{mode:04o}"
+    return "" if found.st_size else "empty"
+
+
+def parse_state(document: Mapping[str, Any]) -> Deployed:
+    """What an exported state records; resources that wait for their deletion are left out."""
+    deployment = document.get("deployment") or {}
+    resources = [one for one in deployment.get("resources") or [] if not one.get("delete")]
+
+    def inputs(kind: str) -> list[dict[str, Any]]:
+        return [one.get("inputs", {}) for one in resources if one.get("type") == f"docker:index/{kind}"]
+
+    return Deployed(
+        containers=[
+            Planned(name=one["name"], image=one["image"], memory_mib=int(one.get("memory") or 0))
+            for one in inputs("container:Container")
+        ],
+        volumes=[one["name"] for one in inputs("volume:Volume")],
+        networks=[one["name"] for one in inputs("network:Network")],
+        pending=[
+            f"{one.get('type')} {str((one.get('resource') or {}).get('urn', '')).rpartition('::')[2]}"
+            for one in deployment.get("pending_operations") or []
+        ],
+        salt=((deployment.get("secrets_providers") or {}).get("state") or {}).get("salt", ""),
+    )

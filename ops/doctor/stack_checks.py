@@ -1,0 +1,233 @@
+"""The stack's objects on the daemon: are they there, as planned, and well. Pure functions of an observation."""
+
+from collections.abc import Iterator, Sequence
+
+from ops.bootstrap import DEFAULT_SOCKET
+from ops.doctor.findings import Finding, error, warning
+from ops.doctor.observation import HostFacts, Observation, Planned, same_image
+from ops.inventory import Container
+
+LOOPBACK = {"127.0.0.1", "::1"}
+# A container that Docker has started again more often since it was created is in a loop, or was.
+MANY_RESTARTS = 3
+
+
+def check_images(seen: Observation) -> Iterator[Finding]:
+    """Every image that this version names, or that the state runs, is on the daemon."""
+    if seen.host is None:
+        return
+    for reference, found in seen.host.present.items():
+        if found is None:
+            yield error("image", reference, "is not on the daemon", f"bin/ops images build -s {seen.stack}")
+
+
+def check_port(seen: Observation) -> Iterator[Finding]:
+    """The gateway's port is ours or free."""
+    if seen.settings is None or seen.host is None:
+        return
+    port = seen.settings.host.port
+    ours = any(port == outside for one in seen.host.containers if one.status == "running" for _, outside, _ in one.published)
+    if not ours and not seen.host.port_free:
+        yield error(
+            "port",
+            f"127.0.0.1:{port}",
+            "another program listens on it",
+            f"end that program (ss -ltnp 'sport = :{port}' names it), or write another host.port into Pulumi.{seen.stack}.yaml",
+        )
+
+
+def check_containers_exist(seen: Observation) -> Iterator[Finding]:
+    """Every container of the state is there; none of the stack's label is there beside them."""
+    if seen.host is None or not _recorded(seen):
+        return
+    there = {one.name for one in seen.host.containers}
+    planned = {one.name for one in _planned(seen)}
+    for name in sorted(planned - there):
+        yield error("container", name, "does not exist", _again(seen))
+    for name in sorted(there - planned):
+        yield error("orphan", name, "carries this stack's label and is not in its state", f"{_docker(seen)} rm --force {name}")
+
+
+def check_containers_run(seen: Observation) -> Iterator[Finding]:
+    """Every container runs, is not paused, does not restart again and again."""
+    for one, _ in _known_containers(seen):
+        if one.status == "paused":
+            yield error("container", one.name, "is paused", f"{_docker(seen)} unpause {one.name}")
+        elif one.status == "restarting" or (one.status == "running" and one.restarts > MANY_RESTARTS):
+            yield error(
+                "container",
+                one.name,
+                f"restart loop: Docker has started it again {one.restarts} times, last exit {one.exit_code}",
+                f"bin/ops logs -s {seen.stack} {one.part} says why; correct that, then {_docker(seen)} restart {one.name}",
+            )
+        elif one.status != "running":
+            killed = ", killed for want of memory" if one.oom_killed else ""
+            yield error("container", one.name, f"does not run ({one.status}, exit {one.exit_code}{killed})", _start(seen, one))
+
+
+def _start(seen: Observation, container: Container) -> str:
+    if container.oom_killed:
+        return _more_memory(seen, container)
+    return f"{_docker(seen)} start {container.name}"
+
+
+def check_health(seen: Observation) -> Iterator[Finding]:
+    """A container that runs is healthy; one that was killed for want of memory gets more."""
+    for one, _ in _known_containers(seen):
+        if one.status != "running":
+            continue
+        if one.health == "unhealthy":
+            yield error(
+                "health",
+                one.name,
+                "runs and is unhealthy",
+                f"{_docker(seen)} restart {one.name} (bin/ops logs -s {seen.stack} {one.part} says why)",
+            )
+        elif one.health == "starting":
+            yield warning("health", one.name, "is still starting", "wait a minute and ask again")
+        if one.oom_killed:
+            yield error("memory", one.name, "ran out of memory and was killed", _more_memory(seen, one))
+
+
+def _more_memory(seen: Observation, container: Container) -> str:
+    key = {"server": "server.memory_mib", "postgres": "database.memory_mib"}.get(container.part)
+    if key is None:
+        return f"{_docker(seen)} restart {container.name}"
+    return f"write a larger {key} into Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}"
+
+
+def check_image_drift(seen: Observation) -> Iterator[Finding]:
+    """A container runs the image of the state, under the id that the name has now, and of this version of the project."""
+    for one, planned in _known_containers(seen):
+        if seen.host is None or planned is None:
+            continue
+        newer = same_image(planned.image, seen.named)
+        if one.image != planned.image:
+            yield error("image", one.name, f"runs {one.image}, and the state says {planned.image}", _recreate(seen, one))
+        elif newer is not None and newer != one.image:
+            yield warning(
+                "image",
+                one.name,
+                f"runs {one.image}, and this version of the project names {newer}",
+                f"bin/ops images build -s {seen.stack}, then pulumi up -s {seen.stack}",
+            )
+        elif (now := seen.host.present.get(one.image)) is not None and now != one.image_id:
+            yield warning("image", one.name, f"was made from an older {one.image}", _recreate(seen, one))
+
+
+def check_hardening(seen: Observation) -> Iterator[Finding]:
+    """A container is as closed as the program makes it, whoever made it."""
+    for one, planned in _known_containers(seen):
+        for problem in _openings(one, planned):
+            yield error("hardening", one.name, problem, _recreate(seen, one))
+
+
+def _openings(container: Container, planned: Planned | None) -> Iterator[str]:
+    if container.privileged:
+        yield "is privileged: it has the whole machine"
+    if not container.read_only:
+        yield "its root can be written to"
+    if not container.capabilities_dropped:
+        yield "has kernel capabilities"
+    if not container.no_new_privileges:
+        yield "may gain privileges"
+    for address, port, _ in container.published:
+        if address not in LOOPBACK:
+            yield f"port {port} is published on {address or '0.0.0.0'}, beyond this machine"  # noqa: S104
+    if planned is not None and planned.memory_mib != container.memory_mib:
+        has = f"{container.memory_mib} MiB" if container.memory_mib else "none"
+        yield f"its memory limit is {has}, and the state says {planned.memory_mib} MiB"
+
+
+def check_volumes(seen: Observation) -> Iterator[Finding]:
+    """Volumes of the state are there, and no others of this stack."""
+    if seen.host is not None and seen.pulumi.deployed is not None:
+        gone = "does not exist: what was in it is gone, unless you have a backup"
+        yield from _differences(seen, "volume", seen.pulumi.deployed.volumes, seen.host.volumes, gone)
+
+
+def check_networks(seen: Observation) -> Iterator[Finding]:
+    """Networks of the state are there, and no others of this stack."""
+    if seen.host is not None and seen.pulumi.deployed is not None:
+        yield from _differences(seen, "network", seen.pulumi.deployed.networks, seen.host.networks, "does not exist")
+
+
+def _differences(seen: Observation, kind: str, planned: Sequence[str], there: Sequence[str], gone: str) -> Iterator[Finding]:
+    for name in sorted(set(planned) - set(there)):
+        yield error(kind, name, gone, _again(seen))
+    for name in sorted(set(there) - set(planned)):
+        remedy = f"{_docker(seen)} {kind} rm {name}"
+        yield warning("orphan", name, "carries this stack's label and is not in its state", remedy)
+
+
+def check_gateway(seen: Observation) -> Iterator[Finding]:
+    """The API answers through the gateway. Silent while one of the two has a finding of its own."""
+    if seen.settings is None or seen.host is None:
+        return
+    well = {one.part for one in seen.host.containers if one.status == "running" and one.health == "healthy"}
+    if {"gateway", "server"} <= well and seen.host.heartbeat != 200:
+        answer = f"answers {seen.host.heartbeat}" if seen.host.heartbeat else "does not answer"
+        yield error(
+            "gateway",
+            f"127.0.0.1:{seen.settings.host.port}",
+            f"the API {answer}",
+            f"{_docker(seen)} restart skyvern-{seen.stack}-gateway",
+        )
+
+
+def check_llm(seen: Observation) -> Iterator[Finding]:
+    """The server can connect to the language model."""
+    if seen.settings is not None and seen.host is not None and seen.host.llm_error:
+        yield error(
+            "language model",
+            seen.settings.llm.provider,
+            f"the server cannot connect to it: {seen.host.llm_error}",
+            "let Docker's containers out to it (DNS, firewall), or correct llm in "
+            f"Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}",
+        )
+
+
+def _known_containers(seen: Observation) -> Iterator[tuple[Container, Planned | None]]:
+    """The stack's own containers with their plan; orphans have a finding already. Without a state, every labelled one."""
+    host: HostFacts | None = seen.host
+    planned = {one.name: one for one in _planned(seen)}
+    for one in host.containers if host else ():
+        if one.name in planned or not _recorded(seen):
+            yield one, planned.get(one.name)
+
+
+def _recorded(seen: Observation) -> bool:
+    """Whether a state tells what should be there. A stack that was never deployed has its own finding."""
+    return seen.pulumi.deployed is not None
+
+
+def _planned(seen: Observation) -> list[Planned]:
+    return list(seen.pulumi.deployed.containers) if seen.pulumi.deployed else []
+
+
+def _docker(seen: Observation) -> str:
+    return "docker" if seen.docker_host == DEFAULT_SOCKET else f"docker --host {seen.docker_host}"
+
+
+def _again(seen: Observation) -> str:
+    """Only a refresh makes the engine see what somebody removed by hand."""
+    return f"pulumi up --refresh -s {seen.stack}"
+
+
+def _recreate(seen: Observation, container: Container) -> str:
+    return f"{_docker(seen)} rm --force {container.name}, then {_again(seen)}"
+
+
+CHECKS = (
+    check_images,
+    check_port,
+    check_containers_exist,
+    check_containers_run,
+    check_health,
+    check_image_drift,
+    check_hardening,
+    check_volumes,
+    check_networks,
+    check_gateway,
+    check_llm,
+)

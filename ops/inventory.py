@@ -1,0 +1,184 @@
+"""What a stack has on its daemon, found by its labels: containers, volumes, networks. Reads only.
+
+Not here: what it should have (the Pulumi state, ops/doctor/observation.py).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ops.docker import Docker
+from ops.errors import UserError
+
+MIB = 1024 * 1024
+# As Docker spells sizes: decimal for disks (46.9MB), binary for memory (8.3MiB).
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """One container, as ``docker inspect`` tells it.
+
+    part: its label, such as ``server``. image: reference it was created with; image_id: what it really runs.
+    status: created, running, paused, restarting, removing, exited or dead. health: healthy, unhealthy, starting, or "" without
+    a check. started_at: None before the first start. memory_mib: hard limit, 0 for none.
+    published: (address, port of the host, port of the container). Nothing of its environment is kept: secrets are in it.
+    """
+
+    name: str
+    part: str
+    image: str
+    image_id: str
+    status: str
+    health: str
+    restarts: int
+    exit_code: int
+    oom_killed: bool
+    started_at: datetime | None
+    memory_mib: int
+    read_only: bool
+    privileged: bool
+    capabilities_dropped: bool
+    no_new_privileges: bool
+    published: tuple[tuple[str, int, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A volume. size_bytes: None where the daemon does not tell."""
+
+    name: str
+    part: str
+    size_bytes: int | None
+
+
+def parse_container(document: Mapping[str, Any]) -> Container:
+    """A container from one element of ``docker inspect``."""
+    state, host, config = document["State"], document["HostConfig"], document["Config"]
+    bindings = host.get("PortBindings") or {}
+    return Container(
+        name=document["Name"].lstrip("/"),
+        part=(config.get("Labels") or {}).get("skyvern.part", ""),
+        image=config["Image"],
+        image_id=document["Image"],
+        status=state["Status"],
+        health=(state.get("Health") or {}).get("Status", "").replace("none", ""),
+        restarts=document.get("RestartCount", 0),
+        exit_code=state.get("ExitCode", 0),
+        oom_killed=state.get("OOMKilled", False),
+        started_at=parse_time(state.get("StartedAt", "")),
+        memory_mib=host.get("Memory", 0) // MIB,
+        read_only=host.get("ReadonlyRootfs", False),
+        privileged=host.get("Privileged", False),
+        capabilities_dropped="ALL" in (host.get("CapDrop") or []) and not host.get("CapAdd"),
+        no_new_privileges=any(one in {"no-new-privileges", "no-new-privileges:true"} for one in host.get("SecurityOpt") or []),
+        published=tuple(
+            (binding.get("HostIp", ""), int(binding.get("HostPort") or 0), inside)
+            for inside, some in sorted(bindings.items())
+            for binding in some or []
+        ),
+    )
+
+
+def parse_time(text: str) -> datetime | None:
+    """A time of Docker's (nanoseconds, ``Z`` or an offset); None for its zero time."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if found is None or text.startswith("0001"):
+        return None
+    return datetime.fromisoformat(f"{found[1]}{(found[2] or '.0')[:7].ljust(7, '0')}{found[3].replace('Z', '+00:00')}")
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of a size as Docker prints it (``46.9MB``, ``8.363MiB``); None for anything else."""
+    found = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text.strip())
+    if found is None or found[2].lower() not in _UNITS:
+        return None
+    return round(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """Labels as ``docker ... ls`` joins them, ``a=1,b=2``."""
+    return dict(pair.split("=", 1) for pair in text.split(",") if "=" in pair)
+
+
+def containers(docker: Docker, stack: str) -> list[Container]:
+    """The stack's containers, running or not, by name; UserError when the daemon does not answer."""
+    return sorted(map(parse_container, _inspected(docker, stack)), key=lambda one: one.name)
+
+
+def environments(docker: Docker, stack: str) -> list[str]:
+    """Every ``NAME=value`` of the stack's containers. It holds secrets: for redaction, never for display."""
+    return [element for document in _inspected(docker, stack) for element in document["Config"].get("Env") or []]
+
+
+def _inspected(docker: Docker, stack: str) -> list[dict[str, Any]]:
+    ids = docker.run("ps", "--all", "--quiet", "--no-trunc", *_filter(stack)).split()
+    if not ids:
+        return []
+    try:
+        found: list[dict[str, Any]] = json.loads(docker.run("inspect", *ids))
+    except UserError:
+        # One of them was removed in the meantime; those that are left answer.
+        left = docker.run("ps", "--all", "--quiet", "--no-trunc", *_filter(stack)).split()
+        found = json.loads(docker.run("inspect", *left)) if left else []
+    return found
+
+
+def volumes(docker: Docker, stack: str, *, sizes: bool = False) -> list[Volume]:
+    """The stack's volumes by name. sizes: measured by the daemon, which reads every file of them."""
+    listed = _lines(docker.run("volume", "ls", "--format", "{{json .}}", *_filter(stack)))
+    measured: dict[str, int | None] = {}
+    if sizes:
+        used = json.loads(docker.run("system", "df", "--verbose", "--format", "{{json .Volumes}}", timeout_seconds=300)) or []
+        measured = {one["Name"]: parse_size(one["Size"]) for one in used}
+    return sorted(
+        (
+            Volume(
+                name=one["Name"],
+                part=parse_labels(one.get("Labels", "")).get("skyvern.part", ""),
+                size_bytes=measured.get(one["Name"]),
+            )
+            for one in listed
+        ),
+        key=lambda one: one.name,
+    )
+
+
+def networks(docker: Docker, stack: str) -> list[str]:
+    """Names of the stack's networks."""
+    return sorted(docker.run("network", "ls", "--format", "{{.Name}}", *_filter(stack)).split())
+
+
+def memory_in_use(docker: Docker, names: Iterable[str]) -> dict[str, int]:
+    """Memory of running containers now, name -> bytes."""
+    wanted = list(names)
+    if not wanted:
+        return {}
+    found = {}
+    for one in _lines(docker.run("stats", "--no-stream", "--format", "{{json .}}", *wanted)):
+        used = parse_size(one["MemUsage"].split("/")[0])
+        if used is not None:
+            found[one["Name"]] = used
+    return found
+
+
+def _filter(stack: str) -> tuple[str, str]:
+    return "--filter", f"label=skyvern.stack={stack}"
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines() if line.strip()]

@@ -1,0 +1,456 @@
+"""The doctor's checks on observations: nothing on a healthy one, and one finding with its fix for each thing that is wrong."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.settings import parse
+from ops import bootstrap, doctor
+from ops.bootstrap import Daemon
+from ops.doctor import observation
+from ops.doctor.observation import DaemonFacts, Deployed, Disk, HostFacts, MachineFacts, Observation, Planned, PulumiFacts
+from ops.errors import UserError
+from ops.inventory import Container
+
+SERVER = Container(
+    name="skyvern-dev-server",
+    part="server",
+    image="localhost/skyvern/server:1",
+    image_id="sha256:1",
+    status="running",
+    health="healthy",
+    restarts=0,
+    exit_code=0,
+    oom_killed=False,
+    started_at=None,
+    memory_mib=4096,
+    read_only=True,
+    privileged=False,
+    capabilities_dropped=True,
+    no_new_privileges=True,
+    published=(),
+)
+GATEWAY = replace(
+    SERVER,
+    name="skyvern-dev-gateway",
+    part="gateway",
+    image="localhost/skyvern/gateway:2",
+    image_id="sha256:2",
+    memory_mib=256,
+    published=(("127.0.0.1", 8080, "8080/tcp"),),
+)
+HOST = HostFacts(
+    containers=(GATEWAY, SERVER),
+    volumes=("skyvern-dev-postgres",),
+    networks=("skyvern-dev-edge",),
+    present={"localhost/skyvern/server:1": "sha256:1", "localhost/skyvern/gateway:2": "sha256:2"},
+    disk=Disk(free_mib=20_000, free_inodes=1_000_000),
+    port_free=False,
+    heartbeat=200,
+    llm_error=None,
+)
+DEPLOYED = Deployed(
+    containers=(
+        Planned(name=GATEWAY.name, image=GATEWAY.image, memory_mib=256),
+        Planned(name=SERVER.name, image=SERVER.image, memory_mib=4096),
+    ),
+    volumes=("skyvern-dev-postgres",),
+    networks=("skyvern-dev-edge",),
+    pending=(),
+    salt="v1:salt",
+)
+PULUMI = PulumiFacts(
+    cli=True, backend="file:///state", passphrase_file=Path("/p"), passphrase_problem="", export_error="", deployed=DEPLOYED
+)
+DAEMON = DaemonFacts(
+    version="28.2.2", cgroup_version="2", storage_driver="overlay2", cpus=4, memory_mib=8192, skew_seconds=0.1, unsupported=()
+)
+HEALTHY = Observation(
+    stack="dev",
+    docker_host="unix:///var/run/docker.sock",
+    settings=parse({}, file="Pulumi.dev.yaml"),
+    mistakes=(),
+    salt="v1:salt",
+    named={"server": "localhost/skyvern/server:1", "gateway": "localhost/skyvern/gateway:2"},
+    machine=MachineFacts(wsl=0, systemd=True, clock_synchronized=True),
+    daemon=Daemon.ANSWERS,
+    socket_exists=True,
+    daemon_facts=DAEMON,
+    host=HOST,
+    pulumi=PULUMI,
+)
+
+
+def with_settings(**sections: Any) -> Observation:
+    return replace(HEALTHY, settings=parse(sections, file="Pulumi.dev.yaml"))
+
+
+def with_host(**changes: Any) -> Observation:
+    return replace(HEALTHY, host=replace(HOST, **changes))
+
+
+def with_server(**changes: Any) -> Observation:
+    return with_host(containers=(GATEWAY, replace(SERVER, **changes)))
+
+
+def with_gateway(**changes: Any) -> Observation:
+    return with_host(containers=(replace(GATEWAY, **changes), SERVER))
+
+
+def with_daemon(**changes: Any) -> Observation:
+    return replace(HEALTHY, daemon_facts=replace(DAEMON, **changes))
+
+
+def with_pulumi(**changes: Any) -> Observation:
+    return replace(HEALTHY, pulumi=replace(PULUMI, **changes))
+
+
+def with_deployed(**changes: Any) -> Observation:
+    return with_pulumi(deployed=replace(DEPLOYED, **changes))
+
+
+def with_machine(**changes: Any) -> Observation:
+    return replace(HEALTHY, machine=replace(HEALTHY.machine, **changes))
+
+
+def without_daemon(daemon: Daemon, *, socket_exists: bool = True) -> Observation:
+    return replace(HEALTHY, daemon=daemon, socket_exists=socket_exists, daemon_facts=None, host=None)
+
+
+STRANGER = replace(SERVER, name="skyvern-dev-stranger", part="stranger")
+
+
+def test_nothing_on_a_healthy_stack() -> None:
+    assert doctor.examine(HEALTHY) == []
+    assert doctor.render(HEALTHY, []) == f"stack dev: nothing is wrong ({len(doctor.CHECKS)} checks)"
+    assert doctor.exit_code([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "subject", "problem", "fix"),
+    [
+        (without_daemon(Daemon.NO_CLI), "docker", "not on PATH", "script/bootstrap --stack dev"),
+        (without_daemon(Daemon.DENIED), "unix:///var/run/docker.sock", "may not use it", "usermod -aG docker"),
+        (without_daemon(Daemon.SILENT), "unix:///var/run/docker.sock", "nothing answers", "script/bootstrap"),
+        (without_daemon(Daemon.SILENT, socket_exists=False), "unix:///var/run/docker.sock", "does not exist", "bootstrap"),
+        (
+            replace(without_daemon(Daemon.SILENT), docker_host="unix:///run/other.sock"),
+            "unix:///run/other.sock",
+            "nothing answers",
+            "start that daemon, or correct host.docker_host in Pulumi.dev.yaml",
+        ),
+        (with_daemon(version="19.03.15"), "19.03.15", "older than 20.10", "install a current Docker"),
+        (with_daemon(unsupported=("swap",)), "version 2", "no swap limit", "swapaccount=1"),
+        (with_daemon(storage_driver="vfs"), "vfs", "copies every layer", "overlay2"),
+        (with_daemon(cpus=1), "server.cpus", "2, and the host has 1", "write server.cpus: 1 into Pulumi.dev.yaml"),
+        (with_daemon(memory_mib=4000), "server.memory_mib", "4096 MiB, and the host has 4000 MiB", "smaller server.memory_mib"),
+        (with_daemon(memory_mib=4300), "all limits", "4864 MiB together, and the host has 4300", "smaller server.memory_mib"),
+        (with_daemon(skew_seconds=-90), "Docker's clock", "is 90 s behind", "set-ntp true"),
+        (with_machine(clock_synchronized=False), "this machine", "not synchronised", "set-ntp true"),
+        (with_machine(wsl=1), "WSL 1", "no kernel that runs containers", "wsl --set-version"),
+        (with_machine(wsl=2, systemd=False), "systemd", "is off", "/etc/wsl.conf"),
+        (
+            with_host(disk=Disk(free_mib=900, free_inodes=None)),
+            "Docker's storage",
+            "900 MiB are free, 3072",
+            "docker system prune",
+        ),
+        (with_host(disk=Disk(free_mib=9000, free_inodes=9)), "Docker's storage", "9 inodes are free", "docker system prune"),
+        (
+            with_host(present=dict(HOST.present) | {"localhost/skyvern/server:1": None}),
+            "localhost/skyvern/server:1",
+            "is not on the daemon",
+            "bin/ops images build -s dev",
+        ),
+        (
+            with_host(present=dict(HOST.present) | {"localhost/skyvern/server:1": "sha256:9"}),
+            "skyvern-dev-server",
+            "made from an older",
+            "pulumi up --refresh -s dev",
+        ),
+        (
+            replace(HEALTHY, settings=parse({"host": {"port": 8090}}, file="f")),
+            "127.0.0.1:8090",
+            "another program listens",
+            "ss -ltnp",
+        ),
+        (with_host(containers=(GATEWAY,)), "skyvern-dev-server", "does not exist", "pulumi up --refresh -s dev"),
+        (
+            with_host(containers=(GATEWAY, SERVER, STRANGER)),
+            "skyvern-dev-stranger",
+            "not in its state",
+            "docker rm --force skyvern-dev-stranger",
+        ),
+        (with_server(status="exited", exit_code=3), "skyvern-dev-server", "(exited, exit 3)", "docker start skyvern-dev-server"),
+        (
+            with_server(status="exited", exit_code=137, oom_killed=True),
+            "skyvern-dev-server",
+            "want of memory",
+            "larger server.memory_mib",
+        ),
+        (with_server(oom_killed=True), "skyvern-dev-server", "ran out of memory", "larger server.memory_mib"),
+        (with_gateway(oom_killed=True), "skyvern-dev-gateway", "ran out of memory", "docker restart skyvern-dev-gateway"),
+        (with_server(status="paused"), "skyvern-dev-server", "is paused", "docker unpause skyvern-dev-server"),
+        (with_server(status="restarting", restarts=2), "skyvern-dev-server", "restart loop", "bin/ops logs -s dev server"),
+        (with_server(restarts=4), "skyvern-dev-server", "started it again 4 times", "bin/ops logs -s dev server"),
+        (with_server(health="unhealthy"), "skyvern-dev-server", "is unhealthy", "docker restart skyvern-dev-server"),
+        (with_server(health="starting"), "skyvern-dev-server", "still starting", "wait a minute"),
+        (with_server(image="localhost/skyvern/server:0"), "skyvern-dev-server", "the state says", "docker rm --force"),
+        (
+            replace(HEALTHY, named={"server": "localhost/skyvern/server:3"}),
+            "skyvern-dev-server",
+            "names localhost/skyvern/server:3",
+            "pulumi up -s dev",
+        ),
+        (with_server(read_only=False), "skyvern-dev-server", "can be written to", "docker rm --force skyvern-dev-server"),
+        (with_server(privileged=True), "skyvern-dev-server", "is privileged", "docker rm --force skyvern-dev-server"),
+        (with_server(capabilities_dropped=False), "skyvern-dev-server", "capabilities", "docker rm --force"),
+        (with_server(no_new_privileges=False), "skyvern-dev-server", "may gain privileges", "docker rm --force"),
+        (with_server(memory_mib=0), "skyvern-dev-server", "limit is none, and the state says 4096", "docker rm --force"),
+        (
+            with_gateway(published=(("127.0.0.1", 8080, "8080/tcp"), ("", 9090, "9090/tcp"))),
+            "skyvern-dev-gateway",
+            "port 9090 is published on 0.0.0.0",
+            "docker rm --force skyvern-dev-gateway, then pulumi up --refresh -s dev",
+        ),
+        (with_host(volumes=()), "skyvern-dev-postgres", "is gone", "pulumi up --refresh -s dev"),
+        (with_host(volumes=(*HOST.volumes, "old")), "old", "not in its state", "docker volume rm old"),
+        (with_host(networks=()), "skyvern-dev-edge", "does not exist", "pulumi up --refresh -s dev"),
+        (with_host(networks=(*HOST.networks, "old")), "old", "not in its state", "docker network rm old"),
+        (with_host(heartbeat=502), "127.0.0.1:8080", "the API answers 502", "docker restart skyvern-dev-gateway"),
+        (with_host(heartbeat=0), "127.0.0.1:8080", "the API does not answer", "docker restart skyvern-dev-gateway"),
+        (with_host(llm_error="timed out"), "none", "cannot connect to it: timed out", "DNS, firewall"),
+        (with_pulumi(cli=False, deployed=None), "CLI", "has gone", "script/bootstrap"),
+        (with_pulumi(passphrase_problem="0640"), "/p", "has mode 0640", "chmod 0600 /p"),
+        (with_pulumi(passphrase_problem="missing"), "/p", "does not exist", "from your copy"),
+        (with_pulumi(passphrase_problem="empty"), "/p", "is empty", "from your copy"),
+        (
+            with_pulumi(export_error="no stack named 'dev' found", deployed=None),
+            "dev",
+            "no such stack in file:///state",
+            "script/up --stack dev",
+        ),
+        (with_pulumi(export_error="connection refused", deployed=None), "file:///state", "connection refused", "whoami"),
+        (with_deployed(pending=("creating x",)), "dev", "pending operations: creating x", "pulumi refresh -s dev"),
+        (replace(HEALTHY, salt=""), "encryptionsalt", "is missing", "encryptionsalt: v1:salt"),
+        (replace(HEALTHY, salt="v1:other"), "encryptionsalt", "another one than the state's", "encryptionsalt: v1:salt"),
+        (
+            replace(
+                without_daemon(Daemon.SILENT),
+                settings=None,
+                mistakes=("Pulumi.dev.yaml: host.port: 80 is too small; write another",),
+            ),
+            "Pulumi.dev.yaml",
+            "host.port: 80 is too small",
+            "write another",
+        ),
+    ],
+)
+def test_each_fault_is_one_finding_with_its_fix(seen: Observation, subject: str, problem: str, fix: str) -> None:
+    found = doctor.examine(seen)
+    assert len(found) == 1, found
+    assert found[0].subject == subject
+    assert problem in found[0].problem
+    assert fix in found[0].fix
+    lines = doctor.render(seen, found).splitlines()
+    assert found[0].fix in lines[1]
+
+
+def test_a_stack_that_was_never_deployed() -> None:
+    nothing = Deployed(containers=(), volumes=(), networks=(), pending=(), salt="")
+    seen = replace(with_host(containers=(), volumes=(), networks=(), port_free=True), pulumi=replace(PULUMI, deployed=nothing))
+    (only,) = doctor.examine(seen)
+    assert "never deployed" in only.problem
+    assert only.fix == "script/up --stack dev"
+
+
+def test_images_to_build_need_room() -> None:
+    seen = with_host(present=dict.fromkeys(HOST.present), disk=Disk(free_mib=6000, free_inodes=None))
+    assert any("for 2 images" in one.problem for one in doctor.examine(seen))
+
+
+def test_wsl_gets_more_memory_in_windows() -> None:
+    seen = replace(with_daemon(memory_mib=4300), machine=MachineFacts(wsl=2, systemd=True, clock_synchronized=None))
+    (only,) = doctor.examine(seen)
+    assert ".wslconfig" in only.fix
+
+
+def test_another_daemon_is_named_in_the_fix() -> None:
+    seen = replace(with_server(status="paused"), docker_host="unix:///run/other.sock")
+    assert doctor.examine(seen)[0].fix == "docker --host unix:///run/other.sock unpause skyvern-dev-server"
+
+
+def test_errors_come_first_and_only_they_fail() -> None:
+    seen = replace(with_server(status="paused"), salt="")
+    found = doctor.examine(seen)
+    assert [one.level for one in found] == ["error", "warning"]
+    assert doctor.exit_code(found) == 1
+    assert doctor.exit_code(found[1:]) == 0
+
+
+# --- Observers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kernel", "version"), [("4.4.0-19041-Microsoft", 1), ("5.15.153.1-microsoft-standard-WSL2", 2), ("6.6.0-Custom", 2)]
+)
+def test_wsl_version_by_the_kernel(kernel: str, version: int) -> None:
+    assert observation.wsl_version(kernel) == version
+
+
+def test_docker_info() -> None:
+    now = datetime(2026, 1, 31, 9, 0, 0, tzinfo=UTC)
+    facts = observation.parse_daemon(
+        {
+            "ServerVersion": "20.10.24+dfsg1",
+            "CgroupVersion": "1",
+            "Driver": "overlay2",
+            "NCPU": 2,
+            "MemTotal": 25276510208,
+            "SystemTime": "2026-01-31T09:01:00.264643149Z",
+            "MemoryLimit": True,
+            "SwapLimit": False,
+        },
+        now,
+    )
+    assert facts.memory_mib == 24105
+    assert facts.unsupported == ("swap",)
+    assert facts.skew_seconds == pytest.approx(60.26, abs=0.01)
+    assert doctor.examine(with_daemon(version=facts.version)) == []
+
+
+def test_disk_by_df() -> None:
+    blocks = "Filesystem 1024-blocks Used Available Capacity Mounted on\noverlay 264212084 50789420 44711844 54% /\n"
+    inodes = "Filesystem Inodes IUsed IFree IUse% Mounted on\noverlay 16777216 1379642 15397574 9% /\n"
+    assert observation.parse_disk(blocks, inodes) == Disk(free_mib=43663, free_inodes=15397574)
+    uncounted = "Filesystem Inodes IUsed IFree IUse% Mounted on\noverlay 0 0 0 - /\n"
+    assert observation.parse_disk(blocks, uncounted) == Disk(free_mib=43663, free_inodes=None)
+
+
+def test_state() -> None:
+    def resource(kind: str, **inputs: Any) -> dict[str, Any]:
+        return {"type": f"docker:index/{kind}", "urn": f"urn:pulumi:dev::skyvern::{kind}::x", "inputs": inputs}
+
+    document = {
+        "deployment": {
+            "secrets_providers": {"type": "passphrase", "state": {"salt": "v1:salt"}},
+            "resources": [
+                resource("container:Container", name="skyvern-dev-server", image="a:1", memory=4096),
+                resource("container:Container", name="skyvern-dev-server", image="a:0") | {"delete": True},
+                resource("volume:Volume", name="v"),
+                resource("network:Network", name="n"),
+            ],
+            "pending_operations": [{"type": "creating", "resource": {"urn": "urn:pulumi:dev::skyvern::t::skyvern-x"}}],
+        }
+    }
+    assert observation.parse_state(document) == Deployed(
+        containers=[Planned(name="skyvern-dev-server", image="a:1", memory_mib=4096)],
+        volumes=["v"],
+        networks=["n"],
+        pending=["creating skyvern-x"],
+        salt="v1:salt",
+    )
+    assert observation.parse_state({"deployment": None}).containers == []
+
+
+def test_passphrase_file(tmp_path: Path) -> None:
+    path = tmp_path / "passphrase"
+    assert observation.passphrase_problem(path) == "missing"
+    path.touch(mode=0o600)
+    assert observation.passphrase_problem(path) == "empty"
+    path.write_text("secret")
+    assert observation.passphrase_problem(path) == ""
+    path.chmod(0o640)
+    assert observation.passphrase_problem(path) == "0640"
+
+
+@pytest.mark.parametrize(
+    ("llm", "address"),
+    [
+        ({"provider": "none"}, None),
+        ({"provider": "openai", "api_key": "k"}, ("api.openai.com", 443)),
+        (
+            {"provider": "openai-compatible", "api_key": "k", "base_url": "http://llm:4000/v1", "model": "m"},
+            ("llm", 4000),
+        ),
+        ({"provider": "openai-compatible", "api_key": "k", "base_url": "https://llm/v1", "model": "m"}, ("llm", 443)),
+    ],
+)
+def test_address_of_the_language_model(llm: dict[str, Any], address: tuple[str, int] | None) -> None:
+    settings = parse({"llm": llm}, file="f", secret_keys=frozenset({"llm"}))
+    assert observation.provider_address(settings) == address
+
+
+@pytest.mark.parametrize(
+    ("reference", "named"),
+    [
+        ("localhost/skyvern/server:1", "localhost/skyvern/server:2"),
+        ("postgres:17.5-trixie@sha256:aa", "postgres:17.6-trixie@sha256:bb"),
+        ("localhost:5000/other", None),
+    ],
+)
+def test_the_image_that_this_version_names(reference: str, named: str | None) -> None:
+    known = {"server": "localhost/skyvern/server:2", "postgres": "postgres:17.6-trixie@sha256:bb"}
+    assert observation.same_image(reference, known) == named
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(bootstrap, "read_record", lambda: SimpleNamespace(pulumi_home=None))
+    monkeypatch.setattr(bootstrap, "engine_environment", lambda: {"PATH": "/engine"})
+    monkeypatch.setattr(observation, "pulumi_command", lambda arguments: ["pulumi", *arguments])
+
+
+def answering(code: int, out: str = "", err: str = "") -> Callable[..., Any]:
+    def run(command: list[str], **options: Any) -> Any:
+        assert "--show-secrets" not in command
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return run
+
+
+@pytest.mark.usefixtures("prepared")
+def test_pulumi_is_asked_also_without_its_passphrase() -> None:
+    facts = observation.observe_pulumi("dev", answering(0, json.dumps({"deployment": {}})))
+    assert facts.deployed is not None
+    assert facts.passphrase_problem == "missing"
+    refused = observation.observe_pulumi("dev", answering(255, err="noise\nerror: no stack named 'dev' found\n"))
+    assert refused.deployed is None
+    assert refused.export_error == "no stack named 'dev' found"
+
+
+@pytest.mark.usefixtures("prepared")
+def test_a_passphrase_in_the_environment_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
+    assert observation.observe_pulumi("dev", answering(0, "{}")).passphrase_file is None
+
+
+def test_a_wrong_stack_file_is_seen_and_nothing_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(stack: str) -> None:
+        raise UserError("Pulumi.dev.yaml: a: is wrong; write b\nPulumi.dev.yaml: c: is wrong; write d")
+
+    monkeypatch.setattr(bootstrap, "stack_settings", wrong)
+    monkeypatch.setattr(observation, "observe_pulumi", lambda stack: PULUMI)
+    seen = observation.observe("dev")
+    assert seen.host is None
+    assert [one.fix for one in doctor.examine(seen)] == ["write b", "write d"]
+
+
+def test_skew_is_measured_against_the_middle_of_the_question() -> None:
+    class Answering:
+        def run(self, *arguments: str) -> str:
+            ahead = datetime.now(UTC) + timedelta(seconds=30)
+            return json.dumps({"SystemTime": ahead.isoformat().replace("+00:00", "Z")})
+
+    facts = observation.observe_daemon_facts(Answering())  # type: ignore[arg-type]  # a double
+    assert facts.skew_seconds == pytest.approx(30, abs=1)
