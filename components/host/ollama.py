@@ -69,6 +69,8 @@ class Ollama(pulumi.ComponentResource):
                     # Skyvern sends no context length, and Ollama's own default cuts a page off silently.
                     "OLLAMA_CONTEXT_LENGTH": str(settings.context_length),
                     "OLLAMA_KEEP_ALIVE": settings.keep_alive,
+                    # Each request at a time takes a context of its own, and 0.7 would reserve two.
+                    "OLLAMA_NUM_PARALLEL": "1",
                 },
                 networks=[self.network],
                 mounts=[Mount(volume=models.name, path=MODELS_FOLDER, read_only=True)],

@@ -60,8 +60,9 @@ def model_check(checkout: Checkout) -> smoke.Result:
 
 
 def test_a_failed_pull_is_one_line_and_everything_runs(checkout: Checkout, docker: Docker) -> None:
-    healthy = set(docker.run("ps", "--filter", "health=healthy", "--format", "{{.Names}}").split())
-    assert healthy == set(docker.run("ps", "--all", "--format", "{{.Names}}").split())
+    own = ("--filter", f"label=skyvern.stack={STACK}", "--format", "{{.Names}}")
+    healthy = set(docker.run("ps", "--filter", "health=healthy", *own).split())
+    assert healthy == set(docker.run("ps", "--all", *own).split())
     assert {f"{PREFIX}-ollama", f"{PREFIX}-ollama-pull", f"{PREFIX}-server"} <= healthy
     lines = docker.run("logs", f"{PREFIX}-ollama-pull").splitlines()
     assert lines[0] == f"ollama-pull: pulling {MODEL}"

@@ -88,7 +88,11 @@ def test_the_models_have_one_writer_and_are_no_data(ollama: Program) -> None:
 
 
 def test_settings_reach_the_server(ollama: Program) -> None:
-    assert ollama.environment("ollama") == {"OLLAMA_CONTEXT_LENGTH": "8192", "OLLAMA_KEEP_ALIVE": "-1"}
+    assert ollama.environment("ollama") == {
+        "OLLAMA_CONTEXT_LENGTH": "8192",
+        "OLLAMA_KEEP_ALIVE": "-1",
+        "OLLAMA_NUM_PARALLEL": "1",
+    }
     pull = ollama.environment("ollama-pull")
     assert pull["OLLAMA_MODEL"] == "qwen2.5:7b-instruct"
     assert pull["OLLAMA_HOST"] == "127.0.0.1:11434"
