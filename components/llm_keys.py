@@ -1,4 +1,4 @@
-"""The LLM keys that Skyvern 1.0.56 registers, by provider.
+"""The LLM keys that Skyvern 1.0.56 registers, by provider, and which of Ollama's models read images.
 
 An unknown LLM_KEY is no error to Skyvern: it is taken for a raw model name and fails at the first run, so the settings check it
 here. Source: skyvern/forge/sdk/api/llm/config_registry.py of the wheel. Azure, Bedrock and Vertex need more than a key and are
@@ -31,3 +31,19 @@ GEMINI = frozenset(
     GEMINI_3.6_FLASH GEMINI_3_PRO GEMINI_FLASH GEMINI_FLASH_2_0 GEMINI_FLASH_2_0_LITE GEMINI_PRO
     """.split()
 )
+
+# Families of Ollama's library that take images, as its pages say (2026-11).
+_OLLAMA_VISION = frozenset(
+    """
+    bakllava gemma3 granite3.2-vision llama3.2-vision llama4 llava llava-llama3 llava-phi3 minicpm-v mistral-small3.1
+    mistral-small3.2 moondream qwen2.5vl
+    """.split()
+)
+# The small sizes of this family read text only.
+_OLLAMA_TEXT_TAGS = ("gemma3:270m", "gemma3:1b")
+
+
+def has_vision(model: str) -> bool:
+    """Whether a model of Ollama's library reads images, by its name: ``llava:7b`` does, ``qwen2.5:7b-instruct`` does not."""
+    name = model.rpartition("/")[2]
+    return name.partition(":")[0] in _OLLAMA_VISION and not name.startswith(_OLLAMA_TEXT_TAGS)

@@ -224,7 +224,51 @@ class OpenAiCompatibleLlm(HostedLlm):
         return value.rstrip("/")
 
 
-Llm = NoLlm | OpenAiLlm | AnthropicLlm | GeminiLlm | OpenAiCompatibleLlm
+class OllamaLlm(Section):
+    """A model that runs on this host; docs/llm.md helps to choose one."""
+
+    provider: Literal["ollama"] = Field(description="Ollama, on this host.")
+    model: str = Field(
+        description="Model as Ollama's library names it, with its tag.",
+        examples=["qwen2.5:7b-instruct", "llama3.2:3b", "llava:7b"],
+    )
+    vision: bool | None = Field(
+        None, description="Whether the model reads screenshots; left out, it is told from the model's name (`llava:7b` does)."
+    )
+    context_length: int = Field(
+        16384,
+        ge=2048,
+        le=1048576,
+        description="Context in tokens. A page takes thousands; what does not fit is cut off silently. More takes memory.",
+    )
+    keep_alive: str = Field(
+        "30m",
+        pattern=r"^(-1|0|[1-9][0-9]*[smh])$",
+        description="How long the model stays in memory after a call: seconds, minutes or hours; `-1` for ever, `0` not at all.",
+        examples=["1h"],
+    )
+    memory_mib: int = Field(
+        8192, ge=1024, description="Hard memory limit in MiB. Without a GPU the model and its context must fit in."
+    )
+    cpus: float = Field(2.0, gt=0, le=256, description="CPU limit in cores. Without a GPU: all that the host can spare.")
+    gpu: bool = Field(False, description="Give Ollama the host's NVIDIA GPUs. Docker must be able to (docs/llm.md).")
+
+    @field_validator("model")
+    @classmethod
+    def _has_a_tag(cls, value: str) -> str:
+        if not re.fullmatch(r"(\w[\w.-]*(:\d+)?/)?(\w[\w.-]*/)*\w[\w.-]*(:\w[\w.-]*)?", value, re.ASCII):
+            raise ValueError("is no model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct")
+        if ":" not in value.rpartition("/")[2]:
+            raise ValueError("has no tag, so it could be another model tomorrow; write one, for example qwen2.5:7b-instruct")
+        return value
+
+    @property
+    def reads_screenshots(self) -> bool:
+        """Whether Skyvern sends screenshots: as the stack file says, else as the model's family does."""
+        return llm_keys.has_vision(self.model) if self.vision is None else self.vision
+
+
+Llm = NoLlm | OpenAiLlm | AnthropicLlm | GeminiLlm | OpenAiCompatibleLlm | OllamaLlm
 
 
 class Settings(Section):
@@ -246,6 +290,7 @@ _LLM_SECTIONS: dict[str, type[Section]] = {
     "anthropic": AnthropicLlm,
     "gemini": GeminiLlm,
     "openai-compatible": OpenAiCompatibleLlm,
+    "ollama": OllamaLlm,
 }
 
 

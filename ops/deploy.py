@@ -223,7 +223,8 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     unasked = decide_consent(stack, yes=yes, terminal=terminal)
-    docker = Docker(bootstrap.stack_settings(stack).host.docker_host)
+    settings = bootstrap.stack_settings(stack)
+    docker = Docker(settings.host.docker_host)
     steps = Steps(6)
     with steps.step("Docker") as say:
         bootstrap.ensure_docker(docker.host, say)
@@ -232,7 +233,7 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
         bootstrap.ensure_state(say)
     with steps.step("images") as say:
         source = choose_source(stack, images_source, docker, terminal=terminal, progress=say)
-        images.build(docker, source, say)
+        images.build(docker, source, say, images.asked_for(settings))
     with steps.step(f"stack {stack}") as say:
         ensure_stack(stack, say)
         recovery.recover(stack, docker, say)

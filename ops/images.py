@@ -18,6 +18,7 @@ import typer
 
 from components.host import images
 from components.host.images import ImageSource
+from components.settings import OllamaLlm, Settings
 from ops import bootstrap, process
 from ops.docker import Docker
 from ops.errors import UserError
@@ -27,7 +28,17 @@ SKYVERN_VERSION = "1.0.56"
 Progress = Callable[[str], None]
 
 # Measured on 2 cores with a near mirror, rounded up; they tell a person whether to wait.
-EXPECTED_MINUTES = {"debian": 2, "caddy": 3, "postgres": 1, "egress": 1, "artifacts": 1, "gateway": 1, "server": 7}
+EXPECTED_MINUTES = {
+    "debian": 2,
+    "caddy": 3,
+    "postgres": 1,
+    "egress": 1,
+    "artifacts": 1,
+    "gateway": 1,
+    "server": 7,
+    "ollama": 6,
+    "llm": 1,
+}
 CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # A fixed date on every file of a context, so that layers do not depend on when the checkout was made.
@@ -49,20 +60,27 @@ def present(docker: Docker, reference: str) -> bool:
     return bool(docker.run("image", "ls", "--quiet", reference).strip())
 
 
-def parts(source: ImageSource) -> list[str]:
-    """What runs in a stack, in build order; ``debian`` and ``caddy`` are only built on."""
+def asked_for(settings: Settings) -> frozenset[str]:
+    """Images of the parts that only some stacks have."""
+    return images.OPTIONAL if isinstance(settings.llm, OllamaLlm) else frozenset()
+
+
+def parts(source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
+    """What runs in a stack, in build order; ``debian``, ``caddy`` and ``ollama`` are only built on."""
     used_as_base = {base for bases in images.BASES.values() for base in bases}
-    return [image for image in images.references(source) if image not in used_as_base]
+    left_out = used_as_base | (images.OPTIONAL - optional)
+    return [image for image in images.references(source) if image not in left_out]
 
 
-def outstanding(docker: Docker, source: ImageSource) -> list[str]:
+def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
     """What has to be built or pulled, bases before what is built on them. A base that nobody needs is not in it."""
     references = images.references(source)
+    wanted = parts(source, optional)
     found: list[str] = []
 
     def visit(image: str) -> None:
         # The builder pulls public bases by itself.
-        public_base = source == "official" and image in images.OFFICIAL and image not in parts(source)
+        public_base = source == "official" and image in images.OFFICIAL and image not in wanted
         if image in found or public_base or present(docker, references[image]):
             return
         if references[image] not in images.OFFICIAL.values():
@@ -70,7 +88,7 @@ def outstanding(docker: Docker, source: ImageSource) -> list[str]:
                 visit(base)
         found.append(image)
 
-    for image in parts(source):
+    for image in wanted:
         visit(image)
     return found
 
@@ -78,15 +96,16 @@ def outstanding(docker: Docker, source: ImageSource) -> list[str]:
 # --- Building ------------------------------------------------------------------------------------------------------------
 
 
-def build(docker: Docker, source: ImageSource, progress: Progress) -> None:
+def build(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
+    optional: what this stack asks for beyond the parts that every stack has.
     Raises UserError with the log file of the image that failed, or when the host lacks a tool for the stand-ins.
     """
     references = images.references(source)
-    missing = outstanding(docker, source)
+    missing = outstanding(docker, source, optional)
     if not missing:
-        progress(f"all {len(parts(source))} images are there")
+        progress(f"all {len(parts(source, optional))} images are there")
         return
     if {"debian", "caddy"} & set(missing):
         bootstrap.ensure_package_tools(progress)
@@ -226,23 +245,24 @@ Stack = Annotated[
 ]
 
 
-def _stack(stack: str) -> tuple[Docker, ImageSource]:
+def _stack(stack: str) -> tuple[Docker, Settings]:
     settings = bootstrap.stack_settings(stack)
-    return Docker(settings.host.docker_host), settings.images.source
+    return Docker(settings.host.docker_host), settings
 
 
 @app.command("build")
 def build_images(stack: Stack = "dev") -> None:
     """Build or pull the images that are missing on the stack's daemon."""
-    build(*_stack(stack), typer.echo)
+    docker, settings = _stack(stack)
+    build(docker, settings.images.source, typer.echo, asked_for(settings))
 
 
 @app.command("list")
 def list_images(stack: Stack = "dev") -> None:
     """Print every image of a stack, and whether its daemon has it."""
-    docker, source = _stack(stack)
-    references = images.references(source)
-    for image in parts(source):
+    docker, settings = _stack(stack)
+    references = images.references(settings.images.source)
+    for image in parts(settings.images.source, asked_for(settings)):
         typer.echo(f"{image:<10} {'present' if present(docker, references[image]) else 'missing':<8} {references[image]}")
 
 

@@ -11,12 +11,13 @@ from components.host.artifacts import FileServer, FileServerArgs
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.gateway import Gateway, GatewayArgs
 from components.host.network import Networks, NetworksArgs
+from components.host.ollama import Ollama, OllamaArgs
 from components.host.postgres import Postgres, PostgresArgs
 from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
-from components.settings import Settings
+from components.settings import OllamaLlm, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,11 @@ class DockerBackend(pulumi.ComponentResource):
             ),
             opts=child,
         )
+        ollama = (
+            Ollama(f"{name}-ollama", OllamaArgs(prefix=prefix, image=references["llm"], settings=settings.llm), opts=child)
+            if isinstance(settings.llm, OllamaLlm)
+            else None
+        )
         server = SkyvernServer(
             f"{name}-skyvern",
             SkyvernServerArgs(
@@ -105,7 +111,13 @@ class DockerBackend(pulumi.ComponentResource):
                 secret_key=secrets.secret_key,
                 api_key=secrets.api_key,
                 vault_key=secrets.vault_key,
-                networks=[networks.outgoing, networks.app, networks.data, networks.browsing],
+                networks=[
+                    networks.outgoing,
+                    networks.app,
+                    networks.data,
+                    networks.browsing,
+                    *([ollama.network] if ollama else []),
+                ],
             ),
             volumes,
             # It migrates at once when it starts, so the role must be there.
@@ -134,6 +146,7 @@ class DockerBackend(pulumi.ComponentResource):
         )
         self.containers: dict[str, pulumi.Output[str]] = {
             **postgres.containers,
+            **(ollama.containers if ollama else {}),
             **({} if retention is None else {"retention": retention.container_name}),
             "artifacts": artifacts.container_name,
             "egress": egress.container_name,

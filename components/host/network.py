@@ -15,6 +15,23 @@ class NetworksArgs:
     prefix: str
 
 
+def bridge(
+    name: str, prefix: str, part: str, parent: pulumi.Resource, *, internal: bool = True, masquerade: bool = True
+) -> pulumi.Output[str]:
+    """Name of a new bridge network. internal: without a way out; masquerade: what is not internal gets out by it."""
+    return docker.Network(
+        name,
+        name=f"{prefix}-{part}",
+        driver="bridge",
+        internal=internal,
+        ipv6=False,
+        attachable=False,
+        options={} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"},
+        labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in stack_labels(prefix, part).items()],
+        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
+    ).name
+
+
 class Networks(pulumi.ComponentResource):
     """Networks of the stack, each named for what travels on it.
 
@@ -23,25 +40,14 @@ class Networks(pulumi.ComponentResource):
     app: gateway to Skyvern. files: gateway to the recordings. data: Skyvern to PostgreSQL. browsing: Skyvern's browser to the
     egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
+    Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
 
     def __init__(self, name: str, args: NetworksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Networks", name, None, opts)
 
         def network(part: str, *, internal: bool = True, masquerade: bool = True) -> pulumi.Output[str]:
-            return docker.Network(
-                f"{name}-{part}",
-                name=f"{args.prefix}-{part}",
-                driver="bridge",
-                internal=internal,
-                ipv6=False,
-                attachable=False,
-                options={} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"},
-                labels=[
-                    docker.NetworkLabelArgs(label=label, value=value) for label, value in stack_labels(args.prefix, part).items()
-                ],
-                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
-            ).name
+            return bridge(f"{name}-{part}", args.prefix, part, self, internal=internal, masquerade=masquerade)
 
         self.edge = network("edge", internal=False, masquerade=False)
         self.app = network("app")

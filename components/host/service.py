@@ -43,6 +43,7 @@ class ServiceArgs:
     networks: names of the networks, where the part's name is its alias; none at all cuts it off.
     tmpfs: writable path -> size in MiB, on top of ``/tmp`` (64 MiB). The root itself is read-only.
     memory_mib, cpus: hard limits; swap is not on top of memory.
+    gpu: all of the host's NVIDIA GPUs.
     published_port: port on 127.0.0.1 of the host -> port of the container.
     stop_seconds: grace between SIGTERM and SIGKILL.
     """
@@ -61,6 +62,7 @@ class ServiceArgs:
     mounts: Sequence[Mount] = ()
     tmpfs: Mapping[str, int] = field(default_factory=dict)
     executable_tmp: bool = False
+    gpu: bool = False
     published_port: tuple[int, int] | None = None
     shm_mib: int = 64
     stop_seconds: int = 10
@@ -130,6 +132,8 @@ class HardenedService(pulumi.ComponentResource):
             # With at least one decimal, as the provider reads it back.
             cpus=str(round(float(args.cpus), 2)),
             shm_size=args.shm_mib,
+            # The provider reads "all" back as it is written, so a second plan is empty.
+            gpus="all" if args.gpu else None,
             restart="unless-stopped",
             stop_timeout=args.stop_seconds,
             destroy_grace_seconds=args.stop_seconds,

@@ -10,7 +10,16 @@ from components import endpoints
 from components.endpoints import Endpoints
 from components.host.service import HardenedService, Health, ServiceArgs
 from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, folder_path
-from components.settings import AnthropicLlm, BrowserSettings, GeminiLlm, Llm, OpenAiCompatibleLlm, OpenAiLlm, ServerSettings
+from components.settings import (
+    AnthropicLlm,
+    BrowserSettings,
+    GeminiLlm,
+    Llm,
+    OllamaLlm,
+    OpenAiCompatibleLlm,
+    OpenAiLlm,
+    ServerSettings,
+)
 
 # User and group in the image; the folders below /data belong to both.
 SKYVERN_ID = 10001
@@ -54,6 +63,16 @@ def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
                 "OPENAI_COMPATIBLE_MODEL_NAME": llm.model,
                 "OPENAI_COMPATIBLE_SUPPORTS_VISION": str(llm.vision).lower(),
             }
+        case OllamaLlm():
+            return {
+                "ENABLE_OLLAMA": "true",
+                # Three times the default: without a GPU, reading one page takes minutes.
+                "LLM_CONFIG_TIMEOUT": "900",
+                "LLM_KEY": "OLLAMA",
+                "OLLAMA_MODEL": llm.model,
+                "OLLAMA_SERVER_URL": endpoints.OLLAMA_URL,
+                "OLLAMA_SUPPORTS_VISION": str(llm.reads_screenshots).lower(),
+            }
         case _:
             return {"LLM_KEY": ""}
 
@@ -66,7 +85,7 @@ class SkyvernServerArgs:
     endpoints: the public addresses, for CORS and for links.
     database_url: SQLAlchemy URL; secret.
     secret_key: signs API keys; a change makes every key invalid. api_key: adopted at every start. vault_key: Fernet key.
-    networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks).
+    networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks), llm (Ollama).
     """
 
     prefix: str

@@ -16,7 +16,7 @@ import httpx
 from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.smoke import api_checks, artifact_checks, browser_checks, ui_checks, workflow_checks
+from ops.smoke import api_checks, artifact_checks, browser_checks, llm_checks, ui_checks, workflow_checks
 from ops.smoke.site import Check, CheckFailedError, CheckSkippedError, Site, client_for
 
 # In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
@@ -43,7 +43,9 @@ CHECKS: tuple[Check, ...] = (
     Check("navigation guard", "server", workflow_checks.check_navigation_guard),
     Check("hostile page", "egress", browser_checks.check_hostile_page),
 )
-NAME_WIDTH = max(len(check.name) for check in CHECKS)
+# Only where the stack has the part that it is about.
+OPTIONAL_CHECKS: tuple[Check, ...] = (Check("language model", "ollama-pull", llm_checks.check_ollama_model),)
+NAME_WIDTH = max(len(check.name) for check in (*CHECKS, *OPTIONAL_CHECKS))
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,14 @@ def run_check(check: Check, site: Site) -> Result:
     return Result(check.name, mark, time.monotonic() - started, detail, check.look_at(site.outputs))
 
 
-def run_checks(site: Site, checks: Sequence[Check] = CHECKS) -> Iterator[Result]:
-    """Runs the checks in order, each whatever became of the others."""
-    for check in checks:
+def checks_for(outputs: stacks.Outputs) -> tuple[Check, ...]:
+    """The checks of every stack, and those of the parts that this one has besides."""
+    return (*CHECKS, *(check for check in OPTIONAL_CHECKS if check.part in outputs.containers))
+
+
+def run_checks(site: Site, checks: Sequence[Check] | None = None) -> Iterator[Result]:
+    """Runs the checks (those for the stack, unless others are named) in order, each whatever became of the others."""
+    for check in checks_for(site.outputs) if checks is None else checks:
         yield run_check(check, site)
 
 

@@ -60,8 +60,11 @@ class Checkout:
         form = "{{.Names}}" if kind == "container" else "{{.Name}}"
         return set(self.docker.run(kind, "ls", *flags, "--format", form).split()) - {"bridge", "host", "none"}
 
-    def write_stack(self, stack: str, *, port: int) -> None:
-        """A stack file like the committed dev one, on this daemon and port; the salt of an existing one stays."""
+    def write_stack(self, stack: str, *, port: int, llm: Mapping[str, object] | None = None) -> None:
+        """A stack file like the committed dev one, on this daemon and port; the salt of an existing one stays.
+
+        llm: that section instead of none.
+        """
         yaml = YAML()
         document = yaml.load(ROOT / "Pulumi.dev.yaml")
         existing = self.root / f"Pulumi.{stack}.yaml"
@@ -74,6 +77,8 @@ class Checkout:
             document["encryptionsalt"] = salt
         # Both stacks and the tests share two cores.
         document["config"]["skyvern:server"] = {"memory_mib": 3072}
+        if llm is not None:
+            document["config"]["skyvern:llm"] = dict(llm)
         yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")
 
 

@@ -33,6 +33,17 @@ LLMS = st.one_of(
             "model": st.text(alphabet="abcdef.-:0123456789", min_size=1),
         }
     ),
+    st.fixed_dictionaries(
+        {"provider": st.just("ollama"), "model": st.sampled_from(["qwen2.5:7b-instruct", "llava:7b", "hf.co/o/m-GGUF:Q4_K_M"])},
+        optional={
+            "vision": st.booleans(),
+            "context_length": st.integers(2048, 131072),
+            "keep_alive": st.sampled_from(["-1", "0", "5m", "1h"]),
+            "memory_mib": st.integers(1024, 65536),
+            "cpus": st.floats(0.5, 64, allow_nan=False),
+            "gpu": st.booleans(),
+        },
+    ),
 )
 STACK_FILES = st.fixed_dictionaries(
     {},
@@ -97,6 +108,9 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
         keys = [plain(element).partition("=")[0] for element in container.inputs.get("envs", [])]
         assert keys == sorted(set(keys)), "an unsorted or doubled variable shows up as a change at some later plan"
     assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
+    # What only Ollama needs is in no other stack.
+    of_ollama = {f"skyvern-dev-{part}" for part in ("ollama", "ollama-pull", "llm", "models")} & set(names)
+    assert len(of_ollama) == (4 if raw.get("llm", {}).get("provider") == "ollama" else 0)
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])

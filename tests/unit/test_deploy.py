@@ -258,7 +258,7 @@ def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(bootstrap, "ensure_docker", lambda *_: seen.append("docker"))
     monkeypatch.setattr(bootstrap, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
     monkeypatch.setattr(bootstrap, "ensure_state", lambda _: seen.append("state"))
-    monkeypatch.setattr(images, "build", lambda docker, source, _: seen.append(f"images {source} at {docker.host}"))
+    monkeypatch.setattr(images, "build", lambda docker, source, say, optional: seen.append(f"images {source} at {docker.host}"))
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
     monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.host import images
+from components.settings import Settings
 from ops import bootstrap
 from ops import images as ops_images
 from ops.docker import Docker
@@ -46,10 +47,10 @@ def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> P
 def test_official_bases_are_pinned_by_digest_and_packages_has_no_public_image() -> None:
     official, packages = images.references("official"), images.references("packages")
     assert set(official) == set(packages) == set(images.BASES)
-    for image in ("debian", "caddy", "postgres"):
-        assert re.fullmatch(r"[a-z]+:[^@]+@sha256:[0-9a-f]{64}", official[image])
+    for image in ("debian", "caddy", "ollama", "postgres"):
+        assert re.fullmatch(r"[a-z/]+:[^@]+@sha256:[0-9a-f]{64}", official[image])
     assert all(OURS.fullmatch(reference) for reference in packages.values())
-    assert all(OURS.fullmatch(official[image]) for image in ("server", "gateway", "artifacts", "egress"))
+    assert all(OURS.fullmatch(official[image]) for image in ("server", "gateway", "artifacts", "egress", "llm"))
 
 
 def test_source_is_in_the_tag_of_everything_built_on_a_base() -> None:
@@ -87,7 +88,9 @@ def test_tags_depend_on_content_only(checkout: Path) -> None:
         ("images/artifacts/smoke/hostile.html", {"artifacts"}),
         ("images/caddy/go.sum", {"caddy", "gateway"}),
         ("site/patch.mjs", {"gateway"}),
-        ("images/debian/debian.sources", {"debian", "postgres", "egress", "artifacts", "gateway", "server"}),
+        ("images/llm/ollama-pull", {"llm"}),
+        ("images/ollama/go.sum", {"ollama", "llm"}),
+        ("images/debian/debian.sources", set(images.BASES) - {"caddy"}),
         ("images/refreshed.txt", set(images.BASES)),
     ],
 )
@@ -146,7 +149,8 @@ def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image
     for base in images.BASES[image]:
         assert f"ARG {base.upper()}\n" in text
     assert not re.search(r"https?://", re.sub(r"#.*", "", text))
-    if image != "caddy":
+    # Stand-ins for public images that say no user either; what is built on them does.
+    if image not in {"caddy", "ollama"}:
         assert re.search(r"^USER [1-9][0-9]*:[0-9]+$", last_stage, re.MULTILINE)
 
 
@@ -208,7 +212,25 @@ def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(tmp_path: P
     nothing_present(tmp_path, monkeypatch)
     docker = Docker("unix:///nowhere.sock")
     assert ops_images.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "gateway", "server"]
-    assert set(ops_images.outstanding(docker, "packages")) == set(images.BASES)
+    assert set(ops_images.outstanding(docker, "packages")) == set(images.BASES) - {"ollama", "llm"}
+
+
+def test_ollama_is_built_for_stacks_that_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch)
+    docker = Docker("unix:///nowhere.sock")
+    with_it = Settings.model_validate({"llm": {"provider": "ollama", "model": "llava:7b"}})
+    assert ops_images.asked_for(Settings()) == frozenset()
+    assert "llm" not in ops_images.parts("packages")
+    optional = ops_images.asked_for(with_it)
+    # The builder pulls the public image by itself.
+    assert ops_images.outstanding(docker, "official", optional)[-1] == "llm"
+    assert "ollama" not in ops_images.outstanding(docker, "official", optional)
+    assert ops_images.outstanding(docker, "packages", optional)[-2:] == ["ollama", "llm"]
+    lines: list[str] = []
+    monkeypatch.setattr(ops_images, "_build_one", lambda docker, image, *_: lines.append(image))
+    monkeypatch.setattr(bootstrap, "ensure_package_tools", lambda progress: None)
+    ops_images.build(docker, "packages", lambda line: None, optional)
+    assert lines[-2:] == ["ollama", "llm"]
 
 
 def test_a_base_is_not_built_when_nothing_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
-from components.settings import AnthropicLlm, GeminiLlm, Llm, OpenAiCompatibleLlm, OpenAiLlm, Settings
+from components.settings import AnthropicLlm, GeminiLlm, Llm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm, Settings
 from tests import program
 from tests.program import Program, Secret, plain
 
@@ -213,6 +213,16 @@ def test_the_settings_of_skyvern_that_matter(dev: Program) -> None:
                 "OPENAI_COMPATIBLE_API_BASE": "https://x.example/v1",
                 "OPENAI_COMPATIBLE_API_KEY": Secret("sk-number-4"),
                 "OPENAI_COMPATIBLE_SUPPORTS_VISION": "true",
+            },
+        ),
+        (
+            OllamaLlm(provider="ollama", model="llava:7b"),
+            {
+                "ENABLE_OLLAMA": "true",
+                "LLM_KEY": "OLLAMA",
+                "OLLAMA_MODEL": "llava:7b",
+                "OLLAMA_SERVER_URL": "http://ollama:11434",
+                "OLLAMA_SUPPORTS_VISION": "true",
             },
         ),
     ],

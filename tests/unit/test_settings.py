@@ -8,7 +8,7 @@ import yaml
 from pulumi.runtime import config as runtime_config
 
 from components import settings
-from components.settings import OpenAiLlm, Settings, SettingsError, parse
+from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, parse
 from ops.paths import ROOT
 
 SECRET = "sk-live-1234567890"
@@ -88,10 +88,10 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             'browser.locale: "korean" has another form than ^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$; write one, '
             "for example en-US",
         ),
-        ({"llm": {}}, "llm.provider: is missing; write one of none, openai, anthropic, gemini, openai-compatible"),
+        ({"llm": {}}, "llm.provider: is missing; write one of none, openai, anthropic, gemini, openai-compatible, ollama"),
         (
             {"llm": {"provider": "gpt"}},
-            'llm.provider: "gpt" is no provider; write one of none, openai, anthropic, gemini, openai-compatible',
+            'llm.provider: "gpt" is no provider; write one of none, openai, anthropic, gemini, openai-compatible, ollama',
         ),
         ({"llm": {"provider": "openai"}}, "llm.api_key: is missing; write it below `llm`"),
         (
@@ -102,6 +102,26 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "llm:1", "model": "m"}},
             'llm.base_url: "llm:1" is no URL; write it whole, for example https://llm.example.com/v1',
+        ),
+        (
+            {"llm": {"provider": "ollama"}},
+            "llm.model: is missing; write it below `llm`, for example qwen2.5:7b-instruct",
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "qwen2.5"}},
+            'llm.model: "qwen2.5" has no tag, so it could be another model tomorrow; write one, for example qwen2.5:7b-instruct',
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "--help"}},
+            'llm.model: "--help" is no model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct',
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "llava:7b", "keep_alive": "5 minutes"}},
+            'llm.keep_alive: "5 minutes" has another form than ^(-1|0|[1-9][0-9]*[smh])$; write one, for example 1h',
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "llava:7b", "context_length": 512}},
+            "llm.context_length: 512 is wrong: input should be greater than or equal to 2048; write another value",
         ),
         (
             {"rotation": {"database": 0}},
@@ -142,6 +162,34 @@ def test_a_secret_is_read() -> None:
     assert isinstance(llm, OpenAiLlm)
     assert llm.api_key.get_secret_value() == SECRET
     assert SECRET not in repr(llm)
+
+
+@pytest.mark.parametrize(
+    ("model", "vision"),
+    [
+        ("llava:7b", True),
+        ("llama3.2-vision:11b", True),
+        ("qwen2.5vl:7b", True),
+        ("gemma3:4b", True),
+        ("minicpm-v:8b", True),
+        ("moondream:1.8b", True),
+        ("bakllava:7b", True),
+        ("registry.example.com:5000/team/llava:7b", True),
+        # Names that begin alike read text only.
+        ("gemma3:1b", False),
+        ("gemma3n:e4b", False),
+        ("llama3.2:3b", False),
+        ("qwen2.5:7b-instruct", False),
+    ],
+)
+def test_a_models_name_tells_whether_it_reads_screenshots(model: str, vision: bool) -> None:
+    assert OllamaLlm(provider="ollama", model=model).reads_screenshots is vision
+    assert OllamaLlm(provider="ollama", model=model, vision=not vision).reads_screenshots is not vision
+
+
+@pytest.mark.parametrize("keep_alive", ["-1", "0", "90s", "5m", "24h"])
+def test_keep_alive_takes_what_ollama_takes(keep_alive: str) -> None:
+    assert OllamaLlm(provider="ollama", model="llava:7b", keep_alive=keep_alive).keep_alive == keep_alive
 
 
 def test_the_stack_decides_which_file_an_error_names(monkeypatch: pytest.MonkeyPatch) -> None:

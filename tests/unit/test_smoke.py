@@ -16,7 +16,7 @@ from ops import smoke, stack
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT
-from ops.smoke import api_checks, artifact_checks, browser_checks, egress_log, ui_checks, workflow_checks
+from ops.smoke import api_checks, artifact_checks, browser_checks, egress_log, llm_checks, ui_checks, workflow_checks
 from ops.smoke.site import Check, CheckFailedError, CheckSkippedError, CompletedRun, Site, is_loopback
 
 APP = "http://localhost:8080"
@@ -608,7 +608,39 @@ class TestRunner:
             assert "ConnectError" in result.detail or result.mark == "skip"
 
     def test_names_are_unique(self) -> None:
-        assert len({check.name for check in smoke.CHECKS}) == len(smoke.CHECKS)
+        checks = (*smoke.CHECKS, *smoke.OPTIONAL_CHECKS)
+        assert len({check.name for check in checks}) == len(checks)
+
+    def test_a_stack_is_asked_for_its_own_parts_only(self) -> None:
+        assert smoke.checks_for(stack.Outputs.model_validate(outputs_json())) == smoke.CHECKS
+        assert smoke.checks_for(with_ollama()) == (*smoke.CHECKS, *smoke.OPTIONAL_CHECKS)
+
+
+def with_ollama() -> stack.Outputs:
+    containers = {**outputs_json()["containers"], "ollama": "skyvern-dev-ollama", "ollama-pull": "skyvern-dev-ollama-pull"}
+    return stack.Outputs.model_validate({**outputs_json(), "containers": containers})
+
+
+class TestLanguageModel:
+    LINE = "ollama-pull: m:1b is missing, AI steps fail until it is there; next try in 60 s; Error: no such host"
+
+    def ask(self, answer: str, log: str = "") -> Site:
+        programs = {"api/show": json.dumps({"model": "m:1b", "answer": answer}).encode()}
+        docker = DockerDouble(programs=programs, logs={"skyvern-dev-ollama-pull": log})
+        return Site(with_ollama(), httpx.Client(transport=httpx.MockTransport(always(200))), docker)
+
+    def test_a_model_that_is_there_is_green(self) -> None:
+        target = self.ask("there")
+        llm_checks.check_ollama_model(target)
+        (call,) = target.docker.calls  # type: ignore[attr-defined]
+        assert call[:2] == ("exec", "skyvern-dev-server"), "asked where Skyvern asks"
+
+    def test_a_missing_model_is_told_as_the_pull_container_tells_it(self) -> None:
+        assert fails(llm_checks.check_ollama_model, self.ask("missing", f"ollama-pull: pulling m:1b\n{self.LINE}\n")) == self.LINE
+
+    @pytest.mark.parametrize("answer", ["no answer (refused)", "status 500"])
+    def test_an_ollama_that_does_not_answer_fails(self, answer: str) -> None:
+        assert fails(llm_checks.check_ollama_model, self.ask(answer)) == f"m:1b: Ollama gives Skyvern {answer}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Ollama: a language model on this host, and the container that fetches it."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.endpoints import OLLAMA_PORT
+from components.host.network import bridge
+from components.host.service import HardenedService, Health, Mount, ServiceArgs, stack_labels
+from components.settings import OllamaLlm
+
+# User and group in the image; the models folder belongs to both.
+USER = "10004:10004"
+MODELS_FOLDER = "/models"
+# How long a ``pulumi up`` waits for a download before it leaves it to go on alone: 5 GB at 35 Mbit/s.
+FIRST_TRY_SECONDS = 1200
+
+
+@dataclass(frozen=True, kw_only=True)
+class OllamaArgs:
+    """What Ollama needs.
+
+    image: ours, by the hash of its context.
+    """
+
+    prefix: str
+    image: str
+    settings: OllamaLlm
+
+
+class Ollama(pulumi.ComponentResource):
+    """Ollama on an internal network, without a published port, and the pull container that fills its models volume.
+
+    Ollama has no login, and pulls whatever a caller names. So the server that Skyvern reaches has no way out and mounts the
+    models read-only, and the container with a way out answers nobody.
+
+    Nothing waits for the model. The pull container is healthy once its first try has ended, well or not, and tries again by
+    itself: a model that cannot be fetched stops AI steps, not the stack. Its log and ``ops smoke`` say that it is missing.
+
+    ``network``: internal; Skyvern joins it and finds the server as ``ollama``. ``containers``: part to name.
+    Not here: removing a model that the stack file no longer names (docs/llm.md).
+    """
+
+    def __init__(self, name: str, args: OllamaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:Ollama", name, None, opts)
+        settings = args.settings
+        # Models can be fetched again, so the volume is not protected.
+        models = docker.Volume(
+            f"{name}-models",
+            name=f"{args.prefix}-models",
+            driver="local",
+            labels=[
+                docker.VolumeLabelArgs(label=label, value=value) for label, value in stack_labels(args.prefix, "models").items()
+            ],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.network = bridge(f"{name}-llm", args.prefix, "llm", self)
+        models_network = bridge(f"{name}-models", args.prefix, "models", self, internal=False)
+        server = HardenedService(
+            f"{name}-server",
+            ServiceArgs(
+                part="ollama",
+                prefix=args.prefix,
+                image=args.image,
+                user=USER,
+                command=["ollama", "serve"],
+                environment={
+                    # Skyvern sends no context length, and Ollama's own default cuts a page off silently.
+                    "OLLAMA_CONTEXT_LENGTH": str(settings.context_length),
+                    "OLLAMA_KEEP_ALIVE": settings.keep_alive,
+                    # Each request at a time takes a context of its own, and 0.7 would reserve two.
+                    "OLLAMA_NUM_PARALLEL": "1",
+                },
+                networks=[self.network],
+                mounts=[Mount(volume=models.name, path=MODELS_FOLDER, read_only=True)],
+                memory_mib=settings.memory_mib,
+                cpus=settings.cpus,
+                gpu=settings.gpu,
+                health=Health(command=["ollama", "list"], start_seconds=60),
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        pull = HardenedService(
+            f"{name}-pull",
+            ServiceArgs(
+                part="ollama-pull",
+                prefix=args.prefix,
+                image=args.image,
+                user=USER,
+                command=["ollama-pull"],
+                environment={
+                    "FIRST_TRY_SECONDS": str(FIRST_TRY_SECONDS),
+                    # It shares a network with the internet only, and is nobody's server but its own.
+                    "OLLAMA_HOST": f"127.0.0.1:{OLLAMA_PORT}",
+                    "OLLAMA_MODEL": settings.model,
+                },
+                networks=[models_network],
+                mounts=[Mount(volume=models.name, path=MODELS_FOLDER)],
+                memory_mib=1024,
+                cpus=1,
+                health=Health(command=["test", "-e", "/tmp/first-try-over"], start_seconds=FIRST_TRY_SECONDS),  # noqa: S108
+                # A download goes on where it was stopped.
+                stop_seconds=2,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.containers = {"ollama": server.container_name, "ollama-pull": pull.container_name}
+        self.register_outputs({})
