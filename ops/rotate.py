@@ -200,7 +200,7 @@ def rotate(what: What, stack: str, *, yes: bool) -> None:
         path.write_text(before)
         raise
 
-    way_on = f"{file} keeps the new epoch; script/up --stack {stack} or pulumi up -s {stack} finishes the rotation"
+    way_on = f"{file} keeps the new epoch; script/up --stack {stack} finishes the rotation"
     try:
         deploy.pulumi_up(stack, unasked=True, previewed=True)
     except UserError as failed:
