@@ -154,7 +154,7 @@ def test_old_files_are_removed_and_young_ones_stay(checkout: Checkout, running: 
         touch artifacts/selfhosted/o_1/scripts/s/main.py credential_vault/planted
         touch -d '40 days ago' videos/old/deep/a.webm har/h/a.har
         touch -d '400 days ago' artifacts/selfhosted/o_1/scripts/s/main.py credential_vault/planted
-        ln -s /data/credential_vault videos/link
+        ln -sfn /data/credential_vault videos/link
         touch -d '2 days ago' videos/empty
     """
     docker = checkout.docker
