@@ -86,7 +86,7 @@ def check_health(seen: Observation) -> Iterator[Finding]:
         elif one.health == "starting":
             yield warning("health", one.name, "is still starting", "wait a minute and ask again")
         if one.oom_killed:
-            yield error("memory", one.name, "ran out of memory and was killed", _more_memory(seen, one))
+            yield error("memory", one.name, "ran out of memory: a process in it was killed", _more_memory(seen, one))
 
 
 def _more_memory(seen: Observation, container: Container) -> str:
