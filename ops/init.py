@@ -8,7 +8,6 @@ and deploying (script/up).
 import getpass
 import os
 import sys
-import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,12 +96,6 @@ def judge_cpus(value: float, facts: Facts) -> str:
     return f"this Docker host has {facts.cpus}; write no more" if facts.cpus is not None and value > facts.cpus else ""
 
 
-def judge_timezone(value: str, facts: Facts) -> str:
-    """A zone of this machine's tz database, where it has one."""
-    known = zoneinfo.available_timezones()
-    return "is no time zone of the tz database; write one, for example Asia/Seoul" if known and value not in known else ""
-
-
 def judge_api_key(value: str) -> str:
     """What no provider's key looks like; the value is never repeated."""
     if not value:
@@ -122,7 +115,7 @@ QUESTIONS = (
         test=judge_source,
     ),
     Question(path=("host", "port"), option="--port", text="Port of the gateway on 127.0.0.1", convert=int, test=judge_port),
-    Question(path=("host", "timezone"), option="--timezone", text="Time zone", convert=str, test=judge_timezone),
+    Question(path=("host", "timezone"), option="--timezone", text="Time zone", convert=str),
     Question(
         path=("server", "memory_mib"),
         option="--memory-mib",

@@ -374,12 +374,12 @@ def test_passphrase_file(tmp_path: Path) -> None:
     ("llm", "address"),
     [
         ({"provider": "none"}, None),
-        ({"provider": "openai", "api_key": "k"}, ("api.openai.com", 443)),
+        ({"provider": "openai", "api_key": "k-of-a-test"}, ("api.openai.com", 443)),
         (
-            {"provider": "openai-compatible", "api_key": "k", "base_url": "http://llm:4000/v1", "model": "m"},
+            {"provider": "openai-compatible", "api_key": "k-of-a-test", "base_url": "http://llm:4000/v1", "model": "m"},
             ("llm", 4000),
         ),
-        ({"provider": "openai-compatible", "api_key": "k", "base_url": "https://llm/v1", "model": "m"}, ("llm", 443)),
+        ({"provider": "openai-compatible", "api_key": "k-of-a-test", "base_url": "https://llm/v1", "model": "m"}, ("llm", 443)),
     ],
 )
 def test_address_of_the_language_model(llm: dict[str, Any], address: tuple[str, int] | None) -> None:
@@ -408,7 +408,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(bootstrap, "read_record", lambda: SimpleNamespace(pulumi_home=None))
     monkeypatch.setattr(bootstrap, "engine_environment", lambda: {"PATH": "/engine"})
-    monkeypatch.setattr(observation, "pulumi_command", lambda arguments: ["pulumi", *arguments])
+    monkeypatch.setattr(observation, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
 
 
 def answering(code: int, out: str = "", err: str = "") -> Callable[..., Any]:

@@ -91,7 +91,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
     monkeypatch.setattr(bootstrap, "environment", lambda: {"PATH": "/engine"})
     monkeypatch.setattr(bootstrap, "ensure_state", lambda say: None)
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack], None)))
-    monkeypatch.setattr(deploy, "pulumi", lambda arguments: ["pulumi", *arguments])
+    monkeypatch.setattr(bootstrap, "pulumi", lambda *arguments: ["pulumi", *arguments])
     monkeypatch.setattr(process, "capture", capture)
     monkeypatch.setattr(init, "observe_facts", lambda stack, source, say: lambda host: FACTS)
     yield run
@@ -202,7 +202,7 @@ def test_a_key_from_a_file(calls: list[Any], tmp_path: Path) -> None:
         ("--port", "many", r'--port: "many" is no value for it; write a whole number'),
         ("--docker-host", "tcp://10.0.0.1:2375", r"--docker-host: .* is a TCP socket"),
         ("--images", "hub", r"--images: .* is not possible here; write 'official' or 'packages'"),
-        ("--timezone", "Asia/Soul", r"--timezone: is no time zone of the tz database"),
+        ("--timezone", "Asia/Soul", r"--timezone: .* is no time zone; write a tz database name, for example Asia/Seoul"),
         ("--memory-mib", "9000", r"--memory-mib: this Docker host has 8000 MiB"),
         ("--cpus", "3", r"--cpus: this Docker host has 2"),
         ("--llm", "chatgpt", r"--llm: .* is no provider; write one of none, openai"),

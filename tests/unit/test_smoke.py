@@ -626,7 +626,7 @@ class TestLanguageModel:
 
     def ask(self, answer: str, log: str = "") -> Site:
         programs = {"api/show": json.dumps({"model": "m:1b", "answer": answer}).encode()}
-        docker = DockerDouble(programs=programs, logs={"skyvern-dev-ollama-pull": log})
+        docker = DockerDouble(programs=programs, written={"skyvern-dev-ollama-pull": log})
         return Site(with_ollama(), httpx.Client(transport=httpx.MockTransport(always(200))), docker)
 
     def test_a_model_that_is_there_is_green(self) -> None:
