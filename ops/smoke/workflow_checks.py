@@ -78,6 +78,11 @@ def screenshot_url(artifacts: list[dict[str, Any]]) -> str | None:
     return str(shots[-1].get("signed_url") or shots[-1]["uri"]) if shots else None
 
 
+def written(site: Site, path: str) -> bool:
+    """Whether a file is there and not empty. On a busy machine Skyvern names a recording before ffmpeg has written it."""
+    return b"written" in site.execute("server", "sh", "-c", '[ ! -s "$1" ] || echo written', "sh", path)
+
+
 def check_workflow_run(site: Site) -> None:
     """A run against the page inside the stack completes and leaves a recording and a screenshot."""
     with finished_run(site, definition("Smoke run", site.outputs.smoke_url + "/")) as run:
@@ -90,10 +95,10 @@ def check_workflow_run(site: Site) -> None:
             artifacts = site.api("GET", f"/v1/runs/{run_id}/artifacts")
             expect_status(artifacts, 200)
             screenshot = screenshot_url(artifacts.json())
-            if recording and screenshot:
+            if recording and screenshot and written(site, path_of(recording)):
                 site.run = CompletedRun(run_id, path_of(recording), path_of(screenshot))
                 return
-            missing = "screenshot" if recording else "recording"
+            missing = "screenshot" if recording and not screenshot else "recording"
             expect(time.monotonic() < deadline, f"run {run_id} completed without a {missing}")
             time.sleep(POLL_SECONDS)
 

@@ -307,7 +307,7 @@ class TestWorkflow:
 
     def test_completes_and_finds_its_files(self) -> None:
         skyvern = Skyvern()
-        target = site(skyvern)
+        target = site(skyvern, DockerDouble(programs={RUN.recording_path: b"written\n"}))
         workflow_checks.check_workflow_run(target)
         assert target.run == RUN
         assert skyvern.calls.count("POST /v1/workflows/wpid_1/delete") == 1
@@ -321,6 +321,10 @@ class TestWorkflow:
 
     def test_a_run_without_recording_fails(self) -> None:
         assert "without a recording" in fails(workflow_checks.check_workflow_run, site(Skyvern(files=False)))
+
+    def test_a_recording_that_is_not_written_yet_is_waited_for(self) -> None:
+        # Seen on a busy machine: the run named a recording, and the gateway answered 404 for it.
+        assert "without a recording" in fails(workflow_checks.check_workflow_run, site(Skyvern()))
 
     def test_a_run_that_does_not_end_is_cancelled_and_removed(self) -> None:
         skyvern = Skyvern(status="running")
