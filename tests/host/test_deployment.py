@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from components.secrets import derive_fernet_key
-from tests.host.conftest import Checkout, free_port
+from tests.host.conftest import IMAGES, Checkout, free_port
 
 PARTS = {"artifacts", "egress", "gateway", "postgres", "roles", "server", "smoke-site"}
 DATA = {"postgres", "artifacts", "browser-sessions", "credential-vault", "downloads", "har", "log", "videos"}
@@ -20,6 +20,14 @@ SECRET_OUTPUTS = ("api_key", "ui_password")
 
 # The first test builds every image where the cache has none.
 pytestmark = pytest.mark.timeout(4800)
+
+
+@pytest.fixture(scope="module")
+def first_up(checkout: Checkout) -> str:
+    """What ``script/up`` printed on a machine with no state, no containers and no volumes."""
+    checkout.write_stack("dev", port=free_port())
+    done = checkout.run("script/up", "--images", IMAGES, timeout_seconds=4500)
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
