@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from components import settings as schema
 from ops import bootstrap, deploy, inventory, process, stack_file
 from ops.bootstrap import Daemon
-from ops.deploy import Source
 from ops.docker import Docker
 from ops.doctor import observation
 from ops.errors import UserError
@@ -40,7 +39,7 @@ class Facts:
     memory_mib: int | None = None
     cpus: int | None = None
     own_ports: frozenset[int] = frozenset()
-    data_source: Source | None = None
+    data_source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,11 +257,8 @@ def interview(talk: Interview, observe: Callable[[str], Facts], api_key: SecretS
     return talk.api_key(api_key, kept=kept) if wanted else None
 
 
-def observe_facts(stack: str, configured: Source | None, say: Callable[[str], None]) -> Callable[[str], Facts]:
-    """Looks at the daemon that was named, and says so when it does not answer: script/up may start it later.
-
-    configured: ``images.source`` of the stack file, with which existing data was made.
-    """
+def observe_facts(stack: str, say: Callable[[str], None]) -> Callable[[str], Facts]:
+    """Looks at the daemon that was named, and says so when it does not answer: script/up may start it later."""
 
     def observe(host: str) -> Facts:
         daemon = bootstrap.observe_daemon(host)
@@ -272,7 +268,6 @@ def observe_facts(stack: str, configured: Source | None, say: Callable[[str], No
             return Facts()
         docker = Docker(host)
         there = observation.observe_daemon_facts(docker)
-        data = any(one.part == "postgres" for one in inventory.volumes(docker, stack))
         return Facts(
             memory_mib=there.memory_mib,
             cpus=there.cpus,
@@ -282,7 +277,7 @@ def observe_facts(stack: str, configured: Source | None, say: Callable[[str], No
                 if one.status == "running"
                 for _, outside, _ in one.published
             ),
-            data_source=configured if data else None,
+            data_source=deploy.source_of(docker, f"skyvern-{stack}-postgres"),
         )
 
     return observe
@@ -369,9 +364,8 @@ def main(stack: str, given: Mapping[str, str], *, api_key_file: str | None, term
     talk = Interview(path.name, present, given, terminal)
     if terminal.attended:
         terminal.say(f"{path.name}: Enter keeps what stands in brackets.")
-    source = present.get("images", {}).get("source", "official")
     try:
-        new_key = interview(talk, observe_facts(stack, source, terminal.say), key)
+        new_key = interview(talk, observe_facts(stack, terminal.say), key)
     except (EOFError, KeyboardInterrupt):
         terminal.say("\ninit: interrupted; nothing was written")
         return 130

@@ -138,7 +138,7 @@ def check_disk(seen: Observation) -> Iterator[Finding]:
         return
     disk = seen.host.disk
     missing = [one for one, found in seen.host.present.items() if found is None]
-    share = len(missing) / max(1, len(image_commands.parts(seen.settings.images.source)))
+    share = len(missing) / max(1, len(image_commands.parts(seen.settings.images.source, image_commands.asked_for(seen.settings))))
     needed = HEAD_ROOM_MIB + round(BUILD_MIB * min(1.0, share))
     fix = "docker system prune (without --volumes) removes what nothing uses; or give Docker a larger disk"
     if disk.free_mib < needed:

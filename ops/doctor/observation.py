@@ -273,7 +273,7 @@ def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deplo
     """The stack's objects; UserError when the daemon stops answering."""
     containers = inventory.containers(docker, stack)
     named = images.references(settings.images.source)
-    wanted = {named[part] for part in image_commands.parts(settings.images.source)}
+    wanted = {named[part] for part in image_commands.parts(settings.images.source, image_commands.asked_for(settings))}
     if deployed:
         wanted |= {same_image(one.image, named) or one.image for one in deployed.containers}
     running = {one.part: one for one in containers if one.status == "running"}

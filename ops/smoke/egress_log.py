@@ -41,6 +41,11 @@ class Access:
         return "DENIED" in self.result
 
     @property
+    def given_up(self) -> bool:
+        """Whether the page went away before Squid had decided, so that nothing was asked of anybody (seen on a busy machine)."""
+        return "ABORTED" in self.result and self.peer == "-"
+
+    @property
     def reached(self) -> bool:
         """Whether a server answered, with whatever status."""
         return not self.refused and 0 < self.status < 500 and self.peer != "-"
@@ -71,17 +76,18 @@ def problems(accesses: Iterable[Access], marker: str, forbidden: Iterable[str], 
     found = [
         f"{line.method} {line.url}: {line.result}/{line.status} {line.peer}"
         for line in lines
-        if line.authority in targets and not line.refused
+        if line.authority in targets and not line.refused and not line.given_up
     ]
     # In the path: the page's own URL has the marker in its query, and loading the page is no attempt.
     marked = [line for line in lines if f"/{marker}/" in line.url]
     if not any(line.reached and line.authority == authority(control) for line in marked):
         found.append(f"the page did not reach {control}, so what it did not reach proves nothing")
-    tried = {(line.authority, technique) for line in marked for technique in TECHNIQUES if line.url.endswith(technique)}
-    found += [f"the log has no attempt at {url} by fetch" for key, url in targets.items() if (key, "fetch") not in tried]
+    refused = [line for line in marked if line.refused]
+    tried = {(line.authority, technique) for line in refused for technique in TECHNIQUES if line.url.endswith(technique)}
+    found += [f"the log has no refusal of {url} by fetch" for key, url in targets.items() if (key, "fetch") not in tried]
     for technique in TECHNIQUES:
         if not any((key, technique) in tried for key in targets):
-            found.append(f"the log has no attempt by {technique}")
+            found.append(f"the log has no refusal of a {technique}")
     # A WebSocket goes through a proxy as CONNECT, which has no path to carry the marker.
     if not any(line.method == "CONNECT" and line.authority in targets for line in lines):
         found.append("the log has no attempt by WebSocket")

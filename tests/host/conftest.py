@@ -188,18 +188,15 @@ def checkout(daemon: Docker, tmp_path_factory: pytest.TempPathFactory) -> Checko
 
 @pytest.fixture(scope="session")
 def first_up(checkout: Checkout) -> str:
-    """What ``script/up`` printed on a machine with no state, no containers and no volumes. One deployment for all modules."""
+    """What ``script/up`` printed on a machine with no state, no containers and no volumes."""
     checkout.write_stack("dev", port=free_port())
     done = checkout.run("script/up", "--images", IMAGES, timeout_seconds=4500)
     return done.stdout + done.stderr
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """test_deployment.py ends with a destroy, so the modules that share its stack come before it."""
-    here = [index for index, item in enumerate(items) if item.path.parent == Path(__file__).parent]
-    ordered = sorted((items[index] for index in here), key=lambda item: item.path.name == "test_deployment.py")
-    for index, item in zip(here, ordered, strict=True):
-        items[index] = item
+    """The deployment's story ends with its removal, so it comes after the other tests of the same stack."""
+    items.sort(key=lambda item: item.path.name == "test_deployment.py")
 
 
 def _go_variable(name: str) -> str:

@@ -30,6 +30,14 @@ pytestmark = pytest.mark.timeout(4800)
 
 
 @pytest.fixture(scope="module")
+def first_up(checkout: Checkout) -> str:
+    """What ``script/up`` printed on a machine with no state, no containers and no volumes."""
+    checkout.write_stack("dev", port=free_port())
+    done = checkout.run("script/up", "--images", IMAGES, timeout_seconds=4500)
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
 def state(checkout: Checkout, first_up: str) -> dict[str, Any]:
     """The exported state with every secret opened."""
     exported: dict[str, Any] = json.loads(checkout.pulumi("stack export --show-secrets -s dev").stdout)

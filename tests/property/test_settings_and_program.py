@@ -99,6 +99,8 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
     assert all(name.startswith("skyvern-dev-") for name in names)
     assert "0.0.0.0" not in sent([one.inputs for one in run.registrations])  # noqa: S104
     secret = raw.get("llm", {}).get("api_key")
+    # A model that is named like the key would be found where it belongs.
+    assume(secret is None or secret not in raw["llm"].get("model", ""))
     clear = json.dumps([one.inputs for one in run.registrations], default=lambda item: "" if isinstance(item, Secret) else item)
     assert secret is None or secret not in clear
     for container in run.of_type("docker:index/container:Container"):

@@ -93,7 +93,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack], None)))
     monkeypatch.setattr(bootstrap, "pulumi", lambda *arguments: ["pulumi", *arguments])
     monkeypatch.setattr(process, "capture", capture)
-    monkeypatch.setattr(init, "observe_facts", lambda stack, source, say: lambda host: FACTS)
+    monkeypatch.setattr(init, "observe_facts", lambda stack, say: lambda host: FACTS)
     yield run
     assert not any(KEY in argument for command, _ in run for argument in command)
 
@@ -257,7 +257,7 @@ def test_interrupted_means_that_nothing_is_written(calls: list[Any], tmp_path: P
 def test_a_silent_daemon_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "observe_daemon", lambda host: Daemon.SILENT)
     said: list[str] = []
-    assert init.observe_facts("dev", "official", said.append)("unix:///run/x.sock") == Facts()
+    assert init.observe_facts("dev", said.append)("unix:///run/x.sock") == Facts()
     assert "does not answer now" in said[0]
 
 

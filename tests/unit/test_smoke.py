@@ -514,6 +514,16 @@ class TestEgressLog:
         late = squid("TCP_MISS/503", "GET", f"{url}/{MARKER}/fetch")
         assert len(judge([*held_log(), late])) == 1
 
+    def test_a_request_that_the_page_gave_up_is_neither_reached_nor_refused(self) -> None:
+        aborted = squid("NONE_NONE_ABORTED/000", "POST", f"http://10.0.0.1/{MARKER}/form", "-")
+        assert judge([*held_log(), aborted]) == []
+        # Given up after Squid had connected, it was let through.
+        assert len(judge([*held_log(), squid("TCP_MISS_ABORTED/000", "POST", f"http://10.0.0.1/{MARKER}/form", "10.0.0.1")])) == 1
+        # And it is no proof: where nothing else was tried, the refusal is missing.
+        fetched = [line for line in held_log() if f"http://10.0.0.1/{MARKER}/fetch" not in line]
+        given_up = squid("NONE_NONE_ABORTED/000", "GET", f"http://10.0.0.1/{MARKER}/fetch", "-")
+        assert judge([*fetched, given_up]) == ["the log has no refusal of http://10.0.0.1 by fetch"]
+
     def test_public_traffic_of_the_browser_is_nobodys_business(self) -> None:
         assert judge([*held_log(), squid("TCP_TUNNEL/200", "CONNECT", "accounts.google.com:443", "1.2.3.4")]) == []
 
