@@ -5,6 +5,7 @@ Each test leaves the stack as the program made it, so that the next module finds
 
 import json
 import re
+import select
 import socket
 import subprocess
 import time
@@ -265,9 +266,13 @@ def test_logs_are_merged_followed_and_without_secrets(healthy: Checkout) -> None
         text=True,
     )
     try:
-        time.sleep(3)
-        healthy.run("bin/ops", "status", "-s", STACK)
-        line = following.stdout.readline() if following.stdout else ""
+        assert following.stdout is not None
+        # On a busy machine the follower takes a while to start, and it shows what is logged from then on.
+        for _ in range(10):
+            healthy.run("bin/ops", "status", "-s", STACK)
+            if select.select([following.stdout], [], [], 2)[0]:
+                break
+        line = following.stdout.readline()
         assert re.match(r"\d\d:\d\d:\d\d gateway \| .*heartbeat", line), line
     finally:
         following.send_signal(2)
