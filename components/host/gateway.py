@@ -53,6 +53,8 @@ def caddyfile(urls: Endpoints) -> str:
 	admin off
 	persist_config off
 	auto_https off
+	# A live view would hold a stopping gateway for ever.
+	grace_period 3s
 	servers {{
 		protocols h1
 	}}
