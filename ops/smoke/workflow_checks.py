@@ -11,6 +11,7 @@ from ops.smoke.site import CheckFailedError, CompletedRun, Site, expect, expect_
 RUN_SECONDS = 180
 # Skyvern sets the final status before it closes the browser; only then the recording is written and converted.
 FILES_SECONDS = 60
+SETTLED_SECONDS = 20
 POLL_SECONDS = 1.0
 # skyvern/schemas/run_enums.py in the 1.0.56 wheel.
 FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
@@ -89,17 +90,19 @@ def check_workflow_run(site: Site) -> None:
         run_id = run["run_id"]
         reason = str(run.get("failure_reason") or "no reason given")[:200]
         expect(run["status"] == "completed", f"run {run_id} is {run['status']}: {reason}")
-        deadline = time.monotonic() + FILES_SECONDS
+        began = time.monotonic()
         while True:
-            recording = read_run(site, run_id).get("recording_url")
+            recording = str(read_run(site, run_id).get("recording_url") or "")
             artifacts = site.api("GET", f"/v1/runs/{run_id}/artifacts")
             expect_status(artifacts, 200)
             screenshot = screenshot_url(artifacts.json())
-            if recording and screenshot and written(site, path_of(recording)):
+            # A WebM is what Playwright wrote; Skyvern puts an MP4 in its place, or leaves it where ffmpeg failed.
+            final = not recording.endswith(".webm") or time.monotonic() - began > SETTLED_SECONDS
+            if recording and final and screenshot and written(site, path_of(recording)):
                 site.run = CompletedRun(run_id, path_of(recording), path_of(screenshot))
                 return
             missing = "screenshot" if recording and not screenshot else "recording"
-            expect(time.monotonic() < deadline, f"run {run_id} completed without a {missing}")
+            expect(time.monotonic() - began < FILES_SECONDS, f"run {run_id} completed without a {missing}")
             time.sleep(POLL_SECONDS)
 
 

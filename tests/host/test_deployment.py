@@ -171,7 +171,8 @@ def test_a_page_reaches_the_internet_and_not_the_host(checkout: Checkout, first_
             with finished_run(Site(outputs, client, docker), definition("Smoke run: stand-ins", page, 8)):
                 pass
         lines = [line for line in docker.logs("skyvern-dev-egress", "--since", since).splitlines() if f"/{marker}/" in line]
-        assert any("198.51.100.7" in line and "TCP_MISS/200" in line for line in lines), lines
+        # Reached: the stand-in itself answered, with a 404 for a path that it does not have.
+        assert any("198.51.100.7:8080" in line and "TCP_MISS/404" in line for line in lines), lines
         assert not [line for line in lines if "10.215.0.7" in line and "TCP_DENIED/403" not in line], lines
         assert any("10.215.0.7" in line for line in lines), lines
         # The gateway's name means nothing on the proxy's networks.
