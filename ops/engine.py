@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import process
-from ops.errors import UserError
 from ops.paths import ROOT, cache_dir
 
 SOURCES = ROOT / "tools" / "engine"
@@ -76,32 +75,11 @@ def content_hash(sources: Path = SOURCES) -> str:
     return digest.hexdigest()[:12]
 
 
-def needed_go(sources: Path = SOURCES) -> tuple[int, ...]:
-    """The newest Go version that a go.mod asks for, such as (1, 25, 11)."""
-    lines = [re.search(r"^go ([\d.]+)$", path.read_text(), re.MULTILINE) for path in sources.glob("*/go.mod")]
-    return max(_numbers(line[1]) for line in lines if line)
-
-
-def check_go(sources: Path = SOURCES) -> None:
-    """UserError unless ``go`` is there and new enough, or fetches by itself what is."""
-    wanted = needed_go(sources)
-    remedy = f"install Go {'.'.join(map(str, wanted))} or newer, or a published Pulumi CLI (script/bootstrap looks for both)"
-    if shutil.which("go") is None:
-        raise UserError(f"tools/engine: Go is not on PATH; {remedy}")
-    try:
-        # Inside a module, Go 1.21 and newer answer with the toolchain that they would use for it.
-        answer = process.capture(["go", "env", "GOVERSION"], cwd=sources / "cli", timeout_seconds=600).decode().strip()
-    except UserError as failure:
-        raise UserError(f"tools/engine: {failure}; {remedy}") from failure
-    if _numbers(answer.removeprefix("go")) < wanted:
-        raise UserError(f"tools/engine: {answer or 'this Go'} is too old; {remedy}")
-
-
 def ensure(cache: Path | None = None, progress: Progress = lambda line: None) -> Engine:
     """The engine, built first when this cache has none for the present sources.
 
     cache: the application's cache folder, ``cache_dir()`` by default. progress: gets one line a step.
-    Raises UserError when Go is missing or a build fails; what is in the cache is always complete.
+    Needs Go (``bootstrap.ensure_go``). Raises UserError when a build fails; what is in the cache is always complete.
     """
     engines = (cache or cache_dir()) / "engine"
     folder = engines / content_hash()
@@ -109,7 +87,6 @@ def ensure(cache: Path | None = None, progress: Progress = lambda line: None) ->
     # One builder at a time: the second finds what the first has built.
     with _locked(engines / ".lock"):
         if not folder.exists():
-            check_go()
             staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=engines))
             try:
                 _build(staging, progress)
@@ -201,14 +178,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
-if __name__ == "__main__":
-    try:
-        print(ensure(progress=lambda line: print(line, file=sys.stderr)).bin_dir.parent)
-    except UserError as reason:
-        sys.exit(str(reason))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from ops.docker import Docker
 from ops.errors import UserError
@@ -55,6 +55,15 @@ class Container:
     capabilities_dropped: bool
     no_new_privileges: bool
     published: tuple[tuple[str, int, str], ...]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A container or network with the stack's label. id: all 64 digits, as the Pulumi state has it."""
+
+    kind: str
+    id: str
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +135,20 @@ def environments(docker: Docker, stack: str) -> list[str]:
 
 
 def _inspected(docker: Docker, stack: str) -> list[dict[str, Any]]:
-    ids = docker.run("ps", "--all", "--quiet", "--no-trunc", *_filter(stack)).split()
+    ids = _container_ids(docker, stack)
     if not ids:
         return []
     try:
         found: list[dict[str, Any]] = json.loads(docker.run("inspect", *ids))
     except UserError:
         # One of them was removed in the meantime; those that are left answer.
-        left = docker.run("ps", "--all", "--quiet", "--no-trunc", *_filter(stack)).split()
+        left = _container_ids(docker, stack)
         found = json.loads(docker.run("inspect", *left)) if left else []
     return found
+
+
+def _container_ids(docker: Docker, stack: str) -> list[str]:
+    return [one.id for one in labelled(docker, stack, "container")]
 
 
 def volumes(docker: Docker, stack: str, *, sizes: bool = False) -> list[Volume]:
@@ -158,9 +171,16 @@ def volumes(docker: Docker, stack: str, *, sizes: bool = False) -> list[Volume]:
     )
 
 
+def labelled(docker: Docker, stack: str, kind: Literal["container", "network"]) -> list[Labelled]:
+    """The stack's containers (running or not) or networks by name."""
+    everything, name = (("--all",), "{{.Names}}") if kind == "container" else ((), "{{.Name}}")
+    listed = docker.run(kind, "ls", *everything, "--no-trunc", *_filter(stack), "--format", "{{.ID}} " + name)
+    return sorted((Labelled(kind, *line.split(" ", 1)) for line in listed.splitlines()), key=lambda one: one.name)
+
+
 def networks(docker: Docker, stack: str) -> list[str]:
     """Names of the stack's networks."""
-    return sorted(docker.run("network", "ls", "--format", "{{.Name}}", *_filter(stack)).split())
+    return [one.name for one in labelled(docker, stack, "network")]
 
 
 def memory_in_use(docker: Docker, names: Iterable[str]) -> dict[str, int]:

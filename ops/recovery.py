@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap, process
+from ops import bootstrap, inventory, process
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
+from ops.inventory import Labelled
 from ops.paths import ROOT
 
 PROJECT = "skyvern"
 REFRESH_SECONDS = 300
-# Made anew by the next up without a loss; a network goes after the containers on it.
-_STATELESS = ("container", "network")
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,6 @@ class Lock:
     user: str
     host: str
     since: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """A container or network with the stack's labels. id: all 64 digits, as the state has it."""
-
-    kind: str
-    id: str
-    name: str
 
 
 def recover(stack: str, docker: Docker, progress: Progress) -> None:
@@ -135,7 +125,7 @@ def release_lock(stack: str, locks: list[Lock], env: dict[str, str], progress: P
 # --- What is in no state -------------------------------------------------------------------------------------------------
 
 
-def leftovers(state: dict[str, Any], found: list[Found]) -> list[Found]:
+def leftovers(state: dict[str, Any], found: list[Labelled]) -> list[Labelled]:
     """What Docker has and the state does not know. state: the ``deployment`` of ``pulumi stack export``."""
     known = {resource.get("id") for resource in _docker_resources(state)}
     return [one for one in found if one.id not in known]
@@ -145,16 +135,9 @@ def _docker_resources(state: dict[str, Any]) -> list[dict[str, Any]]:
     return [resource for resource in state.get("resources") or [] if str(resource["type"]).startswith("docker:index/")]
 
 
-def _labelled(stack: str, docker: Docker) -> list[Found]:
-    found = []
-    for kind in _STATELESS:
-        everything = ("--all",) if kind == "container" else ()
-        name = "{{.Names}}" if kind == "container" else "{{.Name}}"
-        listed = docker.run(
-            kind, "ls", *everything, "--no-trunc", "--filter", f"label=skyvern.stack={stack}", "--format", "{{.ID}} " + name
-        )
-        found += [Found(kind, *line.split(" ", 1)) for line in listed.splitlines()]
-    return found
+def _labelled(stack: str, docker: Docker) -> list[Labelled]:
+    """Made anew by the next up without a loss; a network goes after the containers on it."""
+    return inventory.labelled(docker, stack, "container") + inventory.labelled(docker, stack, "network")
 
 
 def _export(stack: str, env: dict[str, str]) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def check_clock(seen: Observation) -> Iterator[Finding]:
         where = "ahead of" if off > 0 else "behind"
         fix = "wsl --shutdown in Windows, then start it again" if seen.machine.wsl else "sudo timedatectl set-ntp true"
         yield error("clock", "Docker's clock", f"is {abs(off):.0f} s {where} this machine's", fix)
-    if seen.machine.clock_synchronized is False:
+    if seen.clock_synchronized is False:
         yield warning("clock", "this machine", "its clock is not synchronised", "sudo timedatectl set-ntp true")
 
 

@@ -5,7 +5,6 @@ Reads only: no call here changes anything, and no secret is opened. Not here: wh
 
 import json
 import os
-import platform
 import re
 import shutil
 import socket
@@ -25,7 +24,7 @@ from components.host import images
 from components.settings import Settings
 from ops import bootstrap, inventory
 from ops import images as image_commands
-from ops.bootstrap import Daemon, State
+from ops.bootstrap import Daemon, Machine, State
 from ops.bootstrap import pulumi as pulumi_command
 from ops.docker import Docker
 from ops.errors import UserError
@@ -45,15 +44,6 @@ try:
 except OSError as failed:
     print(failed)
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class MachineFacts:
-    """wsl: 0 outside of WSL, else its version. clock_synchronized: None where nothing tells (no timedatectl)."""
-
-    wsl: int
-    systemd: bool
-    clock_synchronized: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +128,8 @@ class Observation:
     """Everything at one moment. What could not be looked at is None, and no check speaks of it.
 
     settings: None when the stack file is wrong; mistakes: its lines. salt: ``encryptionsalt`` of the stack file, "" without one.
-    named: image -> reference that this version of the project names.
+    named: image -> reference that this version of the project names. machine: this one, which need not be the daemon's.
+    clock_synchronized: None where nothing tells (no timedatectl).
     """
 
     stack: str
@@ -147,7 +138,8 @@ class Observation:
     mistakes: Sequence[str]
     salt: str
     named: Mapping[str, str]
-    machine: MachineFacts
+    machine: Machine
+    clock_synchronized: bool | None
     daemon: Daemon
     socket_exists: bool
     daemon_facts: DaemonFacts | None
@@ -177,7 +169,8 @@ def observe(stack: str) -> Observation:
         mistakes=mistakes,
         salt=salt,
         named=images.references(settings.images.source) if settings else {},
-        machine=observe_machine(),
+        machine=bootstrap.observe_machine(),
+        clock_synchronized=_clock_synchronized(),
         daemon=daemon,
         socket_exists=Path(host.removeprefix("unix://")).exists(),
         daemon_facts=facts,
@@ -200,21 +193,6 @@ def observe_stack_file(stack: str) -> tuple[Settings | None, list[str], str]:
 
 
 # --- The machine ---------------------------------------------------------------------------------------------------------
-
-
-def observe_machine() -> MachineFacts:
-    """This machine, which need not be the daemon's."""
-    machine = bootstrap.observe_machine()
-    return MachineFacts(
-        wsl=wsl_version(platform.release()) if machine.wsl else 0,
-        systemd=machine.systemd,
-        clock_synchronized=_clock_synchronized(),
-    )
-
-
-def wsl_version(kernel: str) -> int:
-    """Of a kernel release: ``4.4.0-19041-Microsoft`` is WSL 1, ``5.15.153.1-microsoft-standard-WSL2`` is WSL 2."""
-    return 1 if kernel.endswith("-Microsoft") else 2
 
 
 def _clock_synchronized() -> bool | None:

@@ -32,9 +32,9 @@ from ops.bootstrap import (
 from ops.errors import UserError
 from ops.paths import ROOT, config_dir
 
-SERVER = Machine(root=True, debian=True, wsl=False, systemd=True)
-USER = Machine(root=False, debian=True, wsl=False, systemd=True)
-WSL_USER = Machine(root=False, debian=True, wsl=True, systemd=False)
+SERVER = Machine(root=True, debian=True, wsl=0, systemd=True)
+USER = Machine(root=False, debian=True, wsl=0, systemd=True)
+WSL_USER = Machine(root=False, debian=True, wsl=2, systemd=False)
 CLI = Cli(bin_dir=Path("/opt/pulumi/bin"), version=(3, 272, 0), language_host=True)
 
 DOCKER_ANSWERS = "echo 28.0.1"
@@ -127,7 +127,7 @@ def test_root_on_debian_gets_docker(daemon: Daemon, dockerd: bool, step: DockerS
         (WSL_USER, DEFAULT_SOCKET, Daemon.SILENT, False, "Docker Desktop -> Settings -> Resources -> WSL integration"),
         (WSL_USER, DEFAULT_SOCKET, Daemon.NO_CLI, False, "run script/up as root to install Docker inside WSL"),
         (SERVER, "unix:///run/other.sock", Daemon.SILENT, True, "host.docker_host"),
-        (Machine(root=True, debian=False, wsl=False, systemd=True), DEFAULT_SOCKET, Daemon.SILENT, False, "docs.docker.com"),
+        (Machine(root=True, debian=False, wsl=0, systemd=True), DEFAULT_SOCKET, Daemon.SILENT, False, "docs.docker.com"),
     ],
 )
 def test_who_cannot_get_docker_gets_one_line(machine: Machine, host: str, daemon: Daemon, dockerd: bool, remedy: str) -> None:
@@ -192,7 +192,7 @@ def test_without_systemd_dockerd_runs_in_the_background_with_a_named_log(home: H
     ready = home.path / "ready"
     home.program("docker", f"[[ -e {ready} ]] && echo 20.10 || exit 1")
     home.program("dockerd", f"echo session $(cut -d ' ' -f 6 /proc/$$/stat) of $$; touch {ready}; sleep 2")
-    bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=True, systemd=False))
+    bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=2, systemd=False))
     assert home.calls("dockerd") == [f"--host {DEFAULT_SOCKET}"]
     # Leader of a session of its own, so that neither Ctrl-C nor the end of the terminal reaches it.
     told = re.fullmatch(r"session (\d+) of (\d+)\n", bootstrap.DOCKERD_LOG.read_text())
@@ -206,20 +206,21 @@ def test_a_dockerd_that_stops_is_told_with_its_last_line(home: Home, monkeypatch
     home.program("docker", DOCKER_SILENT)
     home.program("dockerd", "echo 'Devices cgroup is not mounted'; exit 1")
     with pytest.raises(UserError, match=r"^Docker: dockerd stopped with exit 1: Devices cgroup is not mounted; see "):
-        bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=False, systemd=False))
+        bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=0, systemd=False))
 
 
 @pytest.mark.parametrize(
     ("release", "kernel", "debian", "wsl"),
     [
-        ("ID=debian\nVERSION_ID=12\n", "Linux version 6.1", True, False),
-        ("ID=ubuntu\nID_LIKE=debian\n", "Linux version 5.15.167.4-microsoft-standard-WSL2", True, True),
-        ('ID="linuxmint"\nID_LIKE="ubuntu debian"\n', "Linux version 6.1", True, False),
-        ('ID="fedora"\n', "Linux version 6.1", False, False),
+        ("ID=debian\nVERSION_ID=12\n", "Linux version 6.1", True, 0),
+        ("ID=ubuntu\nID_LIKE=debian\n", "Linux version 5.15.167.4-microsoft-standard-WSL2 (root@build) #1", True, 2),
+        ("ID=ubuntu\nID_LIKE=debian\n", "Linux version 4.4.0-19041-Microsoft (Microsoft@Microsoft.com) #1237", True, 1),
+        ('ID="linuxmint"\nID_LIKE="ubuntu debian"\n', "Linux version 6.1", True, 0),
+        ('ID="fedora"\n', "Linux version 6.1", False, 0),
     ],
 )
 def test_the_machine_is_recognised(
-    home: Home, monkeypatch: pytest.MonkeyPatch, release: str, kernel: str, debian: bool, wsl: bool
+    home: Home, monkeypatch: pytest.MonkeyPatch, release: str, kernel: str, debian: bool, wsl: int
 ) -> None:
     for name, text in (("OS_RELEASE", release), ("PROC_VERSION", kernel)):
         file = home.path / name
@@ -364,6 +365,14 @@ def built(home: Home, monkeypatch: pytest.MonkeyPatch) -> Built:
 
     monkeypatch.setattr(engine, "ensure", ensure)
     return made
+
+
+def test_the_least_go_is_the_newest_that_a_module_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    for module, asked in (("tools/engine/cli", "1.25.6"), ("tools/engine/names", "1.9"), ("images/caddy", "1.25.11")):
+        (tmp_path / module).mkdir(parents=True)
+        (tmp_path / module / "go.mod").write_text(f"module x\n\ngo {asked}\n\nrequire y v1.99.0\n")
+    assert bootstrap.needed_go() == (1, 25, 11)
 
 
 @pytest.mark.parametrize(
@@ -845,11 +854,3 @@ def test_a_distribution_without_a_new_enough_python_is_one_line(home: Home, tmp_
     assert refused.code == 1
     assert refused.err.startswith("bootstrap: Python: 3.11 or newer with venv is missing")
     assert refused.err.count("\n") == 1
-
-
-def test_the_least_go_is_what_the_modules_here_ask_for() -> None:
-    files = [*ROOT.glob("tools/engine/*/go.mod"), *ROOT.glob("images/*/go.mod")]
-    lines = [line for file in files for line in file.read_text().splitlines() if line.startswith("go ")]
-    asked = [tuple(int(part) for part in line.removeprefix("go ").split(".")) for line in lines]
-    assert asked
-    assert max(asked) <= bootstrap.MINIMUM_GO

@@ -12,9 +12,9 @@ import pytest
 
 from components.settings import parse
 from ops import bootstrap, doctor
-from ops.bootstrap import Daemon
+from ops.bootstrap import Daemon, Machine
 from ops.doctor import observation
-from ops.doctor.observation import DaemonFacts, Deployed, Disk, HostFacts, MachineFacts, Observation, Planned, PulumiFacts
+from ops.doctor.observation import DaemonFacts, Deployed, Disk, HostFacts, Observation, Planned, PulumiFacts
 from ops.errors import UserError
 from ops.inventory import Container
 
@@ -78,7 +78,8 @@ HEALTHY = Observation(
     mistakes=(),
     salt="v1:salt",
     named={"server": "localhost/skyvern/server:1", "gateway": "localhost/skyvern/gateway:2"},
-    machine=MachineFacts(wsl=0, systemd=True, clock_synchronized=True),
+    machine=Machine(root=True, debian=True, wsl=0, systemd=True),
+    clock_synchronized=True,
     daemon=Daemon.ANSWERS,
     socket_exists=True,
     daemon_facts=DAEMON,
@@ -152,7 +153,7 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_daemon(memory_mib=4000), "server.memory_mib", "4096 MiB, and the host has 4000 MiB", "smaller server.memory_mib"),
         (with_daemon(memory_mib=4300), "all limits", "4864 MiB together, and the host has 4300", "smaller server.memory_mib"),
         (with_daemon(skew_seconds=-90), "Docker's clock", "is 90 s behind", "set-ntp true"),
-        (with_machine(clock_synchronized=False), "this machine", "not synchronised", "set-ntp true"),
+        (replace(HEALTHY, clock_synchronized=False), "this machine", "not synchronised", "set-ntp true"),
         (with_machine(wsl=1), "WSL 1", "no kernel that runs containers", "wsl --set-version"),
         (with_machine(wsl=2, systemd=False), "systemd", "is off", "/etc/wsl.conf"),
         (
@@ -276,7 +277,7 @@ def test_images_to_build_need_room() -> None:
 
 
 def test_wsl_gets_more_memory_in_windows() -> None:
-    seen = replace(with_daemon(memory_mib=4300), machine=MachineFacts(wsl=2, systemd=True, clock_synchronized=None))
+    seen = replace(with_daemon(memory_mib=4300), machine=replace(HEALTHY.machine, wsl=2), clock_synchronized=None)
     (only,) = doctor.examine(seen)
     assert ".wslconfig" in only.fix
 
@@ -295,13 +296,6 @@ def test_errors_come_first_and_only_they_fail() -> None:
 
 
 # --- Observers -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kernel", "version"), [("4.4.0-19041-Microsoft", 1), ("5.15.153.1-microsoft-standard-WSL2", 2), ("6.6.0-Custom", 2)]
-)
-def test_wsl_version_by_the_kernel(kernel: str, version: int) -> None:
-    assert observation.wsl_version(kernel) == version
 
 
 def test_docker_info() -> None:

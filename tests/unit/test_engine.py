@@ -70,29 +70,6 @@ class TestVersions:
         assert f"github.com/pulumi/pulumi/pkg/v3 v{engine.versions()['pulumi']} " in module
 
 
-class TestCheckGo:
-    def test_names_what_is_missing_and_what_to_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(UserError, match=r"^tools/engine: Go is not on PATH; install Go 1\.25\.\d+ or newer, or .*$"):
-            engine.check_go()
-
-    @pytest.mark.parametrize("answer", ["go1.19.8", "go1.25", ""])
-    def test_refuses_an_old_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-        fake_go(tmp_path / "bin", monkeypatch, f"echo {answer}")
-        with pytest.raises(UserError, match=f"^tools/engine: {answer or 'this Go'} is too old; install Go"):
-            engine.check_go()
-
-    def test_tells_why_a_toolchain_could_not_be_fetched(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake_go(tmp_path / "bin", monkeypatch, "echo 'go: download go1.25.11: no route' >&2; exit 1")
-        with pytest.raises(UserError, match=r"^tools/engine: go: exit 1: .*no route; install Go"):
-            engine.check_go()
-
-    @pytest.mark.parametrize("answer", ["go1.25.11", "go1.26.8", "go1.27rc1", "go2.0"])
-    def test_accepts_a_new_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-        fake_go(tmp_path / "bin", monkeypatch, f"echo {answer}")
-        engine.check_go()
-
-
 class TestEnsure:
     def test_a_failed_build_leaves_nothing_that_looks_built(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fake_go(tmp_path / "bin", monkeypatch, 'case "$1" in env) echo go1.26.8;; *) echo no space left >&2; exit 2;; esac')

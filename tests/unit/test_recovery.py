@@ -11,11 +11,11 @@ import pytest
 from ops import bootstrap, process, recovery
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.recovery import Found
+from ops.inventory import Labelled
 
 CONTAINER = "docker:index/container:Container"
-SERVER = Found("container", "a" * 64, "skyvern-dev-server")
-NETWORK = Found("network", "b" * 64, "skyvern-dev-data")
+SERVER = Labelled("container", "a" * 64, "skyvern-dev-server")
+NETWORK = Labelled("network", "b" * 64, "skyvern-dev-data")
 VOLUME = {"urn": "urn:pulumi:dev::skyvern::x::data", "type": "docker:index/volume:Volume", "id": "skyvern-dev-postgres"}
 CREATING = {"resource": {"urn": "urn:pulumi:dev::skyvern::x::skyvern-host-skyvern-server"}, "type": "creating"}
 
@@ -26,7 +26,7 @@ class Machine:
     def __init__(self, url: str) -> None:
         self.url = url
         self.state: dict[str, Any] = {"resources": [VOLUME]}
-        self.found: list[Found] = []
+        self.found: list[Labelled] = []
         self.calls: list[str] = []
 
     def pulumi(self, command: list[str], **_: Any) -> bytes:
