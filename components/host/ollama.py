@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_docker as docker
 
 from components.endpoints import OLLAMA_PORT
 from components.host.network import bridge
-from components.host.service import HardenedService, Health, Mount, ServiceArgs, stack_labels
+from components.host.service import HardenedService, Health, Mount, ServiceArgs
+from components.host.volumes import local_volume
 from components.settings import OllamaLlm
 
 # User and group in the image; the models folder belongs to both.
@@ -46,15 +46,7 @@ class Ollama(pulumi.ComponentResource):
         super().__init__("skyvern:host:Ollama", name, None, opts)
         settings = args.settings
         # Models can be fetched again, so the volume is not protected.
-        models = docker.Volume(
-            f"{name}-models",
-            name=f"{args.prefix}-models",
-            driver="local",
-            labels=[
-                docker.VolumeLabelArgs(label=label, value=value) for label, value in stack_labels(args.prefix, "models").items()
-            ],
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        models = local_volume(f"{name}-models", args.prefix, "models", self)
         self.network = bridge(f"{name}-llm", args.prefix, "llm", self)
         models_network = bridge(f"{name}-models", args.prefix, "models", self, internal=False)
         server = HardenedService(
@@ -73,7 +65,7 @@ class Ollama(pulumi.ComponentResource):
                     "OLLAMA_NUM_PARALLEL": "1",
                 },
                 networks=[self.network],
-                mounts=[Mount(volume=models.name, path=MODELS_FOLDER, read_only=True)],
+                mounts=[Mount(volume=models, path=MODELS_FOLDER, read_only=True)],
                 memory_mib=settings.memory_mib,
                 cpus=settings.cpus,
                 gpu=settings.gpu,
@@ -96,7 +88,7 @@ class Ollama(pulumi.ComponentResource):
                     "OLLAMA_MODEL": settings.model,
                 },
                 networks=[models_network],
-                mounts=[Mount(volume=models.name, path=MODELS_FOLDER)],
+                mounts=[Mount(volume=models, path=MODELS_FOLDER)],
                 memory_mib=1024,
                 cpus=1,
                 health=Health(command=["test", "-e", "/tmp/first-try-over"], start_seconds=FIRST_TRY_SECONDS),  # noqa: S108

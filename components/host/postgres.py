@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_docker as docker
 
-from components.host.service import HardenedService, Health, Mount, ServiceArgs, stack_labels
+from components.host.service import HardenedService, Health, Mount, ServiceArgs
+from components.host.volumes import local_volume
 
 DATABASE = "skyvern"
 ROLE = "skyvern"
@@ -71,17 +71,8 @@ class Postgres(pulumi.ComponentResource):
     def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Postgres", name, None, opts)
         # Holds nothing but a socket, so it is neither protected nor kept.
-        socket = docker.Volume(
-            f"{name}-socket",
-            name=f"{args.prefix}-postgres-socket",
-            driver="local",
-            labels=[
-                docker.VolumeLabelArgs(label=label, value=value)
-                for label, value in stack_labels(args.prefix, "postgres-socket").items()
-            ],
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        socket_mount = Mount(volume=socket.name, path=SOCKET_FOLDER)
+        socket = local_volume(f"{name}-socket", args.prefix, "postgres-socket", self)
+        socket_mount = Mount(volume=socket, path=SOCKET_FOLDER)
         server = HardenedService(
             f"{name}-server",
             ServiceArgs(

@@ -27,6 +27,22 @@ def folder_path(folder: str) -> str:
     return f"/data/{folder.replace('-', '_')}"
 
 
+def local_volume(
+    name: str, prefix: str, part: str, parent: pulumi.Resource, *, protect: bool = False, **marks: str
+) -> pulumi.Output[str]:
+    """Name of a new volume on the daemon's disk. protect: its data cannot be had again; marks: labels besides the stack's."""
+    return docker.Volume(
+        name,
+        name=f"{prefix}-{part}",
+        driver="local",
+        labels=[
+            docker.VolumeLabelArgs(label=label, value=value)
+            for label, value in sorted({**stack_labels(prefix, part), **marks}.items())
+        ],
+        opts=pulumi.ResourceOptions(parent=parent, protect=protect),
+    ).name
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataVolumesArgs:
     """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: what PostgreSQL's image is made of."""
@@ -45,17 +61,8 @@ class DataVolumes(pulumi.ComponentResource):
         super().__init__("skyvern:host:DataVolumes", name, None, opts)
 
         def volume(part: str, **marks: str) -> pulumi.Output[str]:
-            return docker.Volume(
-                f"{name}-{part}",
-                name=f"{args.prefix}-{part}",
-                driver="local",
-                labels=[
-                    docker.VolumeLabelArgs(label=label, value=value)
-                    for label, value in sorted({**stack_labels(args.prefix, part), **marks}.items())
-                ],
-                # Deleting a volume deletes its data: nothing but an explicit unprotect may.
-                opts=pulumi.ResourceOptions(parent=self, protect=True),
-            ).name
+            # Deleting a volume deletes its data: nothing but an explicit unprotect may.
+            return local_volume(f"{name}-{part}", args.prefix, part, self, protect=True, **marks)
 
         # Another build of PostgreSQL may sort text differently, which breaks indexes. A changed label would replace the volume,
         # and the engine refuses that for what is protected.

@@ -91,11 +91,13 @@ def check_workflow_run(site: Site) -> None:
         reason = str(run.get("failure_reason") or "no reason given")[:200]
         expect(run["status"] == "completed", f"run {run_id} is {run['status']}: {reason}")
         began = time.monotonic()
+        screenshot = None
         while True:
             recording = str(read_run(site, run_id).get("recording_url") or "")
-            artifacts = site.api("GET", f"/v1/runs/{run_id}/artifacts")
-            expect_status(artifacts, 200)
-            screenshot = screenshot_url(artifacts.json())
+            if screenshot is None:
+                artifacts = site.api("GET", f"/v1/runs/{run_id}/artifacts")
+                expect_status(artifacts, 200)
+                screenshot = screenshot_url(artifacts.json())
             # A WebM is what Playwright wrote; Skyvern puts an MP4 in its place, or leaves it where ffmpeg failed.
             final = not recording.endswith(".webm") or time.monotonic() - began > SETTLED_SECONDS
             if recording and final and screenshot and written(site, path_of(recording)):
