@@ -126,15 +126,16 @@ def parse_labels(text: str) -> dict[str, str]:
 
 def containers(docker: Docker, stack: str) -> list[Container]:
     """The stack's containers, running or not, by name; UserError when the daemon does not answer."""
-    return sorted(map(parse_container, _inspected(docker, stack)), key=lambda one: one.name)
+    return sorted(map(parse_container, documents(docker, stack)), key=lambda one: one.name)
 
 
 def environments(docker: Docker, stack: str) -> list[str]:
     """Every ``NAME=value`` of the stack's containers. It holds secrets: for redaction, never for display."""
-    return [element for document in _inspected(docker, stack) for element in document["Config"].get("Env") or []]
+    return [element for document in documents(docker, stack) for element in document["Config"].get("Env") or []]
 
 
-def _inspected(docker: Docker, stack: str) -> list[dict[str, Any]]:
+def documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
+    """``docker inspect`` of the stack's containers. It holds the secrets of their environments."""
     ids = _container_ids(docker, stack)
     if not ids:
         return []
@@ -144,6 +145,13 @@ def _inspected(docker: Docker, stack: str) -> list[dict[str, Any]]:
         # One of them was removed in the meantime; those that are left answer.
         left = _container_ids(docker, stack)
         found = json.loads(docker.run("inspect", *left)) if left else []
+    return found
+
+
+def network_documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
+    """``docker network inspect`` of the stack's networks."""
+    names = networks(docker, stack)
+    found: list[dict[str, Any]] = json.loads(docker.run("network", "inspect", *names)) if names else []
     return found
 
 

@@ -1,0 +1,7 @@
+"""Entry point of script/bench."""
+
+import sys
+
+from ops.bench import main
+
+sys.exit(main())
