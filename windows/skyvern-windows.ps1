@@ -162,7 +162,7 @@ function Get-WslAdapter {
     $octets = ([Net.IPAddress]$own.IPAddress).GetAddressBytes()
     $network = @()
     $mask = @()
-    foreach ($index in 0..3) {
+    for ($index = 0; $index -lt 4; $index++) {
         $bits = [Math]::Min(8, [Math]::Max(0, $own.PrefixLength - 8 * $index))
         $part = 256 - [int][Math]::Pow(2, 8 - $bits)
         $mask += $part
@@ -464,9 +464,9 @@ function Restore-OwnTask {
 }
 
 function New-OwnTaskSetting {
-    # Without a limit of zero Windows ends a task after three days, and without the others it wants mains power.
+    # The defaults end a task after three days, want mains power, and give its programs a lower priority than others.
     return New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -MultipleInstances IgnoreNew `
-        -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -StartWhenAvailable
+        -AllowStartIfOnBatteries -DontStopIfGoingOnBatteries -StartWhenAvailable -Priority 5
 }
 
 function Set-BootTask {
