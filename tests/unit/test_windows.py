@@ -316,7 +316,8 @@ def test_steps_run_only_where_whatif_allows() -> None:
         node: Node | None = call
         above = []
         while node is not None:
-            above.append(text(node).split("{")[0])
+            if node.type in {"if_statement", "elseif_clause"}:
+                above.append(text(node).split("{")[0])
             node = node.parent
         assert any("ShouldProcess" in condition for condition in above), text(call)
 
