@@ -412,7 +412,7 @@ function Restore-WslConfig {
     $now = Read-WslConfig
     $memory = Get-IniValue -Text $now -Section 'wsl2' -Key 'memory'
     $idle = Get-IniValue -Text $now -Section 'general' -Key 'instanceIdleTimeout'
-    if ((Set-OwnWslKey -Text $original -Memory $memory -IdleTimeout $idle) -ne $now) {
+    if ((Set-OwnWslKey -Text $original -Memory $memory -IdleTimeout $idle) -cne $now) {
         # Edited since: only our two keys go back, so that the edit is not lost.
         $memory = Get-IniValue -Text $original -Section 'wsl2' -Key 'memory'
         $idle = Get-IniValue -Text $original -Section 'general' -Key 'instanceIdleTimeout'
