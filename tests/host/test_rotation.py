@@ -83,7 +83,7 @@ def login_to_database(checkout: Checkout, password: str) -> str:
     )
 
 
-@pytest.mark.parametrize(("what", "afterwards"), [("ui-login", 200), ("database", 200), ("api-key", 403)])
+@pytest.mark.parametrize(("what", "afterwards"), [("ui-login", 200), ("database", 200), ("api-key", 403), ("all", 403)])
 def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running: str, what: str, afterwards: int) -> None:
     key, login, database = checkout.output("api_key"), checkout.output("ui_password"), role_password(checkout)
     with Client(running, key) as client:
@@ -98,7 +98,7 @@ def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running
     answers = [answer for _, answer in client.seen]
     assert answers[:2] == [200, 200]
     assert answers[-2:] == [afterwards, afterwards]
-    if what != "api-key":
+    if afterwards == 200:
         assert 403 not in answers
 
     changed = {
@@ -106,10 +106,12 @@ def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running
         "ui-login": checkout.output("ui_password") != login,
         "database": role_password(checkout) != database,
     }
-    assert changed == {name: name == what for name in changed}
-    assert httpx.get(f"{running}/", auth=("skyvern", login), trust_env=False).status_code == (401 if what == "ui-login" else 200)
+    rotated = {name: what in {name, "all"} for name in changed}
+    assert changed == rotated
+    status = httpx.get(f"{running}/", auth=("skyvern", login), trust_env=False).status_code
+    assert status == (401 if rotated["ui-login"] else 200)
     refused = "password authentication failed" in login_to_database(checkout, database)
-    assert refused is (what == "database")
+    assert refused is rotated["database"]
     printed = done.stdout + done.stderr
     assert not [secret for secret in (key, login, database, checkout.output("api_key")) if secret in printed]
     checkout.pulumi("preview --expect-no-changes -s dev")
