@@ -201,10 +201,14 @@ def stack_settings(stack: str) -> "Settings":
         raise UserError(str(wrong)) from wrong
 
 
+# Stands for a value that only the engine can read, and has the form of every secret that people bring.
+ENCRYPTED = "encrypted-" * 5
+
+
 def _without_ciphertext(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {"secure"}:
-            return "encrypted"
+            return ENCRYPTED
         return {key: _without_ciphertext(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_ciphertext(item) for item in value]
@@ -245,7 +249,9 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool)
     if machine.root and machine.debian and host == DEFAULT_SOCKET:
         return DockerStep.START if dockerd and daemon is not Daemon.NO_CLI else DockerStep.INSTALL
     problem = f"no daemon answers at {host}" if daemon is Daemon.SILENT else "there is no docker command on PATH"
-    if host != DEFAULT_SOCKET and daemon is Daemon.SILENT:
+    if host.startswith("ssh://") and daemon is Daemon.SILENT:
+        remedy = f"try `ssh {host.removeprefix('ssh://').replace(':', ' -p ')} docker version`, or correct host.docker_host"
+    elif host != DEFAULT_SOCKET and daemon is Daemon.SILENT:
         remedy = "start that daemon, or correct host.docker_host in the stack file"
     elif machine.wsl:
         remedy = (

@@ -86,8 +86,15 @@ def _marked(value: Any) -> Any:
 class _Provider(mocks.Mocks):
     """Answers as the providers do: inputs echoed, random values made from the resource's name and keepers."""
 
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
-        raise AssertionError(f"the program called {args.token}: a plan must not look anything up")
+    def __init__(self, zone: dict[str, Any]) -> None:
+        self.zone = zone
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        if args.token != "cloudflare:index/getZone:getZone":
+            raise AssertionError(f"the program called {args.token}: a plan must not look anything else up")
+        if failure := self.zone.get("failure"):
+            return {}, [("", failure)]
+        return {"name": args.args["filter"]["name"], **self.zone}, []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
@@ -98,12 +105,16 @@ class _Provider(mocks.Mocks):
             text = letters if args.inputs.get("upper", True) else digits
             result = text[: int(args.inputs["length"])]
             outputs |= {"result": pulumi.Output.secret(result), "bcryptHash": pulumi.Output.secret(f"$2a$10${result[:53]}")}
+        if args.typ == "docker:index/network:Network":
+            outputs["ipamConfigs"] = [{"subnet": "10.9.8.0/24", "gateway": "10.9.8.1"}]
+        if args.typ == "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication":
+            outputs["aud"] = f"aud-of-{args.name}"
         return f"id-of-{args.name}", outputs
 
 
 class _Monitor(mocks.MockMonitor):
-    def __init__(self) -> None:
-        super().__init__(_Provider())
+    def __init__(self, zone: dict[str, Any]) -> None:
+        super().__init__(_Provider(zone))
         self.registrations: list[Registration] = []
         self.outputs: dict[str, Any] = {}
 
@@ -129,9 +140,13 @@ class _Monitor(mocks.MockMonitor):
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]  # likewise
 
 
-def run(settings: Settings, *, stack: str = "dev") -> Program:
-    """Builds the platform from settings and returns what was registered."""
-    monitor = _Monitor()
+# What Cloudflare answers about a zone that is in order.
+ZONE: dict[str, Any] = {"zoneId": "0" * 32, "account": {"id": "a" * 32, "name": "acct"}, "status": "active", "nameServers": []}
+
+
+def run(settings: Settings, *, stack: str = "dev", zone: dict[str, Any] | None = None) -> Program:
+    """Builds the platform from settings and returns what was registered. zone: what Cloudflare says, ``failure`` for an error."""
+    monitor = _Monitor(ZONE | (zone or {}))
     asyncio.set_event_loop(asyncio.new_event_loop())
     mocks.set_mocks(monitor.mocks, project="skyvern", stack=stack, preview=False, monitor=monitor)
 

@@ -55,8 +55,8 @@ class Ollama(pulumi.ComponentResource):
             ],
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.network = bridge(f"{name}-llm", args.prefix, "llm", self)
-        models_network = bridge(f"{name}-models", args.prefix, "models", self, internal=False)
+        self.network = bridge(f"{name}-llm", args.prefix, "llm", self).name
+        models_network = bridge(f"{name}-models", args.prefix, "models", self, internal=False).name
         server = HardenedService(
             f"{name}-server",
             ServiceArgs(
