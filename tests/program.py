@@ -12,10 +12,9 @@ from pulumi.runtime.stack import run_in_stack
 
 from components.platform import SkyvernPlatform
 from components.settings import Settings
-
-# Marks of the wire format, as pulumi/runtime/rpc.py has them.
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"
+from tests.wire import Secret as Secret
+from tests.wire import marked
+from tests.wire import plain as plain
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,6 @@ class Registration:
     provider: str
     dependencies: tuple[str, ...]
     inputs: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A value that was sent as a secret."""
-
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -61,26 +53,6 @@ class Program:
             key, _, value = plain(element).partition("=")
             found[key] = Secret(value) if isinstance(element, Secret) else value
         return found
-
-
-def plain(value: Any) -> Any:
-    """A value without its secret marks."""
-    match value:
-        case Secret():
-            return plain(value.value)
-        case dict():
-            return {key: plain(item) for key, item in value.items()}
-        case list():
-            return [plain(item) for item in value]
-    return value
-
-
-def _marked(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.get(_SIGNATURE) == _SECRET:
-            return Secret(_marked(value["value"]))
-        return {key: _marked(item) for key, item in value.items()}
-    return [_marked(item) for item in value] if isinstance(value, list) else value
 
 
 class _Provider(mocks.Mocks):
@@ -129,14 +101,14 @@ class _Monitor(mocks.MockMonitor):
                 protect=request.protect,
                 provider=request.provider,
                 dependencies=tuple(request.dependencies),
-                inputs=_marked(json_format.MessageToDict(request.object)),
+                inputs=marked(json_format.MessageToDict(request.object)),
             )
         )
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
         if "pulumi:pulumi:Stack" in request.urn:
-            self.outputs.update(_marked(json_format.MessageToDict(request.outputs)))
+            self.outputs.update(marked(json_format.MessageToDict(request.outputs)))
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]  # likewise
 
 
