@@ -51,9 +51,9 @@ class SkyvernPlatform(pulumi.ComponentResource):
             "docker_host": settings.host.docker_host,
             "organization_id": secrets.organization_id,
             "smoke_url": SMOKE_URL,
+            "stream_url": urls.stream_url,
             "ui_password": secrets.ui_password,
             "ui_username": UI_USER,
-            "wss_url": urls.wss_origin,
         }
         if secrets.gateway_key is not None:
             self.outputs["gateway_key"] = secrets.gateway_key

@@ -242,6 +242,13 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool)
     """
     if daemon is Daemon.ANSWERS:
         return DockerStep.NOTHING
+    if host.startswith("ssh://") and daemon is not Daemon.NO_CLI:
+        # Refused by sshd, by the daemon behind it or not there at all: the same command tells.
+        address = host.removeprefix("ssh://").replace(":", " -p ")
+        raise UserError(
+            f"Docker: {host} does not answer without a password; try `ssh {address} docker version` and correct what it says, "
+            "or host.docker_host in the stack file"
+        )
     if daemon is Daemon.DENIED:
         raise UserError(
             f"Docker: this user may not use {host}; run `sudo usermod -aG docker $USER`, log in again and run script/up again"
@@ -249,9 +256,7 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool)
     if machine.root and machine.debian and host == DEFAULT_SOCKET:
         return DockerStep.START if dockerd and daemon is not Daemon.NO_CLI else DockerStep.INSTALL
     problem = f"no daemon answers at {host}" if daemon is Daemon.SILENT else "there is no docker command on PATH"
-    if host.startswith("ssh://") and daemon is Daemon.SILENT:
-        remedy = f"try `ssh {host.removeprefix('ssh://').replace(':', ' -p ')} docker version`, or correct host.docker_host"
-    elif host != DEFAULT_SOCKET and daemon is Daemon.SILENT:
+    if host != DEFAULT_SOCKET and daemon is Daemon.SILENT:
         remedy = "start that daemon, or correct host.docker_host in the stack file"
     elif machine.wsl:
         remedy = (

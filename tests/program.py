@@ -29,6 +29,9 @@ class Registration:
     provider: str
     dependencies: tuple[str, ...]
     inputs: dict[str, Any]
+    import_id: str = ""
+    ignore_changes: tuple[str, ...] = ()
+    retain_on_delete: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ class _Monitor(mocks.MockMonitor):
                 protect=request.protect,
                 provider=request.provider,
                 dependencies=tuple(request.dependencies),
+                import_id=request.importId,
+                ignore_changes=tuple(request.ignoreChanges),
+                retain_on_delete=request.retainOnDelete,
                 inputs=marked(json_format.MessageToDict(request.object)),
             )
         )
