@@ -224,6 +224,14 @@ def test_pulumi_up_runs_on_the_decided_engine(prepared: Path, unasked: bool, com
     assert calls(prepared, "pulumi") == [command]
 
 
+def test_a_docker_host_over_ssh_gets_few_calls_at_a_time(prepared: Path) -> None:
+    program(prepared, "pulumi", "true")
+    file = prepared / "Pulumi.dev.yaml"
+    file.write_text("config:\n  skyvern:host:\n    docker_host: ssh://deploy@h.example\n")
+    deploy.pulumi_up("dev", unasked=True)
+    assert calls(prepared, "pulumi") == ["up --stack dev --yes --non-interactive --parallel 8"]
+
+
 def test_a_failed_up_is_one_line(prepared: Path) -> None:
     program(prepared, "pulumi", "exit 255")
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*script/up --stack dev again$"):
