@@ -483,7 +483,7 @@ class Record(_Stored):
         return self._write(call, "PUT", identifier, inputs, {"createdOn": stored["createdOn"]})
 
     def _write(self, call: Call, method: str, identifier: str, inputs: Properties, kept: Properties) -> Properties:
-        path = self.path(inputs)
+        path = self.path(inputs) if method == "POST" else f"{self.path(inputs)}/{identifier}"
         self.allow(call, method, inputs)
         zone = _zone(call, method, inputs["zoneId"])
         kind, name, content = inputs["type"].upper(), inputs["name"], inputs.get("content")
@@ -612,9 +612,10 @@ class Ruleset(_Stored):
         return self._write(call, "PUT", identifier, inputs, int(stored["version"]) + 1)
 
     def _write(self, call: Call, method: str, identifier: str, inputs: Properties, version: int) -> Properties:
+        path = self.path(inputs) if method == "POST" else f"{self.path(inputs)}/{identifier}"
         zone, rules = _zone(call, method, inputs["zoneId"]), inputs.get("rules") or []
         for problem, pointer in rule_problems(inputs["phase"], rules, zone["plan"]["legacyId"]):
-            refuse(method, self.path(inputs), 400, 20127, problem, pointer)
+            refuse(method, path, 400, 20127, problem, pointer)
         before = {rule["ref"]: rule["id"] for rule in call.data[self.collection].get(identifier, {}).get("rules", [])}
         call.data[self.collection][identifier] = {
             "description": "",
@@ -954,5 +955,6 @@ VENDOR = Vendor(
         "get_zero_trust_tunnel_cloudflared_token": get_tunnel_token,
     },
     check_config=check_config,
+    environment={"apiToken": "CLOUDFLARE_API_TOKEN"},
     forgetting=NOT_DESTROYED,
 )

@@ -5,6 +5,7 @@ import importlib
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 from ops.paths import ROOT
@@ -47,7 +48,11 @@ PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m tes
 def schema_of(name: str) -> Schema:
     """What the installed SDK of a vendor has for the kinds and look-ups that the stand-in knows."""
     known = vendor(name)
-    return reflect(importlib.import_module(known.sdk), [kind.resource for kind in known.kinds], known.functions)
+    with warnings.catch_warnings():
+        # Importing pulumi_cloudflare reports each of its own deprecated classes.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        sdk = importlib.import_module(known.sdk)
+    return reflect(sdk, [kind.resource for kind in known.kinds], known.functions)
 
 
 def vendor(name: str) -> Vendor:

@@ -104,7 +104,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return answer(changes=answer.DIFF_NONE if same else answer.DIFF_SOME)
 
     def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
-        self.config = plain(_decode(request.args))
+        named = {key: os.environ[name] for key, name in self.vendor.environment.items() if name in os.environ}
+        self.config = {**named, **plain(_decode(request.args))}
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=True)
 
     def Cancel(self, request: empty_pb2.Empty, context: Context) -> empty_pb2.Empty:

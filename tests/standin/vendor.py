@@ -80,13 +80,15 @@ class Vendor:
     """A provider.
 
     sdk: the name of the Python package. functions: look-ups by the SDK's name for them. check_config: refuses a provider's
-    configuration without any call. forgetting: what the provider says on the deletion of a kind that ``forgets``.
+    configuration without any call. environment: variables that stand in for properties of the configuration. forgetting: what
+    the provider says on the deletion of a kind that ``forgets``.
     """
 
     sdk: str
     kinds: Sequence[Kind]
     functions: Mapping[str, Callable[[Call, Properties], Properties]]
     check_config: Callable[[Mapping[str, Any]], list[Failure]]
+    environment: Mapping[str, str]
     forgetting: str = ""
 
 
