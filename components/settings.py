@@ -371,7 +371,7 @@ class CloudflareEdge(Tunnel):
     rate_limit_period: Literal[10, 60, 120, 300, 600] = Field(
         10, description="Seconds in which they are counted: 10 on `free`, to 60 on `pro`, to 600 on `business`."
     )
-    rate_limit_timeout: Literal[10, 60, 120, 300, 600, 3600, 86400] = Field(
+    rate_limit_timeout: Literal[10, 60, 600, 3600, 86400] = Field(
         10, description="Seconds for which it is stopped: 10 on `free`, to 3600 on `pro`, to 86400 on `business`."
     )
     rate_limit_ruleset_id: str | None = Field(

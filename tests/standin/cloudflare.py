@@ -875,7 +875,7 @@ def get_zone(call: Call, arguments: Properties) -> Properties:
     if "filter" in arguments:
         found = _zones(call, arguments["filter"])
         if len(found) != 1:
-            raise Refused(f"failed to find exactly one result: found {len(found)} zones", "zones")
+            raise Refused(f"failed to find exactly one result: {len(found)} found", "zones")
         return {**found[0], "zoneId": found[0]["id"], "filter": arguments["filter"]}
     if "zoneId" not in arguments:
         raise Refused("Invalid Attribute Combination: exactly one of filter and zoneId must be given", "zoneId")

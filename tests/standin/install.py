@@ -23,7 +23,8 @@ def install(folder: Path, engine_home: Path, *vendors: str) -> Path:
     plugins = folder / "plugins"
     plugins.mkdir(parents=True)
     for plugin in sorted((engine_home / "plugins").iterdir()):
-        if plugin.is_dir():
+        # A stand-in takes the place of the engine's own plugin.
+        if plugin.is_dir() and not plugin.name.startswith(tuple(f"resource-{name}-" for name in vendors)):
             # The engine skips a plugin's folder that is a link, but not its files.
             (plugins / plugin.name).mkdir()
             for file in plugin.iterdir():

@@ -144,11 +144,11 @@ class TestZones:
         assert len(api.look_up("get_zones", name="example.com")["results"]) == 1
 
     def test_none_or_two_are_an_error(self, world: World, api: Api) -> None:
-        with pytest.raises(Refused, match="found 0 zones"):
+        with pytest.raises(Refused, match=": 0 found"):
             api.look_up("get_zone", filter={"name": "example.org", "match": "all"})
         with world.edit() as data:
             cloudflare.add_zone(data["zones"], "example.com", account="e" * 32, status="pending")
-        with pytest.raises(Refused, match="found 2 zones"):
+        with pytest.raises(Refused, match=": 2 found"):
             api.look_up("get_zone", filter={"name": "example.com", "match": "all"})
         one = api.look_up("get_zone", filter={"name": "example.com", "match": "all", "account": {"id": api.account}})
         assert one["status"] == "active"
@@ -158,7 +158,7 @@ class TestZones:
     def test_without_the_permission_to_list_there_are_none(self, world: World) -> None:
         with world.edit() as data:
             data["tokens"]["dns"] = ["DNS Write"]
-        with pytest.raises(Refused, match="found 0 zones"):
+        with pytest.raises(Refused, match=": 0 found"):
             Api(world, "dns").look_up("get_zone", filter={"name": "example.com", "match": "all"})
 
 
