@@ -58,9 +58,10 @@ class NgrokAgent(pulumi.ComponentResource):
         super().__init__("skyvern:edge:NgrokAgent", name, None, opts)
         url = f"https://{args.settings.domain}"
         service = HardenedService(
-            f"{name}-ngrok",
+            f"{name}-agent",
             ServiceArgs(
-                part="connector",
+                # Not the name of Cloudflare's connector, which is still there while a stack changes from one to the other.
+                part="ngrok",
                 prefix=args.prefix,
                 image=args.image,
                 user="10005:10005",
@@ -77,5 +78,6 @@ class NgrokAgent(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        self.part = "ngrok"
         self.container_name = service.container_name
         self.register_outputs({})

@@ -64,5 +64,6 @@ class Connector(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        self.part = "connector"
         self.container_name = service.container_name
         self.register_outputs({})

@@ -43,7 +43,7 @@ class Networks(pulumi.ComponentResource):
     app: gateway to Skyvern. files: gateway to the recordings. data: Skyvern to PostgreSQL. browsing: Skyvern's browser to the
     egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
-    edge_subnet: the edge network's addresses in CIDR form, as Docker chose them.
+    edge_subnet: the edge network's addresses in CIDR form, as Docker chose them; where there is a connector.
     Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
 
@@ -55,7 +55,7 @@ class Networks(pulumi.ComponentResource):
 
         edge = bridge(f"{name}-edge", args.prefix, "edge", self, internal=args.tunnelled, masquerade=args.tunnelled)
         self.edge = edge.name
-        self.edge_subnet = edge.ipam_configs.apply(lambda configs: configs[0].subnet or "")
+        self.edge_subnet = edge.ipam_configs.apply(lambda configs: configs[0].subnet or "") if args.tunnelled else None
         self.tunnel = network("tunnel", internal=False) if args.tunnelled else None
         self.app = network("app")
         self.files = network("files")

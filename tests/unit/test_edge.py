@@ -276,9 +276,9 @@ def test_a_zone_that_cannot_serve_is_one_line(zone: dict[str, Any], line: str) -
 def test_ngrok_is_a_container_and_nothing_else() -> None:
     run = program.run(settings(NGROK), stack="prod")
     assert not [one for one in run.registrations if one.type.startswith(("cloudflare:", "pulumi:providers:cloudflare"))]
-    connector = run.container("connector")
+    connector = run.container("ngrok")
     assert TOKEN not in json.dumps(plain(connector.inputs["command"]))
-    assert run.environment("connector")["NGROK_AUTHTOKEN"] == Secret(TOKEN)
+    assert run.environment("ngrok")["NGROK_AUTHTOKEN"] == Secret(TOKEN)
     assert [network["name"] for network in connector.inputs["networksAdvanced"]] == ["skyvern-prod-tunnel", "skyvern-prod-edge"]
     assert all(not one.inputs.get("ports") for one in run.of_type(CONTAINER))
     config = yaml.safe_load(connector.inputs["command"][-1])
