@@ -11,12 +11,11 @@ from components.settings import SettingsError, load
 EXIT_TOLD = 32
 
 try:
-    settings = load()
+    platform = SkyvernPlatform("skyvern", load(), stack=pulumi.get_stack())
 except SettingsError as wrong:
     for line in wrong.lines:
         pulumi.log.error(line)
     sys.exit(EXIT_TOLD)
 
-platform = SkyvernPlatform("skyvern", settings, stack=pulumi.get_stack())
 for name, value in platform.outputs.items():
     pulumi.export(name, value)

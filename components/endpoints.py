@@ -1,12 +1,14 @@
 """Every URL of a stack, public and internal, derived once from the settings; pure.
 
-Gateway sites, ALLOWED_ORIGINS, the UI's variables, the content security policy and the smoke run read the same object, so they
-cannot disagree.
+Ingress rules, DNS records, gateway sites, ALLOWED_ORIGINS, the UI's variables, the content security policy and the smoke run read
+the same object, so they cannot disagree.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from components.settings import Settings
+from components.settings import CloudflareEdge, NgrokEdge, Settings, VercelFrontend
 
 GATEWAY_PORT = 8080
 SERVER_PORT = 8000
@@ -15,6 +17,7 @@ EGRESS_PORT = 3128
 SMOKE_PORT = 8080
 OLLAMA_PORT = 11434
 
+GATEWAY_URL = f"http://gateway:{GATEWAY_PORT}"
 SERVER_URL = f"http://server:{SERVER_PORT}"
 ARTIFACTS_URL = f"http://artifacts:{ARTIFACTS_PORT}"
 EGRESS_URL = f"http://egress:{EGRESS_PORT}"
@@ -22,29 +25,42 @@ OLLAMA_URL = f"http://ollama:{OLLAMA_PORT}"
 SMOKE_HOST = "smoke-site"
 SMOKE_URL = f"http://{SMOKE_HOST}:{SMOKE_PORT}"
 
+# What the gateway answers on a host. app: the UI behind its login, and the API and streams as the same origin. api: the API and
+# its streams, by key. streams: streams alone, by key. artifacts: recordings, for whoever has the gateway key.
+Role = Literal["app", "api", "streams", "artifacts"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Public addresses of one stack.
+    """Public addresses of one stack. Origins have no trailing slash: browsers compare them to the letter.
 
-    app_url: origin of the UI, without a trailing slash (browsers compare origins to the letter).
-    api_url: origin of the API for programs and for the UI.
-    host: name that the gateway answers to; any other Host header is refused.
+    app_url: origin of the UI. api_url: of the API for programs. ui_api_url, stream_url: of the API and its streams for the UI.
+    sites: host -> what the gateway answers there; any other Host header is refused. Behind a tunnel, every one of them has its
+    ingress rule and its record, and nothing else has.
+    on_vercel: the UI is on Vercel, which asks the gateway with the gateway key.
     """
 
     app_url: str
     api_url: str
-    host: str
+    ui_api_url: str
+    stream_url: str
+    sites: Mapping[str, Role]
+    on_vercel: bool = False
 
     @property
     def api_base_url(self) -> str:
         """VITE_API_BASE_URL. The UI makes /api/v2 and /v1 of it by replacing the first "v1" of the whole URL."""
-        return f"{self.api_url}/api/v1"
+        return f"{self.ui_api_url}/api/v1"
+
+    @property
+    def wss_origin(self) -> str:
+        """Origin of the streams: ws for http, wss for https."""
+        return f"ws{self.stream_url.removeprefix('http')}"
 
     @property
     def wss_base_url(self) -> str:
-        """VITE_WSS_BASE_URL: ws for http, wss for https."""
-        return f"ws{self.api_url.removeprefix('http')}/api/v1"
+        """VITE_WSS_BASE_URL."""
+        return f"{self.wss_origin}/api/v1"
 
     @property
     def artifact_base_url(self) -> str:
@@ -53,6 +69,38 @@ class Endpoints:
 
 
 def derive(settings: Settings) -> Endpoints:
-    """The addresses of a stack on loopback: UI and API are one origin."""
-    origin = f"http://localhost:{settings.host.port}"
-    return Endpoints(app_url=origin, api_url=origin, host="localhost")
+    """The addresses of a stack: hosts of one domain, one host at ngrok, or loopback."""
+    match settings.edge:
+        case CloudflareEdge(domain=domain):
+            if isinstance(settings.frontend, VercelFrontend):
+                return _on_vercel(domain, artifacts=settings.frontend.artifacts)
+            app = f"https://app.{domain}"
+            return Endpoints(
+                app_url=app,
+                api_url=f"https://api.{domain}",
+                ui_api_url=app,
+                stream_url=app,
+                sites={f"api.{domain}": "api", f"app.{domain}": "app"},
+            )
+        case NgrokEdge(domain=domain):
+            return _one_origin(f"https://{domain}", domain)
+        case _:
+            return _one_origin(f"http://localhost:{settings.host.port}", "localhost")
+
+
+def _one_origin(origin: str, host: str) -> Endpoints:
+    return Endpoints(app_url=origin, api_url=origin, ui_api_url=origin, stream_url=origin, sites={host: "app"})
+
+
+def _on_vercel(domain: str, *, artifacts: bool) -> Endpoints:
+    sites: dict[str, Role] = {f"api.{domain}": "api", f"wss.{domain}": "streams"}
+    if artifacts:
+        sites[f"artifact.{domain}"] = "artifacts"
+    return Endpoints(
+        app_url=f"https://app.{domain}",
+        api_url=f"https://api.{domain}",
+        ui_api_url=f"https://api.{domain}",
+        stream_url=f"https://wss.{domain}",
+        sites=dict(sorted(sites.items())),
+        on_vercel=True,
+    )

@@ -3,15 +3,15 @@
 import pulumi
 
 from components import endpoints
-from components.endpoints import SMOKE_URL
-from components.host.backend import DockerBackend, DockerBackendArgs
+from components.endpoints import SMOKE_URL, Endpoints
+from components.host.backend import DockerBackend, DockerBackendArgs, TunnelEnd
 from components.host.gateway import UI_USER
 from components.secrets import StackSecrets, StackSecretsArgs
-from components.settings import Settings
+from components.settings import CloudflareEdge, Settings
 
 
 class SkyvernPlatform(pulumi.ComponentResource):
-    """Skyvern with its secrets, on one Docker host.
+    """Skyvern with its secrets, on one Docker host, and what leads to it from outside.
 
     ``outputs`` is what the program exports: addresses in clear, login and API key as secrets.
     """
@@ -26,12 +26,21 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 database_epoch=rotation.database,
                 api_key_epoch=rotation.api_key,
                 ui_login_epoch=rotation.ui_login,
+                gateway_epoch=rotation.gateway if urls.on_vercel else None,
+                tunnel_epoch=rotation.tunnel if isinstance(settings.edge, CloudflareEdge) else None,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        prefix = f"skyvern-{stack}"
         backend = DockerBackend(
             f"{name}-host",
-            DockerBackendArgs(prefix=f"skyvern-{stack}", settings=settings, endpoints=urls, secrets=secrets),
+            DockerBackendArgs(
+                prefix=prefix,
+                settings=settings,
+                endpoints=urls,
+                secrets=secrets,
+                tunnel=self._tunnel(name, prefix, settings, urls, secrets),
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.outputs: dict[str, pulumi.Input[object]] = {
@@ -42,7 +51,23 @@ class SkyvernPlatform(pulumi.ComponentResource):
             "docker_host": settings.host.docker_host,
             "organization_id": secrets.organization_id,
             "smoke_url": SMOKE_URL,
+            "stream_url": urls.stream_url,
             "ui_password": secrets.ui_password,
             "ui_username": UI_USER,
         }
+        if secrets.gateway_key is not None:
+            self.outputs["gateway_key"] = secrets.gateway_key
         self.register_outputs({})
+
+    def _tunnel(self, name: str, prefix: str, settings: Settings, urls: Endpoints, secrets: StackSecrets) -> TunnelEnd | None:
+        if not isinstance(settings.edge, CloudflareEdge) or secrets.tunnel_secret is None:
+            return None
+        # Here, because loading Cloudflare's SDK takes seconds that no other stack should pay.
+        from components.edge.tunnel import CloudflareTunnel, CloudflareTunnelArgs
+
+        tunnel = CloudflareTunnel(
+            f"{name}-edge",
+            CloudflareTunnelArgs(prefix=prefix, settings=settings.edge, endpoints=urls, secret=secrets.tunnel_secret),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return TunnelEnd(token=tunnel.token, routes=tunnel.routes)

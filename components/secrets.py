@@ -18,11 +18,16 @@ API_KEY_EXPIRES = 4102444800
 
 @dataclass(frozen=True, kw_only=True)
 class StackSecretsArgs:
-    """Epochs of the secrets that rotate: whole numbers from 1; a higher one makes a new secret."""
+    """Epochs of the secrets that rotate: whole numbers from 1; a higher one makes a new secret.
+
+    gateway_epoch, tunnel_epoch: None where the stack has no such secret.
+    """
 
     database_epoch: int
     api_key_epoch: int
     ui_login_epoch: int
+    gateway_epoch: int | None = None
+    tunnel_epoch: int | None = None
 
 
 def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
@@ -39,6 +44,11 @@ def derive_fernet_key(password: str) -> str:
     RandomBytes would be the obvious source, but its id is the value, and ids stand in the state in clear (seen in the provider).
     """
     return base64.urlsafe_b64encode(hashlib.sha256(password.encode()).digest()).decode()
+
+
+def derive_tunnel_secret(password: str) -> str:
+    """The secret of a tunnel (32 bytes, base64 with padding) from a generated password."""
+    return base64.b64encode(hashlib.sha256(password.encode()).digest()).decode()
 
 
 class StackSecrets(pulumi.ComponentResource):
@@ -78,4 +88,8 @@ class StackSecrets(pulumi.ComponentResource):
         login = password("ui-login", length=32, epoch=args.ui_login_epoch)
         self.ui_password = login.result
         self.ui_password_hash = login.bcrypt_hash
+        self.gateway_key = None if args.gateway_epoch is None else password("gateway", epoch=args.gateway_epoch).result
+        self.tunnel_secret = (
+            None if args.tunnel_epoch is None else password("tunnel", epoch=args.tunnel_epoch).result.apply(derive_tunnel_secret)
+        )
         self.register_outputs({"organizationId": self.organization_id})

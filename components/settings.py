@@ -8,7 +8,8 @@ environment, the network or the machine, so a plan depends on committed text onl
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -50,11 +51,16 @@ class HostSettings(Section):
 
     docker_host: str = Field(
         "unix:///var/run/docker.sock",
-        description="The Docker daemon. The environment (DOCKER_HOST, docker context) never chooses it.",
-        examples=["unix:///run/user/1000/docker.sock"],
+        description="The Docker daemon: a socket of this machine, or another machine over SSH (docs/cloudflare.md). The "
+        "environment (DOCKER_HOST, docker context) never chooses it.",
+        examples=["unix:///run/user/1000/docker.sock", "ssh://deploy@host.example.com:22"],
     )
     port: int = Field(
-        8080, ge=1024, le=65535, description="Port of the gateway on 127.0.0.1. Two stacks on one host need two ports."
+        8080,
+        ge=1024,
+        le=65535,
+        description="Port of the gateway on 127.0.0.1. Two stacks on one host need two ports. With a tunnel (`edge`) no port is "
+        "published, and this one is not used.",
     )
     timezone: str = Field(
         "Asia/Seoul", description="Time zone of the containers and of the browser (tz database name).", examples=["UTC"]
@@ -62,11 +68,18 @@ class HostSettings(Section):
 
     @field_validator("docker_host")
     @classmethod
-    def _local_socket(cls, value: str) -> str:
+    def _socket_or_ssh(cls, value: str) -> str:
         if value.startswith("tcp://"):
             raise ValueError(
                 "is a TCP socket, which hands the whole machine to whoever reaches it; write unix:///path/to/docker.sock"
             )
+        if value.startswith("ssh://"):
+            if re.match(r"ssh://[^@/]*:[^@/]*@", value):
+                # Not a ValueError, whose line would show the value.
+                raise PydanticCustomError("value_kept_back", "holds a password, and SSH needs a key; write ssh://user@host")
+            if not re.fullmatch(r"ssh://[a-z_][\w.-]*@\w[\w.-]*(:[1-9]\d{0,4})?", value, re.ASCII):
+                raise ValueError("is no SSH address of a Docker host; write ssh://user@host or ssh://user@host:port")
+            return value
         if not re.fullmatch(r"unix:///\S+", value):
             raise ValueError("is no Docker socket; write unix:///var/run/docker.sock")
         return value
@@ -126,6 +139,10 @@ class RotationSettings(Section):
     database: int = Field(1, ge=1, description="Password of the role that Skyvern logs in to PostgreSQL with.")
     api_key: int = Field(1, ge=1, description="The organisation's API key; the old one is refused afterwards.")
     ui_login: int = Field(1, ge=1, description="Password of the UI.")
+    gateway: int = Field(
+        1, ge=1, description="Key by which Vercel's middleware and the gateway know each other; only with `frontend: vercel`."
+    )
+    tunnel: int = Field(1, ge=1, description="Secret of the Cloudflare Tunnel; only with `edge: cloudflare`.")
 
 
 class RetentionSettings(Section):
@@ -218,9 +235,7 @@ class OpenAiCompatibleLlm(HostedLlm):
             raise ValueError("is no URL; write it whole, for example https://llm.example.com/v1")
         if parts.username is not None or parts.password is not None:
             # Not a ValueError, whose line would show the value.
-            raise PydanticCustomError(
-                "credentials_in_url", "holds a user or password, which would stand in clear; write it without"
-            )
+            raise PydanticCustomError("value_kept_back", "holds a user or password, which would stand in clear; write it without")
         return value.rstrip("/")
 
 
@@ -271,6 +286,181 @@ class OllamaLlm(Section):
 Llm = NoLlm | OpenAiLlm | AnthropicLlm | GeminiLlm | OpenAiCompatibleLlm | OllamaLlm
 
 
+def _public_domain(value: str) -> str:
+    """A bare domain in lower case, as every public host name is made from it."""
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if "/" in value or ":" in value:
+        raise ValueError("is a URL; write the bare domain, for example example.com")
+    if len(value) > 240 or not re.fullmatch(rf"({label}\.)+[a-z][a-z0-9-]{{0,61}}[a-z0-9]", value):
+        raise ValueError("is no domain; write it bare and in lower case, for example example.com")
+    if "v1" in value:
+        # The UI makes /api/v2 of its base URL by replacing the first "v1" of the whole of it.
+        raise ValueError('has "v1" in it, which Skyvern\'s UI takes for the version in its URLs; use another domain')
+    return value
+
+
+class NoEdge(Section):
+    """Loopback only: the gateway is published on 127.0.0.1, and nothing reaches the host from outside."""
+
+    provider: Literal["none"] = Field("none", description="Loopback only.")
+
+
+class Tunnel(Section):
+    """What every connector needs."""
+
+    memory_mib: int = Field(256, ge=64, description="Hard memory limit of the connector in MiB.")
+    connector_image: str | None = Field(
+        None,
+        description="An image of your own with the connector's program in it, instead of the public one; with a digest, or "
+        "`localhost/…` for one that lies on the daemon. Needed where `images.source` is `packages`.",
+        examples=["registry.example.com/cloudflared@sha256:…"],
+    )
+
+    @field_validator("connector_image")
+    @classmethod
+    def _pinned(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"localhost/\S+:\S+|\S+@sha256:[0-9a-f]{64}", value):
+            raise ValueError("has no digest, so it could be another image tomorrow; write NAME@sha256:… or localhost/NAME:TAG")
+        return value
+
+
+Plan = Literal["free", "pro", "business"]
+
+
+class CloudflareEdge(Tunnel):
+    """A Cloudflare Tunnel, with DNS records and firewall rules in a zone that exists (docs/cloudflare.md)."""
+
+    provider: Literal["cloudflare"] = Field(description="A Cloudflare Tunnel.")
+    domain: str = Field(
+        description="The zone: the domain itself, without a host. `app.`, `api.` and the others are made from it; Cloudflare's "
+        "free certificate covers no deeper name.",
+        examples=["example.com"],
+    )
+    api_token: SecretStr = Field(
+        min_length=40,
+        max_length=80,
+        description="API token; set it with `pulumi config set --secret --path edge.api_token`. Its permissions: "
+        "docs/cloudflare.md.",
+    )
+    plan: Plan = Field("free", description="Plan of the zone. It bounds the rate limit, which on `free` may name no host either.")
+    always_https: bool = Field(
+        True, description="Zone-wide: every proxied host of the zone answers HTTP with a redirect to HTTPS."
+    )
+    min_tls_1_2: bool = Field(True, description="Zone-wide: every proxied host of the zone refuses TLS 1.0 and 1.1.")
+    tls_1_3: bool = Field(True, description="Zone-wide: every proxied host of the zone offers TLS 1.3.")
+    hsts: bool = Field(
+        True,
+        description="Zone-wide: browsers that saw a proxied host of the zone refuse plain HTTP to that host (not to its "
+        "subdomains) for half a year, also after it was switched off.",
+    )
+    firewall: bool = Field(
+        True, description="A firewall rule that stops requests without a key at Cloudflare. The gateway refuses them anyway."
+    )
+    firewall_ruleset_id: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{32}$",
+        description="Id of the zone's own custom rules, where it has some: a zone has one such ruleset. It is adopted as it is.",
+        examples=["2f2feab2026849078ba485f918791bdc"],
+    )
+    rate_limit: bool = Field(
+        True,
+        description="A rule that stops an address which sends too many requests to the API. On `free` it counts the paths "
+        "`/api/` and `/v1/` of every host of the zone.",
+    )
+    rate_limit_requests: int = Field(200, ge=1, description="Requests of one address, in one data centre, before it is stopped.")
+    rate_limit_period: Literal[10, 60, 120, 300, 600] = Field(
+        10, description="Seconds in which they are counted: 10 on `free`, to 60 on `pro`, to 600 on `business`."
+    )
+    rate_limit_timeout: Literal[10, 60, 600, 3600, 86400] = Field(
+        10, description="Seconds for which it is stopped: 10 on `free`, to 3600 on `pro`, to 86400 on `business`."
+    )
+    rate_limit_ruleset_id: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{32}$",
+        description="Id of the zone's own rate limiting rules, where it has some. It is adopted as it is.",
+        examples=["2f2feab2026849078ba485f918791bdc"],
+    )
+    access_team: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Puts Cloudflare Access before the UI, on top of its login: the team, `NAME` of NAME.cloudflareaccess.com.",
+        examples=["example"],
+    )
+    access_emails: list[str] = Field([], description="Addresses that Access lets in.", examples=["[ops@example.com]"])
+    access_domains: list[str] = Field(
+        [], description="Mail domains whose every address Access lets in.", examples=["[example.com]"]
+    )
+    protocol: Literal["auto", "quic", "http2"] = Field(
+        "auto", description="How the connector reaches Cloudflare. `http2` where UDP port 7844 is blocked, as WSL and offices do."
+    )
+
+    @field_validator("domain")
+    @classmethod
+    def _is_a_domain(cls, value: str) -> str:
+        return _public_domain(value)
+
+    @field_validator("api_token")
+    @classmethod
+    def _is_a_token(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[0-9A-Za-z_-]+", value.get_secret_value()):
+            raise PydanticCustomError("value_kept_back", "is no Cloudflare API token; write it as the dashboard showed it")
+        return value
+
+    @field_validator("access_emails")
+    @classmethod
+    def _are_addresses(cls, value: list[str]) -> list[str]:
+        for one in value:
+            if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", one):
+                raise ValueError(
+                    f"{json.dumps(one, ensure_ascii=False)} is no mail address; write one, for example ops@example.com"
+                )
+        return value
+
+    @field_validator("access_domains")
+    @classmethod
+    def _are_domains(cls, value: list[str]) -> list[str]:
+        for one in value:
+            if "@" in one or "." not in one:
+                raise ValueError(f"{json.dumps(one, ensure_ascii=False)} is no mail domain; write one, for example example.com")
+        return value
+
+
+class NgrokEdge(Tunnel):
+    """An ngrok endpoint with one host, for UI and API."""
+
+    provider: Literal["ngrok"] = Field(description="An ngrok endpoint.")
+    domain: str = Field(description="The endpoint's host, reserved in ngrok's dashboard.", examples=["your-name.ngrok.app"])
+    authtoken: SecretStr = Field(
+        min_length=20, description="Authtoken of the agent; set it with `pulumi config set --secret --path edge.authtoken`."
+    )
+
+    @field_validator("domain")
+    @classmethod
+    def _is_a_domain(cls, value: str) -> str:
+        return _public_domain(value)
+
+
+Edge = NoEdge | CloudflareEdge | NgrokEdge
+
+
+class GatewayFrontend(Section):
+    """The UI on this host, behind the gateway: one origin for UI, API and streams."""
+
+    provider: Literal["gateway"] = Field("gateway", description="The UI on this host.")
+
+
+class VercelFrontend(Section):
+    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are origins of their own."""
+
+    provider: Literal["vercel"] = Field(description="The UI on Vercel.")
+    artifacts: bool = Field(
+        True, description="Whether recordings and screenshots can be seen in the UI: `artifact.`, which only Vercel has a key to."
+    )
+
+
+Frontend = GatewayFrontend | VercelFrontend
+
+
 class Settings(Section):
     """The whole stack file. Each field is one key below `skyvern:`."""
 
@@ -282,31 +472,51 @@ class Settings(Section):
     rotation: RotationSettings = RotationSettings()
     retention: RetentionSettings = RetentionSettings()
     llm: Annotated[Llm, Field(discriminator="provider")] = NoLlm()
+    edge: Annotated[Edge, Field(discriminator="provider")] = NoEdge()
+    frontend: Annotated[Frontend, Field(discriminator="provider")] = GatewayFrontend()
 
 
-_LLM_SECTIONS: dict[str, type[Section]] = {
-    "none": NoLlm,
-    "openai": OpenAiLlm,
-    "anthropic": AnthropicLlm,
-    "gemini": GeminiLlm,
-    "openai-compatible": OpenAiCompatibleLlm,
-    "ollama": OllamaLlm,
+@dataclass(frozen=True)
+class Choice:
+    """A section with several schemas. key: the key whose value picks one of ``schemas``."""
+
+    key: str
+    description: str
+    schemas: Mapping[str, type[Section]]
+
+
+CHOICES: Mapping[str, Choice] = {
+    "llm": Choice(
+        "provider",
+        "The language model that reads pages and decides.",
+        {
+            "none": NoLlm,
+            "openai": OpenAiLlm,
+            "anthropic": AnthropicLlm,
+            "gemini": GeminiLlm,
+            "openai-compatible": OpenAiCompatibleLlm,
+            "ollama": OllamaLlm,
+        },
+    ),
+    "edge": Choice(
+        "provider",
+        "How the stack is reached from outside.",
+        {"none": NoEdge, "cloudflare": CloudflareEdge, "ngrok": NgrokEdge},
+    ),
+    "frontend": Choice("provider", "Where the UI is served.", {"gateway": GatewayFrontend, "vercel": VercelFrontend}),
 }
 
 
 def sections() -> list[tuple[str, str, list[type[Section]]]]:
     """Key, description and schema of each section in the order of the stack file; a section with a choice has several."""
-    return [
-        (
-            name,
-            (types[0].__doc__ or "") if len(types) == 1 else "The language model that reads pages and decides.",
-            types,
-        )
-        for name, types in (
-            (name, list(_LLM_SECTIONS.values()) if name == "llm" else [_section_type(field.annotation)])
-            for name, field in Settings.model_fields.items()
-        )
-    ]
+    found = []
+    for name, field in Settings.model_fields.items():
+        if choice := CHOICES.get(name):
+            found.append((name, choice.description, list(choice.schemas.values())))
+        else:
+            schema = _section_type(field.annotation)
+            found.append((name, schema.__doc__ or "", [schema]))
+    return found
 
 
 def _section_type(annotation: Any) -> type[Section]:
@@ -334,7 +544,40 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     # By section, because the engine says no more: whether a section has an encrypted value, not which one it is.
     if plain:
         raise SettingsError(plain)
+    if conflicts := [f"{file}: {line}" for line in _conflicts(settings)]:
+        raise SettingsError(conflicts)
     return settings
+
+
+# Longest period and longest timeout of a rate limiting rule, in seconds (Cloudflare's table of plans).
+_RATE_LIMITS: Mapping[Plan, tuple[int, int]] = {"free": (10, 10), "pro": (60, 3600), "business": (600, 86400)}
+
+
+def _conflicts(settings: Settings) -> Iterator[str]:
+    """What is right by itself and wrong together, each as PATH: what is wrong; what to write."""
+    edge = settings.edge
+    on_vercel = isinstance(settings.frontend, VercelFrontend)
+    if on_vercel and not isinstance(edge, CloudflareEdge):
+        yield (
+            f'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is '
+            f'"{edge.provider}"; write gateway, or edge.provider: cloudflare'
+        )
+    if isinstance(edge, Tunnel) and settings.images.source == "packages" and edge.connector_image is None:
+        yield (
+            'images.source: "packages" has no connector: neither cloudflared nor ngrok can be built from packages; write '
+            "official, or name an image of your own in edge.connector_image"
+        )
+    if isinstance(edge, CloudflareEdge):
+        longest = dict(zip(("rate_limit_period", "rate_limit_timeout"), _RATE_LIMITS[edge.plan], strict=True))
+        for key, most in longest.items():
+            if edge.rate_limit and getattr(edge, key) > most:
+                yield f"edge.{key}: {getattr(edge, key)} is more than the plan {edge.plan} allows; write {most} or less"
+        if edge.access_team is not None and on_vercel:
+            yield "edge.access_team: guards the UI on this host, and the UI is on Vercel; remove it"
+        if edge.access_team is not None and not (edge.access_emails or edge.access_domains):
+            yield "edge.access_team: lets nobody in; write edge.access_emails or edge.access_domains, too"
+        if edge.access_team is None and (edge.access_emails or edge.access_domains):
+            yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
 
 
 def load() -> Settings:
@@ -376,17 +619,17 @@ def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(path[-1], known, n=1)
         return f"{where}: is no known key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        choices = ", ".join(_LLM_SECTIONS)
-        tag = value.get("provider") if isinstance(value, dict) else None
-        given = "is missing" if tag is None else f"{json.dumps(tag, ensure_ascii=False)} is no provider"
-        return f"{where}.provider: {given}; write one of {choices}"
+        choice = CHOICES[path[0]]
+        tag = value.get(choice.key) if isinstance(value, dict) else None
+        given = "is missing" if tag is None else f"{json.dumps(tag, ensure_ascii=False)} is no {choice.key}"
+        return f"{where}.{choice.key}: {given}; write one of {', '.join(choice.schemas)}"
     if kind == "literal_error":
         return f"{where}: {shown}is not possible here; write {context['expected']}"
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return f"{where}: {shown}is no section; write its keys below it (docs/configuration.md)"
-    if kind == "too_short" and _is_secret(field):
-        return f"{where}: is too short for a key; write the whole key"
-    if kind == "credentials_in_url":
+    if kind in {"too_short", "too_long"} and _is_secret(field):
+        return f"{where}: is too {kind.removeprefix('too_')} for a key; write the whole key"
+    if kind == "value_kept_back":
         return f"{where}: {error['msg']}"
     if kind == "value_error":
         return f"{where}: {shown}{context['error']}"
@@ -400,9 +643,9 @@ def _locate(location: tuple[int | str, ...], raw: Mapping[str, Any]) -> tuple[li
     names = [str(part) for part in location]
     if len(names) < 2:
         return names, Settings if names else None
-    if names[0] == "llm":
+    if choice := CHOICES.get(names[0]):
         tag = names.pop(1)
-        return names, _LLM_SECTIONS.get(tag)
+        return names, choice.schemas.get(tag)
     return names, _section_type(Settings.model_fields[names[0]].annotation)
 
 

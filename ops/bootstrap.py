@@ -212,10 +212,14 @@ def stack_settings(stack: str) -> "Settings":
         raise UserError(str(wrong)) from wrong
 
 
+# Stands for a value that only the engine can read, and has the form of every secret that people bring.
+ENCRYPTED = "encrypted-" * 5
+
+
 def _without_ciphertext(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {"secure"}:
-            return "encrypted"
+            return ENCRYPTED
         return {key: _without_ciphertext(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_ciphertext(item) for item in value]
@@ -249,6 +253,13 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool)
     """
     if daemon is Daemon.ANSWERS:
         return DockerStep.NOTHING
+    if host.startswith("ssh://") and daemon is not Daemon.NO_CLI:
+        # Refused by sshd, by the daemon behind it or not there at all: the same command tells.
+        address = host.removeprefix("ssh://").replace(":", " -p ")
+        raise UserError(
+            f"Docker: {host} does not answer without a password; try `ssh {address} docker version` and correct what it says, "
+            "or host.docker_host in the stack file"
+        )
     if daemon is Daemon.DENIED:
         raise UserError(
             f"Docker: this user may not use {host}; run `sudo usermod -aG docker $USER`, log in again and run script/up again"

@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from components.settings import Section, sections
+from components.settings import CHOICES, Section, sections
 
 _HEAD = """\
 # Configuration
@@ -23,19 +23,20 @@ def reference() -> str:
     parts = [_HEAD]
     for name, description, schemas in sections():
         parts.append(f"## `skyvern:{name}`\n\n{description}\n\n")
+        tag = CHOICES[name].key if name in CHOICES else None
         for schema in schemas:
-            if len(schemas) > 1:
-                parts.append(f"### `provider: {_choices(schema.model_fields['provider'])[0]}`\n\n")
-            parts.append(_table(schema, skip_provider=len(schemas) > 1))
+            if tag is not None:
+                parts.append(f"### `{tag}: {_choices(schema.model_fields[tag])[0]}`\n\n")
+            parts.append(_table(schema, tag))
     return "".join(parts).rstrip() + "\n"
 
 
-def _table(schema: type[Section], *, skip_provider: bool) -> str:
+def _table(schema: type[Section], tag: str | None) -> str:
     rows = [
         f"| `{name}` | {_type_text(field)} | {_default_text(field)} | {field.description} {_example_text(field)}".rstrip()
         + " |\n"
         for name, field in schema.model_fields.items()
-        if not (skip_provider and name == "provider")
+        if name != tag
     ]
     if not rows:
         return f"{schema.__doc__}\n\n"
@@ -52,7 +53,14 @@ def _type_text(field: FieldInfo) -> str:
     annotation: Any = field.annotation
     if get_origin(annotation) in {Union, types.UnionType}:
         annotation = next(part for part in get_args(annotation) if part is not type(None))
-    text = {str: "text", int: "whole number", float: "number", bool: "true or false", SecretStr: "secret"}[annotation]
+    text = {
+        str: "text",
+        list[str]: "list of text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        SecretStr: "secret",
+    }[annotation]
     bounds = {
         word: getattr(rule, attribute)
         for rule in field.metadata

@@ -32,6 +32,10 @@ Source = Literal["official", "packages"]
 REGISTRY = "https://registry-1.docker.io/v2/"
 
 
+# Calls at a time to a Docker host over SSH: sshd takes ten sessions on one connection (MaxSessions).
+SSH_PARALLEL = 8
+
+
 class Steps:
     """Prints ``[2/6] images`` before each step and how long it took after it."""
 
@@ -174,6 +178,8 @@ def pulumi_up(stack: str, *, unasked: bool, previewed: bool = False) -> None:
     previewed: the plan has been shown, so it is not made twice.
     """
     flags = [*(["--yes", "--non-interactive"] if unasked else []), *(["--skip-preview"] if previewed else [])]
+    if bootstrap.stack_settings(stack).host.docker_host.startswith("ssh://"):
+        flags += ["--parallel", str(SSH_PARALLEL)]
     command = bootstrap.pulumi("up", "--stack", stack, *flags)
     code = run_attended(command, env={**os.environ, **bootstrap.environment()}, ask=not unasked)
     if code:

@@ -18,7 +18,7 @@ import typer
 
 from components.host import images
 from components.host.images import ImageSource
-from components.settings import OllamaLlm, Settings
+from components.settings import CloudflareEdge, NgrokEdge, OllamaLlm, Settings
 from ops import bootstrap, process
 from ops.docker import Docker
 from ops.errors import UserError
@@ -31,6 +31,8 @@ Progress = Callable[[str], None]
 EXPECTED_MINUTES = {
     "debian": 2,
     "caddy": 3,
+    "cloudflared": 1,
+    "ngrok": 1,
     "postgres": 1,
     "egress": 1,
     "artifacts": 1,
@@ -62,7 +64,13 @@ def present(docker: Docker, reference: str) -> bool:
 
 def asked_for(settings: Settings) -> frozenset[str]:
     """Images of the parts that only some stacks have."""
-    return images.OPTIONAL if isinstance(settings.llm, OllamaLlm) else frozenset()
+    found = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
+    match settings.edge:
+        case CloudflareEdge(connector_image=None):
+            found.add("cloudflared")
+        case NgrokEdge(connector_image=None):
+            found.add("ngrok")
+    return frozenset(found)
 
 
 def parts(source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:

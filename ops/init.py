@@ -376,6 +376,21 @@ def main(stack: str, given: Mapping[str, str], *, api_key_file: str | None, term
     write_answers(path, talk.answers, fresh_llm=fresh)
     if new_key is not None:
         set_api_key(stack, new_key)
-    bootstrap.stack_settings(stack)
-    terminal.say(f"{path.name} is written; next: script/up --stack {stack}")
+    missing = missing_edge(stack)
+    for line in missing:
+        terminal.say(line)
+    way_on = "write these (docs/cloudflare.md), or edge.provider: none; then" if missing else "next:"
+    terminal.say(f"{path.name} is written; {way_on} script/up --stack {stack}")
     return 0
+
+
+def missing_edge(stack: str) -> list[str]:
+    """What the stack file lacks for its edge, which belongs to an account that is not asked for; UserError for anything else."""
+    try:
+        bootstrap.stack_settings(stack)
+    except UserError as wrong:
+        lines = str(wrong).splitlines()
+        if all(line.startswith(f"Pulumi.{stack}.yaml: edge.") and ": is missing; " in line for line in lines):
+            return lines
+        raise
+    return []

@@ -17,9 +17,10 @@ READ_SECONDS = 120
 class Outputs(BaseModel):
     """The exports of a stack that day-two commands use.
 
-    app_url, api_url: origins without a trailing slash, for example ``http://localhost:8080``.
+    app_url, api_url, stream_url: origins without a trailing slash, for example ``http://localhost:8080``.
+    gateway_key: where the UI is on Vercel.
     smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
-    docker_host: ``unix:///var/run/docker.sock``.
+    docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``.
     containers: part (``gateway``) to container name (``skyvern-dev-gateway``).
     """
 
@@ -28,12 +29,14 @@ class Outputs(BaseModel):
 
     app_url: str
     api_url: str
+    stream_url: str
     smoke_url: str
     ui_username: str
     ui_password: SecretStr
     api_key: SecretStr
     docker_host: str
     containers: dict[str, str]
+    gateway_key: SecretStr | None = None
 
 
 def parse(stack: str, text: str | bytes) -> Outputs:

@@ -12,10 +12,9 @@ from pulumi.runtime.stack import run_in_stack
 
 from components.platform import SkyvernPlatform
 from components.settings import Settings
-
-# Marks of the wire format, as pulumi/runtime/rpc.py has them.
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"
+from tests.wire import Secret as Secret
+from tests.wire import marked
+from tests.wire import plain as plain
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,9 @@ class Registration:
     provider: str
     dependencies: tuple[str, ...]
     inputs: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A value that was sent as a secret."""
-
-    value: Any
+    import_id: str = ""
+    ignore_changes: tuple[str, ...] = ()
+    retain_on_delete: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,31 +58,18 @@ class Program:
         return found
 
 
-def plain(value: Any) -> Any:
-    """A value without its secret marks."""
-    match value:
-        case Secret():
-            return plain(value.value)
-        case dict():
-            return {key: plain(item) for key, item in value.items()}
-        case list():
-            return [plain(item) for item in value]
-    return value
-
-
-def _marked(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.get(_SIGNATURE) == _SECRET:
-            return Secret(_marked(value["value"]))
-        return {key: _marked(item) for key, item in value.items()}
-    return [_marked(item) for item in value] if isinstance(value, list) else value
-
-
 class _Provider(mocks.Mocks):
     """Answers as the providers do: inputs echoed, random values made from the resource's name and keepers."""
 
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
-        raise AssertionError(f"the program called {args.token}: a plan must not look anything up")
+    def __init__(self, zone: dict[str, Any]) -> None:
+        self.zone = zone
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        if args.token != "cloudflare:index/getZone:getZone":
+            raise AssertionError(f"the program called {args.token}: a plan must not look anything else up")
+        if failure := self.zone.get("failure"):
+            return {}, [("", failure)]
+        return {"name": args.args["filter"]["name"], **self.zone}, []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
@@ -98,12 +80,16 @@ class _Provider(mocks.Mocks):
             text = letters if args.inputs.get("upper", True) else digits
             result = text[: int(args.inputs["length"])]
             outputs |= {"result": pulumi.Output.secret(result), "bcryptHash": pulumi.Output.secret(f"$2a$10${result[:53]}")}
+        if args.typ == "docker:index/network:Network":
+            outputs["ipamConfigs"] = [{"subnet": "10.9.8.0/24", "gateway": "10.9.8.1"}]
+        if args.typ == "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication":
+            outputs["aud"] = f"aud-of-{args.name}"
         return f"id-of-{args.name}", outputs
 
 
 class _Monitor(mocks.MockMonitor):
-    def __init__(self) -> None:
-        super().__init__(_Provider())
+    def __init__(self, zone: dict[str, Any]) -> None:
+        super().__init__(_Provider(zone))
         self.registrations: list[Registration] = []
         self.outputs: dict[str, Any] = {}
 
@@ -118,20 +104,27 @@ class _Monitor(mocks.MockMonitor):
                 protect=request.protect,
                 provider=request.provider,
                 dependencies=tuple(request.dependencies),
-                inputs=_marked(json_format.MessageToDict(request.object)),
+                import_id=request.importId,
+                ignore_changes=tuple(request.ignoreChanges),
+                retain_on_delete=request.retainOnDelete,
+                inputs=marked(json_format.MessageToDict(request.object)),
             )
         )
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
         if "pulumi:pulumi:Stack" in request.urn:
-            self.outputs.update(_marked(json_format.MessageToDict(request.outputs)))
+            self.outputs.update(marked(json_format.MessageToDict(request.outputs)))
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]  # likewise
 
 
-def run(settings: Settings, *, stack: str = "dev") -> Program:
-    """Builds the platform from settings and returns what was registered."""
-    monitor = _Monitor()
+# What Cloudflare answers about a zone that is in order.
+ZONE: dict[str, Any] = {"zoneId": "0" * 32, "account": {"id": "a" * 32, "name": "acct"}, "status": "active", "nameServers": []}
+
+
+def run(settings: Settings, *, stack: str = "dev", zone: dict[str, Any] | None = None) -> Program:
+    """Builds the platform from settings and returns what was registered. zone: what Cloudflare says, ``failure`` for an error."""
+    monitor = _Monitor(ZONE | (zone or {}))
     asyncio.set_event_loop(asyncio.new_event_loop())
     mocks.set_mocks(monitor.mocks, project="skyvern", stack=stack, preview=False, monitor=monitor)
 

@@ -1,13 +1,17 @@
 """Everything that runs on the Docker host, wired."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_docker as docker
 
+from components.edge.ngrok import CLIENT_HEADER as NGROK_CLIENT_HEADER
+from components.edge.ngrok import NgrokAgent, NgrokAgentArgs
 from components.endpoints import Endpoints
 from components.host import images
 from components.host.artifacts import FileServer, FileServerArgs
+from components.host.connector import Connector, ConnectorArgs
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.gateway import Gateway, GatewayArgs
 from components.host.network import Networks, NetworksArgs
@@ -17,17 +21,30 @@ from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
-from components.settings import OllamaLlm, Settings
+from components.settings import CloudflareEdge, NgrokEdge, NoEdge, OllamaLlm, Settings
+
+# One connection for all that a plan does on another machine. The provider dials for each call at a time, and sshd refuses new
+# connections beyond ten that are not logged in yet (MaxStartups).
+SSH_OPTIONS = ("-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/skyvern-%C", "-o", "ControlPersist=60")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunnelEnd:
+    """A Cloudflare Tunnel as its connector needs it. token: secret. routes: what must be there while the connector runs."""
+
+    token: pulumi.Input[str]
+    routes: Sequence[pulumi.Resource]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DockerBackendArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``."""
+    """prefix: physical prefix of the stack, ``skyvern-dev``. tunnel: with a Cloudflare edge."""
 
     prefix: str
     settings: Settings
     endpoints: Endpoints
     secrets: StackSecrets
+    tunnel: TunnelEnd | None = None
 
 
 class DockerBackend(pulumi.ComponentResource):
@@ -37,11 +54,18 @@ class DockerBackend(pulumi.ComponentResource):
         super().__init__("skyvern:host:DockerBackend", name, None, opts)
         settings, secrets, prefix = args.settings, args.secrets, args.prefix
         # Said in the stack file, so that no DOCKER_HOST of the shell decides where a plan goes.
-        provider = docker.Provider(f"{name}-daemon", host=settings.host.docker_host, opts=pulumi.ResourceOptions(parent=self))
+        address = settings.host.docker_host
+        provider = docker.Provider(
+            f"{name}-daemon",
+            host=address,
+            ssh_opts=SSH_OPTIONS if address.startswith("ssh://") else None,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         child = pulumi.ResourceOptions(parent=self, providers=[provider])
         references = images.references(settings.images.source)
 
-        networks = Networks(f"{name}-networks", NetworksArgs(prefix=prefix), opts=child)
+        tunnelled = not isinstance(settings.edge, NoEdge)
+        networks = Networks(f"{name}-networks", NetworksArgs(prefix=prefix, tunnelled=tunnelled), opts=child)
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
         postgres = Postgres(
             f"{name}-postgres",
@@ -129,13 +153,17 @@ class DockerBackend(pulumi.ComponentResource):
                 prefix=prefix,
                 image=references["gateway"],
                 endpoints=args.endpoints,
-                port=settings.host.port,
+                port=None if tunnelled else settings.host.port,
                 api_key=secrets.api_key,
                 ui_password_hash=secrets.ui_password_hash,
                 networks=[networks.edge, networks.app, networks.files],
+                gateway_key=secrets.gateway_key,
+                connector_subnet=networks.edge_subnet,
+                client_header=self._client_header(settings),
             ),
             opts=child,
         )
+        connector = self._connector(name, args, networks, references, provider, gateway)
         days = rules(settings.retention)
         retention = (
             Retention(
@@ -148,6 +176,7 @@ class DockerBackend(pulumi.ComponentResource):
             **postgres.containers,
             **(ollama.containers if ollama else {}),
             **({} if retention is None else {"retention": retention.container_name}),
+            **({} if connector is None else {connector.part: connector.container_name}),
             "artifacts": artifacts.container_name,
             "egress": egress.container_name,
             "gateway": gateway.container_name,
@@ -155,3 +184,50 @@ class DockerBackend(pulumi.ComponentResource):
             "smoke-site": smoke_site.container_name,
         }
         self.register_outputs({})
+
+    @staticmethod
+    def _client_header(settings: Settings) -> str | None:
+        match settings.edge:
+            case CloudflareEdge():
+                return "Cf-Connecting-Ip"
+            case NgrokEdge():
+                return NGROK_CLIENT_HEADER
+            case _:
+                return None
+
+    def _connector(
+        self,
+        name: str,
+        args: DockerBackendArgs,
+        networks: Networks,
+        references: Mapping[str, str],
+        provider: docker.Provider,
+        gateway: Gateway,
+    ) -> Connector | NgrokAgent | None:
+        """What brings requests from outside to the gateway, which has to answer first."""
+        edge = args.settings.edge
+        if networks.tunnel is None or isinstance(edge, NoEdge):
+            return None
+        ways = [networks.tunnel, networks.edge]
+        if isinstance(edge, NgrokEdge):
+            return NgrokAgent(
+                f"{name}-ngrok",
+                NgrokAgentArgs(
+                    prefix=args.prefix, image=edge.connector_image or references["ngrok"], settings=edge, networks=ways
+                ),
+                opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway]),
+            )
+        if args.tunnel is None:
+            raise ValueError("a Cloudflare edge needs its tunnel")
+        return Connector(
+            f"{name}-connector",
+            ConnectorArgs(
+                prefix=args.prefix,
+                image=edge.connector_image or references["cloudflared"],
+                settings=edge,
+                token=args.tunnel.token,
+                networks=ways,
+            ),
+            # Cloudflare deletes no tunnel with a connector on it, so this one starts last and stops first.
+            opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway, *args.tunnel.routes]),
+        )

@@ -22,6 +22,8 @@ OFFICIAL: Mapping[str, str] = MappingProxyType(
     {
         "debian": "debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
         "caddy": "caddy:2.10.2@sha256:c3d7ee5d2b11f9dc54f947f68a734c84e9c9666c92c88a7f30b9cba5da182adb",
+        "cloudflared": "cloudflare/cloudflared:2026.9.3@sha256:072c067d25ccbe61d46e18f0d0723255f2bb5304f7317caa95b27031520ff92c",
+        "ngrok": "ngrok/ngrok:3@sha256:14d80d083e5b53145f416bbbd36238336c9de4016c43fd950eb2eb845670583b",
         "ollama": "ollama/ollama:0.12.3@sha256:c622a7adec67cf5bd7fe1802b7e26aa583a955a54e91d132889301f50c3e0bd0",
         "postgres": "postgres:17.6-trixie@sha256:00bc86618629af00d2937fdc5a5d63db3ff8450acf52f0636ec813c7f4902929",
     }
@@ -40,8 +42,10 @@ BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "llm": ("ollama",),
     }
 )
+# Connectors, which cannot be built from packages: neither is to be had as a Go module.
+CONNECTORS = frozenset({"cloudflared", "ngrok"})
 # Run only by stacks that ask for it; every other part is in every stack.
-OPTIONAL = frozenset({"llm"})
+OPTIONAL = frozenset({"llm", *CONNECTORS})
 # Files from outside an image's folder: name in the build context -> path in the checkout.
 # refreshed.txt holds a date; a new one rebuilds everything with the Debian packages of the day (security updates).
 _EVERY = {"refreshed.txt": "images/refreshed.txt"}

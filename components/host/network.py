@@ -10,15 +10,16 @@ from components.host.service import stack_labels
 
 @dataclass(frozen=True, kw_only=True)
 class NetworksArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``."""
+    """prefix: physical prefix of the stack, ``skyvern-dev``. tunnelled: a connector leads to the gateway, no published port."""
 
     prefix: str
+    tunnelled: bool
 
 
 def bridge(
     name: str, prefix: str, part: str, parent: pulumi.Resource, *, internal: bool = True, masquerade: bool = True
-) -> pulumi.Output[str]:
-    """Name of a new bridge network. internal: without a way out; masquerade: what is not internal gets out by it."""
+) -> docker.Network:
+    """A new bridge network. internal: without a way out; masquerade: what is not internal gets out by it."""
     return docker.Network(
         name,
         name=f"{prefix}-{part}",
@@ -29,17 +30,20 @@ def bridge(
         options={} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"},
         labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in stack_labels(prefix, part).items()],
         opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
-    ).name
+    )
 
 
 class Networks(pulumi.ComponentResource):
     """Networks of the stack, each named for what travels on it.
 
-    edge: what comes in, to the gateway. It is no internal network, because Docker publishes no port on those, but without
-    masquerading, so nothing on it gets out to the internet.
+    edge: what comes in, to the gateway. Where a port is published it is no internal network, because Docker publishes none on
+    those, but without masquerading, so nothing on it gets out to the internet.
+    tunnel: the connector to the internet, where there is one. It shares no other way out, because whoever does could be reached
+    by it.
     app: gateway to Skyvern. files: gateway to the recordings. data: Skyvern to PostgreSQL. browsing: Skyvern's browser to the
     egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
+    edge_subnet: the edge network's addresses in CIDR form, as Docker chose them; where there is a connector.
     Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
 
@@ -47,9 +51,12 @@ class Networks(pulumi.ComponentResource):
         super().__init__("skyvern:host:Networks", name, None, opts)
 
         def network(part: str, *, internal: bool = True, masquerade: bool = True) -> pulumi.Output[str]:
-            return bridge(f"{name}-{part}", args.prefix, part, self, internal=internal, masquerade=masquerade)
+            return bridge(f"{name}-{part}", args.prefix, part, self, internal=internal, masquerade=masquerade).name
 
-        self.edge = network("edge", internal=False, masquerade=False)
+        edge = bridge(f"{name}-edge", args.prefix, "edge", self, internal=args.tunnelled, masquerade=args.tunnelled)
+        self.edge = edge.name
+        self.edge_subnet = edge.ipam_configs.apply(lambda configs: configs[0].subnet or "") if args.tunnelled else None
+        self.tunnel = network("tunnel", internal=False) if args.tunnelled else None
         self.app = network("app")
         self.files = network("files")
         self.data = network("data")

@@ -47,8 +47,8 @@ class Ollama(pulumi.ComponentResource):
         settings = args.settings
         # Models can be fetched again, so the volume is not protected.
         models = local_volume(f"{name}-models", args.prefix, "models", self)
-        self.network = bridge(f"{name}-llm", args.prefix, "llm", self)
-        models_network = bridge(f"{name}-models", args.prefix, "models", self, internal=False)
+        self.network = bridge(f"{name}-llm", args.prefix, "llm", self).name
+        models_network = bridge(f"{name}-models", args.prefix, "models", self, internal=False).name
         server = HardenedService(
             f"{name}-server",
             ServiceArgs(

@@ -116,7 +116,7 @@ def check_stream(site: Site) -> None:
         "Sec-WebSocket-Key": "c21va2UtcnVuLW5vbmNlIQ==",
         "Origin": site.outputs.app_url,
     }
-    response = site.ask("GET", f"{site.outputs.api_url}{STREAM}?apikey={token}", headers=headers, stream=True)
+    response = site.ask("GET", f"{site.outputs.stream_url}{STREAM}?apikey={token}", headers=headers, stream=True)
     try:
         expect_status(response, 101, what="WebSocket with a session token")
     finally:

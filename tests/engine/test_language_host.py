@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import subprocess
 import sys
 import typing
@@ -16,63 +15,11 @@ import pulumi_random
 import pytest
 from pulumi import _types
 
-from ops.engine import Engine, ensure
+from ops.engine import Engine
+from tests.engine.project import Project
 
 # docker.Image and its BuilderVersion live in the published plugin itself, not in the provider behind the bridge.
 NOT_BRIDGED = {"docker:index/image:Image"}
-
-
-@pytest.fixture(scope="session")
-def engine() -> Engine:
-    return ensure(progress=print)
-
-
-class Project:
-    """A project, a file backend and a passphrase, all in one temporary folder, with one stack called ``test``."""
-
-    def __init__(self, engine: Engine, folder: Path, program: str) -> None:
-        self.folder = folder / "project"
-        self.folder.mkdir()
-        (folder / "state").mkdir()
-        (self.folder / "Pulumi.yaml").write_text(
-            f"name: tiny\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: {sys.prefix}\n"
-        )
-        self.program(program)
-        # Nothing of the caller's stack, and no PULUMI_OPTION_* of theirs, reaches this one.
-        base = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
-        self.variables = {
-            **engine.variables(base),
-            "PULUMI_BACKEND_URL": f"file://{folder}/state",
-            "PULUMI_CONFIG_PASSPHRASE": "only a test",
-        }
-        self.succeed("stack", "init", "test")
-
-    def program(self, text: str) -> None:
-        (self.folder / "__main__.py").write_text(text)
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """``pulumi ARGUMENTS``; standard error is part of standard output, as on a terminal."""
-        return subprocess.run(
-            ["pulumi", *arguments, "--non-interactive", "--color", "never"],
-            cwd=self.folder,
-            env=self.variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    def succeed(self, *arguments: str) -> str:
-        done = self.run(*arguments)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def fail(self, *arguments: str) -> str:
-        done = self.run(*arguments)
-        assert done.returncode != 0, done.stdout
-        return done.stdout
 
 
 PASSWORD = """\

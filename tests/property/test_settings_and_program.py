@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from components import llm_keys
 from components.settings import Settings, SettingsError, parse
 from tests import program
-from tests.program import Secret, plain
+from tests.program import Program, Secret, plain
 
-SECRETS = frozenset({"llm"})
+SECRETS = frozenset({"llm", "edge"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
 
@@ -45,6 +45,50 @@ LLMS = st.one_of(
         },
     ),
 )
+TOKENS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=40, max_size=60).map("tk_{}".format)
+DOMAINS = st.sampled_from(["example.com", "skyvern.example.co.kr", "xn--3e0b707e.example"])
+PLANS = st.sampled_from(
+    [
+        {"plan": "free"},
+        {"plan": "pro", "rate_limit_period": 60, "rate_limit_timeout": 3600},
+        {"plan": "business", "rate_limit_period": 600, "rate_limit_timeout": 86400, "rate_limit_requests": 1000},
+    ]
+)
+CLOUDFLARE = st.builds(
+    lambda base, plan: {**base, **plan},
+    st.fixed_dictionaries(
+        {"provider": st.just("cloudflare"), "domain": DOMAINS, "api_token": TOKENS},
+        optional={
+            **{switch: st.booleans() for switch in ("always_https", "hsts", "min_tls_1_2", "tls_1_3", "firewall", "rate_limit")},
+            "firewall_ruleset_id": st.just("f" * 32),
+            "protocol": st.sampled_from(["auto", "quic", "http2"]),
+            "memory_mib": st.integers(64, 1024),
+            "connector_image": st.just("localhost/mine/connector:1"),
+        },
+    ),
+    PLANS,
+)
+NGROK = st.fixed_dictionaries(
+    {"provider": st.just("ngrok"), "domain": st.just("your-name.ngrok.app"), "authtoken": TOKENS},
+    optional={"connector_image": st.just("localhost/mine/connector:1")},
+)
+ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"], "access_domains": ["example.com"]}
+
+
+def reached(file: dict[str, Any], pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """A stack file with an edge and a frontend that go with the rest of it."""
+    edge, frontend = pair
+    if file.get("images", {}).get("source") == "packages" and edge["provider"] != "none":
+        edge = {**edge, "connector_image": "localhost/mine/connector:1"}
+    return {**file, "edge": edge, "frontend": frontend}
+
+
+EDGES = st.one_of(
+    st.tuples(st.just({"provider": "none"}), st.just({"provider": "gateway"})),
+    st.tuples(NGROK, st.just({"provider": "gateway"})),
+    st.tuples(CLOUDFLARE.map(lambda edge: {**edge, **ACCESS}) | CLOUDFLARE, st.just({"provider": "gateway"})),
+    st.tuples(CLOUDFLARE, st.fixed_dictionaries({"provider": st.just("vercel")}, optional={"artifacts": st.booleans()})),
+)
 STACK_FILES = st.fixed_dictionaries(
     {},
     optional={
@@ -52,7 +96,9 @@ STACK_FILES = st.fixed_dictionaries(
         "host": st.fixed_dictionaries(
             {},
             optional={
-                "docker_host": st.sampled_from(["unix:///var/run/docker.sock", "unix:///run/user/1000/docker.sock"]),
+                "docker_host": st.sampled_from(
+                    ["unix:///var/run/docker.sock", "unix:///run/user/1000/docker.sock", "ssh://deploy@host.example.com:2222"]
+                ),
                 "port": st.integers(1024, 65535),
                 "timezone": st.sampled_from(["Asia/Seoul", "UTC", "America/New_York", "Etc/GMT+9"]),
             },
@@ -74,13 +120,16 @@ STACK_FILES = st.fixed_dictionaries(
                 "locale": st.sampled_from(["ko-KR", "en-US", "zh-Hant-TW"]),
             },
         ),
-        "rotation": st.dictionaries(st.sampled_from(["database", "api_key", "ui_login"]), st.integers(1, 10**6)),
+        "rotation": st.dictionaries(
+            st.sampled_from(["database", "api_key", "ui_login", "gateway", "tunnel"]), st.integers(1, 10**6)
+        ),
         "retention": st.dictionaries(
             st.sampled_from(["artifacts", "downloads", "logs", "videos"]), st.none() | st.integers(1, 36500)
         ),
         "llm": LLMS,
     },
 )
+STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES
 WRONG_VALUES: st.SearchStrategy[Any] = st.sampled_from([None, "", -1, [], {"x": 1}, "Δ", 10**9])
 
 
@@ -110,9 +159,33 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
         keys = [plain(element).partition("=")[0] for element in container.inputs.get("envs", [])]
         assert keys == sorted(set(keys)), "an unsorted or doubled variable shows up as a change at some later plan"
     assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
+    token = raw.get("edge", {}).get("api_token") or raw.get("edge", {}).get("authtoken")
+    assert token is None or token not in clear
+    assert_reachable(run, raw.get("edge", {"provider": "none"})["provider"])
     # What only Ollama needs is in no other stack.
     of_ollama = {f"skyvern-dev-{part}" for part in ("ollama", "ollama-pull", "llm", "models")} & set(names)
     assert len(of_ollama) == (4 if raw.get("llm", {}).get("provider") == "ollama" else 0)
+
+
+def assert_reachable(run: Program, edge: str) -> None:
+    """Every host has its site, its ingress rule and its record, all of them lead to the gateway, and no port is open beside."""
+    caddyfile = run.container("gateway").inputs["command"][1]
+    sites = {line.split("/")[2].split(":")[0] for line in caddyfile.splitlines() if line.startswith("http://")} - {"127.0.0.1"}
+    published = {one.inputs["hostname"] for one in run.of_type("docker:index/container:Container") if one.inputs.get("ports")}
+    assert published == ({"gateway"} if edge == "none" else set())
+    records = {one.inputs["name"] for one in run.of_type("cloudflare:index/dnsRecord:DnsRecord")}
+    configs = run.of_type("cloudflare:index/zeroTrustTunnelCloudflaredConfig:ZeroTrustTunnelCloudflaredConfig")
+    if edge != "cloudflare":
+        assert not [one for one in run.registrations if one.type.startswith("cloudflare:")]
+        return
+    (config,) = configs
+    *rules, last = config.inputs["config"]["ingresses"]
+    assert last == {"service": "http_status:404"}
+    assert [rule["hostname"] for rule in rules] == sorted(records)
+    assert {rule["service"] for rule in rules} == {"http://gateway:8080"}
+    assert sites == records
+    origin = json.loads(run.environment("server")["ALLOWED_ORIGINS"])[0]
+    assert origin.removeprefix("https://").startswith("app.")
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -146,7 +219,9 @@ def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, val
         parse(broken, file="Pulumi.dev.yaml", secret_keys=SECRETS)
     except SettingsError as wrong:
         for line in wrong.lines:
-            assert line.startswith(f"Pulumi.dev.yaml: {section}.{key}"), line
+            # What goes together is told where it has to change.
+            partners = ("Pulumi.dev.yaml: edge.", "Pulumi.dev.yaml: frontend.provider", "Pulumi.dev.yaml: images.source")
+            assert line.startswith((f"Pulumi.dev.yaml: {section}.{key}", *partners)), line
             assert "\n" not in line
 
 
@@ -154,6 +229,7 @@ def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, val
 def test_a_round_trip_changes_nothing(raw: dict[str, Any]) -> None:
     first = parse(raw, file="x", secret_keys=SECRETS)
     dumped = first.model_dump()
-    if "api_key" in dumped["llm"]:
-        dumped["llm"]["api_key"] = dumped["llm"]["api_key"].get_secret_value()
+    for section, key in (("llm", "api_key"), ("edge", "api_token"), ("edge", "authtoken")):
+        if key in dumped[section]:
+            dumped[section][key] = dumped[section][key].get_secret_value()
     assert Settings.model_validate(dumped) == first

@@ -127,6 +127,9 @@ def test_root_on_debian_gets_docker(daemon: Daemon, dockerd: bool, step: DockerS
         (WSL_USER, DEFAULT_SOCKET, Daemon.SILENT, False, "Docker Desktop -> Settings -> Resources -> WSL integration"),
         (WSL_USER, DEFAULT_SOCKET, Daemon.NO_CLI, False, "run script/up as root to install Docker inside WSL"),
         (SERVER, "unix:///run/other.sock", Daemon.SILENT, True, "host.docker_host"),
+        (SERVER, "ssh://deploy@h.example:2222", Daemon.SILENT, True, "`ssh deploy@h.example -p 2222 docker version`"),
+        # sshd refused the key: not a matter of this machine's docker group.
+        (USER, "ssh://deploy@h.example", Daemon.DENIED, True, "`ssh deploy@h.example docker version`"),
         (Machine(root=True, debian=False, wsl=0, systemd=True), DEFAULT_SOCKET, Daemon.SILENT, False, "docs.docker.com"),
     ],
 )

@@ -26,6 +26,7 @@ from ops.stack import Outputs
 OUTPUTS = Outputs(
     app_url="http://localhost:8080",
     api_url="http://localhost:8080",
+    stream_url="http://localhost:8080",
     smoke_url="http://smoke-site:8080",
     ui_username="skyvern",
     ui_password=SecretStr("the-ui-password"),
@@ -221,6 +222,14 @@ def test_pulumi_up_runs_on_the_decided_engine(prepared: Path, unasked: bool, com
     program(prepared, "pulumi", "[[ -n $PULUMI_BACKEND_URL && -r $PULUMI_CONFIG_PASSPHRASE_FILE ]]")
     deploy.pulumi_up("dev", unasked=unasked)
     assert calls(prepared, "pulumi") == [command]
+
+
+def test_a_docker_host_over_ssh_gets_few_calls_at_a_time(prepared: Path) -> None:
+    program(prepared, "pulumi", "true")
+    file = prepared / "Pulumi.dev.yaml"
+    file.write_text("config:\n  skyvern:host:\n    docker_host: ssh://deploy@h.example\n")
+    deploy.pulumi_up("dev", unasked=True)
+    assert calls(prepared, "pulumi") == ["up --stack dev --yes --non-interactive --parallel 8"]
 
 
 def test_a_failed_up_is_one_line(prepared: Path) -> None:

@@ -325,3 +325,13 @@ def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
     assert written["skyvern:host"]["port"] == 18556
     assert written["skyvern:server"]["memory_mib"] == 2048
     assert written["skyvern:llm"] == {"provider": "openai", "key": "OPENAI_GPT4O_MINI"}
+
+
+def test_what_the_edge_still_lacks_is_told(calls: list[Any], tmp_path: Path) -> None:
+    person = Person(*[""] * 8, KEY)
+    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert person.said[-3:-1] == [
+        "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
+        "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
+    ]
+    assert person.said[-1].endswith("script/up --stack prod")

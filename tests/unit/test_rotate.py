@@ -29,6 +29,7 @@ def outputs(generation: str) -> Outputs:
     return Outputs(
         app_url="http://localhost:8080",
         api_url="http://localhost:8080",
+        stream_url="http://localhost:8080",
         smoke_url="http://smoke-site:8080",
         ui_username="skyvern",
         ui_password=SecretStr(f"{generation}-password"),
@@ -144,6 +145,41 @@ def test_a_red_smoke_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPat
         rotate.rotate("database", "dev", yes=True)
 
 
+EDGE = """\
+  skyvern:edge:
+    provider: cloudflare
+    domain: example.com
+    api_token:
+      secure: v1:abc
+  skyvern:frontend:
+    provider: vercel
+"""
+
+
+@pytest.mark.parametrize(("what", "why"), [("gateway", "frontend.provider is not vercel"), ("tunnel", "edge.provider is not")])
+def test_a_secret_that_the_stack_has_not_is_named(seen: list[str], tmp_path: Path, what: Any, why: str) -> None:
+    with pytest.raises(UserError, match=rf"^ops rotate: stack dev has no such secret: {why}"):
+        rotate.rotate(what, "dev", yes=True)
+    assert seen == []
+    assert stack_file(tmp_path) == STACK_FILE
+
+
+@pytest.mark.parametrize(("what", "seconds"), [("gateway", 15), ("tunnel", 90)])
+def test_the_edges_secrets_rotate(
+    seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], what: Any, seconds: int
+) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE + EDGE)
+    rotate.rotate(what, "dev", yes=True)
+    assert f"up to {seconds} s" in capsys.readouterr().out
+    assert bootstrap.stack_settings("dev").rotation == RotationSettings(database=4, **{what: 2})
+
+
+def test_all_of_a_stack_on_vercel_are_five(seen: list[str], tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE + EDGE)
+    rotate.rotate("all", "dev", yes=True)
+    assert [call.split()[1] for call in seen if call.startswith("try")] == [*rotate.ROTATIONS]
+
+
 # --- The proof -----------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +202,17 @@ def test_the_old_login_is_tried(status: int, refused: bool) -> None:
     expected = "Basic c2t5dmVybjpvbGQtcGFzc3dvcmQ="
     http = answering(lambda request: status if request.headers["authorization"] == expected else 500)
     assert rotate.old_is_refused("ui-login", OLD, http) is refused
+
+
+@pytest.mark.parametrize(("status", "refused"), [(403, True), (200, False)])
+def test_the_old_gateway_key_is_tried(status: int, refused: bool) -> None:
+    old = rotate.Old(outputs("old").model_copy(update={"gateway_key": SecretStr("old-gateway-key")}), SecretStr("x"))
+    http = answering(lambda request: status if request.headers["x-gateway-key"] == "old-gateway-key" else 500)
+    assert rotate.old_is_refused("gateway", old, http) is refused
+
+
+def test_an_old_tunnel_secret_cannot_be_tried() -> None:
+    assert rotate.old_is_refused("tunnel", OLD, answering(lambda _: 500)) is None
 
 
 @pytest.mark.parametrize(("said", "refused"), [("refused\n", True), ("accepted\n", False)])

@@ -14,7 +14,15 @@ from ops.paths import ROOT
 SECRET = "sk-live-1234567890"
 
 
-def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"})) -> list[str]:
+TOKEN = "t" * 40
+
+
+def cloudflare(**keys: Any) -> dict[str, Any]:
+    """A stack file's edge section, right but for the keys."""
+    return {"edge": {"provider": "cloudflare", "domain": "example.com", "api_token": TOKEN, **keys}}
+
+
+def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm", "edge"})) -> list[str]:
     with pytest.raises(SettingsError) as wrong:
         parse(raw, file="Pulumi.prod.yaml", secret_keys=secret_keys)
     return wrong.value.lines
@@ -24,7 +32,10 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
     ("raw", "line"),
     [
         ({"hosts": {}}, "hosts: is no known key; write `host`"),
-        ({"zzz": {}}, "zzz: is no known key; known here: browser, database, host, images, llm, retention, rotation, server"),
+        (
+            {"zzz": {}},
+            "zzz: is no known key; known here: browser, database, edge, frontend, host, images, llm, retention, rotation, server",
+        ),
         ({"host": {"prt": 8080}}, "host.prt: is no known key; write `port`"),
         ({"host": 8080}, "host: 8080 is no section; write its keys below it (docs/configuration.md)"),
         (
@@ -127,6 +138,103 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"rotation": {"database": 0}},
             "rotation.database: 0 is wrong: input should be greater than or equal to 1; write another value",
         ),
+        (
+            {"host": {"docker_host": "ssh://host.example.com"}},
+            'host.docker_host: "ssh://host.example.com" is no SSH address of a Docker host; write ssh://user@host or '
+            "ssh://user@host:port",
+        ),
+        (
+            {"host": {"docker_host": "ssh://deploy:hunter2@host"}},
+            "host.docker_host: holds a password, and SSH needs a key; write ssh://user@host",
+        ),
+        ({"edge": {}}, "edge.provider: is missing; write one of none, cloudflare, ngrok"),
+        ({"edge": {"provider": "aws"}}, 'edge.provider: "aws" is no provider; write one of none, cloudflare, ngrok'),
+        ({"frontend": {"provider": "x"}}, 'frontend.provider: "x" is no provider; write one of gateway, vercel'),
+        ({"frontend": {"provider": "gateway", "artifacts": False}}, "frontend.artifacts: is no known key; known here: provider"),
+        (
+            {"edge": {"provider": "cloudflare", "api_token": TOKEN}},
+            "edge.domain: is missing; write it below `edge`, for example example.com",
+        ),
+        ({"edge": {"provider": "cloudflare", "domain": "example.com"}}, "edge.api_token: is missing; write it below `edge`"),
+        (
+            cloudflare(domain="https://example.com"),
+            'edge.domain: "https://example.com" is a URL; write the bare domain, for example example.com',
+        ),
+        (
+            cloudflare(domain="example.com:443"),
+            'edge.domain: "example.com:443" is a URL; write the bare domain, for example example.com',
+        ),
+        (
+            cloudflare(domain="Example"),
+            'edge.domain: "Example" is no domain; write it bare and in lower case, for example example.com',
+        ),
+        (
+            cloudflare(domain="dev1.example.com"),
+            'edge.domain: "dev1.example.com" has "v1" in it, which Skyvern\'s UI takes for the version in its URLs; use another '
+            "domain",
+        ),
+        (cloudflare(api_token="abc"), "edge.api_token: is too short for a key; write the whole key"),
+        (cloudflare(api_token="a" * 81), "edge.api_token: is too long for a key; write the whole key"),
+        (
+            cloudflare(api_token="Bearer " + "a" * 40),
+            "edge.api_token: is no Cloudflare API token; write it as the dashboard showed it",
+        ),
+        (
+            cloudflare(plan="enterprise"),
+            "edge.plan: \"enterprise\" is not possible here; write 'free', 'pro' or 'business'",
+        ),
+        (
+            cloudflare(rate_limit_period=60),
+            "edge.rate_limit_period: 60 is more than the plan free allows; write 10 or less",
+        ),
+        (
+            cloudflare(plan="pro", rate_limit_period=60, rate_limit_timeout=86400),
+            "edge.rate_limit_timeout: 86400 is more than the plan pro allows; write 3600 or less",
+        ),
+        (
+            cloudflare(firewall_ruleset_id="mine"),
+            'edge.firewall_ruleset_id: "mine" has another form than ^[0-9a-f]{32}$; write one, for example '
+            "2f2feab2026849078ba485f918791bdc",
+        ),
+        (
+            cloudflare(access_team="acme"),
+            "edge.access_team: lets nobody in; write edge.access_emails or edge.access_domains, too",
+        ),
+        (
+            cloudflare(access_emails=["a@example.com"]),
+            "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example",
+        ),
+        (
+            cloudflare(access_team="acme", access_emails=["ops"]),
+            'edge.access_emails: "ops" is no mail address; write one, for example ops@example.com',
+        ),
+        (
+            cloudflare(access_team="acme", access_domains=["@example.com"]),
+            'edge.access_domains: "@example.com" is no mail domain; write one, for example example.com',
+        ),
+        (
+            {**cloudflare(access_team="acme", access_emails=["a@example.com"]), "frontend": {"provider": "vercel"}},
+            "edge.access_team: guards the UI on this host, and the UI is on Vercel; remove it",
+        ),
+        (
+            cloudflare(connector_image="cloudflare/cloudflared:latest"),
+            'edge.connector_image: "cloudflare/cloudflared:latest" has no digest, so it could be another image tomorrow; write '
+            "NAME@sha256:… or localhost/NAME:TAG",
+        ),
+        (
+            {"images": {"source": "packages"}, **cloudflare()},
+            'images.source: "packages" has no connector: neither cloudflared nor ngrok can be built from packages; write '
+            "official, or name an image of your own in edge.connector_image",
+        ),
+        (
+            {"frontend": {"provider": "vercel"}},
+            'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is "none"; write '
+            "gateway, or edge.provider: cloudflare",
+        ),
+        (
+            {"edge": {"provider": "ngrok", "domain": "https://x.ngrok.app", "authtoken": TOKEN}},
+            'edge.domain: "https://x.ngrok.app" is a URL; write the bare domain, for example example.com',
+        ),
         # A key of another arm of the choice is refused instead of being ignored.
         ({"llm": {"provider": "none", "api_key": SECRET}}, "llm.api_key: is no known key; known here: provider"),
     ],
@@ -151,6 +259,24 @@ def test_a_wrong_secret_is_never_shown(value: Any) -> None:
     (line,) = lines({"llm": {"provider": "openai", "api_key": value}})
     assert line.startswith("Pulumi.prod.yaml: llm.api_key: ")
     assert "1234567890" not in line
+
+
+@pytest.mark.parametrize(
+    ("edge", "key"),
+    [
+        (cloudflare(), "api_token"),
+        ({"edge": {"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": TOKEN}}, "authtoken"),
+    ],
+)
+def test_an_edges_secret_in_plain_text_is_refused(edge: dict[str, Any], key: str) -> None:
+    assert lines(edge, secret_keys=frozenset()) == [
+        f"Pulumi.prod.yaml: edge.{key}: stands in plain text; write it with `pulumi config set --secret --path edge.{key}`"
+    ]
+
+
+def test_an_image_of_ones_own_makes_up_for_a_connector_that_cannot_be_built() -> None:
+    raw = {"images": {"source": "packages"}, **cloudflare(connector_image="localhost/mine/cloudflared:2026.9.3")}
+    assert parse(raw, file="x", secret_keys=frozenset({"edge"})).images.source == "packages"
 
 
 def test_defaults_deploy() -> None:

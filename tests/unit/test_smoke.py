@@ -36,6 +36,7 @@ def outputs_json() -> dict[str, Any]:
     return {
         "app_url": APP,
         "api_url": APP,
+        "stream_url": APP,
         "smoke_url": SMOKE,
         "ui_username": "skyvern",
         "ui_password": PASSWORD,

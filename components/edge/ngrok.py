@@ -1,0 +1,83 @@
+"""ngrok: one host for UI and API, by an agent that dials out. Nothing but a container; the account is not managed here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.endpoints import GATEWAY_URL
+from components.host.service import HardenedService, Health, ServiceArgs
+from components.settings import NgrokEdge
+
+API = "127.0.0.1:4040"
+# Where ngrok writes the client's address (its documentation, "HTTP endpoints: upstream headers").
+CLIENT_HEADER = "X-Forwarded-For"
+
+# The public image's own entry point writes the token into a file, which a read-only root refuses; the agent takes it from the
+# environment by itself.
+_START = 'printf "%s\\n" "$1" > /tmp/ngrok.yml && exec ngrok start --all --config /tmp/ngrok.yml --log stdout --log-format json'
+# Alpine's variant of the image has wget, Debian's has bash.
+_HEALTH = f"""
+ask() {{
+  wget -q -O - "http://{API}/api/tunnels" ||
+    bash -c 'exec 3<> /dev/tcp/{API.replace(":", "/")} && printf "GET /api/tunnels HTTP/1.0\\r\\n\\r\\n" >&3 && cat <&3'
+}}
+ask 2> /dev/null | grep -q -F "$0"
+"""
+
+
+def agent_config(domain: str) -> str:
+    """The agent's configuration, version 3: one endpoint to the gateway; the token is not in it."""
+    return f"""\
+version: 3
+agent:
+  update_check: false
+  web_addr: {API}
+endpoints:
+  - name: skyvern
+    url: https://{domain}
+    upstream:
+      url: {GATEWAY_URL}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NgrokAgentArgs:
+    """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway)."""
+
+    prefix: str
+    image: str
+    settings: NgrokEdge
+    networks: Sequence[pulumi.Input[str]]
+
+
+class NgrokAgent(pulumi.ComponentResource):
+    """ngrok's agent, healthy once its endpoint is online. The gateway answers to the endpoint's host and no other."""
+
+    def __init__(self, name: str, args: NgrokAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:edge:NgrokAgent", name, None, opts)
+        url = f"https://{args.settings.domain}"
+        service = HardenedService(
+            f"{name}-agent",
+            ServiceArgs(
+                # Not the name of Cloudflare's connector, which is still there while a stack changes from one to the other.
+                part="ngrok",
+                prefix=args.prefix,
+                image=args.image,
+                user="10005:10005",
+                entrypoint=["sh", "-c"],
+                command=[_START, "ngrok-start", agent_config(args.settings.domain)],
+                environment={
+                    "HOME": "/tmp",  # noqa: S108  # the container's own tmpfs
+                    "NGROK_AUTHTOKEN": pulumi.Output.secret(args.settings.authtoken.get_secret_value()),
+                },
+                networks=args.networks,
+                memory_mib=args.settings.memory_mib,
+                cpus=1,
+                health=Health(command=["sh", "-c", _HEALTH, url], start_seconds=60),
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.part = "ngrok"
+        self.container_name = service.container_name
+        self.register_outputs({})

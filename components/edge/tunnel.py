@@ -1,0 +1,358 @@
+"""Cloudflare: the tunnel, its ingress rules, their DNS records, and what of the zone's firewall belongs to this stack.
+
+What a rule or a record says is in pure functions; the component only registers. Imported by stacks with a Cloudflare edge alone:
+the provider's SDK takes seconds to load. Not here: the connector (host/connector.py), the record of a UI on Vercel.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_cloudflare as cloudflare
+
+from components.endpoints import GATEWAY_URL, Endpoints
+from components.settings import CloudflareEdge, SettingsError
+
+CATCH_ALL = "http_status:404"
+SESSION_DURATION = "24h"
+# Half a year in seconds, what Cloudflare's own form proposes.
+HSTS_SECONDS = 15552000
+
+
+# --- What is registered ----------------------------------------------------------------------------------------------------
+
+
+def connector_token(*, account_id: str, tunnel_id: str, secret: str) -> str:
+    """What the connector is run with: the tunnel's name and secret as base64 of JSON, as Cloudflare itself hands it out.
+
+    Made here, because a look-up would be one more call at each preview, and the provider returns it in clear.
+    """
+    # Without blanks, as cloudflared encodes it.
+    text = json.dumps({"a": account_id, "t": tunnel_id, "s": secret}, separators=(",", ":"))
+    return base64.b64encode(text.encode()).decode()
+
+
+def firewall_rules(urls: Endpoints) -> Mapping[str, str]:
+    """Expressions of the requests to stop at Cloudflare, by the rule's reference. The gateway refuses them, too.
+
+    Neither regular expressions nor more than five rules, so that every plan takes them.
+    """
+    by_role = {role: host for host, role in urls.sites.items()}
+    keyed = 'any(http.request.headers.names[*] eq "x-api-key") or any(http.request.uri.args.names[*] eq "apikey")'
+    rules = {}
+    if api := by_role.get("api"):
+        # Vercel's middleware asks for a session with its own key.
+        keys = f'{keyed} or any(http.request.headers.names[*] eq "x-gateway-key")' if urls.on_vercel else keyed
+        rules["skyvern_api_without_key"] = (
+            f'(http.host eq "{api}" and not ({keys})'
+            ' and http.request.method ne "OPTIONS" and http.request.uri.path ne "/api/v1/heartbeat")'
+        )
+    if streams := by_role.get("streams"):
+        rules["skyvern_stream_without_key"] = (
+            f'(http.host eq "{streams}" and not any(http.request.uri.args.names[*] eq "apikey"))'
+        )
+    return rules
+
+
+def rate_limit_expression(urls: Endpoints, settings: CloudflareEdge) -> str:
+    """Which requests are counted: those to the API. On the free plan an expression may name paths, but no host."""
+    paths = 'starts_with(http.request.uri.path, "/api/") or starts_with(http.request.uri.path, "/v1/")'
+    if settings.plan == "free":
+        return f"({paths})"
+    hosts = " ".join(f'"{host}"' for host, role in urls.sites.items() if role != "artifacts")
+    return f"(http.host in {{{hosts}}} and ({paths}))"
+
+
+def zone_settings(settings: CloudflareEdge) -> Mapping[str, Any]:
+    """Settings of the whole zone, by Cloudflare's id of each."""
+    wanted = {
+        "always_use_https": (settings.always_https, "on"),
+        "min_tls_version": (settings.min_tls_1_2, "1.2"),
+        "security_header": (
+            settings.hsts,
+            # Keys as Cloudflare has them: in another case they come back changed, a difference at each preview (provider 1579).
+            {
+                "strict_transport_security": {
+                    "enabled": True,
+                    "include_subdomains": False,
+                    "max_age": HSTS_SECONDS,
+                    "nosniff": True,
+                    "preload": False,
+                }
+            },
+        ),
+        "tls_1_3": (settings.tls_1_3, "on"),
+    }
+    return {setting: value for setting, (on, value) in wanted.items() if on}
+
+
+# --- The zone --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone that serves its domain, and the account that it belongs to."""
+
+    id: str
+    account_id: str
+
+
+def look_up_zone(settings: CloudflareEdge, provider: cloudflare.Provider) -> Zone:
+    """The zone of the domain: one call at each plan, before anything of the zone is planned.
+
+    Raises SettingsError with one line where Cloudflare refuses the token or has no such zone, more than one, or an inactive one.
+    """
+    try:
+        found = cloudflare.get_zone(
+            filter=cloudflare.GetZoneFilterArgs(match="all", name=settings.domain), opts=pulumi.InvokeOptions(provider=provider)
+        )
+    # The SDK raises no narrower one for a failed invoke.
+    except Exception as refused:
+        raise _wrong(*explain_zone_failure(settings.domain, str(refused))) from refused
+    if found.status != "active":
+        servers = " and ".join(found.name_servers or ()) or "those that its dashboard shows"
+        raise _wrong(
+            "domain", f'the zone {settings.domain} is "{found.status}"; set its name servers at the registrar to {servers}'
+        )
+    if found.account is None or not found.account.id or not found.zone_id:
+        raise _wrong("api_token", "may not see the zone's account; give the token Zone: Read (docs/cloudflare.md)")
+    return Zone(found.zone_id, found.account.id)
+
+
+def explain_zone_failure(domain: str, failure: str) -> tuple[str, str]:
+    """(key below ``edge``, what is wrong and what to do) for the provider's message; the message is kept, in one line."""
+    if count := re.search(r"exactly one result\W+(\d+) found", failure):
+        if count[1] == "0":
+            return "domain", (
+                f'the token sees no zone "{domain}"; add the domain to Cloudflare, write the zone itself and no host of it, or '
+                "give the token this zone (docs/cloudflare.md)"
+            )
+        return "domain", f'the token sees {count[1]} zones "{domain}"; give it the zone of one account only'
+    said = " ".join(failure.split())[:300]
+    if re.search(r"\b(40[013]|1000|6003|6111|9106|9109|10000|10001)\b", said):
+        return "api_token", f"Cloudflare refuses it; make one as docs/cloudflare.md says. It answered: {said}"
+    return "domain", f'the zone "{domain}" cannot be looked up; try again. The provider said: {said}'
+
+
+def _wrong(key: str, text: str) -> SettingsError:
+    return SettingsError([f"Pulumi.{pulumi.get_stack()}.yaml: edge.{key}: {text}"])
+
+
+# --- The component ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudflareTunnelArgs:
+    """What the tunnel needs.
+
+    prefix: its name at Cloudflare, ``skyvern-prod``. endpoints: its hosts.
+    secret: 32 bytes in base64, by which connectors prove themselves; secret.
+    """
+
+    prefix: str
+    settings: CloudflareEdge
+    endpoints: Endpoints
+    secret: pulumi.Input[str]
+
+
+class CloudflareTunnel(pulumi.ComponentResource):
+    """A remotely managed tunnel to the gateway, with a proxied record for each of its hosts and for none else.
+
+    A record comes after the ingress rules and goes before them, so no name points at a tunnel that does not know it.
+
+    ``token``: what the connector is run with; secret. ``routes``: what must be there before it starts, and still be there while
+    it runs. Not here: zone settings taken back (Cloudflare keeps them), rules of others in the same rulesets.
+    """
+
+    def __init__(self, name: str, args: CloudflareTunnelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:edge:CloudflareTunnel", name, None, opts)
+        settings, urls = args.settings, args.endpoints
+        provider = cloudflare.Provider(
+            f"{name}-account",
+            api_token=pulumi.Output.secret(settings.api_token.get_secret_value()),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        zone = look_up_zone(settings, provider)
+        child = pulumi.ResourceOptions(parent=self, provider=provider)
+        # Names are taken while the old one is there: tunnels, records, applications and a zone's rulesets.
+        replaced = pulumi.ResourceOptions(parent=self, provider=provider, delete_before_replace=True)
+
+        tunnel = cloudflare.ZeroTrustTunnelCloudflared(
+            f"{name}-tunnel",
+            account_id=zone.account_id,
+            name=args.prefix,
+            # The default is "local", which ignores every ingress rule silently.
+            config_src="cloudflare",
+            tunnel_secret=args.secret,
+            opts=replaced,
+        )
+        audience = self._access(name, args, zone, replaced)
+        config = cloudflare.ZeroTrustTunnelCloudflaredConfig(
+            f"{name}-ingress",
+            account_id=zone.account_id,
+            tunnel_id=tunnel.id,
+            source="cloudflare",
+            config=cloudflare.ZeroTrustTunnelCloudflaredConfigConfigArgs(
+                ingresses=[
+                    *(
+                        cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressArgs(
+                            hostname=host,
+                            service=GATEWAY_URL,
+                            origin_request=self._origin_request(settings, audience) if role == "app" else None,
+                        )
+                        for host, role in urls.sites.items()
+                    ),
+                    # Cloudflare refuses a list without a last rule for every other host.
+                    cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressArgs(service=CATCH_ALL),
+                ]
+            ),
+            opts=child,
+        )
+        records = [
+            cloudflare.DnsRecord(
+                f"{name}-{host.split('.')[0]}",
+                zone_id=zone.id,
+                name=host,
+                type="CNAME",
+                content=pulumi.Output.concat(tunnel.id, ".cfargotunnel.com"),
+                # The default is not proxied, and such a name leads nowhere.
+                proxied=True,
+                ttl=1,
+                comment=f"{args.prefix}: tunnel",
+                opts=pulumi.ResourceOptions.merge(replaced, pulumi.ResourceOptions(depends_on=[config])),
+            )
+            for host in urls.sites
+        ]
+        for setting, value in zone_settings(settings).items():
+            cloudflare.ZoneSetting(
+                f"{name}-{setting.replace('_', '-')}", zone_id=zone.id, setting_id=setting, value=value, opts=child
+            )
+        self._rulesets(name, args, zone, provider)
+
+        self.token: pulumi.Output[str] = pulumi.Output.secret(
+            pulumi.Output.all(account_id=zone.account_id, tunnel_id=tunnel.id, secret=args.secret).apply(
+                lambda parts: connector_token(**parts)
+            )
+        )
+        self.routes: list[pulumi.Resource] = [config, *records]
+        self.register_outputs({})
+
+    @staticmethod
+    def _access(name: str, args: CloudflareTunnelArgs, zone: Zone, opts: pulumi.ResourceOptions) -> pulumi.Output[str] | None:
+        """The audience of Access before the UI, where the stack file names a team."""
+        settings = args.settings
+        if settings.access_team is None:
+            return None
+        policy = cloudflare.ZeroTrustAccessPolicy(
+            f"{name}-people",
+            account_id=zone.account_id,
+            name=f"{args.prefix}: people",
+            decision="allow",
+            includes=[
+                *(
+                    cloudflare.ZeroTrustAccessPolicyIncludeArgs(
+                        email=cloudflare.ZeroTrustAccessPolicyIncludeEmailArgs(email=address)
+                    )
+                    for address in sorted(settings.access_emails)
+                ),
+                *(
+                    cloudflare.ZeroTrustAccessPolicyIncludeArgs(
+                        email_domain=cloudflare.ZeroTrustAccessPolicyIncludeEmailDomainArgs(domain=domain)
+                    )
+                    for domain in sorted(settings.access_domains)
+                ),
+            ],
+            session_duration=SESSION_DURATION,
+            opts=opts,
+        )
+        application = cloudflare.ZeroTrustAccessApplication(
+            f"{name}-ui",
+            account_id=zone.account_id,
+            name=f"{args.prefix}: UI",
+            type="self_hosted",
+            domain=args.endpoints.app_url.removeprefix("https://"),
+            policies=[cloudflare.ZeroTrustAccessApplicationPolicyArgs(id=policy.id, precedence=1)],
+            session_duration=SESSION_DURATION,
+            opts=opts,
+        )
+        return application.aud
+
+    @staticmethod
+    def _origin_request(
+        settings: CloudflareEdge, audience: pulumi.Output[str] | None
+    ) -> cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs | None:
+        """Has the connector check Access's token as well, so that a hole at Cloudflare's side opens nothing."""
+        if audience is None or settings.access_team is None:
+            # Never an empty one: it comes back as none, a difference at each preview.
+            return None
+        return cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs(
+            access=cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestAccessArgs(
+                required=True, team_name=settings.access_team, aud_tags=[audience]
+            )
+        )
+
+    def _rulesets(self, name: str, args: CloudflareTunnelArgs, zone: Zone, provider: cloudflare.Provider) -> None:
+        settings = args.settings
+
+        def options(adopted: str | None) -> pulumi.ResourceOptions:
+            if adopted is None:
+                return pulumi.ResourceOptions(parent=self, provider=provider, delete_before_replace=True)
+            # Somebody's own rules: taken over as they are, and left there when this stack goes.
+            return pulumi.ResourceOptions(
+                parent=self,
+                provider=provider,
+                delete_before_replace=True,
+                import_=f"zones/{zone.id}/{adopted}",
+                ignore_changes=["description", "kind", "name", "phase", "rules"],
+                retain_on_delete=True,
+            )
+
+        rules = firewall_rules(args.endpoints)
+        if settings.firewall and rules:
+            cloudflare.Ruleset(
+                f"{name}-firewall",
+                zone_id=zone.id,
+                kind="zone",
+                phase="http_request_firewall_custom",
+                name=f"{args.prefix} firewall",
+                description="Requests without a key, which the gateway refuses as well",
+                rules=[
+                    # With a reference, so that a rule keeps its id when another one changes.
+                    cloudflare.RulesetRuleArgs(
+                        ref=ref, action="block", enabled=True, description=ref.replace("_", " "), expression=expression
+                    )
+                    for ref, expression in rules.items()
+                ],
+                opts=options(settings.firewall_ruleset_id),
+            )
+        if settings.rate_limit:
+            cloudflare.Ruleset(
+                f"{name}-rate-limit",
+                zone_id=zone.id,
+                kind="zone",
+                phase="http_ratelimit",
+                name=f"{args.prefix} rate limit",
+                description="Requests to the API of one address",
+                rules=[
+                    cloudflare.RulesetRuleArgs(
+                        ref="skyvern_api_rate",
+                        action="block",
+                        enabled=True,
+                        description="skyvern api rate",
+                        expression=rate_limit_expression(args.endpoints, settings),
+                        ratelimit=cloudflare.RulesetRuleRatelimitArgs(
+                            # The first is mandatory: each data centre counts for itself.
+                            characteristics=["cf.colo.id", "ip.src"],
+                            period=settings.rate_limit_period,
+                            requests_per_period=settings.rate_limit_requests,
+                            mitigation_timeout=settings.rate_limit_timeout,
+                            requests_to_origin=False,
+                        ),
+                    )
+                ],
+                opts=options(settings.rate_limit_ruleset_id),
+            )

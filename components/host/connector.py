@@ -1,0 +1,69 @@
+"""The connector of a Cloudflare Tunnel: what dials out to Cloudflare, so that no port of the host is open."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.host.service import HardenedService, Health, ServiceArgs
+from components.settings import CloudflareEdge
+
+# Inside the container only: what listens there also hands out configuration and profiles.
+METRICS = "127.0.0.1:20241"
+# How long requests in progress may take to end when the connector stops.
+GRACE_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectorArgs:
+    """What the connector needs.
+
+    image: with cloudflared, by digest. token: what the tunnel is run with; secret.
+    networks: tunnel (the internet), edge (the gateway).
+    """
+
+    prefix: str
+    image: str
+    settings: CloudflareEdge
+    token: pulumi.Input[str]
+    networks: Sequence[pulumi.Input[str]]
+
+
+class Connector(pulumi.ComponentResource):
+    """cloudflared, healthy once it has a connection to Cloudflare. Its ingress rules come from there (edge/tunnel.py).
+
+    Cloudflare deletes no tunnel whose connector is connected, so this has to be stopped first: the caller makes it depend on
+    the tunnel's rules and records, which depend on the tunnel.
+    """
+
+    def __init__(self, name: str, args: ConnectorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:Connector", name, None, opts)
+        service = HardenedService(
+            f"{name}-cloudflared",
+            ServiceArgs(
+                part="connector",
+                prefix=args.prefix,
+                image=args.image,
+                user="65532:65532",
+                entrypoint=["cloudflared", "--no-autoupdate"],
+                command=["tunnel", "run"],
+                # Not as an argument, which the process list and ``docker inspect`` of anybody would show.
+                environment={
+                    "TUNNEL_GRACE_PERIOD": f"{GRACE_SECONDS}s",
+                    "TUNNEL_LOGLEVEL": "info",
+                    "TUNNEL_METRICS": METRICS,
+                    "TUNNEL_TOKEN": args.token,
+                    "TUNNEL_TRANSPORT_PROTOCOL": args.settings.protocol,
+                },
+                networks=args.networks,
+                memory_mib=args.settings.memory_mib,
+                cpus=1,
+                # The image has no shell; the program asks itself.
+                health=Health(command=["cloudflared", "tunnel", "--metrics", METRICS, "ready"], start_seconds=60),
+                stop_seconds=GRACE_SECONDS + 5,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.part = "connector"
+        self.container_name = service.container_name
+        self.register_outputs({})

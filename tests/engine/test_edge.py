@@ -1,0 +1,357 @@
+"""The program with an edge behind the real engine, with stand-ins for Cloudflare and for the Docker daemon.
+
+Random is the real provider. The faults at each call of Cloudflare's API are tried on the edge's part of the program alone, where
+no other call counts. Not here: containers that run (tests/host), and Cloudflare's own plugin, which no package registry has.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops.engine import Engine
+from ops.paths import ROOT
+from tests.engine.project import Project
+from tests.standin import World, cloudflare, docker, install
+
+pytestmark = pytest.mark.timeout(900)
+
+EDGE_ALONE = """\
+import sys
+
+import pulumi
+
+from components import endpoints
+from components.edge.tunnel import CloudflareTunnel, CloudflareTunnelArgs
+from components.secrets import derive_tunnel_secret
+from components.settings import SettingsError, load
+
+try:
+    settings = load()
+    CloudflareTunnel("edge", CloudflareTunnelArgs(
+        prefix="skyvern-test", settings=settings.edge, endpoints=endpoints.derive(settings),
+        secret=pulumi.Output.secret(derive_tunnel_secret("a password")),
+    ))
+except SettingsError as wrong:
+    for line in wrong.lines:
+        pulumi.log.error(line)
+    sys.exit(32)
+"""
+
+CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com"}
+ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"]}
+VERCEL = {"frontend": {"provider": "vercel"}}
+VOLUME = "docker:index/volume:Volume"
+
+
+class Stack:
+    """A stack of the program, its stack file, and the worlds that it deploys into."""
+
+    def __init__(self, engine: Engine, folder: Path, home: Path, program: str) -> None:
+        self.world = cloudflare.new_world(folder / "world.json")
+        self.running = docker.add_daemon(self.world)
+        # A connector that exists is connected.
+        self.world.connect("skyvern-test", self.running / "skyvern-test-connector")
+        variables = {"PULUMI_HOME": str(home), "PYTHONPATH": str(ROOT), **self.world.variables()}
+        self.project = Project(engine, folder, program, variables)
+        self.file = self.project.folder / "Pulumi.test.yaml"
+        self.salt = yaml.safe_load(self.file.read_text())["encryptionsalt"]
+        self.ciphers: dict[str, Any] = {}
+
+    def write(self, **sections: Any) -> None:
+        """The stack file; a secret of the edge is encrypted as ``pulumi config set --secret --path`` does it."""
+        edge = dict(sections.get("edge", {}))
+        for key, value in (("api_token", cloudflare.TOKEN), ("authtoken", "an-authtoken-of-a-test")):
+            if edge.get("provider") == {"api_token": "cloudflare", "authtoken": "ngrok"}[key]:
+                edge[key] = {"secure": self._cipher(edge.get(key, value))}
+        config = {f"tiny:{name}": section for name, section in {**sections, "edge": edge}.items() if section}
+        self.file.write_text(yaml.safe_dump({"encryptionsalt": self.salt, "config": config}))
+
+    def _cipher(self, text: str) -> str:
+        if text not in self.ciphers:
+            self.file.write_text(yaml.safe_dump({"encryptionsalt": self.salt}))
+            self.project.succeed("config", "set", "--secret", "tiny:x", text)
+            self.ciphers[text] = yaml.safe_load(self.file.read_text())["config"]["tiny:x"]["secure"]
+        cipher: str = self.ciphers[text]
+        return cipher
+
+    def up(self) -> list[str]:
+        """Deploys; what was done, such as "delete skyvern-edge-api"."""
+        self.world.forget_journal()
+        self.project.succeed("up", "--yes", "--skip-preview")
+        self.assert_whole()
+        return [f"{entry['operation']} {entry['name']}" for entry in self.world.journal("create", "update", "delete")]
+
+    def assert_whole(self) -> None:
+        """Every record leads to a tunnel that knows its host, every rule has its record, and the token is the tunnel's."""
+        data = self.world.read()
+        routed = {
+            (rule["hostname"], f"{tunnel}.cfargotunnel.com")
+            for tunnel, configuration in data["configurations"].items()
+            for rule in configuration["config"]["ingresses"][:-1]
+        }
+        assert routed == {(record["name"], record["content"]) for record in data["records"].values()}
+        for container in data["containers"].values():
+            for element in container["envs"]:
+                if element.startswith("TUNNEL_TOKEN="):
+                    token = json.loads(base64.b64decode(element.partition("=")[2]))
+                    assert data["tunnel_secrets"] == {token["t"]: token["s"]}
+                    assert data["tunnels"][token["t"]]["accountId"] == token["a"]
+
+    def names(self, collection: str) -> set[str]:
+        return {one["name"] for one in self.world.read()[collection].values()}
+
+
+@pytest.fixture(scope="module")
+def home(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("standin") / "home", engine.pulumi_home, "cloudflare", "docker")
+
+
+@pytest.fixture
+def stack(engine: Engine, tmp_path: Path, home: Path) -> Stack:
+    """The whole program."""
+    return Stack(engine, tmp_path, home, (ROOT / "__main__.py").read_text())
+
+
+@pytest.fixture
+def edge(engine: Engine, tmp_path: Path, home: Path) -> Stack:
+    """The edge's part of it."""
+    return Stack(engine, tmp_path, home, EDGE_ALONE)
+
+
+def of(done: list[str], part: str) -> list[str]:
+    return [one for one in done if part in one]
+
+
+# --- A life --------------------------------------------------------------------------------------------------------------
+
+
+def test_up_again_refresh_and_destroy(stack: Stack) -> None:
+    stack.write(edge={**CLOUDFLARE, **ACCESS})
+    done = stack.up()
+    assert stack.names("records") == {"app.example.com", "api.example.com"}
+    assert done.index("create skyvern-edge-ingress") < done.index("create skyvern-edge-app")
+    # Nobody dials in before the gateway answers and the names lead somewhere.
+    for first in ("skyvern-edge-ingress", "skyvern-edge-app", "skyvern-edge-api", "skyvern-host-gateway-caddy"):
+        assert done.index(f"create {first}") < done.index("create skyvern-host-connector-cloudflared")
+    stack.project.succeed("preview", "--expect-no-changes")
+    assert stack.up() == []
+    stack.project.succeed("refresh", "--yes", "--expect-no-changes")
+    exported = stack.project.succeed("stack", "export")
+    secrets = [cloudflare.TOKEN, *stack.world.read()["tunnel_secrets"].values()]
+    assert not [secret for secret in secrets if secret in exported]
+
+    stack.project.succeed("state", "unprotect", "--all", "--yes")
+    stack.world.forget_journal()
+    stack.project.succeed("destroy", "--yes")
+    gone = [entry["name"] for entry in stack.world.journal("delete")]
+    # With a connector on it, the tunnel would not have gone (1022).
+    for earlier, later in (
+        ("skyvern-host-connector-cloudflared", "skyvern-edge-app"),
+        ("skyvern-host-connector-cloudflared", "skyvern-edge-tunnel"),
+        ("skyvern-edge-app", "skyvern-edge-tunnel"),
+    ):
+        assert gone.index(earlier) < gone.index(later)
+    data = stack.world.read()
+    left = ("tunnels", "records", "rulesets", "policies", "applications", "containers", "networks", "volumes")
+    assert {name: data[name] for name in left} == {name: {} for name in left}
+
+
+# --- Plans that a reader expects -----------------------------------------------------------------------------------------
+
+
+def test_day_two_plans(stack: Stack) -> None:
+    with stack.world.edit() as data:
+        (account,) = data["accounts"]
+        other = cloudflare.add_zone(data["zones"], "example.org", account=account)
+    stack.write(edge=CLOUDFLARE, **VERCEL)
+    stack.up()
+    volumes = stack.world.read()["volumes"]
+
+    # Another rate limit: that ruleset and nothing else.
+    stack.write(edge={**CLOUDFLARE, "rate_limit_requests": 300}, **VERCEL)
+    assert stack.up() == ["update skyvern-edge-rate-limit"]
+
+    # No recordings on the internet: their record goes; the gateway forgets the host.
+    without = {"frontend": {"provider": "vercel", "artifacts": False}}
+    stack.write(edge=CLOUDFLARE, **without)
+    done = stack.up()
+    assert "delete skyvern-edge-artifact" in done
+    assert "artifact.example.com" not in stack.names("records")
+    assert of(done, "skyvern-edge-tunnel") == of(done, "-server") == []
+
+    # Another tunnel secret: the same tunnel, told first, and a new connector.
+    stack.write(edge=CLOUDFLARE, **without, rotation={"tunnel": 2})
+    assert stack.up() == [
+        "update skyvern-edge-tunnel",
+        "delete skyvern-host-connector-cloudflared",
+        "create skyvern-host-connector-cloudflared",
+    ]
+
+    # Another domain: every record and rule in the other zone, the same tunnel.
+    stack.write(edge={**CLOUDFLARE, "domain": "example.org"}, **without, rotation={"tunnel": 2})
+    done = stack.up()
+    assert of(done, "skyvern-edge-tunnel") == []
+    assert stack.names("records") == {"api.example.org", "wss.example.org"}
+    assert {record["zoneId"] for record in stack.world.read()["records"].values()} == {other}
+    assert {ruleset["zoneId"] for ruleset in stack.world.read()["rulesets"].values()} == {other}
+
+    # ngrok instead: nothing of ours is left at Cloudflare, and the connector went before its tunnel.
+    stack.write(edge={"provider": "ngrok", "domain": "your-name.ngrok.app"})
+    done = stack.up()
+    assert done.index("delete skyvern-host-connector-cloudflared") < done.index("delete skyvern-edge-tunnel")
+    assert (stack.names("tunnels"), stack.names("records"), stack.names("rulesets")) == (set(), set(), set())
+    assert "skyvern-test-connector" not in stack.names("containers")
+    assert "skyvern-test-ngrok" in stack.names("containers")
+    assert "skyvern-test-tunnel" in stack.names("networks")
+
+    # And loopback.
+    stack.write()
+    stack.up()
+    assert "skyvern-test-ngrok" not in stack.names("containers")
+    assert "skyvern-test-tunnel" not in stack.names("networks")
+    (gateway,) = [one for one in stack.world.read()["containers"].values() if one["name"] == "skyvern-test-gateway"]
+    assert [port["ip"] for port in gateway["ports"]] == ["127.0.0.1"]
+    stack.project.succeed("preview", "--expect-no-changes")
+
+    # Whatever happened: the same volumes.
+    assert stack.world.read()["volumes"] == volumes
+
+
+def test_another_account_replaces_the_tunnel_behind_its_connector(stack: Stack) -> None:
+    stack.write(edge=CLOUDFLARE)
+    stack.up()
+    with stack.world.edit() as data:
+        data["accounts"]["b" * 32] = {"zero_trust": True}
+        cloudflare.add_zone(data["zones"], "example.net", account="b" * 32)
+    stack.write(edge={**CLOUDFLARE, "domain": "example.net"})
+    done = stack.up()
+    steps = [
+        "delete skyvern-host-connector-cloudflared",
+        "delete skyvern-edge-tunnel",
+        "create skyvern-edge-tunnel",
+        "create skyvern-host-connector-cloudflared",
+    ]
+    assert [step for step in done if step in steps] == steps
+
+
+def test_somebodys_rules_are_adopted_and_outlive_the_stack(edge: Stack) -> None:
+    zone_id = next(iter(edge.world.read()["zones"]))
+    mine = {
+        "id": "f" * 32,
+        "zoneId": zone_id,
+        "kind": "zone",
+        "name": "default",
+        "phase": "http_request_firewall_custom",
+        "rules": [{"ref": "mine", "action": "block", "enabled": True, "expression": '(ip.src.country eq "XX")'}],
+        "version": "1",
+        "lastUpdated": "2026-01-01T00:00:00Z",
+    }
+    with edge.world.edit() as data:
+        data["rulesets"]["f" * 32] = mine
+    edge.write(edge=CLOUDFLARE)
+    told = edge.project.fail("up", "--yes", "--skip-preview")
+    assert "20217" in told
+
+    edge.write(edge={**CLOUDFLARE, "firewall_ruleset_id": "f" * 32})
+    edge.up()
+    assert edge.world.read()["rulesets"]["f" * 32]["rules"] == mine["rules"]
+    edge.project.succeed("preview", "--expect-no-changes")
+    edge.project.succeed("destroy", "--yes")
+    assert set(edge.world.read()["rulesets"]) == {"f" * 32}
+
+
+# --- Faults --------------------------------------------------------------------------------------------------------------
+
+# Mutating calls: tunnel, ingress, two records, four settings, two rulesets, policy and application.
+FIRST_UP = 12
+
+
+@pytest.mark.parametrize("call", range(1, FIRST_UP + 1))
+def test_a_fault_at_any_call_of_the_first_up_is_mended_by_the_next(edge: Stack, call: int) -> None:
+    edge.write(edge={**CLOUDFLARE, **ACCESS})
+    edge.world.fail(call=call, message="a fault of a test")
+    assert "a fault of a test" in edge.project.fail("up", "--yes", "--skip-preview")
+    edge.up()
+    data = edge.world.read()
+    counted = ("tunnels", "configurations", "records", "rulesets", "policies", "applications")
+    assert {name: len(data[name]) for name in counted} == dict(zip(counted, (1, 1, 2, 2, 1, 1), strict=True))
+
+
+def test_the_first_up_has_no_more_calls_than_were_tried(edge: Stack) -> None:
+    edge.write(edge={**CLOUDFLARE, **ACCESS})
+    assert len(edge.up()) == FIRST_UP
+
+
+# --- One line ------------------------------------------------------------------------------------------------------------
+
+
+def lines(told: str) -> set[str]:
+    """What the program itself says as an error; the engine shows it while it runs and once more at its end."""
+    return {line.partition("error: ")[2] for line in told.splitlines() if "error: Pulumi.test.yaml" in line}
+
+
+def zones(world: World) -> Iterator[dict[str, Any]]:
+    with world.edit() as data:
+        yield from data["zones"].values()
+
+
+def test_what_is_wrong_with_the_zone_or_the_token_is_one_line(edge: Stack) -> None:
+    def told() -> str:
+        shown = edge.project.fail("preview")
+        assert "Traceback" not in shown
+        (line,) = lines(shown)
+        assert line.startswith("Pulumi.test.yaml: edge.")
+        return line.removeprefix("Pulumi.test.yaml: edge.")
+
+    edge.write(edge={**CLOUDFLARE, "domain": "www.example.com"})
+    assert told().startswith(
+        'domain: the token sees no zone "www.example.com"; add the domain to Cloudflare, write the zone itself'
+    )
+    edge.write(edge={**CLOUDFLARE, "api_token": "another-token-of-a-test_0123456789_abcdefgh"})
+    assert told().startswith("api_token: Cloudflare refuses it; make one as docs/cloudflare.md says. It answered: ")
+    edge.write(edge=CLOUDFLARE)
+    for zone in zones(edge.world):
+        zone["status"] = "pending"
+    assert told().startswith('domain: the zone example.com is "pending"; set its name servers at the registrar to ')
+    for zone in zones(edge.world):
+        zone["status"] = "active"
+    with edge.world.edit() as data:
+        data["accounts"]["b" * 32] = {"zero_trust": True}
+        cloudflare.add_zone(data["zones"], "example.com", account="b" * 32)
+    assert told() == 'domain: the token sees 2 zones "example.com"; give it the zone of one account only'
+    with edge.world.edit() as data:
+        data["tokens"] = {token: [one for one in names if one != "Zone Read"] for token, names in data["tokens"].items()}
+    assert "the token sees no zone" in told()
+    assert edge.world.journal("create", "update", "delete") == []
+
+
+def test_what_the_api_refuses_names_the_resource_and_the_reason(edge: Stack) -> None:
+    edge.write(edge=CLOUDFLARE)
+    with edge.world.edit() as data:
+        (zone_id,) = data["zones"]
+        data["records"]["e" * 32] = {
+            "id": "e" * 32,
+            "zoneId": zone_id,
+            "name": "api.example.com",
+            "type": "A",
+            "content": "198.51.100.1",
+            "ttl": 1,
+            "proxied": False,
+        }
+    shown = edge.project.fail("up", "--yes", "--skip-preview")
+    assert [line for line in shown.splitlines() if "81053" in line]
+    assert "skyvern" not in shown.partition("81053")[2][:20]
+    with edge.world.edit() as data:
+        del data["records"]["e" * 32]
+        permissions = data["tokens"][cloudflare.TOKEN]
+        data["tokens"][cloudflare.TOKEN] = [one for one in permissions if one != "DNS Write"]
+    shown = edge.project.fail("up", "--yes", "--skip-preview")
+    assert [line for line in shown.splitlines() if "10000" in line and "dns_records" in line]
+    with edge.world.edit() as data:
+        data["tokens"][cloudflare.TOKEN] = permissions
+    edge.up()

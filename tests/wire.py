@@ -1,0 +1,42 @@
+"""Property values as Pulumi's engine, programs and plugins exchange them: plain data with marks for what is secret."""
+
+from dataclasses import dataclass
+from typing import Any
+
+# Part of the protocol between engine and plugins; pulumi.runtime.rpc has them under private names.
+_SIGNATURE = "4dabf18193072939515e22adb298388d"
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that was sent as a secret."""
+
+    value: Any
+
+
+def plain(value: Any) -> Any:
+    """A value without its secret marks."""
+    match value:
+        case Secret():
+            return plain(value.value)
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+    return value
+
+
+def marked(value: Any) -> Any:
+    """A value from the wire with ``Secret`` in place of each mark."""
+    if isinstance(value, dict):
+        if value.get(_SIGNATURE) == _SECRET:
+            return Secret(marked(value["value"]))
+        return {key: marked(item) for key, item in value.items()}
+    return [marked(item) for item in value] if isinstance(value, list) else value
+
+
+def sealed(value: Any) -> dict[str, Any]:
+    """A plain value as a secret on the wire."""
+    return {_SIGNATURE: _SECRET, "value": value}
