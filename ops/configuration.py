@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from components.settings import Section, sections
+from components.settings import CHOICES, Section, sections
 
 _HEAD = """\
 # Configuration
@@ -23,22 +23,23 @@ def reference() -> str:
     parts = [_HEAD]
     for name, description, schemas in sections():
         parts.append(f"## `skyvern:{name}`\n\n{description}\n\n")
+        chooser = CHOICES[name].key if name in CHOICES else None
         for schema in schemas:
-            if len(schemas) > 1:
-                parts.append(f"### `provider: {_choices(schema.model_fields['provider'])[0]}`\n\n")
-            parts.append(_table(schema, skip_provider=len(schemas) > 1))
+            if chooser:
+                parts.append(f"### `{chooser}: {_choices(schema.model_fields[chooser])[0]}`\n\n{schema.__doc__}\n\n")
+            parts.append(_table(schema, skip=chooser))
     return "".join(parts).rstrip() + "\n"
 
 
-def _table(schema: type[Section], *, skip_provider: bool) -> str:
+def _table(schema: type[Section], *, skip: str | None) -> str:
     rows = [
         f"| `{name}` | {_type_text(field)} | {_default_text(field)} | {field.description} {_example_text(field)}".rstrip()
         + " |\n"
         for name, field in schema.model_fields.items()
-        if not (skip_provider and name == "provider")
+        if name != skip
     ]
     if not rows:
-        return f"{schema.__doc__}\n\n"
+        return ""
     return "| key | type | default | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows) + "\n"
 
 

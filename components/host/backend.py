@@ -17,7 +17,7 @@ from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
-from components.settings import OllamaLlm, Settings
+from components.settings import CdpBrowser, OllamaLlm, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,7 @@ class DockerBackend(pulumi.ComponentResource):
                 prefix=prefix,
                 image=references["egress"],
                 networks=[networks.outgoing, networks.browsing, networks.smoke],
+                port=settings.browser.proxy_port if isinstance(settings.browser, CdpBrowser) else None,
             ),
             opts=child,
         )
