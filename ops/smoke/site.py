@@ -61,7 +61,7 @@ class Site:
 
     @property
     def records(self) -> bool:
-        """Whether runs leave recordings: Playwright records only a context that it made itself, not that of a Chrome elsewhere."""
+        """Whether runs leave recordings: Playwright records a context that it made itself, not that of a Chrome elsewhere."""
         return self.outputs.browser_type != "cdp-connect"
 
     def ask(
