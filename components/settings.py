@@ -471,14 +471,14 @@ def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
         known = sorted(schema.model_fields) if schema is not None else sorted(Settings.model_fields)
         near = difflib.get_close_matches(path[-1], known, n=1)
         return f"{where}: is no known key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+    if kind in {"union_tag_invalid", "union_tag_not_found"} and isinstance(value, dict):
         choice = CHOICES[path[0]]
-        tag = value.get(choice.key) if isinstance(value, dict) else None
+        tag = value.get(choice.key)
         given = "is missing" if tag is None else f"{json.dumps(tag, ensure_ascii=False)} is no {choice.key}"
         return f"{where}.{choice.key}: {given}; write one of {', '.join(choice.schemas)}"
     if kind == "literal_error":
         return f"{where}: {shown}is not possible here; write {context['expected']}"
-    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+    if kind in {"model_type", "model_attributes_type", "dict_type", "union_tag_not_found"}:
         return f"{where}: {shown}is no section; write its keys below it (docs/configuration.md)"
     if kind == "too_short" and _is_secret(field):
         return f"{where}: is too short for a key; write the whole key"

@@ -218,7 +218,7 @@ Skyvern runs: stack {stack}, {seconds:.0f} s
 
 def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.EngineChoice | None, yes: bool) -> None:
     """All steps in order. Raises UserError at the first that cannot go on; nothing is touched by a wrong stack file."""
-    from ops import images
+    from ops import images, preflight
     from ops import stack as stacks
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -234,6 +234,7 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
     with steps.step("images") as say:
         source = choose_source(stack, images_source, docker, terminal=terminal, progress=say)
         images.build(docker, source, say, images.asked_for(settings))
+        preflight.check(docker, bootstrap.stack_settings(stack), say)
     with steps.step(f"stack {stack}") as say:
         ensure_stack(stack, say)
         recovery.recover(stack, docker, say)

@@ -27,6 +27,8 @@ from components.settings import (
 # User and group in the image; the folders below /data belong to both.
 SKYVERN_ID = 10001
 
+# Docker's seccomp profile with the system calls of Chromium's sandbox (docs/decisions/browser-sandbox.md).
+PROFILE = Path(__file__).with_name("browser-seccomp.json")
 # Everything the browser fetches goes through the egress proxy: no exception for loopback, no UDP around it.
 BROWSER_ARGUMENTS = (
     f"--proxy-server={endpoints.EGRESS_URL}",
@@ -37,9 +39,8 @@ BROWSER_ARGUMENTS = (
 
 @cache
 def sandbox_profile() -> str:
-    """Docker's default seccomp profile, with the system calls of Chromium's sandbox (docs/decisions/browser-sandbox.md)."""
-    profile = json.loads(Path(__file__).with_name("browser-seccomp.json").read_text())
-    return json.dumps(profile, separators=(",", ":"))
+    """The profile on one line, as the daemon takes it."""
+    return json.dumps(json.loads(PROFILE.read_text()), separators=(",", ":"))
 
 
 def browser_environment(browser: Browser) -> dict[str, pulumi.Input[str]]:

@@ -34,7 +34,7 @@ LOOK_SECONDS = 5
 APPEAR_SECONDS = 30
 # Waits in the server's container for a page's process that has fenced itself in, and tells how each is held.
 LOOK = """
-import json, os, pathlib, time
+import fnmatch, json, os, pathlib, time
 
 KINDS = ("user", "pid", "net")
 
@@ -55,7 +55,8 @@ def find():
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").replace(chr(0), " ").split()
             if words and words[0].endswith("/chromium"):
-                flags |= {word for word in words if word.startswith("--") and word.endswith(("-sandbox", "--no-zygote"))}
+                # Chromium gives --no-zygote-sandbox to one of its own processes.
+                flags |= {word for word in words if word == "--no-sandbox" or fnmatch.fnmatch(word, "--disable-*-sandbox")}
                 pages += [look(folder)] if "--type=renderer" in words else []
         except OSError:
             pass  # It has ended in the meantime.

@@ -45,6 +45,24 @@ LLMS = st.one_of(
         },
     ),
 )
+BROWSERS = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["headless", "headful"]),
+            "locale": st.sampled_from(["ko-KR", "en-US", "zh-Hant-TW"]),
+            "sandbox": st.booleans(),
+        },
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("cdp-connect"),
+            "url": st.sampled_from(["http://172.28.80.1:9222/", "http://host.docker.internal:9222", "https://[2001:db8::1]:443"]),
+        },
+        # Below the ports of the gateway that are drawn.
+        optional={"host_header": st.just("172.28.80.1:9222"), "proxy_port": st.integers(1024, 4999)},
+    ),
+)
 STACK_FILES = st.fixed_dictionaries(
     {},
     optional={
@@ -53,7 +71,7 @@ STACK_FILES = st.fixed_dictionaries(
             {},
             optional={
                 "docker_host": st.sampled_from(["unix:///var/run/docker.sock", "unix:///run/user/1000/docker.sock"]),
-                "port": st.integers(1024, 65535),
+                "port": st.integers(5000, 65535),
                 "timezone": st.sampled_from(["Asia/Seoul", "UTC", "America/New_York", "Etc/GMT+9"]),
             },
         ),
@@ -67,13 +85,7 @@ STACK_FILES = st.fixed_dictionaries(
                 "log_level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
             },
         ),
-        "browser": st.fixed_dictionaries(
-            {},
-            optional={
-                "type": st.sampled_from(["headless", "headful"]),
-                "locale": st.sampled_from(["ko-KR", "en-US", "zh-Hant-TW"]),
-            },
-        ),
+        "browser": BROWSERS,
         "rotation": st.dictionaries(st.sampled_from(["database", "api_key", "ui_login"]), st.integers(1, 10**6)),
         "retention": st.dictionaries(
             st.sampled_from(["artifacts", "downloads", "logs", "videos"]), st.none() | st.integers(1, 36500)
@@ -107,9 +119,18 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
         assert container.inputs["readOnly"] is True
         assert container.inputs["memory"] == container.inputs["memorySwap"]
         assert all(port["ip"] == "127.0.0.1" for port in container.inputs.get("ports", []))
+        own_profile = any(option.startswith("seccomp=") for option in container.inputs["securityOpts"])
+        assert not own_profile or container.inputs["hostname"] == "server"
+        assert "unconfined" not in sent(container.inputs["securityOpts"])
         keys = [plain(element).partition("=")[0] for element in container.inputs.get("envs", [])]
         assert keys == sorted(set(keys)), "an unsorted or doubled variable shows up as a change at some later plan"
     assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
+    # A page is behind a sandbox wherever Skyvern starts the browser, unless the stack file says no.
+    browser = raw.get("browser", {})
+    assert ("SCMP_ACT" in sent(run.container("server").inputs["securityOpts"])) == (
+        browser.get("type") != "cdp-connect" and browser.get("sandbox", True)
+    )
+    assert bool(run.container("egress").inputs.get("ports")) == (browser.get("type") == "cdp-connect")
     # What only Ollama needs is in no other stack.
     of_ollama = {f"skyvern-dev-{part}" for part in ("ollama", "ollama-pull", "llm", "models")} & set(names)
     assert len(of_ollama) == (4 if raw.get("llm", {}).get("provider") == "ollama" else 0)

@@ -26,6 +26,7 @@ from ops.stack import Outputs
 OUTPUTS = Outputs(
     app_url="http://localhost:8080",
     api_url="http://localhost:8080",
+    browser_type="headless",
     smoke_url="http://smoke-site:8080",
     ui_username="skyvern",
     ui_password=SecretStr("the-ui-password"),
