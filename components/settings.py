@@ -136,14 +136,14 @@ class CdpBrowser(Section):
     url: str = Field(
         description="Chrome's debugging port, as the server's container reaches it. Chrome answers to an IP address, and to "
         "no name. The port has no login: nobody else may reach it (docs/browsers.md).",
-        examples=["http://172.28.80.1:9222/"],
+        examples=["http://10.222.222.1:9222/"],
     )
     host_header: str | None = Field(
         None,
         pattern=r"^[0-9A-Fa-f.:\[\]]+:[0-9]{1,5}$",
         description="Host header for Chrome, where `url` is a name: IP address and port at which the container reaches Chrome, "
         "because Chrome answers with this address and Skyvern goes on there.",
-        examples=["172.28.80.1:9222"],
+        examples=["10.222.222.1:9222"],
     )
     proxy_port: int = Field(
         3128,
@@ -155,7 +155,7 @@ class CdpBrowser(Section):
     @field_validator("url")
     @classmethod
     def _is_debugging_port(cls, value: str) -> str:
-        example = "http://172.28.80.1:9222/"
+        example = "http://10.222.222.1:9222/"
         try:
             parts = urlsplit(value)
             port = parts.port

@@ -90,7 +90,7 @@ def test_a_headful_browser_runs_a_workflow_in_its_sandbox(checkout: Checkout, fi
     up(checkout, {"type": "headful"})
     wanted = ("workflow run", "recording", "screenshot", "browser sandbox")
     assert results(checkout, *wanted) == dict.fromkeys(wanted, "ok")
-    assert "Xvfb" in checkout.docker.run("top", SERVER, "-eo", "args")
+    assert "Xvfb" in checkout.docker.run("top", SERVER, "-eo", "pid,args")
 
 
 # --- A Chrome elsewhere --------------------------------------------------------------------------------------------------

@@ -57,10 +57,12 @@ BROWSERS = st.one_of(
     st.fixed_dictionaries(
         {
             "type": st.just("cdp-connect"),
-            "url": st.sampled_from(["http://172.28.80.1:9222/", "http://host.docker.internal:9222", "https://[2001:db8::1]:443"]),
+            "url": st.sampled_from(
+                ["http://10.222.222.1:9222/", "http://host.docker.internal:9222", "https://[2001:db8::1]:443"]
+            ),
         },
         # Below the ports of the gateway that are drawn.
-        optional={"host_header": st.just("172.28.80.1:9222"), "proxy_port": st.integers(1024, 4999)},
+        optional={"host_header": st.just("10.222.222.1:9222"), "proxy_port": st.integers(1024, 4999)},
     ),
 )
 STACK_FILES = st.fixed_dictionaries(

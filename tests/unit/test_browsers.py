@@ -19,7 +19,7 @@ from tests import program
 from tests.program import Program, plain
 
 SERVER_IMAGE = ROOT / "images/server"
-CHROME = {"type": "cdp-connect", "url": "http://172.28.80.1:9222/"}
+CHROME = {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}
 # Flags of clone(2) that make namespaces, as linux/sched.h has them.
 NAMESPACES = {
     "mount": 0x00020000,
@@ -70,13 +70,13 @@ def test_without_a_sandbox_the_server_has_dockers_profile() -> None:
 
 
 def test_a_chrome_elsewhere_has_the_proxy_on_loopback_and_the_server_no_profile() -> None:
-    run = build({**CHROME, "host_header": "172.28.80.1:9222", "proxy_port": 3200})
+    run = build({**CHROME, "host_header": "10.222.222.1:9222", "proxy_port": 3200})
     assert profile_of(run) is None
     environment = run.environment("server")
     assert environment["BROWSER_TYPE"] == "cdp-connect"
     assert environment["BROWSER_STREAMING_MODE"] == "cdp"
-    assert environment["BROWSER_REMOTE_DEBUGGING_URL"] == "http://172.28.80.1:9222/"
-    assert environment["BROWSER_REMOTE_DEBUGGING_HOST_HEADER"] == "172.28.80.1:9222"
+    assert environment["BROWSER_REMOTE_DEBUGGING_URL"] == "http://10.222.222.1:9222/"
+    assert environment["BROWSER_REMOTE_DEBUGGING_HOST_HEADER"] == "10.222.222.1:9222"
     assert not {"BROWSER_ADDITIONAL_ARGS", "BROWSER_LOCALE", "BROWSER_SANDBOX"} & environment.keys()
     # Chrome's machine is no exception to Skyvern's URL validation: workflows must not open it.
     assert json.loads(environment["ALLOWED_HOSTS"]) == ["smoke-site"]

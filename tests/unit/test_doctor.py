@@ -141,7 +141,7 @@ def without_daemon(daemon: Daemon, *, socket_exists: bool = True) -> Observation
 
 
 def with_chrome(problem: str, detail: str = "") -> Observation:
-    settings = parse({"browser": {"type": "cdp-connect", "url": "http://172.28.80.1:9222/"}}, file="Pulumi.dev.yaml")
+    settings = parse({"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}}, file="Pulumi.dev.yaml")
     return replace(with_host(chrome=ChromeAnswer(problem=problem, detail=detail)), settings=settings)
 
 
@@ -262,11 +262,11 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_host(heartbeat=502), "127.0.0.1:8080", "the API answers 502", "docker restart skyvern-dev-gateway"),
         (with_host(heartbeat=0), "127.0.0.1:8080", "the API does not answer", "docker restart skyvern-dev-gateway"),
         (with_host(llm_error="timed out"), "none", "cannot connect to it: timed out", "DNS, firewall"),
-        (with_chrome("name", "unknown"), "http://172.28.80.1:9222/", "resolve this name (unknown)", "IP address as browser.url"),
-        (with_chrome("connect", "timed out"), "http://172.28.80.1:9222/", "no answer to the server (timed out)", "firewall"),
-        (with_chrome("status", "500"), "http://172.28.80.1:9222/", "status 500: Chrome refuses a Host", "browser.host_header"),
-        (with_chrome("other"), "http://172.28.80.1:9222/", "no debugging port", "correct the port of browser.url"),
-        (with_chrome("redirect", "localhost"), "http://172.28.80.1:9222/", "on to localhost", "browser.host_header"),
+        (with_chrome("name", "unknown"), "http://10.222.222.1:9222/", "resolve this name (unknown)", "IP address as browser.url"),
+        (with_chrome("connect", "timed out"), "http://10.222.222.1:9222/", "no answer to the server (timed out)", "firewall"),
+        (with_chrome("status", "500"), "http://10.222.222.1:9222/", "status 500: Chrome refuses a Host", "browser.host_header"),
+        (with_chrome("other"), "http://10.222.222.1:9222/", "no debugging port", "correct the port of browser.url"),
+        (with_chrome("redirect", "localhost"), "http://10.222.222.1:9222/", "on to localhost", "browser.host_header"),
         (with_gpu(), "llm.gpu", "no NVIDIA runtime", "docs/llm.md, or write llm.gpu: false into Pulumi.dev.yaml"),
         (
             with_limit("user.max_user_namespaces", server=None),
@@ -346,7 +346,7 @@ def test_what_works_is_not_doubted() -> None:
 
 def test_no_sandbox_is_missed_where_none_is_wanted() -> None:
     limited = with_limit("user.max_user_namespaces", server=None)
-    for browser in ({"sandbox": False}, {"type": "cdp-connect", "url": "http://172.28.80.1:9222/"}):
+    for browser in ({"sandbox": False}, {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}):
         assert doctor.examine(replace(limited, settings=with_settings(browser=browser).settings)) == []
 
 

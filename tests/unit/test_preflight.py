@@ -12,7 +12,7 @@ from ops.docker import Docker
 from ops.errors import UserError
 
 OLLAMA = {"provider": "ollama", "model": "llava:7b", "gpu": True}
-CHROME = {"type": "cdp-connect", "url": "http://172.28.80.1:9222/"}
+CHROME = {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}
 
 
 @dataclass(frozen=True)
