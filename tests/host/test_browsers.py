@@ -22,6 +22,7 @@ from tests.host.conftest import Checkout, free_port
 
 SERVER = "skyvern-dev-server"
 CHROME = "chrome-elsewhere"
+BOTH = ("running", "running")
 NOT_FOR_CDP = {"recording", "recording range", "browser sandbox"}
 
 pytestmark = pytest.mark.timeout(4800)
@@ -44,6 +45,22 @@ def results(checkout: Checkout, *names: str) -> dict[str, str]:
 
 def port_of(checkout: Checkout) -> int:
     return int(checkout.output("app_url").rpartition(":")[2])
+
+
+def two_at_once(checkout: Checkout) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
+    """Two runs, started at once, that stay on their page for seconds: every pair of states seen, and the runs at their end."""
+    with site_of(checkout) as target:
+        body = definition("Two at once", f"{target.outputs.smoke_url}/", 3)
+        with workflow(target, body) as first, workflow(target, body) as second:
+            ids = [start_run(target, one) for one in (first, second)]
+            seen: list[tuple[str, ...]] = []
+            deadline = time.monotonic() + 180
+            while True:
+                runs = [read_run(target, one) for one in ids]
+                seen.append(tuple(run["status"] for run in runs))
+                if set(seen[-1]) <= FINAL or time.monotonic() > deadline:
+                    return seen, runs
+                time.sleep(0.2)
 
 
 def up(checkout: Checkout, browser: dict[str, object] | None) -> None:
@@ -84,6 +101,13 @@ def test_a_host_without_namespaces_is_told_in_one_line(checkout: Checkout, first
     assert "skyvern-start: sandbox: FAILED" in line
     assert "Operation not permitted" in line
     assert "browser.sandbox: false" in line
+
+
+def test_browsers_of_the_stack_work_side_by_side(checkout: Checkout, first_up: str) -> None:
+    """What a shared Chrome must not do, seen by the same look."""
+    seen, _ = two_at_once(checkout)
+    assert seen[-1] == ("completed", "completed")
+    assert BOTH in seen
 
 
 def test_a_headful_browser_runs_a_workflow_in_its_sandbox(checkout: Checkout, first_up: str) -> None:
@@ -181,24 +205,12 @@ def test_the_proxy_is_published_on_loopback_alone(checkout: Checkout, connected:
 
 
 def test_two_runs_take_turns(checkout: Checkout, connected: dict[str, object]) -> None:
-    """Started at once, each on a page of its own for some seconds: the second one waits in the queue and both complete."""
-    with site_of(checkout) as target:
-        body = definition("Two at once", f"{target.outputs.smoke_url}/", 3)
-        with workflow(target, body) as first, workflow(target, body) as second:
-            ids = [start_run(target, first), start_run(target, second)]
-            seen: list[tuple[str, ...]] = []
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline:
-                runs = [read_run(target, one) for one in ids]
-                seen.append(tuple(run["status"] for run in runs))
-                if set(seen[-1]) <= FINAL:
-                    break
-                time.sleep(0.2)
-            assert seen[-1] == ("completed", "completed")
-            assert ("running", "running") not in seen
-            assert ("running", "queued") in seen
-            times = [read_run(target, one) for one in ids]
-            assert times[0]["finished_at"] <= times[1]["started_at"]
+    """The second one waits in the queue until the first one has ended; both complete."""
+    seen, runs = two_at_once(checkout)
+    assert seen[-1] == ("completed", "completed")
+    assert BOTH not in seen
+    assert ("running", "queued") in seen
+    assert runs[0]["finished_at"] <= runs[1]["started_at"]
 
 
 def test_doctor_finds_a_chrome_that_is_gone(checkout: Checkout, connected: dict[str, object]) -> None:
