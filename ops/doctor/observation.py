@@ -178,7 +178,8 @@ class HostFacts:
     """The stack's objects on the daemon.
 
     present: image reference -> id of what the daemon has under it, None when it has nothing.
-    port_free: whether somebody could listen on the gateway's port now. disk: None when nothing of the stack could tell.
+    port_free, proxy_port_free: whether somebody could listen now on the gateway's port, and on that of the proxy for a Chrome
+    elsewhere. disk: None when nothing of the stack could tell.
     heartbeat: status of the gateway's answer, 0 without one. llm_error: why the provider cannot be reached from the server, ""
     when it can, None when nobody could be asked.
     chrome: what cdp-connect's Chrome gives the server, None without one or when nobody could be asked.
@@ -193,6 +194,7 @@ class HostFacts:
     heartbeat: int
     llm_error: str | None
     chrome: ChromeAnswer | None = None
+    proxy_port_free: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +361,7 @@ def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deplo
         port_free=port_free(settings.host.port),
         heartbeat=heartbeat(settings.host.port) if "gateway" in running else 0,
         llm_error=llm_error(docker, running["server"].name, settings) if "server" in running else None,
+        proxy_port_free=not isinstance(settings.browser, CdpBrowser) or port_free(settings.browser.proxy_port),
         chrome=ask_chrome(docker, running["server"].name, settings) if "server" in running else None,
     )
 

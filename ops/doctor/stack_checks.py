@@ -23,18 +23,21 @@ def check_images(seen: Observation) -> Iterator[Finding]:
 
 
 def check_port(seen: Observation) -> Iterator[Finding]:
-    """The gateway's port is ours or free."""
+    """Each port that the stack publishes is ours or free."""
     if seen.settings is None or seen.host is None:
         return
-    port = seen.settings.host.port
-    ours = any(port == outside for one in seen.host.containers if one.status == "running" for _, outside, _ in one.published)
-    if not ours and not seen.host.port_free:
-        yield error(
-            "port",
-            f"127.0.0.1:{port}",
-            "another program listens on it",
-            f"end that program (ss -ltnp 'sport = :{port}' names it), or write another host.port into Pulumi.{seen.stack}.yaml",
-        )
+    ports = {"host.port": (seen.settings.host.port, seen.host.port_free)}
+    if isinstance(seen.settings.browser, CdpBrowser):
+        ports["browser.proxy_port"] = (seen.settings.browser.proxy_port, seen.host.proxy_port_free)
+    ours = {outside for one in seen.host.containers if one.status == "running" for _, outside, _ in one.published}
+    for key, (port, free) in ports.items():
+        if not free and port not in ours:
+            yield error(
+                "port",
+                f"127.0.0.1:{port}",
+                "another program listens on it",
+                f"end that program (ss -ltnp 'sport = :{port}' names it), or write another {key} into Pulumi.{seen.stack}.yaml",
+            )
 
 
 def check_containers_exist(seen: Observation) -> Iterator[Finding]:

@@ -64,11 +64,9 @@ def two_at_once(checkout: Checkout) -> tuple[list[tuple[str, ...]], list[dict[st
 
 
 def up(checkout: Checkout, browser: dict[str, object] | None) -> None:
-    """The dev stack with another browser, and nothing to change afterwards."""
+    """The dev stack with another browser."""
     checkout.write_stack("dev", port=port_of(checkout), browser=browser)
     checkout.pulumi("up --yes --skip-preview -s dev")
-    checkout.pulumi("preview --expect-no-changes -s dev")
-    checkout.pulumi("refresh --preview-only --expect-no-changes -s dev")
 
 
 def test_a_page_of_a_headless_browser_is_sandboxed(checkout: Checkout, first_up: str) -> None:
@@ -194,6 +192,11 @@ def test_smoke_is_green_with_a_chrome_elsewhere(checkout: Checkout, connected: d
     absent = {name for name, result in found.items() if result.startswith("n/a browser.type is cdp-connect")}
     assert absent == NOT_FOR_CDP
     assert {name: result for name, result in found.items() if name not in absent and result != "ok"} == {}
+
+
+def test_a_second_plan_is_empty(checkout: Checkout, connected: dict[str, object]) -> None:
+    checkout.pulumi("preview --expect-no-changes -s dev")
+    checkout.pulumi("refresh --preview-only --expect-no-changes -s dev")
 
 
 def test_the_proxy_is_published_on_loopback_alone(checkout: Checkout, connected: dict[str, object]) -> None:

@@ -262,6 +262,12 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_host(heartbeat=502), "127.0.0.1:8080", "the API answers 502", "docker restart skyvern-dev-gateway"),
         (with_host(heartbeat=0), "127.0.0.1:8080", "the API does not answer", "docker restart skyvern-dev-gateway"),
         (with_host(llm_error="timed out"), "none", "cannot connect to it: timed out", "DNS, firewall"),
+        (
+            replace(with_chrome(""), host=replace(HOST, proxy_port_free=False)),
+            "127.0.0.1:3128",
+            "another program listens",
+            "write another browser.proxy_port into Pulumi.dev.yaml",
+        ),
         (with_chrome("name", "unknown"), "http://10.222.222.1:9222/", "resolve this name (unknown)", "IP address as browser.url"),
         (with_chrome("connect", "timed out"), "http://10.222.222.1:9222/", "no answer to the server (timed out)", "firewall"),
         (with_chrome("status", "500"), "http://10.222.222.1:9222/", "status 500: Chrome refuses a Host", "browser.host_header"),
