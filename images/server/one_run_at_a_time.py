@@ -60,7 +60,8 @@ class OneRunAtATime(BackgroundTaskExecutor):
 def configure_app(app: Any) -> None:
     """Called by Skyvern before the server starts; fails the start where its executor has no such methods any more."""
     executor = OneRunAtATime()
+    there = {*dir(BackgroundTaskExecutor), *vars(executor)}
     for name in ("_schedule", "_scheduled_retry_resumes", "_resume_pending_retry", "_dispatch_retry_resume"):
-        if not hasattr(executor, name):
+        if name not in there:
             raise RuntimeError(f"one_run_at_a_time: this Skyvern's executor has no {name}; the browser cannot be shared")
     AsyncExecutorFactory.set_executor(executor)

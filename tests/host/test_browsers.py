@@ -70,7 +70,8 @@ def up(checkout: Checkout, browser: dict[str, object] | None) -> None:
 
 
 def test_a_page_of_a_headless_browser_is_sandboxed(checkout: Checkout, first_up: str) -> None:
-    assert results(checkout, "browser sandbox") == {"browser sandbox": "ok"}
+    # The check of the smoke run, with which script/up ends.
+    assert "ok    browser sandbox" in first_up
     options = checkout.docker.inspect(SERVER)["HostConfig"]
     assert "no-new-privileges:true" in options["SecurityOpt"]
     assert options["CapDrop"] == ["ALL"]

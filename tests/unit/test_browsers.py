@@ -290,6 +290,12 @@ def test_it_becomes_skyverns_executor_and_a_changed_skyvern_fails_the_start(
 ) -> None:
     turns.configure_app(None)
     assert [type(one) for one in vars(turns)["chosen"]] == [turns.OneRunAtATime]
-    monkeypatch.delattr(Executor, "_resume_pending_retry")
-    with pytest.raises(RuntimeError, match="executor has no _resume_pending_retry"):
+    for name in ("_schedule", "_resume_pending_retry", "_dispatch_retry_resume"):
+        with monkeypatch.context() as change:
+            change.delattr(Executor, name)
+            with pytest.raises(RuntimeError, match=f"executor has no {name};"):
+                turns.configure_app(None)
+    monkeypatch.setattr(Executor, "__init__", lambda self: None)
+    with pytest.raises(RuntimeError, match="executor has no _scheduled_retry_resumes;"):
         turns.configure_app(None)
+    assert len(vars(turns)["chosen"]) == 1

@@ -607,14 +607,14 @@ class TestHostilePage:
 
 class TestSandbox:
     PAGE: ClassVar = {"filters": 2, "no_new_privileges": True, "own": ["user", "pid", "net"]}
-    SEEN: ClassVar = {"wanted": "true", "container_filters": 1, "flags": [], "pages": [PAGE, PAGE]}
+    SEEN: ClassVar = {"container_filters": 1, "flags": [], "pages": [PAGE, PAGE]}
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(workflow_checks, "POLL_SECONDS", 0.0)
 
-    def look(self, **changes: Any) -> Site:
-        programs = {"KINDS = ": json.dumps({**self.SEEN, **changes}).encode()}
+    def look(self, sandbox: str = "true", **changes: Any) -> Site:
+        programs = {"KINDS = ": json.dumps({**self.SEEN, **changes}).encode(), "$BROWSER_SANDBOX": f"{sandbox}\n".encode()}
         return site(Skyvern(), DockerDouble(programs=programs))
 
     def test_a_page_that_is_held_is_green(self) -> None:
@@ -638,7 +638,7 @@ class TestSandbox:
 
     def test_where_there_is_none_by_the_settings_it_is_said(self) -> None:
         with pytest.raises(CheckNotApplicableError, match=r"browser\.sandbox is false"):
-            browser_checks.check_sandbox(self.look(wanted="false", flags=["--no-sandbox"]))
+            browser_checks.check_sandbox(self.look(sandbox="false", flags=["--no-sandbox"]))
         with pytest.raises(CheckNotApplicableError, match="runs elsewhere"):
             browser_checks.check_sandbox(elsewhere(always(500)))
 
