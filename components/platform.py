@@ -47,6 +47,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
             "api_key": secrets.api_key,
             "api_url": urls.api_url,
             "app_url": urls.app_url,
+            "browser_type": settings.browser.type,
             "containers": backend.containers,
             "docker_host": settings.host.docker_host,
             "organization_id": secrets.organization_id,

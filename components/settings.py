@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from components import llm_keys
@@ -112,18 +113,80 @@ class ServerSettings(Section):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level of Skyvern.")
 
 
-class BrowserSettings(Section):
-    """The browser that Skyvern drives."""
+class StartedBrowser(Section):
+    """What every browser that Skyvern starts has."""
 
-    type: Literal["headless", "headful"] = Field(
-        "headless", description="`headful` runs Chromium on a virtual display (Xvfb), which some sites insist on."
-    )
     locale: str = Field(
         "ko-KR",
         pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$",
         description="Language of the browser (BCP 47).",
         examples=["en-US"],
     )
+    sandbox: bool = Field(
+        True,
+        description="Chromium's own sandbox around every page. Where the host does not allow it, the server does not start; "
+        "`false` leaves the container as the only wall around a hostile page (docs/browsers.md).",
+    )
+
+
+class HeadlessBrowser(StartedBrowser):
+    """Chromium without a display."""
+
+    type: Literal["headless"] = Field("headless", description="Chromium without a display.")
+
+
+class HeadfulBrowser(StartedBrowser):
+    """Chromium on a virtual display (Xvfb), which some sites insist on."""
+
+    type: Literal["headful"] = Field(description="Chromium on a virtual display (Xvfb), which some sites insist on.")
+
+
+class CdpBrowser(Section):
+    """A Chrome elsewhere, by its debugging port: one for all runs, which therefore go one at a time."""
+
+    type: Literal["cdp-connect"] = Field(description="A Chrome elsewhere.")
+    url: str = Field(
+        description="Chrome's debugging port, as the server's container reaches it. Chrome answers to an IP address, and to "
+        "no name. The port has no login: nobody else may reach it (docs/browsers.md).",
+        examples=["http://10.222.222.1:9222/"],
+    )
+    host_header: str | None = Field(
+        None,
+        pattern=r"^[0-9A-Fa-f.:\[\]]+:[0-9]{1,5}$",
+        description="Host header for Chrome, where `url` is a name: IP address and port at which the container reaches Chrome, "
+        "because Chrome answers with this address and Skyvern goes on there.",
+        examples=["10.222.222.1:9222"],
+    )
+    proxy_port: int = Field(
+        3128,
+        ge=1024,
+        le=65535,
+        description="Port on 127.0.0.1 where the egress proxy waits for this Chrome, which has to be started with it.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_debugging_port(cls, value: str) -> str:
+        example = "http://10.222.222.1:9222/"
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:
+            raise ValueError(f"is no URL; write it whole, for example {example}") from None
+        if parts.username is not None or parts.password is not None:
+            raise PydanticCustomError("value_kept_back", "holds a user or password, and Chrome knows none; write it without")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"is no URL; write it whole, for example {example}")
+        if port is None:
+            raise ValueError(f"has no port; write Chrome's debugging port, for example {example}")
+        if parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise ValueError(f"has a path; write host and port alone, for example {example}")
+        if parts.hostname == "localhost" or parts.hostname == "::1" or parts.hostname.startswith("127."):
+            raise ValueError(f"is the container itself; write the address of Chrome's machine, for example {example}")
+        return value
+
+
+Browser = HeadlessBrowser | HeadfulBrowser | CdpBrowser
 
 
 class DatabaseSettings(Section):
@@ -461,13 +524,23 @@ class VercelFrontend(Section):
 Frontend = GatewayFrontend | VercelFrontend
 
 
+def _browser_type(value: Any) -> Any:
+    """The tag of a browser section; one without a type is headless, so that a section with a locale alone is possible."""
+    return value.get("type", "headless") if isinstance(value, dict) else getattr(value, "type", None)
+
+
 class Settings(Section):
     """The whole stack file. Each field is one key below `skyvern:`."""
 
     images: ImageSettings = ImageSettings()
     host: HostSettings = HostSettings()
     server: ServerSettings = ServerSettings()
-    browser: BrowserSettings = BrowserSettings()
+    browser: Annotated[
+        Annotated[HeadlessBrowser, Tag("headless")]
+        | Annotated[HeadfulBrowser, Tag("headful")]
+        | Annotated[CdpBrowser, Tag("cdp-connect")],
+        Discriminator(_browser_type),
+    ] = HeadlessBrowser()
     database: DatabaseSettings = DatabaseSettings()
     rotation: RotationSettings = RotationSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -476,35 +549,46 @@ class Settings(Section):
     frontend: Annotated[Frontend, Field(discriminator="provider")] = GatewayFrontend()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A section with several schemas. key: the key whose value picks one of ``schemas``."""
+    """A section with several schemas. key: the one that chooses. schemas: by that key's value."""
 
     key: str
     description: str
     schemas: Mapping[str, type[Section]]
 
 
-CHOICES: Mapping[str, Choice] = {
-    "llm": Choice(
-        "provider",
-        "The language model that reads pages and decides.",
-        {
-            "none": NoLlm,
-            "openai": OpenAiLlm,
-            "anthropic": AnthropicLlm,
-            "gemini": GeminiLlm,
-            "openai-compatible": OpenAiCompatibleLlm,
-            "ollama": OllamaLlm,
-        },
-    ),
-    "edge": Choice(
-        "provider",
-        "How the stack is reached from outside.",
-        {"none": NoEdge, "cloudflare": CloudflareEdge, "ngrok": NgrokEdge},
-    ),
-    "frontend": Choice("provider", "Where the UI is served.", {"gateway": GatewayFrontend, "vercel": VercelFrontend}),
-}
+CHOICES: Mapping[str, Choice] = MappingProxyType(
+    {
+        "browser": Choice(
+            key="type",
+            description="The browser that Skyvern drives; `headless` without a `type`.",
+            schemas={"headless": HeadlessBrowser, "headful": HeadfulBrowser, "cdp-connect": CdpBrowser},
+        ),
+        "llm": Choice(
+            key="provider",
+            description="The language model that reads pages and decides.",
+            schemas={
+                "none": NoLlm,
+                "openai": OpenAiLlm,
+                "anthropic": AnthropicLlm,
+                "gemini": GeminiLlm,
+                "openai-compatible": OpenAiCompatibleLlm,
+                "ollama": OllamaLlm,
+            },
+        ),
+        "edge": Choice(
+            key="provider",
+            description="How the stack is reached from outside.",
+            schemas={"none": NoEdge, "cloudflare": CloudflareEdge, "ngrok": NgrokEdge},
+        ),
+        "frontend": Choice(
+            key="provider",
+            description="Where the UI is served.",
+            schemas={"gateway": GatewayFrontend, "vercel": VercelFrontend},
+        ),
+    }
+)
 
 
 def sections() -> list[tuple[str, str, list[type[Section]]]]:
@@ -541,6 +625,9 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
         for name, item in value
         if isinstance(item, SecretStr) and section not in secret_keys
     ]
+    browser = settings.browser
+    if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
+        plain.append(f"{file}: browser.proxy_port: {browser.proxy_port} is host.port too; write another port")
     # By section, because the engine says no more: whether a section has an encrypted value, not which one it is.
     if plain:
         raise SettingsError(plain)
@@ -618,14 +705,14 @@ def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
         known = sorted(schema.model_fields) if schema is not None else sorted(Settings.model_fields)
         near = difflib.get_close_matches(path[-1], known, n=1)
         return f"{where}: is no known key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+    if kind in {"union_tag_invalid", "union_tag_not_found"} and isinstance(value, dict):
         choice = CHOICES[path[0]]
-        tag = value.get(choice.key) if isinstance(value, dict) else None
+        tag = value.get(choice.key)
         given = "is missing" if tag is None else f"{json.dumps(tag, ensure_ascii=False)} is no {choice.key}"
         return f"{where}.{choice.key}: {given}; write one of {', '.join(choice.schemas)}"
     if kind == "literal_error":
         return f"{where}: {shown}is not possible here; write {context['expected']}"
-    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+    if kind in {"model_type", "model_attributes_type", "dict_type", "union_tag_not_found"}:
         return f"{where}: {shown}is no section; write its keys below it (docs/configuration.md)"
     if kind in {"too_short", "too_long"} and _is_secret(field):
         return f"{where}: is too {kind.removeprefix('too_')} for a key; write the whole key"

@@ -25,13 +25,13 @@ def reference() -> str:
         parts.append(f"## `skyvern:{name}`\n\n{description}\n\n")
         tag = CHOICES[name].key if name in CHOICES else None
         for schema in schemas:
-            if tag is not None:
-                parts.append(f"### `{tag}: {_choices(schema.model_fields[tag])[0]}`\n\n")
-            parts.append(_table(schema, tag))
+            if tag:
+                parts.append(f"### `{tag}: {_choices(schema.model_fields[tag])[0]}`\n\n{schema.__doc__}\n\n")
+            parts.append(_table(schema, tag=tag))
     return "".join(parts).rstrip() + "\n"
 
 
-def _table(schema: type[Section], tag: str | None) -> str:
+def _table(schema: type[Section], *, tag: str | None) -> str:
     rows = [
         f"| `{name}` | {_type_text(field)} | {_default_text(field)} | {field.description} {_example_text(field)}".rstrip()
         + " |\n"
@@ -39,7 +39,7 @@ def _table(schema: type[Section], tag: str | None) -> str:
         if name != tag
     ]
     if not rows:
-        return f"{schema.__doc__}\n\n"
+        return ""
     return "| key | type | default | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows) + "\n"
 
 

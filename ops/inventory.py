@@ -54,6 +54,7 @@ class Container:
     privileged: bool
     capabilities_dropped: bool
     no_new_privileges: bool
+    system_calls_filtered: bool
     published: tuple[tuple[str, int, str], ...]
 
 
@@ -79,6 +80,7 @@ def parse_container(document: Mapping[str, Any]) -> Container:
     """A container from one element of ``docker inspect``."""
     state, host, config = document["State"], document["HostConfig"], document["Config"]
     bindings = host.get("PortBindings") or {}
+    security = host.get("SecurityOpt") or []
     return Container(
         name=document["Name"].lstrip("/"),
         part=(config.get("Labels") or {}).get("skyvern.part", ""),
@@ -94,7 +96,8 @@ def parse_container(document: Mapping[str, Any]) -> Container:
         read_only=host.get("ReadonlyRootfs", False),
         privileged=host.get("Privileged", False),
         capabilities_dropped="ALL" in (host.get("CapDrop") or []) and not host.get("CapAdd"),
-        no_new_privileges=any(one in {"no-new-privileges", "no-new-privileges:true"} for one in host.get("SecurityOpt") or []),
+        no_new_privileges=any(one in {"no-new-privileges", "no-new-privileges:true"} for one in security),
+        system_calls_filtered=not any(one in {"seccomp=unconfined", "seccomp:unconfined"} for one in security),
         published=tuple(
             (binding.get("HostIp", ""), int(binding.get("HostPort") or 0), inside)
             for inside, some in sorted(bindings.items())

@@ -18,6 +18,7 @@ class Outputs(BaseModel):
     """The exports of a stack that day-two commands use.
 
     app_url, api_url, stream_url: origins without a trailing slash, for example ``http://localhost:8080``.
+    browser_type: ``headless``, ``headful`` or ``cdp-connect``, as in the stack file.
     gateway_key: where the UI is on Vercel.
     smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
     docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``.
@@ -30,6 +31,7 @@ class Outputs(BaseModel):
     app_url: str
     api_url: str
     stream_url: str
+    browser_type: str
     smoke_url: str
     ui_username: str
     ui_password: SecretStr

@@ -21,7 +21,7 @@ from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
-from components.settings import CloudflareEdge, NgrokEdge, NoEdge, OllamaLlm, Settings
+from components.settings import CdpBrowser, CloudflareEdge, NgrokEdge, NoEdge, OllamaLlm, Settings
 
 # One connection for all that a plan does on another machine. The provider dials for each call at a time, and sshd refuses new
 # connections beyond ten that are not logged in yet (MaxStartups).
@@ -87,6 +87,7 @@ class DockerBackend(pulumi.ComponentResource):
                 prefix=prefix,
                 image=references["egress"],
                 networks=[networks.outgoing, networks.browsing, networks.smoke],
+                port=settings.browser.proxy_port if isinstance(settings.browser, CdpBrowser) else None,
             ),
             opts=child,
         )

@@ -4,16 +4,22 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.endpoints import EGRESS_PORT
 from components.host.service import HardenedService, Health, ServiceArgs
 
 
 @dataclass(frozen=True, kw_only=True)
 class EgressProxyArgs:
-    """image: ours. networks: browsing (browsers), smoke (the smoke run's pages), outgoing (internet)."""
+    """What the proxy needs.
+
+    image: ours. networks: outgoing (internet; the port is published there), browsing (browsers), smoke (the smoke run's pages).
+    port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None for no such port.
+    """
 
     prefix: str
     image: str
     networks: list[pulumi.Output[str]]
+    port: int | None = None
 
 
 class EgressProxy(pulumi.ComponentResource):
@@ -32,6 +38,7 @@ class EgressProxy(pulumi.ComponentResource):
                 image=args.image,
                 user="13:13",
                 networks=args.networks,
+                published_port=None if args.port is None else (args.port, EGRESS_PORT),
                 memory_mib=256,
                 cpus=1,
                 health=Health(command=["egress-healthy"], start_seconds=20),

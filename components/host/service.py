@@ -45,6 +45,7 @@ class ServiceArgs:
     memory_mib, cpus: hard limits; swap is not on top of memory.
     gpu: all of the host's NVIDIA GPUs.
     published_port: port on 127.0.0.1 of the host -> port of the container.
+    seccomp: a profile as JSON, in place of Docker's own.
     stop_seconds: grace between SIGTERM and SIGKILL.
     """
 
@@ -64,6 +65,7 @@ class ServiceArgs:
     executable_tmp: bool = False
     gpu: bool = False
     published_port: tuple[int, int] | None = None
+    seccomp: str | None = None
     shm_mib: int = 64
     stop_seconds: int = 10
 
@@ -124,7 +126,8 @@ class HardenedService(pulumi.ComponentResource):
             read_only=True,
             privileged=False,
             capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
-            security_opts=["no-new-privileges:true"],
+            # The daemon takes a profile by value; docker's command line is what reads files.
+            security_opts=["no-new-privileges:true", *([] if args.seccomp is None else [f"seccomp={args.seccomp}"])],
             init=True,
             ipc_mode="private",
             memory=args.memory_mib,

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import pulumi
 
@@ -12,7 +14,8 @@ from components.host.service import HardenedService, Health, ServiceArgs
 from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, folder_path
 from components.settings import (
     AnthropicLlm,
-    BrowserSettings,
+    Browser,
+    CdpBrowser,
     GeminiLlm,
     Llm,
     OllamaLlm,
@@ -24,12 +27,34 @@ from components.settings import (
 # User and group in the image; the folders below /data belong to both.
 SKYVERN_ID = 10001
 
+# Docker's seccomp profile with the system calls of Chromium's sandbox (docs/decisions/browser-sandbox.md).
+PROFILE = Path(__file__).with_name("browser-seccomp.json")
 # Everything the browser fetches goes through the egress proxy: no exception for loopback, no UDP around it.
 BROWSER_ARGUMENTS = (
     f"--proxy-server={endpoints.EGRESS_URL}",
     "--proxy-bypass-list=<-loopback>",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
 )
+
+
+@cache
+def sandbox_profile() -> str:
+    """The profile on one line, as the daemon takes it."""
+    return json.dumps(json.loads(PROFILE.read_text()), separators=(",", ":"))
+
+
+def browser_environment(browser: Browser) -> dict[str, pulumi.Input[str]]:
+    """Skyvern's variables for the browser that it starts, or for the Chrome that it connects to."""
+    if isinstance(browser, CdpBrowser):
+        host_header = {} if browser.host_header is None else {"BROWSER_REMOTE_DEBUGGING_HOST_HEADER": browser.host_header}
+        return {"BROWSER_REMOTE_DEBUGGING_URL": browser.url, "BROWSER_TYPE": "cdp-connect", **host_header}
+    return {
+        "BROWSER_ADDITIONAL_ARGS": json.dumps(BROWSER_ARGUMENTS),
+        "BROWSER_LOCALE": browser.locale,
+        # Ours, not Skyvern's: images/server/skyvern-start tries the sandbox and sandboxed-chromium keeps it.
+        "BROWSER_SANDBOX": str(browser.sandbox).lower(),
+        "BROWSER_TYPE": f"chromium-{browser.type}",
+    }
 
 
 def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
@@ -92,7 +117,7 @@ class SkyvernServerArgs:
     image: str
     endpoints: Endpoints
     settings: ServerSettings
-    browser: BrowserSettings
+    browser: Browser
     timezone: str
     llm: Llm
     database_url: pulumi.Input[str]
@@ -106,7 +131,8 @@ class SkyvernServer(pulumi.ComponentResource):
     """Skyvern, migrated and with the stack's API key adopted before it is healthy.
 
     It runs as one process by design (browsers, caches and the scheduler live in it), so there is no replica count. Its calls to
-    LLMs and webhooks leave directly, under Skyvern's own URL validation; the browser has the egress proxy only.
+    LLMs and webhooks leave directly, under Skyvern's own URL validation; the browser has the egress proxy only. A Chrome
+    elsewhere (cdp-connect) is reached on the same way out, and has the proxy by its own command line.
     Not here: Xvfb, migrations and key adoption (the image's start command), retention of recordings.
     """
 
@@ -130,6 +156,7 @@ class SkyvernServer(pulumi.ComponentResource):
                 memory_mib=args.settings.memory_mib,
                 cpus=args.settings.cpus,
                 shm_mib=512,
+                seccomp=None if isinstance(args.browser, CdpBrowser) or not args.browser.sandbox else sandbox_profile(),
                 # Three hundred migrations at the first start take a minute on a small machine.
                 health=Health(command=["skyvern-healthy"], start_seconds=300, timeout_seconds=10),
                 # A run in progress saves its recording on SIGTERM.
@@ -145,16 +172,14 @@ class SkyvernServer(pulumi.ComponentResource):
         paths = {variable: folder_path(folder) for folder, variable in SKYVERN_FOLDERS.items()}
         return {
             **paths,
+            **browser_environment(args.browser),
             **llm_environment(args.llm),
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
             "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
-            "BROWSER_ADDITIONAL_ARGS": json.dumps(BROWSER_ARGUMENTS),
-            "BROWSER_LOCALE": args.browser.locale,
             # vnc is the default, has no password and never worked behind a proxy (Skyvern issue 2968).
             "BROWSER_STREAMING_MODE": "cdp",
             "BROWSER_TIMEZONE": args.timezone,
-            "BROWSER_TYPE": f"chromium-{args.browser.type}",
             "CODE_BLOCK_MODE": "enabled" if args.settings.code_blocks else "disabled",
             "DATABASE_STRING": args.database_url,
             # Without it the vault is off wherever ENV is not "local".

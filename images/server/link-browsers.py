@@ -11,7 +11,8 @@ from pathlib import Path
 
 import playwright
 
-CHROMIUM = Path("/usr/lib/chromium/chromium")
+# Chromium without the flags that switch its sandbox off, which Playwright adds by itself.
+CHROMIUM = Path("/usr/local/lib/skyvern/sandboxed-chromium")
 FFMPEG = Path("/usr/bin/ffmpeg")
 EXECUTABLES = {
     "chromium": ("chrome-linux64/chrome", CHROMIUM),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from components.settings import OllamaLlm
 from ops import images as image_commands
 from ops.bootstrap import DEFAULT_SOCKET, Daemon
 from ops.doctor.findings import Finding, error, warning
@@ -132,6 +133,21 @@ def check_cpus(seen: Observation) -> Iterator[Finding]:
             )
 
 
+def check_gpu(seen: Observation) -> Iterator[Finding]:
+    """Docker can hand out the GPU that the stack file asks for. Silent where Ollama runs, for it has got it."""
+    settings, daemon = seen.settings, seen.daemon_facts
+    if settings is None or daemon is None or not isinstance(settings.llm, OllamaLlm) or not settings.llm.gpu:
+        return
+    runs = seen.host is not None and any(one.part == "ollama" and one.status == "running" for one in seen.host.containers)
+    if not runs and "nvidia" not in daemon.runtimes:
+        yield error(
+            "GPU",
+            "llm.gpu",
+            "Docker has no NVIDIA runtime, so Ollama's container cannot be started",
+            f"install NVIDIA's container toolkit as in docs/llm.md, or write llm.gpu: false into Pulumi.{seen.stack}.yaml",
+        )
+
+
 def check_disk(seen: Observation) -> Iterator[Finding]:
     """Room for what has to be built, and head room."""
     if seen.settings is None or seen.host is None or seen.host.disk is None:
@@ -167,6 +183,7 @@ CHECKS = (
     check_wsl,
     check_memory,
     check_cpus,
+    check_gpu,
     check_disk,
     check_clock,
 )

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from components.host import images
-from components.settings import Settings
+from components.settings import CdpBrowser, Settings
 from ops import bootstrap, inventory
 from ops import images as image_commands
 from ops.bootstrap import Daemon, Machine, State
@@ -46,9 +46,52 @@ except OSError as failed:
 """
 
 
+# As Skyvern 1.0.56 connects: the version page under the Host header of the settings, then the address that it names. Without such
+# a header, Skyvern goes by the IPv4 address of host.docker.internal (skyvern/webeye/cdp_connection.py).
+_ASK_CHROME = """
+import json, os, socket, sys, urllib.error, urllib.parse, urllib.request
+
+def tell(problem, detail=""):
+    print(json.dumps({"problem": problem, "detail": str(detail)}))
+    sys.exit()
+
+url, header = os.environ["BROWSER_REMOTE_DEBUGGING_URL"], os.environ.get("BROWSER_REMOTE_DEBUGGING_HOST_HEADER")
+parts = urllib.parse.urlsplit(url)
+try:
+    address = socket.getaddrinfo(parts.hostname, parts.port, socket.AF_INET)[0][4][0] if ":" not in parts.hostname else None
+except OSError as failed:
+    tell("name", failed)
+host = header or (f"{address}:{parts.port}" if parts.hostname == "host.docker.internal" else parts.netloc)
+request = urllib.request.Request(url.rstrip("/") + "/json/version", headers={"Host": host})
+try:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=8) as response:
+        found = urllib.parse.urlsplit(json.load(response)["webSocketDebuggerUrl"])
+except urllib.error.HTTPError as refused:
+    tell("status", refused.code)
+except OSError as failed:
+    tell("connect", getattr(failed, "reason", failed))
+except (ValueError, KeyError, TypeError):
+    tell("other")
+try:
+    socket.create_connection((found.hostname, found.port or 80), timeout=8).close()
+except OSError:
+    tell("redirect", found.netloc)
+tell("")
+"""
+# Kernel settings with the value that forbids: in order, the first that does is told. The last is Ubuntu's, from 23.10 on.
+_NAMESPACE_LIMITS = {
+    "user.max_user_namespaces": "0",
+    "kernel.unprivileged_userns_clone": "0",
+    "kernel.apparmor_restrict_unprivileged_userns": "1",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class DaemonFacts:
-    """What ``docker info`` says. skew_seconds: the daemon's clock less ours. unsupported: limits that it cannot enforce."""
+    """What ``docker info`` says. skew_seconds: the daemon's clock less ours. unsupported: limits that it cannot enforce.
+
+    runtimes: names of its container runtimes, such as ``nvidia``.
+    """
 
     version: str
     cgroup_version: str
@@ -57,6 +100,7 @@ class DaemonFacts:
     memory_mib: int
     skew_seconds: float
     unsupported: tuple[str, ...]
+    runtimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +148,27 @@ class PulumiFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChromeAnswer:
+    """What a debugging port gave the server's container.
+
+    problem: "" for a Chrome that can be used; else where it ended: "name", "connect", "status", "other" (it is no Chrome) or
+    "redirect" (Chrome names an address that the container does not reach). detail: the error, status or address.
+    """
+
+    problem: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostFacts:
     """The stack's objects on the daemon.
 
     present: image reference -> id of what the daemon has under it, None when it has nothing.
-    port_free: whether somebody could listen on the gateway's port now. disk: None when nothing of the stack could tell.
+    port_free, proxy_port_free: whether somebody could listen now on the gateway's port, and on that of the proxy for a Chrome
+    elsewhere. disk: None when nothing of the stack could tell.
     heartbeat: status of the gateway's answer, 0 without one. llm_error: why the provider cannot be reached from the server, ""
     when it can, None when nobody could be asked.
+    chrome: what cdp-connect's Chrome gives the server, None without one or when nobody could be asked.
     """
 
     containers: Sequence[Container]
@@ -121,6 +179,8 @@ class HostFacts:
     port_free: bool
     heartbeat: int
     llm_error: str | None
+    chrome: ChromeAnswer | None = None
+    proxy_port_free: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +189,8 @@ class Observation:
 
     settings: None when the stack file is wrong; mistakes: its lines. salt: ``encryptionsalt`` of the stack file, "" without one.
     named: image -> reference that this version of the project names. machine: this one, which need not be the daemon's.
-    clock_synchronized: None where nothing tells (no timedatectl).
+    clock_synchronized: None where nothing tells (no timedatectl). namespace_limit: the kernel setting that keeps Chromium from
+    making user namespaces, "" when none does.
     """
 
     stack: str
@@ -140,6 +201,7 @@ class Observation:
     named: Mapping[str, str]
     machine: Machine
     clock_synchronized: bool | None
+    namespace_limit: str
     daemon: Daemon
     socket_exists: bool
     daemon_facts: DaemonFacts | None
@@ -171,6 +233,7 @@ def observe(stack: str) -> Observation:
         named=images.references(settings.images.source) if settings else {},
         machine=bootstrap.observe_machine(),
         clock_synchronized=_clock_synchronized(),
+        namespace_limit=namespace_limit(),
         daemon=daemon,
         socket_exists=Path(host.removeprefix("unix://")).exists(),
         daemon_facts=facts,
@@ -193,6 +256,15 @@ def observe_stack_file(stack: str) -> tuple[Settings | None, list[str], str]:
 
 
 # --- The machine ---------------------------------------------------------------------------------------------------------
+
+
+def namespace_limit(settings: Path = Path("/proc/sys")) -> str:
+    """The kernel setting that forbids user namespaces to programs that are not root, "" without one."""
+    for name, forbidding in _NAMESPACE_LIMITS.items():
+        file = settings / name.replace(".", "/")
+        if file.exists() and file.read_text().strip() == forbidding:
+            return name
+    return ""
 
 
 def _clock_synchronized() -> bool | None:
@@ -244,6 +316,7 @@ def parse_daemon(document: Mapping[str, Any], now: datetime) -> DaemonFacts:
         memory_mib=document.get("MemTotal", 0) // MIB,
         skew_seconds=(system_time - now).total_seconds() if system_time else 0,
         unsupported=tuple(name for name, field in limits.items() if document.get(field) is False),
+        runtimes=tuple(sorted(document.get("Runtimes") or {})),
     )
 
 
@@ -264,6 +337,8 @@ def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deplo
         port_free=port_free(settings.host.port),
         heartbeat=heartbeat(settings.host.port) if "gateway" in running else 0,
         llm_error=llm_error(docker, running["server"].name, settings) if "server" in running else None,
+        proxy_port_free=not isinstance(settings.browser, CdpBrowser) or port_free(settings.browser.proxy_port),
+        chrome=ask_chrome(docker, running["server"].name, settings) if "server" in running else None,
     )
 
 
@@ -349,6 +424,15 @@ def llm_error(docker: Docker, server: str, settings: Settings) -> str | None:
         timeout_seconds=40,
     )
     return asked.stdout.strip() if asked and asked.returncode == 0 else None
+
+
+def ask_chrome(docker: Docker, server: str, settings: Settings) -> ChromeAnswer | None:
+    """What cdp-connect's Chrome gives the server's container, which has the settings of the last ``pulumi up``."""
+    if not isinstance(settings.browser, CdpBrowser):
+        return None
+    asked = _quiet(docker.command("exec", server, "python3", "-c", _ASK_CHROME), env=docker.environment(), timeout_seconds=40)
+    # A server that was started with another browser has no such variable.
+    return ChromeAnswer(**json.loads(asked.stdout)) if asked and asked.returncode == 0 else None
 
 
 # --- Pulumi --------------------------------------------------------------------------------------------------------------

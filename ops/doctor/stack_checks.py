@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from components.settings import CdpBrowser
 from ops.bootstrap import DEFAULT_SOCKET
 from ops.doctor.findings import Finding, error, warning
 from ops.doctor.observation import HostFacts, Observation, Planned, same_image
@@ -22,18 +23,21 @@ def check_images(seen: Observation) -> Iterator[Finding]:
 
 
 def check_port(seen: Observation) -> Iterator[Finding]:
-    """The gateway's port is ours or free."""
+    """Each port that the stack publishes is ours or free."""
     if seen.settings is None or seen.host is None:
         return
-    port = seen.settings.host.port
-    ours = any(port == outside for one in seen.host.containers if one.status == "running" for _, outside, _ in one.published)
-    if not ours and not seen.host.port_free:
-        yield error(
-            "port",
-            f"127.0.0.1:{port}",
-            "another program listens on it",
-            f"end that program (ss -ltnp 'sport = :{port}' names it), or write another host.port into Pulumi.{seen.stack}.yaml",
-        )
+    ports = {"host.port": (seen.settings.host.port, seen.host.port_free)}
+    if isinstance(seen.settings.browser, CdpBrowser):
+        ports["browser.proxy_port"] = (seen.settings.browser.proxy_port, seen.host.proxy_port_free)
+    ours = {outside for one in seen.host.containers if one.status == "running" for _, outside, _ in one.published}
+    for key, (port, free) in ports.items():
+        if not free and port not in ours:
+            yield error(
+                "port",
+                f"127.0.0.1:{port}",
+                "another program listens on it",
+                f"end that program (ss -ltnp 'sport = :{port}' names it), or write another {key} into Pulumi.{seen.stack}.yaml",
+            )
 
 
 def check_containers_exist(seen: Observation) -> Iterator[Finding]:
@@ -131,6 +135,8 @@ def _openings(container: Container, planned: Planned | None) -> Iterator[str]:
         yield "has kernel capabilities"
     if not container.no_new_privileges:
         yield "may gain privileges"
+    if not container.system_calls_filtered:
+        yield "has no system call filter (seccomp=unconfined)"
     for address, port, _ in container.published:
         if address not in LOOPBACK:
             yield f"port {port} is published on {address or '0.0.0.0'}, beyond this machine"  # noqa: S104
@@ -187,6 +193,52 @@ def check_llm(seen: Observation) -> Iterator[Finding]:
         )
 
 
+def check_chrome(seen: Observation) -> Iterator[Finding]:
+    """The server can use the Chrome elsewhere, asked as Skyvern asks it."""
+    settings, answer = seen.settings, seen.host.chrome if seen.host else None
+    if settings is None or not isinstance(settings.browser, CdpBrowser) or answer is None or not answer.problem:
+        return
+    file = f"Pulumi.{seen.stack}.yaml"
+    problem, fix = {
+        "name": (
+            f"the server cannot resolve this name ({answer.detail})",
+            f"write Chrome's IP address as browser.url into {file}, then pulumi up -s {seen.stack}",
+        ),
+        "connect": (
+            f"no answer to the server ({answer.detail})",
+            "start Chrome with its debugging port, and let this port through the firewall of its machine (docs/browsers.md)",
+        ),
+        "status": (
+            f"answers with status {answer.detail}: Chrome refuses a Host header that is no IP address",
+            f"write Chrome's IP address as browser.url, or as browser.host_header, into {file}, then pulumi up -s {seen.stack}",
+        ),
+        "other": (
+            "something answers that is no debugging port of Chrome",
+            f"correct the port of browser.url in {file}, then pulumi up -s {seen.stack}",
+        ),
+        "redirect": (
+            f"Chrome sends the server on to {answer.detail}, which it does not reach",
+            f"write the IP address and port of browser.url as browser.host_header into {file}, then pulumi up -s {seen.stack}",
+        ),
+    }[answer.problem]
+    yield error("Chrome", settings.browser.url, problem, fix)
+
+
+def check_sandbox(seen: Observation) -> Iterator[Finding]:
+    """The kernel lets Chromium make its sandbox. Silent where the server runs, for it has tried."""
+    limit, settings = seen.namespace_limit, seen.settings
+    if not limit or settings is None or isinstance(settings.browser, CdpBrowser) or not settings.browser.sandbox:
+        return
+    server = next((one for one in seen.host.containers if one.part == "server"), None) if seen.host else None
+    if server is not None and server.status == "running" and server.health == "healthy":
+        return
+    value = {"user.max_user_namespaces": 15000, "kernel.unprivileged_userns_clone": 1}.get(limit, 0)
+    fix = f"echo {limit}={value} | sudo tee /etc/sysctl.d/60-skyvern.conf && sudo sysctl --system (docs/browsers.md)"
+    # AppArmor has rules of its own for containers: before a server has tried, its setting proves nothing.
+    told = warning if limit.startswith("kernel.apparmor") and server is None else error
+    yield told("sandbox", limit, "keeps Chromium from making its sandbox, and without it the server does not start", fix)
+
+
 def _known_containers(seen: Observation) -> Iterator[tuple[Container, Planned | None]]:
     """The stack's own containers with their plan; orphans have a finding already. Without a state, every labelled one."""
     host: HostFacts | None = seen.host
@@ -230,4 +282,6 @@ CHECKS = (
     check_networks,
     check_gateway,
     check_llm,
+    check_chrome,
+    check_sandbox,
 )

@@ -17,7 +17,7 @@ from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.smoke import api_checks, artifact_checks, browser_checks, llm_checks, ui_checks, workflow_checks
-from ops.smoke.site import Check, CheckFailedError, CheckSkippedError, Site, client_for
+from ops.smoke.site import Check, CheckFailedError, CheckNotApplicableError, CheckSkippedError, Site, client_for
 
 # In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
 CHECKS: tuple[Check, ...] = (
@@ -41,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     Check("artifact links", "artifacts", artifact_checks.check_symlinks),
     Check("artifact sandbox", "artifacts", artifact_checks.check_sandbox),
     Check("navigation guard", "server", workflow_checks.check_navigation_guard),
+    Check("browser sandbox", "server", browser_checks.check_sandbox),
     Check("hostile page", "egress", browser_checks.check_hostile_page),
 )
 # Only where the stack has the part that it is about.
@@ -52,25 +53,33 @@ NAME_WIDTH = max(len(check.name) for check in (*CHECKS, *OPTIONAL_CHECKS))
 class Result:
     """What became of a check.
 
+    mark: ``n/a`` for a check of something that the stack does not have by its settings, which is no failure.
     detail: what was seen instead, empty when the check is green. look_at: a command that shows more, likewise.
     """
 
     name: str
-    mark: Literal["ok", "FAIL", "skip"]
+    mark: Literal["ok", "FAIL", "skip", "n/a"]
     seconds: float
     detail: str = ""
     look_at: str = ""
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.mark in {"ok", "n/a"}
 
 
 def run_check(check: Check, site: Site) -> Result:
     """Runs one check. An answer of an unexpected shape is a failure of the stack as well, and told without its content."""
     started = time.monotonic()
-    mark: Literal["FAIL", "skip"] = "FAIL"
+    mark: Literal["FAIL", "skip", "n/a"] = "FAIL"
     try:
         check.run(site)
         return Result(check.name, "ok", time.monotonic() - started)
     except CheckSkippedError as skipped:
         mark, detail = "skip", str(skipped)
+    except CheckNotApplicableError as absent:
+        mark, detail = "n/a", str(absent)
     except (CheckFailedError, UserError) as failed:
         detail = str(failed)
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as unexpected:
@@ -111,4 +120,4 @@ def main(stack: str, *, as_json: bool = False) -> int:
                 print(render(result), flush=True)
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=2))
-    return 0 if all(result.mark == "ok" for result in results) else 1
+    return 0 if all(result.fine for result in results) else 1

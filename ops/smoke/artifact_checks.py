@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from ops.paths import ROOT
-from ops.smoke.site import REFUSED, CheckSkippedError, CompletedRun, Site, expect, expect_status
+from ops.smoke.site import REFUSED, CheckNotApplicableError, CheckSkippedError, CompletedRun, Site, expect, expect_status
 
 PAGE = ROOT / "images/artifacts/smoke/script.html"
 KINDS = ("recording", "image", "json", "text")
@@ -72,6 +72,16 @@ def completed_run(site: Site) -> CompletedRun:
     return site.run
 
 
+def recording_path(site: Site) -> str:
+    """Where the completed run's recording lies; CheckNotApplicableError where runs leave none."""
+    if not site.records:
+        raise CheckNotApplicableError("browser.type is cdp-connect: nothing records a Chrome elsewhere")
+    path = completed_run(site).recording_path
+    if path is None:
+        raise CheckSkippedError("needs a completed workflow run with a recording")
+    return path
+
+
 def is_playable(probe: str | bytes) -> bool:
     """Whether ffprobe's JSON (with counted frames) tells of a video stream of which at least one frame was decoded."""
     streams = json.loads(probe).get("streams", [])
@@ -80,8 +90,7 @@ def is_playable(probe: str | bytes) -> bool:
 
 def check_recording(site: Site) -> None:
     """The recording comes back through the gateway and ffprobe in the server's image decodes it."""
-    run = completed_run(site)
-    response = site.ask("GET", artifact_url(site, "recording", run.recording_path), login=True)
+    response = site.ask("GET", artifact_url(site, "recording", recording_path(site)), login=True)
     expect_status(response, 200, what="the recording")
     kind = response.headers.get("content-type", "")
     expect(kind.startswith("video/"), f"the recording's content type is {kind}")
@@ -92,13 +101,13 @@ def check_recording(site: Site) -> None:
 
 def check_range(site: Site) -> None:
     """A part of the recording can be asked for: players seek by it. The path goes out unencoded, as the player sends it."""
-    run = completed_run(site)
+    path = recording_path(site)
     if not site.recording:
         raise CheckSkippedError("needs the recording")
     response = site.ask(
         "GET",
         site.outputs.app_url,
-        target=f"/artifact/recording?path={run.recording_path}",
+        target=f"/artifact/recording?path={path}",
         login=True,
         headers={"Range": "bytes=0-99"},
     )
@@ -120,13 +129,12 @@ def check_screenshot(site: Site) -> None:
 
 def check_artifact_login(site: Site) -> None:
     """Artifacts need the login; the API's key does not open them, and they are read-only."""
-    run = completed_run(site)
-    url = artifact_url(site, "recording", run.recording_path)
-    expect_status(site.ask("GET", url), 401, what="the recording without login")
+    url = artifact_url(site, "image", completed_run(site).screenshot_path)
+    expect_status(site.ask("GET", url), 401, what="the screenshot without login")
     key = site.outputs.api_key.get_secret_value()
-    expect_status(site.ask("GET", url, key=key), 401, what="the recording with the API's key instead of the login")
+    expect_status(site.ask("GET", url, key=key), 401, what="the screenshot with the API's key instead of the login")
     for method in ("POST", "PUT", "DELETE"):
-        expect_status(site.ask(method, url, login=True), *REFUSED, what=f"{method} of the recording")
+        expect_status(site.ask(method, url, login=True), *REFUSED, what=f"{method} of the screenshot")
 
 
 def check_artifact_paths(site: Site) -> None:

@@ -1,11 +1,17 @@
-"""The check of what a hostile page in Skyvern's browser can reach: the public internet's side of the proxy, nothing inside."""
+"""The checks of what holds a hostile page in Skyvern's browser: Chromium's sandbox around it, and what it can reach.
 
+That is the public internet's side of the proxy, and nothing inside.
+"""
+
+import json
 import secrets
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from ops.smoke import egress_log
-from ops.smoke.site import Site, expect
-from ops.smoke.workflow_checks import definition, finished_run
+from ops.smoke.site import CheckNotApplicableError, Site, expect
+from ops.smoke.workflow_checks import definition, finished_run, start_run, wait_for_end, workflow
 
 # As a page inside the server container would name them. Chromium blocks none of these ports by itself.
 FORBIDDEN = (
@@ -23,6 +29,76 @@ FORBIDDEN = (
 # The page tries for about five seconds; Skyvern adds five after every navigation before the wait begins.
 STAY_SECONDS = 8
 POSTGRES_COMPLAINT = "invalid length of startup packet"
+# How long the sandbox's run stays on its page, so that its processes can be looked at.
+LOOK_SECONDS = 5
+APPEAR_SECONDS = 30
+# Waits in the server's container for a page's process that has fenced itself in, and tells how each is held.
+LOOK = """
+import fnmatch, json, os, pathlib, time
+
+KINDS = ("user", "pid", "net")
+
+def status(folder):
+    return dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+
+def look(folder):
+    facts = status(folder)
+    return {
+        "filters": int(facts["Seccomp_filters"]),
+        "no_new_privileges": facts["NoNewPrivs"].strip() == "1",
+        "own": [kind for kind in KINDS if os.readlink(folder / "ns" / kind) != os.readlink(f"/proc/self/ns/{kind}")],
+    }
+
+def find():
+    pages, flags = [], set()
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").replace(chr(0), " ").split()
+            if words and words[0].endswith("/chromium"):
+                # Chromium gives --no-zygote-sandbox to one of its own processes.
+                flags |= {word for word in words if word == "--no-sandbox" or fnmatch.fnmatch(word, "--disable-*-sandbox")}
+                pages += [look(folder)] if "--type=renderer" in words else []
+        except OSError:
+            pass  # It has ended in the meantime.
+    return pages, sorted(flags)
+
+ours = int(status(pathlib.Path("/proc/self"))["Seccomp_filters"])
+limit = time.monotonic() + SECONDS
+pages, flags = find()
+while time.monotonic() < limit and not (pages and (flags or all(page["filters"] > ours for page in pages))):
+    time.sleep(0.2)
+    pages, flags = find()
+print(json.dumps({"container_filters": ours, "flags": flags, "pages": pages}))
+""".replace("SECONDS", str(APPEAR_SECONDS))
+
+
+def check_sandbox(site: Site) -> None:
+    """During a run, each page's process is in namespaces of its own and under a filter of its own, on top of the container's."""
+    if not site.records:
+        raise CheckNotApplicableError("browser.type is cdp-connect: Chrome runs elsewhere, with its own sandbox")
+    if site.execute("server", "sh", "-c", 'echo "$BROWSER_SANDBOX"').strip() == b"false":
+        raise CheckNotApplicableError("browser.sandbox is false")
+    with workflow(site, definition("Smoke run: sandbox", f"{site.outputs.smoke_url}/", LOOK_SECONDS)) as workflow_id:
+        run_id = start_run(site, workflow_id)
+        seen = json.loads(site.execute("server", "python3", "-c", LOOK, timeout_seconds=90))
+        wait_for_end(site, run_id)
+    found = sandbox_problems(seen)
+    expect(not found, shorten(found))
+
+
+def sandbox_problems(seen: Mapping[str, Any]) -> list[str]:
+    """Why a page's process is not held, in words, from what LOOK printed; empty when it is."""
+    if not seen["pages"]:
+        return [f"no page's process was seen within {APPEAR_SECONDS} s"]
+    found = [f"Chromium was started with {flag}" for flag in seen["flags"]]
+    for page in seen["pages"]:
+        if missing := {"user", "pid", "net"} - set(page["own"]):
+            found.append(f"a page shares the {', '.join(sorted(missing))} namespace of the container")
+        if page["filters"] <= seen["container_filters"]:
+            found.append("a page has no system call filter of its own")
+        if not page["no_new_privileges"]:
+            found.append("a page may gain privileges")
+    return found
 
 
 def page_url(smoke_url: str, marker: str, targets: tuple[str, ...] = FORBIDDEN) -> str:

@@ -24,6 +24,10 @@ class CheckFailedError(Exception):
     """A check saw something else than it expects. The message is shown: what was asked, what came back, never a body."""
 
 
+class CheckNotApplicableError(Exception):
+    """A check is about something that this stack does not have by its settings; the message says what."""
+
+
 class CheckSkippedError(Exception):
     """A check cannot run because an earlier one failed, which it names."""
 
@@ -32,11 +36,12 @@ class CheckSkippedError(Exception):
 class CompletedRun:
     """A finished workflow run and where its files lie in the server container.
 
-    recording_path, screenshot_path: absolute paths such as ``/data/artifacts/o_1/…/recording.mp4``.
+    recording_path, screenshot_path: absolute paths such as ``/data/artifacts/o_1/…/recording.mp4``; no recording of a Chrome
+    elsewhere.
     """
 
     run_id: str
-    recording_path: str
+    recording_path: str | None
     screenshot_path: str
 
 
@@ -53,6 +58,11 @@ class Site:
     docker: Docker
     run: CompletedRun | None = None
     recording: bytes = field(default=b"", repr=False)
+
+    @property
+    def records(self) -> bool:
+        """Whether runs leave recordings: Playwright records a context that it made itself, not that of a Chrome elsewhere."""
+        return self.outputs.browser_type != "cdp-connect"
 
     def ask(
         self,
@@ -120,7 +130,7 @@ class Check:
 
     name: what is looked at, a few words.
     part: the container whose log explains a failure.
-    run: raises CheckFailedError or CheckSkippedError.
+    run: raises CheckFailedError, CheckSkippedError or CheckNotApplicableError.
     """
 
     name: str

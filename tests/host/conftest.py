@@ -60,10 +60,17 @@ class Checkout:
         form = "{{.Names}}" if kind == "container" else "{{.Name}}"
         return set(self.docker.run(kind, "ls", *flags, "--format", form).split()) - {"bridge", "host", "none"}
 
-    def write_stack(self, stack: str, *, port: int, llm: Mapping[str, object] | None = None) -> None:
+    def write_stack(
+        self,
+        stack: str,
+        *,
+        port: int,
+        llm: Mapping[str, object] | None = None,
+        browser: Mapping[str, object] | None = None,
+    ) -> None:
         """A stack file like the committed dev one, on this daemon and port; the salt of an existing one stays.
 
-        llm: that section instead of none.
+        llm, browser: that section instead of none.
         """
         yaml = YAML()
         document = yaml.load(ROOT / "Pulumi.dev.yaml")
@@ -77,8 +84,9 @@ class Checkout:
             document["encryptionsalt"] = salt
         # Both stacks and the tests share two cores.
         document["config"]["skyvern:server"] = {"memory_mib": 3072}
-        if llm is not None:
-            document["config"]["skyvern:llm"] = dict(llm)
+        for section, values in (("llm", llm), ("browser", browser)):
+            if values is not None:
+                document["config"][f"skyvern:{section}"] = dict(values)
         yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")
 
 

@@ -89,6 +89,26 @@ EDGES = st.one_of(
     st.tuples(CLOUDFLARE.map(lambda edge: {**edge, **ACCESS}) | CLOUDFLARE, st.just({"provider": "gateway"})),
     st.tuples(CLOUDFLARE, st.fixed_dictionaries({"provider": st.just("vercel")}, optional={"artifacts": st.booleans()})),
 )
+BROWSERS = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["headless", "headful"]),
+            "locale": st.sampled_from(["ko-KR", "en-US", "zh-Hant-TW"]),
+            "sandbox": st.booleans(),
+        },
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("cdp-connect"),
+            "url": st.sampled_from(
+                ["http://10.222.222.1:9222/", "http://host.docker.internal:9222", "https://[2001:db8::1]:443"]
+            ),
+        },
+        # Below the ports of the gateway that are drawn.
+        optional={"host_header": st.just("10.222.222.1:9222"), "proxy_port": st.integers(1024, 4999)},
+    ),
+)
 STACK_FILES = st.fixed_dictionaries(
     {},
     optional={
@@ -99,7 +119,7 @@ STACK_FILES = st.fixed_dictionaries(
                 "docker_host": st.sampled_from(
                     ["unix:///var/run/docker.sock", "unix:///run/user/1000/docker.sock", "ssh://deploy@host.example.com:2222"]
                 ),
-                "port": st.integers(1024, 65535),
+                "port": st.integers(5000, 65535),
                 "timezone": st.sampled_from(["Asia/Seoul", "UTC", "America/New_York", "Etc/GMT+9"]),
             },
         ),
@@ -113,13 +133,7 @@ STACK_FILES = st.fixed_dictionaries(
                 "log_level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
             },
         ),
-        "browser": st.fixed_dictionaries(
-            {},
-            optional={
-                "type": st.sampled_from(["headless", "headful"]),
-                "locale": st.sampled_from(["ko-KR", "en-US", "zh-Hant-TW"]),
-            },
-        ),
+        "browser": BROWSERS,
         "rotation": st.dictionaries(
             st.sampled_from(["database", "api_key", "ui_login", "gateway", "tunnel"]), st.integers(1, 10**6)
         ),
@@ -156,12 +170,21 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
         assert container.inputs["readOnly"] is True
         assert container.inputs["memory"] == container.inputs["memorySwap"]
         assert all(port["ip"] == "127.0.0.1" for port in container.inputs.get("ports", []))
+        own_profile = any(option.startswith("seccomp=") for option in container.inputs["securityOpts"])
+        assert not own_profile or container.inputs["hostname"] == "server"
+        assert "unconfined" not in sent(container.inputs["securityOpts"])
         keys = [plain(element).partition("=")[0] for element in container.inputs.get("envs", [])]
         assert keys == sorted(set(keys)), "an unsorted or doubled variable shows up as a change at some later plan"
     assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
     token = raw.get("edge", {}).get("api_token") or raw.get("edge", {}).get("authtoken")
     assert token is None or token not in clear
     assert_reachable(run, raw.get("edge", {"provider": "none"})["provider"])
+    # A page is behind a sandbox wherever Skyvern starts the browser, unless the stack file says no.
+    browser = raw.get("browser", {})
+    assert ("SCMP_ACT" in sent(run.container("server").inputs["securityOpts"])) == (
+        browser.get("type") != "cdp-connect" and browser.get("sandbox", True)
+    )
+    assert bool(run.container("egress").inputs.get("ports")) == (browser.get("type") == "cdp-connect")
     # What only Ollama needs is in no other stack.
     of_ollama = {f"skyvern-dev-{part}" for part in ("ollama", "ollama-pull", "llm", "models")} & set(names)
     assert len(of_ollama) == (4 if raw.get("llm", {}).get("provider") == "ollama" else 0)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
-from ops import bootstrap, deploy, images, recovery
+from ops import bootstrap, deploy, images, preflight, recovery
 from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
@@ -27,6 +27,7 @@ OUTPUTS = Outputs(
     app_url="http://localhost:8080",
     api_url="http://localhost:8080",
     stream_url="http://localhost:8080",
+    browser_type="headless",
     smoke_url="http://smoke-site:8080",
     ui_username="skyvern",
     ui_password=SecretStr("the-ui-password"),
@@ -268,6 +269,7 @@ def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(bootstrap, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
     monkeypatch.setattr(bootstrap, "ensure_state", lambda _: seen.append("state"))
     monkeypatch.setattr(images, "build", lambda docker, source, say, optional: seen.append(f"images {source} at {docker.host}"))
+    monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
     monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
@@ -288,6 +290,7 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         "engine modules",
         "state",
         "images packages at unix:///var/run/docker.sock",
+        "preflight headless",
         "stack dev",
         "recover dev at unix:///var/run/docker.sock",
         "up dev unasked=True",
@@ -327,7 +330,7 @@ def test_a_failing_step_is_one_line_and_the_last(
     monkeypatch.setattr(deploy, "ensure_stack", no_stack)
     assert deploy.main(["--images", "packages"]) == 1
     assert capsys.readouterr().err == "pulumi: exit 255: error: no\n"
-    assert order[-1].startswith("images packages")
+    assert order[-1].startswith("preflight")
 
 
 def test_a_wrong_stack_file_stops_before_the_first_step(
@@ -343,7 +346,12 @@ def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None
     from ops import smoke
     from ops.smoke import site
 
-    results = [Result("heartbeat", "ok", 0.1), Result("CORS", "FAIL", 0.2, "seen", "look"), Result("UI", "skip", 0.0, "why")]
+    results = [
+        Result("heartbeat", "ok", 0.1),
+        Result("CORS", "FAIL", 0.2, "seen", "look"),
+        Result("UI", "skip", 0.0, "why"),
+        Result("recording", "n/a", 0.0, "why"),
+    ]
 
     @contextmanager
     def no_client(_: Outputs) -> Iterator[SimpleNamespace]:
@@ -352,6 +360,6 @@ def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(site, "client_for", no_client)
     monkeypatch.setattr(smoke, "run_checks", lambda _: iter(results))
     lines: list[str] = []
-    # A skipped check was not seen to work, so it does not count as green.
+    # A skipped check was not seen to work, so it does not count as green. One that does not apply is not counted at all.
     assert deploy.run_smoke(OUTPUTS, lines.append) == (1, 3)
-    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "skip"]
+    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "skip", "n/a"]

@@ -1,9 +1,15 @@
 """The doctor's checks on observations: nothing on a healthy one, and one finding with its fix for each thing that is wrong."""
 
 import json
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +20,16 @@ from components.settings import parse
 from ops import bootstrap, doctor
 from ops.bootstrap import Daemon, Machine
 from ops.doctor import observation
-from ops.doctor.observation import DaemonFacts, Deployed, Disk, HostFacts, Observation, Planned, PulumiFacts
+from ops.doctor.observation import (
+    ChromeAnswer,
+    DaemonFacts,
+    Deployed,
+    Disk,
+    HostFacts,
+    Observation,
+    Planned,
+    PulumiFacts,
+)
 from ops.errors import UserError
 from ops.inventory import Container
 
@@ -34,6 +49,7 @@ SERVER = Container(
     privileged=False,
     capabilities_dropped=True,
     no_new_privileges=True,
+    system_calls_filtered=True,
     published=(),
 )
 GATEWAY = replace(
@@ -80,6 +96,7 @@ HEALTHY = Observation(
     named={"server": "localhost/skyvern/server:1", "gateway": "localhost/skyvern/gateway:2"},
     machine=Machine(root=True, debian=True, wsl=0, systemd=True),
     clock_synchronized=True,
+    namespace_limit="",
     daemon=Daemon.ANSWERS,
     socket_exists=True,
     daemon_facts=DAEMON,
@@ -122,6 +139,24 @@ def with_machine(**changes: Any) -> Observation:
 
 def without_daemon(daemon: Daemon, *, socket_exists: bool = True) -> Observation:
     return replace(HEALTHY, daemon=daemon, socket_exists=socket_exists, daemon_facts=None, host=None)
+
+
+def with_chrome(problem: str, detail: str = "") -> Observation:
+    settings = parse({"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}}, file="Pulumi.dev.yaml")
+    return replace(with_host(chrome=ChromeAnswer(problem=problem, detail=detail)), settings=settings)
+
+
+def with_gpu(**changes: Any) -> Observation:
+    llm = {"provider": "ollama", "model": "llava:7b", "gpu": True, "memory_mib": 1024}
+    return replace(with_settings(llm=llm), daemon_facts=replace(DAEMON, **changes))
+
+
+def with_limit(limit: str, *, server: Container | None) -> Observation:
+    """A kernel that forbids namespaces, on a stack whose state does not know the server where there is none."""
+    left = (GATEWAY,) if server is None else (GATEWAY, server)
+    recorded = DEPLOYED.containers[:1] if server is None else DEPLOYED.containers
+    seen = replace(HEALTHY, namespace_limit=limit, pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=recorded)))
+    return replace(seen, host=replace(HOST, containers=left))
 
 
 STRANGER = replace(SERVER, name="skyvern-dev-stranger", part="stranger")
@@ -213,6 +248,7 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_server(privileged=True), "skyvern-dev-server", "is privileged", "docker rm --force skyvern-dev-server"),
         (with_server(capabilities_dropped=False), "skyvern-dev-server", "capabilities", "docker rm --force"),
         (with_server(no_new_privileges=False), "skyvern-dev-server", "may gain privileges", "docker rm --force"),
+        (with_server(system_calls_filtered=False), "skyvern-dev-server", "no system call filter", "docker rm --force"),
         (with_server(memory_mib=0), "skyvern-dev-server", "limit is none, and the state says 4096", "docker rm --force"),
         (
             with_gateway(published=(("127.0.0.1", 8080, "8080/tcp"), ("", 9090, "9090/tcp"))),
@@ -227,6 +263,30 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_host(heartbeat=502), "127.0.0.1:8080", "the API answers 502", "docker restart skyvern-dev-gateway"),
         (with_host(heartbeat=0), "127.0.0.1:8080", "the API does not answer", "docker restart skyvern-dev-gateway"),
         (with_host(llm_error="timed out"), "none", "cannot connect to it: timed out", "DNS, firewall"),
+        (
+            replace(with_chrome(""), host=replace(HOST, proxy_port_free=False)),
+            "127.0.0.1:3128",
+            "another program listens",
+            "write another browser.proxy_port into Pulumi.dev.yaml",
+        ),
+        (with_chrome("name", "unknown"), "http://10.222.222.1:9222/", "resolve this name (unknown)", "IP address as browser.url"),
+        (with_chrome("connect", "timed out"), "http://10.222.222.1:9222/", "no answer to the server (timed out)", "firewall"),
+        (with_chrome("status", "500"), "http://10.222.222.1:9222/", "status 500: Chrome refuses a Host", "browser.host_header"),
+        (with_chrome("other"), "http://10.222.222.1:9222/", "no debugging port", "correct the port of browser.url"),
+        (with_chrome("redirect", "localhost"), "http://10.222.222.1:9222/", "on to localhost", "browser.host_header"),
+        (with_gpu(), "llm.gpu", "no NVIDIA runtime", "docs/llm.md, or write llm.gpu: false into Pulumi.dev.yaml"),
+        (
+            with_limit("user.max_user_namespaces", server=None),
+            "user.max_user_namespaces",
+            "keeps Chromium from making its sandbox",
+            "echo user.max_user_namespaces=15000 | sudo tee",
+        ),
+        (
+            with_limit("kernel.apparmor_restrict_unprivileged_userns", server=None),
+            "kernel.apparmor_restrict_unprivileged_userns",
+            "keeps Chromium from making its sandbox",
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
         (with_pulumi(cli=False, deployed=None), "CLI", "has gone", "script/bootstrap"),
         (with_pulumi(passphrase_problem="0640"), "/p", "has mode 0640", "chmod 0600 /p"),
         (with_pulumi(passphrase_problem="missing"), "/p", "does not exist", "from your copy"),
@@ -274,6 +334,35 @@ def test_a_stack_that_was_never_deployed() -> None:
 def test_images_to_build_need_room() -> None:
     seen = with_host(present=dict.fromkeys(HOST.present), disk=Disk(free_mib=6000, free_inodes=None))
     assert any("for 2 images" in one.problem for one in doctor.examine(seen))
+
+
+def test_what_works_is_not_doubted() -> None:
+    """A sandbox that was made, a Chrome that answers, a GPU that was handed out: no setting of the host is held against it."""
+    assert doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=SERVER)) == []
+    assert doctor.examine(with_chrome("")) == []
+    assert doctor.examine(with_gpu(runtimes=("nvidia", "runc"))) == []
+    ollama = replace(SERVER, name="skyvern-dev-ollama", part="ollama", memory_mib=1024)
+    planned = Planned(name=ollama.name, image=ollama.image, memory_mib=1024)
+    runs = replace(
+        with_gpu(),
+        host=replace(HOST, containers=(GATEWAY, SERVER, ollama)),
+        pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=(*DEPLOYED.containers, planned))),
+    )
+    assert doctor.examine(runs) == []
+
+
+def test_no_sandbox_is_missed_where_none_is_wanted() -> None:
+    limited = with_limit("user.max_user_namespaces", server=None)
+    for browser in ({"sandbox": False}, {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}):
+        assert doctor.examine(replace(limited, settings=with_settings(browser=browser).settings)) == []
+
+
+def test_a_server_that_cannot_start_for_want_of_namespaces() -> None:
+    looping = replace(SERVER, status="restarting", restarts=2)
+    found = doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=looping))
+    assert {(one.level, one.check) for one in found} == {("error", "container"), ("error", "sandbox")}
+    waiting = doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=None))
+    assert [one.level for one in waiting] == ["warning"], "AppArmor's setting alone proves nothing"
 
 
 def test_wsl_gets_more_memory_in_windows() -> None:
@@ -448,3 +537,75 @@ def test_skew_is_measured_against_the_middle_of_the_question() -> None:
 
     facts = observation.observe_daemon_facts(Answering())  # type: ignore[arg-type]  # a double
     assert facts.skew_seconds == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limit"),
+    [
+        ("user/max_user_namespaces", "0", "user.max_user_namespaces"),
+        ("user/max_user_namespaces", "96365", ""),
+        ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone"),
+        ("kernel/unprivileged_userns_clone", "1", ""),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "0", ""),
+    ],
+)
+def test_kernel_settings_that_forbid_namespaces(tmp_path: Path, name: str, value: str, limit: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(f"{value}\n")
+    assert observation.namespace_limit(tmp_path) == limit
+
+
+class Chrome(BaseHTTPRequestHandler):
+    """A debugging port: refuses names in the Host header and sends on to the address that was asked for, as Chrome 156 does."""
+
+    def do_GET(self) -> None:
+        host = self.headers["Host"]
+        if self.path != "/json/version":
+            self.send_error(404)
+        elif not host.startswith("127."):
+            self.send_error(500)
+        else:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"webSocketDebuggerUrl": f"ws://{host}/devtools/browser/1"}).encode())
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class Elsewhere(Chrome):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def ask_chrome(url: str, header: str = "") -> ChromeAnswer:
+    """The question as the server's container would ask it."""
+    variables = {"BROWSER_REMOTE_DEBUGGING_URL": url, **({"BROWSER_REMOTE_DEBUGGING_HOST_HEADER": header} if header else {})}
+    asked = subprocess.run(
+        [sys.executable, "-c", observation._ASK_CHROME], env=variables, capture_output=True, text=True, check=True
+    )
+    return ChromeAnswer(**json.loads(asked.stdout))
+
+
+def test_each_way_in_which_a_chrome_does_not_answer() -> None:
+    with serving(Chrome) as port, serving(Elsewhere) as other, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = closed.getsockname()[1]
+        assert ask_chrome(f"http://127.0.0.1:{port}/") == ChromeAnswer(problem="")
+        assert ask_chrome(f"http://localhost:{port}", f"127.0.0.1:{port}").problem == ""
+        assert ask_chrome(f"http://localhost:{port}") == ChromeAnswer(problem="status", detail="500")
+        assert ask_chrome(f"http://127.0.0.1:{port}", f"127.0.0.1:{nobody}").problem == "redirect"
+        assert ask_chrome(f"http://127.0.0.1:{other}").problem == "other"
+        assert ask_chrome(f"http://127.0.0.1:{nobody}").problem == "connect"
+        assert ask_chrome("http://no-such-name.invalid:9222").problem == "name"

@@ -30,6 +30,7 @@ def outputs(generation: str) -> Outputs:
         app_url="http://localhost:8080",
         api_url="http://localhost:8080",
         stream_url="http://localhost:8080",
+        browser_type="headless",
         smoke_url="http://smoke-site:8080",
         ui_username="skyvern",
         ui_password=SecretStr(f"{generation}-password"),

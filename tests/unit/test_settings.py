@@ -12,6 +12,7 @@ from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, p
 from ops.paths import ROOT
 
 SECRET = "sk-live-1234567890"
+CHROME = "http://10.222.222.1:9222/"
 
 
 TOKEN = "t" * 40
@@ -98,6 +99,58 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"browser": {"locale": "korean"}},
             'browser.locale: "korean" has another form than ^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$; write one, '
             "for example en-US",
+        ),
+        ({"browser": {"type": "chrome"}}, 'browser.type: "chrome" is no type; write one of headless, headful, cdp-connect'),
+        ({"browser": {"type": None}}, "browser.type: is missing; write one of headless, headful, cdp-connect"),
+        ({"browser": "headful"}, 'browser: "headful" is no section; write its keys below it (docs/configuration.md)'),
+        ({"browser": {"url": CHROME}}, "browser.url: is no known key; known here: locale, sandbox, type"),
+        (
+            {"browser": {"type": "cdp-connect"}},
+            "browser.url: is missing; write it below `browser`, for example http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": CHROME, "locale": "ko-KR"}},
+            "browser.locale: is no known key; known here: host_header, proxy_port, type, url",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "10.222.222.1:9222"}},
+            'browser.url: "10.222.222.1:9222" is no URL; write it whole, for example http://10.222.222.1:9222/',
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:92222"}},
+            'browser.url: "http://10.222.222.1:92222" is no URL; write it whole, for example http://10.222.222.1:9222/',
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "ws://10.222.222.1:9222/devtools/browser/1"}},
+            'browser.url: "ws://10.222.222.1:9222/devtools/browser/1" is no URL; write it whole, for example '
+            "http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://10.222.222.1/"}},
+            'browser.url: "http://10.222.222.1/" has no port; write Chrome\'s debugging port, for example http://10.222.222.1:9222/',
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:9222/json/version"}},
+            'browser.url: "http://10.222.222.1:9222/json/version" has a path; write host and port alone, for example '
+            "http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://127.0.0.1:9222"}},
+            'browser.url: "http://127.0.0.1:9222" is the container itself; write the address of Chrome\'s machine, for example '
+            "http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://me:secret@10.222.222.1:9222"}},
+            "browser.url: holds a user or password, and Chrome knows none; write it without",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": CHROME, "host_header": "localhost"}},
+            'browser.host_header: "localhost" has another form than ^[0-9A-Fa-f.:\\[\\]]+:[0-9]{1,5}$; write one, for example '
+            "10.222.222.1:9222",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": CHROME, "proxy_port": 8080}},
+            "browser.proxy_port: 8080 is host.port too; write another port",
         ),
         ({"llm": {}}, "llm.provider: is missing; write one of none, openai, anthropic, gemini, openai-compatible, ollama"),
         (

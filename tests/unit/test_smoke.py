@@ -2,11 +2,13 @@
 
 import base64
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -17,14 +19,23 @@ from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.smoke import api_checks, artifact_checks, browser_checks, egress_log, llm_checks, ui_checks, workflow_checks
-from ops.smoke.site import Check, CheckFailedError, CheckSkippedError, CompletedRun, Site, is_loopback
+from ops.smoke.site import (
+    Check,
+    CheckFailedError,
+    CheckNotApplicableError,
+    CheckSkippedError,
+    CompletedRun,
+    Site,
+    is_loopback,
+)
 
 APP = "http://localhost:8080"
 KEY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvXzEifQ.c2lnbmF0dXJl"
 PASSWORD = "generatedPassword"
 TOKEN = "session-token"
 INDEX = '<div id="root"></div><script src="/assets/index-1.js"></script><link href="/assets/index-2.css">'
-RUN = CompletedRun("wr_1", "/data/artifacts/o_1/2026-01-01T00:00:00_recording.mp4", "/data/artifacts/o_1/shot.png")
+RECORDING = "/data/artifacts/o_1/2026-01-01T00:00:00_recording.mp4"
+RUN = CompletedRun("wr_1", RECORDING, "/data/artifacts/o_1/shot.png")
 MARKER = "reach-0123456789abcdef"
 SMOKE = "http://smoke-site:8080"
 
@@ -37,6 +48,7 @@ def outputs_json() -> dict[str, Any]:
         "app_url": APP,
         "api_url": APP,
         "stream_url": APP,
+        "browser_type": "headless",
         "smoke_url": SMOKE,
         "ui_username": "skyvern",
         "ui_password": PASSWORD,
@@ -69,6 +81,12 @@ class DockerDouble(Docker):
 def site(handler: Handler, docker: DockerDouble | None = None, run: CompletedRun | None = None) -> Site:
     client = httpx.Client(transport=httpx.MockTransport(handler))
     return Site(stack.Outputs.model_validate(outputs_json()), client, docker or DockerDouble(), run)
+
+
+def elsewhere(handler: Handler, run: CompletedRun | None = None) -> Site:
+    """A stack whose Chrome runs elsewhere."""
+    outputs = stack.Outputs.model_validate({**outputs_json(), "browser_type": "cdp-connect"})
+    return Site(outputs, httpx.Client(transport=httpx.MockTransport(handler)), DockerDouble(), run)
 
 
 def logged_in(request: httpx.Request) -> bool:
@@ -308,12 +326,20 @@ class TestWorkflow:
 
     def test_completes_and_finds_its_files(self) -> None:
         skyvern = Skyvern()
-        target = site(skyvern, DockerDouble(programs={RUN.recording_path: b"written\n"}))
+        target = site(skyvern, DockerDouble(programs={RECORDING: b"written\n"}))
         workflow_checks.check_workflow_run(target)
         assert target.run == RUN
         assert skyvern.calls.count("POST /v1/workflows/wpid_1/delete") == 1
         [block] = skyvern.created["json_definition"]["workflow_definition"]["blocks"]
         assert block == {"block_type": "goto_url", "label": "open", "url": f"{SMOKE}/"}
+
+    def test_a_chrome_elsewhere_leaves_a_screenshot_alone(self) -> None:
+        target = elsewhere(Skyvern(files=False))
+        workflow_checks.check_workflow_run(target)
+        assert target.run == CompletedRun("wr_1", None, RUN.screenshot_path)
+        for check in (artifact_checks.check_recording, artifact_checks.check_range):
+            with pytest.raises(CheckNotApplicableError, match="cdp-connect: nothing records"):
+                check(target)
 
     def test_a_failed_run_says_why_and_is_removed(self) -> None:
         skyvern = Skyvern(status="failed")
@@ -580,6 +606,50 @@ class TestHostilePage:
         assert browser_checks.shorten(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more"
 
 
+class TestSandbox:
+    PAGE: ClassVar = {"filters": 2, "no_new_privileges": True, "own": ["user", "pid", "net"]}
+    SEEN: ClassVar = {"container_filters": 1, "flags": [], "pages": [PAGE, PAGE]}
+
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(workflow_checks, "POLL_SECONDS", 0.0)
+
+    def look(self, sandbox: str = "true", **changes: Any) -> Site:
+        programs = {"KINDS = ": json.dumps({**self.SEEN, **changes}).encode(), "$BROWSER_SANDBOX": f"{sandbox}\n".encode()}
+        return site(Skyvern(), DockerDouble(programs=programs))
+
+    def test_a_page_that_is_held_is_green(self) -> None:
+        browser_checks.check_sandbox(self.look())
+
+    @pytest.mark.parametrize(
+        ("page", "problem"),
+        [
+            ({"filters": 1}, "no system call filter of its own"),
+            ({"no_new_privileges": False}, "may gain privileges"),
+            ({"own": ["pid", "net"]}, "shares the user namespace"),
+            ({"own": []}, "shares the net, pid, user namespace"),
+        ],
+    )
+    def test_each_missing_wall_counts(self, page: dict[str, Any], problem: str) -> None:
+        assert problem in fails(browser_checks.check_sandbox, self.look(pages=[self.PAGE, {**self.PAGE, **page}]))
+
+    def test_a_flag_against_it_counts_and_silence_proves_nothing(self) -> None:
+        assert fails(browser_checks.check_sandbox, self.look(flags=["--no-sandbox"])) == "Chromium was started with --no-sandbox"
+        assert "no page's process was seen" in fails(browser_checks.check_sandbox, self.look(pages=[]))
+
+    def test_where_there_is_none_by_the_settings_it_is_said(self) -> None:
+        with pytest.raises(CheckNotApplicableError, match=r"browser\.sandbox is false"):
+            browser_checks.check_sandbox(self.look(sandbox="false", flags=["--no-sandbox"]))
+        with pytest.raises(CheckNotApplicableError, match="runs elsewhere"):
+            browser_checks.check_sandbox(elsewhere(always(500)))
+
+    def test_the_look_itself_tells_of_this_process(self) -> None:
+        """Run here, where no Chromium is: it prints what the check reads."""
+        script = browser_checks.LOOK.replace(f"+ {browser_checks.APPEAR_SECONDS}", "+ 0")
+        told = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
+        assert told.keys() == self.SEEN.keys()
+
+
 class TestRunner:
     def test_marks_and_exit_code(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         def bad(target: Site) -> None:
@@ -612,6 +682,21 @@ class TestRunner:
         monkeypatch.setattr(smoke, "run_checks", lambda target: iter(results[:1]))
         assert smoke.main("dev") == 0
         assert capsys.readouterr().out.startswith("ok    good")
+
+    def test_what_does_not_apply_is_said_and_is_no_failure(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def absent(target: Site) -> None:
+            raise CheckNotApplicableError("there is none")
+
+        (result,) = smoke.run_checks(site(always(200)), (Check("absent", "server", absent),))
+        assert result.mark == "n/a"
+        monkeypatch.setattr("ops.stack.outputs", lambda name: stack.Outputs.model_validate(outputs_json()))
+        monkeypatch.setattr(smoke, "run_checks", lambda target: iter([result]))
+        assert smoke.main("dev") == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("n/a   absent")
+        assert printed.endswith("there is none\n")
 
     def test_an_unreachable_stack_fails_every_check_in_one_line(self) -> None:
         def down(request: httpx.Request) -> httpx.Response:

@@ -83,6 +83,7 @@ def test_a_container_is_read_without_its_environment() -> None:
         privileged=False,
         capabilities_dropped=True,
         no_new_privileges=True,
+        system_calls_filtered=True,
         published=(("127.0.0.1", 8080, "8080/tcp"),),
     ) == inventory.parse_container(INSPECTED)
     assert "secret" not in repr(GATEWAY)
