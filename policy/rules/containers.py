@@ -91,12 +91,12 @@ def mounted_paths(container: Resource) -> Iterator[str]:
 
 def networks(container: Resource) -> set[str]:
     """Names of the networks it is on."""
-    return {str(network.get("name", "")) for _, network in container.inputs.each("networksAdvanced")}
+    return {str(network.get("name", "")) for network in container.inputs.whole("networksAdvanced")}
 
 
 def names(container: Resource) -> set[str]:
     """Names that other containers find it by."""
-    aliases = {alias for _, network in container.inputs.each("networksAdvanced") for alias in network.texts("aliases")}
+    aliases = {str(alias) for network in container.inputs.whole("networksAdvanced") for alias in network.whole("aliases")}
     return aliases | {str(container.inputs.get(key, "")) for key in ("name", "hostname")} - {""}
 
 

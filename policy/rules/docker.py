@@ -81,7 +81,7 @@ def docker_socket_unmounted(container: Resource, parameters: Parameters) -> Find
     kics=("ce76b7d0",),
 )
 def capabilities_dropped(container: Resource, parameters: Parameters) -> Findings:
-    dropped = {name.upper().removeprefix("CAP_") for name in container.inputs.section("capabilities").texts("drops")}
+    dropped = {str(name).upper().removeprefix("CAP_") for name in container.inputs.section("capabilities").whole("drops")}
     if "ALL" not in dropped:
         yield Finding(path="capabilities.drops", why="Docker's default capabilities stay", write='drops=["ALL"]')
 
@@ -116,7 +116,7 @@ def capabilities_not_added(container: Resource, parameters: Parameters) -> Findi
     kics=("27fcc7d6",),
 )
 def no_new_privileges(container: Resource, parameters: Parameters) -> Findings:
-    options = {re.sub("[:=]true$", "", option) for option in container.inputs.texts("securityOpts")}
+    options = {re.sub("[:=]true$", "", str(option)) for option in container.inputs.whole("securityOpts")}
     if "no-new-privileges" not in options:
         yield Finding(path="securityOpts", why="a setuid program could gain privileges", write='"no-new-privileges:true"')
 
@@ -568,7 +568,7 @@ def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
     kics=("698ed579",),
 )
 def health_checked(container: Resource, parameters: Parameters) -> Findings:
-    tests = container.inputs.section("healthcheck").texts("tests")
+    tests = container.inputs.section("healthcheck").whole("tests")
     if len(tests) < 2 or tests[0] == "NONE":
         yield Finding(path="healthcheck.tests", why="nobody notices when it hangs", write='["CMD", program, arguments]')
 

@@ -48,6 +48,8 @@ def browser_egress_proxied(stack: Stack, parameters: Parameters) -> Findings:
         environment = {one.name: one.value for one in variables(container)}
         if "BROWSER_TYPE" not in environment:
             continue
+        if "BROWSER_ADDITIONAL_ARGS" not in environment:
+            container.inputs.whole("envs")  # it may be the one that is not known yet
         path, urn = f"{container.name}: envs[BROWSER_ADDITIONAL_ARGS]", container.urn
         arguments = _words(environment.get("BROWSER_ADDITIONAL_ARGS", ""))
         proxies = [urlsplit(one.partition("=")[2]).hostname for one in arguments if one.startswith("--proxy-server=")]
@@ -94,7 +96,7 @@ def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
 @rule(
     "stack-port-one-door",
     STACK,
-    "ports",
+    "ports, publishAllPorts",
     description="Only the containers that levels.yaml names publish a port",
     severity="high",
     remediation="Remove ports and go through the gateway, or name the container in levels.yaml.",

@@ -119,7 +119,10 @@ class Inputs:
         return self._view(self.get(key, {}), _join(self._path, key), self._element)
 
     def each(self, key: str) -> Iterator[tuple[str, Any]]:
-        """Path and value of each element of a list; an object is an Inputs."""
+        """Path and value of each element of a list, for what must not be in it; an object is an Inputs.
+
+        An unknown element is left out when the check runs again, so it hides no other.
+        """
         path = _join(self._path, key)
         for index, item in enumerate(self.get(key, [])):
             where = _join(path, index)
@@ -129,9 +132,14 @@ class Inputs:
                 raise Unread(where, where)
             yield where, self._view(item, where, where) if isinstance(item, dict) else item
 
-    def texts(self, key: str) -> list[str]:
-        """All elements of a list of strings."""
-        return [str(item) for _, item in self.each(key)]
+    def whole(self, key: str) -> list[Any]:
+        """All elements of a list, for what must be in it: an unknown one may be just that, so it ends the check."""
+        path = _join(self._path, key)
+        items = self.get(key, [])
+        for index, item in enumerate(items):
+            if item is UNKNOWN:
+                raise Unread(_join(path, index), None)
+        return [self._view(one, _join(path, n), None) if isinstance(one, dict) else one for n, one in enumerate(items)]
 
     def is_secret(self, path: str) -> bool:
         """Whether the value at a path was sent as a secret, by itself or within one."""
