@@ -1,5 +1,7 @@
 """Every rule by its cases: directly, and as the engine asks, with secret and unknown values."""
 
+import ast
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +14,7 @@ from policy.rules.framework.rule import STACK, Rule
 from tests.policy import analyzer
 from tests.policy.analyzer import Pack
 from tests.policy.cases import CASES
-from tests.policy.pack import RULE, UNKNOWN, Sent, judge, secret
+from tests.policy.pack import PACK, RULE, UNKNOWN, Sent, judge, secret
 
 PASSING = [pytest.param(name, sent, id=f"{name}-{n}") for name, cases in CASES.items() for n, sent in enumerate(cases.passing)]
 FAILING = [
@@ -54,6 +56,18 @@ def values_of(sent: Sent) -> set[str]:
 def test_every_rule_has_cases() -> None:
     assert set(CASES) == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN}
     assert {name for name, cases in CASES.items() if len(cases.passing) < 1 or len(cases.failing) < 2} == set()
+
+
+def test_the_pack_needs_nothing_of_this_project() -> None:
+    imported: set[str] = set()
+    for file in PACK.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(str(node.module).partition(".")[0])
+    # What pulumi_policy brings along, and the pack itself.
+    assert imported - sys.stdlib_module_names == {"google", "grpc", "pulumi", "pulumi_policy", "rules", "yaml"}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
