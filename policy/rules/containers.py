@@ -14,6 +14,8 @@ NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 PROVIDER = "pulumi:providers:docker"
+PORTS_URL = "https://docs.docker.com/engine/network/port-publishing/"
+NETWORKS_URL = "https://docs.docker.com/engine/network/drivers/bridge/"
 
 # Programs that keep data and trust whoever reaches them: by the last part of their image's name, and by their port.
 DATASTORES = frozenset({"postgres", "postgresql", "mysql", "mariadb", "mongo", "redis", "valkey", "memcached", "ollama"})

@@ -3,13 +3,13 @@
 import ipaddress
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .containers import (
     CONTAINER,
     DATASTORE_PORTS,
     NETWORK,
+    NETWORKS_URL,
+    PORTS_URL,
     PROVIDER,
     REMOTE_IMAGE,
     VOLUME,
@@ -18,16 +18,11 @@ from .containers import (
     matches,
     variables,
 )
-from .framework.rule import Finding, Resource, rule
-
-Findings = Iterator[Finding]
-Parameters = Mapping[str, Any]
+from .framework.rule import Finding, Findings, Parameters, Resource, rule
 
 _RUN = "https://docs.docker.com/reference/cli/docker/container/run/"
 _SECURITY = "https://docs.docker.com/engine/security/"
-_PORTS = "https://docs.docker.com/engine/network/port-publishing/"
 _MOUNTS = "https://docs.docker.com/engine/storage/bind-mounts/"
-_NETWORKS = "https://docs.docker.com/engine/network/drivers/bridge/"
 _LIMITS = "https://docs.docker.com/engine/containers/resource_constraints/"
 _IMAGES = "https://docs.docker.com/dhi/core-concepts/digests/"
 _SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
@@ -230,7 +225,7 @@ def network_namespace_own(container: Resource, parameters: Parameters) -> Findin
     description="A container is on networks of the stack or on none, not on docker0",
     severity="medium",
     remediation='Name a network of the stack in networkMode and networksAdvanced, or "none".',
-    url=_NETWORKS,
+    url=NETWORKS_URL,
     cis=("5.30",),
     kics=("ce14a68b",),
 )
@@ -393,7 +388,7 @@ def mounts_private(container: Resource, parameters: Parameters) -> Findings:
     description="A published port is on the host's loopback address",
     severity="high",
     remediation='Set ip="127.0.0.1" on every port; a tunnel or a proxy on the host brings people in.',
-    url=_PORTS,
+    url=PORTS_URL,
     cis=("5.14",),
     kics=("451d79dc",),
 )
@@ -418,7 +413,7 @@ def _is_loopback(address: str) -> bool:
     description="Ports are published one by one",
     severity="medium",
     remediation="Leave publishAllPorts out and list ports.",
-    url=_PORTS,
+    url=PORTS_URL,
     cis=("5.9",),
 )
 def ports_chosen(container: Resource, parameters: Parameters) -> Findings:
@@ -433,7 +428,7 @@ def ports_chosen(container: Resource, parameters: Parameters) -> Findings:
     description="A published port is 1024 or higher",
     severity="medium",
     remediation="Publish a port from 1024 on.",
-    url=_PORTS,
+    url=PORTS_URL,
     cis=("5.8",),
     kics=("bc2908f3",),
 )
@@ -450,7 +445,7 @@ def ports_unprivileged(container: Resource, parameters: Parameters) -> Findings:
     description="A database, cache or model server is not published, not on loopback either",
     severity="critical",
     remediation="Remove ports; whoever needs it joins its network, a person uses docker exec.",
-    url=_PORTS,
+    url=PORTS_URL,
     cis=("5.9",),
 )
 def datastore_unpublished(container: Resource, parameters: Parameters) -> Findings:

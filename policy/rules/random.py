@@ -1,16 +1,10 @@
 """Rules for generated secrets."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from .containers import matches
-from .framework.rule import Finding, Resource, rule
+from .framework.rule import Finding, Findings, Parameters, Resource, rule
 
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105  a type
 BYTES = "random:index/randomBytes:RandomBytes"
-
-Findings = Iterator[Finding]
-Parameters = Mapping[str, Any]
 
 
 @rule(

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from .containers import (
     CONTAINER,
     NETWORK,
+    NETWORKS_URL,
+    PORTS_URL,
     VOLUME,
     is_datastore,
     is_published,
@@ -19,13 +19,8 @@ from .containers import (
     variables,
     written_volumes,
 )
-from .framework.rule import STACK, Finding, Stack, rule
+from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
 
-Findings = Iterator[Finding]
-Parameters = Mapping[str, Any]
-
-_PORTS = "https://docs.docker.com/engine/network/port-publishing/"
-_NETWORKS = "https://docs.docker.com/engine/network/drivers/bridge/"
 _VOLUMES = "https://docs.docker.com/engine/storage/volumes/"
 _CHROMIUM = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md"
 
@@ -82,15 +77,16 @@ def _words(text: str) -> list[str]:
     parameters={"besides": []},
 )
 def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
-    writers: dict[str, list[str]] = {}
+    writers: dict[str, list[Resource]] = {}
     for container in stack.of_type(CONTAINER):
         if not matches(container.name, parameters["besides"]):
             for volume in set(written_volumes(container)):
-                writers.setdefault(volume, []).append(container.name)
+                writers.setdefault(volume, []).append(container)
     for volume, found in sorted(writers.items()):
         if len(found) > 1:
-            why = f"{' and '.join(found)} write to it, and a database or a profile survives one writer only"
-            yield Finding(path=f"volume {volume}", why=why, write="read_only=True in all but one")
+            who = " and ".join(container.name for container in found)
+            why = f"{who} write to it, and a database or a profile survives one writer only"
+            yield Finding(path=f"volume {volume}", why=why, write="read_only=True in all but one", urn=found[-1].urn)
 
 
 @rule(
@@ -100,7 +96,7 @@ def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
     description="Only the containers that levels.yaml names publish a port",
     severity="high",
     remediation="Remove ports and go through the gateway, or name the container in levels.yaml.",
-    url=_PORTS,
+    url=PORTS_URL,
     cis=("5.9",),
     parameters={"doors": []},
 )
@@ -118,7 +114,7 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
     description="What publishes a port shares no network with a database, a cache or a model server",
     severity="high",
     remediation="Give the data a network of its own that only its one user is on.",
-    url=_NETWORKS,
+    url=NETWORKS_URL,
 )
 def datastore_apart(stack: Stack, parameters: Parameters) -> Findings:
     containers = stack.of_type(CONTAINER)

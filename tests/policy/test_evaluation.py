@@ -64,6 +64,12 @@ class TestExemptions:
         assert broken(judge([door])) == ["stack-port-one-door"]
         assert broken(judge([door], levels(text))) == []
 
+    def test_two_writers_are_exempted_by_the_second(self) -> None:
+        text = EXEMPTION.replace("docker-container-root-read-only", "stack-volume-one-writer").replace("::one", "::two")
+        both = [container(name, volumes=[{"volumeName": "v", "containerPath": "/v"}]) for name in ("one", "two")]
+        assert broken(judge(both)) == ["stack-volume-one-writer"]
+        assert broken(judge(both, levels(text))) == []
+
     def test_a_destroy_asks_for_nothing(self) -> None:
         assert judge([], levels(EXEMPTION), today=datetime.date(2030, 1, 1)) == []
 
@@ -120,6 +126,9 @@ class TestUnknownValues:
         assert report.rule.name == "random-password-long"
         assert "(as it was last deployed)" in report.message
         assert judge([now], last={now.urn("prod"): {"length": 32}}) == []
+
+    def test_whoever_does_not_want_to_be_told_is_not(self) -> None:
+        assert judge([password(length=UNKNOWN)], levels("rules: {policy-value-known: disabled}")) == []
 
     def test_a_finding_is_told_once(self) -> None:
         now = environment(UNKNOWN, "ALLOWED_ORIGINS=*")

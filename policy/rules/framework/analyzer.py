@@ -27,7 +27,7 @@ from pulumi_policy import (
 )
 from pulumi_policy.policy import _PolicyAnalyzerServicer
 
-from .evaluation import Evaluation, LastState, Report
+from .evaluation import Evaluation, Report
 from .last_state import last_state as exported_state
 from .levels import Level, Levels, LevelsError, parse
 from .rule import STACK, Resource, Rule
@@ -77,11 +77,15 @@ class Analyzer(_PolicyAnalyzerServicer):
         levels: Levels,
         *,
         today: Callable[[], datetime.date] = datetime.date.today,
-        last_state: LastState = exported_state,
     ) -> None:
         # The version is a stand-in: the engine shows the one in PulumiPolicy.yaml.
         super().__init__(NAME, "0.0.1", [policy(one) for one in rules], EnforcementLevel.MANDATORY)
-        self.evaluation = Evaluation(rules, levels, today=today(), last_state=last_state)
+        self.organization = "organization"
+        self.evaluation = Evaluation(rules, levels, today=today(), last_state=lambda urn: exported_state(urn, self.organization))
+
+    def ConfigureStack(self, request: Any, context: Any) -> Any:
+        self.organization = request.organization or self.organization
+        return super().ConfigureStack(request, context)
 
     def Configure(self, request: Any, context: Any) -> Any:
         """Takes the levels of ``--policy-pack-config``. The engine repeats the pack's own, all mandatory, for the others."""

@@ -10,6 +10,7 @@ from .levels import Exemption, Level, Levels
 from .rule import STACK, Finding, Resource, Rule, Stack, rule, stack_of
 from .values import Unread
 
+# URN of any resource of the stack -> inputs of all of its resources, by URN.
 LastState = Callable[[str], Mapping[str, Mapping[str, Any]]]
 _README = "https://www.pulumi.com/docs/insights/policy/"
 
@@ -87,8 +88,8 @@ def _skipping(subject: Resource | Stack, elements: frozenset[str]) -> Resource |
 class Evaluation:
     """All rules over one preview or update. Pure but for what it is given.
 
-    today: decides which exemptions have expired. last_state: stack's URN part -> inputs by URN as they were last deployed; asked
-    once, and only when a rule met an unknown value.
+    today: decides which exemptions have expired. last_state: what was deployed last; asked once, and only when a rule met an
+    unknown value.
     """
 
     def __init__(self, rules: Sequence[Rule], levels: Levels, *, today: datetime.date, last_state: LastState) -> None:
@@ -150,6 +151,8 @@ class Evaluation:
             ]
             if still:
                 unchecked.setdefault(", ".join(still), []).append(one.name)
+        if self.level(stack, value_known) == "disabled":
+            return reports
         for paths, names in unchecked.items():
             text = f"{name}: {paths}: known after the update only, so not checked now, but then; by {', '.join(names)}"
             reports.append(Report(rule=value_known, level="advisory", message=text, urn=urn))

@@ -15,9 +15,10 @@ def inputs_by_urn(exported: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {one["urn"]: decode(one.get("inputs") or {}) for one in resources if not one.get("delete")}
 
 
-def last_state(urn: str) -> dict[str, dict[str, Any]]:
+def last_state(urn: str, organization: str = "organization") -> dict[str, dict[str, Any]]:
     """Inputs by URN of the stack that a resource is in; empty where there is no state or no CLI to ask.
 
+    organization: of the stack in Pulumi Cloud; every other backend calls it "organization".
     Secrets are not decrypted. An export takes no lock, so it may run next to the update that is asking.
     """
     stack, _, rest = urn.removeprefix("urn:pulumi:").partition("::")
@@ -27,7 +28,7 @@ def last_state(urn: str) -> dict[str, dict[str, Any]]:
         return {}
     try:
         done = subprocess.run(
-            [command, "stack", "export", "--non-interactive", "--stack", f"organization/{project}/{stack}"],
+            [command, "stack", "export", "--non-interactive", "--stack", f"{organization}/{project}/{stack}"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,

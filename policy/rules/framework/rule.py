@@ -66,7 +66,9 @@ class Finding:
         return f"{name}: {self.path}: {self.why}; write {self.write}"
 
 
-Check = Callable[[Any, Mapping[str, Any]], Iterator[Finding]]
+Findings = Iterator[Finding]
+Parameters = Mapping[str, Any]
+Check = Callable[[Any, Parameters], Findings]
 
 
 @dataclass(frozen=True, kw_only=True)
