@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.protobuf import empty_pb2
 
 from policy.rules import RULES
 from policy.rules.framework.evaluation import BUILT_IN
@@ -80,6 +81,16 @@ def test_what_a_rule_says_about_itself(rule: Rule) -> None:
     assert not rule.description.endswith(".")
     assert rule.property
     assert [one.name for one in RULES].count(rule.name) == 1
+
+
+def test_what_the_engine_is_told_about_the_rules(pack: Pack) -> None:
+    info = pack.stub.GetAnalyzerInfo(empty_pb2.Empty())
+    assert [policy.name for policy in info.policies] == [rule.name for rule in RULES]
+    told = {policy.name: policy for policy in info.policies}["docker-container-unprivileged"]
+    assert (told.framework.name, told.framework.version, told.framework.reference) == ("CIS Docker Benchmark", "1.6.0", "5.5")
+    assert list(told.tags) == ["cis-docker-1.6.0:5.5", "kics:ae5b6871"]
+    assert told.url == RULE["docker-container-unprivileged"].url
+    assert told.remediation_steps
 
 
 @pytest.mark.parametrize(("name", "sent"), PASSING)
