@@ -93,6 +93,9 @@ def test_an_llm_key_in_plain_text_is_refused_and_an_encrypted_one_is_taken(proje
     planned = pulumi(project, stack_file, "preview", "--diff", "-s", "dev")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert secret not in planned.stdout + planned.stderr
+    # Nobody named the policy pack; the environment of script/env did. That the key is a secret of Pulumi it has seen.
+    assert "skyvern-host@v" in planned.stdout
+    assert "[mandatory]" not in planned.stdout
 
 
 def test_a_daemon_that_does_not_answer_is_named(project: Path, encrypted: str) -> None:

@@ -1,0 +1,122 @@
+"""What several rules read off a container: its environment, its mounts, the host name and networks it answers on."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit
+
+from .framework.rule import Resource
+
+CONTAINER = "docker:index/container:Container"
+NETWORK = "docker:index/network:Network"
+VOLUME = "docker:index/volume:Volume"
+REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
+PROVIDER = "pulumi:providers:docker"
+PORTS_URL = "https://docs.docker.com/engine/network/port-publishing/"
+NETWORKS_URL = "https://docs.docker.com/engine/network/drivers/bridge/"
+
+# Programs that keep data and trust whoever reaches them: by the last part of their image's name, and by their port.
+DATASTORES = frozenset({"postgres", "postgresql", "mysql", "mariadb", "mongo", "redis", "valkey", "memcached", "ollama"})
+DATASTORE_PORTS = frozenset({3306, 5432, 6379, 11211, 11434, 27017})
+
+_SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|(^|_)KEY)S?(_HASH)?$", re.IGNORECASE)
+# Named like secrets and none: in Skyvern these hold the name of a model.
+_NO_SECRETS = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY"})
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of a container's environment. path: of its element, for asking whether it was sent as a secret."""
+
+    path: str
+    name: str
+    value: str
+
+    @property
+    def url_password(self) -> str | None:
+        """The password in the value, where that is a URL with one."""
+        if "://" not in self.value:
+            return None
+        try:
+            return urlsplit(self.value).password
+        except ValueError:
+            return None
+
+    @property
+    def looks_secret(self) -> bool:
+        """Whether its name is a secret's, or its value is a URL with a password; an empty value is none."""
+        if not self.value or self.name in _NO_SECRETS:
+            return False
+        return bool(_SECRET_NAME.search(self.name)) or self.url_password is not None
+
+
+def variables(container: Resource) -> Iterator[Variable]:
+    """The environment; what is not yet known is left to the framework."""
+    for path, text in container.inputs.each("envs"):
+        name, _, value = str(text).partition("=")
+        yield Variable(path, name, value)
+
+
+def host_paths(container: Resource) -> Iterator[tuple[str, str]]:
+    """Property path and folder of the host of everything that is mounted from it, without a trailing slash."""
+    for path, volume in container.inputs.each("volumes"):
+        if source := volume.get("hostPath"):
+            yield f"{path}.hostPath", _clean(source)
+    for path, mount in container.inputs.each("mounts"):
+        if mount.get("type") == "bind" and (source := mount.get("source")):
+            yield f"{path}.source", _clean(source)
+
+
+def _clean(path: Any) -> str:
+    return str(path).replace("\\", "/").rstrip("/") or "/"
+
+
+def written_volumes(container: Resource) -> Iterator[str]:
+    """Names of the volumes that a container may write to."""
+    for _, volume in container.inputs.each("volumes"):
+        if (name := volume.get("volumeName")) and not volume.get("readOnly", False):
+            yield str(name)
+    for _, mount in container.inputs.each("mounts"):
+        if mount.get("type") == "volume" and not mount.get("readOnly", False) and (name := mount.get("source")):
+            yield str(name)
+
+
+def mounted_paths(container: Resource) -> Iterator[str]:
+    """Everything that names what is mounted: folders of the host, volumes, and where they are in the container."""
+    for _, volume in container.inputs.each("volumes"):
+        yield from (str(volume.get(key, "")) for key in ("hostPath", "volumeName", "containerPath"))
+    for _, mount in container.inputs.each("mounts"):
+        yield from (str(mount.get(key, "")) for key in ("source", "target"))
+
+
+def networks(container: Resource) -> set[str]:
+    """Names of the networks it is on."""
+    return {str(network.get("name", "")) for network in container.inputs.whole("networksAdvanced")}
+
+
+def names(container: Resource) -> set[str]:
+    """Names that other containers find it by."""
+    aliases = {str(alias) for network in container.inputs.whole("networksAdvanced") for alias in network.whole("aliases")}
+    return aliases | {str(container.inputs.get(key, "")) for key in ("name", "hostname")} - {""}
+
+
+def image_name(container: Resource) -> str:
+    """The last part of its image's name, without tag and digest: ``postgres``."""
+    return str(container.inputs.get("image", "")).partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def is_datastore(container: Resource) -> bool:
+    """Whether it is a database, a cache or a model server, by its image."""
+    return image_name(container) in DATASTORES
+
+
+def is_published(container: Resource) -> bool:
+    """Whether a port of it is a port of the host."""
+    return bool(container.inputs.get("publishAllPorts", False)) or bool(container.inputs.get("ports", []))
+
+
+def matches(name: str, patterns: list[str]) -> bool:
+    """Whether a glob of the list fits the name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

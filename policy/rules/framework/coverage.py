@@ -1,0 +1,130 @@
+"""COVERAGE.md: what the pack covers of the CIS Docker Benchmark 1.6.0, sections 4 and 5, made from the rules.
+
+cd policy && python -m rules.framework.coverage > COVERAGE.md
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .rule import STACK, Rule
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control, in our words. gap: why no rule covers it, else what a reader of "covered" should know."""
+
+    number: str
+    title: str
+    gap: str = ""
+    kind: Literal["", "not expressible", "out of scope"] = ""
+
+
+_BUILD = "a matter of the image's build, which no resource shows"
+CONTROLS = (
+    Control("4.1", "Containers run as a user of their own"),
+    Control("4.2", "Base images are trusted"),
+    Control("4.3", "No unneeded packages", _BUILD, "out of scope"),
+    Control("4.4", "Images are scanned and rebuilt", _BUILD, "out of scope"),
+    Control(
+        "4.5",
+        "Content trust is on",
+        "a setting of the client that pulls; digests (4.2) give the same guarantee",
+        "not expressible",
+    ),
+    Control("4.6", "Images have a health check", "judged on the container, where it counts"),
+    Control("4.7", "No update instruction alone", _BUILD, "out of scope"),
+    Control("4.8", "No setuid and setgid bits", _BUILD + "; no-new-privileges (5.26) makes them useless", "out of scope"),
+    Control("4.9", "COPY instead of ADD", _BUILD, "out of scope"),
+    Control("4.10", "No secrets in Dockerfiles", "judged on the environment of the container, which docker inspect shows"),
+    Control("4.11", "Only verified packages", _BUILD, "out of scope"),
+    Control("4.12", "Signed artifacts are validated", _BUILD, "out of scope"),
+    Control("5.1", "Swarm mode is off", "a state of the daemon", "not expressible"),
+    Control("5.2", "AppArmor is on", "that it is not switched off; whether the host has it, the daemon knows"),
+    Control("5.3", "SELinux is on", "that it is not switched off; whether the host has it, the daemon knows"),
+    Control("5.4", "Capabilities are restricted"),
+    Control("5.5", "No privileged container"),
+    Control("5.6", "No sensitive host folder is mounted"),
+    Control("5.7", "No sshd in a container", "the provider shows arguments, not processes", "not expressible"),
+    Control("5.8", "No privileged port is mapped"),
+    Control("5.9", "Only needed ports are open"),
+    Control("5.10", "No host network"),
+    Control("5.11", "Memory is limited"),
+    Control("5.12", "CPU is limited"),
+    Control("5.13", "The root file system is read-only"),
+    Control("5.14", "Ports are bound to one interface"),
+    Control(
+        "5.15",
+        "Restart policy on-failure, at most 5",
+        "another value by default: unless-stopped is allowed, because a host must come back after a reboot",
+    ),
+    Control("5.16", "No host process namespace"),
+    Control("5.17", "No host IPC namespace"),
+    Control("5.18", "No host devices"),
+    Control("5.19", "ulimits are overridden only where needed", "whether a value is needed, no rule knows", "out of scope"),
+    Control("5.20", "No shared mount propagation"),
+    Control("5.21", "No host UTS namespace", "the provider has no such argument, so it cannot be set either", "not expressible"),
+    Control("5.22", "The seccomp profile is on"),
+    Control("5.23", "No privileged docker exec", "a person's command, no resource", "out of scope"),
+    Control("5.24", "No docker exec as root", "a person's command, no resource", "out of scope"),
+    Control("5.25", "The control group is Docker's"),
+    Control("5.26", "No new privileges"),
+    Control("5.27", "Health is checked at run time"),
+    Control("5.28", "Images are current", "that a digest names them; which one is current, `ops images digest` says"),
+    Control(
+        "5.29",
+        "The number of processes is limited",
+        "the provider (5.2.0) has no such argument, and an nproc ulimit counts per user of the host, not per container; "
+        "set default-pids-limit of the daemon",
+        "not expressible",
+    ),
+    Control("5.30", "docker0 is not used"),
+    Control("5.31", "No host user namespace"),
+    Control("5.32", "Docker's socket is in no container"),
+)
+
+
+def covering(rules: Sequence[Rule], number: str) -> list[str]:
+    """Names of the rules for a control."""
+    return [rule.name for rule in rules if number in rule.cis]
+
+
+def report(rules: Sequence[Rule]) -> str:
+    """The whole page; ValueError for a control that is neither covered nor explained, or both."""
+    lines = [
+        "# What the pack covers",
+        "",
+        "Made by `python -m rules.framework.coverage`; a test keeps it current.",
+        "",
+        "## CIS Docker Benchmark 1.6.0, sections 4 and 5",
+        "",
+    ]
+    table = ["| control | | how |", "| --- | --- | --- |"]
+    counts = {"covered": 0, "not expressible": 0, "out of scope": 0}
+    for control in CONTROLS:
+        names = covering(rules, control.number)
+        if bool(names) == bool(control.kind):
+            raise ValueError(f"control {control.number}: has {len(names)} rules and is {control.kind or 'not explained'}")
+        state = control.kind or "covered"
+        counts[state] += 1
+        how = ", ".join(f"`{name}`" for name in names)
+        text = f"{how}; {control.gap}" if how and control.gap else how or control.gap
+        table.append(f"| {control.number} {control.title} | {state} | {text} |")
+    summary = ", ".join(f"{number} {state}" for state, number in counts.items())
+    lines += [f"{len(CONTROLS)} controls: {summary}.", "", *table, "", "## Rules", ""]
+    lines.append(f"{len(rules)} rules. KICS: the first digits of the id of the query for Docker Compose that asks for the same.")
+    lines += ["", "| rule | what holds | property | severity | CIS | KICS |", "| --- | --- | --- | --- | --- | --- |"]
+    for rule in rules:
+        where = "the stack" if rule.type == STACK else rule.type.rpartition(":")[2]
+        property_ = rule.property.replace("|", "\\|")
+        lines.append(
+            f"| [{rule.name}]({rule.url}) | {rule.description} | {where}: `{property_}` | {rule.severity} "
+            f"| {', '.join(rule.cis)} | {', '.join(rule.kics)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    from .. import RULES
+
+    print(report(RULES), end="")

@@ -1,0 +1,136 @@
+"""A rule: one property, a pure check, and what a person needs to know about it."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .values import Inputs
+
+Severity = Literal["low", "medium", "high", "critical"]
+# In place of a resource's type: the rule reads the whole stack.
+STACK = "pulumi:stack"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource as it is registered. inputs: after the provider's defaults. protect: the resource option."""
+
+    urn: str
+    type: str
+    inputs: Inputs
+    protect: bool = False
+
+    @property
+    def name(self) -> str:
+        """The logical name."""
+        return self.urn.rpartition("::")[2]
+
+    @property
+    def stack(self) -> str:
+        """The stack's name."""
+        return stack_of(self.urn)
+
+
+def stack_of(urn: str) -> str:
+    """The stack's name in a URN, which every request of the engine has: ``urn:pulumi:STACK::PROJECT::TYPE::NAME``."""
+    return urn.removeprefix("urn:pulumi:").partition("::")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Everything that a stack registers."""
+
+    name: str
+    resources: tuple[Resource, ...]
+
+    def of_type(self, type_: str) -> list[Resource]:
+        """Resources of a type, by name."""
+        return sorted((one for one in self.resources if one.type == type_), key=lambda one: one.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What is wrong in one place.
+
+    path: property, never with a value in it. why: a clause. write: what to write instead. urn: for a rule of the stack.
+    """
+
+    path: str
+    why: str
+    write: str
+    urn: str = ""
+
+    def message(self, name: str) -> str:
+        """The line that people read; ``name`` is the resource's."""
+        return f"{name}: {self.path}: {self.why}; write {self.write}"
+
+
+Findings = Iterator[Finding]
+Parameters = Mapping[str, Any]
+Check = Callable[[Any, Parameters], Findings]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule.
+
+    name: ``<provider>-<resource>-<what holds>``. type: of the resources it reads, or STACK. property: the one it judges.
+    cis: control ids of the CIS Docker Benchmark 1.6.0. kics: first eight digits of the KICS query's id. url: why, in detail.
+    parameters: names and defaults of what levels.yaml may set. check: yields findings; gets a Resource or a Stack, and the
+    parameters.
+    """
+
+    name: str
+    type: str
+    property: str
+    description: str
+    severity: Severity
+    remediation: str
+    url: str
+    check: Check = field(repr=False)
+    cis: tuple[str, ...] = ()
+    kics: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+){2,}", self.name):
+            raise ValueError(f"{self.name}: write a rule's name as provider-resource-what-holds")
+
+
+def rule(
+    name: str,
+    type_: str,
+    property_: str,
+    *,
+    description: str,
+    severity: Severity,
+    remediation: str,
+    url: str,
+    cis: tuple[str, ...] = (),
+    kics: tuple[str, ...] = (),
+    parameters: Mapping[str, Any] | None = None,
+) -> Callable[[Check], Rule]:
+    """Makes a rule of the check below it."""
+
+    def made(check: Check) -> Rule:
+        return Rule(
+            name=name,
+            type=type_,
+            property=property_,
+            description=description,
+            severity=severity,
+            remediation=remediation,
+            url=url,
+            cis=cis,
+            kics=kics,
+            parameters=parameters or {},
+            check=check,
+        )
+
+    return made
+
+
+def rules_of(module: Mapping[str, Any]) -> list[Rule]:
+    """The rules that a module's namespace holds, in the order in which they stand there."""
+    return [value for value in module.values() if isinstance(value, Rule)]

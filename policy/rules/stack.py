@@ -1,0 +1,168 @@
+"""Rules over the whole stack: what no resource shows by itself. Here: the Docker host."""
+
+import json
+import re
+from urllib.parse import urlsplit
+
+from .containers import (
+    CONTAINER,
+    NETWORK,
+    NETWORKS_URL,
+    PORTS_URL,
+    VOLUME,
+    is_datastore,
+    is_published,
+    matches,
+    mounted_paths,
+    names,
+    networks,
+    variables,
+    written_volumes,
+)
+from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
+
+_VOLUMES = "https://docs.docker.com/engine/storage/volumes/"
+_CHROMIUM = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md"
+
+# Where a browser would go around its proxy by itself, and what stops it.
+_NO_WAY_AROUND = ("--proxy-bypass-list=<-loopback>", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp")
+
+
+@rule(
+    "stack-browser-egress-proxied",
+    STACK,
+    "envs",
+    description="Skyvern's browser goes out through a proxy of the stack, without an exception",
+    severity="critical",
+    remediation="Set BROWSER_ADDITIONAL_ARGS to the egress proxy's address and the two arguments that close the ways around it.",
+    url=_CHROMIUM,
+)
+def browser_egress_proxied(stack: Stack, parameters: Parameters) -> Findings:
+    containers = stack.of_type(CONTAINER)
+    for container in containers:
+        environment = {one.name: one.value for one in variables(container)}
+        if "BROWSER_TYPE" not in environment:
+            continue
+        if "BROWSER_ADDITIONAL_ARGS" not in environment:
+            container.inputs.whole("envs")  # it may be the one that is not known yet
+        path, urn = f"{container.name}: envs[BROWSER_ADDITIONAL_ARGS]", container.urn
+        arguments = _words(environment.get("BROWSER_ADDITIONAL_ARGS", ""))
+        proxies = [urlsplit(one.partition("=")[2]).hostname for one in arguments if one.startswith("--proxy-server=")]
+        here = networks(container)
+        neighbours = {name for other in containers if other is not container and networks(other) & here for name in names(other)}
+        if len(proxies) != 1 or proxies[0] not in neighbours:
+            why = "a page in the browser reaches the LAN and the containers beside it"
+            yield Finding(path=path, why=why, write="--proxy-server= with a container on a common network", urn=urn)
+        for argument in _NO_WAY_AROUND:
+            if argument not in arguments:
+                yield Finding(path=path, why="the browser has a way around its proxy", write=argument, urn=urn)
+
+
+def _words(text: str) -> list[str]:
+    try:
+        words = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
+@rule(
+    "stack-volume-one-writer",
+    STACK,
+    "volumes, mounts",
+    description="A volume has one container that writes to it",
+    severity="high",
+    remediation="Mount it read-only in the others, or name the second writer in levels.yaml.",
+    url=_VOLUMES,
+    parameters={"besides": []},
+)
+def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
+    writers: dict[str, list[Resource]] = {}
+    for container in stack.of_type(CONTAINER):
+        if not matches(container.name, parameters["besides"]):
+            for volume in set(written_volumes(container)):
+                writers.setdefault(volume, []).append(container)
+    for volume, found in sorted(writers.items()):
+        if len(found) > 1:
+            who = " and ".join(container.name for container in found)
+            why = f"{who} write to it, and a database or a profile survives one writer only"
+            yield Finding(path=f"volume {volume}", why=why, write="read_only=True in all but one", urn=found[-1].urn)
+
+
+@rule(
+    "stack-port-one-door",
+    STACK,
+    "ports, publishAllPorts",
+    description="Only the containers that levels.yaml names publish a port",
+    severity="high",
+    remediation="Remove ports and go through the gateway, or name the container in levels.yaml.",
+    url=PORTS_URL,
+    cis=("5.9",),
+    parameters={"doors": []},
+)
+def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
+    for container in stack.of_type(CONTAINER):
+        if is_published(container) and not matches(container.name, parameters["doors"]):
+            why = "it is reached past the gateway, which asks who it is"
+            yield Finding(path=f"{container.name}: ports", why=why, write="no ports", urn=container.urn)
+
+
+@rule(
+    "stack-datastore-apart",
+    STACK,
+    "networksAdvanced",
+    description="What publishes a port shares no network with a database, a cache or a model server",
+    severity="high",
+    remediation="Give the data a network of its own that only its one user is on.",
+    url=NETWORKS_URL,
+)
+def datastore_apart(stack: Stack, parameters: Parameters) -> Findings:
+    containers = stack.of_type(CONTAINER)
+    data = {network for one in containers if is_datastore(one) for network in networks(one)} - {""}
+    for container in containers:
+        if is_published(container) and not is_datastore(container) and networks(container) & data:
+            why = "from the internet to the data it is one step"
+            yield Finding(
+                path=f"{container.name}: networksAdvanced", why=why, write="networks without the data", urn=container.urn
+            )
+
+
+_CREDENTIALS = re.compile(r"credential|secrets?([-_./]|$)|\.streamlit|\.aws|\.ssh|vault|cookies", re.IGNORECASE)
+
+
+@rule(
+    "stack-credentials-unpublished",
+    STACK,
+    "volumes, mounts",
+    description="What publishes a port has no folder of credentials mounted",
+    severity="critical",
+    remediation="Mount the credentials only where they are used, in a container without ports.",
+    url=_VOLUMES,
+)
+def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
+    for container in stack.of_type(CONTAINER):
+        if is_published(container) and any(_CREDENTIALS.search(path) for path in mounted_paths(container)):
+            why = "a file server that is reached from outside can hand them out"
+            yield Finding(path=f"{container.name}: volumes", why=why, write="no mount of that folder", urn=container.urn)
+
+
+@rule(
+    "stack-name-own",
+    STACK,
+    "name",
+    description="Names on the Docker host carry the stack's name, so that dev and prod share none",
+    severity="medium",
+    remediation="Put the stack's name into name, for example skyvern-dev-postgres.",
+    url="https://www.pulumi.com/docs/iac/concepts/resources/names/",
+)
+def name_own(stack: Stack, parameters: Parameters) -> Findings:
+    for type_ in (CONTAINER, NETWORK, VOLUME):
+        for resource in stack.of_type(type_):
+            words = re.split("[-_.]", str(resource.inputs.get("name", "")))
+            if not _contains(words, re.split("[-_.]", stack.name)):
+                why = "another stack on this host would take the same name"
+                yield Finding(path=f"{resource.name}: name", why=why, write=f"a name with {stack.name} in it", urn=resource.urn)
+
+
+def _contains(words: list[str], part: list[str]) -> bool:
+    return any(words[start : start + len(part)] == part for start in range(len(words) - len(part) + 1))

@@ -1,0 +1,161 @@
+"""The policy pack behind the real engine: what it refuses, in which stack, and what it says about unknown values."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.engine import Engine, ensure
+from ops.paths import ROOT
+from tests.engine.test_language_host import Project
+
+pytestmark = pytest.mark.timeout(600)
+PACK = ROOT / "policy"
+KEY = "kZ8mQ2vT5xW1cR7nB4hJ9pL3"
+
+# A container that no rule objects to, but for what CHANGES says.
+CONTAINER = """\
+import pulumi
+import pulumi_docker as docker
+
+stack = pulumi.get_stack()
+provider = docker.Provider("docker", host="unix:///run/nobody-listens-here.sock", disable_docker_daemon_check=True)
+good = dict(
+    name=f"tiny-{stack}-one",
+    image="postgres:17@sha256:" + "ab" * 32,
+    user="999:999",
+    network_mode="none",
+    read_only=True,
+    capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+    security_opts=["no-new-privileges:true"],
+    memory=256,
+    memory_swap=256,
+    cpus="1.0",
+    restart="unless-stopped",
+    log_opts={"max-size": "10m"},
+    healthcheck=docker.ContainerHealthcheckArgs(tests=["CMD", "true"]),
+    wait=True,
+    opts=pulumi.ResourceOptions(provider=provider),
+)
+docker.Container("one", **{**good, **CHANGES})
+"""
+# A password whose length another resource decides.
+PASSWORD = """\
+import pulumi
+import pulumi_random as random
+
+length = random.RandomInteger("length", min=8, max=8, keepers={"epoch": EPOCH})
+random.RandomPassword("password", length=length.result, special=False, opts=pulumi.ResourceOptions(protect=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return ensure(progress=print)
+
+
+@pytest.fixture
+def project(engine: Engine, tmp_path: Path) -> Project:
+    made = Project(engine, tmp_path, "")
+    made.succeed("stack", "init", "dev", "--no-select")
+    return made
+
+
+def container(changes: str) -> str:
+    return CONTAINER.replace("CHANGES", changes)
+
+
+def preview(project: Project, *, stack: str = "test", refused: bool, pack: Path = PACK) -> str:
+    """``pulumi preview`` with the pack; what it prints."""
+    done = project.run("preview", "-s", stack, "--policy-pack", str(pack))
+    assert (done.returncode != 0) == refused, done.stdout
+    return done.stdout
+
+
+def copy_of_the_pack(folder: Path, levels: str) -> Path:
+    """The pack as somebody else has it: another folder, another interpreter's path, levels of their own."""
+    pack = folder / "their-policies"
+    shutil.copytree(PACK, pack, ignore=shutil.ignore_patterns("__pycache__"))
+    declaration = pack / "PulumiPolicy.yaml"
+    assert "virtualenv: ../.venv\n" in declaration.read_text()
+    declaration.write_text(declaration.read_text().replace("../.venv", sys.prefix))
+    (pack / "levels.yaml").write_text(levels)
+    return pack
+
+
+def test_a_good_container_passes_and_its_secret_is_known_for_one(project: Project) -> None:
+    project.program(container(f'{{"envs": [pulumi.Output.secret("SECRET_KEY={KEY}")]}}'))
+    shown = preview(project, refused=False)
+    assert "skyvern-host" in shown
+    assert "advisory" not in shown
+
+
+def test_a_bad_container_is_refused_by_name(project: Project) -> None:
+    project.program(container(f'{{"privileged": True, "envs": ["SECRET_KEY={KEY}"]}}'))
+    shown = preview(project, refused=True)
+    assert "[mandatory] [severity: critical]  docker-container-unprivileged" in shown
+    assert "one: privileged: the container is root on the host; write privileged=False" in shown
+    assert "one: envs[SECRET_KEY]: it stands in clear in the state and in every preview" in shown
+    assert shown.count("[mandatory]") == 2
+    policies = shown.partition("Policies:")[2]
+    assert KEY not in policies
+
+
+def test_a_rule_has_another_level_in_another_stack(project: Project) -> None:
+    project.program(container('{"envs": ["LOG_LEVEL=DEBUG"]}'))
+    preview(project, stack="dev", refused=False)
+    assert "docker-container-log-level-quiet" in preview(project, stack="test", refused=True)
+
+
+def test_a_value_of_the_last_state_stands_in_for_one_that_is_not_known(project: Project) -> None:
+    project.program(PASSWORD.replace("EPOCH", '"1"'))
+    # Nothing has been deployed: the length is unknown, which is told and refuses nothing.
+    shown = preview(project, refused=False)
+    assert "password: length: known after the update only" in shown
+    # The update knows it.
+    shown = project.fail("up", "--yes", "--skip-preview", "--policy-pack", str(PACK))
+    assert "random-password-long" in shown
+    assert "randomPassword" not in project.succeed("stack", "export")
+
+    project.succeed("up", "--yes", "--skip-preview")
+    assert "as it was last deployed" not in preview(project, refused=True)
+    # Now a new length is to come, and the one that is deployed is too short.
+    project.program(PASSWORD.replace("EPOCH", '"2"'))
+    shown = preview(project, refused=True)
+    assert "password: length: it can be guessed (as it was last deployed)" in shown
+
+
+def test_exemptions_and_levels_of_others(project: Project, tmp_path: Path) -> None:
+    project.program(container('{"read_only": False}'))
+    exemption = (
+        "exemptions:\n- stack: test\n  rule: docker-container-root-read-only\n  resource: '*::one'\n"
+        "  reason: it writes below /usr\n  expires: 2999-01-31\n"
+    )
+    pack = copy_of_the_pack(tmp_path, exemption)
+    shown = preview(project, refused=False, pack=pack)
+    assert "exempted until 2999-01-31 (it writes below /usr): one: readOnly:" in shown
+
+    (pack / "levels.yaml").write_text(exemption.replace("2999", "2020"))
+    shown = preview(project, refused=True, pack=pack)
+    assert "policy-exemption-current" in shown
+    assert "has expired on 2020-01-31" in shown
+    assert "docker-container-root-read-only" in shown
+
+    # What goes away is nobody's business, and an exemption for it no mistake.
+    project.variables["PULUMI_OPTION_POLICY_PACK"] = str(pack)
+    project.succeed("destroy", "--yes", "--skip-preview")
+    del project.variables["PULUMI_OPTION_POLICY_PACK"]
+
+    (pack / "levels.yaml").write_text("default: strict\n")
+    shown = preview(project, refused=True, pack=pack)
+    assert "their-policies/levels.yaml: default: is no level; write one of advisory, mandatory, disabled" in shown
+    assert "Traceback" not in shown
+
+
+def test_levels_from_the_command_line(project: Project, tmp_path: Path) -> None:
+    project.program(container('{"read_only": False}'))
+    said = tmp_path / "levels.json"
+    said.write_text('{"docker-container-root-read-only": "advisory"}')
+    shown = project.succeed("preview", "--policy-pack", str(PACK), "--policy-pack-config", str(said))
+    assert "[advisory] [severity: medium]  docker-container-root-read-only" in shown

@@ -1,0 +1,478 @@
+"""For every rule what it lets pass and what it objects to. A rule without cases fails the suite."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policy.rules.containers import CONTAINER, NETWORK, PROVIDER, REMOTE_IMAGE, VOLUME
+from policy.rules.random import BYTES, PASSWORD
+from tests.policy.pack import Sent, secret
+
+DIGEST = "sha256:" + "ab" * 32
+LONG = "kZ8mQ2vT5xW1cR7nB4hJ9pL3"
+
+
+def container(name: str = "one", /, **changed: Any) -> Sent:
+    """A container that no rule objects to, with other properties; None takes one away."""
+    inputs = {
+        "name": f"skyvern-prod-{name}",
+        "image": f"postgres:17@{DIGEST}",
+        "user": "999:999",
+        "networkMode": "none",
+        "readOnly": True,
+        "capabilities": {"drops": ["ALL"]},
+        "securityOpts": ["no-new-privileges:true"],
+        "memory": 256,
+        "memorySwap": 256,
+        "cpus": "1.0",
+        "restart": "unless-stopped",
+        "logDriver": "json-file",
+        "logOpts": {"max-file": "3", "max-size": "10m"},
+        "healthcheck": {"tests": ["CMD", "true"]},
+        "wait": True,
+    } | changed
+    return Sent(CONTAINER, name, {key: value for key, value in inputs.items() if value is not None})
+
+
+def environment(*elements: Any) -> Sent:
+    """A container with these variables."""
+    return container(envs=list(elements))
+
+
+def bind(source: str, **more: Any) -> dict[str, Any]:
+    """A mount of a host's folder."""
+    return {"type": "bind", "source": source, "target": "/x", **more}
+
+
+def port(internal: int, external: int, ip: str | None = "127.0.0.1") -> dict[str, Any]:
+    """A published port."""
+    return {"internal": internal, "external": external} | ({} if ip is None else {"ip": ip})
+
+
+def on(*networks: str, aliases: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Networks of a container."""
+    return [{"name": network, "aliases": list(aliases)} for network in networks]
+
+
+def writes(volume: str, **more: Any) -> list[dict[str, Any]]:
+    """A volume of a container."""
+    return [{"volumeName": volume, "containerPath": "/data", **more}]
+
+
+def password(name: str = "one", /, *, protect: bool = True, **inputs: Any) -> Sent:
+    """A generated password."""
+    return Sent(PASSWORD, name, {"length": 32, "special": False, **inputs}, protect)
+
+
+BROWSER_ARGUMENTS = (
+    'BROWSER_ADDITIONAL_ARGS=["--proxy-server=http://egress:3128","--proxy-bypass-list=<-loopback>",'
+    '"--force-webrtc-ip-handling-policy=disable_non_proxied_udp"]'
+)
+EGRESS = container("egress", networksAdvanced=on("browsing", aliases=["egress"]))
+
+
+def browser(arguments: str | None = BROWSER_ARGUMENTS, network: str = "browsing") -> list[Sent]:
+    """Skyvern and its egress proxy."""
+    variables = ["BROWSER_TYPE=chromium-headless", *([arguments] if arguments else [])]
+    return [container("server", envs=variables, networksAdvanced=on(network)), EGRESS]
+
+
+GATEWAY = container("x-gateway-caddy", image="localhost/skyvern/gateway:0123456789ab", ports=[port(8080, 8080)])
+
+
+@dataclass(frozen=True)
+class Cases:
+    """passing: stacks on which the rule is silent. failing: stack, and the path that the message names."""
+
+    passing: Sequence[Sequence[Sent]]
+    failing: Sequence[tuple[Sequence[Sent], str]]
+
+
+def each(passing: Sequence[Sent], failing: Sequence[tuple[Sent, str]]) -> Cases:
+    """Cases of one resource each."""
+    return Cases([[one] for one in passing], [([one], path) for one, path in failing])
+
+
+def containers(property_: str, passing: Sequence[Any], failing: Sequence[tuple[Any, str]]) -> Cases:
+    """Cases of one property of a container."""
+    return each(
+        [container(**{property_: value}) for value in passing],
+        [(container(**{property_: value}), path) for value, path in failing],
+    )
+
+
+CASES = {
+    "docker-container-unprivileged": containers(
+        "privileged", [None, False], [(True, "privileged"), (secret(True), "privileged")]
+    ),
+    "docker-container-docker-socket-unmounted": each(
+        [container(), container(mounts=[bind("/srv/data")]), container(volumes=writes("x"))],
+        [
+            (container(mounts=[bind("/var/run/docker.sock", readOnly=True)]), "mounts[0].source"),
+            (container(volumes=[{"hostPath": "/run/user/1000/docker.sock", "containerPath": "/d"}]), "volumes[0].hostPath"),
+            (container(mounts=[bind("/srv"), bind("/run/containerd/containerd.sock")]), "mounts[1].source"),
+        ],
+    ),
+    "docker-container-capabilities-dropped": containers(
+        "capabilities",
+        [{"drops": ["ALL"]}, {"drops": ["all"], "adds": ["NET_BIND_SERVICE"]}],
+        [(None, "capabilities.drops"), ({"drops": ["NET_RAW"]}, "capabilities.drops"), ({}, "capabilities.drops")],
+    ),
+    "docker-container-capabilities-not-added": containers(
+        "capabilities",
+        [None, {"drops": ["ALL"]}, {"drops": ["ALL"], "adds": []}],
+        [
+            ({"adds": ["SYS_ADMIN"]}, "capabilities.adds[0]"),
+            ({"drops": ["ALL"], "adds": ["CAP_NET_RAW"]}, "capabilities.adds[0]"),
+        ],
+    ),
+    "docker-container-no-new-privileges": containers(
+        "securityOpts",
+        [["no-new-privileges"], ["no-new-privileges=true"], ["no-new-privileges:true"]],
+        [(None, "securityOpts"), (["no-new-privileges:false"], "securityOpts"), (["seccomp=x.json"], "securityOpts")],
+    ),
+    "docker-container-seccomp-on": containers(
+        "securityOpts",
+        [None, ["seccomp=profile.json"]],
+        [(["seccomp=unconfined"], "securityOpts[0]"), (["no-new-privileges", "seccomp:unconfined"], "securityOpts[1]")],
+    ),
+    "docker-container-apparmor-on": containers(
+        "securityOpts",
+        [None, ["apparmor=docker-default"]],
+        [(["apparmor=unconfined"], "securityOpts[0]"), (["apparmor:unconfined"], "securityOpts[0]")],
+    ),
+    "docker-container-selinux-on": containers(
+        "securityOpts",
+        [None, ["label=type:svirt_apache_t"]],
+        [(["label=disable"], "securityOpts[0]"), (["label:disable"], "securityOpts[0]")],
+    ),
+    "docker-container-root-read-only": containers("readOnly", [True], [(None, "readOnly"), (False, "readOnly")]),
+    "docker-container-user-not-root": containers(
+        "user",
+        ["10001:10001", "999", "1000:0"],
+        [(None, "user"), ("root", "user"), ("0:0", "user"), ("postgres", "user"), ("00", "user")],
+    ),
+    "docker-container-network-namespace-own": containers(
+        "networkMode",
+        ["none", "skyvern-prod-data"],
+        [("host", "networkMode"), ("container:abc", "networkMode")],
+    ),
+    "docker-container-network-user-defined": containers(
+        "networkMode",
+        ["none", "skyvern-prod-data"],
+        [(None, "networkMode"), ("bridge", "networkMode"), ("default", "networkMode")],
+    ),
+    "docker-container-pid-namespace-own": containers("pidMode", [None, ""], [("host", "pidMode"), ("container:abc", "pidMode")]),
+    "docker-container-ipc-namespace-own": containers(
+        "ipcMode", [None, "private", "none"], [("host", "ipcMode"), ("container:abc", "ipcMode")]
+    ),
+    "docker-container-user-namespace-own": containers(
+        "usernsMode", [None, ""], [("host", "usernsMode"), (secret("host"), "usernsMode")]
+    ),
+    "docker-container-cgroup-own": containers(
+        "cgroupParent", [None, ""], [("/", "cgroupParent"), ("system.slice", "cgroupParent")]
+    ),
+    "docker-container-devices-absent": containers(
+        "devices",
+        [None, []],
+        [([{"hostPath": "/dev/kvm"}], "devices[0]"), ([{"hostPath": "/dev/dri"}, {"hostPath": "/dev/fuse"}], "devices[1]")],
+    ),
+    "docker-container-gpus-granted": each(
+        [container(), container("x-ollama-server", gpus="all")],
+        [(container(gpus="all"), "gpus"), (container("x-skyvern-server", gpus="device=0"), "gpus")],
+    ),
+    "docker-container-host-folders-harmless": containers(
+        "mounts",
+        [None, [bind("/srv/skyvern")], [bind("/etcetera")], [{"type": "volume", "source": "etc", "target": "/etc"}]],
+        [
+            ([bind("/")], "mounts[0].source"),
+            ([bind("/etc/")], "mounts[0].source"),
+            ([bind("/srv"), bind("/var/lib/docker/volumes")], "mounts[1].source"),
+            ([bind("/home/me/.ssh")], "mounts[0].source"),
+            ([bind("/mnt/c/Users/me")], "mounts[0].source"),
+            ([bind("C:\\chrome-profile")], "mounts[0].source"),
+        ],
+    ),
+    "docker-container-mounts-private": containers(
+        "mounts",
+        [None, [bind("/srv")], [bind("/srv", bindOptions={"propagation": "rprivate"})]],
+        [
+            ([bind("/srv", bindOptions={"propagation": "shared"})], "mounts[0].bindOptions.propagation"),
+            ([bind("/srv", bindOptions={"propagation": "rshared"})], "mounts[0].bindOptions.propagation"),
+        ],
+    ),
+    "docker-container-ports-on-loopback": containers(
+        "ports",
+        [None, [port(8000, 8000)], [port(8000, 8000, "::1")], [port(8000, 8000, "127.0.0.2")]],
+        [
+            ([port(8000, 8000, None)], "ports[0].ip"),
+            ([port(8000, 8000), port(9090, 9090, "0.0.0.0")], "ports[1].ip"),  # noqa: S104
+            ([port(8000, 8000, "192.168.0.4")], "ports[0].ip"),
+            ([port(8000, 8000, "::")], "ports[0].ip"),
+        ],
+    ),
+    "docker-container-ports-chosen": containers(
+        "publishAllPorts", [None, False], [(True, "publishAllPorts"), (secret(True), "publishAllPorts")]
+    ),
+    "docker-container-ports-unprivileged": containers(
+        "ports",
+        [None, [port(80, 8080)], [port(80, 1024)]],
+        [([port(80, 80)], "ports[0].external"), ([port(443, 8443), port(443, 443)], "ports[1].external")],
+    ),
+    "docker-container-datastore-unpublished": each(
+        [container(), GATEWAY],
+        [
+            (container(ports=[port(5432, 15432)]), "ports[0]"),
+            (container(image=f"ollama/ollama@{DIGEST}", ports=[port(1, 8081)]), "ports[0]"),
+            (container(image=f"own/name@{DIGEST}", ports=[port(8000, 8000), port(6379, 6379)]), "ports[1]"),
+        ],
+    ),
+    "docker-container-debugging-unpublished": containers(
+        "ports",
+        [None, [port(8000, 8000)]],
+        [([port(9222, 9222)], "ports[0]"), ([port(8000, 8000), port(9223, 8001)], "ports[1]"), ([port(80, 9222)], "ports[0]")],
+    ),
+    "docker-container-host-unreached": containers(
+        "hosts",
+        [None, [{"host": "db", "ip": "10.0.0.4"}]],
+        [
+            ([{"host": "host.docker.internal", "ip": "host-gateway"}], "hosts[0].ip"),
+            ([{"host": "a", "ip": "10.0.0.4"}, {"host": "b", "ip": "host-gateway"}], "hosts[1].ip"),
+        ],
+    ),
+    "docker-network-internal": each(
+        [Sent(NETWORK, "data", {"internal": True}), Sent(NETWORK, "x-networks-outgoing", {"internal": False})],
+        [(Sent(NETWORK, "data", {}), "internal"), (Sent(NETWORK, "data", {"internal": False}), "internal")],
+    ),
+    "docker-container-memory-limited": containers("memory", [256], [(None, "memory"), (0, "memory")]),
+    "docker-container-swap-limited": containers(
+        "memorySwap", [256], [(None, "memorySwap"), (512, "memorySwap"), (-1, "memorySwap")]
+    ),
+    "docker-container-cpu-limited": each(
+        [container(), container(cpus=None, cpuShares=512), container(cpus=None, cpuQuota=50000)],
+        [(container(cpus=None), "cpus"), (container(cpus="0"), "cpus")],
+    ),
+    "docker-container-health-checked": containers(
+        "healthcheck",
+        [{"tests": ["CMD", "true"]}, {"tests": ["CMD-SHELL", "curl -f localhost"]}],
+        [
+            (None, "healthcheck.tests"),
+            ({"tests": ["NONE"]}, "healthcheck.tests"),
+            ({"tests": ["NONE", "x"]}, "healthcheck.tests"),
+        ],
+    ),
+    "docker-container-health-awaited": containers("wait", [True], [(None, "wait"), (False, "wait")]),
+    "docker-container-restarted": containers(
+        "restart", ["unless-stopped", "on-failure"], [(None, "restart"), ("no", "restart"), ("always", "restart")]
+    ),
+    "docker-container-logs-rotated": each(
+        [container(), container(logDriver="local", logOpts=None), container(logDriver="syslog", logOpts={})],
+        [
+            (container(logOpts=None), "logOpts"),
+            (container(logDriver=None, logOpts={"max-file": "3"}), "logOpts"),
+        ],
+    ),
+    "docker-container-image-pinned": containers(
+        "image",
+        [f"postgres@{DIGEST}", f"postgres:17@{DIGEST}", DIGEST, "localhost/skyvern/server:0123456789ab"],
+        [
+            ("postgres:17", "image"),
+            ("postgres", "image"),
+            ("public.ecr.aws/skyvern/skyvern:latest", "image"),
+            ("localhost/skyvern/server:latest", "image"),
+            ("docker.io/somebody/server:0123456789ab", "image"),
+            (f"postgres@{DIGEST[:-1]}", "image"),
+        ],
+    ),
+    "docker-image-pinned": each(
+        [Sent(REMOTE_IMAGE, "one", {"name": f"caddy@{DIGEST}"}), Sent(REMOTE_IMAGE, "one", {"name": f"caddy:2@{DIGEST}"})],
+        [(Sent(REMOTE_IMAGE, "one", {"name": "caddy:2"}), "name"), (Sent(REMOTE_IMAGE, "one", {"name": "caddy:latest"}), "name")],
+    ),
+    "docker-container-image-trusted": containers(
+        "image",
+        [f"postgres:17@{DIGEST}", f"docker.io/library/caddy@{DIGEST}", "localhost/skyvern/server:0123456789ab"],
+        [
+            (f"somebody/postgres@{DIGEST}", "image"),
+            (f"ghcr.io/library/postgres@{DIGEST}", "image"),
+            (f"localhost:5000/skyvern/server@{DIGEST}", "image"),
+        ],
+    ),
+    "docker-container-secrets-named": each(
+        [
+            environment(secret(f"SECRET_KEY={LONG}"), "POSTGRES_USER=postgres"),
+            environment("DB_PASSWORD_FILE=/run/secrets/db", "LLM_KEY=OPENAI_GPT4O", "PATH=/bin", "GITHUB_TOKEN="),
+            environment("SECRET_KEY_PATH=/run/x", "PROXY=http://egress:3128", "ENABLE_LOCAL_CREDENTIAL_VAULT=true"),
+        ],
+        [
+            (environment(f"SMTP_PASSWORD={LONG}"), "envs[SMTP_PASSWORD]"),
+            (environment("A=b", secret(f"GITHUB_TOKEN={LONG}")), "envs[GITHUB_TOKEN]"),
+            (environment(secret(f"CACHE=redis://x:{LONG}@cache:6379")), "envs[CACHE]"),
+            (environment(f"aws_secret_access_key={LONG}"), "envs[aws_secret_access_key]"),
+        ],
+    ),
+    "docker-container-secrets-encrypted": each(
+        [
+            environment(secret(f"SECRET_KEY={LONG}")),
+            container(envs=secret([f"SECRET_KEY={LONG}", "A=b"])),
+            environment("LLM_KEY=OPENAI_GPT4O", "A=b"),
+        ],
+        [
+            (environment(f"OPENAI_API_KEY=sk-{LONG}"), "envs[OPENAI_API_KEY]"),
+            (environment("A=b", f"DATABASE_STRING=postgresql://x:{LONG}@postgres/x"), "envs[DATABASE_STRING]"),
+        ],
+    ),
+    "docker-container-secrets-not-default": each(
+        [environment(secret(f"POSTGRES_PASSWORD={LONG}")), environment("POSTGRES_USER=skyvern", "MODE=test")],
+        [
+            (environment(secret("POSTGRES_PASSWORD=skyvern")), "envs[POSTGRES_PASSWORD]"),
+            (environment("DATABASE_STRING=postgresql+psycopg://skyvern:skyvern@postgres:5432/skyvern"), "envs[DATABASE_STRING]"),
+            (environment("SECRET_KEY=your-secure-secret-key-here"), "envs[SECRET_KEY]"),
+            (environment("OPENAI_API_KEY=sk-your-openai-key"), "envs[OPENAI_API_KEY]"),
+            (environment("PGPASSWORD=ChangeMe!"), "envs[PGPASSWORD]"),
+        ],
+    ),
+    "docker-container-passwords-long": each(
+        [environment(secret(f"POSTGRES_PASSWORD={LONG}")), environment("UI_PASSWORD_HASH=$2a$10$abc", "OPENAI_API_KEY=sk-short")],
+        [
+            (environment(secret("POSTGRES_PASSWORD=k3jd9")), "envs[POSTGRES_PASSWORD]"),
+            (environment("DATABASE_STRING=postgresql://skyvern:k3jd9@postgres/skyvern"), "envs[DATABASE_STRING]"),
+            (environment("SECRET_KEY=fifteen-letters"), "envs[SECRET_KEY]"),
+        ],
+    ),
+    "docker-container-origins-exact": each(
+        [environment('ALLOWED_ORIGINS=["https://app.example.com"]'), environment("PATTERN=*")],
+        [
+            (environment('ALLOWED_ORIGINS=["https://app.example.com", "*"]'), "envs[ALLOWED_ORIGINS]"),
+            (environment("CORS_ORIGINS=https://*.vercel.app"), "envs[CORS_ORIGINS]"),
+        ],
+    ),
+    "docker-container-browser-own": each(
+        [environment("BROWSER_TYPE=chromium-headful"), environment("BROWSER_TYPE=chromium-headless", "A=cdp-connect")],
+        [
+            (environment("BROWSER_TYPE=cdp-connect"), "envs[BROWSER_TYPE]"),
+            (
+                environment("A=b", "BROWSER_REMOTE_DEBUGGING_URL=http://host.docker.internal:9222/"),
+                "envs[BROWSER_REMOTE_DEBUGGING_URL]",
+            ),
+        ],
+    ),
+    "docker-container-log-level-quiet": each(
+        [environment("LOG_LEVEL=INFO"), environment("DEBUG=0", "MODE=debug")],
+        [(environment("LOG_LEVEL=DEBUG"), "envs[LOG_LEVEL]"), (environment("A=b", "DEBUG=true"), "envs[DEBUG]")],
+    ),
+    "docker-volume-protected": each(
+        [Sent(VOLUME, "data", {}, protect=True), Sent(VOLUME, "x-postgres-socket", {})],
+        [(Sent(VOLUME, "data", {}), "options.protect"), (Sent(VOLUME, "x-postgres", {"name": "x"}), "options.protect")],
+    ),
+    "docker-provider-host-named": each(
+        [Sent(PROVIDER, "one", {"host": "unix:///var/run/docker.sock"}), Sent(PROVIDER, "one", {"context": "wsl"})],
+        [(Sent(PROVIDER, "default", {}), "host"), (Sent(PROVIDER, "one", {"host": ""}), "host")],
+    ),
+    "docker-provider-host-encrypted": each(
+        [
+            Sent(PROVIDER, "one", {"host": "ssh://me@host"}),
+            Sent(PROVIDER, "one", {"host": "unix:///var/run/docker.sock"}),
+            Sent(PROVIDER, "one", {"host": "tcp://host:2376", "certPath": "/certs"}),
+            Sent(
+                PROVIDER, "one", {"host": "tcp://host:2376", "caMaterial": "a", "certMaterial": "b", "keyMaterial": secret("c")}
+            ),
+        ],
+        [
+            (Sent(PROVIDER, "one", {"host": "tcp://host:2375"}), "host"),
+            (Sent(PROVIDER, "one", {"host": "tcp://host:2376", "caMaterial": "a"}), "host"),
+        ],
+    ),
+    "random-password-long": each(
+        [password(), password(length=22), password("x-secrets-organization", length=17)],
+        [(password(length=21), "length"), (password(length=8), "length")],
+    ),
+    "random-password-url-safe": each(
+        [password(), password(special=True, overrideSpecial="-_")],
+        [(password(special=True), "special"), (password(special=True, overrideSpecial="-@"), "special")],
+    ),
+    "random-password-kept": each(
+        [password(), password(protect=False, keepers={"epoch": "1"})],
+        [(password(protect=False), "options.protect"), (password(protect=False, keepers={}), "options.protect")],
+    ),
+    "random-bytes-unused": each(
+        [password(), container()],
+        [(Sent(BYTES, "one", {"length": 32}), "id"), (Sent(BYTES, "two", {"length": 64}), "id")],
+    ),
+    "stack-browser-egress-proxied": Cases(
+        [browser(), [container()]],
+        [
+            (browser(None), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
+            (browser("BROWSER_ADDITIONAL_ARGS=no json"), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
+            (browser(BROWSER_ARGUMENTS.replace("egress", "elsewhere")), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
+            (browser(BROWSER_ARGUMENTS.replace("<-loopback>", "localhost")), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
+            (browser(network="outgoing"), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
+        ],
+    ),
+    "stack-volume-one-writer": Cases(
+        [
+            [container("a", volumes=writes("v")), container("b", volumes=writes("v", readOnly=True))],
+            [container("a", volumes=writes("v")), container("x-postgres-roles", volumes=writes("v"))],
+            [container("a", volumes=writes("v")), container("b", volumes=writes("w"))],
+        ],
+        [
+            ([container("a", volumes=writes("v")), container("b", volumes=writes("v"))], "volume v"),
+            (
+                [
+                    container("a", volumes=writes("v")),
+                    container("b", mounts=[{"type": "volume", "source": "v", "target": "/x"}]),
+                ],
+                "volume v",
+            ),
+        ],
+    ),
+    "stack-port-one-door": Cases(
+        [[GATEWAY, container()]],
+        [
+            ([GATEWAY, container("server", ports=[port(8000, 8000)])], "server: ports"),
+            ([container("artifacts", publishAllPorts=True)], "artifacts: ports"),
+        ],
+    ),
+    "stack-datastore-apart": Cases(
+        [
+            [container("postgres", networksAdvanced=on("data")), GATEWAY],
+            [container("postgres", networksAdvanced=on("data")), container("server", networksAdvanced=on("data", "app"))],
+        ],
+        [
+            (
+                [
+                    container("postgres", networksAdvanced=on("data")),
+                    container("server", image="x", networksAdvanced=on("data"), ports=[port(8000, 8000)]),
+                ],
+                "server: networksAdvanced",
+            ),
+            (
+                [
+                    container("llm", image=f"ollama/ollama@{DIGEST}", networksAdvanced=on("a", "b")),
+                    container("gate", image="x", networksAdvanced=on("b"), publishAllPorts=True),
+                ],
+                "gate: networksAdvanced",
+            ),
+        ],
+    ),
+    "stack-credentials-unpublished": Cases(
+        [
+            [GATEWAY, container("server", volumes=writes("skyvern-prod-credential-vault"))],
+            [container("files", ports=[port(9090, 9090)], volumes=writes("skyvern-prod-artifacts"))],
+        ],
+        [
+            ([container("files", ports=[port(9090, 9090)], volumes=writes("credential-vault"))], "files: volumes"),
+            ([container("files", ports=[port(9090, 9090)], mounts=[bind("/srv/.streamlit")])], "files: volumes"),
+        ],
+    ),
+    "stack-name-own": Cases(
+        [
+            [container(name="skyvern-prod-server"), Sent(VOLUME, "v", {"name": "prod_data"}, True)],
+            [Sent(NETWORK, "n", {"name": "skyvern-prod", "internal": True})],
+        ],
+        [
+            ([container(name="skyvern-server")], "one: name"),
+            ([Sent(VOLUME, "v", {"name": "productdata"}, True)], "v: name"),
+            ([Sent(NETWORK, "n", {"name": "skyvern-dev-data", "internal": True})], "n: name"),
+        ],
+    ),
+}

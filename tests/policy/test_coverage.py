@@ -1,0 +1,31 @@
+"""COVERAGE.md is what the rules say, and every control is covered or explained."""
+
+from dataclasses import replace
+
+import pytest
+
+from policy.rules import RULES
+from policy.rules.framework import coverage
+from policy.rules.framework.coverage import CONTROLS, report
+from tests.policy.pack import PACK
+
+
+def test_the_page_is_current() -> None:
+    assert (PACK / "COVERAGE.md").read_text() == report(RULES), "cd policy && python -m rules.framework.coverage > COVERAGE.md"
+
+
+def test_every_control_of_sections_4_and_5_is_there() -> None:
+    assert [control.number for control in CONTROLS] == [f"4.{n}" for n in range(1, 13)] + [f"5.{n}" for n in range(1, 33)]
+
+
+def test_a_rule_names_only_controls_that_there_are() -> None:
+    numbers = {control.number for control in CONTROLS}
+    assert {number for rule in RULES for number in rule.cis} <= numbers
+
+
+def test_a_control_without_a_rule_must_be_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"control 5\.5: has 0 rules and is not explained"):
+        report([rule for rule in RULES if "5.5" not in rule.cis])
+    monkeypatch.setattr(coverage, "CONTROLS", [replace(CONTROLS[0], kind="out of scope")])
+    with pytest.raises(ValueError, match=r"control 4\.1: has 1 rules and is out of scope"):
+        report(RULES)

@@ -1,0 +1,127 @@
+"""The pack over what the program really registers: silent as it is, and loud when one argument of its hardening is missing."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pulumi_docker as docker
+import pytest
+import yaml
+
+from components.settings import Settings, parse
+from ops.paths import ROOT
+from tests import program
+from tests.policy.pack import broken, judge, levels, registered
+
+REMOVED = object()
+# Argument of HardenedService's container -> what it is changed to, and who objects.
+HARDENING: dict[str, tuple[Any, str]] = {
+    "capabilities": (REMOVED, "docker-container-capabilities-dropped"),
+    "cpus": (REMOVED, "docker-container-cpu-limited"),
+    "healthcheck": (REMOVED, "docker-container-health-checked"),
+    "image": ("postgres:latest", "docker-container-image-pinned"),
+    # Left out, the daemon's default counts, which is private.
+    "ipc_mode": ("host", "docker-container-ipc-namespace-own"),
+    "log_opts": (REMOVED, "docker-container-logs-rotated"),
+    "memory": (REMOVED, "docker-container-memory-limited"),
+    "memory_swap": (REMOVED, "docker-container-swap-limited"),
+    "name": (REMOVED, "stack-name-own"),
+    "network_mode": (REMOVED, "docker-container-network-user-defined"),
+    # Left out, it is off.
+    "privileged": (True, "docker-container-unprivileged"),
+    "read_only": (REMOVED, "docker-container-root-read-only"),
+    "restart": (REMOVED, "docker-container-restarted"),
+    "security_opts": (REMOVED, "docker-container-no-new-privileges"),
+    "user": (REMOVED, "docker-container-user-not-root"),
+    "wait": (REMOVED, "docker-container-health-awaited"),
+    "gpus": ("all", "docker-container-gpus-granted"),
+    "networks_advanced": (REMOVED, "stack-browser-egress-proxied"),
+    "ports": ([docker.ContainerPortArgs(internal=5432, external=5432)], "docker-container-ports-on-loopback"),
+    "volumes": (
+        [docker.ContainerVolumeArgs(host_path="/var/run/docker.sock", container_path="/x")],
+        "docker-container-docker-socket-unmounted",
+    ),
+    "envs": (["ALLOWED_ORIGINS=*"], "docker-container-origins-exact"),
+}
+# What a container is and how it starts and stops: nothing that hardens it.
+REST = {
+    "command",
+    "destroy_grace_seconds",
+    "entrypoints",
+    "hostname",
+    "init",
+    "labels",
+    "log_driver",
+    "must_run",
+    "shm_size",
+    "stop_timeout",
+    "tmpfs",
+    "wait_timeout",
+}
+
+
+def committed(stack: str) -> Settings:
+    """A stack's committed file, with the key that its owner adds."""
+    raw = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    sections = {key.removeprefix("skyvern:"): value for key, value in raw.items()}
+    if sections["llm"]["provider"] != "none":
+        sections["llm"]["api_key"] = "sk-of-the-owner-1234567890"
+    return parse(sections, file=f"Pulumi.{stack}.yaml", secret_keys=frozenset({"llm"}))
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_committed_stacks_have_no_violation_and_no_exemption(stack: str) -> None:
+    assert levels().exemptions == ()
+    run = program.run(committed(stack), stack=stack)
+    assert [report.message for report in judge(registered(run), stack=stack)] == []
+
+
+def changing(original: Callable[..., Any], argument: str, value: Any) -> Callable[..., Any]:
+    """A resource's constructor with one argument left out or changed."""
+
+    def made(*positional: Any, **named: Any) -> Any:
+        assert argument in named, f"the program passes no {argument}"
+        changed = {key: item for key, item in named.items() if key != argument}
+        return original(*positional, **(changed if value is REMOVED else {**changed, argument: value}))
+
+    return made
+
+
+@pytest.mark.parametrize(("argument", "changed", "rule"), [(name, *case) for name, case in HARDENING.items()], ids=HARDENING)
+def test_a_missing_argument_of_the_hardening_is_named(
+    monkeypatch: pytest.MonkeyPatch, argument: str, changed: Any, rule: str
+) -> None:
+    monkeypatch.setattr(docker, "Container", changing(docker.Container, argument, changed))
+    assert rule in broken(judge(registered(program.run(Settings())), stack="dev"))
+
+
+def test_every_argument_of_the_container_is_judged_or_known_to_be_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: set[str] = set()
+
+    def made(*positional: Any, **named: Any) -> Any:
+        passed.update(named)
+        return container(*positional, **named)
+
+    container = docker.Container
+    monkeypatch.setattr(docker, "Container", made)
+    program.run(Settings())
+    assert passed - {"opts"} == set(HARDENING) | REST
+    assert set(HARDENING) | REST <= set(inspect.signature(docker.ContainerArgs.__init__).parameters)
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "value", "rule"),
+    [
+        ("Network", "internal", False, "docker-network-internal"),
+        ("Network", "name", "skyvern", "stack-name-own"),
+        ("Volume", "name", "skyvern", "stack-name-own"),
+        ("Volume", "opts", None, "docker-volume-protected"),
+        ("Provider", "host", None, "docker-provider-host-named"),
+        ("Provider", "host", "tcp://10.0.0.1:2375", "docker-provider-host-encrypted"),
+    ],
+)
+def test_a_changed_network_volume_or_daemon_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: str, argument: str, value: Any, rule: str
+) -> None:
+    monkeypatch.setattr(docker, kind, changing(getattr(docker, kind), argument, value))
+    assert rule in broken(judge(registered(program.run(Settings())), stack="dev"))

@@ -1,0 +1,64 @@
+"""The policy pack as the oracle: whatever the settings, it is silent; whatever is broken then, it names it."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from components.settings import parse
+from policy.rules.containers import CONTAINER, NETWORK, VOLUME
+from policy.rules.random import PASSWORD
+from tests import program
+from tests.policy.pack import broken, judge, registered
+from tests.property.test_settings_and_program import SECRETS, STACK_FILES
+
+REMOVED = object()
+# Type, property, what it becomes, and who objects, alone.
+BREAKS: list[tuple[str, str, Any, set[str]]] = [
+    (CONTAINER, "capabilities", {"adds": ["NET_ADMIN"], "drops": ["ALL"]}, {"docker-container-capabilities-not-added"}),
+    (CONTAINER, "capabilities", REMOVED, {"docker-container-capabilities-dropped"}),
+    (CONTAINER, "cpus", "0", {"docker-container-cpu-limited"}),
+    (CONTAINER, "healthcheck", {"tests": ["NONE"]}, {"docker-container-health-checked"}),
+    (CONTAINER, "image", "docker.io/library/postgres:17", {"docker-container-image-pinned"}),
+    (CONTAINER, "ipcMode", "host", {"docker-container-ipc-namespace-own"}),
+    (CONTAINER, "logOpts", {}, {"docker-container-logs-rotated"}),
+    (CONTAINER, "memorySwap", -1, {"docker-container-swap-limited"}),
+    (CONTAINER, "name", "postgres", {"stack-name-own"}),
+    (CONTAINER, "networkMode", "host", {"docker-container-network-namespace-own"}),
+    (CONTAINER, "pidMode", "host", {"docker-container-pid-namespace-own"}),
+    (CONTAINER, "privileged", True, {"docker-container-unprivileged"}),
+    (CONTAINER, "readOnly", False, {"docker-container-root-read-only"}),
+    (CONTAINER, "restart", "no", {"docker-container-restarted"}),
+    (CONTAINER, "securityOpts", [], {"docker-container-no-new-privileges"}),
+    (CONTAINER, "securityOpts", ["no-new-privileges", "seccomp=unconfined"], {"docker-container-seccomp-on"}),
+    (CONTAINER, "user", "0:0", {"docker-container-user-not-root"}),
+    (CONTAINER, "wait", REMOVED, {"docker-container-health-awaited"}),
+    (NETWORK, "name", "data", {"stack-name-own"}),
+    (PASSWORD, "length", 8, {"random-password-long"}),
+    (PASSWORD, "special", True, {"random-password-url-safe"}),
+    (VOLUME, "name", "data", {"stack-name-own"}),
+]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raw=STACK_FILES, stack=st.sampled_from(["dev", "prod", "eu-west"]))
+def test_every_valid_stack_file_gives_a_program_without_a_violation(raw: dict[str, Any], stack: str) -> None:
+    run = program.run(parse(raw, file="x", secret_keys=SECRETS), stack=stack)
+    debug = raw.get("server", {}).get("log_level") == "DEBUG" and stack != "dev"
+    assert broken(judge(registered(run), stack=stack)) == (["docker-container-log-level-quiet"] if debug else [])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raw=STACK_FILES, data=st.data(), case=st.sampled_from(BREAKS))
+def test_one_broken_property_is_named(raw: dict[str, Any], data: st.DataObject, case: tuple[str, str, Any, set[str]]) -> None:
+    type_, property_, value, rules = case
+    sent = registered(program.run(parse(raw, file="x", secret_keys=SECRETS)))
+    index = data.draw(st.sampled_from([n for n, one in enumerate(sent) if one.type == type_]))
+    # The organisation's id is a RandomPassword and no secret.
+    assume(not (property_ == "length" and sent[index].name.endswith("-organization")))
+    inputs = {key: item for key, item in sent[index].inputs.items() if key != property_}
+    sent[index] = replace(sent[index], inputs=inputs if value is REMOVED else {**inputs, property_: value})
+    reports = judge(sent, stack="dev")
+    assert set(broken(reports)) == rules
+    assert all(sent[index].name in report.message for report in reports)
