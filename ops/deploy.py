@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from components.host.images import SOURCE_LABEL
+from components.settings import CloudflareEdge
 from ops import bootstrap, process, recovery, stack_file
 from ops.bootstrap import Progress
 from ops.docker import Docker
@@ -178,13 +179,16 @@ def pulumi_up(stack: str, *, unasked: bool, previewed: bool = False) -> None:
     previewed: the plan has been shown, so it is not made twice.
     """
     flags = [*(["--yes", "--non-interactive"] if unasked else []), *(["--skip-preview"] if previewed else [])]
-    if bootstrap.stack_settings(stack).host.docker_host.startswith("ssh://"):
+    settings = bootstrap.stack_settings(stack)
+    if settings.host.docker_host.startswith("ssh://"):
         flags += ["--parallel", str(SSH_PARALLEL)]
     command = bootstrap.pulumi("up", "--stack", stack, *flags)
     code = run_attended(command, env={**os.environ, **bootstrap.environment()}, ask=not unasked)
     if code:
+        codes = " (Cloudflare's codes: docs/cloudflare.md)" if isinstance(settings.edge, CloudflareEdge) else ""
         raise UserError(
-            f"pulumi up: exit {code}; see its messages above, correct what they name and run script/up --stack {stack} again"
+            f"pulumi up: exit {code}; see its messages above{codes}, correct what they name and run script/up --stack {stack} "
+            "again"
         )
 
 

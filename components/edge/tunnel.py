@@ -298,61 +298,56 @@ class CloudflareTunnel(pulumi.ComponentResource):
     def _rulesets(self, name: str, args: CloudflareTunnelArgs, zone: Zone, provider: cloudflare.Provider) -> None:
         settings = args.settings
 
-        def options(adopted: str | None) -> pulumi.ResourceOptions:
-            if adopted is None:
-                return pulumi.ResourceOptions(parent=self, provider=provider, delete_before_replace=True)
-            # Somebody's own rules: taken over as they are, and left there when this stack goes.
-            return pulumi.ResourceOptions(
-                parent=self,
-                provider=provider,
-                delete_before_replace=True,
-                import_=f"zones/{zone.id}/{adopted}",
-                ignore_changes=["description", "kind", "name", "phase", "rules"],
-                retain_on_delete=True,
+        def ruleset(
+            part: str, phase: str, description: str, rules: list[cloudflare.RulesetRuleArgs], adopted: str | None
+        ) -> None:
+            options = pulumi.ResourceOptions(parent=self, provider=provider, delete_before_replace=True)
+            if adopted is not None:
+                # Somebody's own rules: taken over as they are, and left there when this stack goes.
+                options.import_ = f"zones/{zone.id}/{adopted}"
+                options.ignore_changes = ["description", "kind", "name", "phase", "rules"]
+                options.retain_on_delete = True
+            cloudflare.Ruleset(
+                f"{name}-{part}",
+                zone_id=zone.id,
+                kind="zone",
+                phase=phase,
+                name=f"{args.prefix} {part}",
+                description=description,
+                rules=rules,
+                opts=options,
             )
 
-        rules = firewall_rules(args.endpoints)
-        if settings.firewall and rules:
-            cloudflare.Ruleset(
-                f"{name}-firewall",
-                zone_id=zone.id,
-                kind="zone",
-                phase="http_request_firewall_custom",
-                name=f"{args.prefix} firewall",
-                description="Requests without a key, which the gateway refuses as well",
-                rules=[
-                    # With a reference, so that a rule keeps its id when another one changes.
-                    cloudflare.RulesetRuleArgs(
-                        ref=ref, action="block", enabled=True, description=ref.replace("_", " "), expression=expression
-                    )
-                    for ref, expression in rules.items()
-                ],
-                opts=options(settings.firewall_ruleset_id),
+        def rule(
+            ref: str, expression: str, limit: cloudflare.RulesetRuleRatelimitArgs | None = None
+        ) -> cloudflare.RulesetRuleArgs:
+            # With a reference, so that a rule keeps its id when another one changes.
+            return cloudflare.RulesetRuleArgs(
+                ref=ref, action="block", enabled=True, description=ref.replace("_", " "), expression=expression, ratelimit=limit
+            )
+
+        expressions = firewall_rules(args.endpoints)
+        if settings.firewall and expressions:
+            ruleset(
+                "firewall",
+                "http_request_firewall_custom",
+                "Requests without a key, which the gateway refuses as well",
+                [rule(ref, expression) for ref, expression in expressions.items()],
+                settings.firewall_ruleset_id,
             )
         if settings.rate_limit:
-            cloudflare.Ruleset(
-                f"{name}-rate-limit",
-                zone_id=zone.id,
-                kind="zone",
-                phase="http_ratelimit",
-                name=f"{args.prefix} rate limit",
-                description="Requests to the API of one address",
-                rules=[
-                    cloudflare.RulesetRuleArgs(
-                        ref="skyvern_api_rate",
-                        action="block",
-                        enabled=True,
-                        description="skyvern api rate",
-                        expression=rate_limit_expression(args.endpoints, settings),
-                        ratelimit=cloudflare.RulesetRuleRatelimitArgs(
-                            # The first is mandatory: each data centre counts for itself.
-                            characteristics=["cf.colo.id", "ip.src"],
-                            period=settings.rate_limit_period,
-                            requests_per_period=settings.rate_limit_requests,
-                            mitigation_timeout=settings.rate_limit_timeout,
-                            requests_to_origin=False,
-                        ),
-                    )
-                ],
-                opts=options(settings.rate_limit_ruleset_id),
+            limit = cloudflare.RulesetRuleRatelimitArgs(
+                # The first is mandatory: each data centre counts for itself.
+                characteristics=["cf.colo.id", "ip.src"],
+                period=settings.rate_limit_period,
+                requests_per_period=settings.rate_limit_requests,
+                mitigation_timeout=settings.rate_limit_timeout,
+                requests_to_origin=False,
+            )
+            ruleset(
+                "rate-limit",
+                "http_ratelimit",
+                "Requests to the API of one address",
+                [rule("skyvern_api_rate", rate_limit_expression(args.endpoints, settings), limit)],
+                settings.rate_limit_ruleset_id,
             )

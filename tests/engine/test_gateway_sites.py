@@ -26,6 +26,7 @@ from components.host.gateway import HEALTH_PORT, UI_USER, caddyfile
 from components.settings import Settings
 from ops import bootstrap
 from ops.paths import ROOT, cache_dir
+from tests.host.conftest import free_port
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -148,13 +149,6 @@ def double() -> Iterator[int]:
 def password_hash(caddy: Path) -> str:
     done = subprocess.run([caddy, "hash-password", "--plaintext", PASSWORD], capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.engine import Engine, ensure
+from ops.engine import Engine
 from ops.paths import ROOT
-from tests.engine.test_language_host import Project
+from tests.engine.project import Project
 
 pytestmark = pytest.mark.timeout(600)
 PACK = ROOT / "policy"
@@ -48,11 +48,6 @@ import pulumi_random as random
 length = random.RandomInteger("length", min=8, max=8, keepers={"epoch": EPOCH})
 random.RandomPassword("password", length=length.result, special=False, opts=pulumi.ResourceOptions(protect=True))
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return ensure(progress=print)
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ class Field(pydantic.BaseModel):
 class Resource(pydantic.BaseModel):
     """A resource type.
 
-    secrets: outputs (and inputs) that the SDK marks. permissions: the API token's, as the documentation of the class lists
-    them; empty where it lists none.
+    secrets: outputs that the SDK marks; inputs that it marks arrive as secrets. permissions: the API token's, as the
+    documentation of the class lists them; empty where it lists none.
     """
 
     model_config = pydantic.ConfigDict(frozen=True)
@@ -127,13 +127,11 @@ def _member(sdk: types.ModuleType, name: str) -> Any:
 def _resource(cls: Any, arguments: type) -> Resource:
     source = inspect.getsource(cls._internal_init)
     listed = re.findall(r"additional_secret_outputs=\[([^\]]*)\]", source)
-    sealed = re.findall(r'__props__\.__dict__\["(\w+)"\] = None if \w+ is None else pulumi\.Output\.secret', source)
-    names = _types.resource_py_to_pulumi_names(cls)
     documentation = [overload.__doc__ or "" for overload in typing.get_overloads(cls.__init__)]
     return Resource(
         inputs=_inputs(arguments),
         outputs=_outputs(_types.resource_types(cls)),
-        secrets=frozenset(re.findall(r'"(\w+)"', "".join(listed))) | {names[name] for name in sealed},
+        secrets=frozenset(re.findall(r'"(\w+)"', "".join(listed))),
         permissions=_permissions(documentation[0] if documentation else ""),
     )
 

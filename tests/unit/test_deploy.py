@@ -239,6 +239,14 @@ def test_a_failed_up_is_one_line(prepared: Path) -> None:
         deploy.pulumi_up("dev", unasked=True)
 
 
+def test_a_failed_up_with_cloudflare_says_where_its_codes_are(prepared: Path) -> None:
+    program(prepared, "pulumi", "exit 255")
+    edge = "config:\n  skyvern:edge:\n    provider: cloudflare\n    domain: example.com\n    api_token:\n      secure: v1:x\n"
+    (prepared / "Pulumi.dev.yaml").write_text(edge)
+    with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*docs/cloudflare\.md"):
+        deploy.pulumi_up("dev", unasked=True)
+
+
 def test_ctrl_c_lets_pulumi_finish_its_step(tmp_path: Path) -> None:
     # subprocess.run would kill the engine a quarter of a second after Ctrl-C and leave operations pending.
     child = f"trap 'sleep 1; touch {tmp_path}/finished; exit 7' INT; touch {tmp_path}/ready; while :; do sleep 0.1; done"

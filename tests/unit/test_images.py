@@ -312,3 +312,22 @@ def test_digest_names_the_missing_plugin(tmp_path: Path, monkeypatch: pytest.Mon
     fake_docker(tmp_path / "bin", monkeypatch, "exit 125")
     with pytest.raises(UserError, match="install docker-buildx-plugin"):
         ops_images.public_digests()
+
+
+@pytest.mark.parametrize(
+    ("edge", "asked"),
+    [
+        ({"provider": "none"}, frozenset()),
+        ({"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}, {"cloudflared"}),
+        ({"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": "t" * 40}, {"ngrok"}),
+        # One of the person's own is not ours to fetch.
+        (
+            {"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": "t" * 40, "connector_image": "localhost/mine/ngrok:1"},
+            frozenset(),
+        ),
+    ],
+)
+def test_a_connector_is_fetched_for_its_edge_only(edge: dict[str, str], asked: frozenset[str]) -> None:
+    optional = ops_images.asked_for(Settings.model_validate({"edge": edge}))
+    assert optional == asked
+    assert set(ops_images.parts("official", optional)) & images.CONNECTORS == asked

@@ -394,4 +394,8 @@ def test_the_committed_dev_stack_is_complete() -> None:
 
 
 def test_the_committed_prod_stack_lacks_only_what_its_owner_must_give() -> None:
-    assert lines(committed("prod")) == ["Pulumi.prod.yaml: llm.api_key: is missing; write it below `llm`"]
+    assert lines(committed("prod")) == [
+        "Pulumi.prod.yaml: llm.api_key: is missing; write it below `llm`",
+        "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
+        "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
+    ]

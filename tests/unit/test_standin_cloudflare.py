@@ -435,6 +435,7 @@ class TestAccess:
         "changed",
         [
             {"domain": "app.example.org"},
+            {"domain": "app.notexample.com"},
             {"destinations": [{"type": "public", "uri": "app.example.org/path"}]},
             {"policies": [{"id": "gone", "precedence": 1.0}]},
         ],

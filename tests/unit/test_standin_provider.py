@@ -140,11 +140,13 @@ def test_a_change_of_a_replacing_field_replaces_and_deletion_does_not_come_first
     assert provider.Diff(request, _Context()).changes == provider_pb2.DiffResponse.DIFF_NONE
 
 
-def test_a_removed_property_with_a_default_goes_back_to_it(provider: Provider) -> None:
-    old = {"zoneId": "1", "type": "A", "name": "a.example.com", "content": "192.0.2.1", "proxied": True, "ttl": 1}
-    new = {name: value for name, value in old.items() if name != "proxied"}
-    request = provider_pb2.DiffRequest(type=RECORD, olds=struct(old), news=struct(new), old_inputs=struct(old))
-    assert list(provider.Diff(request, _Context()).diffs) == ["proxied"]
+def test_a_property_with_a_default_is_held_to_it(provider: Provider) -> None:
+    given = {"zoneId": "1", "type": "A", "name": "a.example.com", "content": "192.0.2.1", "ttl": 1}
+    changed = struct({**given, "proxied": True})
+    # Removed by the program, and never given but changed by somebody else.
+    for before in (changed, struct(given)):
+        request = provider_pb2.DiffRequest(type=RECORD, olds=changed, news=struct(given), old_inputs=before)
+        assert list(provider.Diff(request, _Context()).diffs) == ["proxied"]
 
 
 def test_an_import_finds_the_inputs(provider: Provider, world: World) -> None:
@@ -180,6 +182,15 @@ def test_a_failed_call_leaves_nothing_unless_it_was_done(provider: Provider, wor
         create(provider, TUNNEL, tunnel_inputs(world))
     assert [entry.get("error") for entry in world.journal()] == [10001, 10001, 1013]
     assert [entry["call"] for entry in world.journal()] == [1, 2, 3]
+
+
+def test_a_refused_call_changes_nothing(provider: Provider, world: World) -> None:
+    response = create(provider, TUNNEL, tunnel_inputs(world))
+    news = struct({**tunnel_inputs(world), "name": "new", "tunnelSecret": "short"})
+    request = provider_pb2.UpdateRequest(type=TUNNEL, id=response.id, olds=response.properties, news=news)
+    with pytest.raises(_Aborted, match="at least 32 bytes"):
+        provider.Update(request, _Context())
+    assert world.read()["tunnels"][response.id]["name"] == "skyvern"
 
 
 def test_a_deletion_without_a_call_warns_and_leaves_the_thing(provider: Provider, world: World, warnings: list[str]) -> None:
