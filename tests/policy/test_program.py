@@ -61,12 +61,14 @@ REST = {
 
 
 def committed(stack: str) -> Settings:
-    """A stack's committed file, with the key that its owner adds."""
+    """A stack's committed file, with what its owner adds."""
     raw = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
     sections = {key.removeprefix("skyvern:"): value for key, value in raw.items()}
     if sections["llm"]["provider"] != "none":
         sections["llm"]["api_key"] = "sk-of-the-owner-1234567890"
-    return parse(sections, file=f"Pulumi.{stack}.yaml", secret_keys=frozenset({"llm"}))
+    if sections.get("edge", {}).get("provider") == "cloudflare":
+        sections["edge"] |= {"domain": "example.com", "api_token": "tk_" + "of-the-owner-" * 4}
+    return parse(sections, file=f"Pulumi.{stack}.yaml", secret_keys=frozenset({"llm", "edge"}))
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
