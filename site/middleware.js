@@ -138,13 +138,13 @@ async function artifact(request, path, environment, seconds) {
     return refusal(status, problem(status), policy);
   }
   const returned = new Headers({
+    ...SECURITY_HEADERS,
     "Cache-Control": "private, no-store",
     // A page from the internet can become a recording; the artifact server says the same.
     "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cross-Origin-Resource-Policy": SECURITY_HEADERS["Cross-Origin-Resource-Policy"],
-    "Referrer-Policy": SECURITY_HEADERS["Referrer-Policy"],
-    "X-Content-Type-Options": SECURITY_HEADERS["X-Content-Type-Options"],
   });
+  // As on the gateway, the UI's own pages may frame them.
+  returned.delete("X-Frame-Options");
   copy(RETURNED, result.headers, returned);
   return new Response(result.body, { status, headers: returned });
 }
