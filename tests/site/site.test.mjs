@@ -157,6 +157,12 @@ test("a wrong login is refused in whatever form", async () => {
   for (const authorization of wrong) {
     assert.equal((await get("/", { authorization })).status, 401, authorization);
   }
+  // A hash that is not one lets nobody in.
+  const hash = process.env.UI_LOGIN_SHA256;
+  for (const damaged of [hash.slice(0, -1), `${hash}0`, hash.slice(0, -1) + (hash.endsWith("0") ? "1" : "0"), PASSWORD]) {
+    process.env.UI_LOGIN_SHA256 = damaged;
+    assert.equal((await get("/")).status, 401, damaged);
+  }
 });
 
 test("a thousand wrong logins neither lock anybody out nor reach the gateway nor fill the log", async () => {
@@ -223,11 +229,12 @@ test("an API that is down, refuses or talks nonsense is a 502 without a word of 
     (response) => response.socket.destroy(),
     (response) => response.writeHead(403).end(`key ${KEY} refused`),
     (response) => response.writeHead(530).end("<html>tunnel error</html>"),
-    (response) => response.writeHead(302, { location: "https://elsewhere.example" }).end(),
+    (response) => response.writeHead(302, { location: "/ui-session?elsewhere" }).end(),
     (response) => response.writeHead(200).end("<html>"),
   ];
   for (const act of answers) {
-    behave = (_, response) => act(response);
+    // Whoever follows the redirect gets an answer.
+    behave = (request, response) => (request.url.endsWith("?elsewhere") ? response.end("{}") : act(response));
     const lines = await logged(async () => {
       const response = await get("/ui-session");
       assert.equal(response.status, 502);
