@@ -97,9 +97,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     node_version = json.loads((SITE / "package.json").read_text())["engines"]["node"]
     project = {"projectId": "prj_test", "orgId": "team_test", "settings": {"framework": None, "nodeVersion": node_version}}
     (site / ".vercel/project.json").write_text(json.dumps(project))
-    # A token and settings of its own, so that a person's login is never used.
-    command = ("build", "--prod", "--yes", "--token", "none", "--global-config", work / "settings")
-    variables = {**VARIABLES, "SKYVERN_UI_WHEEL": str(wheel), "VERCEL_TELEMETRY_DISABLED": "1"}
+    # It asks Vercel who is logged in and builds without an answer. Nobody's login, and an address where nobody listens.
+    nobody = ("--token", "none", "--api", "http://127.0.0.1:9", "--global-config", work / "settings")
+    command = ("build", "--prod", "--yes", *nobody)
+    variables = {**VARIABLES, "SKYVERN_UI_WHEEL": str(wheel), "VERCEL_TELEMETRY_DISABLED": "1", "NO_UPDATE_NOTIFIER": "1"}
     run("node", tools / "node_modules/vercel/dist/vc.js", *command, cwd=site, variables=variables)
     return site / ".vercel/output"
 
