@@ -49,8 +49,10 @@ OPTIONAL = frozenset({"llm", *CONNECTORS})
 # Files from outside an image's folder: name in the build context -> path in the checkout.
 # refreshed.txt holds a date; a new one rebuilds everything with the Debian packages of the day (security updates).
 _EVERY = {"refreshed.txt": "images/refreshed.txt"}
+# The gateway serves the UI that site/ puts on Vercel: version, hash and corrections are in one place.
+_UI = {"patch.mjs": "site/patch.mjs", "ui-requirements.txt": "site/ui-requirements.txt"}
 SHARED: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {image: {**_EVERY, **({"patch.mjs": "site/patch.mjs"} if image == "gateway" else {})} for image in BASES}
+    {image: {**_EVERY, **(_UI if image == "gateway" else {})} for image in BASES}
 )
 
 

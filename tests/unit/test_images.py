@@ -157,12 +157,14 @@ def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image
 def test_server_and_ui_have_one_version() -> None:
     requirement = (REPOSITORY / "images/server/requirements.in").read_text().strip()
     assert requirement == f"skyvern[server]=={ops_images.SKYVERN_VERSION}"
-    assert f"skyvern-ui=={ops_images.SKYVERN_VERSION} " in (REPOSITORY / "images/gateway/ui-requirements.txt").read_text()
+    assert f"skyvern-ui=={ops_images.SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
 
 
-@pytest.mark.parametrize("name", ["server/requirements.txt", "server/build-requirements.txt", "gateway/ui-requirements.txt"])
+@pytest.mark.parametrize(
+    "name", ["images/server/requirements.txt", "images/server/build-requirements.txt", "site/ui-requirements.txt"]
+)
 def test_requirements_are_exact_and_hashed_and_name_no_index(name: str) -> None:
-    text = (REPOSITORY / "images" / name).read_text()
+    text = (REPOSITORY / name).read_text()
     assert "index-url" not in text
     pinned = re.findall(r"^[A-Za-z0-9][^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
     assert len(pinned) == len(re.findall(r"^[A-Za-z0-9]", text, re.MULTILINE)) > 0
