@@ -797,22 +797,6 @@ def origins_exact(container: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "docker-container-browser-own",
-    CONTAINER,
-    "envs",
-    description="Skyvern drives a browser of its own, not one that listens elsewhere",
-    severity="high",
-    remediation="Remove BROWSER_REMOTE_DEBUGGING_URL and set BROWSER_TYPE to chromium-headless or chromium-headful.",
-    url=_SKYVERN,
-)
-def browser_own(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
-        if variable.name == "BROWSER_REMOTE_DEBUGGING_URL" or (variable.name, variable.value) == ("BROWSER_TYPE", "cdp-connect"):
-            why = "a debugging port has no password, and the browser behind it no egress proxy"
-            yield Finding(path=f"envs[{variable.name}]", why=why, write="BROWSER_TYPE=chromium-headful")
-
-
-@rule(
     "docker-container-log-level-quiet",
     CONTAINER,
     "envs",

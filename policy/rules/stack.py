@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from .containers import (
@@ -41,7 +42,7 @@ def browser_egress_proxied(stack: Stack, parameters: Parameters) -> Findings:
     containers = stack.of_type(CONTAINER)
     for container in containers:
         environment = {one.name: one.value for one in variables(container)}
-        if "BROWSER_TYPE" not in environment:
+        if "BROWSER_TYPE" not in environment or _drives_elsewhere(environment):
             continue
         if "BROWSER_ADDITIONAL_ARGS" not in environment:
             container.inputs.whole("envs")  # it may be the one that is not known yet
@@ -64,6 +65,36 @@ def _words(text: str) -> list[str]:
     except ValueError:
         return []
     return [str(word) for word in words] if isinstance(words, list) else []
+
+
+@rule(
+    "stack-browser-elsewhere-proxied",
+    STACK,
+    "envs",
+    description="A browser that listens elsewhere is offered a proxy of the stack",
+    severity="high",
+    remediation="Set BROWSER_TYPE to chromium-headless or chromium-headful; or publish the egress proxy on 127.0.0.1, start that "
+    "browser with it, and name the proxy in levels.yaml.",
+    url="https://developer.chrome.com/blog/remote-debugging-port",
+    parameters={"proxies": []},
+)
+def browser_elsewhere_proxied(stack: Stack, parameters: Parameters) -> Findings:
+    containers = stack.of_type(CONTAINER)
+    offered = any(is_published(one) and matches(one.name, parameters["proxies"]) for one in containers)
+    for container in containers:
+        environment = {one.name: one.value for one in variables(container)}
+        if _drives_elsewhere(environment) and not offered:
+            variable = _ELSEWHERE if _ELSEWHERE in environment else "BROWSER_TYPE"
+            why = "a debugging port has no password, and the browser behind it no egress proxy"
+            write = "BROWSER_TYPE=chromium-headful, or a proxy on 127.0.0.1"
+            yield Finding(path=f"{container.name}: envs[{variable}]", why=why, write=write, urn=container.urn)
+
+
+_ELSEWHERE = "BROWSER_REMOTE_DEBUGGING_URL"
+
+
+def _drives_elsewhere(environment: Mapping[str, str]) -> bool:
+    return _ELSEWHERE in environment or environment.get("BROWSER_TYPE") == "cdp-connect"
 
 
 @rule(

@@ -77,6 +77,15 @@ def browser(arguments: str | None = BROWSER_ARGUMENTS, network: str = "browsing"
     return [container("server", envs=variables, networksAdvanced=on(network)), EGRESS]
 
 
+# The proxy where a browser outside of Docker reaches it.
+OFFERED = container("x-egress-squid", ports=[port(3128, 3128)])
+
+
+def elsewhere(*variables: str) -> Sent:
+    """Skyvern with a browser that it does not start."""
+    return container("server", envs=list(variables))
+
+
 GATEWAY = container("x-gateway-caddy", image="localhost/skyvern/gateway:0123456789ab", ports=[port(8080, 8080)])
 
 
@@ -346,16 +355,6 @@ CASES = {
             (environment("CORS_ORIGINS=https://*.vercel.app"), "envs[CORS_ORIGINS]"),
         ],
     ),
-    "docker-container-browser-own": each(
-        [environment("BROWSER_TYPE=chromium-headful"), environment("BROWSER_TYPE=chromium-headless", "A=cdp-connect")],
-        [
-            (environment("BROWSER_TYPE=cdp-connect"), "envs[BROWSER_TYPE]"),
-            (
-                environment("A=b", "BROWSER_REMOTE_DEBUGGING_URL=http://host.docker.internal:9222/"),
-                "envs[BROWSER_REMOTE_DEBUGGING_URL]",
-            ),
-        ],
-    ),
     "docker-container-log-level-quiet": each(
         [environment("LOG_LEVEL=INFO"), environment("DEBUG=0", "MODE=debug")],
         [(environment("LOG_LEVEL=DEBUG"), "envs[LOG_LEVEL]"), (environment("A=b", "DEBUG=true"), "envs[DEBUG]")],
@@ -406,6 +405,20 @@ CASES = {
             (browser(BROWSER_ARGUMENTS.replace("egress", "elsewhere")), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
             (browser(BROWSER_ARGUMENTS.replace("<-loopback>", "localhost")), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
             (browser(network="outgoing"), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
+        ],
+    ),
+    "stack-browser-elsewhere-proxied": Cases(
+        [
+            [elsewhere("BROWSER_TYPE=cdp-connect", "BROWSER_REMOTE_DEBUGGING_URL=http://10.0.0.1:9222/"), OFFERED],
+            [elsewhere("BROWSER_TYPE=chromium-headful")],
+            [elsewhere("A=cdp-connect"), EGRESS],
+        ],
+        [
+            ([elsewhere("BROWSER_TYPE=cdp-connect"), EGRESS], "server: envs[BROWSER_TYPE]"),
+            (
+                [elsewhere("A=b", "BROWSER_REMOTE_DEBUGGING_URL=http://host.docker.internal:9222/")],
+                "server: envs[BROWSER_REMOTE_DEBUGGING_URL]",
+            ),
         ],
     ),
     "stack-volume-one-writer": Cases(

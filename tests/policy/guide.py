@@ -91,6 +91,8 @@ GUIDE = [
             "memory": 4096,
         },
     ),
+    # Before section 7.1, with the browser of section 3.3.
+    Sent(CONTAINER, "skyvern-headful", {"image": _SKYVERN, "envs": ["BROWSER_TYPE=chromium-headful"]}),
     Sent(
         CONTAINER,
         "skyvern-ui",
@@ -136,8 +138,8 @@ MISTAKES = {
     "the database published": ("docker-container-datastore-unpublished", "postgres: ports[0]"),
     "the published API on the database's network": ("stack-datastore-apart", "skyvern: networksAdvanced"),
     "Chrome's debugging port published": ("docker-container-debugging-unpublished", "skyvern: ports[1]"),
-    "a browser that listens on Windows": ("docker-container-browser-own", "skyvern: envs[BROWSER_REMOTE_DEBUGGING_URL]"),
-    "a browser without an egress proxy": ("stack-browser-egress-proxied", "skyvern: envs[BROWSER_ADDITIONAL_ARGS]"),
+    "a browser that listens on Windows": ("stack-browser-elsewhere-proxied", "skyvern: envs[BROWSER_REMOTE_DEBUGGING_URL]"),
+    "a browser without an egress proxy": ("stack-browser-egress-proxied", "skyvern-headful: envs[BROWSER_ADDITIONAL_ARGS]"),
     "services of the host called": ("docker-container-host-unreached", "skyvern: hosts[0].ip"),
     "a port of the system's own": ("docker-container-ports-unprivileged", "skyvern: ports[2].external"),
     "latest as the server's image": ("docker-container-image-pinned", "skyvern: image"),
