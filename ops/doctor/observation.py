@@ -128,7 +128,8 @@ class HostFacts:
     present: image reference -> id of what the daemon has under it, None when it has nothing.
     port_free: whether somebody could listen on the gateway's port now. disk: None when nothing of the stack could tell.
     heartbeat: status of the gateway's answer, 0 without one. connections: of the database, in use and allowed, None when nobody
-    could be asked. llm_error: why the provider cannot be reached from the server, ""
+    could be asked. retention_waits: why nothing is removed at the moment, in its own words, "" when it is.
+    llm_error: why the provider cannot be reached from the server, ""
     when it can, None when nobody could be asked.
     """
 
@@ -141,6 +142,7 @@ class HostFacts:
     heartbeat: int
     llm_error: str | None
     connections: tuple[int, int] | None = None
+    retention_waits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +300,7 @@ def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deplo
         heartbeat=heartbeat(settings.host.port) if "gateway" in running else 0,
         llm_error=llm_error(docker, running["server"].name, settings) if "server" in running else None,
         connections=observe_connections(docker, running["roles"].name) if "roles" in running else None,
+        retention_waits=retention_waits(docker, running["retention"].name) if "retention" in running else "",
     )
 
 
@@ -327,6 +330,12 @@ def observe_connections(docker: Docker, roles: str) -> tuple[int, int] | None:
     )
     numbers = asked.stdout.split() if asked and asked.returncode == 0 else []
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
+
+
+def retention_waits(docker: Docker, retention: str) -> str:
+    """What the last round says when the clock has jumped, "" otherwise."""
+    said = docker.logs(retention, "--tail", "1").strip()
+    return said.partition("WAITS: ")[2]
 
 
 def observe_disk(docker: Docker, running: Sequence[str], volumes: Sequence[str]) -> Disk | None:

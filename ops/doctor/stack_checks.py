@@ -191,6 +191,17 @@ def check_connections(seen: Observation) -> Iterator[Finding]:
         )
 
 
+def check_retention(seen: Observation) -> Iterator[Finding]:
+    """Retention does its rounds: after a jump of the clock it waits for a day."""
+    if seen.host is not None and seen.host.retention_waits:
+        yield warning(
+            "clock",
+            f"skyvern-{seen.stack}-retention",
+            f"removes nothing: {seen.host.retention_waits}",
+            "set the clock right if it is wrong; otherwise wait a day",
+        )
+
+
 def check_llm(seen: Observation) -> Iterator[Finding]:
     """The server can connect to the language model."""
     if seen.settings is not None and seen.host is not None and seen.host.llm_error:
@@ -246,5 +257,6 @@ CHECKS = (
     check_networks,
     check_gateway,
     check_connections,
+    check_retention,
     check_llm,
 )

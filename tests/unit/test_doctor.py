@@ -13,6 +13,7 @@ import pytest
 from components.settings import parse
 from ops import bootstrap, doctor
 from ops.bootstrap import Daemon
+from ops.checkpoint import Broken
 from ops.doctor import observation
 from ops.doctor.observation import DaemonFacts, Deployed, Disk, HostFacts, MachineFacts, Observation, Planned, PulumiFacts
 from ops.errors import UserError
@@ -237,6 +238,34 @@ def test_nothing_on_a_healthy_stack() -> None:
             "script/up --stack dev",
         ),
         (with_pulumi(export_error="connection refused", deployed=None), "file:///state", "connection refused", "whoami"),
+        (
+            with_host(connections=(93, 100)),
+            "skyvern-dev-postgres",
+            "93 of 100 connections are in use",
+            "docker restart skyvern-dev-server",
+        ),
+        (
+            with_host(disk=Disk(free_mib=0, free_inodes=None, where="volume skyvern-dev-postgres")),
+            "volume skyvern-dev-postgres",
+            "0 MiB are free",
+            "docker system prune",
+        ),
+        (
+            with_host(retention_waits="the last round was on 2026-01-31"),
+            "skyvern-dev-retention",
+            "removes nothing: the last round was on 2026-01-31",
+            "set the clock right",
+        ),
+        (
+            with_pulumi(
+                export_error="unexpected end",
+                deployed=None,
+                broken=(Broken(path=Path("/s.json"), size_bytes=7, remedy="cp a b"),),
+            ),
+            "/s.json",
+            "is cut off or no state (7 bytes)",
+            "cp a b",
+        ),
         (with_deployed(pending=("creating x",)), "dev", "pending operations: creating x", "pulumi refresh -s dev"),
         (replace(HEALTHY, salt=""), "encryptionsalt", "is missing", "encryptionsalt: v1:salt"),
         (replace(HEALTHY, salt="v1:other"), "encryptionsalt", "another one than the state's", "encryptionsalt: v1:salt"),
@@ -284,6 +313,10 @@ def test_wsl_gets_more_memory_in_windows() -> None:
 def test_another_daemon_is_named_in_the_fix() -> None:
     seen = replace(with_server(status="paused"), docker_host="unix:///run/other.sock")
     assert doctor.examine(seen)[0].fix == "docker --host unix:///run/other.sock unpause skyvern-dev-server"
+
+
+def test_some_connections_are_left() -> None:
+    assert doctor.examine(with_host(connections=(92, 100))) == []
 
 
 def test_errors_come_first_and_only_they_fail() -> None:
