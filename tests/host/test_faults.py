@@ -452,6 +452,107 @@ def test_a_state_file_that_is_cut_off_is_refused_with_the_way_back(checkout: Che
     assert [one["urn"] for one in recorded] == [one["urn"] for one in json.loads(whole)["checkpoint"]["latest"]["resources"]]
 
 
+# --- The clock -----------------------------------------------------------------------------------------------------------
+
+# Asks Skyvern's own functions, with its database, at other times: arguments are the organisation and a library that changes the
+# clock of this process; standard input is the API key and a session that was made before.
+PROBE = """
+import asyncio, json, sys, time
+from pathlib import Path
+from fastapi import HTTPException
+clock = Path("/tmp/clock")
+clock.write_text("+0")
+from skyvern.forge import app
+from skyvern.forge.forge_app_initializer import start_forge_app
+from skyvern.forge.sdk.db.enums import OrganizationAuthTokenType as Type
+from skyvern.forge.sdk.services.org_auth_service import resolve_org_from_api_key
+from skyvern.forge.sdk.services.org_auth_token_service import create_org_ui_session_token
+start_forge_app()
+key, old = sys.stdin.read().split()
+
+async def accepted(token, kind):
+    try:
+        return bool(await resolve_org_from_api_key(token, app.DATABASE, token_types=(kind,)))
+    except HTTPException:
+        return False
+
+async def main():
+    for jump in sys.argv[2:]:
+        clock.write_text(jump)
+        fresh, _ = await create_org_ui_session_token(sys.argv[1])
+        asked = ((key, Type.api), (old, Type.ui_session), (fresh.token, Type.ui_session))
+        answers = [await accepted(*one) for one in asked]
+        print("probe", json.dumps([jump, time.gmtime().tm_year, *answers]), flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_clock_that_jumps_locks_nobody_out(checkout: Checkout, site: Site, kept: None) -> None:
+    """Containers share the machine's clock, so only the clock of one process jumps: Skyvern's code in the server's container."""
+    docker = checkout.docker
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+    lent = contents.volume_path(checkout, name("har")) / "libfaketime.so"
+    key = site.outputs.api_key.get_secret_value()
+    session = site.api("POST", "/v1/ui-session").json()["token"]
+    organization = checkout.output("organization_id")
+    lent.write_bytes(library.read_bytes())
+    lent.chmod(0o755)
+    try:
+        flags = [
+            *("--env", f"LD_PRELOAD=/data/har/{lent.name}", "--env", "FAKETIME_TIMESTAMP_FILE=/tmp/clock"),
+            *("--env", "FAKETIME_NO_CACHE=1", "--env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "--interactive"),
+        ]
+        said = docker.run(
+            *("exec", *flags, name("server"), "python3", "-c", PROBE, organization, "+0", "+2h", "+10y", "-2y"),
+            stdin=f"{key} {session}".encode(),
+            timeout_seconds=300,
+        )
+    finally:
+        lent.unlink()
+        # Skyvern goes on to use a session that was made in the future until it ends there.
+        end = "DELETE FROM organization_auth_tokens WHERE token_type = 'ui_session'"
+        docker.run("exec", name("roles"), "psql", "-X", "-d", "skyvern", "-c", end)
+    year = time.gmtime().tm_year
+    answers = [json.loads(line.removeprefix("probe ")) for line in said.splitlines() if line.startswith("probe ")]
+    # When, the year there; is accepted: the API key, a session from before, a new session.
+    assert [answers[index][:2] for index in (0, 2, 3)] == [["+0", year], ["+10y", year + 10], ["-2y", year - 2]]
+    assert [answer[2] for answer in answers] == [True] * 4
+    # An hour is over, or the session was replaced by one of another time: the UI asks for a new one, which works.
+    assert [answer[3] for answer in answers] == [True, False, False, False]
+    assert [answer[4] for answer in answers] == [True] * 4
+    assert site.api("POST", "/v1/ui-session").status_code == 200
+
+
+def test_retention_does_not_believe_a_clock_that_jumps(checkout: Checkout, site: Site, kept: None) -> None:
+    """A jump ahead is the same as files, and the note of the last round, that are older than they are."""
+    docker = checkout.docker
+    root = contents.volume_path(checkout, name("har"))
+    (mark,) = root.parents[1].glob(f"{name('')}*/_data/.retention-round")
+    recording = root / "recording.har"
+
+    def next_round(seconds_ago: float) -> str:
+        for path in (recording, mark):
+            os.utime(path, (time.time() - seconds_ago,) * 2)
+        since = site.now()
+        docker.run("restart", name("retention"))
+        wait(lambda: "retention: " in docker.logs(name("retention"), "--since", since))
+        return docker.logs(name("retention"), "--since", since)
+
+    recording.touch()
+    os.chown(recording, root.stat().st_uid, root.stat().st_gid)
+    years = 5 * 365 * 86400
+    assert "WAITS: the last round was on" in next_round(years)
+    assert recording.exists()
+    (found,) = [one for one in finding(checkout, "clock") if one["subject"] == name("retention")]
+    assert "so nothing is removed before a day has passed" in found["problem"]
+    # The clock is right again: files and notes are young.
+    assert "removed: " in next_round(0)
+    assert recording.exists()
+    assert not [one for one in finding(checkout, "clock") if one["subject"] == name("retention")]
+    recording.unlink()
+
+
 # --- Interrupted ups -----------------------------------------------------------------------------------------------------
 
 
@@ -527,13 +628,18 @@ def test_an_up_that_is_interrupted_again_and_again(checkout: Checkout, outputs: 
                 interrupt(up, sent, engine_alone=sent is signal.SIGKILL and number % 2 == 1)
             assert up.wait(300) != 0, point
             reader.join()
-        done = checkout.run("script/up", "--stack", stack)
-        printed["end"] = done.stdout
-        assert "21 of 21 checks green" in done.stdout
+        printed["end"] = checkout.run("script/up", "--stack", stack).stdout
+        story = "\n".join(f"=== {point}\n{text}" for point, text in printed.items())
+        assert "21 of 21 checks green" in printed["end"], story
+        for point in ("network", "database", "roles", "server", "end"):
+            # Ctrl-C lets Pulumi end its step and its notes, so there is nothing to clear.
+            assert ("its lock is removed" in printed[point]) is (sent is signal.SIGKILL), story
+        for point, made in (("roles", "postgres"), ("server", "roles"), ("end", "server")):
+            cleared = f"container skyvern-{stack}-{made} is in no state: removed" in printed[point]
+            assert cleared is (sent is signal.SIGKILL), story
+            assert ("the last up was stopped while creating" in printed[point]) is cleared, story
         checkout.pulumi(f"preview --refresh --expect-no-changes -s {stack}")
     finally:
-        story = "\n".join(f"=== {point}\n{text}" for point, text in printed.items())
-        Path(f"/tmp/story.{stack}").write_text(story)  # noqa: S108
         remove(checkout, stack)
     assert started(checkout.docker) == before
 
