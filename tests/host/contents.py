@@ -1,6 +1,7 @@
 """What a stack holds: every row of its database and every file of its data volumes, to be compared before and after a fault."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def read(checkout: Checkout, stack: str) -> Contents:
             if path.is_file():
                 files[f"{folder}/{path.relative_to(root)}"] = hashlib.sha256(path.read_bytes()).hexdigest()
     return Contents(rows, files)
+
+
+def read_settled(checkout: Checkout, stack: str) -> Contents:
+    """Everything in the stack once nothing of earlier runs is being written: Skyvern closes the browser and converts recordings
+    after it has called a run completed, and removes what they were made from.
+    """
+    last = None
+    for _ in range(60):
+        processes = checkout.docker.run("top", f"skyvern-{stack}-server", "-eo", "pid,comm")
+        now = read(checkout, stack)
+        if now == last and not {"chromium", "chrome", "ffmpeg"} & set(processes.split()):
+            return now
+        last = now
+        time.sleep(2)
+    raise AssertionError(f"still being written after two minutes: {processes}")
 
 
 def volume_path(checkout: Checkout, volume: str) -> Path:

@@ -14,6 +14,7 @@ from components.settings import parse
 from ops import bootstrap, doctor
 from ops.bootstrap import Daemon
 from ops.checkpoint import Broken
+from ops.docker import Docker
 from ops.doctor import observation
 from ops.doctor.observation import DaemonFacts, Deployed, Disk, HostFacts, MachineFacts, Observation, Planned, PulumiFacts
 from ops.errors import UserError
@@ -364,6 +365,41 @@ def test_disk_by_df() -> None:
     assert observation.parse_disk(blocks, inodes) == Disk(free_mib=43663, free_inodes=15397574)
     uncounted = "Filesystem Inodes IUsed IFree IUse% Mounted on\noverlay 0 0 0 - /\n"
     assert observation.parse_disk(blocks, uncounted) == Disk(free_mib=43663, free_inodes=None)
+
+
+class OneVolume(Docker):
+    """A daemon with a container on a disk of 42 GiB and a volume on this machine's."""
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        if arguments[0] == "volume":
+            return ["echo", "/proc" if arguments[-1] == "full" else "/nowhere"]
+        return ["printf", "%s\\n", "Filesystem 1024-blocks Used Available Capacity Mounted", "overlay 99 99 44711044 3% /"]
+
+
+def test_the_fullest_disk_is_told() -> None:
+    docker = OneVolume("unix:///x")
+    there = observation.observe_disk(docker, ["server"], ["elsewhere"])
+    assert there is not None
+    assert (there.free_mib, there.where) == (43663, "Docker's storage")
+    # /proc has no room at all.
+    full = observation.observe_disk(docker, ["server"], ["elsewhere", "full"])
+    assert full is not None
+    assert (full.free_mib, full.where) == (0, "volume full")
+
+
+@pytest.mark.parametrize(("said", "found"), [("97 100", (97, 100)), ("", None)])
+def test_connections_of_the_database(monkeypatch: pytest.MonkeyPatch, said: str, found: tuple[int, int] | None) -> None:
+    monkeypatch.setattr(Docker, "command", lambda self, *_: ["echo", said])
+    assert observation.observe_connections(Docker("unix:///x"), "roles") == found
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("retention: removed: har 0 files 0.0 MiB\n", ""), ("retention: WAITS: the last round was\n", "the last round was")],
+)
+def test_why_retention_waits(monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    monkeypatch.setattr(Docker, "logs", lambda self, *_: said)
+    assert observation.retention_waits(Docker("unix:///x"), "retention") == why
 
 
 def test_state() -> None:
