@@ -111,11 +111,15 @@ def read_locks(url: str, stack: str) -> list[Lock]:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process of this machine is a Pulumi; after a restart the number may be another program's."""
+    """Whether a process of this machine is a Pulumi; after a restart the number may be another program's.
+
+    One that was killed with its parent stays as a zombie until init looks for it, which not every init does at once (seen).
+    """
     try:
-        return Path(f"/proc/{pid}/comm").read_text().startswith("pulumi")
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
     except OSError:
         return False
+    return name.startswith("pulumi") and rest[:1] not in {"Z", "X"}
 
 
 def release_lock(stack: str, locks: list[Lock], env: dict[str, str], progress: Progress) -> None:

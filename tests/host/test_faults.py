@@ -619,12 +619,14 @@ def test_an_up_that_is_interrupted_again_and_again(checkout: Checkout, outputs: 
             )
             reader = threading.Thread(target=collect, args=(up, printed, point))
             reader.start()
-            while up.poll() is None and not reached(checkout, stack):
+            while not (there := reached(checkout, stack)) and up.poll() is None:
                 time.sleep(0.1)
-            if up.poll() is None:
+            if there:
                 interrupt(up, sent, engine_alone=sent is signal.SIGKILL and number % 2 == 1)
-            assert up.wait(300) != 0, point
+            code = up.wait(300)
             reader.join()
+            assert there, f"script/up ended before {point}: {printed[point]}"
+            assert code != 0
         printed["end"] = checkout.run("script/up", "--stack", stack).stdout
         story = "\n".join(f"=== {point}\n{text}" for point, text in printed.items())
         assert "21 of 21 checks green" in printed["end"], story
