@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from components.host.images import SOURCE_LABEL
 from components.settings import CloudflareEdge
-from ops import bootstrap, process, recovery, stack_file
+from ops import bootstrap, checkpoint, process, recovery, repair, stack_file
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
@@ -240,7 +240,7 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
         bootstrap.ensure_docker(docker.host, say)
     with steps.step("Pulumi") as say:
         bootstrap.ensure_engine(engine, say)
-        bootstrap.ensure_state(say)
+        checkpoint.refuse_broken(bootstrap.ensure_state(say).url)
     with steps.step("images") as say:
         source = choose_source(stack, images_source, docker, terminal=terminal, progress=say)
         images.build(docker, source, say, images.asked_for(settings))
@@ -248,8 +248,10 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
     with steps.step(f"stack {stack}") as say:
         ensure_stack(stack, say)
         recovery.recover(stack, docker, say)
-    with steps.step(f"pulumi up -s {stack}"):
+        repair.repair(stack, docker, say)
+    with steps.step(f"pulumi up -s {stack}") as say:
         pulumi_up(stack, unasked=unasked)
+        repair.wait_until_healthy(stack, docker, say)
     outputs = stacks.outputs(stack)
     with steps.step("smoke") as say:
         green, total = run_smoke(outputs, say)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap, inventory, process
+from ops import bootstrap, checkpoint, inventory, process
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.inventory import Labelled
 from ops.paths import ROOT
 
-PROJECT = "skyvern"
 REFRESH_SECONDS = 300
 
 
@@ -41,7 +40,7 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
     short = stack.rsplit("/", 1)[-1]
     env = {**os.environ, **bootstrap.environment()}
     release_lock(stack, read_locks(env["PULUMI_BACKEND_URL"], short), env, progress)
-    state = _export(stack, env)
+    state = export(stack)
     pending = state.get("pending_operations") or []
     found = _labelled(short, docker)
     left = leftovers(state, found)
@@ -65,7 +64,7 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
             env=env,
             timeout_seconds=REFRESH_SECONDS,
         )
-        left = leftovers(_export(stack, env), _labelled(short, docker))
+        left = leftovers(export(stack), _labelled(short, docker))
     for one in sorted(left, key=lambda one: (one.kind, one.name)):
         progress(f"{one.kind} {one.name} is in no state: removed (no data is in it, volumes stay)")
         if one.kind == "container":
@@ -80,11 +79,11 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
 
 def read_locks(url: str, stack: str) -> list[Lock]:
     """The locks on a stack in a file backend; none for any other backend, which cannot be looked into from here."""
-    if not url.startswith("file://"):
+    folder = checkpoint.backend_folder(url)
+    if folder is None:
         return []
-    folder = Path(url.removeprefix("file://").partition("?")[0].replace("~", str(Path.home()), 1)) / ".pulumi" / "locks"
     locks = []
-    for path in sorted(folder.glob(f"organization/{PROJECT}/{stack}/*.json")):
+    for path in sorted(folder.glob(f"locks/organization/{checkpoint.PROJECT}/{stack}/*.json")):
         try:
             fields = json.loads(path.read_text())
             locks.append(
@@ -102,11 +101,15 @@ def read_locks(url: str, stack: str) -> list[Lock]:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process of this machine is a Pulumi; after a restart the number may be another program's."""
+    """Whether a process of this machine is a Pulumi; after a restart the number may be another program's.
+
+    One that was killed with its parent stays as a zombie until init looks for it, which not every init does at once (seen).
+    """
     try:
-        return Path(f"/proc/{pid}/comm").read_text().startswith("pulumi")
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(") ")
     except OSError:
         return False
+    return name.startswith("pulumi") and rest[:1] not in {"Z", "X"}
 
 
 def release_lock(stack: str, locks: list[Lock], env: dict[str, str], progress: Progress) -> None:
@@ -140,8 +143,9 @@ def _labelled(stack: str, docker: Docker) -> list[Labelled]:
     return inventory.labelled(docker, stack, "container") + inventory.labelled(docker, stack, "network")
 
 
-def _export(stack: str, env: dict[str, str]) -> dict[str, Any]:
-    # Without --show-secrets: values stay encrypted.
+def export(stack: str) -> dict[str, Any]:
+    """The ``deployment`` of the stack's state; every secret in it stays encrypted."""
+    env = {**os.environ, **bootstrap.environment()}
     exported = json.loads(process.capture(bootstrap.pulumi("stack", "export", "--stack", stack), cwd=ROOT, env=env))
     deployment: dict[str, Any] = exported.get("deployment") or {}
     return deployment

@@ -11,6 +11,9 @@ from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import DataVolumes, folder_path
 from components.settings import RetentionSettings
 
+# Rounds are an hour apart. A machine that was off for longer than this waits a day more, which does no harm.
+JUMP_DAYS = 2
+
 # Setting -> folders of Skyvern it counts for.
 _FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"artifacts": ("artifacts",), "downloads": ("downloads",), "logs": ("har", "log"), "videos": ("videos",)}
@@ -27,9 +30,22 @@ RETENTION_SCRIPT = r"""
 set -u -o pipefail
 trap 'exit 0' TERM
 
+# A clock that runs ahead makes every file old. So the time of each round is kept beside the data, and after a jump (or a time
+# without rounds) nothing is removed for a day, in which somebody can set the clock right.
+mark="${RETENTION%%=*}/.retention-round"
+jump="${RETENTION%%=*}/.retention-jump"
+
+clock_is_trusted() {
+  [ -e "$mark" ] && [ -n "$(find "$mark" -mmin "+$((JUMP_DAYS * 1440))")" ] || return 0
+  [ -n "$(find "$jump" -mmin +1440 2> /dev/null)" ] && return 0
+  # A note from the future is of a clock that has been set back since.
+  [ -n "$(find "$jump" ! -newermt now 2> /dev/null)" ] || touch "$jump"
+  return 1
+}
+
 remove_old() {
   find "$1" -ignore_readdir_race -mindepth 1 -xdev -regextype posix-extended -type f -mmin "+$(($2 * 1440))" \
-    ! -regex "$1$KEPT" -delete -printf '%s\t%P\n' | awk -F '\t' -v name="${1##*/}" '
+    ! -regex "$1$KEPT" ! -name '.retention-*' -delete -printf '%s\t%P\n' | awk -F '\t' -v name="${1##*/}" '
     { count++; bytes += $1; split($2, part, "/"); top = part[1] "/" part[2]; gsub(/[^A-Za-z0-9._\/-]/, "?", top) }
     !(top in seen) { seen[top]; if (++tops <= 10) list = list " " top }
     END {
@@ -45,6 +61,15 @@ remove_empty() {
 }
 
 while :; do
+  if ! clock_is_trusted; then
+    # Healthy all the same: a machine that was off for a week must come up.
+    touch "${TMPDIR:-/tmp}/succeeded"
+    echo "retention: WAITS: the last round was on $(date -u -r "$mark" +%F) and now it is $(date -u +%F)," \
+      "so nothing is removed before a day has passed" >&2
+    sleep 3600 &
+    wait $!
+    continue
+  fi
   failed=''
   report=''
   for rule in $RETENTION; do
@@ -53,6 +78,8 @@ while :; do
     report="$report$part"
     remove_empty "$path" || failed="$failed $path"
   done
+  rm -f "$jump"
+  touch "$mark" || failed="$failed $mark"
   echo "retention: removed: ${report%; }"
   if [ -z "$failed" ]; then
     touch "${TMPDIR:-/tmp}/succeeded"
@@ -102,6 +129,7 @@ class Retention(pulumi.ComponentResource):
                 entrypoint=["bash", "-c"],
                 command=[RETENTION_SCRIPT],
                 environment={
+                    "JUMP_DAYS": str(JUMP_DAYS),
                     "KEPT": _KEPT,
                     "RETENTION": " ".join(f"{folder_path(folder)}={days}" for folder, days in args.days.items()),
                 },

@@ -159,9 +159,9 @@ def check_disk(seen: Observation) -> Iterator[Finding]:
     fix = "docker system prune (without --volumes) removes what nothing uses; or give Docker a larger disk"
     if disk.free_mib < needed:
         what = f" for {len(missing)} images and head room" if missing else ""
-        yield error("disk", "Docker's storage", f"{disk.free_mib} MiB are free, {needed} MiB are needed{what}", fix)
+        yield error("disk", disk.where, f"{disk.free_mib} MiB are free, {needed} MiB are needed{what}", fix)
     if disk.free_inodes is not None and disk.free_inodes < FEWEST_INODES:
-        yield error("disk", "Docker's storage", f"{disk.free_inodes} inodes are free, {FEWEST_INODES} are needed", fix)
+        yield error("disk", disk.where, f"{disk.free_inodes} inodes are free, {FEWEST_INODES} are needed", fix)
 
 
 def check_clock(seen: Observation) -> Iterator[Finding]:

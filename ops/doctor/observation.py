@@ -3,6 +3,7 @@
 Reads only: no call here changes anything, and no secret is opened. Not here: what is right and wrong (the *_checks modules).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -22,10 +23,11 @@ import httpx
 
 from components.host import images
 from components.settings import CdpBrowser, Settings
-from ops import bootstrap, inventory
+from ops import bootstrap, checkpoint, inventory
 from ops import images as image_commands
 from ops.bootstrap import Daemon, Machine, State
 from ops.bootstrap import pulumi as pulumi_command
+from ops.checkpoint import Broken
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.inventory import MIB, Container
@@ -105,10 +107,14 @@ class DaemonFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """The file system of Docker's storage. free_inodes: None where it has no fixed number of them (btrfs)."""
+    """The file system of Docker's storage, or of a volume that has less room on another one.
+
+    free_inodes: None where it has no fixed number of them (btrfs). where: what lies on it.
+    """
 
     free_mib: int
     free_inodes: int | None
+    where: str = "Docker's storage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +143,7 @@ class PulumiFacts:
 
     cli: whether a CLI was decided on and is still there. passphrase_problem: "missing", "empty", an octal mode that is too wide,
     or "". export_error: Pulumi's words when the state could not be read, "" otherwise. deployed: None when it could not.
+    broken: state files that are cut off.
     """
 
     cli: bool
@@ -145,6 +152,7 @@ class PulumiFacts:
     passphrase_problem: str
     export_error: str
     deployed: Deployed | None
+    broken: Sequence[Broken] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +174,9 @@ class HostFacts:
     present: image reference -> id of what the daemon has under it, None when it has nothing.
     port_free, proxy_port_free: whether somebody could listen now on the gateway's port, and on that of the proxy for a Chrome
     elsewhere. disk: None when nothing of the stack could tell.
-    heartbeat: status of the gateway's answer, 0 without one. llm_error: why the provider cannot be reached from the server, ""
+    heartbeat: status of the gateway's answer, 0 without one. connections: of the database, in use and allowed, None when nobody
+    could be asked. retention_waits: why nothing is removed at the moment, in its own words, "" when it is.
+    llm_error: why the provider cannot be reached from the server, ""
     when it can, None when nobody could be asked.
     chrome: what cdp-connect's Chrome gives the server, None without one or when nobody could be asked.
     """
@@ -181,6 +191,8 @@ class HostFacts:
     llm_error: str | None
     chrome: ChromeAnswer | None = None
     proxy_port_free: bool = True
+    connections: tuple[int, int] | None = None
+    retention_waits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,17 +340,20 @@ def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deplo
     if deployed:
         wanted |= {same_image(one.image, named) or one.image for one in deployed.containers}
     running = {one.part: one for one in containers if one.status == "running"}
+    volumes = [one.name for one in inventory.volumes(docker, stack)]
     return HostFacts(
         containers=containers,
-        volumes=[one.name for one in inventory.volumes(docker, stack)],
+        volumes=volumes,
         networks=inventory.networks(docker, stack),
         present={reference: image_id(docker, reference) for reference in sorted(wanted)},
-        disk=observe_disk(docker, [one.name for one in running.values()]),
+        disk=observe_disk(docker, [one.name for one in running.values()], volumes),
         port_free=port_free(settings.host.port),
         heartbeat=heartbeat(settings.host.port) if "gateway" in running else 0,
         llm_error=llm_error(docker, running["server"].name, settings) if "server" in running else None,
         proxy_port_free=not isinstance(settings.browser, CdpBrowser) or port_free(settings.browser.proxy_port),
         chrome=ask_chrome(docker, running["server"].name, settings) if "server" in running else None,
+        connections=observe_connections(docker, running["roles"].name) if "roles" in running else None,
+        retention_waits=retention_waits(docker, running["retention"].name) if "retention" in running else "",
     )
 
 
@@ -359,18 +374,50 @@ def image_id(docker: Docker, reference: str) -> str | None:
     return found
 
 
-def observe_disk(docker: Docker, running: Sequence[str]) -> Disk | None:
-    """Docker's file system, as the root of a running container shows it; else its folder, where that is on this machine."""
+def observe_connections(docker: Docker, roles: str) -> tuple[int, int] | None:
+    """Connections of clients and how many the database allows, asked by one of those that it keeps for the superuser."""
+    query = "SELECT count(*), current_setting('max_connections') FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    asked = _quiet(
+        docker.command("exec", roles, "psql", "-X", "-A", "-t", "-F", " ", "-d", "postgres", "-c", query),
+        env=docker.environment(),
+    )
+    numbers = asked.stdout.split() if asked and asked.returncode == 0 else []
+    return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
+
+
+def retention_waits(docker: Docker, retention: str) -> str:
+    """What the last round says when the clock has jumped, "" otherwise."""
+    said = docker.logs(retention, "--tail", "1").strip()
+    return said.partition("WAITS: ")[2]
+
+
+def observe_disk(docker: Docker, running: Sequence[str], volumes: Sequence[str]) -> Disk | None:
+    """The file system with the least room: Docker's own, or that of a volume, where this machine and user can look at it."""
+    found = [_docker_disk(docker, running)]
+    for name in volumes:
+        asked = _quiet(docker.command("volume", "inspect", "--format", "{{.Mountpoint}}", name), env=docker.environment())
+        if asked and asked.returncode == 0:
+            with contextlib.suppress(OSError):
+                found.append(_disk_of(asked.stdout.strip(), f"volume {name}"))
+    return min((disk for disk in found if disk is not None), key=lambda disk: disk.free_mib, default=None)
+
+
+def _disk_of(folder: str, where: str) -> Disk:
+    there = os.statvfs(folder)
+    return Disk(
+        free_mib=there.f_bavail * there.f_frsize // MIB, free_inodes=there.f_favail if there.f_files else None, where=where
+    )
+
+
+def _docker_disk(docker: Docker, running: Sequence[str]) -> Disk | None:
+    """As the root of a running container shows it; else its folder, where that is on this machine."""
     for name in running:
         asked = _quiet(docker.command("exec", name, "df", "-Pk", "/"), env=docker.environment())
         inodes = _quiet(docker.command("exec", name, "df", "-Pi", "/"), env=docker.environment())
         if asked and inodes and asked.returncode == inodes.returncode == 0:
             return parse_disk(asked.stdout, inodes.stdout)
-    folder = Path(docker.run("info", "--format", "{{.DockerRootDir}}").strip())
-    if not folder.is_dir():
-        return None
-    there = os.statvfs(folder)
-    return Disk(free_mib=there.f_bavail * there.f_frsize // MIB, free_inodes=there.f_favail if there.f_files else None)
+    folder = docker.run("info", "--format", "{{.DockerRootDir}}").strip()
+    return _disk_of(folder, "Docker's storage") if Path(folder).is_dir() else None
 
 
 def parse_disk(blocks: str, inodes: str) -> Disk | None:
@@ -466,6 +513,7 @@ def observe_pulumi(stack: str, run: Callable[..., Any] = _quiet) -> PulumiFacts:
         passphrase_problem=problem,
         export_error=export_error,
         deployed=deployed,
+        broken=checkpoint.find_broken(state.url),
     )
 
 

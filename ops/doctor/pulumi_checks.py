@@ -35,7 +35,9 @@ def check_passphrase(seen: Observation) -> Iterator[Finding]:
 def check_state(seen: Observation) -> Iterator[Finding]:
     """The backend answers, the stack is there and was deployed to its end."""
     facts = seen.pulumi
-    if not facts.cli:
+    for one in facts.broken:
+        yield error("state", str(one.path), f"is cut off or no state ({one.size_bytes} bytes)", one.remedy)
+    if not facts.cli or facts.broken:
         return
     if "no stack named" in facts.export_error:
         yield error("state", seen.stack, f"there is no such stack in {facts.backend}", f"script/up --stack {seen.stack}")

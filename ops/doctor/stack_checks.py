@@ -11,6 +11,8 @@ from ops.inventory import Container
 LOOPBACK = {"127.0.0.1", "::1"}
 # A container that Docker has started again more often since it was created is in a loop, or was.
 MANY_RESTARTS = 3
+# PostgreSQL keeps three for the superuser; the server opens up to five at once.
+SPARE_CONNECTIONS = 8
 
 
 def check_images(seen: Observation) -> Iterator[Finding]:
@@ -181,6 +183,31 @@ def check_gateway(seen: Observation) -> Iterator[Finding]:
         )
 
 
+def check_connections(seen: Observation) -> Iterator[Finding]:
+    """PostgreSQL takes more connections: what it keeps for the superuser and a few more are left."""
+    if seen.host is None or seen.host.connections is None:
+        return
+    used, allowed = seen.host.connections
+    if used > allowed - SPARE_CONNECTIONS:
+        yield error(
+            "database",
+            f"skyvern-{seen.stack}-postgres",
+            f"{used} of {allowed} connections are in use",
+            f"{_docker(seen)} restart skyvern-{seen.stack}-server (closes its connections)",
+        )
+
+
+def check_retention(seen: Observation) -> Iterator[Finding]:
+    """Retention does its rounds: after a jump of the clock it waits for a day."""
+    if seen.host is not None and seen.host.retention_waits:
+        yield warning(
+            "clock",
+            f"skyvern-{seen.stack}-retention",
+            f"removes nothing: {seen.host.retention_waits}",
+            "set the clock right if it is wrong; otherwise wait a day",
+        )
+
+
 def check_llm(seen: Observation) -> Iterator[Finding]:
     """The server can connect to the language model."""
     if seen.settings is not None and seen.host is not None and seen.host.llm_error:
@@ -281,6 +308,8 @@ CHECKS = (
     check_volumes,
     check_networks,
     check_gateway,
+    check_connections,
+    check_retention,
     check_llm,
     check_chrome,
     check_sandbox,

@@ -1,8 +1,10 @@
 """A Docker daemon of the tests' own and a fresh clone with a fresh home, in which the README's commands are run."""
 
+import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -127,47 +129,106 @@ def _remove_old_images(docker: Docker) -> None:
         docker.run("image", "rm", "--force", *old)
 
 
+class Dockerd:
+    """dockerd with sockets, networks and storage of its own, which can be stopped, and lost as in a power cut."""
+
+    def __init__(self, run: Path, data: Path, log: Path) -> None:
+        self.run = run
+        self.data = data
+        self.log = log
+        self.docker = Docker(f"unix://{run}/docker.sock")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        self.run.mkdir(exist_ok=True)
+        command = [
+            "dockerd",
+            f"--data-root={self.data}",
+            f"--exec-root={self.run}",
+            f"--host={self.docker.host}",
+            f"--pidfile={self.run}/docker.pid",
+            "--bridge=none",
+            f"--default-address-pool={ADDRESS_POOL}",
+        ]
+        with self.log.open("ab") as sink:
+            process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
+        self._process = process
+        for _ in range(240):
+            if _answers(self.docker):
+                return
+            assert process.poll() is None, f"dockerd ended: {self.log.read_text()[-2000:]}"
+            time.sleep(0.25)
+        raise AssertionError(f"dockerd does not answer: {self.log.read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        """SIGTERM, as a service manager does it: the containers are stopped in good order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(120)
+            self._process = None
+
+    def lose_power(self) -> None:
+        """SIGKILL for the daemon, containerd, every shim and every container; mounts, bridges and /run go with the machine.
+
+        What stays of the old boot is what a kernel that goes on cannot forget without hurting other daemons: iptables rules.
+        """
+        assert self._process is not None
+        networks = self.docker.run("network", "ls", "--quiet", "--filter", "type=custom").split()
+        running = self.docker.run("ps", "--quiet").split()
+        inits = self.docker.run("inspect", "--format", "{{.State.Pid}}", *running).split()
+        for pid in (self._process.pid, *self._processes_of_this_run(), *map(int, inits)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        while self._processes_of_this_run():
+            time.sleep(0.05)
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            point = line.split()[4]
+            if point.startswith((f"{self.run}/", f"{self.data}/")):
+                subprocess.run(["umount", "--lazy", point], check=True)
+        for network in networks:
+            subprocess.run(["ip", "link", "delete", f"br-{network}"], check=False, capture_output=True)
+        shutil.rmtree(self.run)
+
+    def _processes_of_this_run(self) -> list[int]:
+        """containerd and its shims: their command lines name the folder of the sockets."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                command = path.read_bytes()
+                if b"containerd" in command.partition(b"\0")[0] and f"{self.run}/".encode() in command:
+                    found.append(int(path.parent.name))
+        return found
+
+
 @pytest.fixture(scope="session")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    """dockerd with sockets, networks and storage of its own. Storage lies in the cache, because images take long to build."""
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    """A daemon of the tests' own. Storage lies in the cache, because images take long to build."""
     # Short, because the path of a socket has 107 bytes at most.
     run = Path("/run") / f"skyvern-test-{os.getpid()}"
-    run.mkdir()
     storage = cache_dir() / "test-docker"
     storage.mkdir(parents=True, exist_ok=True)
-    docker = Docker(f"unix://{run}/docker.sock")
-    log = tmp_path_factory.mktemp("docker") / "dockerd.log"
-    with (storage / "lock").open("w") as lock, log.open("wb") as sink:
+    daemon = Dockerd(run, storage / "data", tmp_path_factory.mktemp("docker") / "dockerd.log")
+    with (storage / "lock").open("w") as lock:
         # Two daemons on one storage destroy it; a second test run waits for the first.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        process = subprocess.Popen(
-            [
-                "dockerd",
-                f"--data-root={storage / 'data'}",
-                f"--exec-root={run}",
-                f"--host={docker.host}",
-                f"--pidfile={run}/docker.pid",
-                "--bridge=none",
-                f"--default-address-pool={ADDRESS_POOL}",
-            ],
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
         try:
-            for _ in range(120):
-                if _answers(docker):
-                    break
-                assert process.poll() is None, f"dockerd ended: {log.read_text()[-2000:]}"
-                time.sleep(0.5)
-            _remove_everything(docker)  # what a run that was killed left behind
-            yield docker
-            _remove_everything(docker)
-            _remove_old_images(docker)
+            daemon.start()
+            _remove_everything(daemon.docker)  # what a run that was killed left behind
+            yield daemon
+            _remove_everything(daemon.docker)
+            _remove_old_images(daemon.docker)
         finally:
-            process.terminate()
-            process.wait(60)
+            daemon.stop()
             shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def daemon(dockerd: Dockerd) -> Docker:
+    """The daemon as the stack files name it."""
+    return dockerd.docker
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr
 
-from ops import bootstrap, deploy, images, preflight, recovery
+from ops import bootstrap, deploy, images, preflight, recovery, repair
 from ops import stack as stacks
+from ops.bootstrap import State
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT
@@ -275,11 +276,19 @@ def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     monkeypatch.setattr(bootstrap, "ensure_docker", lambda *_: seen.append("docker"))
     monkeypatch.setattr(bootstrap, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
-    monkeypatch.setattr(bootstrap, "ensure_state", lambda _: seen.append("state"))
+    state = State(url=f"file://{prepared}/state", local=True, passphrase=True)
+
+    def ensure_state(_: object) -> State:
+        seen.append("state")
+        return state
+
+    monkeypatch.setattr(bootstrap, "ensure_state", ensure_state)
     monkeypatch.setattr(images, "build", lambda docker, source, say, optional: seen.append(f"images {source} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
+    monkeypatch.setattr(repair, "repair", lambda stack, docker, _: seen.append(f"repair {stack}"))
+    monkeypatch.setattr(repair, "wait_until_healthy", lambda stack, docker, _: seen.append(f"healthy {stack}"))
     monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
     monkeypatch.setattr(stacks, "outputs", lambda stack: OUTPUTS)
 
@@ -301,7 +310,9 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         "preflight headless",
         "stack dev",
         "recover dev at unix:///var/run/docker.sock",
+        "repair dev",
         "up dev unasked=True",
+        "healthy dev",
         "smoke",
     ]
     out = capsys.readouterr().out

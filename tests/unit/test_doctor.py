@@ -19,6 +19,8 @@ import pytest
 from components.settings import parse
 from ops import bootstrap, doctor
 from ops.bootstrap import Daemon, Machine
+from ops.checkpoint import Broken
+from ops.docker import Docker
 from ops.doctor import observation
 from ops.doctor.observation import (
     ChromeAnswer,
@@ -298,6 +300,34 @@ def test_nothing_on_a_healthy_stack() -> None:
             "script/up --stack dev",
         ),
         (with_pulumi(export_error="connection refused", deployed=None), "file:///state", "connection refused", "whoami"),
+        (
+            with_host(connections=(93, 100)),
+            "skyvern-dev-postgres",
+            "93 of 100 connections are in use",
+            "docker restart skyvern-dev-server",
+        ),
+        (
+            with_host(disk=Disk(free_mib=0, free_inodes=None, where="volume skyvern-dev-postgres")),
+            "volume skyvern-dev-postgres",
+            "0 MiB are free",
+            "docker system prune",
+        ),
+        (
+            with_host(retention_waits="the last round was on 2026-01-31"),
+            "skyvern-dev-retention",
+            "removes nothing: the last round was on 2026-01-31",
+            "set the clock right",
+        ),
+        (
+            with_pulumi(
+                export_error="unexpected end",
+                deployed=None,
+                broken=(Broken(path=Path("/s.json"), size_bytes=7, remedy="cp a b"),),
+            ),
+            "/s.json",
+            "is cut off or no state (7 bytes)",
+            "cp a b",
+        ),
         (with_deployed(pending=("creating x",)), "dev", "pending operations: creating x", "pulumi refresh -s dev"),
         (replace(HEALTHY, salt=""), "encryptionsalt", "is missing", "encryptionsalt: v1:salt"),
         (replace(HEALTHY, salt="v1:other"), "encryptionsalt", "another one than the state's", "encryptionsalt: v1:salt"),
@@ -376,6 +406,10 @@ def test_another_daemon_is_named_in_the_fix() -> None:
     assert doctor.examine(seen)[0].fix == "docker --host unix:///run/other.sock unpause skyvern-dev-server"
 
 
+def test_some_connections_are_left() -> None:
+    assert doctor.examine(with_host(connections=(92, 100))) == []
+
+
 def test_errors_come_first_and_only_they_fail() -> None:
     seen = replace(with_server(status="paused"), salt="")
     found = doctor.examine(seen)
@@ -414,6 +448,41 @@ def test_disk_by_df() -> None:
     assert observation.parse_disk(blocks, inodes) == Disk(free_mib=43663, free_inodes=15397574)
     uncounted = "Filesystem Inodes IUsed IFree IUse% Mounted on\noverlay 0 0 0 - /\n"
     assert observation.parse_disk(blocks, uncounted) == Disk(free_mib=43663, free_inodes=None)
+
+
+class OneVolume(Docker):
+    """A daemon with a container on a disk of 42 GiB and a volume on this machine's."""
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        if arguments[0] == "volume":
+            return ["echo", "/proc" if arguments[-1] == "full" else "/nowhere"]
+        return ["printf", "%s\\n", "Filesystem 1024-blocks Used Available Capacity Mounted", "overlay 99 99 44711044 3% /"]
+
+
+def test_the_fullest_disk_is_told() -> None:
+    docker = OneVolume("unix:///x")
+    there = observation.observe_disk(docker, ["server"], ["elsewhere"])
+    assert there is not None
+    assert (there.free_mib, there.where) == (43663, "Docker's storage")
+    # /proc has no room at all.
+    full = observation.observe_disk(docker, ["server"], ["elsewhere", "full"])
+    assert full is not None
+    assert (full.free_mib, full.where) == (0, "volume full")
+
+
+@pytest.mark.parametrize(("said", "found"), [("97 100", (97, 100)), ("", None)])
+def test_connections_of_the_database(monkeypatch: pytest.MonkeyPatch, said: str, found: tuple[int, int] | None) -> None:
+    monkeypatch.setattr(Docker, "command", lambda self, *_: ["echo", said])
+    assert observation.observe_connections(Docker("unix:///x"), "roles") == found
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("retention: removed: har 0 files 0.0 MiB\n", ""), ("retention: WAITS: the last round was\n", "the last round was")],
+)
+def test_why_retention_waits(monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    monkeypatch.setattr(Docker, "logs", lambda self, *_: said)
+    assert observation.retention_waits(Docker("unix:///x"), "retention") == why
 
 
 def test_state() -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,20 @@ def test_a_process_number_that_another_program_has_now_is_no_pulumi(machine: Mac
     lock(tmp_path, pid=os.getpid())
     machine.recover()
     assert machine.calls == ["cancel --yes --stack dev"]
+
+
+def test_a_killed_pulumi_does_not_run_although_nobody_has_waited_for_it(tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    shutil.copy("/bin/sleep", program)
+    started = subprocess.Popen([program, "60"])
+    try:
+        assert recovery.runs(started.pid)
+        started.kill()
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{started.pid}/comm").read_text() == "pulumi\n"
+        assert not recovery.runs(started.pid)
+    finally:
+        started.wait()
 
 
 @pytest.mark.parametrize(("alive", "host"), [(True, platform.node()), (False, "another-host")])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.host.retention import _KEPT, RETENTION_SCRIPT
+from components.host.retention import _KEPT, JUMP_DAYS, RETENTION_SCRIPT
 
 DAY = 86400
 
@@ -35,6 +35,7 @@ def run_once(tmp_path: Path, rules: Mapping[Path, int]) -> tuple[str, bool]:
         env={
             "PATH": os.environ["PATH"],
             "TMPDIR": str(state),
+            "JUMP_DAYS": str(JUMP_DAYS),
             "KEPT": _KEPT,
             "RETENTION": " ".join(f"{path}={days}" for path, days in rules.items()),
         },
@@ -47,7 +48,7 @@ def run_once(tmp_path: Path, rules: Mapping[Path, int]) -> tuple[str, bool]:
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if "removed:" in line:
+        if "removed:" in line or "WAITS" in line:
             break
     time.sleep(0.3)
     os.killpg(process.pid, 15)
@@ -113,7 +114,7 @@ def test_empty_folders_go_but_not_the_young_ones_and_not_the_root(tmp_path: Path
     root.mkdir()
     age(root, 999)
     run_once(tmp_path, {data: 1, root: 1})
-    assert [path.name for path in data.iterdir()] == ["young"]
+    assert [path.name for path in data.iterdir() if path.is_dir()] == ["young"]
     assert root.is_dir()
 
 
@@ -130,3 +131,58 @@ def test_a_folder_that_cannot_be_read_makes_it_unhealthy(tmp_path: Path, data: P
     printed, healthy = run_once(tmp_path, {tmp_path / "missing": 1, data: 1})
     assert f"retention: FAILED in: {tmp_path / 'missing'}" in printed
     assert not healthy
+
+
+# --- The clock: files and notes that are older than they are, as a clock that has jumped ahead sees them ------------------
+
+
+def test_a_clock_that_jumps_ahead_removes_nothing_for_a_day(tmp_path: Path, data: Path) -> None:
+    recording = make(data, "o_1/tsk_1/recording.mp4", days=0)
+    run_once(tmp_path, {data: 90})
+    jump = 5 * 365
+    for path in (recording, data / ".retention-round"):
+        age(path, jump)
+    printed, healthy = run_once(tmp_path, {data: 90})
+    assert recording.exists()
+    assert "retention: WAITS: the last round was on " in printed
+    assert healthy
+    # A day later it still says the same, so it is the time.
+    age(data / ".retention-jump", 1.1)
+    printed, _ = run_once(tmp_path, {data: 90})
+    assert "removed: artifacts 1 files" in printed
+    assert not recording.exists()
+    assert sorted(path.name for path in data.iterdir()) == [".retention-round", "o_1"]
+
+
+def test_a_clock_that_is_set_back_ends_the_wait(tmp_path: Path, data: Path) -> None:
+    recording = make(data, "o_1/tsk_1/recording.mp4", days=0)
+    make(data, ".retention-round", days=0.1)
+    make(data, ".retention-jump", days=-5 * 365)
+    printed, _ = run_once(tmp_path, {data: 90})
+    assert "removed: artifacts 0 files" in printed
+    assert recording.exists()
+    assert not (data / ".retention-jump").exists()
+
+
+def test_a_second_jump_has_a_day_of_its_own(tmp_path: Path, data: Path) -> None:
+    recording = make(data, "o_1/tsk_1/recording.mp4", days=400)
+    make(data, ".retention-round", days=400)
+    make(data, ".retention-jump", days=-5 * 365)
+    printed, _ = run_once(tmp_path, {data: 90})
+    assert "WAITS" in printed
+    assert recording.exists()
+    assert (data / ".retention-jump").stat().st_mtime <= time.time()
+
+
+def test_a_clock_behind_removes_nothing(tmp_path: Path, data: Path) -> None:
+    recording = make(data, "o_1/tsk_1/recording.mp4", days=-5 * 365)
+    make(data, ".retention-round", days=-5 * 365)
+    run_once(tmp_path, {data: 1})
+    assert recording.exists()
+
+
+def test_after_a_night_off_it_goes_on_at_once(tmp_path: Path, data: Path) -> None:
+    recording = make(data, "o_1/tsk_1/recording.mp4", days=91)
+    make(data, ".retention-round", days=JUMP_DAYS - 0.1)
+    run_once(tmp_path, {data: 90})
+    assert not recording.exists()
