@@ -20,7 +20,7 @@ BREAKS: list[tuple[str, str, Any, set[str]]] = [
     (CONTAINER, "capabilities", REMOVED, {"docker-container-capabilities-dropped"}),
     (CONTAINER, "cpus", "0", {"docker-container-cpu-limited"}),
     (CONTAINER, "healthcheck", {"tests": ["NONE"]}, {"docker-container-health-checked"}),
-    (CONTAINER, "image", "docker.io/library/postgres:17", {"docker-container-image-pinned"}),
+    (CONTAINER, "image", "docker.io/library/debian:trixie", {"docker-container-image-pinned"}),
     (CONTAINER, "ipcMode", "host", {"docker-container-ipc-namespace-own"}),
     (CONTAINER, "logOpts", {}, {"docker-container-logs-rotated"}),
     (CONTAINER, "memorySwap", -1, {"docker-container-swap-limited"}),
