@@ -92,7 +92,8 @@ class Workspace:
         try:
             checkout, state = folder / "checkout", folder / "state"
             state.mkdir()
-            _copy_checkout(checkout)
+            copy_checkout(checkout)
+            (checkout / ".venv").symlink_to(ROOT / ".venv")
             settings = bootstrap.stack_settings(like)
             target = checkout / f"Pulumi.{name}.yaml"
             target.write_text("config: {}\n")
@@ -182,12 +183,12 @@ def opened(value: Any) -> Any:
     return [opened(one) for one in value] if isinstance(value, list) else value
 
 
-def _copy_checkout(target: Path) -> None:
+def copy_checkout(target: Path) -> None:
+    """Copies the project as git has it, uncommitted files included."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
     ).stdout
     for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    (target / ".venv").symlink_to(ROOT / ".venv")
+            shutil.copy2(ROOT / name, target / name, follow_symlinks=False)

@@ -25,8 +25,8 @@ from components import endpoints
 from components.host.gateway import HEALTH_PORT, UI_USER, caddyfile
 from components.settings import Settings
 from ops import bootstrap
+from ops.bench.workspace import free_port
 from ops.paths import ROOT, cache_dir
-from tests.host.conftest import free_port
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -5,7 +5,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from components.host import images
+from ops.bench.workspace import copy_checkout, free_port
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT, cache_dir
@@ -90,14 +90,6 @@ class Checkout:
             if values is not None:
                 document["config"][f"skyvern:{section}"] = dict(values)
         yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(docker: Docker) -> bool:
@@ -236,15 +228,8 @@ def checkout(daemon: Docker, tmp_path_factory: pytest.TempPathFactory) -> Checko
     """The project as git has it (uncommitted files included), with a home of its own and the user's caches."""
     base = tmp_path_factory.mktemp("fresh")
     root, home = base / "clone", base / "home"
-    root.mkdir()
     home.mkdir()
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
-    for name in filter(None, listing.decode().split("\0")):
-        if (ROOT / name).exists():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
+    copy_checkout(root)
     keep = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI", "DOCKER", "XDG_", "VIRTUAL_ENV"))}
     caches = {
         "GOCACHE": _go_variable("GOCACHE"),

@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 from ops import smoke, stack
+from ops.bench.workspace import free_port
 from ops.errors import UserError
 from ops.smoke.site import Site, client_for
 from ops.smoke.workflow_checks import FINAL, definition, read_run, start_run, workflow
-from tests.host.conftest import Checkout, free_port
+from tests.host.conftest import Checkout
 
 SERVER = "skyvern-dev-server"
 CHROME = "chrome-elsewhere"

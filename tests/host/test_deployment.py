@@ -15,11 +15,12 @@ import httpx
 import pytest
 
 from components.secrets import derive_fernet_key
+from ops.bench.workspace import free_port
 from ops.smoke import browser_checks
 from ops.smoke.site import Site, client_for
 from ops.smoke.workflow_checks import definition, finished_run
 from ops.stack import parse
-from tests.host.conftest import IMAGES, Checkout, free_port
+from tests.host.conftest import IMAGES, Checkout
 
 PARTS = {"artifacts", "egress", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
 DATA = {"postgres", "artifacts", "browser-sessions", "credential-vault", "downloads", "har", "log", "videos"}

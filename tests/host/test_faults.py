@@ -23,12 +23,13 @@ import pytest
 
 from components.host import images
 from ops import inventory
+from ops.bench.workspace import free_port
 from ops.docker import Docker
 from ops.smoke.site import Site, client_for
 from ops.smoke.workflow_checks import definition, finished_run
 from ops.stack import Outputs, parse
 from tests.host import contents
-from tests.host.conftest import IMAGES, Checkout, Dockerd, free_port
+from tests.host.conftest import IMAGES, Checkout, Dockerd
 
 STACK = "dev"
 PARTS = ("artifacts", "egress", "gateway", "postgres", "retention", "roles", "server", "smoke-site")

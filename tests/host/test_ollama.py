@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from ops import smoke, stack
+from ops.bench.workspace import free_port
 from ops.docker import Docker
 from ops.smoke import llm_checks
 from ops.smoke.site import Check, Site, client_for
-from tests.host.conftest import Checkout, free_port
+from tests.host.conftest import Checkout
 from tests.host.tiny_model import tiny_gguf
 
 STACK = "model"

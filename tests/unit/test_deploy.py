@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from pydantic import SecretStr
 
 from ops import bootstrap, deploy, images, preflight, recovery, repair
 from ops import stack as stacks
@@ -23,19 +22,7 @@ from ops.errors import UserError
 from ops.paths import ROOT
 from ops.smoke import Result
 from ops.stack import Outputs
-
-OUTPUTS = Outputs(
-    app_url="http://localhost:8080",
-    api_url="http://localhost:8080",
-    stream_url="http://localhost:8080",
-    browser_type="headless",
-    smoke_url="http://smoke-site:8080",
-    ui_username="skyvern",
-    ui_password=SecretStr("the-ui-password"),
-    api_key=SecretStr("the-api-key"),
-    docker_host="unix:///run/x.sock",
-    containers={},
-)
+from tests.unit.stack_outputs import OUTPUTS
 
 STACK_FILE = """\
 # The stack on this machine.

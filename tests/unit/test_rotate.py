@@ -14,6 +14,7 @@ from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.stack import Outputs
+from tests.unit.stack_outputs import OUTPUTS
 
 STACK_FILE = """\
 # The stack on this machine.
@@ -26,18 +27,8 @@ config:
 
 
 def outputs(generation: str) -> Outputs:
-    return Outputs(
-        app_url="http://localhost:8080",
-        api_url="http://localhost:8080",
-        stream_url="http://localhost:8080",
-        browser_type="headless",
-        smoke_url="http://smoke-site:8080",
-        ui_username="skyvern",
-        ui_password=SecretStr(f"{generation}-password"),
-        api_key=SecretStr(f"{generation}-key"),
-        organization_id="o_1",
-        docker_host="unix:///run/x.sock",
-        containers={"server": "skyvern-dev-server"},
+    return OUTPUTS.model_copy(
+        update={"ui_password": SecretStr(f"{generation}-password"), "api_key": SecretStr(f"{generation}-key")}
     )
 
 
