@@ -1,6 +1,6 @@
 """What Cloudflare's API and its provider (6.23.1, upstream 5.22) refuse and answer, as far as an edge of ours uses them.
 
-Codes and messages are the API's where an issue or document quotes them (81053, 1013, 1022, 20217, 1004); the others are from memory
+Codes and messages are the API's where an issue or document quotes them (81053, 1013, 1022, 20217); the others are from memory
 and may differ.
 Expressions of rules are not parsed: their fields, functions' plans, quotes and parentheses are looked at.
 

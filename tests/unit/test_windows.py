@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "windows" / "skyvern-windows.ps1"
 SOURCE = SCRIPT.read_bytes()
 
-# Commands of Windows PowerShell 5.1 with the parameters that the script uses. Kept by hand; a misspelled one is found, one that 5.1
-# itself does not know is not.
+# Commands of Windows PowerShell 5.1 with the parameters that the script uses. Kept by hand: a misspelled one is found, one that
+# 5.1 itself does not know is not.
 CMDLETS = {
     "ConvertFrom-Json": "",
     "ConvertTo-Json": "Depth",
