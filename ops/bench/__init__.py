@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import bootstrap, images, inventory, table
-from ops.bench import by_hand, load
+from ops.bench import by_hand, first_run, load
 from ops.bench.workspace import Workspace
 from ops.docker import Docker
 from ops.errors import UserError
@@ -30,6 +30,8 @@ LOAD_ROUNDS = 5
 FILE_MIB = 256
 IDLE_SECONDS = 20
 PARTS = ("preview", "up", "memory", "requests", "artifacts")
+# Not one of those that run by default: it needs root, and builds or downloads everything anew.
+FIRST_RUN = "first-run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,21 @@ def compare_artifacts(site: Site, say: bootstrap.Progress) -> list[Row]:
     return [Row(name=f"recording of {FILE_MIB} MiB", ours=through, against="reading the file", theirs=read, unit="MiB/s")]
 
 
+def compare_first_run(like: str, say: bootstrap.Progress) -> list[Row]:
+    """``script/up`` by step on a machine without our caches, images and state, against the same again."""
+    with first_run.fresh_machine(like) as (checkout, env, source):
+        say(f"script/up --images {source} on a machine that has Docker alone")
+        first = first_run.up(checkout, env, source)
+        say("script/up once more")
+        second = first_run.up(checkout, env, source)
+    rows = {**first, "in all": sum(first.values())}
+    again = {**second, "in all": sum(second.values())}
+    return [
+        Row(name=f"first run: {step}", ours=seconds, against="the second run", theirs=again.get(step, 0), unit="s")
+        for step, seconds in rows.items()
+    ]
+
+
 # --- The command ---------------------------------------------------------------------------------------------------------
 
 
@@ -160,8 +177,10 @@ def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row
     docker = Docker(settings.host.docker_host)
     if inventory.containers(docker, STACK):
         raise UserError(f"bench: containers of a stack {STACK} run on {docker.host}; remove them, a bench before left them")
+    rows = compare_first_run(like, say) if FIRST_RUN in parts else []
+    if not set(parts) - {FIRST_RUN}:
+        return rows
     images.build(docker, settings.images.source, say, images.asked_for(settings))
-    rows: list[Row] = []
     with ExitStack() as cleanup:
         workspace = cleanup.enter_context(Workspace.temporary(STACK, like=like))
         stack = workspace.stack
@@ -190,18 +209,20 @@ def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of script/bench; 1 with one line for a UserError."""
     parser = argparse.ArgumentParser(prog="script/bench", description="What the program costs against doing it by hand.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all of these by default) and {FIRST_RUN}"
+    )
     parser.add_argument("--like", default="dev", help="the stack whose daemon and images are used (default: dev)")
     parser.add_argument("--json", type=Path, help="write the figures into this file too")
     options = parser.parse_args(arguments)
-    unknown = set(options.parts) - set(PARTS)
+    unknown = set(options.parts) - {*PARTS, FIRST_RUN}
 
     def say(line: str) -> None:
         print(f"      {line}", file=sys.stderr, flush=True)
 
     try:
         if unknown:
-            raise UserError(f"bench: {sorted(unknown)[0]} is no part; write one of {', '.join(PARTS)}")
+            raise UserError(f"bench: {sorted(unknown)[0]} is no part; write one of {', '.join((*PARTS, FIRST_RUN))}")
         rows = run(options.parts or PARTS, like=options.like, say=say)
     except UserError as error:
         print(error, file=sys.stderr)

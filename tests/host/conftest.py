@@ -14,14 +14,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+import ops.bench.dockerd
 from components.host import images
 from ops.bench.workspace import copy_checkout, free_port
 from ops.docker import Docker
-from ops.errors import UserError
 from ops.paths import ROOT, cache_dir
 
-# Away from Docker's own pools, so that it runs beside a daemon in use.
-ADDRESS_POOL = "base=10.214.0.0/16,size=24"
 IMAGES: images.ImageSource = "official" if os.environ.get("SKYVERN_TEST_IMAGES") == "official" else "packages"
 
 
@@ -92,14 +90,6 @@ class Checkout:
         yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")
 
 
-def _answers(docker: Docker) -> bool:
-    try:
-        docker.run("version", timeout_seconds=10)
-    except UserError:
-        return False
-    return True
-
-
 def _remove_everything(docker: Docker) -> None:
     """Containers, networks and volumes; images stay for the next run."""
     for listing, removal in (
@@ -121,44 +111,8 @@ def _remove_old_images(docker: Docker) -> None:
         docker.run("image", "rm", "--force", *old)
 
 
-class Dockerd:
-    """dockerd with sockets, networks and storage of its own, which can be stopped, and lost as in a power cut."""
-
-    def __init__(self, run: Path, data: Path, log: Path) -> None:
-        self.run = run
-        self.data = data
-        self.log = log
-        self.docker = Docker(f"unix://{run}/docker.sock")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
-        self.run.mkdir(exist_ok=True)
-        command = [
-            "dockerd",
-            f"--data-root={self.data}",
-            f"--exec-root={self.run}",
-            f"--host={self.docker.host}",
-            f"--pidfile={self.run}/docker.pid",
-            "--bridge=none",
-            f"--default-address-pool={ADDRESS_POOL}",
-        ]
-        with self.log.open("ab") as sink:
-            process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
-        self._process = process
-        for _ in range(240):
-            if _answers(self.docker):
-                return
-            assert process.poll() is None, f"dockerd ended: {self.log.read_text()[-2000:]}"
-            time.sleep(0.25)
-        raise AssertionError(f"dockerd does not answer: {self.log.read_text()[-2000:]}")
-
-    def stop(self) -> None:
-        """SIGTERM, as a service manager does it: the containers are stopped in good order."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(120)
-            self._process = None
+class Dockerd(ops.bench.dockerd.Dockerd):
+    """A daemon of the tests' own, which can be lost as in a power cut."""
 
     def lose_power(self) -> None:
         """SIGKILL for the daemon, containerd, every shim and every container; mounts, bridges and /run go with the machine.
@@ -202,7 +156,7 @@ def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     run = Path("/run") / f"skyvern-test-{os.getpid()}"
     storage = cache_dir() / "test-docker"
     storage.mkdir(parents=True, exist_ok=True)
-    daemon = Dockerd(run, storage / "data", tmp_path_factory.mktemp("docker") / "dockerd.log")
+    daemon = Dockerd(run, storage / "data", tmp_path_factory.mktemp("docker") / "dockerd.log", pool="10.214.0.0/16")
     with (storage / "lock").open("w") as lock:
         # Two daemons on one storage destroy it; a second test run waits for the first.
         fcntl.flock(lock, fcntl.LOCK_EX)

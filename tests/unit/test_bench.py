@@ -8,6 +8,7 @@ import pytest
 
 from ops import bench
 from ops.bench import by_hand
+from ops.bench.first_run import seconds_by_step
 from ops.bench.workspace import flatten
 from ops.docker import Docker
 
@@ -140,6 +141,23 @@ def test_works_take_turns_and_the_first_round_does_not_count() -> None:
     assert order == ["a", "b"] * 4
 
 
+def test_the_steps_of_a_first_run_are_read_from_what_it_printed() -> None:
+    printed = """\
+bootstrap: installing
+[1/3] Docker ...
+      Docker answers
+      done in 2 s
+[2/3] pulumi up -s dev ...
+Duration: 40s
+      done in 48 s
+[3/3] smoke ...
+      ok    workflow run  5.3 s
+"""
+    assert seconds_by_step(printed, 61.5) == {"Python environment": 11.5, "Docker": 2, "pulumi up -s dev": 48}
+
+
 def test_an_unknown_part_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["previews"]) == 1
-    assert capsys.readouterr().err == ("bench: previews is no part; write one of preview, up, memory, requests, artifacts\n")
+    assert capsys.readouterr().err == (
+        "bench: previews is no part; write one of preview, up, memory, requests, artifacts, first-run\n"
+    )
