@@ -513,7 +513,10 @@ class GatewayFrontend(Section):
 
 
 class VercelFrontend(Section):
-    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are origins of their own."""
+    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are origins of their own.
+
+    The program does not make the project on Vercel: `site/README.md` says what it is built from and which variables it needs.
+    """
 
     provider: Literal["vercel"] = Field(description="The UI on Vercel.")
     artifacts: bool = Field(

@@ -1,5 +1,6 @@
 """The reference page of the stack file, made from the schema: docs/configuration.md."""
 
+import inspect
 import json
 import types
 from typing import Any, Literal, Union, get_args, get_origin
@@ -26,7 +27,7 @@ def reference() -> str:
         tag = CHOICES[name].key if name in CHOICES else None
         for schema in schemas:
             if tag:
-                parts.append(f"### `{tag}: {_choices(schema.model_fields[tag])[0]}`\n\n{schema.__doc__}\n\n")
+                parts.append(f"### `{tag}: {_choices(schema.model_fields[tag])[0]}`\n\n{inspect.getdoc(schema)}\n\n")
             parts.append(_table(schema, tag=tag))
     return "".join(parts).rstrip() + "\n"
 
