@@ -12,9 +12,9 @@ from pulumi.runtime.stack import run_in_stack
 
 from components.platform import SkyvernPlatform
 from components.settings import Settings
-from tests.wire import Secret as Secret
-from tests.wire import marked
-from tests.wire import plain as plain
+from rehearsal.standin.wire import Secret as Secret
+from rehearsal.standin.wire import marked
+from rehearsal.standin.wire import plain as plain
 
 
 @dataclass(frozen=True)

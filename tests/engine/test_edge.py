@@ -15,8 +15,8 @@ import yaml
 
 from ops.engine import Engine
 from ops.paths import ROOT
+from rehearsal.standin import World, cloudflare, docker, install
 from tests.engine.project import Project
-from tests.standin import World, cloudflare, docker, install
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ops.engine import Engine
+from rehearsal.standin import World, cloudflare, install
 from tests.engine.project import Project
-from tests.standin import World, cloudflare, install
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.standin import World, cloudflare
-from tests.standin.cloudflare import VENDOR, ingress_problem, rule_problems
-from tests.standin.install import schema_of
-from tests.standin.vendor import Call, Kind, Refused
-from tests.standin.world import Data
+from rehearsal.standin import World, cloudflare
+from rehearsal.standin.cloudflare import VENDOR, ingress_problem, rule_problems
+from rehearsal.standin.install import schema_of
+from rehearsal.standin.vendor import Call, Kind, Refused
+from rehearsal.standin.world import Data
 
 KINDS: dict[str, Kind] = {kind.resource: kind for kind in VENDOR.kinds}
 CONFIG = "ZeroTrustTunnelCloudflaredConfig"

@@ -8,10 +8,10 @@ import pytest
 from google.protobuf import json_format, struct_pb2
 from pulumi.runtime.proto import provider_pb2
 
-from tests.standin import World, cloudflare
-from tests.standin.install import schema_of
-from tests.standin.provider import Provider, differences, plan
-from tests.wire import UNKNOWN, Secret, marked, sealed
+from rehearsal.standin import World, cloudflare
+from rehearsal.standin.install import schema_of
+from rehearsal.standin.provider import Provider, differences, plan
+from rehearsal.standin.wire import UNKNOWN, Secret, marked, sealed
 
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"

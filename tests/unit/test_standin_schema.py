@@ -6,11 +6,11 @@ from typing import Any
 import pulumi_random
 import pytest
 
-from tests.standin import cloudflare
-from tests.standin.install import schema_of
-from tests.standin.schema import Failure, Resource, Schema, failures, reflect
-from tests.standin.vendor import Kind
-from tests.wire import UNKNOWN
+from rehearsal.standin import cloudflare
+from rehearsal.standin.install import schema_of
+from rehearsal.standin.schema import Failure, Resource, Schema, failures, reflect
+from rehearsal.standin.vendor import Kind
+from rehearsal.standin.wire import UNKNOWN
 
 
 @pytest.fixture(scope="module")

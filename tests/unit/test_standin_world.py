@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.standin import World
-from tests.standin.world import connected, take_fault
-from tests.wire import Secret
+from rehearsal.standin import World
+from rehearsal.standin.wire import Secret
+from rehearsal.standin.world import connected, take_fault
 
 
 @pytest.fixture

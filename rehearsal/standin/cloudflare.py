@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import urlsplit
 
-from tests.standin.schema import Failure
-from tests.standin.vendor import Call, Kind, Properties, Refused, Vendor, hex_id, http_error, now
-from tests.standin.world import Data, World, connected
-from tests.wire import UNKNOWN
+from rehearsal.standin.schema import Failure
+from rehearsal.standin.vendor import Call, Kind, Properties, Refused, Vendor, hex_id, http_error, now
+from rehearsal.standin.wire import UNKNOWN
+from rehearsal.standin.world import Data, World, connected
 
 BASE_URL = "https://api.cloudflare.com/client/v4"
 

@@ -7,7 +7,7 @@ install.py makes a PULUMI_HOME in which the engine finds the plugin at the versi
 Not here: the vendor's HTTP API. Where the published plugin is installed, a test needs its account or an HTTP server instead.
 """
 
-from tests.standin.install import install
-from tests.standin.world import WORLD_VARIABLE, World
+from rehearsal.standin.install import install
+from rehearsal.standin.world import WORLD_VARIABLE, World
 
 __all__ = ["WORLD_VARIABLE", "World", "install"]

@@ -9,9 +9,9 @@ import warnings
 from pathlib import Path
 
 from ops.paths import ROOT
-from tests.standin.schema import Schema, reflect
-from tests.standin.vendor import Vendor
-from tests.standin.world import WORLD_VARIABLE, World
+from rehearsal.standin.schema import Schema, reflect
+from rehearsal.standin.vendor import Vendor
+from rehearsal.standin.world import WORLD_VARIABLE, World
 
 
 def install(folder: Path, engine_home: Path, *vendors: str) -> Path:
@@ -38,7 +38,7 @@ def install(folder: Path, engine_home: Path, *vendors: str) -> Path:
         executable = target / f"pulumi-resource-{name}"
         executable.write_text(
             f"""#!/bin/sh
-PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m tests.standin {name} "${{0%/*}}/schema.json" "$@"
+PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m rehearsal.standin {name} "${{0%/*}}/schema.json" "$@"
 """
         )
         executable.chmod(0o755)
@@ -58,14 +58,14 @@ def schema_of(name: str) -> Schema:
 
 def vendor(name: str) -> Vendor:
     """The module of this name beside this one."""
-    found: Vendor = importlib.import_module(f"tests.standin.{name}").VENDOR
+    found: Vendor = importlib.import_module(f"rehearsal.standin.{name}").VENDOR
     return found
 
 
 def main(name: str, schema: str, engine_address: str = "") -> None:
     """The plugin process."""
     # Only here: gRPC is not needed to install.
-    from tests.standin.provider import serve
+    from rehearsal.standin.provider import serve
 
     if WORLD_VARIABLE not in os.environ:
         sys.exit(f"pulumi-resource-{name}: {WORLD_VARIABLE} names no world")

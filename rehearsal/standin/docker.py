@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.standin.vendor import Call, Kind, Properties, Refused, Vendor, hex_id
-from tests.standin.world import World
+from rehearsal.standin.vendor import Call, Kind, Properties, Refused, Vendor, hex_id
+from rehearsal.standin.world import World
 
 
 class _Named(Kind):

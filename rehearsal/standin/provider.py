@@ -17,11 +17,11 @@ import grpc  # type: ignore[import-untyped]  # it has no stubs
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from tests.standin import schema as schemas
-from tests.standin.schema import Failure, Schema
-from tests.standin.vendor import Call, Kind, Properties, Refused, Vendor
-from tests.standin.world import World, take_fault
-from tests.wire import UNKNOWN, Secret, marked, plain, sealed
+from rehearsal.standin import schema as schemas
+from rehearsal.standin.schema import Failure, Schema
+from rehearsal.standin.vendor import Call, Kind, Properties, Refused, Vendor
+from rehearsal.standin.wire import UNKNOWN, Secret, marked, plain, sealed
+from rehearsal.standin.world import World, take_fault
 
 Result = TypeVar("Result")
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from tests.standin.schema import Failure, Schema
-from tests.standin.world import Data
+from rehearsal.standin.schema import Failure, Schema
+from rehearsal.standin.world import Data
 
 Properties = dict[str, Any]
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.wire import Secret
+from rehearsal.standin.wire import Secret
 
 # Names the file for the plugin process; the engine hands its own environment on.
 WORLD_VARIABLE = "SKYVERN_STANDIN_WORLD"

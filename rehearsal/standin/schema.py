@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pydantic
 from pulumi import _types
 
-from tests.wire import UNKNOWN
+from rehearsal.standin.wire import UNKNOWN
 
 Kind = Literal["any", "bool", "int", "float", "str", "list", "map", "object"]
 
