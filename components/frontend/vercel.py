@@ -191,6 +191,8 @@ class VercelFrontend(pulumi.ComponentResource):
             # A preview has no variables, so its build would fail at each push to another branch.
             preview_deployments_disabled=True,
             auto_assign_custom_domains=True,
+            # The site reads none of them.
+            automatically_expose_system_environment_variables=False,
             opts=opts,
         )
 

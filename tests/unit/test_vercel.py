@@ -67,6 +67,7 @@ def test_the_project_is_one_of_this_stack(prod: Program) -> None:
         "gitForkProtection": True,
         "previewDeploymentsDisabled": True,
         "autoAssignCustomDomains": True,
+        "automaticallyExposeSystemEnvironmentVariables": False,
     }
 
 
