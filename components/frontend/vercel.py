@@ -31,10 +31,13 @@ FALLBACK_CNAME = "cname.vercel-dns-0.com"
 
 
 def public_variables(urls: Endpoints) -> Mapping[str, str]:
-    """Variables that hold no secret, by name; site/README.md is the contract."""
+    """Variables that hold no secret, by name; site/README.md is the contract.
+
+    Always the same names: one that goes is deleted after the new deployment was made, which would still have it.
+    """
     return {
         "API_URL": urls.api_url,
-        **({} if urls.artifact_url is None else {"ARTIFACT_URL": urls.artifact_url}),
+        "ARTIFACT_URL": urls.artifact_url or "none",
         "CONTENT_SECURITY_POLICY": content_security_policy(urls),
         "VITE_API_BASE_URL": urls.api_base_url,
         "VITE_ARTIFACT_API_BASE_URL": urls.artifact_base_url,

@@ -12,7 +12,7 @@ import pytest
 
 from ops.engine import Engine
 from ops.paths import ROOT
-from rehearsal.standin import World, cloudflare
+from rehearsal.standin import World, cloudflare, vercel
 from tests.engine.stack import Stack, told_lines
 
 pytestmark = pytest.mark.timeout(900)
@@ -112,14 +112,20 @@ def test_day_two_plans(stack: Stack) -> None:
 
     # No recordings on the internet: their record goes; the gateway forgets the host.
     without = {"frontend": {**VERCEL["frontend"], "artifacts": False}}
-    stack.write(edge=CLOUDFLARE, **without)
+    stack.write(edge=CLOUDFLARE, **without, rotation={"gateway": 2})
     done = stack.up()
     assert "delete skyvern-edge-artifact" in done
+    # The gateway takes a new key when the site on Vercel has it: the old site works until then.
+    assert done.index("create skyvern-frontend-deployment") < done.index("delete skyvern-host-gateway-caddy")
+    deployment = vercel.served(stack.world.read(), "app.example.com")
+    assert deployment is not None
+    (gateway,) = [one for one in stack.world.read()["containers"].values() if one["name"] == "skyvern-test-gateway"]
+    assert f"GATEWAY_KEY={deployment.deployment['variables']['GATEWAY_KEY']}" in gateway["envs"]
     assert "artifact.example.com" not in stack.names("records")
     assert of(done, "skyvern-edge-tunnel") == of(done, "-server") == []
 
     # Another tunnel secret: the same tunnel, told first, and a new connector.
-    stack.write(edge=CLOUDFLARE, **without, rotation={"tunnel": 2})
+    stack.write(edge=CLOUDFLARE, **without, rotation={"gateway": 2, "tunnel": 2})
     assert stack.up() == [
         "update skyvern-edge-tunnel",
         "delete skyvern-host-connector-cloudflared",
@@ -127,7 +133,7 @@ def test_day_two_plans(stack: Stack) -> None:
     ]
 
     # Another domain: every record and rule in the other zone, the same tunnel.
-    stack.write(edge={**CLOUDFLARE, "domain": "example.org"}, **without, rotation={"tunnel": 2})
+    stack.write(edge={**CLOUDFLARE, "domain": "example.org"}, **without, rotation={"gateway": 2, "tunnel": 2})
     done = stack.up()
     assert of(done, "skyvern-edge-tunnel") == []
     assert stack.names("records") == {"api.example.org", "app.example.org", "wss.example.org"}
