@@ -151,6 +151,7 @@ class VercelFrontend(pulumi.ComponentResource):
             wait_for_ready=False,
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(delete_before_replace=True)),
         )
+        uploaded = settings.source == "upload"
         deployment = vercel.Deployment(
             f"{name}-deployment",
             project_id=project.id,
@@ -158,7 +159,10 @@ class VercelFrontend(pulumi.ComponentResource):
             # Old ones would keep an old login and key, and be found in the project's list for ever.
             delete_on_destroy=True,
             meta={"skyvern": self._hash(args)},
-            **self._source(settings, files),
+            files=dict(sorted(files.items())) if uploaded else None,
+            # Vercel has to find vercel.json at the root.
+            path_prefix=f"{SITE}/" if uploaded else None,
+            ref=None if uploaded else settings.branch,
             opts=pulumi.ResourceOptions.merge(
                 child,
                 # A build takes the variables as they are when it starts, and the domains that there are when it ends.
@@ -227,12 +231,6 @@ class VercelFrontend(pulumi.ComponentResource):
         return pulumi.Output.all(**public_variables(args.endpoints), **secret_variables(args)).apply(
             lambda variables: variables_hash(variables, project)
         )
-
-    @staticmethod
-    def _source(settings: VercelSettings, files: Mapping[str, str]) -> dict[str, object]:
-        if settings.source == "git":
-            return {"ref": settings.branch}
-        return {"files": dict(sorted(files.items())), "path_prefix": f"{SITE}/"}
 
     @staticmethod
     def _record(

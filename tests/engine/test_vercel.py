@@ -1,7 +1,8 @@
 """The UI on Vercel behind the real engine, with stand-ins for Vercel and Cloudflare.
 
 Few runs, because each takes seconds: one stack of the site alone lives through everything, another gets past a fault at each
-call. Not here: the gateway, which takes a new key after the site has it (test_edge.py, day two); a site that is built and answers.
+call. Not here: the gateway, which takes a new key after the site has it (test_edge.py, day two); a site that is built and
+answers (tests/site).
 """
 
 from pathlib import Path
