@@ -59,7 +59,12 @@ def ingresses(stack: Stack) -> Iterator[Ingress]:
     for config in stack.of_type(INGRESS):
         for path, one in config.inputs.section("config").each("ingresses"):
             if not str(one.get("service", "")).startswith("http_status:"):
-                yield Ingress(config, path, one)
+                yield Ingress(config, _named(config, path), one)
+
+
+def _named(resource: Resource, path: str) -> str:
+    """A path as a message has it. In a stack, paths of inputs begin with the resource's name."""
+    return f"{resource.name}: {path.removeprefix(f'{resource.name}.')}"
 
 
 def _public_hosts(stack: Stack) -> set[str]:
@@ -340,7 +345,7 @@ def _content_policies(stack: Stack, names_: Sequence[str]) -> Iterator[tuple[Res
             for header in re.findall(r'Content-Security-Policy:?\s+"([^"]+)"', str(argument)):
                 # Of a header that shuts everything, nothing is to be said.
                 if "connect-src" in header or "sandbox" not in header:
-                    yield container, path if path.startswith(container.name) else f"{container.name}: {path}", header
+                    yield container, _named(container, path), header
 
 
 def _connect_sources(policy: str) -> list[str]:
@@ -449,7 +454,7 @@ def _has_phase(stack: Stack, phase: str) -> bool:
 @rule(
     "stack-zone-firewall-present",
     STACK,
-    "phase",
+    "config, phase",
     description="Before a tunnel there is a firewall of the stack",
     severity="medium",
     remediation="Make a Ruleset of the phase http_request_firewall_custom that blocks requests without a key.",
@@ -464,7 +469,7 @@ def zone_firewall_present(stack: Stack, parameters: Parameters) -> Findings:
 @rule(
     "stack-zone-rate-limited",
     STACK,
-    "phase",
+    "config, phase",
     description="Before a tunnel there is a rate limit of the stack",
     severity="medium",
     remediation="Make a Ruleset of the phase http_ratelimit.",
@@ -479,7 +484,7 @@ def zone_rate_limited(stack: Stack, parameters: Parameters) -> Findings:
 @rule(
     "stack-zone-https-set",
     STACK,
-    "settingId",
+    "config, settingId",
     description="The stack of a tunnel says that its zone is HTTPS only",
     severity="medium",
     remediation='Make a ZoneSetting always_use_https="on".',
@@ -493,7 +498,7 @@ def zone_https_set(stack: Stack, parameters: Parameters) -> Findings:
 @rule(
     "stack-zone-tls-set",
     STACK,
-    "settingId",
+    "config, settingId",
     description="The stack of a tunnel says which TLS its zone takes",
     severity="medium",
     remediation='Make a ZoneSetting min_tls_version="1.2".',

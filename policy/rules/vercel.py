@@ -145,7 +145,7 @@ def project_system_variables_hidden(project: Resource, parameters: Parameters) -
     "publicSource",
     description="A deployment's source is nobody's to read",
     severity="high",
-    remediation="Leave publicSource out. (Since 5.21 the provider ignores it.)",
+    remediation="Leave publicSource out; since 5.21 the provider ignores it.",
     url=_DOCS + "project-configuration/security-settings",
 )
 def project_source_private(project: Resource, parameters: Parameters) -> Findings:
