@@ -305,7 +305,7 @@ def _is_public(address: str) -> bool:
     severity="medium",
     remediation="Make a record for each host.",
     url=DOCS + "dns/manage-dns-records/reference/wildcard-dns-records/",
-    prowler=("dns_record_no_wildcard",),
+    prowler=("dns_record_no_wildcard", "domain_no_wildcard_dns_exposure"),
 )
 def record_name_exact(record: Resource, parameters: Parameters) -> Findings:
     if "*" in str(record.inputs.get("name", "")):

@@ -364,6 +364,7 @@ def _connect_sources(policy: str) -> list[str]:
     severity="critical",
     remediation="Give it the variable that levels.yaml names, at Vercel a sensitive one, and have the server ask.",
     url="https://owasp.org/Top10/A01_2021-Broken_Access_Control/",
+    prowler=("project_production_deployment_protection_enabled",),
     parameters={"container_variables": [], "vercel_variables": []},
 )
 def frontend_login_asked(stack: Stack, parameters: Parameters) -> Findings:

@@ -23,7 +23,6 @@ from .containers import (
     written_volumes,
 )
 from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
-from .vercel import PROJECT
 
 _VOLUMES = "https://docs.docker.com/engine/storage/volumes/"
 _CHROMIUM = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md"
@@ -184,13 +183,13 @@ def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
     "stack-name-own",
     STACK,
     "name",
-    description="Names on the Docker host, at Cloudflare and at Vercel carry the stack's name, so that dev and prod share none",
+    description="Names on the Docker host, and of tunnels, carry the stack's name, so that dev and prod share none",
     severity="medium",
     remediation="Put the stack's name into name, for example skyvern-dev-postgres.",
     url="https://www.pulumi.com/docs/iac/concepts/resources/names/",
 )
 def name_own(stack: Stack, parameters: Parameters) -> Findings:
-    for type_ in (CONTAINER, NETWORK, VOLUME, TUNNEL, PROJECT):
+    for type_ in (CONTAINER, NETWORK, VOLUME, TUNNEL):
         for resource in stack.of_type(type_):
             words = re.split("[-_.]", str(resource.inputs.get("name", "")))
             if not _contains(words, re.split("[-_.]", stack.name)):

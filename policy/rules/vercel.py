@@ -68,7 +68,7 @@ def project_forks_asked(project: Resource, parameters: Parameters) -> Findings:
     remediation='Set vercelAuthentication.deploymentType to "standard_protection_new"; every plan has it.',
     url=_PROTECTION,
     prowler=("deployment_preview_not_publicly_accessible", "project_deployment_protection_enabled"),
-    parameters={"allowed": ["standard_protection_new", "all_deployments"]},
+    parameters={"allowed": ["standard_protection_new", "standard_protection", "all_deployments"]},
 )
 def project_deployments_authenticated(project: Resource, parameters: Parameters) -> Findings:
     if project.inputs.section("vercelAuthentication").get("deploymentType", "") not in parameters["allowed"]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from policy.rules.cloudflare import TUNNEL
 from policy.rules.containers import CONTAINER, NETWORK, PROVIDER, REMOTE_IMAGE, VOLUME
 from policy.rules.random import BYTES, PASSWORD
 from tests.policy.pack import Sent, secret
@@ -506,6 +507,7 @@ CASES = {
             ([container(name="skyvern-server")], "one: name"),
             ([Sent(VOLUME, "v", {"name": "productdata"}, True)], "v: name"),
             ([Sent(NETWORK, "n", {"name": "skyvern-dev-data", "internal": True})], "n: name"),
+            ([Sent(TUNNEL, "t", {"name": "skyvern-backend"})], "t: name"),
         ],
     ),
 }
