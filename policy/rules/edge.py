@@ -449,13 +449,13 @@ def _has_setting(stack: Stack, id_: str) -> bool:
 
 
 def _has_phase(stack: Stack, phase: str) -> bool:
-    return any(one.inputs.get("phase") == phase for one in stack.of_type(RULESET))
+    return any(one.inputs.get("phase") == phase and one.inputs.get("rules") for one in stack.of_type(RULESET))
 
 
 @rule(
     "stack-zone-firewall-present",
     STACK,
-    "config, phase",
+    "config, phase, rules",
     description="Before a tunnel there is a firewall of the stack",
     severity="medium",
     remediation="Make a Ruleset of the phase http_request_firewall_custom that blocks requests without a key.",
@@ -470,7 +470,7 @@ def zone_firewall_present(stack: Stack, parameters: Parameters) -> Findings:
 @rule(
     "stack-zone-rate-limited",
     STACK,
-    "config, phase",
+    "config, phase, rules",
     description="Before a tunnel there is a rate limit of the stack",
     severity="medium",
     remediation="Make a Ruleset of the phase http_ratelimit.",

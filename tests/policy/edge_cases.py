@@ -634,7 +634,11 @@ CASES = {
     # --- The stack: what guards the zone
     "stack-zone-firewall-present": Cases(
         [[ingress(API), ruleset(BLOCK)], [ingress()], [container()]],
-        [([ingress(API), ruleset(LIMIT, phase=RATE_LIMIT_PHASE)], "ingress: Ruleset"), ([ingress(API)], "ingress: Ruleset")],
+        [
+            ([ingress(API), ruleset(LIMIT, phase=RATE_LIMIT_PHASE)], "ingress: Ruleset"),
+            ([ingress(API), ruleset()], "ingress: Ruleset"),
+            ([ingress(API)], "ingress: Ruleset"),
+        ],
     ),
     "stack-zone-rate-limited": Cases(
         [[ingress(API), ruleset(LIMIT, phase=RATE_LIMIT_PHASE)], [ingress()]],

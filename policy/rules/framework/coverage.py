@@ -90,7 +90,7 @@ _MAIL = "the mail of the domain is not this stack's"
 _PLAN = "the plans that a small team has do not offer it"
 _TEAM = "people and tokens of the account, not of the stack"
 _STATE = "a state of the service that no resource shows"
-# Prowler's providers "cloudflare" and "vercel", as of November 2026. A title stands where a check's name does not say it all.
+# Of Prowler's providers "cloudflare" and "vercel", by name; a later Prowler may have more.
 CHECKS = (
     Control("api_token_ip_restriction_enabled", "", _TEAM, "not expressible"),
     Control("dns_record_cname_target_valid", "", "its form; what resolves, only a resolver knows"),
