@@ -1,7 +1,8 @@
 """The rules, by provider. Nothing in here depends on the program that it judges."""
 
-from . import docker, random, stack
+from . import cloudflare, docker, edge, random, stack, vercel
 from .framework.evaluation import BUILT_IN
 from .framework.rule import Rule, rules_of
 
-RULES: tuple[Rule, ...] = (*rules_of(vars(docker)), *rules_of(vars(random)), *rules_of(vars(stack)), *BUILT_IN)
+_MODULES = (docker, random, cloudflare, vercel, stack, edge)
+RULES: tuple[Rule, ...] = (*(rule for module in _MODULES for rule in rules_of(vars(module))), *BUILT_IN)

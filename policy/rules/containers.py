@@ -1,13 +1,11 @@
 """What several rules read off a container: its environment, its mounts, the host name and networks it answers on."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
 
 from .framework.rule import Resource
+from .variables import Variable
 
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
@@ -19,37 +17,10 @@ NETWORKS_URL = "https://docs.docker.com/engine/network/drivers/bridge/"
 
 # Programs that keep data and trust whoever reaches them: by the last part of their image's name, and by their port.
 DATASTORES = frozenset({"postgres", "postgresql", "mysql", "mariadb", "mongo", "redis", "valkey", "memcached", "ollama"})
+# Programs that bring requests in from outside: by the last part of their image's name, and by the variable with their token.
+_CONNECTORS = frozenset({"cloudflared", "ngrok"})
+_TOKENS = frozenset({"NGROK_AUTHTOKEN", "TUNNEL_TOKEN"})
 DATASTORE_PORTS = frozenset({3306, 5432, 6379, 11211, 11434, 27017})
-
-_SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|(^|_)KEY)S?(_HASH)?$", re.IGNORECASE)
-# Named like secrets and none: in Skyvern these hold the name of a model.
-_NO_SECRETS = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY"})
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One variable of a container's environment. path: of its element, for asking whether it was sent as a secret."""
-
-    path: str
-    name: str
-    value: str
-
-    @property
-    def url_password(self) -> str | None:
-        """The password in the value, where that is a URL with one."""
-        if "://" not in self.value:
-            return None
-        try:
-            return urlsplit(self.value).password
-        except ValueError:
-            return None
-
-    @property
-    def looks_secret(self) -> bool:
-        """Whether its name is a secret's, or its value is a URL with a password; an empty value is none."""
-        if not self.value or self.name in _NO_SECRETS:
-            return False
-        return bool(_SECRET_NAME.search(self.name)) or self.url_password is not None
 
 
 def variables(container: Resource) -> Iterator[Variable]:
@@ -110,6 +81,18 @@ def image_name(container: Resource) -> str:
 def is_datastore(container: Resource) -> bool:
     """Whether it is a database, a cache or a model server, by its image."""
     return image_name(container) in DATASTORES
+
+
+def connectors(containers: list[Resource]) -> list[Resource]:
+    """Those that bring requests in from outside: by their image, or by the token that such a program is started with."""
+    return [one for one in containers if image_name(one) in _CONNECTORS or _TOKENS & {held.name for held in variables(one)}]
+
+
+def reached(containers: list[Resource]) -> list[Resource]:
+    """Those that requests from outside reach: what publishes a port, and what a connector shares a network with."""
+    outer = connectors(containers)
+    ways = {network for one in outer for network in networks(one)} - {""}
+    return [one for one in containers if is_published(one) or (one not in outer and networks(one) & ways)]
 
 
 def is_published(container: Resource) -> bool:

@@ -19,6 +19,7 @@ from .containers import (
     variables,
 )
 from .framework.rule import Finding, Findings, Parameters, Resource, rule
+from .variables import is_default, is_for_browsers
 
 _RUN = "https://docs.docker.com/reference/cli/docker/container/run/"
 _SECURITY = "https://docs.docker.com/engine/security/"
@@ -728,19 +729,6 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
             )
 
 
-_DEFAULTS = frozenset(
-    "admin administrator changeit default example letmein mysql ollama passw0rd password postgres qwerty root secret skyvern "
-    "test 1234 12345 123456 12345678".split()
-)
-_PLACEHOLDER = re.compile(
-    r"(^|[-_ .])your[-_ .]|change[-_ ]?me|[-_ ]here$|^(<.*>|x{3,}|\*+|\.+|todo|placeholder|none|null)$", re.IGNORECASE
-)
-
-
-def _is_default(name: str, value: str) -> bool:
-    return value.lower() in _DEFAULTS or value.lower() == name.lower() or bool(_PLACEHOLDER.search(value))
-
-
 @rule(
     "docker-container-secrets-not-default",
     CONTAINER,
@@ -754,7 +742,7 @@ def secrets_not_default(container: Resource, parameters: Parameters) -> Findings
     for variable in variables(container):
         password = variable.url_password
         value = variable.value if password is None else password
-        if variable.looks_secret and _is_default(variable.name, value):
+        if variable.looks_secret and is_default(variable.name, value):
             yield Finding(path=f"envs[{variable.name}]", why="it is the first that is tried", write="a generated value")
 
 
@@ -774,10 +762,50 @@ def passwords_long(container: Resource, parameters: Parameters) -> Findings:
         if password is None and re.search(r"(PASSWORD|PASSPHRASE|SECRET|SECRET_KEY|SIGNING_KEY)$", variable.name, re.IGNORECASE):
             password = variable.value
         # A default is another rule's.
-        if password is not None and not _is_default(variable.name, password) and len(password) < parameters["minimum"]:
+        if password is not None and not is_default(variable.name, password) and len(password) < parameters["minimum"]:
             yield Finding(
                 path=f"envs[{variable.name}]", why="it can be guessed", write=f"{parameters['minimum']} or more characters"
             )
+
+
+@rule(
+    "docker-container-client-variables-public",
+    CONTAINER,
+    "envs",
+    description="No secret is behind a prefix that puts it into the files that browsers load",
+    severity="critical",
+    remediation="Drop the prefix and read it on the server only: VITE_SKYVERN_API_KEY hands the organisation to every visitor.",
+    url="https://vite.dev/guide/env-and-mode",
+)
+def client_variables_public(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        if variable.looks_secret and is_for_browsers(variable.name):
+            path, why = f"envs[{variable.name}]", "the build writes its value into public files"
+            yield Finding(path=path, why=why, write="a name without prefix")
+
+
+@rule(
+    "docker-container-arguments-public",
+    CONTAINER,
+    "command",
+    description="No secret stands in a container's arguments",
+    severity="high",
+    remediation="Pass it as a file or an environment variable: TUNNEL_TOKEN in place of --token.",
+    url=_SECRETS,
+)
+def arguments_public(container: Resource, parameters: Parameters) -> Findings:
+    before = ""
+    for path, item in container.inputs.each("command"):
+        argument = str(item)
+        joined = "=" in argument and _SECRET_OPTION.fullmatch(argument)
+        if joined or _SECRET_OPTION.fullmatch(before) or container.inputs.is_secret(path):
+            why = "the list of processes shows it to everybody on the host"
+            yield Finding(path=path, why=why, write="an environment variable")
+        before = argument
+
+
+# With "=" and a value, or by itself before the value.
+_SECRET_OPTION = re.compile(r"--?(token|password|secret|api-?key|authtoken)(=.+)?", re.IGNORECASE)
 
 
 @rule(
@@ -807,7 +835,7 @@ def origins_exact(container: Resource, parameters: Parameters) -> Findings:
 )
 def log_level_quiet(container: Resource, parameters: Parameters) -> Findings:
     for variable in variables(container):
-        level = variable.name.upper() in {"LOG_LEVEL", "LOGLEVEL"} and variable.value.upper() in {"DEBUG", "TRACE"}
+        level = variable.name.upper().endswith(("LOG_LEVEL", "LOGLEVEL")) and variable.value.upper() in {"DEBUG", "TRACE"}
         if level or (variable.name.upper() == "DEBUG" and variable.value.lower() in {"1", "true"}):
             yield Finding(path=f"envs[{variable.name}]", why="debug logs hold what people type", write="INFO")
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from .cloudflare import TUNNEL
 from .containers import (
     CONTAINER,
     NETWORK,
@@ -17,6 +18,7 @@ from .containers import (
     mounted_paths,
     names,
     networks,
+    reached,
     variables,
     written_volumes,
 )
@@ -141,8 +143,8 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
 @rule(
     "stack-datastore-apart",
     STACK,
-    "networksAdvanced",
-    description="What publishes a port shares no network with a database, a cache or a model server",
+    "networksAdvanced, envs",
+    description="What is reached from outside shares no network with a database, a cache or a model server",
     severity="high",
     remediation="Give the data a network of its own that only its one user is on.",
     url=NETWORKS_URL,
@@ -150,8 +152,8 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
 def datastore_apart(stack: Stack, parameters: Parameters) -> Findings:
     containers = stack.of_type(CONTAINER)
     data = {network for one in containers if is_datastore(one) for network in networks(one)} - {""}
-    for container in containers:
-        if is_published(container) and not is_datastore(container) and networks(container) & data:
+    for container in reached(containers):
+        if not is_datastore(container) and networks(container) & data:
             why = "from the internet to the data it is one step"
             yield Finding(
                 path=f"{container.name}: networksAdvanced", why=why, write="networks without the data", urn=container.urn
@@ -165,14 +167,14 @@ _CREDENTIALS = re.compile(r"credential|secrets?([-_./]|$)|\.streamlit|\.aws|\.ss
     "stack-credentials-unpublished",
     STACK,
     "volumes, mounts",
-    description="What publishes a port has no folder of credentials mounted",
+    description="What is reached from outside has no folder of credentials mounted",
     severity="critical",
-    remediation="Mount the credentials only where they are used, in a container without ports.",
+    remediation="Mount the credentials only where they are used, in a container without ports and apart from the connector.",
     url=_VOLUMES,
 )
 def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
-    for container in stack.of_type(CONTAINER):
-        if is_published(container) and any(_CREDENTIALS.search(path) for path in mounted_paths(container)):
+    for container in reached(stack.of_type(CONTAINER)):
+        if any(_CREDENTIALS.search(path) for path in mounted_paths(container)):
             why = "a file server that is reached from outside can hand them out"
             yield Finding(path=f"{container.name}: volumes", why=why, write="no mount of that folder", urn=container.urn)
 
@@ -181,17 +183,17 @@ def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
     "stack-name-own",
     STACK,
     "name",
-    description="Names on the Docker host carry the stack's name, so that dev and prod share none",
+    description="Names on the Docker host, and of tunnels, carry the stack's name, so that dev and prod share none",
     severity="medium",
     remediation="Put the stack's name into name, for example skyvern-dev-postgres.",
     url="https://www.pulumi.com/docs/iac/concepts/resources/names/",
 )
 def name_own(stack: Stack, parameters: Parameters) -> Findings:
-    for type_ in (CONTAINER, NETWORK, VOLUME):
+    for type_ in (CONTAINER, NETWORK, VOLUME, TUNNEL):
         for resource in stack.of_type(type_):
             words = re.split("[-_.]", str(resource.inputs.get("name", "")))
             if not _contains(words, re.split("[-_.]", stack.name)):
-                why = "another stack on this host would take the same name"
+                why = "another stack would take the same name"
                 yield Finding(path=f"{resource.name}: name", why=why, write=f"a name with {stack.name} in it", urn=resource.urn)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from policy.rules.cloudflare import TUNNEL
 from policy.rules.containers import CONTAINER, NETWORK, PROVIDER, REMOTE_IMAGE, VOLUME
 from policy.rules.random import BYTES, PASSWORD
 from tests.policy.pack import Sent, secret
@@ -348,6 +349,22 @@ CASES = {
             (environment("SECRET_KEY=fifteen-letters"), "envs[SECRET_KEY]"),
         ],
     ),
+    "docker-container-client-variables-public": each(
+        [environment("VITE_API_BASE_URL=https://api.example.com", "SKYVERN_API_KEY=x"), environment("VITE_SKYVERN_API_KEY=")],
+        [
+            (environment("VITE_SKYVERN_API_KEY=your-api-key-from-settings"), "envs[VITE_SKYVERN_API_KEY]"),
+            (environment("A=b", secret(f"NEXT_PUBLIC_AUTH_TOKEN={LONG}")), "envs[NEXT_PUBLIC_AUTH_TOKEN]"),
+        ],
+    ),
+    "docker-container-arguments-public": containers(
+        "command",
+        [None, ["tunnel", "run"], ["--token-file", "/run/secrets/token"], ["--key=value"]],
+        [
+            (["tunnel", "run", "--token", LONG], "command[3]"),
+            ([f"--password={LONG}"], "command[0]"),
+            (["serve", secret(LONG)], "command[1]"),
+        ],
+    ),
     "docker-container-origins-exact": each(
         [environment('ALLOWED_ORIGINS=["https://app.example.com"]'), environment("PATTERN=*")],
         [
@@ -357,7 +374,11 @@ CASES = {
     ),
     "docker-container-log-level-quiet": each(
         [environment("LOG_LEVEL=INFO"), environment("DEBUG=0", "MODE=debug")],
-        [(environment("LOG_LEVEL=DEBUG"), "envs[LOG_LEVEL]"), (environment("A=b", "DEBUG=true"), "envs[DEBUG]")],
+        [
+            (environment("LOG_LEVEL=DEBUG"), "envs[LOG_LEVEL]"),
+            (environment("A=b", "DEBUG=true"), "envs[DEBUG]"),
+            (environment("TUNNEL_LOGLEVEL=Debug"), "envs[TUNNEL_LOGLEVEL]"),
+        ],
     ),
     "docker-volume-protected": each(
         [Sent(VOLUME, "data", {}, protect=True), Sent(VOLUME, "x-postgres-socket", {})],
@@ -486,6 +507,7 @@ CASES = {
             ([container(name="skyvern-server")], "one: name"),
             ([Sent(VOLUME, "v", {"name": "productdata"}, True)], "v: name"),
             ([Sent(NETWORK, "n", {"name": "skyvern-dev-data", "internal": True})], "n: name"),
+            ([Sent(TUNNEL, "t", {"name": "skyvern-backend"})], "t: name"),
         ],
     ),
 }

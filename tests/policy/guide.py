@@ -1,11 +1,13 @@
 """What the guide that people start from deploys, to the letter, as resources of this provider; and what is wrong with it.
 
 The guide (Korean, of November 2025) clones Skyvern, fills its .env and says ``docker-compose up -d``, so the containers are those
-of Skyvern's compose file with the guide's settings. ``MISTAKES`` names the rule that refuses each mistake. Here: the Docker host.
+of Skyvern's compose file with the guide's settings. Its tunnel and its project at Vercel are ``EDGE``. ``FORUM`` is a second
+stack: what people add when that does not do what they want. ``MISTAKES`` names the rule that objects to each mistake.
 """
 
 from typing import Any
 
+from policy.rules import cloudflare, vercel
 from policy.rules.containers import CONTAINER, NETWORK, REMOTE_IMAGE, VOLUME
 from policy.rules.random import BYTES, PASSWORD
 from tests.policy.pack import Sent
@@ -123,6 +125,151 @@ GUIDE = [
     ),
 ]
 
+_DOMAIN = "yourdomain.com"
+_TUNNEL_ID = "c1744f8b-faa1-48a4-9e5c-02ac921467fa"
+
+
+def _record(name: str, type_: str, content: str, **more: Any) -> Sent:
+    return Sent(cloudflare.RECORD, name, {"name": f"{name}.{_DOMAIN}", "type": type_, "content": content, **more})
+
+
+def _into_the_tunnel(name: str) -> Sent:
+    # ``cloudflared tunnel route dns`` makes proxied ones.
+    return _record(name, "CNAME", f"{_TUNNEL_ID}.cfargotunnel.com", proxied=True)
+
+
+def _variable(key: str, value: str, **more: Any) -> Sent:
+    # The dashboard ticks every environment.
+    targets = ["production", "preview", "development"]
+    inputs = {"projectId": "prj_1", "key": key, "value": value, "sensitive": False, "targets": targets}
+    return Sent(vercel.VARIABLE, key, inputs | more)
+
+
+def _setting(id_: str, value: Any) -> Sent:
+    return Sent(cloudflare.SETTING, id_, {"settingId": id_, "value": value})
+
+
+# Sections 2 and 4.
+EDGE = [
+    Sent(cloudflare.TUNNEL, "backend", {"name": "skyvern-backend", "tunnelSecret": "c2VjcmV0"}),
+    Sent(
+        cloudflare.INGRESS,
+        "config.yml",
+        {
+            "tunnelId": _TUNNEL_ID,
+            "source": "local",
+            "config": {
+                "ingresses": [
+                    {"hostname": f"api.{_DOMAIN}", "service": "http://localhost:8000"},
+                    {
+                        "hostname": f"wss.{_DOMAIN}",
+                        "service": "http://localhost:8000",
+                        "originRequest": {"noTlsVerify": True},
+                    },
+                    {"hostname": f"artifact.{_DOMAIN}", "service": "http://localhost:9090"},
+                    {"service": "http_status:404"},
+                ]
+            },
+        },
+    ),
+    _into_the_tunnel("api"),
+    _into_the_tunnel("artifact"),
+    Sent(
+        vercel.PROJECT,
+        "skyvern-frontend",
+        {"name": "skyvern-frontend", "rootDirectory": "skyvern-frontend", "framework": "vite", "gitForkProtection": False},
+    ),
+    _variable("VITE_API_BASE_URL", f"https://api.{_DOMAIN}/api/v1"),
+    _variable("VITE_WSS_BASE_URL", f"wss://api.{_DOMAIN}/api/v1"),
+    _variable("VITE_ARTIFACT_API_BASE_URL", f"https://artifact.{_DOMAIN}"),
+    _variable("VITE_SKYVERN_API_KEY", "your-api-key-from-settings"),
+    _variable("VITE_ENVIRONMENT", "production"),
+]
+
+_NO_FRILLS = {"enabled": False, "include_subdomains": True, "max_age": 0, "preload": True}
+# Answers to the guide's troubleshooting section, and its alternatives: port forwarding, an agent's quick start.
+FORUM = [
+    Sent("pulumi:providers:cloudflare", "everything", {"apiKey": "0123456789abcdef", "email": "me@yourdomain.com"}),
+    Sent("pulumi:providers:cloudflare", "token", {"apiToken": "t0k3n" * 8, "baseUrl": "http://proxy.lan/client/v4"}),
+    Sent(
+        cloudflare.INGRESS,
+        "quick",
+        {
+            "config": {
+                "ingresses": [
+                    {"hostname": f"app.{_DOMAIN}", "service": "http://skyvern:8000"},
+                    {"hostname": f"*.{_DOMAIN}", "service": "ssh://skyvern:22"},
+                    {"service": "http://skyvern:8000"},
+                ]
+            }
+        },
+    ),
+    _into_the_tunnel("old"),
+    _record("*", "A", "192.168.0.10"),
+    _record("www", "CNAME", "https://your-app.vercel.app", proxied=True),
+    _setting("always_use_https", "off"),
+    _setting("automatic_https_rewrites", "off"),
+    _setting("development_mode", "on"),
+    _setting("min_tls_version", "1.0"),
+    _setting("security_header", {"strict_transport_security": _NO_FRILLS}),
+    _setting("ssl", "flexible"),
+    _setting("tls_1_3", "off"),
+    _setting("websockets", "off"),
+    Sent(cloudflare.DNSSEC, "zone", {"status": "disabled"}),
+    Sent(
+        cloudflare.RULESET,
+        "waf",
+        {"phase": cloudflare.FIREWALL_PHASE, "rules": [{"action": "skip"}, {"action": "block", "enabled": False}]},
+    ),
+    Sent(
+        cloudflare.RULESET,
+        "limit",
+        {"phase": cloudflare.RATE_LIMIT_PHASE, "rules": [{"action": "block", "ratelimit": {"characteristics": ["cf.colo.id"]}}]},
+    ),
+    Sent(cloudflare.ACCESS_POLICY, "all", {"decision": "bypass", "includes": [{"everyone": {}}]}),
+    Sent(
+        cloudflare.ACCESS_APPLICATION,
+        "ui",
+        {"domain": f"app.{_DOMAIN}", "sessionDuration": "720h", "httpOnlyCookieAttribute": False},
+    ),
+    Sent(CONTAINER, "skyvern", {"hostname": "skyvern", "networksAdvanced": [{"name": "backend"}], "image": _SKYVERN}),
+    Sent(
+        CONTAINER,
+        "cloudflared",
+        {
+            "image": "cloudflare/cloudflared:latest",
+            "command": ["tunnel", "run", "--token", "eyJhIjoi"],
+            "envs": ["TUNNEL_LOGLEVEL=debug"],
+            "networksAdvanced": [{"name": "skyvern_default"}],
+        },
+    ),
+    Sent(
+        CONTAINER,
+        "caddy",
+        {
+            "image": "caddy",
+            "envs": ["VITE_WSS_BASE_URL=ws://localhost:8000/api/v1"],
+            "command": ["caddy", 'header Content-Security-Policy "default-src *"'],
+            "networksAdvanced": [{"name": "skyvern_default"}],
+        },
+    ),
+    Sent("pulumi:providers:vercel", "account", {"apiToken": "abcdefghijklmnopqrstuvwx"}),
+    Sent(
+        vercel.PROJECT,
+        "ui",
+        {
+            "publicSource": True,
+            "directoryListing": True,
+            "customerSuccessCodeVisibility": True,
+            "passwordProtection": {"password": "hunter2", "deploymentType": "all_deployments"},
+            "environments": [{"key": "MODE", "value": "production"}],
+        },
+    ),
+    _variable("SKYVERN_API_KEY", "eyJhbGciOiJIUzI1NiJ9.e30.x"),
+    Sent(vercel.DEPLOYMENT, "now", {"environment": {"SKYVERN_API_KEY": "eyJhbGciOiJIUzI1NiJ9.e30.x"}}),
+    Sent(vercel.FIREWALL, "waf", {"enabled": False}),
+]
+
 # Mistake -> rule that refuses it, and where.
 MISTAKES = {
     "the database's default password": ("docker-container-secrets-not-default", "skyvern: envs[DATABASE_STRING]"),
@@ -185,4 +332,96 @@ MISTAKES = {
     "Docker's socket in a container": ("docker-container-docker-socket-unmounted", "ollama: mounts[0].source"),
     "mounts that reach the host": ("docker-container-mounts-private", "ollama: mounts[1].bindOptions.propagation"),
     "every port of an image": ("docker-container-ports-chosen", "ollama: publishAllPorts"),
+    "a secret that the browser loads": ("docker-container-client-variables-public", "skyvern-ui: envs[VITE_SKYVERN_API_KEY]"),
+    # Sections 2 and 4: the tunnel.
+    "a host without a record": ("stack-ingress-host-recorded", "config.yml: config.ingresses[1].hostname"),
+    "certificates that nobody verifies": (
+        "cloudflare-ingress-tls-verified",
+        "config.yml: config.ingresses[1].originRequest.noTlsVerify",
+    ),
+    "the API at the connector's localhost": ("cloudflare-ingress-origin-elsewhere", "config.yml: config.ingresses[0].service"),
+    "the artifact server at the connector's localhost": (
+        "cloudflare-ingress-origin-elsewhere",
+        "config.yml: config.ingresses[2].service",
+    ),
+    "the API without a gateway": ("stack-ingress-origin-gateway", "config.yml: config.ingresses[0].service"),
+    "streams without a gateway": ("stack-ingress-origin-gateway", "config.yml: config.ingresses[1].service"),
+    "the artifact server without a gateway": ("stack-ingress-origin-gateway", "config.yml: config.ingresses[2].service"),
+    "origins whose health nobody asks": ("stack-ingress-origin-checked", "config.yml: config.ingresses[0].service"),
+    "recordings for everybody": ("stack-artifact-host-keyed", "config.yml: config.ingresses[2].service"),
+    "a tunnel that a file configures": ("cloudflare-tunnel-managed-remotely", "backend: configSrc"),
+    "ingress rules in a file": ("cloudflare-ingress-managed-remotely", "config.yml: source"),
+    "a tunnel's name that two stacks share": ("stack-name-own", "backend: name"),
+    "a tunnel's secret in clear": ("cloudflare-tunnel-secret-encrypted", "backend: tunnelSecret"),
+    "a tunnel's secret of six bytes": ("cloudflare-tunnel-secret-long", "backend: tunnelSecret"),
+    "no firewall": ("stack-zone-firewall-present", "config.yml: Ruleset"),
+    "no rate limit": ("stack-zone-rate-limited", "config.yml: Ruleset"),
+    "HTTPS left to chance": ("stack-zone-https-set", "config.yml: ZoneSetting"),
+    "TLS left to chance": ("stack-zone-tls-set", "config.yml: ZoneSetting"),
+    # Section 2: Vercel.
+    "the API key in the browser": ("vercel-variable-client-public", "VITE_SKYVERN_API_KEY: key"),
+    "a placeholder as API key": ("vercel-variable-secret-not-default", "VITE_SKYVERN_API_KEY: value"),
+    "the API key in clear at Vercel": ("vercel-variable-secret-encrypted", "VITE_SKYVERN_API_KEY: value"),
+    "the API key in every branch's build": ("vercel-variable-secret-production-only", "VITE_SKYVERN_API_KEY: targets"),
+    "variables of all environments": ("vercel-variable-targets-chosen", "VITE_API_BASE_URL: targets"),
+    "builds of strangers": ("vercel-project-forks-asked", "skyvern-frontend: gitForkProtection"),
+    "deployments for everybody": (
+        "vercel-project-deployments-authenticated",
+        "skyvern-frontend: vercelAuthentication.deploymentType",
+    ),
+    "system variables in the build": (
+        "vercel-project-system-variables-hidden",
+        "skyvern-frontend: automaticallyExposeSystemEnvironmentVariables",
+    ),
+    "a UI without a login": ("stack-frontend-login-asked", "stack prod: variables at Vercel"),
+    "origins that the stack does not serve": ("stack-origins-served", "skyvern: envs[ALLOWED_ORIGINS]"),
+    # What people add.
+    "the account's global key": ("cloudflare-provider-token-scoped", "everything: apiKey"),
+    "Cloudflare's token in clear": ("cloudflare-provider-token-encrypted", "token: apiToken"),
+    "Cloudflare's API by HTTP": ("cloudflare-provider-url-encrypted", "token: baseUrl"),
+    "every host of the zone": ("cloudflare-ingress-hosts-named", "quick: config.ingresses[1].hostname"),
+    "whatever else into the API": ("cloudflare-ingress-catch-all-refused", "quick: config.ingresses[2]"),
+    "a shell on the internet": ("cloudflare-ingress-web-only", "quick: config.ingresses[1].service"),
+    "an origin that the connector does not reach": ("stack-ingress-origin-reached", "quick: config.ingresses[0].service"),
+    "a record of a host that is gone": ("stack-record-routed", "old: name"),
+    "port forwarding to the LAN": ("cloudflare-record-address-public", "*: content"),
+    "past Cloudflare": ("cloudflare-record-proxied", "*: proxied"),
+    "every name there is": ("cloudflare-record-name-exact", "*: name"),
+    "a URL as a name": ("cloudflare-record-target-host", "www: content"),
+    "HTTP": ("cloudflare-zone-https-forced", "always_use_https: value"),
+    "links by HTTP": ("cloudflare-zone-rewrites-on", "automatic_https_rewrites: value"),
+    "development mode": ("cloudflare-zone-development-off", "development_mode: value"),
+    "TLS 1.0": ("cloudflare-zone-tls-minimum", "min_tls_version: value"),
+    "no TLS 1.3": ("cloudflare-zone-tls-1-3-on", "tls_1_3: value"),
+    "flexible TLS": ("cloudflare-zone-origin-tls-strict", "ssl: value"),
+    "no WebSockets": ("cloudflare-zone-websockets-on", "websockets: value"),
+    "no HSTS": ("cloudflare-zone-hsts-on", "security_header: value.strict_transport_security"),
+    "HSTS for everybody's hosts": (
+        "cloudflare-zone-hsts-own-hosts",
+        "security_header: value.strict_transport_security.include_subdomains",
+    ),
+    "no DNSSEC": ("cloudflare-zone-dnssec-on", "zone: status"),
+    "a rule that waves through": ("cloudflare-ruleset-rules-decide", "waf: rules[0].action"),
+    "a rule that is off": ("cloudflare-ruleset-rules-on", "waf: rules[1].enabled"),
+    "one limit for all": ("cloudflare-ruleset-limit-per-address", "limit: rules[0].ratelimit.characteristics"),
+    "Access for everyone": ("cloudflare-access-people-named", "all: includes[0]"),
+    "Access bypassed": ("cloudflare-access-decides", "all: decision"),
+    "a login for a month": ("cloudflare-access-session-short", "ui: sessionDuration"),
+    "a login that scripts read": ("cloudflare-access-cookie-unread", "ui: httpOnlyCookieAttribute"),
+    "Access at Cloudflare alone": ("stack-access-checked-at-origin", "quick: config.ingresses[0].originRequest.access"),
+    "the tunnel's token in the list of processes": ("docker-container-arguments-public", "cloudflared: command[3]"),
+    "the connector beside everything": ("stack-connector-apart", "cloudflared: networksAdvanced"),
+    "debug logs of the tunnel": ("docker-container-log-level-quiet", "cloudflared: envs[TUNNEL_LOGLEVEL]"),
+    "an address that leads nowhere": ("stack-urls-served", "caddy: envs[VITE_WSS_BASE_URL]"),
+    "pages that may connect anywhere": ("stack-content-policy-agrees", "caddy: command[1]"),
+    "Vercel's token in clear": ("vercel-provider-token-encrypted", "account: apiToken"),
+    "the source for everybody": ("vercel-project-source-private", "ui: publicSource"),
+    "the source for support": ("vercel-project-support-asked", "ui: customerSuccessCodeVisibility"),
+    "folders for everybody": ("vercel-project-directories-unlisted", "ui: directoryListing"),
+    "a password of seven letters": ("vercel-project-password-long", "ui: passwordProtection.password"),
+    "a password in clear": ("vercel-project-password-encrypted", "ui: passwordProtection.password"),
+    "variables in two places": ("vercel-project-variables-apart", "ui: environments"),
+    "a secret that the team can read": ("vercel-variable-secret-sensitive", "SKYVERN_API_KEY: sensitive"),
+    "a secret in a deployment": ("vercel-deployment-secrets-absent", "now: environment.SKYVERN_API_KEY"),
+    "a firewall that is off": ("vercel-firewall-on", "waf: enabled"),
 }

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def secret(value: Any) -> dict[str, Any]:
     return {SIGNATURE: "1b47061264138c4ac30d75fd1eb44270", "value": value}
 
 
+@cache
 def levels(text: str | None = None) -> Levels:
     """The committed levels, or those of a text."""
     return parse((PACK / "levels.yaml").read_text() if text is None else text, RULES)

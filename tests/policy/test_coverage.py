@@ -6,7 +6,7 @@ import pytest
 
 from policy.rules import RULES
 from policy.rules.framework import coverage
-from policy.rules.framework.coverage import CONTROLS, report
+from policy.rules.framework.coverage import CHECKS, CONTROLS, report
 from tests.policy.pack import PACK
 
 
@@ -19,8 +19,9 @@ def test_every_control_of_sections_4_and_5_is_there() -> None:
 
 
 def test_a_rule_names_only_controls_that_there_are() -> None:
-    numbers = {control.number for control in CONTROLS}
-    assert {number for rule in RULES for number in rule.cis} <= numbers
+    assert {number for rule in RULES for number in rule.cis} <= {control.number for control in CONTROLS}
+    assert {check for rule in RULES for check in rule.prowler} <= {check.number for check in CHECKS}
+    assert len({check.number for check in CHECKS}) == len(CHECKS)
 
 
 def test_a_control_without_a_rule_must_be_explained(monkeypatch: pytest.MonkeyPatch) -> None:

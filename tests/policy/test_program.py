@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import pulumi_cloudflare as cloudflare
 import pulumi_docker as docker
 import pytest
 import yaml
@@ -76,6 +77,71 @@ def test_the_committed_stacks_have_no_violation_and_no_exemption(stack: str) -> 
     assert levels().exemptions == ()
     run = program.run(committed(stack), stack=stack)
     assert [report.message for report in judge(registered(run), stack=stack)] == []
+
+
+CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": "tk_" + "of-the-owner-" * 4}
+ACCESS: dict[str, Any] = {"access_team": "acme", "access_emails": ["ops@example.com"], "access_domains": ["example.com"]}
+NGROK: dict[str, Any] = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": "tk_" + "of-the-owner-" * 4}
+
+
+def behind(edge: dict[str, Any]) -> Settings:
+    """A stack file with an edge."""
+    return Settings.model_validate({"edge": edge})
+
+
+@pytest.mark.parametrize("edge", [CLOUDFLARE, CLOUDFLARE | ACCESS, NGROK], ids=["cloudflare", "access", "ngrok"])
+def test_every_edge_has_no_violation(edge: dict[str, Any]) -> None:
+    run = program.run(behind(edge), stack="prod")
+    assert [report.message for report in judge(registered(run), stack="prod")] == []
+
+
+def test_what_the_stack_file_leaves_to_the_zone_is_advised() -> None:
+    off = dict.fromkeys(("always_https", "firewall", "hsts", "min_tls_1_2", "rate_limit", "tls_1_3"), False)
+    said = judge(registered(program.run(behind(CLOUDFLARE | off), stack="prod")), stack="prod")
+    zone = ("stack-zone-firewall-present", "stack-zone-https-set", "stack-zone-rate-limited", "stack-zone-tls-set")
+    assert [(one.rule.name, one.level) for one in said] == [
+        (name, "advisory") for name in sorted(zone, key=[one.rule.name for one in said].index)
+    ]
+
+
+# Resource and argument of the edge -> what it is changed to, and who objects.
+EDGE_HARDENING: list[tuple[str, str, Any, str]] = [
+    # Its token the SDK makes a secret whatever the program does.
+    ("Provider", "base_url", "http://proxy.lan/client/v4", "cloudflare-provider-url-encrypted"),
+    ("ZeroTrustTunnelCloudflared", "config_src", REMOVED, "cloudflare-tunnel-managed-remotely"),
+    ("ZeroTrustTunnelCloudflared", "name", "skyvern", "stack-name-own"),
+    ("ZeroTrustTunnelCloudflared", "tunnel_secret", "c2hvcnQ=", "cloudflare-tunnel-secret-long"),
+    ("ZeroTrustTunnelCloudflaredConfig", "source", "local", "cloudflare-ingress-managed-remotely"),
+    ("DnsRecord", "proxied", REMOVED, "cloudflare-record-proxied"),
+    ("DnsRecord", "name", "elsewhere.example.com", "stack-ingress-host-recorded"),
+    ("DnsRecord", "content", "other.cfargotunnel.com", "stack-ingress-host-recorded"),
+    ("ZoneSetting", "value", "off", "cloudflare-zone-https-forced"),
+    ("Ruleset", "rules", [{"action": "log", "expression": "true"}], "cloudflare-ruleset-rules-decide"),
+    ("ZeroTrustAccessPolicy", "decision", "bypass", "cloudflare-access-decides"),
+    ("ZeroTrustAccessPolicy", "includes", [{"everyone": {}}], "cloudflare-access-people-named"),
+    ("ZeroTrustAccessApplication", "session_duration", "720h", "cloudflare-access-session-short"),
+    ("ZeroTrustTunnelCloudflaredConfigConfigIngressArgs", "service", "http://server:8000", "stack-ingress-origin-gateway"),
+    ("ZeroTrustTunnelCloudflaredConfigConfigIngressArgs", "hostname", "*.example.com", "cloudflare-ingress-hosts-named"),
+    ("ZeroTrustTunnelCloudflaredConfigConfigIngressArgs", "origin_request", None, "stack-access-checked-at-origin"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "changed", "rule"), EDGE_HARDENING, ids=[f"{case[0]}-{case[1]}" for case in EDGE_HARDENING]
+)
+def test_a_changed_argument_of_the_edge_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: str, argument: str, changed: Any, rule: str
+) -> None:
+    original = getattr(cloudflare, kind)
+
+    def made(*positional: Any, **named: Any) -> Any:
+        # Of ingress rules, the last one has a service alone.
+        if kind.endswith("Args") and "hostname" not in named:
+            return original(*positional, **named)
+        return changing(original, argument, changed)(*positional, **({argument: None} | named))
+
+    monkeypatch.setattr(cloudflare, kind, made)
+    assert rule in broken(judge(registered(program.run(behind(CLOUDFLARE | ACCESS), stack="prod")), stack="prod"))
 
 
 def changing(original: Callable[..., Any], argument: str, value: Any) -> Callable[..., Any]:

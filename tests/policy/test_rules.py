@@ -10,18 +10,22 @@ import pytest
 from google.protobuf import empty_pb2
 
 from policy.rules import RULES
+from policy.rules.cloudflare import ACCESS_APPLICATION, ACCESS_POLICY
 from policy.rules.framework.evaluation import BUILT_IN
 from policy.rules.framework.rule import STACK, Rule
-from tests.policy import analyzer
+from policy.rules.vercel import PROJECT, VARIABLE, VARIABLES
+from tests.policy import analyzer, cases, edge_cases
 from tests.policy.analyzer import Pack
-from tests.policy.cases import CASES
-from tests.policy.pack import PACK, RULE, UNKNOWN, Sent, judge, secret
+from tests.policy.pack import PACK, RULE, UNKNOWN, Sent, judge, levels, secret
 
-PASSING = [pytest.param(name, sent, id=f"{name}-{n}") for name, cases in CASES.items() for n, sent in enumerate(cases.passing)]
+CASES = cases.CASES | edge_cases.CASES
+# What they judge is whether a value was sent as a secret.
+OF_SECRECY = {name for name, rule in RULE.items() if name.endswith("-encrypted") and rule.property not in {"host", "baseUrl"}}
+PASSING = [pytest.param(name, sent, id=f"{name}-{n}") for name, those in CASES.items() for n, sent in enumerate(those.passing)]
 FAILING = [
     pytest.param(name, sent, path, id=f"{name}-{n}")
-    for name, cases in CASES.items()
-    for n, (sent, path) in enumerate(cases.failing)
+    for name, those in CASES.items()
+    for n, (sent, path) in enumerate(those.failing)
 ]
 
 
@@ -40,23 +44,33 @@ def with_inputs(sent: Sent, inputs: dict[str, Any]) -> Sent:
     return replace(sent, inputs=inputs)
 
 
+_CONFIDENTIAL = {"apiKey", "apiToken", "command", "environment", "envs", "password", "tunnelSecret"}
+
+
 def values_of(sent: Sent) -> set[str]:
-    """Texts that a message must not repeat: values of the environment."""
+    """Texts that a message must not repeat: values of variables and keys, and arguments."""
     found: set[str] = set()
 
-    def walk(value: Any) -> None:
-        if isinstance(value, str):
-            found.add(value.partition("=")[2])
-        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            walk(item)
+    def walk(value: Any, confidential: bool) -> None:
+        match value:
+            case str() if confidential:
+                found.update({value, value.partition("=")[2]})
+            case dict():
+                for key, item in value.items():
+                    walk(item, confidential or key in _CONFIDENTIAL)
+            case list():
+                for item in value:
+                    walk(item, confidential)
 
-    walk(sent.inputs.get("envs", []))
+    walk(sent.inputs, False)
+    if sent.type == VARIABLE:
+        walk(sent.inputs.get("value"), True)
     return {value for value in found if len(value) > 3}
 
 
 def test_every_rule_has_cases() -> None:
     assert set(CASES) == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN}
-    assert {name for name, cases in CASES.items() if len(cases.passing) < 1 or len(cases.failing) < 2} == set()
+    assert {name for name, those in CASES.items() if len(those.passing) < 1 or len(those.failing) < 2} == set()
 
 
 def test_the_pack_needs_nothing_of_this_project() -> None:
@@ -73,7 +87,7 @@ def test_the_pack_needs_nothing_of_this_project() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_what_a_rule_says_about_itself(rule: Rule) -> None:
-    assert rule.name.split("-")[0] in {"docker", "random", "stack", "policy"}
+    assert rule.name.split("-")[0] in {"cloudflare", "docker", "policy", "random", "stack", "vercel"}
     assert rule.severity in {"low", "medium", "high", "critical"}
     assert rule.url.startswith("https://")
     assert rule.remediation.endswith(".")
@@ -101,7 +115,7 @@ def test_a_rule_lets_pass(name: str, sent: list[Sent]) -> None:
 @pytest.mark.parametrize(("name", "sent", "path"), FAILING)
 def test_a_rule_objects(name: str, sent: list[Sent], path: str) -> None:
     found = [report for report in judge(sent) if report.rule.name == name]
-    assert [report.level for report in found] == ["mandatory"] * len(found)
+    assert {report.level for report in found} == {levels().level("prod", name)}
     about = "stack prod" if RULE[name].type == STACK else sent[0].name
     assert any(report.message.startswith(f"{about}: {path}: ") for report in found)
     assert all("; write " in report.message for report in found)
@@ -119,13 +133,11 @@ def test_a_rule_objects_on_the_wire(pack: Pack, name: str, sent: list[Sent], pat
     found = [one for one in pack.judge(sent) if one.rule == name]
     assert any(f": {path}: " in one.message for one in found)
     assert found[0].message.startswith(RULE[name].description)
-    assert found[0].level == "mandatory"
+    assert found[0].level == levels().level("prod", name)
     assert found[0].severity == ["low", "medium", "high", "critical"].index(RULE[name].severity) + 1
 
 
-@pytest.mark.parametrize(
-    ("name", "sent", "path"), [case for case in FAILING if case.values[0] != "docker-container-secrets-encrypted"]
-)
+@pytest.mark.parametrize(("name", "sent", "path"), [case for case in FAILING if case.values[0] not in OF_SECRECY])
 def test_a_secret_is_judged_and_not_told(pack: Pack, name: str, sent: list[Sent], path: str) -> None:
     hidden = [with_inputs(one, {key: secret(value) for key, value in one.inputs.items()}) for one in sent]
     found = [one.message for one in pack.judge(hidden) if one.rule == name]
@@ -133,11 +145,36 @@ def test_a_secret_is_judged_and_not_told(pack: Pack, name: str, sent: list[Sent]
     assert [value for one in sent for value in values_of(one) if value in "\n".join(found)] == []
 
 
-def test_a_secret_makes_a_variable_encrypted(pack: Pack) -> None:
-    name = "docker-container-secrets-encrypted"
+@pytest.mark.parametrize("name", sorted(OF_SECRECY))
+def test_a_secret_makes_a_value_encrypted(pack: Pack, name: str) -> None:
     for sent, _ in CASES[name].failing:
         hidden = [with_inputs(one, {key: secret(value) for key, value in one.inputs.items()}) for one in sent]
         assert [one for one in pack.judge(hidden) if one.rule == name] == []
+
+
+def within(sent: Sent, type_: str) -> tuple[Sent, str]:
+    """What a rule objects to, as another type of resource has it, and what the path begins with there."""
+    lists = {VARIABLES: "variables", PROJECT: "environments"}
+    if type_ == ACCESS_APPLICATION and sent.type == ACCESS_POLICY:
+        return Sent(type_, sent.name, {"policies": [dict(sent.inputs)]}), "policies[0]."
+    if type_ in lists:
+        return Sent(type_, sent.name, {lists[type_]: [dict(sent.inputs)]}), f"{lists[type_]}[0]."
+    return Sent(type_, sent.name, sent.inputs), ""
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "sent", "path"),
+    [
+        pytest.param(name, type_, sent[0], path, id=f"{name}-{type_.rpartition(':')[2]}-{n}")
+        for name, those in CASES.items()
+        for type_ in RULE[name].also
+        for n, (sent, path) in enumerate(those.failing)
+    ],
+)
+def test_a_rule_objects_to_other_types(name: str, type_: str, sent: Sent, path: str) -> None:
+    changed, before = within(sent, type_)
+    found = [report.message for report in judge([changed]) if report.rule.name == name]
+    assert any(message.startswith(f"{sent.name}: {before}{path}: ") for message in found)
 
 
 @pytest.mark.parametrize(("name", "sent", "path"), [case for case in FAILING if reads_inputs(str(case.values[0]))])

@@ -62,7 +62,11 @@ def policy(rule: Rule) -> Policy:
         enforcement_level=EnforcementLevel.MANDATORY,
         severity=Severity(rule.severity),
         framework=framework,
-        tags=[*(f"cis-docker-1.6.0:{control}" for control in rule.cis), *(f"kics:{query}" for query in rule.kics)],
+        tags=[
+            *(f"cis-docker-1.6.0:{control}" for control in rule.cis),
+            *(f"kics:{query}" for query in rule.kics),
+            *(f"prowler:{check}" for check in rule.prowler),
+        ],
         remediation_steps=rule.remediation,
         url=rule.url,
     )

@@ -1,4 +1,4 @@
-"""COVERAGE.md: what the pack covers of the CIS Docker Benchmark 1.6.0, sections 4 and 5, made from the rules.
+"""COVERAGE.md: what the pack covers of the CIS Docker Benchmark 1.6.0 and of Prowler's checks, made from the rules.
 
 cd policy && python -m rules.framework.coverage > COVERAGE.md
 """
@@ -12,7 +12,7 @@ from .rule import STACK, Rule
 
 @dataclass(frozen=True)
 class Control:
-    """One control, in our words. gap: why no rule covers it, else what a reader of "covered" should know."""
+    """One control in our words, or one check of Prowler. gap: why no rule covers it, else what a reader should know."""
 
     number: str
     title: str
@@ -84,9 +84,97 @@ CONTROLS = (
 )
 
 
+_EXTRA = "no matter of who gets in"
+_ELSEWHERE = "the rules are in the gateway, where every edge has them"
+_MAIL = "the mail of the domain is not this stack's"
+_PLAN = "the plans that a small team has do not offer it"
+_TEAM = "people and tokens of the account, not of the stack"
+_STATE = "a state of the service that no resource shows"
+# Of Prowler's providers "cloudflare" and "vercel", by name; a later Prowler may have more.
+CHECKS = (
+    Control("api_token_ip_restriction_enabled", "", _TEAM, "not expressible"),
+    Control("dns_record_cname_target_valid", "", "its form; what resolves, only a resolver knows"),
+    Control("dns_record_no_internal_ip", ""),
+    Control("dns_record_no_wildcard", ""),
+    Control("dns_record_proxied", "", "targets that levels.yaml names may be reached directly"),
+    Control("zone_always_online_disabled", "", _EXTRA, "out of scope"),
+    Control("zone_automatic_https_rewrites_enabled", ""),
+    Control("zone_bot_fight_mode_enabled", "", "it stops programs, which the API is for", "out of scope"),
+    Control("zone_browser_integrity_check_enabled", "", "it stops programs, which the API is for", "out of scope"),
+    Control("zone_challenge_passage_configured", "", _EXTRA, "out of scope"),
+    Control("zone_development_mode_disabled", ""),
+    Control("zone_dnssec_enabled", "", "that it is not switched off; a zone without the resource is not judged"),
+    Control("zone_email_obfuscation_enabled", "", _EXTRA, "out of scope"),
+    Control("zone_firewall_blocking_rules_configured", ""),
+    Control("zone_hotlink_protection_enabled", "", _EXTRA, "out of scope"),
+    Control("zone_hsts_enabled", "", "without subdomains: hosts of others would go dark"),
+    Control("zone_https_redirect_enabled", ""),
+    Control("zone_ip_geolocation_enabled", "", _EXTRA, "out of scope"),
+    Control("zone_min_tls_version_secure", ""),
+    Control("zone_rate_limiting_enabled", "", "as an advice: the zone may have one already"),
+    Control("zone_record_caa_exists", "", "Cloudflare and Vercel choose the authorities", "out of scope"),
+    Control("zone_record_dkim_exists", "", _MAIL, "out of scope"),
+    Control("zone_record_dmarc_exists", "", _MAIL, "out of scope"),
+    Control("zone_record_spf_exists", "", _MAIL, "out of scope"),
+    Control("zone_security_under_attack_disabled", "", _EXTRA, "out of scope"),
+    Control("zone_server_side_excludes_enabled", "", _EXTRA, "out of scope"),
+    Control("zone_ssl_strict", ""),
+    Control("zone_tls_1_3_enabled", ""),
+    Control("zone_universal_ssl_enabled", "", "on in every zone that nobody has changed", "out of scope"),
+    Control("zone_waf_enabled", "", "as an advice: the zone may have one already"),
+    Control("zone_waf_owasp_ruleset_enabled", "", _PLAN, "out of scope"),
+    Control("authentication_no_stale_tokens", "", _TEAM, "not expressible"),
+    Control("authentication_token_not_expired", "", _TEAM, "not expressible"),
+    Control("deployment_preview_not_publicly_accessible", ""),
+    Control("deployment_production_uses_stable_target", "", _STATE, "not expressible"),
+    Control("domain_dns_properly_configured", "", _STATE, "not expressible"),
+    Control("domain_no_wildcard_dns_exposure", ""),
+    Control("domain_ssl_certificate_valid", "", _STATE, "not expressible"),
+    Control("domain_verified", "", _STATE, "not expressible"),
+    Control("project_auto_expose_system_env_disabled", ""),
+    Control("project_deployment_protection_enabled", ""),
+    Control("project_directory_listing_disabled", ""),
+    Control("project_environment_no_overly_broad_target", ""),
+    Control("project_environment_no_secrets_in_plain_type", ""),
+    Control("project_environment_production_vars_not_in_preview", "", "secrets; an address may be in both"),
+    Control("project_environment_sensitive_vars_encrypted", ""),
+    Control("project_git_fork_protection_enabled", ""),
+    Control("project_password_protection_enabled", "", _PLAN + "; the site asks for its own login", "out of scope"),
+    Control("project_production_deployment_protection_enabled", "", "the site asks for its own login"),
+    Control("project_skew_protection_enabled", "", _PLAN, "out of scope"),
+    Control("security_custom_rules_configured", "", _ELSEWHERE, "out of scope"),
+    Control("security_ip_blocking_rules_configured", "", _ELSEWHERE, "out of scope"),
+    Control("security_managed_rulesets_enabled", "", _PLAN, "out of scope"),
+    Control("security_rate_limiting_configured", "", _PLAN, "out of scope"),
+    Control("security_waf_enabled", "", "that it is not switched off"),
+    Control("team_directory_sync_enabled", "", _TEAM, "not expressible"),
+    Control("team_member_no_stale_access", "", _TEAM, "not expressible"),
+    Control("team_member_role_least_privilege", "", _TEAM, "not expressible"),
+    Control("team_no_stale_invitations", "", _TEAM, "not expressible"),
+    Control("team_saml_sso_enabled", "", _PLAN, "out of scope"),
+    Control("team_saml_sso_enforced", "", _PLAN, "out of scope"),
+)
+
+
 def covering(rules: Sequence[Rule], number: str) -> list[str]:
-    """Names of the rules for a control."""
-    return [rule.name for rule in rules if number in rule.cis]
+    """Names of the rules for a control or a check."""
+    return [rule.name for rule in rules if number in (*rule.cis, *rule.prowler)]
+
+
+def _table(rules: Sequence[Rule], controls: Sequence[Control], what: str) -> list[str]:
+    table = [f"| {what} | | how |", "| --- | --- | --- |"]
+    counts = {"covered": 0, "not expressible": 0, "out of scope": 0}
+    for control in controls:
+        names = covering(rules, control.number)
+        if bool(names) == bool(control.kind):
+            raise ValueError(f"{what} {control.number}: has {len(names)} rules and is {control.kind or 'not explained'}")
+        state = control.kind or "covered"
+        counts[state] += 1
+        how = ", ".join(f"`{name}`" for name in names)
+        text = f"{how}; {control.gap}" if how and control.gap else how or control.gap
+        table.append(f"| {f'{control.number} {control.title}'.strip()} | {state} | {text} |")
+    summary = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return [f"{len(controls)} {what}s: {summary}.", "", *table, ""]
 
 
 def report(rules: Sequence[Rule]) -> str:
@@ -99,19 +187,10 @@ def report(rules: Sequence[Rule]) -> str:
         "## CIS Docker Benchmark 1.6.0, sections 4 and 5",
         "",
     ]
-    table = ["| control | | how |", "| --- | --- | --- |"]
-    counts = {"covered": 0, "not expressible": 0, "out of scope": 0}
-    for control in CONTROLS:
-        names = covering(rules, control.number)
-        if bool(names) == bool(control.kind):
-            raise ValueError(f"control {control.number}: has {len(names)} rules and is {control.kind or 'not explained'}")
-        state = control.kind or "covered"
-        counts[state] += 1
-        how = ", ".join(f"`{name}`" for name in names)
-        text = f"{how}; {control.gap}" if how and control.gap else how or control.gap
-        table.append(f"| {control.number} {control.title} | {state} | {text} |")
-    summary = ", ".join(f"{number} {state}" for state, number in counts.items())
-    lines += [f"{len(CONTROLS)} controls: {summary}.", "", *table, "", "## Rules", ""]
+    lines += _table(rules, CONTROLS, "control")
+    lines += ["## Prowler's checks for Cloudflare and Vercel", ""]
+    lines += _table(rules, CHECKS, "check")
+    lines += ["## Rules", ""]
     lines.append(f"{len(rules)} rules. KICS: the first digits of the id of the query for Docker Compose that asks for the same.")
     lines += ["", "| rule | what holds | property | severity | CIS | KICS |", "| --- | --- | --- | --- | --- | --- |"]
     for rule in rules:

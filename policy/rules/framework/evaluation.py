@@ -103,7 +103,8 @@ class Evaluation:
         self._lock = threading.Lock()
         self._of_type: dict[str, list[Rule]] = {}
         for one in rules:
-            self._of_type.setdefault(one.type, []).append(one)
+            for type_ in (one.type, *one.also):
+                self._of_type.setdefault(type_, []).append(one)
 
     def level(self, stack: str, rule: Rule) -> Level:
         """The level of a rule: of ``--policy-pack-config`` where that says another than the pack, else of levels.yaml."""

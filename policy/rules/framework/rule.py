@@ -75,8 +75,9 @@ Check = Callable[[Any, Parameters], Findings]
 class Rule:
     """One rule.
 
-    name: ``<provider>-<resource>-<what holds>``. type: of the resources it reads, or STACK. property: the one it judges.
-    cis: control ids of the CIS Docker Benchmark 1.6.0. kics: first eight digits of the KICS query's id. url: why, in detail.
+    name: ``<provider>-<resource>-<what holds>``. type: of the resources it reads, or STACK. also: other types that have the same
+    property. property: the one it judges. cis: control ids of the CIS Docker Benchmark 1.6.0. kics: first eight digits of the
+    KICS query's id. prowler: checks of Prowler that ask for the same. url: why, in detail.
     parameters: names and defaults of what levels.yaml may set. check: yields findings; gets a Resource or a Stack, and the
     parameters.
     """
@@ -91,6 +92,8 @@ class Rule:
     check: Check = field(repr=False)
     cis: tuple[str, ...] = ()
     kics: tuple[str, ...] = ()
+    prowler: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,6 +112,8 @@ def rule(
     url: str,
     cis: tuple[str, ...] = (),
     kics: tuple[str, ...] = (),
+    prowler: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     parameters: Mapping[str, Any] | None = None,
 ) -> Callable[[Check], Rule]:
     """Makes a rule of the check below it."""
@@ -124,6 +129,8 @@ def rule(
             url=url,
             cis=cis,
             kics=kics,
+            prowler=prowler,
+            also=also,
             parameters=parameters or {},
             check=check,
         )
