@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from components.settings import SettingsError
-from ops import configuration, images, process
+from ops import configuration, guard, images, process
 from ops import doctor as doctor_run
 from ops import init as stack_init
 from ops import logs as stack_logs
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
+Unreviewed = Annotated[bool, typer.Option(guard.OVERRIDE, help="Go on with what is not on main; see docs/pull-requests.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
@@ -38,9 +39,10 @@ def rotate(
     what: Annotated[rotation.What, typer.Argument(help="The secret to make anew.")],
     stack: Stack = "dev",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.")] = False,
+    unreviewed: Unreviewed = False,
 ) -> None:
     """Replace a secret: says what stops, shows the plan, applies it, and proves that the old one is refused."""
-    rotation.rotate(what, stack, yes=yes)
+    rotation.rotate(what, stack, yes=yes, unreviewed=unreviewed)
 
 
 @app.command()

@@ -15,7 +15,7 @@ import httpx
 from pydantic import SecretStr
 
 from components.settings import CloudflareEdge, Settings, VercelFrontend
-from ops import bootstrap, deploy, process, recovery
+from ops import bootstrap, deploy, guard, process, recovery
 from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
@@ -204,9 +204,11 @@ def _status(http: httpx.Client, url: str, *, headers: dict[str, str] | None = No
         raise UserError(f"{url}: {type(failure).__name__}; see ops smoke") from None
 
 
-def rotate(what: What, stack: str, *, yes: bool) -> None:
+def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> None:
     """All steps in order; UserError with the way on at the first that cannot go on."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    # Before the epoch is written, which is itself a change that has to be committed afterwards.
+    guard.check(stack, bootstrap.ROOT, unreviewed=unreviewed, confirm=deploy.confirm if terminal else None)
     settings = bootstrap.stack_settings(stack)
     rotations = chosen(what, stack, settings)
     path = bootstrap.stack_file(stack)
@@ -225,7 +227,7 @@ def rotate(what: What, stack: str, *, yes: bool) -> None:
         _say(f"{file}: rotation.{key}: {epoch}")
     try:
         preview(stack)
-        if not yes and input("Rotate now? [y/N] ").strip().lower() not in {"y", "yes"}:
+        if not yes and not deploy.confirm("Rotate now?"):
             raise UserError(f"ops rotate: not rotated; {file} is as before")
     except (UserError, KeyboardInterrupt, EOFError):
         # Nothing has been applied, and the next up of somebody else must not rotate by surprise.
