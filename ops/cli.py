@@ -1,26 +1,32 @@
 """``ops``: the commands of a working day. Each lives in a module of its own; here they only get their names."""
 
+import dataclasses
+import json
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from components.settings import SettingsError
-from ops import configuration, guard, images, process
+from ops import apply as reviewed
+from ops import bootstrap, configuration, guard, images, process, pull_request
 from ops import doctor as doctor_run
+from ops import drift as stack_drift
 from ops import init as stack_init
 from ops import logs as stack_logs
+from ops import rollback as stack_rollback
 from ops import rotate as rotation
 from ops import smoke as smoke_run
 from ops import status as stack_status
-from ops.bootstrap import engine_environment
 from ops.errors import UserError
 
 app = typer.Typer(
     help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
@@ -43,6 +49,50 @@ def rotate(
 ) -> None:
     """Replace a secret: says what stops, shows the plan, applies it, and proves that the old one is refused."""
     rotation.rotate(what, stack, yes=yes, unreviewed=unreviewed)
+
+
+@app.command()
+def review(
+    stack: Stack = "dev",
+    base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
+    output: Annotated[Path, typer.Option(help="Folder for preview.json, report.md and review.json.")] = Path("review"),
+) -> None:
+    """Preview a stack and write the report to read and the record by which ops apply applies that and nothing else."""
+    code = pull_request.write_review(stack, output, base=base)
+    typer.echo(f"stack {stack}: {output}: the report" + (" and the record" if code == 0 else "; not to be applied, so no record"))
+    raise typer.Exit(code)
+
+
+@app.command()
+def apply(
+    record: Annotated[Path, typer.Option("--review", help="Record that ops review wrote.")],
+    unreviewed: Unreviewed = False,
+    outcome: Annotated[Path | None, typer.Option(help="File for what came of it, as Markdown.")] = None,
+) -> None:
+    """Preview again and apply, if it is what was reviewed; then the smoke run. Refuses with what moved."""
+    reviewed.apply(record, unreviewed=unreviewed, outcome=outcome, progress=typer.echo)
+
+
+@app.command()
+def drift(
+    stack: Stack = "dev",
+    as_json: AsJson = False,
+    issue: Annotated[bool, typer.Option("--issue", help="Keep the one issue on GitHub; exit 2 becomes 0.")] = False,
+) -> None:
+    """What is otherwise than the state says, or in no state. Changes nothing; exit 2 where something is, 1 on errors."""
+    found = stack_drift.find(stack)
+    code = stack_drift.exit_code(found)
+    typer.echo(json.dumps(dataclasses.asdict(found), indent=2) if as_json else "\n".join(stack_drift.lines(stack, found)))
+    if issue:
+        typer.echo(pull_request.keep_issue(stack, found), err=True)
+    raise typer.Exit(0 if issue and code == 2 else code)
+
+
+@app.command()
+def rollback(stack: Stack = "dev", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """A fresh up of the last commit whose smoke run was green; refused where the database was migrated since."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    stack_rollback.rollback(stack, bootstrap.ROOT, yes=yes, ask=terminal)
 
 
 @app.command()
@@ -102,7 +152,7 @@ def init(
 @app.command()
 def version() -> None:
     """Engine, SDKs and Skyvern that work together here, in one line."""
-    engine = process.capture(["pulumi", "version"], env={**os.environ, **engine_environment()}).decode().strip()
+    engine = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
     typer.echo(f"engine {engine}; Python {sys.version.split()[0]}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
 

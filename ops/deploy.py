@@ -164,8 +164,10 @@ def ensure_stack(stack: str, progress: Progress) -> None:
     progress(f"created {stack}")
 
 
-def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool) -> int:
-    """Runs a command on this terminal and returns its exit code. ask: it may read answers from the terminal.
+def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool, folder: Path | None = None) -> int:
+    """Runs a command on this terminal and returns its exit code.
+
+    ask: it may read answers from the terminal. folder: where it runs, the checkout by default.
 
     Ctrl-C goes to the command alone, which then finishes the step it is in: a Pulumi that is killed instead leaves pending
     operations behind.
@@ -173,7 +175,7 @@ def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool) -> i
     # A function, not SIG_IGN, which the command would inherit.
     previous = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdin=None if ask else subprocess.DEVNULL).wait()
+        return subprocess.Popen(command, cwd=folder or ROOT, env=env, stdin=None if ask else subprocess.DEVNULL).wait()
     finally:
         signal.signal(signal.SIGINT, previous)
 
@@ -235,7 +237,7 @@ def deploy(
     stack: str, *, images_source: Source | None, engine: bootstrap.EngineChoice | None, yes: bool, unreviewed: bool = False
 ) -> None:
     """All steps in order. Raises UserError at the first that cannot go on; nothing is touched by a wrong stack file."""
-    from ops import images, preflight
+    from ops import images, preflight, rollback
     from ops import stack as stacks
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -276,6 +278,8 @@ def deploy(
     )
     if green < total:
         raise UserError(f"smoke: {told}; each line above that is not ok names what to look at")
+    if guard.is_guarded(stack, bootstrap.stack_file(stack).read_text()):
+        rollback.note(stack, docker, bootstrap.ROOT)
 
 
 def main(arguments: list[str] | None = None) -> int:
