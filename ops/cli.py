@@ -79,9 +79,7 @@ def preview(
     base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
     link: Annotated[str, typer.Option(help="Address of the whole report, named where this one is trimmed.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="Most characters of the Markdown; 0 for all.")] = report.LIMIT,
-    stored: Annotated[
-        list[Path] | None, typer.Option("--from", help="Stored previews (--format json) in place of stacks.")
-    ] = None,
+    stored: Annotated[list[Path] | None, typer.Option("--from", help="Stored previews (--format json), not stacks.")] = None,
 ) -> None:
     """What a change would do: losses, exposure, downtime, policies, drift. Exit 0 nothing, 2 changes, 3 policy, 1 error."""
     options = previews.Options(form=form, output=output, drift=drift, base=base, link=link, limit=limit)

@@ -16,13 +16,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap, images, process, recovery
+from ops import images, process, recovery
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.preview import events, state
 from ops.preview.events import Reading
 from ops.preview.model import Drift, Preview
+from ops.preview.state import Workspace
 from ops.redaction import Redactor
 
 PREVIEW_SECONDS = 1200
@@ -38,25 +39,25 @@ class Run:
     said: str
 
 
-def preview(stack: str, *, drift: bool = True, base: str = "") -> Preview:
+def preview(stack: str, *, drift: bool = True, base: str = "", workspace: Workspace | None = None) -> Preview:
     """What ``pulumi up`` would do to a stack. drift: also look at what is really there. base: the commit it is compared with.
 
-    Raises UserError for a stack that does not exist and for a stack file that is no YAML; whatever goes wrong within the engine
+    workspace: this checkout and the user's state by default. Raises UserError for a stack that does not exist and for a stack file that is no YAML; whatever goes wrong within the engine
     is in the preview.
     """
-    context = _Context.of(stack)
+    context = _Context.of(stack, workspace)
     run = _run(context, "preview")
     reading = events.read(run.events, context.redactor, disposable=disposable_volumes())
     made = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     return Preview(
         stack=stack,
         made=made,
-        head=_head(),
+        head=_head(context.workspace),
         base=base,
-        config=state.flat_config(state.configured(stack), context.redactor),
-        config_hash=state.config_hash(stack),
+        config=state.flat_config(state.configured(context.workspace, stack), context.redactor),
+        config_hash=state.config_hash(context.workspace, stack),
         state_digest=state.digest(context.deployment),
-        versions=versions(context.env),
+        versions=versions(context.workspace),
         images=events.images(reading.resources),
         steps=reading.steps,
         counts=reading.counts,
@@ -74,9 +75,9 @@ def preview(stack: str, *, drift: bool = True, base: str = "") -> Preview:
     )
 
 
-def drift(stack: str) -> Drift:
+def drift(stack: str, workspace: Workspace | None = None) -> Drift:
     """What is otherwise than the state of a stack says."""
-    return _drift(_Context.of(stack))
+    return _drift(_Context.of(stack, workspace))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,17 +85,17 @@ class _Context:
     """What every run about one stack needs. It holds secrets."""
 
     stack: str
-    env: Mapping[str, str]
+    workspace: Workspace
     deployment: state.Deployment = dataclasses.field(repr=False)
     redactor: Redactor
 
     @classmethod
-    def of(cls, stack: str) -> "_Context":
-        bootstrap.stack_file(stack)
-        env = state.environment()
-        deployment = state.export(stack, env)
-        redactor = Redactor.of(state.secrets_of(stack, deployment, env))
-        return cls(stack=stack, env=env, deployment=deployment, redactor=redactor)
+    def of(cls, stack: str, workspace: Workspace | None) -> "_Context":
+        workspace = workspace or Workspace.of_checkout()
+        workspace.stack_file(stack)
+        deployment = state.export(workspace, stack)
+        redactor = Redactor.of(state.secrets_of(workspace, stack, deployment))
+        return cls(stack=stack, workspace=workspace, deployment=deployment, redactor=redactor)
 
 
 def _drift(context: _Context) -> Drift:
@@ -110,7 +111,7 @@ def _drift(context: _Context) -> Drift:
 
 def _unmanaged(context: _Context) -> tuple[str, ...]:
     """Containers and networks with the stack's labels that are in no state; none where no settings name a daemon."""
-    host = state.configured(context.stack).get("skyvern:host") or {}
+    host = state.configured(context.workspace, context.stack).get("skyvern:host") or {}
     docker = Docker(str(host.get("docker_host", "unix:///var/run/docker.sock")))
     try:
         found = recovery.labelled(context.stack, docker)
@@ -126,9 +127,9 @@ def _run(context: _Context, *command: str) -> Run:
         arguments = ["--stack", context.stack, "--non-interactive", "--color", "never", "--event-log", str(log)]
         try:
             done = subprocess.run(
-                bootstrap.pulumi(*command, *arguments),
-                cwd=ROOT,
-                env=dict(context.env),
+                ["pulumi", *command, *arguments],
+                cwd=context.workspace.folder,
+                env=dict(context.workspace.env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -179,9 +180,9 @@ def disposable_volumes() -> Sequence[str]:
     return found
 
 
-def versions(env: Mapping[str, str]) -> dict[str, str]:
+def versions(workspace: Workspace) -> dict[str, str]:
     """Engine, Python, Skyvern and the SDKs, by name."""
-    engine = process.capture(bootstrap.pulumi("version"), env=env).decode().strip().removeprefix("v")
+    engine = workspace.pulumi("version").decode().strip().removeprefix("v")
     return {
         "engine": engine,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
@@ -190,9 +191,9 @@ def versions(env: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _head() -> str:
+def _head(workspace: Workspace) -> str:
     try:
-        return process.capture(["git", "rev-parse", "HEAD"], cwd=ROOT).decode().strip()
+        return process.capture(["git", "rev-parse", "HEAD"], cwd=workspace.folder).decode().strip()
     except UserError:
         # A checkout without git, as an archive is.
         return ""

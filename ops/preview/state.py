@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ops.preview.model import SECRET
 from ops.preview.values import Sealed, sealed, secrets_in, with_parts
 from ops.redaction import Redactor, name_is_secret
 
-EXPORT_SECONDS = 120
+PULUMI_SECONDS = 120
 
 Deployment = Mapping[str, Any]
 
@@ -128,12 +129,38 @@ def environment_secrets(variables: Mapping[str, str]) -> set[str]:
 # --- Effects ---------------------------------------------------------------------------------------------------------------
 
 
-def configured(stack: str) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """A program with its stack files, and the environment in which Pulumi runs it, which may hold secrets."""
+
+    folder: Path
+    env: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of_checkout(cls) -> "Workspace":
+        """This checkout with the user's state; UserError before script/bootstrap."""
+        return cls(folder=ROOT, env={**os.environ, **bootstrap.environment()})
+
+    def pulumi(self, *arguments: str) -> bytes:
+        """What ``pulumi ARGUMENTS`` prints; UserError when it fails."""
+        return process.capture(
+            ["pulumi", *arguments, "--non-interactive"], cwd=self.folder, env=self.env, timeout_seconds=PULUMI_SECONDS
+        )
+
+    def stack_file(self, stack: str) -> Path:
+        """The stack's file; UserError when there is none."""
+        path = self.folder / f"Pulumi.{stack}.yaml"
+        if not path.is_file():
+            raise UserError(f"{path.name}: does not exist; name a stack that has a file, for example dev")
+        return path
+
+
+def configured(workspace: Workspace, stack: str) -> dict[str, Any]:
     """The ``config`` of the stack's file, secrets encrypted; UserError when there is no such file or it is no YAML."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    path = bootstrap.stack_file(stack)
+    path = workspace.stack_file(stack)
     try:
         document = YAML(typ="safe").load(path) or {}
     except YAMLError:
@@ -141,38 +168,26 @@ def configured(stack: str) -> dict[str, Any]:
     return dict(document.get("config") or {})
 
 
-def config_hash(stack: str) -> str:
+def config_hash(workspace: Workspace, stack: str) -> str:
     """SHA-256 over the project's file and the stack's."""
     hashed = hashlib.sha256()
-    for path in (ROOT / "Pulumi.yaml", bootstrap.stack_file(stack)):
+    for path in (workspace.folder / "Pulumi.yaml", workspace.stack_file(stack)):
         content = path.read_bytes()
         hashed.update(f"{path.name}\0{len(content)}\n".encode() + content)
     return hashed.hexdigest()
 
 
-def export(stack: str, env: Mapping[str, str]) -> Deployment:
+def export(workspace: Workspace, stack: str) -> Deployment:
     """The state with its secrets in clear: for comparing and blanking, never for display. Empty before the first ``up``."""
-    text = process.capture(
-        bootstrap.pulumi("stack", "export", "--show-secrets", "--stack", stack, "--non-interactive"),
-        cwd=ROOT,
-        env=env,
-        timeout_seconds=EXPORT_SECONDS,
-    )
-    deployment: Deployment = json.loads(text).get("deployment") or {}
+    exported = json.loads(workspace.pulumi("stack", "export", "--show-secrets", "--stack", stack))
+    deployment: Deployment = exported.get("deployment") or {}
     return deployment
 
 
-def secrets_of(stack: str, deployment: Deployment, env: Mapping[str, str]) -> set[str]:
+def secrets_of(workspace: Workspace, stack: str, deployment: Deployment) -> set[str]:
     """Everything that must not be told about a stack: of its state, its configuration and the environment of Pulumi."""
-    shown = process.capture(
-        bootstrap.pulumi("config", "--show-secrets", "--json", "--stack", stack, "--non-interactive"), cwd=ROOT, env=env
-    )
-    found = state_secrets(deployment) | config_secrets(configured(stack), json.loads(shown)) | environment_secrets(env)
-    if file := env.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
+    shown = json.loads(workspace.pulumi("config", "--show-secrets", "--json", "--stack", stack))
+    found = state_secrets(deployment) | config_secrets(configured(workspace, stack), shown) | environment_secrets(workspace.env)
+    if file := workspace.env.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
         found.add(Path(file).read_text().strip())
     return found
-
-
-def environment() -> dict[str, str]:
-    """The environment in which Pulumi runs."""
-    return {**os.environ, **bootstrap.environment()}
