@@ -17,11 +17,13 @@ from ops import doctor as doctor_run
 from ops import drift as stack_drift
 from ops import init as stack_init
 from ops import logs as stack_logs
+from ops import preview as previews
 from ops import rollback as stack_rollback
 from ops import rotate as rotation
 from ops import smoke as smoke_run
 from ops import status as stack_status
 from ops.errors import UserError
+from ops.preview import report
 
 app = typer.Typer(
     help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -55,7 +57,7 @@ def rotate(
 def review(
     stack: Stack = "dev",
     base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
-    output: Annotated[Path, typer.Option(help="Folder for preview.json, report.md and review.json.")] = Path("review"),
+    output: Annotated[Path, typer.Option(help="Folder for preview.json, report.md and review-STACK.json.")] = Path("review"),
 ) -> None:
     """Preview a stack and write the report to read and the record by which ops apply applies that and nothing else."""
     code = pull_request.write_review(stack, output, base=base)
@@ -117,6 +119,22 @@ def logs(
 def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
     raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
+
+
+@app.command()
+def preview(
+    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks, for example dev prod; dev by default.")] = None,
+    form: Annotated[previews.Format, typer.Option("--format", help="markdown for people, json for programs.")] = "markdown",
+    output: Annotated[Path | None, typer.Option(help="File for the report instead of standard output.")] = None,
+    drift: Annotated[bool, typer.Option("--drift/--no-drift", help="Also look at what really runs.")] = True,
+    base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
+    link: Annotated[str, typer.Option(help="Address of the whole report, named where this one is trimmed.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Most characters of the Markdown; 0 for all.")] = report.LIMIT,
+    stored: Annotated[list[Path] | None, typer.Option("--from", help="Stored previews (--format json), not stacks.")] = None,
+) -> None:
+    """What a change would do: losses, exposure, downtime, policies, drift. Exit 0 nothing, 2 changes, 3 policy, 1 error."""
+    options = previews.Options(form=form, output=output, drift=drift, base=base, link=link, limit=limit)
+    raise typer.Exit(previews.main(stacks or [], options, stored or []))
 
 
 @app.command()

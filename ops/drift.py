@@ -16,6 +16,7 @@ import httpx
 
 from components.settings import CloudflareEdge
 from ops import bootstrap, process, recovery
+from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.preview.model import Drift
@@ -32,10 +33,13 @@ def find(stack: str) -> Drift:
     from ops.preview.engine import drift
 
     found = drift(stack)
-    edge = bootstrap.stack_settings(stack).edge
-    if not isinstance(edge, CloudflareEdge):
-        return found
+    settings = bootstrap.stack_settings(stack)
+    edge = settings.edge
     try:
+        # A daemon that does not answer looks like one that has nothing of ours.
+        Docker(settings.host.docker_host).run("version", "--format", "{{.Server.Version}}")
+        if not isinstance(edge, CloudflareEdge):
+            return found
         with httpx.Client(base_url=CLOUDFLARE_API, timeout=30, headers={"Authorization": f"Bearer {_api_token(stack)}"}) as http:
             records = list(zone_records(http, edge.domain))
         strays = stray_records(records, recovery.export(stack), prefix=f"skyvern-{stack.rsplit('/', 1)[-1]}")

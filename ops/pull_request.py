@@ -17,7 +17,7 @@ from ops.preview.model import Preview, dump, exit_code, load
 
 app = typer.Typer(no_args_is_help=True)
 
-PREVIEW, REPORT, RECORD = "preview.json", "report.md", "review.json"
+PREVIEW, REPORT = "preview.json", "report.md"
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example prod.")]
 
@@ -27,13 +27,18 @@ def deployment_marker(stack: str) -> str:
     return f"<!-- skyvern-deployment: {stack} -->"
 
 
+def record_name(stack: str) -> str:
+    """File of the record, as the report names it."""
+    return f"review-{stack}.json"
+
+
 def artifact_name(stack: str, tree: str) -> str:
     """Of the artifact that holds the record; preview.yml gives it the same one."""
     return f"review-{stack}-{tree}"
 
 
 def write_review(stack: str, folder: Path, *, base: str) -> int:
-    """Previews a stack and writes preview.json, report.md and, for what may be applied, review.json into a folder.
+    """Previews a stack and writes preview.json, report.md and, for what may be applied, review-STACK.json.
 
     Returns the exit code: 0 for a preview that may be applied, changes or not; 1 for an error, 3 for a violated policy. Only a
     report is written then, because a record that is not there cannot be applied.
@@ -43,13 +48,13 @@ def write_review(stack: str, folder: Path, *, base: str) -> int:
     # Before the first file of ours is there, which would be a change.
     tree = review.tree_of(bootstrap.ROOT)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
+    (folder / record_name(stack)).unlink(missing_ok=True)
     previews = [_preview(stack, base)]
     (folder / PREVIEW).write_text(dump(previews))
     (folder / REPORT).write_text(markdown(previews))
     code = exit_code(previews)
     if code in {0, 2}:
-        (folder / RECORD).write_text(review.dump(review.record(previews[0], tree=tree)))
+        (folder / record_name(stack)).write_text(review.dump(review.record(previews[0], tree=tree)))
         return 0
     return code
 
@@ -84,12 +89,14 @@ def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review 
 
 
 @app.command()
-def record(stack: Stack, output: Annotated[Path, typer.Option(help="File to write the record to.")] = Path(RECORD)) -> None:
+def record(
+    stack: Stack, output: Annotated[Path, typer.Option(help="File to write the record to.")] = Path("review.json")
+) -> None:
     """Fetch the review record of what is checked out: the artifact of the preview of the very same tree."""
     run = github.run_of(os.environ)
     tree = review.tree_of(bootstrap.ROOT)
     with github.client(run, os.environ) as http:
-        found = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), RECORD)
+        found = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), record_name(stack))
     if found is None:
         raise UserError(
             f"stack {stack}: nobody reviewed a preview of tree {tree[:12]}: main moved on after the preview, it was pushed to "

@@ -22,9 +22,10 @@ SHORTEST_ENCODED = 12
 
 # Named like secrets and none: the first two hold the name of a model.
 _NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY", "SECRET_NAME", "SECRET_ID", "TOKEN_ID"})
-_SECRET_WORDS = frozenset(
-    "PASSWORD PASSWORDS PASSWD PASSPHRASE PWD SECRET SECRETS TOKEN TOKENS CREDENTIAL CREDENTIALS AUTHTOKEN APIKEY AUTHORIZATION "
-    "COOKIE BCRYPT".split()
+# Last words of names, also run together with what stands before (PGPASSWORD).
+_SECRET_ENDS = (
+    *("PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE", "PWD", "SECRET", "SECRETS", "TOKEN", "TOKENS"),
+    *("CREDENTIAL", "CREDENTIALS", "APIKEY", "AUTHORIZATION", "COOKIE", "BCRYPT"),
 )
 
 _URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^:/@\s\"']*):([^@\s\"'/]+)@")
@@ -39,7 +40,7 @@ _HEADER = re.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?(?:basic|bearer
 _NAMED = re.compile(
     r"""(?ix)
     (?P<name> \b (?: [a-z] [a-z0-9_.-]*? )??
-      (?: passw(?:or)?d | passphrase | secret | token | credentials? | api[_-]?key | (?<=[_-])key ) (?: _hash )? ["']? )
+      (?: passw(?:or)?d | passphrase | secret | token | credentials? | api[_-]?key | (?<=[_-])key ) (?: _?hash )? ["']? )
     (?: (?P<equals> \s* = \s* ["']? ) (?P<assigned> (?!REDACTED) [^\s&"',;}\)]+ )
       | (?P<colon> \s* : \s* ) (?: (?P<quote> ["'] ) (?P<quoted> (?!REDACTED) [^"'\n]+ ) (?P=quote)
                                    | (?P<bare> (?= [^\s&"',;}\)]* \d ) [^\s&"',;}\)]{8,} ) ) )
@@ -55,9 +56,9 @@ def name_is_secret(name: str) -> bool:
         return False
     if words[-1] == "HASH":
         # Of a password; the hash of a build context is none.
-        return words[-2:-1] != [] and words[-2] in _SECRET_WORDS
+        return words[-2:-1] != [] and words[-2].endswith(_SECRET_ENDS)
     # "key" alone is the name of a model in the stack file.
-    return words[-1] in _SECRET_WORDS or (words[-1] == "KEY" and len(words) > 1)
+    return words[-1].endswith(_SECRET_ENDS) or (words[-1] == "KEY" and len(words) > 1)
 
 
 def url_passwords(text: str) -> list[str]:
@@ -80,9 +81,9 @@ def looks_random(word: str) -> bool:
     return changes / (len(word) - 1) > 0.4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Redactor:
-    """Blanks the given values and whatever looks like a secret. ``mask`` takes their place.
+    """Blanks the given values and whatever looks like a secret. ``mask`` takes their place; never print the redactor itself.
 
     inside, words, encoded: forms of the values, the longest first. Those in ``words`` count only as whole words; with one in
     ``encoded`` goes the whole base64 text around it.
@@ -91,6 +92,7 @@ class Redactor:
     inside: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     encoded: tuple[str, ...] = ()
+    values: frozenset[str] = frozenset()
     mask: str = "[secret]"
 
     @classmethod
@@ -99,14 +101,15 @@ class Redactor:
         inside: set[str] = set()
         words: set[str] = set()
         encoded: set[str] = set()
-        for value in values:
+        given = frozenset(values)
+        for value in given:
             for form in _forms(value):
                 if len(form) >= SHORTEST_INSIDE:
                     inside.add(form)
                 elif len(form) >= SHORTEST_WORD:
                     words.add(form)
             encoded.update(_encoded(value.strip()))
-        return cls(*(tuple(sorted(some, key=lambda one: (-len(one), one))) for some in (inside, words, encoded)), mask=mask)
+        return cls(*(tuple(sorted(some, key=lambda one: (-len(one), one))) for some in (inside, words, encoded)), given, mask)
 
     def text(self, text: str) -> str:
         """The text without secrets."""
@@ -174,7 +177,8 @@ class Redactor:
 def _forms(value: str) -> Iterator[str]:
     """A value as it may stand in a text: as it is, its lines, in a URL, in JSON, and the passwords of URLs in it."""
     stripped = value.strip()
-    if not stripped:
+    # A secret of one of these is kept by its mark alone.
+    if not stripped or stripped.lower() in {"true", "false", "null", "none"}:
         return
     yield stripped
     if "\n" in stripped:

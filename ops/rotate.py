@@ -18,6 +18,7 @@ from components.settings import CloudflareEdge, Settings, VercelFrontend
 from ops import bootstrap, deploy, guard, process, recovery
 from ops import stack as stacks
 from ops.docker import Docker
+from ops.downtime import CONNECTOR_SECONDS, GATEWAY_SECONDS, SERVER_SECONDS
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.smoke.api_checks import WORKFLOWS
@@ -25,12 +26,6 @@ from ops.smoke.site import client_for
 from ops.stack import Outputs
 
 What = Literal["database", "api-key", "ui-login", "gateway", "tunnel", "all"]
-
-# Seen on two cores: 31 and 40 s for a restart of Skyvern, 5 s for one of the gateway.
-SERVER_SECONDS = 90
-GATEWAY_SECONDS = 15
-# The connector gives requests in progress 30 s to end; then it dials Cloudflare anew.
-CONNECTOR_SECONDS = 90
 
 # Over TCP as Skyvern itself connects; the password comes by standard input, because an argument would show in the process list.
 _LOGIN = """

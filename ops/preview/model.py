@@ -19,7 +19,7 @@ SECRET = "[secret]"  # noqa: S105  # the mark, not a secret
 UNKNOWN = "[known after the update]"
 
 # The engine tells a replacement as up to three steps; here it is one, and ``replace``.
-Operation = Literal["create", "update", "replace", "delete", "import", "read"]
+Operation = Literal["create", "update", "replace", "delete", "import"]
 Outcome = Literal["error", "stateful", "policy", "delete", "replace", "update", "create", "none"]
 
 
@@ -29,12 +29,14 @@ class PropertyDiff:
 
     path: as the engine spells it, ``ports[0].external``; an element of an environment by its name, ``envs[TZ]``.
     old, new: as one line of text; None where there is none; ``SECRET`` and ``UNKNOWN`` for what cannot be told.
+    lines: of a text with lines, those that go (``-``) and come (``+``) and their neighbours.
     forces: the resource is replaced because of it.
     """
 
     path: str
     old: str | None
     new: str | None
+    lines: tuple[str, ...] = ()
     forces: bool = False
 
 
@@ -151,7 +153,8 @@ class Preview:
     config_hash: over the stack file and Pulumi.yaml. state_digest: over the state's resources, without secrets and times;
     empty for a stack without a state. versions: ``engine``, ``python``, ``skyvern`` and every provider's SDK.
     images: container (physical name) -> reference, as planned, of all containers. steps: sorted by URN.
-    counts: operation -> resources, with those that stay the ``same``. policy_pack: ``name version``; empty where none was loaded.
+    counts: operation -> resources, with those that stay the ``same``; components, which only group, are not among them.
+    outputs: exports of the stack that change. policy_pack: ``name version``; empty where none was loaded.
     rules_run: rules that judged at least one resource or the stack.
     """
 
@@ -166,6 +169,7 @@ class Preview:
     images: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    outputs: tuple[PropertyDiff, ...] = ()
     image_changes: tuple[ImageChange, ...] = ()
     exposures: tuple[Exposure, ...] = ()
     outages: tuple[Outage, ...] = ()
@@ -200,7 +204,7 @@ class Preview:
         for worst in ("delete", "replace", "update", "create"):
             if worst in operations:
                 return worst
-        return "update" if operations else "none"
+        return "update" if operations or self.outputs else "none"
 
     @property
     def clean(self) -> bool:

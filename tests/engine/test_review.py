@@ -135,7 +135,7 @@ def host(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Host:
 
 def test_only_the_reviewed_is_applied(host: Host) -> None:
     # The first deployment, reviewed as any other.
-    record = host.review() / "review.json"
+    record = host.review() / "review-prod.json"
     host.ops("apply", "--review", record)
     assert "skyvern-host-server" in host.names("create")
     assert "stack prod: no drift" in host.ops("drift", "--stack", "prod")
@@ -144,7 +144,7 @@ def test_only_the_reviewed_is_applied(host: Host) -> None:
     host.git("switch", "--quiet", "--create", "more-memory")
     host.change("memory_mib: 4096", "memory_mib: 5120")
     reviewed = host.review()
-    record = reviewed / "review.json"
+    record = reviewed / "review-prod.json"
     assert "skyvern-host-server" in (reviewed / "report.md").read_text()
     assert "is not on main" in host.ops("apply", "--review", record, code=1)
     host.git("switch", "--quiet", "main")
