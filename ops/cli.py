@@ -60,8 +60,8 @@ def review(
     output: Annotated[Path, typer.Option(help="Folder for preview.json, report.md and review-STACK.json.")] = Path("review"),
 ) -> None:
     """Preview a stack and write the report to read and the record by which ops apply applies that and nothing else."""
-    code = pull_request.write_review(stack, output, base=base)
-    typer.echo(f"stack {stack}: {output}: the report" + (" and the record" if code == 0 else "; not to be applied, so no record"))
+    code, told = pull_request.write_review(stack, output, base=base)
+    typer.echo(told, err=code != 0)
     raise typer.Exit(code)
 
 

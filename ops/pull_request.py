@@ -37,11 +37,11 @@ def artifact_name(stack: str, tree: str) -> str:
     return f"review-{stack}-{tree}"
 
 
-def write_review(stack: str, folder: Path, *, base: str) -> int:
+def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
     """Previews a stack and writes preview.json, report.md and, for what may be applied, review-STACK.json.
 
-    Returns the exit code: 0 for a preview that may be applied, changes or not; 1 for an error, 3 for a violated policy. Only a
-    report is written then, because a record that is not there cannot be applied.
+    Returns the exit code and what was written, in a line: 0 for a preview that may be applied, changes or not; 1 for an error,
+    3 for a violated policy. Only a report is written then, because a record that is not there cannot be applied.
     """
     from ops.preview.report import markdown
 
@@ -52,11 +52,12 @@ def write_review(stack: str, folder: Path, *, base: str) -> int:
     previews = [_preview(stack, base)]
     (folder / PREVIEW).write_text(dump(previews))
     (folder / REPORT).write_text(markdown(previews))
-    code = exit_code(previews)
-    if code in {0, 2}:
-        (folder / record_name(stack)).write_text(review.dump(review.record(previews[0], tree=tree)))
-        return 0
-    return code
+    try:
+        recorded = review.dump(review.record(previews[0], tree=tree))
+    except UserError as unfit:
+        return exit_code(previews), f"{unfit} ({folder / REPORT})"
+    (folder / record_name(stack)).write_text(recorded)
+    return 0, f"stack {stack}: {len(previews[0].steps)} steps; {folder} has the report and the record"
 
 
 def _preview(stack: str, base: str) -> Preview:
