@@ -44,7 +44,7 @@ def _preview(stack: str) -> Preview:
 
 def _apply(reviewed: review.Record, *, unreviewed: bool, progress: Progress, previewing: Previewing) -> str:
     stack = reviewed.stack
-    root = bootstrap.ROOT
+    root = bootstrap.stack_file(stack).parent
     guard.check(stack, root, unreviewed=unreviewed)
     settings = bootstrap.stack_settings(stack)
     docker = Docker(settings.host.docker_host)

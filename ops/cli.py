@@ -94,7 +94,7 @@ def drift(
 def rollback(stack: Stack = "dev", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """A fresh up of the last commit whose smoke run was green; refused where the database was migrated since."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    stack_rollback.rollback(stack, bootstrap.ROOT, yes=yes, ask=terminal)
+    stack_rollback.rollback(stack, bootstrap.stack_file(stack).parent, yes=yes, ask=terminal)
 
 
 @app.command()

@@ -241,7 +241,8 @@ def deploy(
     from ops import stack as stacks
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    guard.check(stack, bootstrap.ROOT, unreviewed=unreviewed, confirm=confirm if terminal else None)
+    file = bootstrap.stack_file(stack)
+    guard.check(stack, file.parent, unreviewed=unreviewed, confirm=confirm if terminal else None)
     unasked = decide_consent(stack, yes=yes, terminal=terminal)
     settings = bootstrap.stack_settings(stack)
     docker = Docker(settings.host.docker_host)
@@ -278,8 +279,8 @@ def deploy(
     )
     if green < total:
         raise UserError(f"smoke: {told}; each line above that is not ok names what to look at")
-    if guard.is_guarded(stack, bootstrap.stack_file(stack).read_text()):
-        rollback.note(stack, docker, bootstrap.ROOT)
+    if guard.is_guarded(stack, file.read_text()):
+        rollback.note(stack, docker, file.parent)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from ops import bootstrap, drift, github, review
+from ops import drift, github, review
 from ops.errors import UserError
-from ops.preview.model import Preview, dump, exit_code, load
+from ops.paths import ROOT
+from ops.preview.model import Drift, Preview, dump, exit_code, load
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -46,7 +47,7 @@ def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
     from ops.preview.report import markdown
 
     # Before the first file of ours is there, which would be a change.
-    tree = review.tree_of(bootstrap.ROOT)
+    tree = review.tree_of(ROOT)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / record_name(stack)).unlink(missing_ok=True)
     previews = [_preview(stack, base)]
@@ -95,7 +96,7 @@ def record(
 ) -> None:
     """Fetch the review record of what is checked out: the artifact of the preview of the very same tree."""
     run = github.run_of(os.environ)
-    tree = review.tree_of(bootstrap.ROOT)
+    tree = review.tree_of(ROOT)
     with github.client(run, os.environ) as http:
         found = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), record_name(stack))
     if found is None:
@@ -121,7 +122,7 @@ def outcome(stack: Stack, file: Annotated[Path, typer.Argument(help="File that o
     typer.echo(f"comment on {run.repository}#{number}: {done}" if number else "no pull request was merged by this commit")
 
 
-def keep_issue(stack: str, found: drift.Drift) -> str:
+def keep_issue(stack: str, found: Drift) -> str:
     """Brings the one issue on the drift of a stack up to date; what was done, in a line. UserError where GitHub refuses."""
     run = github.run_of(os.environ)
     with github.client(run, os.environ) as http:

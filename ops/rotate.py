@@ -202,11 +202,11 @@ def _status(http: httpx.Client, url: str, *, headers: dict[str, str] | None = No
 def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> None:
     """All steps in order; UserError with the way on at the first that cannot go on."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    path = bootstrap.stack_file(stack)
     # Before the epoch is written, which is itself a change that has to be committed afterwards.
-    guard.check(stack, bootstrap.ROOT, unreviewed=unreviewed, confirm=deploy.confirm if terminal else None)
+    guard.check(stack, path.parent, unreviewed=unreviewed, confirm=deploy.confirm if terminal else None)
     settings = bootstrap.stack_settings(stack)
     rotations = chosen(what, stack, settings)
-    path = bootstrap.stack_file(stack)
     file = path.name
     docker = Docker(settings.host.docker_host)
     print(announcement(stack, rotations), flush=True)
