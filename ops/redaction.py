@@ -46,6 +46,8 @@ _NAMED = re.compile(
                                    | (?P<bare> (?= [^\s&"',;}\)]* \d ) [^\s&"',;}\)]{8,} ) ) )
     """
 )
+# Not in a URL, where it is a login.
+_EMAIL = re.compile(r"(?<![/\w.+-])([\w+-])[\w.+-]*@([\w-]+(?:\.[\w-]+)+)")
 _WORD = re.compile(r"[A-Za-z0-9_+-]{24,}={0,2}")
 
 
@@ -154,15 +156,15 @@ class Redactor:
         # The epoch of a rotation stands under the secret's name.
         if text and name_is_secret(name) and not (text.isdigit() and len(text) < SHORTEST_WORD):
             return self.mask
-        return self.words_out(self.text(text))
+        return self.everything(text)
 
     def words_out(self, text: str) -> str:
         """The text without words that look generated: for values, where ``text`` alone would leave a key nobody knows of."""
         return _WORD.sub(lambda found: self.mask if looks_random(found[0]) else found[0], text)
 
     def everything(self, text: str) -> str:
-        """``text`` and ``words_out``: for messages of strangers."""
-        return self.words_out(self.text(text))
+        """``text`` and ``words_out``, and of people's addresses only the domain: for what is published."""
+        return _EMAIL.sub(r"\1***@\2", self.words_out(self.text(text)))
 
     def _named(self, found: "re.Match[str]") -> str:
         if not name_is_secret(found["name"].strip("\"'").replace("-", "_")):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ops.preview.model import SECRET, PropertyDiff
+from ops.preview.model import SECRET, UNKNOWN, PropertyDiff
 from ops.preview.values import variable
 
 # A value takes a line of the report; what is longer is told by its beginning and its hash.
@@ -79,7 +79,7 @@ def _by_key(old: Sequence[Any], new: Sequence[Any]) -> tuple[dict[str, Any], dic
         if before is not None and after is not None:
             return before, after
     # Texts without a key that only one side has: their places say nothing when one is put in between.
-    if all(isinstance(one, str) for one in (*old, *new)) and len(old) != len(new):
+    if all(isinstance(one, str) and one not in {SECRET, UNKNOWN} for one in (*old, *new)) and len(old) != len(new):
         return {_label(one): one for one in old}, {_label(one): one for one in new}
     return {str(index): one for index, one in enumerate(old)}, {str(index): one for index, one in enumerate(new)}
 
@@ -94,7 +94,7 @@ def _keyed(elements: Sequence[Any], key_of: Any) -> dict[str, Any] | None:
             hidden += 1
         else:
             key = key_of(element)
-        if not isinstance(key, str | int) or str(key) in keyed:
+        if not isinstance(key, str | int) or str(key) in keyed or str(key) in {SECRET, UNKNOWN}:
             return None
         keyed[str(key)] = element.partition("=")[2] if key_of is variable and element != SECRET else element
     return keyed

@@ -42,22 +42,31 @@ class Run:
 def preview(stack: str, *, drift: bool = True, base: str = "", workspace: Workspace | None = None) -> Preview:
     """What ``pulumi up`` would do to a stack. drift: also look at what is really there. base: the commit it is compared with.
 
-    workspace: this checkout and the user's state by default. Raises UserError for a stack that does not exist and for a stack file that is no YAML; whatever goes wrong within the engine
-    is in the preview.
+    workspace: this checkout and the user's state by default. Raises UserError for a stack that does not exist and for a stack
+    file that is no YAML; whatever goes wrong within the engine is in the preview.
     """
     context = _Context.of(stack, workspace)
+    workspace = context.workspace
     run = _run(context, "preview")
-    reading = events.read(run.events, context.redactor, disposable=disposable_volumes())
-    made = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    return Preview(
+    about = Preview(
         stack=stack,
-        made=made,
-        head=_head(context.workspace),
+        made=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+        head=_head(workspace),
         base=base,
-        config=state.flat_config(state.configured(context.workspace, stack), context.redactor),
-        config_hash=state.config_hash(context.workspace, stack),
+        config=state.flat_config(state.configured(workspace, stack), context.redactor),
+        config_hash=state.config_hash(workspace, stack),
         state_digest=state.digest(context.deployment),
-        versions=versions(context.workspace),
+        versions=versions(workspace),
+    )
+    found = build(about, run, context.redactor, disposable_volumes())
+    return dataclasses.replace(found, drift=_drift(context)) if drift else found
+
+
+def build(about: Preview, run: Run, redactor: Redactor, disposable: Sequence[str] = ()) -> Preview:
+    """``about`` with everything that a run of ``pulumi preview`` says. Pure."""
+    reading = events.read(run.events, redactor, disposable=disposable)
+    return dataclasses.replace(
+        about,
         images=events.images(reading.resources),
         steps=reading.steps,
         counts=reading.counts,
@@ -65,14 +74,20 @@ def preview(stack: str, *, drift: bool = True, base: str = "", workspace: Worksp
         image_changes=events.image_changes(reading.resources),
         exposures=events.exposures(reading.resources),
         outages=events.outages(reading.resources),
-        rotations=events.rotations(reading.resources, stack),
+        rotations=events.rotations(reading.resources, about.stack),
         policies=reading.policies,
         policy_pack=reading.policy_pack,
         rules_run=len(reading.rules_run),
         diagnostics=reading.diagnostics,
-        drift=_drift(context) if drift else Drift(),
-        failure=failure(run.code, run.said, reading, context.redactor),
+        failure=failure(run.code, run.said, reading, redactor),
     )
+
+
+def build_drift(run: Run, redactor: Redactor) -> Drift:
+    """What a run of ``pulumi refresh --preview-only`` says. Pure."""
+    reading = events.read(run.events, redactor, drift=True)
+    why = failure(run.code, run.said, reading, redactor)
+    return Drift(checked=True, failure=why, steps=() if why else reading.steps)
 
 
 def drift(stack: str, workspace: Workspace | None = None) -> Drift:
@@ -101,12 +116,8 @@ class _Context:
 def _drift(context: _Context) -> Drift:
     if not context.deployment.get("resources"):
         return Drift(checked=True)
-    run = _run(context, "refresh", "--preview-only")
-    reading = events.read(run.events, context.redactor, drift=True)
-    why = failure(run.code, run.said, reading, context.redactor)
-    if why:
-        return Drift(checked=True, failure=why)
-    return Drift(checked=True, steps=reading.steps, unmanaged=_unmanaged(context))
+    found = build_drift(_run(context, "refresh", "--preview-only"), context.redactor)
+    return found if found.failure else dataclasses.replace(found, unmanaged=_unmanaged(context))
 
 
 def _unmanaged(context: _Context) -> tuple[str, ...]:
@@ -129,7 +140,8 @@ def _run(context: _Context, *command: str) -> Run:
             done = subprocess.run(
                 ["pulumi", *command, *arguments],
                 cwd=context.workspace.folder,
-                env=dict(context.workspace.env),
+                # Pulumi has no --event-log without it; the Automation API does the same.
+                env={**context.workspace.env, "PULUMI_DEBUG_COMMANDS": "true"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

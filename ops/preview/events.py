@@ -58,6 +58,8 @@ _EXEMPTED = re.compile(r"exempted until (?P<expires>\d{4}-\d\d-\d\d) \((?P<reaso
 _UNCHECKED = re.compile(
     r"(?P<message>.*?): known after the update only, so not checked now, but then; by (?P<rules>.*)", re.DOTALL
 )
+# Say that there was an error, which another message tells.
+_ENDINGS = frozenset({"preview failed", "refresh failed", "update failed"})
 _UNKNOWN_RULE = "policy-value-known"
 
 
@@ -123,7 +125,7 @@ def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[st
         outputs=() if drift else diff.differences(redactor.value(outputs.old_inputs), redactor.value(outputs.new_inputs)),
         policies=tuple(_policies(events, redactor)),
         policy_pack=_policy_pack(events),
-        rules_run=frozenset(_rules_run(events)),
+        rules_run=frozenset(rules_run(events)),
         diagnostics=tuple(_diagnostics(events, redactor)),
         finished=any("summaryEvent" in event for event in events),
     )
@@ -192,13 +194,13 @@ def _hide(meta: Event) -> _Hidden:
 
 def _stack_outputs(events: Iterable[Event]) -> _Hidden:
     """Exports of the stack before and after; both empty when the program did not get that far."""
-    for event in events:
-        meta = event.get("resOutputsEvent", {}).get("metadata", {})
-        if meta.get("type") == STACK and meta.get("new"):
-            old, new = readable((meta.get("old") or {}).get("outputs") or {}), readable(meta["new"].get("outputs") or {})
-            hidden = hide_pairs(old, new)
-            found = {text for before, after in zip((old, new), hidden, strict=True) for text in revealed(before, after)}
-            return _Hidden(old_inputs=hidden[0], new_inputs=hidden[1], revealed=frozenset(found - plain_texts(hidden)))
+    states = [event["resOutputsEvent"]["metadata"] for event in events if "resOutputsEvent" in event]
+    # The last one is what the program ended with.
+    for meta in reversed([one for one in states if one["type"] == STACK and one.get("new")]):
+        old, new = readable((meta.get("old") or {}).get("outputs") or {}), readable(meta["new"].get("outputs") or {})
+        hidden = hide_pairs(old, new)
+        found = {text for before, after in zip((old, new), hidden, strict=True) for text in revealed(before, after)}
+        return _Hidden(old_inputs=hidden[0], new_inputs=hidden[1], revealed=frozenset(found - plain_texts(hidden)))
     return _Hidden(old_inputs={}, new_inputs={})
 
 
@@ -344,6 +346,8 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
         # The first line is the rule's description.
         text = _plain(one["message"]).partition("\n")[2].strip() or _plain(one["message"]).strip()
         urn, name = one.get("resourceUrn", ""), one["policyName"]
+        urn = "" if f"::{STACK}::" in urn else urn
+        text = text.removeprefix(f"{urn.rpartition('::')[2]}: ")
         if name == _UNKNOWN_RULE and (unchecked := _UNCHECKED.fullmatch(text)):
             message, names, outcome, expires = unchecked["message"], unchecked["rules"].split(", "), "could not run", None
         elif exempted := _EXEMPTED.fullmatch(text):
@@ -386,11 +390,13 @@ def _policy_pack(events: Iterable[Event]) -> str:
     for event in events:
         if "summaryEvent" in event:
             packs: Mapping[str, str] = event["summaryEvent"].get("PolicyPacks") or {}
-            return ", ".join(f"{name} {version}".strip() for name, version in sorted(packs.items()))
+            # A local pack is called NAME|local|FOLDER.
+            return ", ".join(f"{name.partition('|')[0]} {version}".strip() for name, version in sorted(packs.items()))
     return ""
 
 
-def _rules_run(events: Iterable[Event]) -> Iterator[str]:
+def rules_run(events: Iterable[Event]) -> Iterator[str]:
+    """Names of the rules that judged something, once each time."""
     for event in events:
         for kind in ("policyAnalyzeSummaryEvent", "policyAnalyzeStackSummaryEvent"):
             if kind in event:
@@ -406,7 +412,7 @@ def _diagnostics(events: Iterable[Event], redactor: Redactor) -> Iterator[Diagno
             continue
         message = redactor.everything(_plain(one["message"]).strip())
         diagnostic = Diagnostic(severity=one["severity"], message=message, urn=one.get("urn", ""))
-        if message and diagnostic not in seen:
+        if message and message not in _ENDINGS and diagnostic not in seen:
             seen.add(diagnostic)
             yield diagnostic
 

@@ -4,12 +4,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from ops.preview.diff import one_line
 from ops.preview.model import Exposure
 
 Properties = Mapping[str, Any]
 Kind = Literal["host", "record", "site", "path", "port", "domain", "rule"]
 # What is reachable -> how: another value under the same key is a change.
 Reach = Mapping[tuple[Kind, str], str]
+
+# What an expression of a firewall may take of a line; the diff has all of it.
+LONGEST = 120
 
 CONTAINER = "docker:index/container:Container"
 
@@ -30,8 +34,9 @@ def exposures(type_: str, name: str, old: Properties | None, new: Properties | N
             yield Exposure(change="gained", kind=kind, what=_told(what, will), where=name)
         elif was is not None and will is None:
             yield Exposure(change="lost", kind=kind, what=_told(what, was), where=name)
-        elif was != will:
-            yield Exposure(change="changed", kind=kind, what=f"{what}: {was} → {will}", where=name)
+        elif was is not None and will is not None and was != will:
+            change = f"{was} → {will}" if len(was) + len(will) <= LONGEST else "see the diff"
+            yield Exposure(change="changed", kind=kind, what=f"{what}: {change}", where=name)
 
 
 def _part(line: str) -> str:
@@ -44,7 +49,7 @@ def _parts(reach: Reach) -> set[str]:
 
 
 def _told(what: str, how: str) -> str:
-    return f"{what} ({how})" if how else what
+    return f"{what} ({how if len(how) <= LONGEST else f'{how[:LONGEST]}…'})" if how else what
 
 
 # --- Cloudflare and Vercel -------------------------------------------------------------------------------------------------
@@ -81,7 +86,7 @@ def _rules(properties: Properties) -> Reach:
 
 
 def _setting(properties: Properties) -> Reach:
-    return {("rule", f"zone setting {properties.get('settingId', '')}"): str(properties.get("value", ""))}
+    return {("rule", f"zone setting {properties.get('settingId', '')}"): str(one_line(properties.get("value")))}
 
 
 def _application(properties: Properties) -> Reach:

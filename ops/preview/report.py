@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ops.preview.model import Diagnostic, Outcome, PolicyResult, Preview, PropertyDiff, Step
+from ops.preview.model import SECRET, Diagnostic, Outcome, PolicyResult, Preview, PropertyDiff, Step
 
 # By which the comment to edit is found: the first line, the same for every report.
 MARKER = "<!-- skyvern-preview -->"
@@ -165,6 +165,8 @@ def _verdict(preview: Preview) -> str:
         "create": "something new",
         "none": "no change",
     }[preview.outcome]
+    if preview.outcome == "create" and not preview.state_digest:
+        said = "first deployment"
     more = []
     # The worst comes first, but it must not hide the second worst.
     if preview.outcome == "error" and any(map(_is_siren, preview.steps)):
@@ -250,7 +252,9 @@ def _change(one: PropertyDiff) -> str:
         return f"{code(one.path)} ({'added' if one.old is None else 'removed'})"
     if one.lines:
         return f"{code(one.path)} ({_plural(len([line for line in one.lines if line[:1] in '+-']), 'line')} changed)"
-    return f"{code(one.path)}: {code(one.old)} → {code(one.new)}"
+    if one.old == one.new == SECRET:
+        return f"{code(one.path)} (another secret)"
+    return f"{code(one.path)}: {_reference(one.old)} → {_reference(one.new)}"
 
 
 def _kind(type_: str) -> str:
@@ -262,7 +266,9 @@ def _kind(type_: str) -> str:
 def _exposure(preview: Preview, cap: int | None) -> str:
     if not preview.exposures:
         return ""
-    icons = {"gained": "🔓 **gained**", "lost": "🔒 **lost**", "changed": "🔁 **changed**"}
+    icons = {"gained": "🔓", "lost": "🔒", "changed": "🔁"}
+    # A rule keeps people out: what is gained and lost is the other way round.
+    protecting = {"gained": "🛡️", "lost": "⚠️", "changed": "🔁"}
     nouns = {
         "host": "host on the internet",
         "record": "DNS record",
@@ -274,7 +280,12 @@ def _exposure(preview: Preview, cap: int | None) -> str:
     }
     order = ("gained", "lost", "changed")
     found = sorted(preview.exposures, key=lambda one: (order.index(one.change), list(nouns).index(one.kind), one.what))
-    told = _list(found, cap, lambda one: f"{icons[one.change]} {nouns[one.kind]} {code(one.what)} (by {code(one.where)})")
+    lines = [
+        f"{(protecting if one.kind in {'rule', 'path'} else icons)[one.change]} **{one.change}** {nouns[one.kind]} "
+        f"{code(one.what)} (by {code(one.where)})"
+        for one in found
+    ]
+    told = _list(lines, cap, str)
     return f"#### Reachable from outside\n\n{told}"
 
 
@@ -324,6 +335,8 @@ def _policies(preview: Preview, cap: int | None) -> str:
     exempted = [one for one in preview.policies if one.outcome == "exempted"]
     unchecked = [one for one in preview.policies if one.outcome == "could not run"]
     ran = f"{code(preview.policy_pack)}, {_plural(preview.rules_run, 'rule')}"
+    if preview.failure and not preview.policies:
+        return f"#### Policies\n\n⚠️ {ran}: no objection so far; they have seen a part of the stack only."
     if not preview.policies:
         return f"#### Policies\n\n✅ {ran}: no objection."
     said = [f"{len(violated)} violated", f"{len(exempted)} exempted", f"{len(unchecked)} could not run"]
@@ -505,6 +518,8 @@ def _elsewhere(missing: int, link: str) -> str:
 def _block(step: Step, cap: int | None) -> _Block:
     rank = (not _is_siren(step), _ORDER.index(step.operation), step.urn)
     lines = [line for one in step.diffs for line in _diff_lines(one)]
+    if step.operation == "delete":
+        lines = ["- all of it"]
     # A creation is told by its beginning: all of it is new.
     most = None if cap is None else cap // 4 if step.operation in {"create", "import"} else cap
     some, more = _capped(lines, most)
