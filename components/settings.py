@@ -224,6 +224,16 @@ class RetentionSettings(Section):
     videos: int | None = Field(30, ge=1, le=36500, description="Raw videos of the browser.", examples=["null"])
 
 
+class DeploymentSettings(Section):
+    """What may be deployed by `script/up`, `ops apply` and `ops rotate`. The program itself does not read it."""
+
+    only_from_main: bool | None = Field(
+        None,
+        description="Refuse a checkout with changes, and a commit that is not on `main`. Left out, only the stack `prod` does.",
+        examples=["true"],
+    )
+
+
 class NoLlm(Section):
     """No language model: workflows of plain steps run, AI steps fail."""
 
@@ -630,6 +640,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     rotation: RotationSettings = RotationSettings()
     retention: RetentionSettings = RetentionSettings()
+    deployment: DeploymentSettings = DeploymentSettings()
     llm: Annotated[Llm, Field(discriminator="provider")] = NoLlm()
     edge: Annotated[Edge, Field(discriminator="provider")] = NoEdge()
     frontend: Annotated[Frontend, Field(discriminator="provider")] = GatewayFrontend()

@@ -1,29 +1,38 @@
 """``ops``: the commands of a working day. Each lives in a module of its own; here they only get their names."""
 
+import dataclasses
+import json
 import os
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from components.settings import SettingsError
-from ops import configuration, images, process
+from ops import apply as reviewed
+from ops import bootstrap, configuration, guard, images, process, pull_request
 from ops import doctor as doctor_run
+from ops import drift as stack_drift
 from ops import init as stack_init
 from ops import logs as stack_logs
+from ops import preview as previews
+from ops import rollback as stack_rollback
 from ops import rotate as rotation
 from ops import smoke as smoke_run
 from ops import status as stack_status
-from ops.bootstrap import engine_environment
 from ops.errors import UserError
+from ops.preview import report
 
 app = typer.Typer(
     help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
+Unreviewed = Annotated[bool, typer.Option(guard.OVERRIDE, help="Go on with what is not on main; see docs/pull-requests.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
@@ -38,9 +47,54 @@ def rotate(
     what: Annotated[rotation.What, typer.Argument(help="The secret to make anew.")],
     stack: Stack = "dev",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.")] = False,
+    unreviewed: Unreviewed = False,
 ) -> None:
     """Replace a secret: says what stops, shows the plan, applies it, and proves that the old one is refused."""
-    rotation.rotate(what, stack, yes=yes)
+    rotation.rotate(what, stack, yes=yes, unreviewed=unreviewed)
+
+
+@app.command()
+def review(
+    stack: Stack = "dev",
+    base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
+    output: Annotated[Path, typer.Option(help="Folder for preview.json, report.md and review-STACK.json.")] = Path("review"),
+) -> None:
+    """Preview a stack and write the report to read and the record by which ops apply applies that and nothing else."""
+    code, told = pull_request.write_review(stack, output, base=base)
+    typer.echo(told, err=code != 0)
+    raise typer.Exit(code)
+
+
+@app.command()
+def apply(
+    record: Annotated[Path, typer.Option("--review", help="Record that ops review wrote.")],
+    unreviewed: Unreviewed = False,
+    outcome: Annotated[Path | None, typer.Option(help="File for what came of it, as Markdown.")] = None,
+) -> None:
+    """Preview again and apply, if it is what was reviewed; then the smoke run. Refuses with what moved."""
+    reviewed.apply(record, unreviewed=unreviewed, outcome=outcome, progress=typer.echo)
+
+
+@app.command()
+def drift(
+    stack: Stack = "dev",
+    as_json: AsJson = False,
+    issue: Annotated[bool, typer.Option("--issue", help="Keep the one issue on GitHub; exit 2 becomes 0.")] = False,
+) -> None:
+    """What is otherwise than the state says, or in no state. Changes nothing; exit 2 where something is, 1 on errors."""
+    found = stack_drift.find(stack)
+    code = stack_drift.exit_code(found)
+    typer.echo(json.dumps(dataclasses.asdict(found), indent=2) if as_json else "\n".join(stack_drift.lines(stack, found)))
+    if issue:
+        typer.echo(pull_request.keep_issue(stack, found), err=True)
+    raise typer.Exit(0 if issue and code == 2 else code)
+
+
+@app.command()
+def rollback(stack: Stack = "dev", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """A fresh up of the last commit whose smoke run was green; refused where the database was migrated since."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    stack_rollback.rollback(stack, bootstrap.stack_file(stack).parent, yes=yes, ask=terminal)
 
 
 @app.command()
@@ -65,6 +119,22 @@ def logs(
 def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
     raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
+
+
+@app.command()
+def preview(
+    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks, for example dev prod; dev by default.")] = None,
+    form: Annotated[previews.Format, typer.Option("--format", help="markdown for people, json for programs.")] = "markdown",
+    output: Annotated[Path | None, typer.Option(help="File for the report instead of standard output.")] = None,
+    drift: Annotated[bool, typer.Option("--drift/--no-drift", help="Also look at what really runs.")] = True,
+    base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
+    link: Annotated[str, typer.Option(help="Address of the whole report, named where this one is trimmed.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Most characters of the Markdown; 0 for all.")] = report.LIMIT,
+    stored: Annotated[list[Path] | None, typer.Option("--from", help="Stored previews (--format json), not stacks.")] = None,
+) -> None:
+    """What a change would do: losses, exposure, downtime, policies, drift. Exit 0 nothing, 2 changes, 3 policy, 1 error."""
+    options = previews.Options(form=form, output=output, drift=drift, base=base, link=link, limit=limit)
+    raise typer.Exit(previews.main(stacks or [], options, stored or []))
 
 
 @app.command()
@@ -100,7 +170,7 @@ def init(
 @app.command()
 def version() -> None:
     """Engine, SDKs and Skyvern that work together here, in one line."""
-    engine = process.capture(["pulumi", "version"], env={**os.environ, **engine_environment()}).decode().strip()
+    engine = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
     typer.echo(f"engine {engine}; Python {sys.version.split()[0]}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from components.host.images import SOURCE_LABEL
 from components.settings import CloudflareEdge
-from ops import bootstrap, checkpoint, process, recovery, repair, stack_file
+from ops import bootstrap, checkpoint, guard, process, recovery, repair, stack_file
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
@@ -77,6 +77,11 @@ def decide_consent(stack: str, *, yes: bool, terminal: bool) -> bool:
     return True
 
 
+def confirm(question: str) -> bool:
+    """Asks the person at the terminal; anything but yes is no."""
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
 def decide_source(requested: Source | None, configured: Source, *, reachable: bool, terminal: bool) -> Source | Literal["ask"]:
     """Where the images come from. reachable: whether the image registry answers (only looked at for ``official``).
 
@@ -118,7 +123,7 @@ def choose_source(stack: str, requested: Source | None, docker: Docker, *, termi
     if decided == "ask":
         print("      No image registry answers here. Every image can be built from Debian, PyPI and Go packages instead,")
         print("      which takes about 20 minutes the first time. The choice stays in the stack file.")
-        if input("      Build from packages? [y/N] ").strip().lower() not in {"y", "yes"}:
+        if not confirm("      Build from packages?"):
             raise UserError("images: nothing was chosen; run script/up where an image registry answers")
         decided = "packages"
     if decided != configured:
@@ -160,8 +165,10 @@ def ensure_stack(stack: str, progress: Progress) -> None:
     progress(f"created {stack}")
 
 
-def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool) -> int:
-    """Runs a command on this terminal and returns its exit code. ask: it may read answers from the terminal.
+def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool, folder: Path | None = None) -> int:
+    """Runs a command on this terminal and returns its exit code.
+
+    ask: it may read answers from the terminal. folder: where it runs, the checkout by default.
 
     Ctrl-C goes to the command alone, which then finishes the step it is in: a Pulumi that is killed instead leaves pending
     operations behind.
@@ -169,7 +176,7 @@ def run_attended(command: Sequence[str], *, env: dict[str, str], ask: bool) -> i
     # A function, not SIG_IGN, which the command would inherit.
     previous = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        return subprocess.Popen(command, cwd=ROOT, env=env, stdin=None if ask else subprocess.DEVNULL).wait()
+        return subprocess.Popen(command, cwd=folder or ROOT, env=env, stdin=None if ask else subprocess.DEVNULL).wait()
     finally:
         signal.signal(signal.SIGINT, previous)
 
@@ -227,12 +234,16 @@ Skyvern runs: stack {stack}, {seconds:.0f} s
 """
 
 
-def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.EngineChoice | None, yes: bool) -> None:
+def deploy(
+    stack: str, *, images_source: Source | None, engine: bootstrap.EngineChoice | None, yes: bool, unreviewed: bool = False
+) -> None:
     """All steps in order. Raises UserError at the first that cannot go on; nothing is touched by a wrong stack file."""
-    from ops import images, preflight
+    from ops import images, preflight, rollback
     from ops import stack as stacks
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    file = bootstrap.stack_file(stack)
+    guard.check(stack, file.parent, unreviewed=unreviewed, confirm=confirm if terminal else None)
     unasked = decide_consent(stack, yes=yes, terminal=terminal)
     settings = bootstrap.stack_settings(stack)
     docker = Docker(settings.host.docker_host)
@@ -269,6 +280,8 @@ def deploy(stack: str, *, images_source: Source | None, engine: bootstrap.Engine
     )
     if green < total:
         raise UserError(f"smoke: {told}; each line above that is not ok names what to look at")
+    if guard.is_guarded(stack, file.read_text()):
+        rollback.note(stack, docker, file.parent)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -280,9 +293,18 @@ def main(arguments: list[str] | None = None) -> int:
         "--engine", choices=get_args(bootstrap.EngineChoice), help="where the Pulumi CLI comes from; kept for the next time"
     )
     parser.add_argument("--yes", action="store_true", help="do not show the preview and ask first")
+    parser.add_argument(
+        guard.OVERRIDE, action="store_true", help="deploy to a guarded stack (prod) what is changed here or not on main"
+    )
     options = parser.parse_args(arguments)
     try:
-        deploy(options.stack, images_source=options.images, engine=options.engine, yes=options.yes)
+        deploy(
+            options.stack,
+            images_source=options.images,
+            engine=options.engine,
+            yes=options.yes,
+            unreviewed=options.unreviewed,
+        )
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ what slips through all the same, from a library or a stack trace, is masked here
 Docker removes with them.
 """
 
+import functools
 import os
 import queue
 import re
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops import bootstrap, inventory
+from ops import bootstrap, inventory, redaction
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.inventory import Container
@@ -24,15 +25,7 @@ MASK = "***"
 # Lines of several containers reach us a little out of order; so long one waits for an earlier one.
 REORDER_SECONDS = 0.3
 
-_SECRET_NAME = re.compile(r"KEY|PASSWORD|SECRET|TOKEN|HASH")
-_NOT_SECRET = {"LLM_KEY", "SECONDARY_LLM_KEY"}
-_URL_PASSWORD = re.compile(r"://[^:/@\s]+:([^@\s]+)@")
 _SHORTEST_SECRET = 8
-_PATTERNS = (
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"), MASK),
-    (re.compile(r"(?i)(\b(?:api_?key|x-api-key)[\"']?\s*[=:]\s*[\"']?)(?!REDACTED)[^\s&\"',}]+"), rf"\1{MASK}"),
-    (re.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?(?:basic|bearer)\s+)[^\s\"',}]+"), rf"\1{MASK}"),
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -49,19 +42,20 @@ def secrets_of(environment: Iterable[str]) -> list[str]:
     found = set()
     for element in environment:
         name, _, value = element.partition("=")
-        if _SECRET_NAME.search(name) and name not in _NOT_SECRET:
+        if redaction.name_is_secret(name):
             found.add(value)
-        found.update(_URL_PASSWORD.findall(value))
+        found.update(redaction.url_passwords(value))
     return sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
     """The text without the secrets and without anything that has the form of a key or a token."""
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
-    return text
+    return _redactor(tuple(secrets)).text(text)
+
+
+@functools.cache
+def _redactor(secrets: tuple[str, ...]) -> redaction.Redactor:
+    return redaction.Redactor.of(secrets, mask=MASK)
 
 
 def parse_line(service: str, raw: str) -> Line:

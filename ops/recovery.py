@@ -42,7 +42,7 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
     release_locks(stack, progress)
     state = export(stack)
     pending = state.get("pending_operations") or []
-    found = _labelled(short, docker)
+    found = labelled(short, docker)
     left = leftovers(state, found)
     if left and not pending and not _docker_resources(state):
         url = bootstrap.environment()["PULUMI_BACKEND_URL"]
@@ -57,7 +57,7 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
             progress(f"the last up was stopped while {operation['type']} {name}")
         # Clears the notes, and looks at every resource; the orphans themselves it does not see.
         refresh(stack, "--clear-pending-creates")
-        left = leftovers(export(stack), _labelled(short, docker))
+        left = leftovers(export(stack), labelled(short, docker))
     for one in sorted(left, key=lambda one: (one.kind, one.name)):
         progress(f"{one.kind} {one.name} is in no state: removed (no data is in it, volumes stay)")
         if one.kind == "container":
@@ -139,7 +139,7 @@ def _docker_resources(state: dict[str, Any]) -> list[dict[str, Any]]:
     return [resource for resource in state.get("resources") or [] if str(resource["type"]).startswith("docker:index/")]
 
 
-def _labelled(stack: str, docker: Docker) -> list[Labelled]:
+def labelled(stack: str, docker: Docker) -> list[Labelled]:
     """Made anew by the next up without a loss; a network goes after the containers on it."""
     return inventory.labelled(docker, stack, "container") + inventory.labelled(docker, stack, "network")
 

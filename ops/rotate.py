@@ -15,9 +15,10 @@ import httpx
 from pydantic import SecretStr
 
 from components.settings import CloudflareEdge, Settings, VercelFrontend
-from ops import bootstrap, deploy, process, recovery
+from ops import bootstrap, deploy, guard, process, recovery
 from ops import stack as stacks
 from ops.docker import Docker
+from ops.downtime import CONNECTOR_SECONDS, GATEWAY_SECONDS, SERVER_SECONDS
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.smoke.api_checks import WORKFLOWS
@@ -25,12 +26,6 @@ from ops.smoke.site import client_for
 from ops.stack import Outputs
 
 What = Literal["database", "api-key", "ui-login", "gateway", "tunnel", "all"]
-
-# Seen on two cores: 31 and 40 s for a restart of Skyvern, 5 s for one of the gateway.
-SERVER_SECONDS = 90
-GATEWAY_SECONDS = 15
-# The connector gives requests in progress 30 s to end; then it dials Cloudflare anew.
-CONNECTOR_SECONDS = 90
 
 # Over TCP as Skyvern itself connects; the password comes by standard input, because an argument would show in the process list.
 _LOGIN = """
@@ -204,12 +199,14 @@ def _status(http: httpx.Client, url: str, *, headers: dict[str, str] | None = No
         raise UserError(f"{url}: {type(failure).__name__}; see ops smoke") from None
 
 
-def rotate(what: What, stack: str, *, yes: bool) -> None:
+def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> None:
     """All steps in order; UserError with the way on at the first that cannot go on."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    path = bootstrap.stack_file(stack)
+    # Before the epoch is written, which is itself a change that has to be committed afterwards.
+    guard.check(stack, path.parent, unreviewed=unreviewed, confirm=deploy.confirm if terminal else None)
     settings = bootstrap.stack_settings(stack)
     rotations = chosen(what, stack, settings)
-    path = bootstrap.stack_file(stack)
     file = path.name
     docker = Docker(settings.host.docker_host)
     print(announcement(stack, rotations), flush=True)
@@ -225,7 +222,7 @@ def rotate(what: What, stack: str, *, yes: bool) -> None:
         _say(f"{file}: rotation.{key}: {epoch}")
     try:
         preview(stack)
-        if not yes and input("Rotate now? [y/N] ").strip().lower() not in {"y", "yes"}:
+        if not yes and not deploy.confirm("Rotate now?"):
             raise UserError(f"ops rotate: not rotated; {file} is as before")
     except (UserError, KeyboardInterrupt, EOFError):
         # Nothing has been applied, and the next up of somebody else must not rotate by surprise.

@@ -151,6 +151,7 @@ STACK_FILES = st.fixed_dictionaries(
         "rotation": st.dictionaries(
             st.sampled_from(["database", "api_key", "ui_login", "gateway", "tunnel"]), st.integers(1, 10**6)
         ),
+        "deployment": st.dictionaries(st.just("only_from_main"), st.none() | st.booleans()),
         "retention": st.dictionaries(
             st.sampled_from(["artifacts", "downloads", "logs", "videos"]), st.none() | st.integers(1, 36500)
         ),

@@ -41,7 +41,8 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ({"hosts": {}}, "hosts: is no known key; write `host`"),
         (
             {"zzz": {}},
-            "zzz: is no known key; known here: browser, database, edge, frontend, host, images, llm, retention, rotation, server",
+            "zzz: is no known key; known here: "
+            "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server",
         ),
         ({"host": {"prt": 8080}}, "host.prt: is no known key; write `port`"),
         ({"host": 8080}, "host: 8080 is no section; write its keys below it (docs/configuration.md)"),

@@ -1,0 +1,192 @@
+"""``ops drift``: what is otherwise than the state says, and what looks like ours and is in no state.
+
+A refresh finds what somebody changed on things that the state knows. It cannot find what was made past it: containers and
+networks with our labels, and records of the zone with our comment or to our tunnel. Changes nothing. Not here: repair, which is
+script/up's (ops/repair.py).
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from components.settings import CloudflareEdge
+from ops import bootstrap, process, recovery
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.paths import ROOT
+from ops.preview.model import Drift
+
+CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
+# Of the components' CNAME records, and where each of them leads.
+RECORD = "cloudflare:index/dnsRecord:DnsRecord"
+TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
+TUNNEL_DOMAIN = ".cfargotunnel.com"
+
+
+def find(stack: str) -> Drift:
+    """The drift of a stack, everything that is in no state among it; ``failure`` says what could not be looked at."""
+    from ops.preview.engine import drift
+
+    found = drift(stack)
+    settings = bootstrap.stack_settings(stack)
+    edge = settings.edge
+    try:
+        # A daemon that does not answer looks like one that has nothing of ours.
+        Docker(settings.host.docker_host).run("version", "--format", "{{.Server.Version}}")
+        if not isinstance(edge, CloudflareEdge):
+            return found
+        with httpx.Client(base_url=CLOUDFLARE_API, timeout=30, headers={"Authorization": f"Bearer {_api_token(stack)}"}) as http:
+            records = list(zone_records(http, edge.domain))
+        strays = stray_records(records, recovery.export(stack), prefix=f"skyvern-{stack.rsplit('/', 1)[-1]}")
+    except UserError as failed:
+        return dataclasses.replace(found, failure="; ".join(filter(None, [found.failure, str(failed)])))
+    return dataclasses.replace(found, unmanaged=(*found.unmanaged, *strays))
+
+
+def exit_code(found: Drift) -> int:
+    """1: it could not be found out; 2: there is drift; 0: there is none."""
+    if found.failure or not found.checked:
+        return 1
+    return 2 if found.steps or found.unmanaged else 0
+
+
+# --- DNS -----------------------------------------------------------------------------------------------------------------
+
+
+def zone_records(http: httpx.Client, domain: str) -> Iterator[dict[str, Any]]:
+    """Every CNAME record of a zone, as Cloudflare's API has it (v4); UserError where it refuses."""
+    zones = _results(http, "/zones", {"name": domain})
+    if len(zones) != 1:
+        raise UserError(f"Cloudflare: the token sees {len(zones)} zones {domain}, so its records cannot be looked at")
+    page = 1
+    while True:
+        # The largest page that the API takes for every plan.
+        records = _results(
+            http, f"/zones/{zones[0]['id']}/dns_records", {"type": "CNAME", "per_page": "100", "page": str(page), "order": "name"}
+        )
+        yield from records
+        if len(records) < 100:
+            return
+        page += 1
+
+
+def stray_records(records: list[dict[str, Any]], state: Mapping[str, Any], *, prefix: str) -> list[str]:
+    """Records that look like the stack's and are in no state. state: the ``deployment`` of ``pulumi stack export``.
+
+    prefix: of the comment that the components write, ``skyvern-prod``. A record whose comment somebody removed is told by the
+    tunnel that it leads to.
+    """
+    resources = [one for one in state.get("resources") or [] if not one.get("delete")]
+    known = {one.get("id") for one in resources if one["type"] == RECORD}
+    tunnels = {f"{one.get('id')}{TUNNEL_DOMAIN}" for one in resources if one["type"] == TUNNEL}
+    return sorted(
+        f"DNS record {one['name']} to {one['content']} ({one['id']})"
+        for one in records
+        if one["id"] not in known and (str(one.get("comment") or "").startswith(f"{prefix}:") or one["content"] in tunnels)
+    )
+
+
+def _results(http: httpx.Client, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+    try:
+        answer = http.get(path, params=dict(query))
+        body = answer.json()
+        if answer.is_success and body.get("success"):
+            results: list[dict[str, Any]] = body["result"]
+            return results
+        said = ", ".join(f"{one['code']} {one['message']}" for one in body.get("errors") or [])
+    except httpx.HTTPError as failed:
+        raise UserError(f"Cloudflare: {path}: {type(failed).__name__}; try again") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        said = ""
+    raise UserError(f"Cloudflare: {path}: {answer.status_code} {said or answer.reason_phrase}; see docs/cloudflare.md")
+
+
+def _api_token(stack: str) -> str:
+    """The token in the stack file, decrypted by the engine."""
+    told = process.capture(
+        bootstrap.pulumi("config", "get", "--path", "skyvern:edge.api_token", "--stack", stack, "--non-interactive"),
+        cwd=ROOT,
+        env={**os.environ, **bootstrap.environment()},
+    )
+    return told.decode().strip()
+
+
+# --- The issue -----------------------------------------------------------------------------------------------------------
+
+
+def marker(stack: str) -> str:
+    """What the one issue of a stack begins with."""
+    return f"<!-- skyvern-drift: {stack} -->"
+
+
+def fingerprint(found: Drift) -> str:
+    """16 hex digits over what drifted, and not over the values: an address or a time may differ each day."""
+    essence = [
+        sorted([step.urn, step.operation, *sorted(diff.path for diff in step.diffs)] for step in found.steps),
+        sorted(found.unmanaged),
+        found.failure.partition(":")[0],
+    ]
+    return hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:16]
+
+
+def title(stack: str, found: Drift) -> str:
+    """Of the issue: how much, in a line."""
+    if found.failure:
+        return f"Drift of {stack}: could not be looked for"
+    parts = [
+        (len(found.steps), "changed past the program"),
+        (len(found.unmanaged), "in no state"),
+    ]
+    return f"Drift of {stack}: " + ", ".join(f"{count} {what}" for count, what in parts if count)
+
+
+def markdown(stack: str, found: Drift, *, link: str = "") -> str:
+    """The issue's text: what differs, and what to do about each sort."""
+    parts = []
+    if found.failure:
+        parts.append(f"**It could not be found out**, so what follows is not the whole: {_cell(found.failure)}")
+    if found.steps:
+        rows = "\n".join(
+            f"| {_cell(step.name)} | {'is gone' if step.operation == 'delete' else 'changed'} | "
+            + "<br>".join(f"`{_cell(diff.path)}`: {_cell(diff.old)} → {_cell(diff.new)}" for diff in step.diffs)
+            + " |"
+            for step in found.steps
+        )
+        parts.append(
+            "**Otherwise than the state says** (left: the state, right: what is there)\n\n"
+            f"| what | how | property |\n| --- | --- | --- |\n{rows}\n\n"
+            f"To undo it: `pulumi up --refresh -s {stack}`. To keep it: write it into the program or the stack file, in a pull "
+            "request."
+        )
+    if found.unmanaged:
+        rows = "\n".join(f"- {_cell(one)}" for one in found.unmanaged)
+        parts.append(
+            f"**Looks like this stack's and is in no state**\n\n{rows}\n\n"
+            f"`script/up --stack {stack}` removes such containers and networks. A DNS record is removed at Cloudflare, by a "
+            "person who knows that nobody needs it."
+        )
+    parts.append(f"Looked for by `bin/ops drift -s {stack}`{f' in [this run]({link})' if link else ''}; nothing was changed.")
+    return "\n\n".join(parts) + "\n"
+
+
+def lines(stack: str, found: Drift) -> list[str]:
+    """The same for a terminal, a line each."""
+    told = [f"stack {stack}: {found.failure}"] if found.failure else []
+    for step in found.steps:
+        paths = ", ".join(diff.path for diff in step.diffs)
+        told.append(f"{step.name}: is gone" if step.operation == "delete" else f"{step.name}: changed ({paths})")
+    told += [f"{one}: in no state" for one in found.unmanaged]
+    return told or [f"stack {stack}: no drift"]
+
+
+def _cell(text: str | None) -> str:
+    """A text inside of a table: neither ends the cell, nor begins an element, nor calls a person."""
+    shown = "nothing" if text is None else text[:200]
+    for mark, harmless in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("@", "&#64;"), ("`", "'"), ("\n", " ")):
+        shown = shown.replace(mark, harmless)
+    return shown

@@ -1,0 +1,211 @@
+"""Asks the engine for a preview and for the drift, and makes a model of both.
+
+``pulumi preview --event-log`` and not the Python Automation API: both write the same log, but the API's classes drop the severity
+of a policy and which rules ran (pulumi 3.272), and it wants a program of its own or a second way to say where state and
+passphrase are. Nothing is changed: neither the stack nor its state.
+"""
+
+import dataclasses
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ops import images, process, recovery
+from ops.docker import Docker
+from ops.errors import UserError
+from ops.paths import ROOT
+from ops.preview import events, state
+from ops.preview.events import Reading
+from ops.preview.model import Drift, Preview
+from ops.preview.state import Workspace
+from ops.redaction import Redactor
+
+PREVIEW_SECONDS = 1200
+SDKS = ("pulumi", "pulumi-cloudflare", "pulumi-docker", "pulumi-policy", "pulumi-random", "pulumiverse-vercel")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of the engine. said: the end of what it printed, which may hold secrets."""
+
+    events: Sequence[Mapping[str, Any]]
+    code: int
+    said: str
+
+
+def preview(stack: str, *, drift: bool = True, base: str = "", workspace: Workspace | None = None) -> Preview:
+    """What ``pulumi up`` would do to a stack. drift: also look at what is really there. base: the commit it is compared with.
+
+    workspace: this checkout and the user's state by default. Raises UserError for a stack that does not exist and for a stack
+    file that is no YAML; whatever goes wrong within the engine is in the preview.
+    """
+    context = _Context.of(stack, workspace)
+    workspace = context.workspace
+    run = _run(context, "preview")
+    about = Preview(
+        stack=stack,
+        made=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+        head=_head(workspace),
+        base=base,
+        config=state.flat_config(state.configured(workspace, stack), context.redactor),
+        config_hash=state.config_hash(workspace, stack),
+        state_digest=state.digest(context.deployment),
+        versions=versions(workspace),
+    )
+    found = build(about, run, context.redactor, disposable_volumes())
+    return dataclasses.replace(found, drift=_drift(context)) if drift else found
+
+
+def build(about: Preview, run: Run, redactor: Redactor, disposable: Sequence[str] = ()) -> Preview:
+    """``about`` with everything that a run of ``pulumi preview`` says. Pure."""
+    reading = events.read(run.events, redactor, disposable=disposable)
+    return dataclasses.replace(
+        about,
+        images=events.images(reading.resources),
+        steps=reading.steps,
+        counts=reading.counts,
+        outputs=reading.outputs,
+        image_changes=events.image_changes(reading.resources),
+        exposures=events.exposures(reading.resources),
+        outages=events.outages(reading.resources),
+        rotations=events.rotations(reading.resources, about.stack),
+        policies=reading.policies,
+        policy_pack=reading.policy_pack,
+        rules_run=len(reading.rules_run),
+        diagnostics=reading.diagnostics,
+        failure=failure(run.code, run.said, reading, redactor),
+    )
+
+
+def build_drift(run: Run, redactor: Redactor) -> Drift:
+    """What a run of ``pulumi refresh --preview-only`` says. Pure."""
+    reading = events.read(run.events, redactor, drift=True)
+    why = failure(run.code, run.said, reading, redactor)
+    return Drift(checked=True, failure=why, steps=() if why else reading.steps)
+
+
+def drift(stack: str, workspace: Workspace | None = None) -> Drift:
+    """What is otherwise than the state of a stack says."""
+    return _drift(_Context.of(stack, workspace))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Context:
+    """What every run about one stack needs. It holds secrets."""
+
+    stack: str
+    workspace: Workspace
+    deployment: state.Deployment = dataclasses.field(repr=False)
+    redactor: Redactor
+
+    @classmethod
+    def of(cls, stack: str, workspace: Workspace | None) -> "_Context":
+        workspace = workspace or Workspace.of_checkout()
+        workspace.stack_file(stack)
+        deployment = state.export(workspace, stack)
+        redactor = Redactor.of(state.secrets_of(workspace, stack, deployment))
+        return cls(stack=stack, workspace=workspace, deployment=deployment, redactor=redactor)
+
+
+def _drift(context: _Context) -> Drift:
+    if not context.deployment.get("resources"):
+        return Drift(checked=True)
+    found = build_drift(_run(context, "refresh", "--preview-only"), context.redactor)
+    return found if found.failure else dataclasses.replace(found, unmanaged=_unmanaged(context))
+
+
+def _unmanaged(context: _Context) -> tuple[str, ...]:
+    """Containers and networks with the stack's labels that are in no state; none where no settings name a daemon."""
+    host = state.configured(context.workspace, context.stack).get("skyvern:host") or {}
+    docker = Docker(str(host.get("docker_host", "unix:///var/run/docker.sock")))
+    try:
+        found = recovery.labelled(context.stack, docker)
+    except UserError:
+        return ()
+    return tuple(sorted(f"{one.kind} {one.name}" for one in recovery.leftovers(dict(context.deployment), found)))
+
+
+def _run(context: _Context, *command: str) -> Run:
+    """Runs ``pulumi COMMAND``; its log lives as long as this call, in a folder that nobody else may enter."""
+    with tempfile.TemporaryDirectory(prefix="skyvern-preview-") as folder:
+        log = Path(folder) / "events.jsonl"
+        arguments = ["--stack", context.stack, "--non-interactive", "--color", "never", "--event-log", str(log)]
+        try:
+            done = subprocess.run(
+                ["pulumi", *command, *arguments],
+                cwd=context.workspace.folder,
+                # Pulumi has no --event-log without it; the Automation API does the same.
+                env={**context.workspace.env, "PULUMI_DEBUG_COMMANDS": "true"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=PREVIEW_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Run(events=(), code=1, said=f"error: no end within {PREVIEW_SECONDS} s")
+        return Run(events=parse(log), code=done.returncode, said=done.stdout.decode(errors="replace"))
+
+
+def parse(log: Path) -> list[dict[str, Any]]:
+    """The events of a log, one JSON object a line; a line that was cut off, by a crash, is left out."""
+    found = []
+    for line in log.read_text().splitlines() if log.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def failure(code: int, said: str, reading: Reading, redactor: Redactor) -> str:
+    """Why a run says less than everything, in one line; "" when it does not, or when only policies refused it."""
+    if code == 0:
+        return ""
+    for one in reading.diagnostics:
+        if one.severity == "error":
+            return one.message.splitlines()[0]
+    if any(one.outcome == "violated" and one.level == "mandatory" for one in reading.policies):
+        return ""
+    errors = [line.strip() for line in said.splitlines() if line.strip().startswith("error:")]
+    last = (errors or said.strip().splitlines() or ["no message"])[-1]
+    return redactor.everything(last.removeprefix("error:").strip())
+
+
+def disposable_volumes() -> Sequence[str]:
+    """Volumes whose loss is none, as the policies know them."""
+    from policy.rules import RULES
+    from policy.rules.framework.levels import LevelsError, parse
+
+    try:
+        levels = parse((ROOT / "policy" / "levels.yaml").read_text(), RULES)
+    except LevelsError:
+        # The policy pack itself tells what is wrong with it.
+        return ()
+    found: Sequence[str] = levels.parameters.get("docker-volume-protected", {}).get("disposable", ())
+    return found
+
+
+def versions(workspace: Workspace) -> dict[str, str]:
+    """Engine, Python, Skyvern and the SDKs, by name."""
+    engine = workspace.pulumi("version").decode().strip().removeprefix("v")
+    return {
+        "engine": engine,
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "skyvern": images.SKYVERN_VERSION,
+        **{name: metadata.version(name) for name in SDKS},
+    }
+
+
+def _head(workspace: Workspace) -> str:
+    try:
+        return process.capture(["git", "rev-parse", "HEAD"], cwd=workspace.folder).decode().strip()
+    except UserError:
+        # A checkout without git, as an archive is.
+        return ""

@@ -1,0 +1,164 @@
+"""What becomes reachable from outside the host, or no longer is, when a resource changes. Pure; values come redacted."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from ops.preview.diff import one_line
+from ops.preview.model import Exposure
+
+Properties = Mapping[str, Any]
+Kind = Literal["host", "record", "site", "path", "port", "domain", "rule"]
+# What is reachable -> how: another value under the same key is a change.
+Reach = Mapping[tuple[Kind, str], str]
+
+# What an expression of a firewall may take of a line; the diff has all of it.
+LONGEST = 120
+
+CONTAINER = "docker:index/container:Container"
+
+
+def exposures(type_: str, name: str, old: Properties | None, new: Properties | None) -> Iterator[Exposure]:
+    """What one resource adds to and takes from what is reachable. None: it is not there before, or no longer after."""
+    reach_of = _REACH.get(type_)
+    if reach_of is None:
+        return
+    before = {} if old is None else dict(reach_of(old))
+    after = {} if new is None else dict(reach_of(new))
+    for kind, what in sorted({**before, **after}):
+        if kind == "path" and not (_parts(before) & _parts(after) & {_part(what)}):
+            # All of it comes or goes with its site, which says it.
+            continue
+        was, will = before.get((kind, what)), after.get((kind, what))
+        if was is None and will is not None:
+            yield Exposure(change="gained", kind=kind, what=_told(what, will), where=name)
+        elif was is not None and will is None:
+            yield Exposure(change="lost", kind=kind, what=_told(what, was), where=name)
+        elif was is not None and will is not None and was != will:
+            change = f"{was} → {will}" if len(was) + len(will) <= LONGEST else "see the diff"
+            yield Exposure(change="changed", kind=kind, what=f"{what}: {change}", where=name)
+
+
+def _part(line: str) -> str:
+    return line.partition(":")[0]
+
+
+def _parts(reach: Reach) -> set[str]:
+    """The parts of a gateway's configuration that answer somebody."""
+    return {_part(what) for kind, what in reach if kind == "path"}
+
+
+def _told(what: str, how: str) -> str:
+    return f"{what} ({how if len(how) <= LONGEST else f'{how[:LONGEST]}…'})" if how else what
+
+
+# --- Cloudflare and Vercel -------------------------------------------------------------------------------------------------
+
+
+def _ingress(properties: Properties) -> Reach:
+    rules = (properties.get("config") or {}).get("ingresses") or []
+    return {
+        ("host", f"{rule['hostname']}{rule.get('path') or ''}"): f"to {rule.get('service', '')}{_access(rule)}"
+        for rule in rules
+        if isinstance(rule, dict) and rule.get("hostname")
+    }
+
+
+def _access(rule: Properties) -> str:
+    return ", Access checked by the connector" if ((rule.get("originRequest") or {}).get("access") or {}).get("required") else ""
+
+
+def _record(properties: Properties) -> Reach:
+    how = f"{properties.get('type', '')} to {properties.get('content', '')}"
+    return {("record", str(properties.get("name", ""))): how if properties.get("proxied") else f"{how}, past Cloudflare's proxy"}
+
+
+def _rules(properties: Properties) -> Reach:
+    found: dict[tuple[Kind, str], str] = {}
+    for rule in properties.get("rules") or []:
+        state = "" if rule.get("enabled", True) else "off: "
+        limit = rule.get("ratelimit") or {}
+        rate = f", {limit.get('requestsPerPeriod')} in {limit.get('period')} s" if limit else ""
+        found["rule", str(rule.get("ref") or rule.get("description"))] = (
+            f"{state}{rule.get('action', '')} where {rule.get('expression', '')}{rate}"
+        )
+    return found
+
+
+def _setting(properties: Properties) -> Reach:
+    return {("rule", f"zone setting {properties.get('settingId', '')}"): str(one_line(properties.get("value")))}
+
+
+def _application(properties: Properties) -> Reach:
+    return {("rule", f"Access before {properties.get('domain', '')}"): str(properties.get("sessionDuration") or "")}
+
+
+def _people(properties: Properties) -> Reach:
+    people: dict[tuple[Kind, str], str] = {}
+    for include in properties.get("includes") or []:
+        for kind, fields in sorted(include.items()):
+            who = ", ".join(str(value) for value in (fields or {}).values()) if isinstance(fields, dict) else str(fields)
+            people["rule", f"Access {properties.get('decision', '')}s {kind} {who}".rstrip()] = ""
+    return people
+
+
+def _domain(properties: Properties) -> Reach:
+    return {("domain", str(properties.get("domain", ""))): "on Vercel"}
+
+
+# --- Containers ------------------------------------------------------------------------------------------------------------
+
+
+def _container(properties: Properties) -> Reach:
+    reach: dict[tuple[Kind, str], str] = {}
+    for port in properties.get("ports") or []:
+        address = port.get("ip") or "0.0.0.0"  # noqa: S104  # what Docker takes when none is given
+        inside = f"{port.get('internal')}/{port.get('protocol') or 'tcp'}"
+        open_to = "this host" if str(address).startswith(("127.", "::1")) else "the network"
+        reach["port", f"{address}:{port.get('external') or 'any'}"] = f"to {inside}, open to {open_to}"
+    if properties.get("publishAllPorts"):
+        reach["port", "every exposed port"] = "published on all addresses"
+    if properties.get("networkMode") == "host":
+        reach["port", "every port of the container"] = "in the host's network"
+    for argument in properties.get("command") or []:
+        if isinstance(argument, str) and "\n" in argument:
+            reach |= _gateway(argument) or _ngrok(argument)
+    return reach
+
+
+_SITE = re.compile(r"^http://(?P<host>[^:\s]+):\d+ \{\n\timport (?P<role>\w+)\n\}", re.MULTILINE)
+_SNIPPET = re.compile(r"^\((?P<name>\w+)\) \{\n(?P<body>.*?)^\}", re.MULTILINE | re.DOTALL)
+# What decides who gets an answer; the rest of the configuration is about headers and files.
+_DECIDES = re.compile(
+    r"^\s*(@\w+ .*|(?:path|query|respond|handle|route) .*|basic_auth\b.*|import (?:keyed|recordings|stream|session).*)$"
+)
+
+
+def _gateway(caddyfile: str) -> Reach:
+    """Sites and deciding lines of the gateway's configuration (components/host/gateway.py)."""
+    sites: dict[tuple[Kind, str], str] = {("site", one["host"]): one["role"] for one in _SITE.finditer(caddyfile)}
+    if not sites:
+        return {}
+    for snippet in _SNIPPET.finditer(caddyfile):
+        for line in snippet["body"].splitlines():
+            if _DECIDES.match(line):
+                sites["path", f"{snippet['name']}: {line.strip().removesuffix('{').strip()}"] = ""
+    return sites
+
+
+def _ngrok(configuration: str) -> Reach:
+    """The endpoint's host in the agent's configuration (components/edge/ngrok.py)."""
+    found = re.findall(r"^ +url: https://(\S+)$", configuration, re.MULTILINE)
+    return {("host", host): "by ngrok" for host in found}
+
+
+_REACH: Mapping[str, Callable[[Properties], Reach]] = {
+    CONTAINER: _container,
+    "cloudflare:index/dnsRecord:DnsRecord": _record,
+    "cloudflare:index/ruleset:Ruleset": _rules,
+    "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication": _application,
+    "cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy": _people,
+    "cloudflare:index/zeroTrustTunnelCloudflaredConfig:ZeroTrustTunnelCloudflaredConfig": _ingress,
+    "cloudflare:index/zoneSetting:ZoneSetting": _setting,
+    "vercel:index/projectDomain:ProjectDomain": _domain,
+}
