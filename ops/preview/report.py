@@ -536,7 +536,9 @@ def _block(step: Step, cap: int | None) -> _Block:
     most = None if cap is None else cap // 4 if step.operation in {"create", "import"} else cap
     some, more = _capped(lines, most)
     head = f"@@ {step.operation} {step.name} ({_kind(step.type)}) @@"
-    return _Block(rank, (head, *some, *([f"# {more} lines"] if more else [])))
+    lines = [head, *some, *([f"# {more} lines"] if more else [])]
+    # A name or a path with a line break would end the line that says what it is.
+    return _Block(rank, tuple(" ".join(line.splitlines()) for line in lines))
 
 
 def _diff_lines(one: PropertyDiff) -> Iterator[str]:
