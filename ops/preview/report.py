@@ -35,6 +35,9 @@ _PAST = {"delete": "deleted", "replace": "replaced", "update": "updated", "creat
 # Entries of one list and lines of one resource: the first that lets the report fit is taken.
 _CAPS = ((60, 80), (25, 40), (8, 20), (3, 8))
 
+# How the engine refuses to delete or replace a protected resource (3.256).
+_PROTECTED = "currently marked for protection"
+
 Item = TypeVar("Item")
 
 
@@ -165,11 +168,15 @@ def _verdict(preview: Preview) -> str:
         "create": "something new",
         "none": "no change",
     }[preview.outcome]
+    icon = _ICONS[preview.outcome]
     if preview.outcome == "create" and not preview.state_digest:
         said = "first deployment"
+    errors = [one for one in preview.diagnostics if one.severity == "error"]
+    if errors and all(_PROTECTED in one.message for one in errors):
+        icon, said = "🚨", "refused, because what is protected would be lost"
     more = []
     # The worst comes first, but it must not hide the second worst.
-    if preview.outcome == "error" and any(map(_is_siren, preview.steps)):
+    if icon == "❌" and any(map(_is_siren, preview.steps)):
         more.append("🚨 data or secrets would be lost")
     if preview.violated and preview.outcome != "policy":
         more.append("⛔ refused by policy")
@@ -182,7 +189,7 @@ def _verdict(preview: Preview) -> str:
     if soon := [one for one in preview.policies if _expires_soon(one, preview)]:
         more.append(f"⏰ {_plural(len(soon), 'exemption')} about to end")
     rest = f" — {' · '.join(more)}" if more else ""
-    return f"- {_ICONS[preview.outcome]} **{preview.stack}: {said}**{rest}"
+    return f"- {icon} **{preview.stack}: {said}**{rest}"
 
 
 def _is_siren(step: Step) -> bool:
@@ -346,23 +353,19 @@ def _policies(preview: Preview, cap: int | None) -> str:
         rows = [
             [
                 "⛔ mandatory" if one.level == "mandatory" else "⚠️ advisory",
-                f"[{one.rule}]({one.url})" if one.url else code(one.rule),
-                one.severity,
+                f"{_rule(one)}<br>{one.severity}{', CIS ' if one.cis else ''}{', '.join(one.cis)}",
                 code(_name(one.urn) or "the stack"),
-                code(one.message),
-                code(one.remediation),
-                ", ".join(one.cis),
+                f"{code(one.message)}<br>{_cell(one.remediation)}",
             ]
             for one in some
         ]
-        parts.append(
-            _table(["level", "rule", "severity", "resource", "what", "remedy", "CIS"], rows) + (f"\n\n{more}" if more else "")
-        )
+        table = _table(["level", "rule", "resource", "what, and the remedy"], rows)
+        parts.append(f"{table}\n\n{more}".rstrip())
     if exempted:
         rows = [
             [
                 f"⏰ {_days(one, preview)}" if _expires_soon(one, preview) else _days(one, preview),
-                f"[{one.rule}]({one.url})" if one.url else code(one.rule),
+                _rule(one),
                 code(_name(one.urn) or "the stack"),
                 code(one.message),
             ]
@@ -378,6 +381,15 @@ def _policies(preview: Preview, cap: int | None) -> str:
         table = _table(["resource", "known after the update only", "rules that the update runs"], some)
         parts.append(f"<details><summary>Could not run yet: {len(unchecked)}</summary>\n\n{table}\n{more}\n</details>")
     return "\n\n".join(parts)
+
+
+def _rule(one: PolicyResult) -> str:
+    return f"[{one.rule}]({one.url})" if one.url else code(one.rule)
+
+
+def _cell(text: str) -> str:
+    """Text of ours in a table."""
+    return text.replace("|", "\\|")
 
 
 def _days(one: PolicyResult, preview: Preview) -> str:
@@ -524,7 +536,9 @@ def _block(step: Step, cap: int | None) -> _Block:
     most = None if cap is None else cap // 4 if step.operation in {"create", "import"} else cap
     some, more = _capped(lines, most)
     head = f"@@ {step.operation} {step.name} ({_kind(step.type)}) @@"
-    return _Block(rank, (head, *some, *([f"# {more} lines"] if more else [])))
+    lines = [head, *some, *([f"# {more} lines"] if more else [])]
+    # A name or a path with a line break would end the line that says what it is.
+    return _Block(rank, tuple(" ".join(line.splitlines()) for line in lines))
 
 
 def _diff_lines(one: PropertyDiff) -> Iterator[str]:

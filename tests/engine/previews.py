@@ -21,6 +21,7 @@ from typing import Any
 from ops.engine import Engine, ensure
 from ops.paths import ROOT
 from ops.preview import engine as previews
+from ops.preview import state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
 from rehearsal.standin import install
@@ -61,10 +62,10 @@ import pulumi_docker as docker
 hardened = docker.Container
 
 
-def container(name, **arguments):
-    if name.endswith("-egress-squid"):
+def container(*name, **arguments):
+    if name[0].endswith("-egress-squid"):
         arguments["read_only"] = False
-    return hardened(name, **arguments)
+    return hardened(*name, **arguments)
 
 
 docker.Container = container
@@ -84,6 +85,10 @@ class PreviewStack(Stack):
         self.write(**EDGE)
         self.project.program(PROGRAM)
         self.project.variables["PULUMI_OPTION_POLICY_PACK"] = str(ROOT / "policy")
+
+    def deployment(self) -> state.Deployment:
+        """Its state, with its secrets."""
+        return state.export(self.workspace, "test")
 
     def run(self, *command: str) -> Run:
         """What the engine says to ``pulumi COMMAND``."""
