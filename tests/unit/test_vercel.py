@@ -288,8 +288,8 @@ def test_the_projects_own_address_is_not_the_uis(project: str | None) -> None:
     with pytest.raises(SettingsError) as wrong:
         run({"vercel_app": "skyvern-prod", "project": project})
     assert wrong.value.lines == [
-        'Pulumi.prod.yaml: frontend.vercel_app: "skyvern-prod" is the project\'s name, whose address Vercel gives out itself; write '
-        "another"
+        'Pulumi.prod.yaml: frontend.vercel_app: "skyvern-prod" is the project\'s name, whose address Vercel gives out itself; '
+        "write another"
     ]
 
 
