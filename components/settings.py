@@ -783,11 +783,6 @@ def _vercel_conflicts(frontend: VercelFrontend) -> Iterator[str]:
         yield 'frontend.repository: is for frontend.source: git, and that is "upload"; write git, or remove it'
     if frontend.vercel_app is not None and frontend.verification is not None:
         yield "frontend.verification: is for a domain, and frontend.vercel_app needs none; remove it"
-    if frontend.vercel_app is not None and frontend.vercel_app == frontend.project:
-        yield (
-            f'frontend.vercel_app: "{frontend.vercel_app}" is the project\'s name, whose address Vercel gives out itself; '
-            "write another"
-        )
 
 
 def load() -> Settings:

@@ -60,12 +60,16 @@ def variables_hash(variables: Mapping[str, str], project: Mapping[str, str]) -> 
 
 
 def project_name(settings: VercelSettings, prefix: str) -> str:
-    """The project's name at Vercel. Raises SettingsError where the stack file names none and the stack's name makes none."""
-    if settings.project is not None:
-        return settings.project
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,51}", prefix):
+    """The project's name at Vercel: as the stack file says, or ``skyvern-STACK``.
+
+    Raises SettingsError where the stack's name makes none, or the name's own address is taken for the UI.
+    """
+    name = settings.project or prefix
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,51}", name):
         raise _wrong("project", f'is missing, and "{prefix}" is no name for a project; write one, for example skyvern-prod')
-    return prefix
+    if settings.vercel_app == name:
+        raise _wrong("vercel_app", f'"{name}" is the project\'s name, whose address Vercel gives out itself; write another')
+    return name
 
 
 # --- The account -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from components.settings import Settings, SettingsError, parse
 from tests import program
 from tests.program import VERCEL, Program, Secret, plain
 
-SECRETS = frozenset({"llm", "edge"})
+SECRETS = frozenset({"llm", "edge", "frontend"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
 
@@ -193,7 +193,9 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
     assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
     token = raw.get("edge", {}).get("api_token") or raw.get("edge", {}).get("authtoken")
     assert token is None or token not in clear
-    assert_reachable(run, raw.get("edge", {"provider": "none"})["provider"])
+    frontend = raw.get("frontend", {"provider": "gateway"})
+    assert frontend["provider"] == "gateway" or frontend["api_token"] not in clear
+    assert_reachable(run, raw.get("edge", {"provider": "none"})["provider"], frontend)
     # A page is behind a sandbox wherever Skyvern starts the browser, unless the stack file says no.
     browser = raw.get("browser", {})
     assert ("SCMP_ACT" in sent(run.container("server").inputs["securityOpts"])) == (
@@ -206,12 +208,18 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
     assert len(of_ollama) == (4 if raw.get("llm", {}).get("provider") == "ollama" else 0)
 
 
-def assert_reachable(run: Program, edge: str) -> None:
-    """Every host has its site, its ingress rule and its record, all of them lead to the gateway, and no port is open beside."""
+def assert_reachable(run: Program, edge: str, frontend: dict[str, Any]) -> None:
+    """Every host has its site, its ingress rule and its record, all of them lead to the gateway, and no port is open beside.
+
+    The UI on Vercel is at one host more, whose record leads to no tunnel, or at an address of Vercel's.
+    """
     caddyfile = run.container("gateway").inputs["command"][1]
     sites = {line.split("/")[2].split(":")[0] for line in caddyfile.splitlines() if line.startswith("http://")} - {"127.0.0.1"}
     assert bool(run.container("gateway").inputs.get("ports")) == (edge == "none")
-    records = {one.inputs["name"] for one in run.of_type("cloudflare:index/dnsRecord:DnsRecord")}
+    by_proxy: dict[bool, set[str]] = {True: set(), False: set()}
+    for record in run.of_type("cloudflare:index/dnsRecord:DnsRecord"):
+        by_proxy[record.inputs["proxied"]].add(record.inputs["name"])
+    records = by_proxy[True]
     configs = run.of_type("cloudflare:index/zeroTrustTunnelCloudflaredConfig:ZeroTrustTunnelCloudflaredConfig")
     if edge != "cloudflare":
         assert not [one for one in run.registrations if one.type.startswith("cloudflare:")]
@@ -223,7 +231,12 @@ def assert_reachable(run: Program, edge: str) -> None:
     assert {rule["service"] for rule in rules} == {"http://gateway:8080"}
     assert sites == records
     origin = json.loads(run.environment("server")["ALLOWED_ORIGINS"])[0]
-    assert origin.removeprefix("https://").startswith("app.")
+    host = origin.removeprefix("https://")
+    assert host.startswith("app.") or host == f"{frontend.get('vercel_app')}.vercel.app"
+    assert by_proxy[False] == ({host} if frontend["provider"] == "vercel" and "vercel_app" not in frontend else set())
+    assert [one.inputs["domain"] for one in run.of_type("vercel:index/projectDomain:ProjectDomain")] == (
+        [host] if frontend["provider"] == "vercel" else []
+    )
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -258,7 +271,7 @@ def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, val
     except SettingsError as wrong:
         for line in wrong.lines:
             # What goes together is told where it has to change.
-            partners = ("Pulumi.dev.yaml: edge.", "Pulumi.dev.yaml: frontend.provider", "Pulumi.dev.yaml: images.source")
+            partners = ("Pulumi.dev.yaml: edge.", "Pulumi.dev.yaml: frontend.", "Pulumi.dev.yaml: images.source")
             assert line.startswith((f"Pulumi.dev.yaml: {section}.{key}", *partners)), line
             assert "\n" not in line
 
@@ -267,7 +280,7 @@ def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, val
 def test_a_round_trip_changes_nothing(raw: dict[str, Any]) -> None:
     first = parse(raw, file="x", secret_keys=SECRETS)
     dumped = first.model_dump()
-    for section, key in (("llm", "api_key"), ("edge", "api_token"), ("edge", "authtoken")):
+    for section, key in (("llm", "api_key"), ("edge", "api_token"), ("edge", "authtoken"), ("frontend", "api_token")):
         if key in dumped[section]:
             dumped[section][key] = dumped[section][key].get_secret_value()
     assert Settings.model_validate(dumped) == first

@@ -344,10 +344,6 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             vercel(vercel_app="acme", verification="vc-domain-verify=a,1"),
             "frontend.verification: is for a domain, and frontend.vercel_app needs none; remove it",
         ),
-        (
-            vercel(vercel_app="acme", project="acme"),
-            'frontend.vercel_app: "acme" is the project\'s name, whose address Vercel gives out itself; write another',
-        ),
         # What guides for Skyvern on Vercel set by hand.
         (
             vercel(VITE_SKYVERN_API_KEY=SECRET),

@@ -12,7 +12,6 @@ from components import endpoints
 from components.frontend import vercel
 from components.host.gateway import content_security_policy
 from components.settings import Settings, SettingsError
-from components.settings import VercelFrontend as VercelSettings
 from ops.paths import ROOT
 from tests import program
 from tests.program import VERCEL, Program, Secret, plain
@@ -284,9 +283,14 @@ def test_without_recordings_the_names_are_the_same() -> None:
     assert set(vercel.public_variables(urls)) == set(vercel.public_variables(endpoints.derive(settings())))
 
 
-def test_a_projects_name() -> None:
-    chosen = VercelSettings.model_validate(VERCEL)
-    assert vercel.project_name(chosen, "skyvern-prod") == "skyvern-prod"
+@pytest.mark.parametrize("project", [None, "skyvern-prod"])
+def test_the_projects_own_address_is_not_the_uis(project: str | None) -> None:
+    with pytest.raises(SettingsError) as wrong:
+        run({"vercel_app": "skyvern-prod", "project": project})
+    assert wrong.value.lines == [
+        'Pulumi.prod.yaml: frontend.vercel_app: "skyvern-prod" is the project\'s name, whose address Vercel gives out itself; '
+        "write another"
+    ]
 
 
 @pytest.mark.parametrize("edge", ["{}", repr({"edge": CLOUDFLARE})])
