@@ -1,5 +1,6 @@
 """COVERAGE.md is what the rules say, and every control is covered or explained."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,16 @@ from tests.policy.pack import PACK
 
 def test_the_page_is_current() -> None:
     assert (PACK / "COVERAGE.md").read_text() == report(RULES), "cd policy && python -m rules.framework.coverage > COVERAGE.md"
+
+
+@pytest.mark.parametrize(("page", "count"), [("policy.md", "`{}-`, {} |"), ("ko/policy.md", "`{}-` {}개 |")])
+def test_the_docs_count_the_rules(page: str, count: str) -> None:
+    text = (PACK.parent / "docs" / page).read_text()
+    rules = Counter(rule.name.partition("-")[0] for rule in RULES)
+    about_itself = rules.pop("policy")
+    assert [prefix for prefix, number in rules.items() if count.format(prefix, number) not in text] == []
+    assert str(rules.total()) in text
+    assert about_itself == 2
 
 
 def test_every_control_of_sections_4_and_5_is_there() -> None:
