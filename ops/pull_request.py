@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ops import apply as reviewed
 from ops import drift, github, review
 from ops.errors import UserError
 from ops.paths import ROOT
@@ -92,9 +93,16 @@ def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review 
 
 @app.command()
 def record(
-    stack: Stack, output: Annotated[Path, typer.Option(help="File to write the record to.")] = Path("review.json")
+    stack: Stack,
+    output: Annotated[Path, typer.Option(help="File to write it to.")] = Path("review.json"),
+    outcome: Annotated[Path | None, typer.Option(help="File for the reason where there is none, as Markdown.")] = None,
 ) -> None:
     """Fetch the review record of what is checked out: the artifact of the preview of the very same tree."""
+    with reviewed.told_in(outcome):
+        _fetch(stack, output)
+
+
+def _fetch(stack: str, output: Path) -> None:
     run = github.run_of(os.environ)
     tree = review.tree_of(ROOT)
     with github.client(run, os.environ) as http:
