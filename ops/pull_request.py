@@ -53,7 +53,7 @@ def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
     (folder / record_name(stack)).unlink(missing_ok=True)
     previews = [_preview(stack, base)]
     (folder / PREVIEW).write_text(dump(previews))
-    (folder / REPORT).write_text(markdown(previews))
+    (folder / REPORT).write_text(markdown(previews, limit=None))
     try:
         recorded = review.dump(review.record(previews[0], tree=tree))
     except UserError as unfit:
