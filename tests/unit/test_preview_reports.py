@@ -6,6 +6,7 @@ pytest tests/unit/test_preview_reports.py --write-golden      writes the reports
 import dataclasses
 import datetime
 import json
+import re
 import time
 from pathlib import Path
 
@@ -52,12 +53,8 @@ def test_report(name: str, pytestconfig: pytest.Config) -> None:
 
 
 def test_ten_kinds_of_reports_are_recorded() -> None:
-    assert (
-        sorted(
-            "no-change image-bump database-volume new-public-host rotation policy-violation exemption failed drift first-deployment".split()
-        )
-        == NAMES
-    )
+    changes = ["image-bump", "database-volume", "new-public-host", "rotation", "first-deployment"]
+    assert sorted([*changes, "no-change", "policy-violation", "exemption", "failed", "drift"]) == NAMES
 
 
 def test_the_verdict_comes_first_and_names_the_worst() -> None:
@@ -153,10 +150,10 @@ def test_foreign_text_is_neither_markup_nor_a_mention() -> None:
     text = markdown([preview])
     assert "\n# heading" not in text
     assert "--> <script>" not in text.splitlines()[2]
-    for line in text.splitlines():
-        if "@everyone" in line and not line.startswith("@@"):
-            # Within a span of two backticks, which the single one of the text does not end.
-            assert line.count("`` ") == line.count("everyone") * 1 or "````" in line
+    outside = re.sub(r"^(`{3,})diff\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert outside.count("@everyone") == outside.count(code(EVIL)) == 4
+    # The fence is longer than any in what it holds.
+    assert "````diff" in text
 
 
 def test_code_survives_backticks_and_tables() -> None:
