@@ -357,7 +357,6 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
         text = _plain(one["message"]).partition("\n")[2].strip() or _plain(one["message"]).strip()
         urn, name = redactor.text(one.get("resourceUrn", "")), one["policyName"]
         urn = "" if f"::{STACK}::" in urn else urn
-        text = text.removeprefix(f"{urn.rpartition('::')[2]}: ")
         if name == _UNKNOWN_RULE and (unchecked := _UNCHECKED.fullmatch(text)):
             message, names, outcome, expires = unchecked["message"], unchecked["rules"].split(", "), "could not run", None
         elif exempted := _EXEMPTED.fullmatch(text):
@@ -365,6 +364,9 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
             names, outcome, expires = [name], "exempted", datetime.date.fromisoformat(exempted["expires"])
         else:
             message, names, outcome, expires = text, [name], "violated", None
+        # Who it is about stands in the URN, but where a rule of the whole stack names a part of it.
+        message = re.sub(r"^stack [^:\s]+: ", "", message.removeprefix(f"{urn.rpartition('::')[2]}: "))
+        message = message.removeprefix(f"{urn.rpartition('::')[2]}: ")
         for each in names:
             rule = rules.get(each)
             found.add(
