@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ops import bootstrap
 from ops.errors import UserError
 from ops.preview import engine, model, report
 from ops.preview.model import Preview
+from ops.preview.state import Workspace
 
 Format = Literal["markdown", "json"]
 
@@ -36,10 +36,13 @@ def main(stacks: Sequence[str], options: Options, stored: Sequence[Path] = ()) -
     if stored:
         previews = [one for path in stored for one in _read(path)]
     else:
+        workspace = Workspace.of_checkout()
         # All of them before the first, which takes its time.
         for stack in stacks:
-            bootstrap.stack_file(stack)
-        previews = [engine.preview(stack, drift=options.drift, base=options.base) for stack in stacks or ["dev"]]
+            workspace.stack_file(stack)
+        previews = [
+            engine.preview(stack, drift=options.drift, base=options.base, workspace=workspace) for stack in stacks or ["dev"]
+        ]
     text = (
         model.dump(previews)
         if options.form == "json"

@@ -48,18 +48,20 @@ def preview(stack: str, *, drift: bool = True, base: str = "", workspace: Worksp
     context = _Context.of(stack, workspace)
     workspace = context.workspace
     run = _run(context, "preview")
+    # What this change makes a secret must not be told by the look at the drift either.
+    redactor = events.aware(run.events, context.redactor)
     about = Preview(
         stack=stack,
         made=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
         head=_head(workspace),
         base=base,
-        config=state.flat_config(state.configured(workspace, stack), context.redactor),
+        config=state.flat_config(state.configured(workspace, stack), redactor),
         config_hash=state.config_hash(workspace, stack),
         state_digest=state.digest(context.deployment),
         versions=versions(workspace),
     )
-    found = build(about, run, context.redactor, disposable_volumes())
-    return dataclasses.replace(found, drift=_drift(context)) if drift else found
+    found = build(about, run, redactor, disposable_volumes())
+    return dataclasses.replace(found, drift=_drift(context, redactor)) if drift else found
 
 
 def build(about: Preview, run: Run, redactor: Redactor, disposable: Sequence[str] = ()) -> Preview:
@@ -92,7 +94,8 @@ def build_drift(run: Run, redactor: Redactor) -> Drift:
 
 def drift(stack: str, workspace: Workspace | None = None) -> Drift:
     """What is otherwise than the state of a stack says."""
-    return _drift(_Context.of(stack, workspace))
+    context = _Context.of(stack, workspace)
+    return _drift(context, context.redactor)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,10 +116,10 @@ class _Context:
         return cls(stack=stack, workspace=workspace, deployment=deployment, redactor=redactor)
 
 
-def _drift(context: _Context) -> Drift:
+def _drift(context: _Context, redactor: Redactor) -> Drift:
     if not context.deployment.get("resources"):
         return Drift(checked=True)
-    found = build_drift(_run(context, "refresh", "--preview-only"), context.redactor)
+    found = build_drift(_run(context, "refresh", "--preview-only"), redactor)
     return found if found.failure else dataclasses.replace(found, unmanaged=_unmanaged(context))
 
 

@@ -112,13 +112,8 @@ def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[st
 
     drift: the run was a refresh, whose steps say what they found only when they end.
     """
-    steps = _by_urn(events, "resOutputsEvent" if drift else "resourcePreEvent")
-    hidden = {urn: _hide(meta) for urn, meta in steps.items()}
-    secrets = {text for one in hidden.values() for text in one.revealed}
-    outputs = _stack_outputs(events)
-    secrets |= outputs.revealed
-    if secrets:
-        redactor = Redactor.of([*redactor.values, *with_parts(secrets)], mask=redactor.mask)
+    steps, hidden, outputs = _hidden(events, drift=drift)
+    redactor = aware(events, redactor, drift=drift)
     resources = [_resource(urn, meta, hidden[urn], redactor, disposable, drift=drift) for urn, meta in sorted(steps.items())]
     return Reading(
         resources=tuple(resources),
@@ -129,6 +124,13 @@ def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[st
         diagnostics=tuple(_diagnostics(events, redactor)),
         finished=any("summaryEvent" in event for event in events),
     )
+
+
+def aware(events: Sequence[Event], redactor: Redactor, *, drift: bool = False) -> Redactor:
+    """The redactor, with what is in clear in the state and a secret in the program, or the other way round."""
+    _, hidden, outputs = _hidden(events, drift=drift)
+    secrets = outputs.revealed.union(*(one.revealed for one in hidden.values()))
+    return Redactor.of([*redactor.values, *with_parts(secrets)], mask=redactor.mask) if secrets else redactor
 
 
 # --- Resources -------------------------------------------------------------------------------------------------------------
@@ -143,6 +145,12 @@ class _Hidden:
     old_outputs: Any = None
     new_outputs: Any = None
     revealed: frozenset[str] = frozenset()
+
+
+def _hidden(events: Sequence[Event], *, drift: bool) -> tuple[dict[str, Event], dict[str, _Hidden], _Hidden]:
+    """The telling step of each resource, its properties, and the stack's outputs."""
+    steps = _by_urn(events, "resOutputsEvent" if drift else "resourcePreEvent")
+    return steps, {urn: _hide(meta) for urn, meta in steps.items()}, _stack_outputs(events)
 
 
 def _by_urn(events: Iterable[Event], kind: str) -> dict[str, Event]:
@@ -208,6 +216,8 @@ def _resource(urn: str, meta: Event, hidden: _Hidden, redactor: Redactor, dispos
     operation = _OPERATIONS.get(meta["op"])
     old = None if operation in {"create", "import"} else redactor.value(hidden.old_inputs)
     new = None if operation == "delete" else redactor.value(hidden.new_inputs)
+    # A name is the program's own, and may have anything in it.
+    urn = redactor.text(urn)
     resource = Resource(urn=urn, type=meta["type"], operation=operation, old=old, new=new, step=None)
     if operation is None:
         return resource
@@ -345,9 +355,8 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
             continue
         # The first line is the rule's description.
         text = _plain(one["message"]).partition("\n")[2].strip() or _plain(one["message"]).strip()
-        urn, name = one.get("resourceUrn", ""), one["policyName"]
+        urn, name = redactor.text(one.get("resourceUrn", "")), one["policyName"]
         urn = "" if f"::{STACK}::" in urn else urn
-        text = text.removeprefix(f"{urn.rpartition('::')[2]}: ")
         if name == _UNKNOWN_RULE and (unchecked := _UNCHECKED.fullmatch(text)):
             message, names, outcome, expires = unchecked["message"], unchecked["rules"].split(", "), "could not run", None
         elif exempted := _EXEMPTED.fullmatch(text):
@@ -355,6 +364,9 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
             names, outcome, expires = [name], "exempted", datetime.date.fromisoformat(exempted["expires"])
         else:
             message, names, outcome, expires = text, [name], "violated", None
+        # Who it is about stands in the URN, but where a rule of the whole stack names a part of it.
+        message = re.sub(r"^stack [^:\s]+: ", "", message.removeprefix(f"{urn.rpartition('::')[2]}: "))
+        message = message.removeprefix(f"{urn.rpartition('::')[2]}: ")
         for each in names:
             rule = rules.get(each)
             found.add(
@@ -411,7 +423,7 @@ def _diagnostics(events: Iterable[Event], redactor: Redactor) -> Iterator[Diagno
         if one.get("severity") not in {"error", "warning"} or one.get("ephemeral"):
             continue
         message = redactor.everything(_plain(one["message"]).strip())
-        diagnostic = Diagnostic(severity=one["severity"], message=message, urn=one.get("urn", ""))
+        diagnostic = Diagnostic(severity=one["severity"], message=message, urn=redactor.text(one.get("urn", "")))
         if message and message not in _ENDINGS and diagnostic not in seen:
             seen.add(diagnostic)
             yield diagnostic

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any
 from ops.engine import Engine, ensure
 from ops.paths import ROOT
 from ops.preview import engine as previews
+from ops.preview import state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
 from rehearsal.standin import install
@@ -61,10 +63,10 @@ import pulumi_docker as docker
 hardened = docker.Container
 
 
-def container(name, **arguments):
-    if name.endswith("-egress-squid"):
+def container(*name, **arguments):
+    if name[0].endswith("-egress-squid"):
         arguments["read_only"] = False
-    return hardened(name, **arguments)
+    return hardened(*name, **arguments)
 
 
 docker.Container = container
@@ -84,6 +86,10 @@ class PreviewStack(Stack):
         self.write(**EDGE)
         self.project.program(PROGRAM)
         self.project.variables["PULUMI_OPTION_POLICY_PACK"] = str(ROOT / "policy")
+
+    def deployment(self) -> state.Deployment:
+        """Its state, with its secrets."""
+        return state.export(self.workspace, "test")
 
     def run(self, *command: str) -> Run:
         """What the engine says to ``pulumi COMMAND``."""
@@ -189,18 +195,19 @@ def _trimmed_event(event: dict[str, Any], *, drift: bool) -> dict[str, Any] | No
                 return None
             keep = {"urn", "type", "op", "detailedDiff", "keys", "diffs"}
             slim = {key: meta[key] for key in keep if meta.get(key) is not None}
-            same = meta["op"] == "same" and not stack
+            # A replacement comes as three steps with the same properties.
+            same = meta["op"] in {"same", "create-replacement", "delete-replaced"} and not stack
+            # What the provider says differs, and is told by its outputs.
+            named = {re.split(r"[.\[]", path)[0] for path in meta.get("detailedDiff") or {}}
             for side in ("old", "new"):
-                state = meta.get(side)
-                if state:
-                    told = {key: state[key] for key in ("custom", "protect", "retainOnDelete", "external") if state.get(key)}
-                    inputs = state.get("inputs") or {}
+                if held := meta.get(side):
+                    told = {key: held[key] for key in ("custom", "protect", "retainOnDelete", "external") if held.get(key)}
+                    inputs, outputs = held.get("inputs") or {}, held.get("outputs") or {}
                     if same:
-                        told["inputs"] = {key: inputs[key] for key in ("name", "image", "hostname") if key in inputs}
-                    else:
-                        told["inputs"] = _shortened(inputs)
-                        told["outputs"] = _shortened(state.get("outputs") or {})
-                    slim[side] = told
+                        inputs = {key: inputs[key] for key in ("name", "image", "hostname") if key in inputs}
+                    if not drift and not stack:
+                        outputs = {key: outputs[key] for key in named & set(outputs) if side == "old" and not same}
+                    slim[side] = {**told, "inputs": _shortened(inputs), "outputs": _shortened(outputs)}
             return {kind: {"metadata": slim}}
     return None
 
