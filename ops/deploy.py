@@ -160,6 +160,7 @@ def ensure_stack(stack: str, progress: Progress) -> None:
     if stack.rsplit("/", 1)[-1] in names:
         progress(f"{stack} is there")
         return
+    recovery.release_locks(stack, progress)
     process.capture(bootstrap.pulumi("stack", "init", stack, "--no-select", "--non-interactive"), cwd=ROOT, env=env)
     progress(f"created {stack}")
 

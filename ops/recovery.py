@@ -26,6 +26,7 @@ REFRESH_SECONDS = 300
 class Lock:
     """One lock of the file backend: the process that took it and on which host."""
 
+    path: Path
     pid: int
     user: str
     host: str
@@ -38,16 +39,16 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
     Raises UserError when another Pulumi is at work on the stack, and when the stack's containers belong to another state.
     """
     short = stack.rsplit("/", 1)[-1]
-    env = {**os.environ, **bootstrap.environment()}
-    release_lock(stack, read_locks(env["PULUMI_BACKEND_URL"], short), env, progress)
+    release_locks(stack, progress)
     state = export(stack)
     pending = state.get("pending_operations") or []
     found = labelled(short, docker)
     left = leftovers(state, found)
     if left and not pending and not _docker_resources(state):
+        url = bootstrap.environment()["PULUMI_BACKEND_URL"]
         raise UserError(
             f"stack {short}: {', '.join(sorted(one.name for one in left))} run on {docker.host}, but this state "
-            f"({env['PULUMI_BACKEND_URL']}) does not know them; use the state that made them (PULUMI_BACKEND_URL), or remove "
+            f"({url}) does not know them; use the state that made them (PULUMI_BACKEND_URL), or remove "
             "them with docker rm --force (their data stays in volumes)"
         )
     if pending:
@@ -55,15 +56,7 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
             name = str(operation["resource"]["urn"]).rsplit("::", 1)[-1]
             progress(f"the last up was stopped while {operation['type']} {name}")
         # Clears the notes, and looks at every resource; the orphans themselves it does not see.
-        process.capture(
-            [
-                *bootstrap.pulumi("refresh", "--stack", stack, "--clear-pending-creates"),
-                *("--yes", "--skip-preview", "--non-interactive"),
-            ],
-            cwd=ROOT,
-            env=env,
-            timeout_seconds=REFRESH_SECONDS,
-        )
+        refresh(stack, "--clear-pending-creates")
         left = leftovers(export(stack), labelled(short, docker))
     for one in sorted(left, key=lambda one: (one.kind, one.name)):
         progress(f"{one.kind} {one.name} is in no state: removed (no data is in it, volumes stay)")
@@ -88,6 +81,7 @@ def read_locks(url: str, stack: str) -> list[Lock]:
             fields = json.loads(path.read_text())
             locks.append(
                 Lock(
+                    path=path,
                     pid=int(fields["pid"]),
                     user=str(fields["username"]),
                     host=str(fields["hostname"]),
@@ -112,17 +106,24 @@ def runs(pid: int) -> bool:
     return name.startswith("pulumi") and rest[:1] not in {"Z", "X"}
 
 
-def release_lock(stack: str, locks: list[Lock], env: dict[str, str], progress: Progress) -> None:
-    """Removes the locks of processes of this host that have ended; UserError for any other one."""
+def release_locks(stack: str, progress: Progress) -> None:
+    """Removes the locks of processes of this host that have ended; UserError for any other one.
+
+    A stack that does not exist yet has them, too: creating it takes one, and it cannot be created while an old one is there.
+    ``pulumi cancel``, which does the same, knows no such stack.
+    """
+    short = stack.rsplit("/", 1)[-1]
+    locks = read_locks(bootstrap.environment()["PULUMI_BACKEND_URL"], short)
     for lock in locks:
         if lock.host != platform.node() or runs(lock.pid):
             raise UserError(
                 f"stack {stack}: a Pulumi is at work on it (process {lock.pid} of {lock.user} on {lock.host}, since "
                 f"{lock.since}); wait until it has ended, or run pulumi cancel -s {stack} if it is gone"
             )
-    if locks:
-        process.capture(bootstrap.pulumi("cancel", "--yes", "--stack", stack), cwd=ROOT, env=env)
-        progress(f"the last pulumi was killed (process {locks[0].pid}, since {locks[0].since}): its lock is removed")
+    for lock in locks:
+        lock.path.unlink(missing_ok=True)
+        lock.path.with_name(f"{lock.path.name}.attrs").unlink(missing_ok=True)
+        progress(f"the last pulumi was killed (process {lock.pid}, since {lock.since}): its lock is removed")
 
 
 # --- What is in no state -------------------------------------------------------------------------------------------------
@@ -141,6 +142,16 @@ def _docker_resources(state: dict[str, Any]) -> list[dict[str, Any]]:
 def labelled(stack: str, docker: Docker) -> list[Labelled]:
     """Made anew by the next up without a loss; a network goes after the containers on it."""
     return inventory.labelled(docker, stack, "container") + inventory.labelled(docker, stack, "network")
+
+
+def refresh(stack: str, *flags: str) -> None:
+    """Looks at every resource and writes into the state what it finds; nothing else is changed."""
+    process.capture(
+        [*bootstrap.pulumi("refresh", "--stack", stack, *flags), "--yes", "--skip-preview", "--non-interactive"],
+        cwd=ROOT,
+        env={**os.environ, **bootstrap.environment()},
+        timeout_seconds=REFRESH_SECONDS,
+    )
 
 
 def export(stack: str) -> dict[str, Any]:

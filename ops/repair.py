@@ -6,16 +6,14 @@ again: a data volume that has gone is refused, because an empty one in its place
 Not here: what an interrupted up leaves (ops/recovery.py).
 """
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from ops import bootstrap, inventory, process, recovery
+from ops import inventory, recovery
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.paths import ROOT
 
 # Longer than the longest start of a container after a power cut.
 HEALTHY_SECONDS = 240
@@ -58,12 +56,7 @@ def repair(stack: str, docker: Docker, progress: Progress) -> None:
         return
     for one in gone:
         progress(f"{one.kind} {one.name} has gone: the up makes it again")
-    process.capture(
-        [*bootstrap.pulumi("refresh", "--stack", stack), "--yes", "--skip-preview", "--non-interactive"],
-        cwd=ROOT,
-        env={**os.environ, **bootstrap.environment()},
-        timeout_seconds=recovery.REFRESH_SECONDS,
-    )
+    recovery.refresh(stack)
 
 
 def parse(state: dict[str, Any]) -> list[Recorded]:

@@ -125,7 +125,8 @@ ZONE: dict[str, Any] = {"zoneId": "0" * 32, "account": {"id": "a" * 32, "name": 
 def run(settings: Settings, *, stack: str = "dev", zone: dict[str, Any] | None = None) -> Program:
     """Builds the platform from settings and returns what was registered. zone: what Cloudflare says, ``failure`` for an error."""
     monitor = _Monitor(ZONE | (zone or {}))
-    asyncio.set_event_loop(asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     mocks.set_mocks(monitor.mocks, project="skyvern", stack=stack, preview=False, monitor=monitor)
 
     def program() -> None:
@@ -134,5 +135,9 @@ def run(settings: Settings, *, stack: str = "dev", zone: dict[str, Any] | None =
 
     # set_mocks leaves a root stack of its own, which would stand in the way of the program's.
     runtime_settings.ROOT.set(None)
-    asyncio.get_event_loop().run_until_complete(run_in_stack(program))
+    try:
+        loop.run_until_complete(run_in_stack(program))
+    finally:
+        # Each holds three files open, and thousands of programs run in one session of tests.
+        loop.close()
     return Program(monitor.registrations, monitor.outputs)

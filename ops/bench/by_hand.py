@@ -80,8 +80,14 @@ def _start(program: str, one: Mapping[str, Any]) -> str:
         flags += [flag for bound in bindings for flag in ("--publish", f"{bound['HostIp']}:{bound['HostPort']}:{inside}")]
     for key, value in host["LogConfig"]["Config"].items():
         flags += ["--log-opt", f"{key}={value}"]
+    profiles = ""
     for option in host["SecurityOpt"] or []:
-        flags += ["--security-opt", option]
+        key, _, value = option.partition("=")
+        if value.startswith("{"):
+            # The daemon tells a profile in full; docker reads it from a file.
+            profiles += f" --security-opt {key}=<(printf %s {shlex.quote(value)})"
+        else:
+            flags += ["--security-opt", option]
     flags += ["--read-only", "--cap-drop", "ALL", "--init", "--restart", "unless-stopped", "--ipc", "private"]
     flags += ["--memory", str(host["Memory"]), "--memory-swap", str(host["MemorySwap"]), "--shm-size", str(host["ShmSize"])]
     flags += ["--cpus", str(host["NanoCpus"] / _NANOSECOND), "--stop-timeout", str(config.get("StopTimeout") or 10)]
@@ -90,7 +96,7 @@ def _start(program: str, one: Mapping[str, Any]) -> str:
         flags += [f"--health-{flag}", f"{health[key] // _NANOSECOND}s"]
     if entrypoint:
         flags += ["--entrypoint", entrypoint[0]]
-    lines = [f"{program} create {shlex.join([*flags, config['Image'], *entrypoint[1:], *command])} >/dev/null"]
+    lines = [f"{program} create{profiles} {shlex.join([*flags, config['Image'], *entrypoint[1:], *command])} >/dev/null"]
     others = sorted(set(one["NetworkSettings"]["Networks"]) - {first})
     lines += [f"{program} network connect --alias {alias} {network} {name}" for network in others]
     lines.append(f"{program} start {name} >/dev/null")

@@ -112,7 +112,7 @@ class Workspace:
                 "PULUMI_BACKEND_URL": f"file://{state}",
                 "PULUMI_CONFIG_PASSPHRASE": secrets.token_hex(16),
             }
-            # The checkout's pack, not the copy's: they are the same, and this one has its virtual environment.
+            # Before the passphrase itself, Pulumi would take the one of the user's own stacks.
             env.pop("PULUMI_CONFIG_PASSPHRASE_FILE", None)
             yield cls(folder, Program(checkout, name, Docker(settings.host.docker_host), env).create())
         finally:
@@ -167,7 +167,7 @@ def flatten(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "urn": one["urn"],
             "type": one["type"],
             "name": one["urn"].rsplit("::", 1)[-1],
-            "inputs": opened({key: value for key, value in one["inputs"].items() if key != "__defaults"}),
+            "inputs": opened(one["inputs"]),
             "after": sorted(known & set(one.get("dependencies", []))),
         }
         for one in custom

@@ -1,7 +1,9 @@
 """The pure parts of script/bench: what the flat program registers, what the plain script starts, how a row reads."""
 
 import json
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +112,24 @@ def test_the_script_gives_a_container_what_it_had() -> None:
         "network connect --alias server skyvern-bench-app skyvern-bench-server",
     ):
         assert expected in line
+
+
+def test_the_script_gives_docker_the_seccomp_profile_in_a_file(tmp_path: Path) -> None:
+    # docker opens what it is given as a file; given the profile itself, it said "file name too long".
+    profile = '{"comment": "it\'s a profile"}'
+    (tmp_path / "docker").write_text(
+        """#!/usr/bin/env bash
+[[ $* != *create*skyvern-bench-server* ]] || for one in "$@"; do
+  [[ $one != seccomp=* ]] || cat "${one#seccomp=}" > "$0.profile"
+done
+echo healthy
+"""
+    )
+    (tmp_path / "docker").chmod(0o755)
+    parts = [container("postgres"), container("roles"), container("server", SecurityOpt=[f"seccomp={profile}"])]
+    text = by_hand.script(Docker("unix:///x"), parts, [])
+    subprocess.run(["bash"], input=text.encode(), env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=True)
+    assert (tmp_path / "docker.profile").read_text() == profile
 
 
 @pytest.mark.parametrize(

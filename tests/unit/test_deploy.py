@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ops import bootstrap, deploy, images, preflight, recovery, repair
+from ops import bootstrap, checkpoint, deploy, images, preflight, recovery, repair
 from ops import stack as stacks
 from ops.bootstrap import State
 from ops.docker import Docker
@@ -204,6 +205,20 @@ def test_a_stack_is_created_once_and_never_selected(prepared: Path, listed: list
     deploy.ensure_stack("dev", lambda _: None)
     init = [call for call in calls(prepared, "pulumi") if not call.startswith("stack ls")]
     assert init == (["stack init dev --no-select --non-interactive"] if created else [])
+
+
+def test_a_stack_whose_creation_was_killed_is_created_by_the_next(prepared: Path) -> None:
+    # Seen with Pulumi 3.256: "could not create stack: the stack is currently locked", and pulumi cancel knows no such stack.
+    state = checkpoint.backend_folder(bootstrap.environment()["PULUMI_BACKEND_URL"])
+    assert state is not None
+    locks = state / "locks" / "organization" / "skyvern" / "dev"
+    locks.mkdir(parents=True)
+    fields = {"pid": 2**22 + 1, "username": "me", "hostname": platform.node(), "timestamp": "2026-11-22T22:55:08.5Z"}
+    (locks / "7b407ba0.json").write_text(json.dumps(fields))
+    program(prepared, "pulumi", f"[[ $2 == ls ]] && echo [] || {{ [[ $2 == init ]] && ! ls {locks}/*.json; }}")
+    told: list[str] = []
+    deploy.ensure_stack("dev", told.append)
+    assert told == ["the last pulumi was killed (process 4194305, since 2026-11-22T22:55:08): its lock is removed", "created dev"]
 
 
 @pytest.mark.parametrize(("unasked", "command"), [(True, "up --stack dev --yes --non-interactive"), (False, "up --stack dev")])
