@@ -111,17 +111,20 @@ def test_five_hundred_resources_in_a_second_and_within_the_limit(operation: str)
 
 
 def test_what_is_lost_is_told_whatever_is_trimmed() -> None:
-    siren = Step(
-        urn="urn:pulumi:prod::skyvern::docker:index/volume:Volume::data",
-        type="docker:index/volume:Volume",
-        name="data",
-        operation="delete",
-        stateful=True,
+    type_ = "docker:index/volume:Volume"
+    sirens = tuple(
+        Step(
+            urn=f"urn:pulumi:prod::skyvern::{type_}::data-{number}",
+            type=type_,
+            name=f"data-{number}",
+            operation="delete",
+            stateful=True,
+        )
+        for number in range(70)
     )
     crowd = many(500, "replace")
-    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, siren))])
-    assert "🚨 **delete** `data` (docker Volume)" in text
-    assert "@@ delete data (docker Volume) @@" in text
+    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, *sirens))])
+    assert text.count("🚨 **delete** `data-") == text.count("@@ delete data-") == 70
 
 
 @pytest.mark.parametrize("limit", [300, 2_000, 20_000])
