@@ -26,8 +26,8 @@ class Sealed:
 def readable(value: Any) -> Any:
     """A value of an event: ``SECRET`` in place of what is one, ``UNKNOWN`` for what the update will know, also within a text."""
     match value:
-        case {"4dabf18193072939515e22adb298388d": mark, **rest}:
-            return SECRET if mark == _SECRET_MARK else _asset(rest)
+        case dict() if _SIGNATURE in value:
+            return SECRET if value[_SIGNATURE] == _SECRET_MARK else _asset(value)
         case dict():
             return {key: readable(item) for key, item in value.items() if key != "__defaults"}
         case list():
