@@ -404,9 +404,9 @@ def _policies(preview: Preview, cap: int | None) -> str:
         places: dict[str, list[str]] = {}
         for where, rules in rules_at.items():
             places.setdefault("<br>".join(map(code, sorted(rules))), []).append(where)
-        rows = [[names, "<br>".join(map(code, wheres))] for names, wheres in places.items()]
-        some, more = _capped(rows, cap)
-        table = _table(["rules that the update runs", "because these are known after it only"], some)
+        unrun, more = _capped(list(places.items()), cap)
+        rows = [[names, "<br>".join(map(code, wheres))] for names, wheres in unrun]
+        table = _table(["rules that the update runs", "because these are known after it only"], rows)
         parts.append(f"<details><summary>Could not run yet: {len(unchecked)}</summary>\n\n{table}\n{more}\n</details>")
     return "\n\n".join(parts)
 

@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from ops.engine import Engine, ensure
 from ops.paths import ROOT
 from ops.preview import engine as previews
-from ops.preview import state
+from ops.preview import events, state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
 from rehearsal.standin import install
@@ -161,25 +161,34 @@ def drifted(stack: PreviewStack, scenario: Scenario) -> Iterator[None]:
             data |= before
 
 
+NAMES = {
+    "urn:pulumi:test::tiny::": "urn:pulumi:prod::skyvern::",
+    "skyvern-test": "skyvern-prod",
+    "tiny-test": "skyvern-prod",
+    "Pulumi.test.yaml": "Pulumi.prod.yaml",
+    "stack test:": "stack prod:",
+    "a name with test in it": "a name with prod in it",
+    '"value": "test"': '"value": "prod"',
+    f"{ROOT}/": "",
+}
+
+
 def trimmed(run: Run, *, drift: bool = False) -> dict[str, Any]:
     """What a report needs of a run, with names that do not say "test"."""
     kept = [event for event in (_trimmed_event(one, drift=drift) for one in run.events) if event]
-    ran = set(previews.events.rules_run(run.events))
+    ran = set(events.rules_run(run.events))
     kept += [{"policyAnalyzeStackSummaryEvent": {"passed": sorted(ran)}}] if ran else []
     said = [line for line in run.said.splitlines() if line.startswith("error:")]
     text = json.dumps({"code": run.code, "said": "\n".join(said), "events": kept}, sort_keys=True)
-    for here, there in (
-        ("urn:pulumi:test::tiny::", "urn:pulumi:prod::skyvern::"),
-        ("skyvern-test", "skyvern-prod"),
-        (f"{ROOT}/", ""),
-    ):
+    for here, there in NAMES.items():
         text = text.replace(here, there)
-    text = text.replace("Pulumi.test.yaml", "Pulumi.prod.yaml")
+    # A pack is named with its folder.
+    text = re.sub(r"\|local\|[^\"\\]*", "|local|policy", text)
     found: dict[str, Any] = json.loads(text)
     return found
 
 
-def _trimmed_event(event: dict[str, Any], *, drift: bool) -> dict[str, Any] | None:
+def _trimmed_event(event: Mapping[str, Any], *, drift: bool) -> dict[str, Any] | None:
     for kind in ("policyEvent", "summaryEvent"):
         if kind in event:
             return {kind: event[kind]}

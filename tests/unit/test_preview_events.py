@@ -42,6 +42,8 @@ def told(reading: events.Reading) -> list[tuple[str, str | None, str | None]]:
         ({"envs": [f"Z={OLD}", "A=1", "B=2"]}, {"envs": ["A=1", "B=2", MARK]}),
         ({"envs": ["A=1", f"B={OLD}"]}, {"envs": MARK}),
         ({"labels": [{"label": "x", "value": OLD}]}, {"labels": [{"label": "x", "value": MARK}]}),
+        # The same text stands elsewhere in the resource, and still does.
+        ({"a": OLD, "b": "x"}, {"a": MARK, "b": OLD}),
         # The other way round: what was a secret is not told because it is none any more.
         ({"a": MARK}, {"a": OLD}),
     ],

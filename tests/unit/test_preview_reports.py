@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ops.preview import engine
-from ops.preview.model import Drift, Exposure, PolicyResult, Preview, PropertyDiff, Step, dump, exit_code, load
+from ops.preview.model import Drift, Exposure, Operation, PolicyResult, Preview, PropertyDiff, Step, dump, exit_code, load
 from ops.preview.report import LIMIT, MARKER, code, markdown
 from ops.redaction import Redactor
 
@@ -80,7 +80,7 @@ def test_the_verdict_comes_first_and_names_the_worst() -> None:
 # --- Size ------------------------------------------------------------------------------------------------------------------
 
 
-def many(number: int, operation: str = "update") -> Preview:
+def many(number: int, operation: Operation = "update") -> Preview:
     diffs = tuple(PropertyDiff(path=f"envs[NAME_{index}]", old="x" * 60, new="y" * 60) for index in range(8))
     steps = tuple(
         Step(
@@ -89,7 +89,7 @@ def many(number: int, operation: str = "update") -> Preview:
             name=f"thing-{index:03}",
             operation=operation,
             diffs=diffs,
-        )  # type: ignore[arg-type]
+        )
         for index in range(number)
     )
     return dataclasses.replace(
@@ -98,7 +98,7 @@ def many(number: int, operation: str = "update") -> Preview:
 
 
 @pytest.mark.parametrize("operation", ["update", "replace"])
-def test_five_hundred_resources_in_a_second_and_within_the_limit(operation: str) -> None:
+def test_five_hundred_resources_in_a_second_and_within_the_limit(operation: Operation) -> None:
     preview = many(500, operation)
     began = time.perf_counter()
     text = markdown([preview], link="https://example.com/report")
@@ -111,17 +111,20 @@ def test_five_hundred_resources_in_a_second_and_within_the_limit(operation: str)
 
 
 def test_what_is_lost_is_told_whatever_is_trimmed() -> None:
-    siren = Step(
-        urn="urn:pulumi:prod::skyvern::docker:index/volume:Volume::data",
-        type="docker:index/volume:Volume",
-        name="data",
-        operation="delete",
-        stateful=True,
+    type_ = "docker:index/volume:Volume"
+    sirens = tuple(
+        Step(
+            urn=f"urn:pulumi:prod::skyvern::{type_}::data-{number}",
+            type=type_,
+            name=f"data-{number}",
+            operation="delete",
+            stateful=True,
+        )
+        for number in range(70)
     )
     crowd = many(500, "replace")
-    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, siren))])
-    assert "🚨 **delete** `data` (docker Volume)" in text
-    assert "@@ delete data (docker Volume) @@" in text
+    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, *sirens))])
+    assert text.count("🚨 **delete** `data-") == text.count("@@ delete data-") == 70
 
 
 @pytest.mark.parametrize("limit", [300, 2_000, 20_000])
@@ -174,3 +177,11 @@ def test_what_is_not_alike_in_all_stacks_is_named() -> None:
     text = markdown([dev, prod])
     assert text.index("**dev: no change**") < text.index("**prod: something is replaced**") < text.index("### Stack dev")
     assert "| `skyvern-secrets-database` | - | replace |" in text
+
+
+def test_what_is_recorded_holds_no_secret() -> None:
+    for name in NAMES:
+        text = (GOLDEN / f"{name}.json").read_text()
+        assert '"plaintext"' not in text
+        assert set(re.findall(r'"ciphertext": "([^"]*)"', text)) <= {"[secret]"}
+        assert not re.search(r"\$2[aby]\$|eyJ[\w-]{8,}\.", text)
