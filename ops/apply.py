@@ -4,7 +4,8 @@ The images are built before that preview, so that between the comparison and the
 record (ops/review.py), and the first deployment of a stack, which script/up makes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ops import bootstrap, deploy, guard, images, preflight, repair, review, rollback
@@ -24,16 +25,31 @@ def apply(
 
     outcome: gets what came of it as Markdown, whatever that is. previewing: makes the preview to compare with, for tests.
     """
+    with told_in(outcome) as tell:
+        tell(_apply(review.load(path), unreviewed=unreviewed, progress=progress, previewing=previewing or _preview))
+
+
+@contextmanager
+def told_in(outcome: Path | None) -> Iterator[Callable[[str], None]]:
+    """What came of the block in a file: the text that it gives, or why it failed. No file, where it gives no text."""
     told = ""
+
+    def tell(text: str) -> None:
+        nonlocal told
+        told = text
+
     try:
-        told = _apply(review.load(path), unreviewed=unreviewed, progress=progress, previewing=previewing or _preview)
+        yield tell
     except UserError as failed:
         told = f"❌ {failed}"
         raise
+    except BaseException:
+        # Then nobody knows how far it got, and that is what has to be told.
+        told = "❌ The deployment was interrupted; see its log."
+        raise
     finally:
-        if outcome is not None:
-            # Also when it was interrupted: then nobody knows, and that is what has to be told.
-            outcome.write_text(f"{told or '❌ The deployment was interrupted; see its log.'}\n")
+        if outcome is not None and told:
+            outcome.write_text(f"{told}\n")
 
 
 def _preview(stack: str) -> Preview:

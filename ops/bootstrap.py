@@ -103,7 +103,7 @@ def apt_install(packages: Iterable[str], progress: Progress) -> None:
 
 def needed_go() -> Version:
     """The newest version that a go.mod here asks for; an older Go would try to download it by itself."""
-    files = [*ROOT.glob("tools/engine/*/go.mod"), *ROOT.glob("images/*/go.mod")]
+    files = [*ROOT.glob("tools/**/go.mod"), *ROOT.glob("images/*/go.mod")]
     lines = re.findall(r"^go (\S+)$", "\n".join(file.read_text() for file in files), re.MULTILINE)
     return max(filter(None, map(parse_version, lines)))
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ops import apply as reviewed
 from ops import drift, github, review
 from ops.errors import UserError
 from ops.paths import ROOT
@@ -52,7 +53,7 @@ def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
     (folder / record_name(stack)).unlink(missing_ok=True)
     previews = [_preview(stack, base)]
     (folder / PREVIEW).write_text(dump(previews))
-    (folder / REPORT).write_text(markdown(previews))
+    (folder / REPORT).write_text(markdown(previews, limit=None))
     try:
         recorded = review.dump(review.record(previews[0], tree=tree))
     except UserError as unfit:
@@ -92,9 +93,16 @@ def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review 
 
 @app.command()
 def record(
-    stack: Stack, output: Annotated[Path, typer.Option(help="File to write the record to.")] = Path("review.json")
+    stack: Stack,
+    output: Annotated[Path, typer.Option(help="File to write it to.")] = Path("review.json"),
+    outcome: Annotated[Path | None, typer.Option(help="File for the reason where there is none, as Markdown.")] = None,
 ) -> None:
     """Fetch the review record of what is checked out: the artifact of the preview of the very same tree."""
+    with reviewed.told_in(outcome):
+        _fetch(stack, output)
+
+
+def _fetch(stack: str, output: Path) -> None:
     run = github.run_of(os.environ)
     tree = review.tree_of(ROOT)
     with github.client(run, os.environ) as http:

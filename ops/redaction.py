@@ -111,7 +111,11 @@ class Redactor:
                 elif len(form) >= SHORTEST_WORD:
                     words.add(form)
             encoded.update(_encoded(value.strip()))
-        return cls(*(tuple(sorted(some, key=lambda one: (-len(one), one))) for some in (inside, words, encoded)), given, mask)
+
+        def longest_first(forms: set[str]) -> tuple[str, ...]:
+            return tuple(sorted(forms, key=lambda one: (-len(one), one)))
+
+        return cls(longest_first(inside), longest_first(words), longest_first(encoded), given, mask)
 
     def text(self, text: str) -> str:
         """The text without secrets."""

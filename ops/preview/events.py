@@ -174,29 +174,26 @@ def _is_default_provider(meta: Event) -> bool:
 
 
 def _rank(operation: str) -> int:
-    return _TELLING.index(operation) if operation in _TELLING else len(_TELLING)
+    if operation in _TELLING:
+        return _TELLING.index(operation)
+    return len(_TELLING) + (operation not in _OPERATIONS)
 
 
 def _hide(meta: Event) -> _Hidden:
-    # What stays the same is counted, not told; only the inputs are looked at, for its image.
     old, new = meta.get("old") or {}, meta.get("new") or {}
     inputs = readable(old.get("inputs")), readable(new.get("inputs"))
     outputs = readable(old.get("outputs")), readable(new.get("outputs"))
     hidden_inputs, hidden_outputs = hide_pairs(*inputs), hide_pairs(*outputs)
     # A provider's outputs repeat its inputs, and may lack their marks.
-    first = hide_pairs(outputs[0], inputs[1])[0] if outputs[0] and inputs[1] else outputs[0]
-    found = {
-        *(text for before, after in zip(inputs, hidden_inputs, strict=True) for text in revealed(before, after)),
-        *(text for before, after in zip(outputs, hidden_outputs, strict=True) for text in revealed(before, after)),
-        *revealed(outputs[0], first),
-    }
-    # A list that is marked as a whole hides what its elements, marked one by one, show.
+    repeated = hide_pairs(outputs[0], inputs[1])[0] if outputs[0] and inputs[1] else outputs[0]
+    in_clear = plain_texts(hidden_inputs)
+    pairs = [*zip(inputs, hidden_inputs, strict=True), *zip(outputs, hidden_outputs, strict=True), (outputs[0], repeated)]
     return _Hidden(
         old_inputs=hidden_inputs[0],
         new_inputs=hidden_inputs[1],
         old_outputs=hidden_outputs[0],
         new_outputs=hidden_outputs[1],
-        revealed=frozenset(found - plain_texts(hidden_inputs)),
+        revealed=frozenset(text for before, after in pairs for text in revealed(before, after, in_clear)),
     )
 
 
@@ -207,8 +204,9 @@ def _stack_outputs(events: Iterable[Event]) -> _Hidden:
     for meta in reversed([one for one in states if one["type"] == STACK and one.get("new")]):
         old, new = readable((meta.get("old") or {}).get("outputs") or {}), readable(meta["new"].get("outputs") or {})
         hidden = hide_pairs(old, new)
-        found = {text for before, after in zip((old, new), hidden, strict=True) for text in revealed(before, after)}
-        return _Hidden(old_inputs=hidden[0], new_inputs=hidden[1], revealed=frozenset(found - plain_texts(hidden)))
+        in_clear = plain_texts(hidden)
+        found = {text for before, after in zip((old, new), hidden, strict=True) for text in revealed(before, after, in_clear)}
+        return _Hidden(old_inputs=hidden[0], new_inputs=hidden[1], revealed=frozenset(found))
     return _Hidden(old_inputs={}, new_inputs={})
 
 
@@ -357,7 +355,6 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
         text = _plain(one["message"]).partition("\n")[2].strip() or _plain(one["message"]).strip()
         urn, name = redactor.text(one.get("resourceUrn", "")), one["policyName"]
         urn = "" if f"::{STACK}::" in urn else urn
-        text = text.removeprefix(f"{urn.rpartition('::')[2]}: ")
         if name == _UNKNOWN_RULE and (unchecked := _UNCHECKED.fullmatch(text)):
             message, names, outcome, expires = unchecked["message"], unchecked["rules"].split(", "), "could not run", None
         elif exempted := _EXEMPTED.fullmatch(text):
@@ -365,6 +362,9 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
             names, outcome, expires = [name], "exempted", datetime.date.fromisoformat(exempted["expires"])
         else:
             message, names, outcome, expires = text, [name], "violated", None
+        # Who it is about stands in the URN, but where a rule of the whole stack names a part of it.
+        message = re.sub(r"^stack [^:\s]+: ", "", message.removeprefix(f"{urn.rpartition('::')[2]}: "))
+        message = message.removeprefix(f"{urn.rpartition('::')[2]}: ")
         for each in names:
             rule = rules.get(each)
             found.add(

@@ -35,6 +35,8 @@ _PAST = {"delete": "deleted", "replace": "replaced", "update": "updated", "creat
 # Entries of one list and lines of one resource: the first that lets the report fit is taken.
 _CAPS = ((60, 80), (25, 40), (8, 20), (3, 8))
 
+# Of what is exposed, what people and programs connect to.
+_REACHABLE = frozenset({"host", "record", "site", "port", "domain"})
 # How the engine refuses to delete or replace a protected resource (3.256).
 _PROTECTED = "currently marked for protection"
 
@@ -181,9 +183,16 @@ def _verdict(preview: Preview) -> str:
     if preview.violated and preview.outcome != "policy":
         more.append("⛔ refused by policy")
     changes = [f"{preview.counts[one]} {_PAST[one]}" for one in _ORDER if preview.counts.get(one)]
+    hosts = {one.what.split()[0] for one in preview.exposures if one.change == "gained" and one.kind in _REACHABLE}
     if preview.outputs and not changes:
         changes.append(_plural(len(preview.outputs), "output") + " changed")
     more += [", ".join(changes)] if changes else []
+    if hosts:
+        more.append(f"🔓 {_plural(len(hosts), 'address', 'addresses')} gained")
+    if preview.rotations:
+        more.append(f"🔑 {_plural(len(preview.rotations), 'secret')} made anew")
+    if seconds := max((one.seconds for one in preview.outages), default=0):
+        more.append(f"⏱️ down for up to {seconds} s")
     if preview.drift.steps or preview.drift.unmanaged:
         more.append(f"🌊 drift in {_plural(len(preview.drift.steps) + len(preview.drift.unmanaged), 'resource')}")
     if soon := [one for one in preview.policies if _expires_soon(one, preview)]:
@@ -200,9 +209,14 @@ def _failure(preview: Preview) -> str:
     if not preview.failure:
         return ""
     errors = [one for one in preview.diagnostics if one.severity == "error"]
-    told = [line for one in errors for line in (*_about(one), *one.message.splitlines())] or [preview.failure]
+    told = [line for one in errors for line in (*_about(one), *_readable(one.message).splitlines())] or [preview.failure]
     some, more = _capped(told, 40)
     return f"#### ❌ The preview failed\n\n{_fence([*some, *([more] if more else [])])}"
+
+
+def _readable(message: str) -> str:
+    """A message with names in place of URNs."""
+    return re.sub(r"urn:pulumi:[^\s\"'`]+::([\w.-]+)", r"\1", message)
 
 
 def _about(diagnostic: Diagnostic) -> list[str]:
@@ -230,8 +244,15 @@ def _eyes(preview: Preview, cap: int | None) -> str:
     )
     if not steps:
         return ""
+    # Another image replaces many containers at once, and has a table of its own.
+    images = [one for one in steps if one.reasons == ("image",) and not _is_siren(one)]
+    others = [one for one in steps if one not in images] if len(images) > 1 else steps
+    lines = [_eye(one) for one in others]
+    if others is not steps:
+        names = ", ".join(code(one.name) for one in images)
+        lines.append(f"♻️ **replace** {_plural(len(images), 'container')} because of {code('image')} (below): {names}")
     sirens = sum(map(_is_siren, steps))
-    return f"#### Needs your eyes\n\n{_list(steps, None if cap is None else max(cap, sirens), _eye)}"
+    return f"#### Needs your eyes\n\n{_list(lines, None if cap is None else max(cap, sirens), str)}"
 
 
 def _eye(step: Step) -> str:
@@ -320,9 +341,12 @@ def _sentence(text: str) -> str:
 def _images(preview: Preview, cap: int | None) -> str:
     if not preview.image_changes:
         return ""
-    some, more = _capped(preview.image_changes, cap)
-    rows = [[code(one.container), *map(_reference, (one.old, one.new))] for one in some]
-    return f"#### Images\n\n{_table(['container', 'from', 'to'], rows)}" + (f"\n\n{more}" if more else "")
+    containers: dict[tuple[str | None, str | None], list[str]] = {}
+    for one in preview.image_changes:
+        containers.setdefault((one.old, one.new), []).append(one.container)
+    some, more = _capped(list(containers.items()), cap)
+    rows = [["<br>".join(map(code, names)), f"{_reference(old)}<br>→ {_reference(new)}"] for (old, new), names in some]
+    return f"#### Images\n\n{_table(['container', 'from → to'], rows)}\n\n{more}".rstrip()
 
 
 def _reference(image: str | None) -> str:
@@ -373,12 +397,16 @@ def _policies(preview: Preview, cap: int | None) -> str:
         ]
         parts.append(_table(["exempted until", "rule", "resource", "what"], rows))
     if unchecked:
-        by_place: dict[tuple[str, str], list[str]] = {}
+        rules_at: dict[str, list[str]] = {}
         for one in unchecked:
-            by_place.setdefault((_name(one.urn) or "the stack", one.message), []).append(one.rule)
-        rows = [[code(where), code(message), ", ".join(map(code, sorted(rules)))] for (where, message), rules in by_place.items()]
-        some, more = _capped(rows, cap)
-        table = _table(["resource", "known after the update only", "rules that the update runs"], some)
+            where = f"{_name(one.urn)}: {one.message}" if one.urn else one.message
+            rules_at.setdefault(where, []).append(one.rule)
+        places: dict[str, list[str]] = {}
+        for where, rules in rules_at.items():
+            places.setdefault("<br>".join(map(code, sorted(rules))), []).append(where)
+        unrun, more = _capped(list(places.items()), cap)
+        rows = [[names, "<br>".join(map(code, wheres))] for names, wheres in unrun]
+        table = _table(["rules that the update runs", "because these are known after it only"], rows)
         parts.append(f"<details><summary>Could not run yet: {len(unchecked)}</summary>\n\n{table}\n{more}\n</details>")
     return "\n\n".join(parts)
 
@@ -404,7 +432,7 @@ def _warnings(preview: Preview, cap: int | None) -> str:
     if not found:
         return ""
     some, more = _capped(found, cap)
-    lines = [line for one in some for line in (*_about(one), *one.message.splitlines())]
+    lines = [line for one in some for line in (*_about(one), *_readable(one.message).splitlines())]
     return f"<details><summary>Warnings: {len(found)}</summary>\n\n{_fence([*lines, *([more] if more else [])])}\n</details>"
 
 

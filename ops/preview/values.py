@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,8 @@ class Sealed:
 def readable(value: Any) -> Any:
     """A value of an event: ``SECRET`` in place of what is one, ``UNKNOWN`` for what the update will know, also within a text."""
     match value:
-        case {"4dabf18193072939515e22adb298388d": mark, **rest}:
-            return SECRET if mark == _SECRET_MARK else _asset(rest)
+        case dict() if _SIGNATURE in value:
+            return SECRET if value[_SIGNATURE] == _SECRET_MARK else _asset(value)
         case dict():
             return {key: readable(item) for key, item in value.items() if key != "__defaults"}
         case list():
@@ -143,13 +143,17 @@ def _secrets_of(elements: list[Any]) -> int:
     return sum(element == SECRET for element in elements)
 
 
-def revealed(before: Any, hidden: Any) -> Iterator[str]:
-    """The texts of ``before`` that ``hide_pairs`` has hidden: they are secrets from now on, wherever else they stand."""
+def revealed(before: Any, hidden: Any, in_clear: Collection[str]) -> Iterator[str]:
+    """The texts of ``before`` that ``hide_pairs`` has hidden: they are secrets from now on, wherever else they stand.
+
+    in_clear: what of a list that is hidden as a whole is none, because it stands in clear elsewhere in the resource.
+    """
     if hidden == SECRET:
-        yield from (text for text in _texts(before) if text not in {SECRET, UNKNOWN})
+        whole = isinstance(before, dict | list)
+        yield from (text for text in _texts(before) if text not in {SECRET, UNKNOWN} and not (whole and text in in_clear))
     elif isinstance(before, dict) and isinstance(hidden, dict):
         for key, value in before.items():
-            yield from revealed(value, hidden.get(key))
+            yield from revealed(value, hidden.get(key), in_clear)
     elif isinstance(before, list) and isinstance(hidden, list):
         for left, right in zip(before, hidden, strict=True):
-            yield from revealed(left, right)
+            yield from revealed(left, right, in_clear)

@@ -10,10 +10,11 @@ import contextlib
 import datetime
 import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from ops.engine import Engine, ensure
 from ops.paths import ROOT
 from ops.preview import engine as previews
-from ops.preview import state
+from ops.preview import events, state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
 from rehearsal.standin import install
@@ -160,25 +161,34 @@ def drifted(stack: PreviewStack, scenario: Scenario) -> Iterator[None]:
             data |= before
 
 
+NAMES = {
+    "urn:pulumi:test::tiny::": "urn:pulumi:prod::skyvern::",
+    "skyvern-test": "skyvern-prod",
+    "tiny-test": "skyvern-prod",
+    "Pulumi.test.yaml": "Pulumi.prod.yaml",
+    "stack test:": "stack prod:",
+    "a name with test in it": "a name with prod in it",
+    '"value": "test"': '"value": "prod"',
+    f"{ROOT}/": "",
+}
+
+
 def trimmed(run: Run, *, drift: bool = False) -> dict[str, Any]:
     """What a report needs of a run, with names that do not say "test"."""
     kept = [event for event in (_trimmed_event(one, drift=drift) for one in run.events) if event]
-    ran = set(previews.events.rules_run(run.events))
+    ran = set(events.rules_run(run.events))
     kept += [{"policyAnalyzeStackSummaryEvent": {"passed": sorted(ran)}}] if ran else []
     said = [line for line in run.said.splitlines() if line.startswith("error:")]
     text = json.dumps({"code": run.code, "said": "\n".join(said), "events": kept}, sort_keys=True)
-    for here, there in (
-        ("urn:pulumi:test::tiny::", "urn:pulumi:prod::skyvern::"),
-        ("skyvern-test", "skyvern-prod"),
-        (f"{ROOT}/", ""),
-    ):
+    for here, there in NAMES.items():
         text = text.replace(here, there)
-    text = text.replace("Pulumi.test.yaml", "Pulumi.prod.yaml")
+    # A pack is named with its folder.
+    text = re.sub(r"\|local\|[^\"\\]*", "|local|policy", text)
     found: dict[str, Any] = json.loads(text)
     return found
 
 
-def _trimmed_event(event: dict[str, Any], *, drift: bool) -> dict[str, Any] | None:
+def _trimmed_event(event: Mapping[str, Any], *, drift: bool) -> dict[str, Any] | None:
     for kind in ("policyEvent", "summaryEvent"):
         if kind in event:
             return {kind: event[kind]}
@@ -194,18 +204,19 @@ def _trimmed_event(event: dict[str, Any], *, drift: bool) -> dict[str, Any] | No
                 return None
             keep = {"urn", "type", "op", "detailedDiff", "keys", "diffs"}
             slim = {key: meta[key] for key in keep if meta.get(key) is not None}
-            same = meta["op"] == "same" and not stack
+            # A replacement comes as three steps with the same properties.
+            same = meta["op"] in {"same", "create-replacement", "delete-replaced"} and not stack
+            # What the provider says differs, and is told by its outputs.
+            named = {re.split(r"[.\[]", path)[0] for path in meta.get("detailedDiff") or {}}
             for side in ("old", "new"):
-                state = meta.get(side)
-                if state:
-                    told = {key: state[key] for key in ("custom", "protect", "retainOnDelete", "external") if state.get(key)}
-                    inputs = state.get("inputs") or {}
+                if held := meta.get(side):
+                    told = {key: held[key] for key in ("custom", "protect", "retainOnDelete", "external") if held.get(key)}
+                    inputs, outputs = held.get("inputs") or {}, held.get("outputs") or {}
                     if same:
-                        told["inputs"] = {key: inputs[key] for key in ("name", "image", "hostname") if key in inputs}
-                    else:
-                        told["inputs"] = _shortened(inputs)
-                        told["outputs"] = _shortened(state.get("outputs") or {})
-                    slim[side] = told
+                        inputs = {key: inputs[key] for key in ("name", "image", "hostname") if key in inputs}
+                    if not drift and not stack:
+                        outputs = {key: outputs[key] for key in named & set(outputs) if side == "old" and not same}
+                    slim[side] = {**told, "inputs": _shortened(inputs), "outputs": _shortened(outputs)}
             return {kind: {"metadata": slim}}
     return None
 

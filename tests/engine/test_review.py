@@ -60,7 +60,6 @@ class Host:
             "XDG_CACHE_HOME": str(folder / "cache"),
             "XDG_CONFIG_HOME": str(folder / "config"),
             "PULUMI_BACKEND_URL": f"file://{folder}/state",
-            "PULUMI_DEBUG_COMMANDS": "true",
             "PULUMI_CONFIG_PASSPHRASE": "only a test",
             "GIT_CONFIG_GLOBAL": "/dev/null",
             **{f"GIT_{who}_{what}": "test@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},

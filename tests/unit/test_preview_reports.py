@@ -6,13 +6,14 @@ pytest tests/unit/test_preview_reports.py --write-golden      writes the reports
 import dataclasses
 import datetime
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from ops.preview import engine
-from ops.preview.model import Drift, Exposure, PolicyResult, Preview, PropertyDiff, Step, dump, exit_code, load
+from ops.preview.model import Drift, Exposure, Operation, PolicyResult, Preview, PropertyDiff, Step, dump, exit_code, load
 from ops.preview.report import LIMIT, MARKER, code, markdown
 from ops.redaction import Redactor
 
@@ -52,34 +53,34 @@ def test_report(name: str, pytestconfig: pytest.Config) -> None:
 
 
 def test_ten_kinds_of_reports_are_recorded() -> None:
-    assert (
-        sorted(
-            "no-change image-bump database-volume new-public-host rotation policy-violation exemption failed drift first-deployment".split()
-        )
-        == NAMES
-    )
+    changes = ["image-bump", "database-volume", "new-public-host", "rotation", "first-deployment"]
+    assert sorted([*changes, "no-change", "policy-violation", "exemption", "failed", "drift"]) == NAMES
 
 
 def test_the_verdict_comes_first_and_names_the_worst() -> None:
     first = {name: markdown([recorded(name)]).split("\n## Preview\n\n")[1].splitlines()[0] for name in NAMES}
-    assert first == {
-        "database-volume": "- 🚨 **prod: refused, because what is protected would be lost** — 10 replaced",
-        "drift": "- ✅ **prod: no change** — 🌊 drift in 2 resources",
-        "exemption": "- ♻️ **prod: something is replaced** — 1 replaced · ⏰ 1 exemption about to end",
-        "failed": "- ❌ **prod: the preview failed**",
-        "first-deployment": "- 🌱 **prod: first deployment** — 48 created",
-        "image-bump": "- ♻️ **prod: something is replaced** — 8 replaced",
-        "new-public-host": "- 🗑️ **prod: something is deleted** — 3 deleted, 1 replaced, 2 updated, 3 created",
-        "no-change": "- ✅ **prod: no change**",
-        "policy-violation": "- ⛔ **prod: refused by policy** — 1 created",
-        "rotation": "- ♻️ **prod: something is replaced** — 7 replaced, 1 updated",
+    assert {name: line.removeprefix("- ").partition(" — ")[0] for name, line in first.items()} == {
+        "database-volume": "🚨 **prod: refused, because what is protected would be lost**",
+        "drift": "✅ **prod: no change**",
+        "exemption": "♻️ **prod: something is replaced**",
+        "failed": "❌ **prod: the preview failed**",
+        "first-deployment": "🌱 **prod: first deployment**",
+        "image-bump": "♻️ **prod: something is replaced**",
+        "new-public-host": "🗑️ **prod: something is deleted**",
+        "no-change": "✅ **prod: no change**",
+        "policy-violation": "⛔ **prod: refused by policy**",
+        "rotation": "♻️ **prod: something is replaced**",
     }
+    assert first["rotation"].endswith("7 replaced, 1 updated · 🔑 3 secrets made anew · ⏱️ down for up to 90 s")
+    assert first["exemption"].endswith("⏰ 1 exemption about to end")
+    assert first["drift"].endswith("🌊 drift in 2 resources")
+    assert "🔓 2 addresses gained" in first["new-public-host"]
 
 
 # --- Size ------------------------------------------------------------------------------------------------------------------
 
 
-def many(number: int, operation: str = "update") -> Preview:
+def many(number: int, operation: Operation = "update") -> Preview:
     diffs = tuple(PropertyDiff(path=f"envs[NAME_{index}]", old="x" * 60, new="y" * 60) for index in range(8))
     steps = tuple(
         Step(
@@ -88,7 +89,7 @@ def many(number: int, operation: str = "update") -> Preview:
             name=f"thing-{index:03}",
             operation=operation,
             diffs=diffs,
-        )  # type: ignore[arg-type]
+        )
         for index in range(number)
     )
     return dataclasses.replace(
@@ -97,7 +98,7 @@ def many(number: int, operation: str = "update") -> Preview:
 
 
 @pytest.mark.parametrize("operation", ["update", "replace"])
-def test_five_hundred_resources_in_a_second_and_within_the_limit(operation: str) -> None:
+def test_five_hundred_resources_in_a_second_and_within_the_limit(operation: Operation) -> None:
     preview = many(500, operation)
     began = time.perf_counter()
     text = markdown([preview], link="https://example.com/report")
@@ -110,17 +111,20 @@ def test_five_hundred_resources_in_a_second_and_within_the_limit(operation: str)
 
 
 def test_what_is_lost_is_told_whatever_is_trimmed() -> None:
-    siren = Step(
-        urn="urn:pulumi:prod::skyvern::docker:index/volume:Volume::data",
-        type="docker:index/volume:Volume",
-        name="data",
-        operation="delete",
-        stateful=True,
+    type_ = "docker:index/volume:Volume"
+    sirens = tuple(
+        Step(
+            urn=f"urn:pulumi:prod::skyvern::{type_}::data-{number}",
+            type=type_,
+            name=f"data-{number}",
+            operation="delete",
+            stateful=True,
+        )
+        for number in range(70)
     )
     crowd = many(500, "replace")
-    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, siren))])
-    assert "🚨 **delete** `data` (docker Volume)" in text
-    assert "@@ delete data (docker Volume) @@" in text
+    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, *sirens))])
+    assert text.count("🚨 **delete** `data-") == text.count("@@ delete data-") == 70
 
 
 @pytest.mark.parametrize("limit", [300, 2_000, 20_000])
@@ -153,10 +157,10 @@ def test_foreign_text_is_neither_markup_nor_a_mention() -> None:
     text = markdown([preview])
     assert "\n# heading" not in text
     assert "--> <script>" not in text.splitlines()[2]
-    for line in text.splitlines():
-        if "@everyone" in line and not line.startswith("@@"):
-            # Within a span of two backticks, which the single one of the text does not end.
-            assert line.count("`` ") == line.count("everyone") * 1 or "````" in line
+    outside = re.sub(r"^(`{3,})diff\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert outside.count("@everyone") == outside.count(code(EVIL)) == 4
+    # The fence is longer than any in what it holds.
+    assert "````diff" in text
 
 
 def test_code_survives_backticks_and_tables() -> None:
@@ -173,3 +177,11 @@ def test_what_is_not_alike_in_all_stacks_is_named() -> None:
     text = markdown([dev, prod])
     assert text.index("**dev: no change**") < text.index("**prod: something is replaced**") < text.index("### Stack dev")
     assert "| `skyvern-secrets-database` | - | replace |" in text
+
+
+def test_what_is_recorded_holds_no_secret() -> None:
+    for name in NAMES:
+        text = (GOLDEN / f"{name}.json").read_text()
+        assert '"plaintext"' not in text
+        assert set(re.findall(r'"ciphertext": "([^"]*)"', text)) <= {"[secret]"}
+        assert not re.search(r"\$2[aby]\$|eyJ[\w-]{8,}\.", text)

@@ -147,11 +147,14 @@ def test_a_tree_that_nobody_reviewed_has_no_record(hub: GitHub, tmp_path: Path, 
         return b"{}" if len(asked) == 1 else None
 
     monkeypatch.setattr(github.Repository, "artifact", artifact)
-    pull_request.record("prod", tmp_path / "review.json")
+    why = tmp_path / "outcome.md"
+    pull_request.record("prod", tmp_path / "review.json", why)
+    assert not why.exists()
     assert (tmp_path / "review.json").read_bytes() == b"{}"
     assert asked == [f"review-prod-{TREE}/review-prod.json"]
     with pytest.raises(UserError, match=r"^stack prod: nobody reviewed a preview of tree aaaaaaaaaaaa: "):
-        pull_request.record("prod", tmp_path / "another.json")
+        pull_request.record("prod", tmp_path / "another.json", why)
+    assert why.read_text().startswith("❌ stack prod: nobody reviewed a preview of tree ")
     assert not (tmp_path / "another.json").exists()
 
 

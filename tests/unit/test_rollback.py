@@ -99,3 +99,29 @@ def test_it_is_a_fresh_up_of_that_commit_in_a_checkout_of_its_own(host: Path, mo
         rollback.rollback("prod", host, yes=True, ask=False)
     assert calls[:2] == [f"worktree add {OLD}", "up"]
     assert calls[2].startswith("worktree remove ")
+
+
+def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(host / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(host / "cache"))
+    monkeypatch.setattr(Docker, "run", lambda self, *arguments: FORM)
+    root = host / "checkout"
+    (root / "script").mkdir(parents=True)
+    (root / "Pulumi.prod.yaml").write_text("config: {}\n")
+    identity = ("-c", "user.name=a test", "-c", "user.email=test@example.com")
+    guard.git(root, "init", "--quiet", "--initial-branch=main")
+    for commit in ("good", "bad"):
+        script = root / "script" / "up"
+        # What a deployment leaves in the checkout must not be in the way of its removal.
+        script.write_text(f'#!/bin/sh\necho "{commit} $*" > {host}/ran; touch left\n')
+        script.chmod(0o755)
+        guard.git(root, "add", "--all")
+        guard.git(root, *identity, "commit", "--quiet", "--message", commit)
+        if commit == "good":
+            assert rollback.note("prod", DOCKER, root) is not None
+    monkeypatch.setattr(bootstrap, "ROOT", root)
+    rollback.rollback("prod", root, yes=True, ask=False)
+    assert (host / "ran").read_text() == "good --stack prod --yes\n"
+    assert guard.git(root, "worktree", "list").count("\n") == 1
+    assert guard.git(root, "status", "--porcelain") == ""
