@@ -63,6 +63,11 @@ class Endpoints:
         return f"{self.wss_origin}/api/v1"
 
     @property
+    def artifact_url(self) -> str | None:
+        """Origin of recordings for whoever has the gateway key; None where they are the UI's own origin or not published."""
+        return next((f"https://{host}" for host, role in self.sites.items() if role == "artifacts"), None)
+
+    @property
     def artifact_base_url(self) -> str:
         """VITE_ARTIFACT_API_BASE_URL: the UI's own origin, so that its login covers recordings and screenshots."""
         return self.app_url
@@ -73,7 +78,7 @@ def derive(settings: Settings) -> Endpoints:
     match settings.edge:
         case CloudflareEdge(domain=domain):
             if isinstance(settings.frontend, VercelFrontend):
-                return _on_vercel(domain, artifacts=settings.frontend.artifacts)
+                return _on_vercel(domain, settings.frontend)
             app = f"https://app.{domain}"
             return Endpoints(
                 app_url=app,
@@ -92,12 +97,12 @@ def _one_origin(origin: str, host: str) -> Endpoints:
     return Endpoints(app_url=origin, api_url=origin, ui_api_url=origin, stream_url=origin, sites={host: "app"})
 
 
-def _on_vercel(domain: str, *, artifacts: bool) -> Endpoints:
+def _on_vercel(domain: str, frontend: VercelFrontend) -> Endpoints:
     sites: dict[str, Role] = {f"api.{domain}": "api", f"wss.{domain}": "streams"}
-    if artifacts:
+    if frontend.artifacts:
         sites[f"artifact.{domain}"] = "artifacts"
     return Endpoints(
-        app_url=f"https://app.{domain}",
+        app_url=f"https://app.{domain}" if frontend.vercel_app is None else f"https://{frontend.vercel_app}.vercel.app",
         api_url=f"https://api.{domain}",
         ui_api_url=f"https://api.{domain}",
         stream_url=f"https://wss.{domain}",

@@ -1,5 +1,7 @@
 """The whole deployment: the only file that knows all of its parts."""
 
+from typing import TYPE_CHECKING
+
 import pulumi
 
 from components import endpoints
@@ -7,7 +9,10 @@ from components.endpoints import SMOKE_URL, Endpoints
 from components.host.backend import DockerBackend, DockerBackendArgs, TunnelEnd
 from components.host.gateway import UI_USER
 from components.secrets import StackSecrets, StackSecretsArgs
-from components.settings import CloudflareEdge, Settings
+from components.settings import CloudflareEdge, Settings, VercelFrontend
+
+if TYPE_CHECKING:
+    from components.frontend import vercel
 
 
 class SkyvernPlatform(pulumi.ComponentResource):
@@ -32,6 +37,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         prefix = f"skyvern-{stack}"
+        site = self._site(name, prefix, settings, urls, secrets)
         backend = DockerBackend(
             f"{name}-host",
             DockerBackendArgs(
@@ -39,7 +45,10 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 settings=settings,
                 endpoints=urls,
                 secrets=secrets,
-                tunnel=self._tunnel(name, prefix, settings, urls, secrets),
+                tunnel=self._tunnel(name, prefix, settings, urls, secrets, site),
+                # The gateway knows one key at a time. A build takes a minute and may fail, the gateway's restart seconds: so the
+                # old site works until the new one does.
+                gateway_after=[] if site is None else [site.deployment],
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -58,9 +67,39 @@ class SkyvernPlatform(pulumi.ComponentResource):
         }
         if secrets.gateway_key is not None:
             self.outputs["gateway_key"] = secrets.gateway_key
+        if site is not None:
+            self.outputs["vercel_deployment"] = site.url
         self.register_outputs({})
 
-    def _tunnel(self, name: str, prefix: str, settings: Settings, urls: Endpoints, secrets: StackSecrets) -> TunnelEnd | None:
+    def _site(
+        self, name: str, prefix: str, settings: Settings, urls: Endpoints, secrets: StackSecrets
+    ) -> "vercel.VercelFrontend | None":
+        if not isinstance(settings.frontend, VercelFrontend) or secrets.gateway_key is None:
+            return None
+        # Here for the same reason as Cloudflare's below.
+        from components.frontend import vercel
+
+        return vercel.VercelFrontend(
+            f"{name}-frontend",
+            vercel.VercelFrontendArgs(
+                prefix=prefix,
+                settings=settings.frontend,
+                endpoints=urls,
+                gateway_key=secrets.gateway_key,
+                ui_password=secrets.ui_password,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _tunnel(
+        self,
+        name: str,
+        prefix: str,
+        settings: Settings,
+        urls: Endpoints,
+        secrets: StackSecrets,
+        site: "vercel.VercelFrontend | None",
+    ) -> TunnelEnd | None:
         if not isinstance(settings.edge, CloudflareEdge) or secrets.tunnel_secret is None:
             return None
         # Here, because loading Cloudflare's SDK takes seconds that no other stack should pay.
@@ -68,7 +107,13 @@ class SkyvernPlatform(pulumi.ComponentResource):
 
         tunnel = CloudflareTunnel(
             f"{name}-edge",
-            CloudflareTunnelArgs(prefix=prefix, settings=settings.edge, endpoints=urls, secret=secrets.tunnel_secret),
+            CloudflareTunnelArgs(
+                prefix=prefix,
+                settings=settings.edge,
+                endpoints=urls,
+                secret=secrets.tunnel_secret,
+                ui=None if site is None else site.record,
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         )
         return TunnelEnd(token=tunnel.token, routes=tunnel.routes)

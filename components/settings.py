@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, ValidationError, field_validator
@@ -34,6 +34,9 @@ class Section(BaseModel):
 
     # strict: YAML has types of its own, and a quoted number or a "yes" is a mistake.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_strip_whitespace=True)
+
+    # Names that people bring from elsewhere, and what to do about each; the text of an error.
+    instead: ClassVar[Mapping[str, str]] = {}
 
 
 class ImageSettings(Section):
@@ -513,15 +516,95 @@ class GatewayFrontend(Section):
 
 
 class VercelFrontend(Section):
-    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are origins of their own.
+    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are origins of their own (docs/vercel.md)."""
 
-    The program does not make the project on Vercel: `site/README.md` says what it is built from and which variables it needs.
-    """
+    # Variables that guides for Skyvern on Vercel set by hand.
+    instead: ClassVar[Mapping[str, str]] = {
+        "VITE_API_BASE_URL": "is made from edge.domain; remove it",
+        "VITE_WSS_BASE_URL": "is made from edge.domain; remove it",
+        "VITE_ARTIFACT_API_BASE_URL": "is made from edge.domain, and frontend.artifacts says whether there is one; remove it",
+        "VITE_BROWSER_STREAMING_MODE": "is what the server does; remove it",
+        "VITE_SKYVERN_API_KEY": "would put the organisation's key into a file that everybody can read; remove it: the UI gets a "
+        "session token after its login",
+        "VITE_ENVIRONMENT": "is fixed in the published UI, and the server's own is always selfhosted; remove it",
+        "VITE_ENABLE_LOG_ARTIFACTS": "is fixed in the published UI; retention.logs says how long logs are kept; remove it",
+        "VITE_ENABLE_CODE_BLOCK": "is fixed in the published UI; write server.code_blocks",
+    }
 
     provider: Literal["vercel"] = Field(description="The UI on Vercel.")
+    api_token: SecretStr = Field(
+        min_length=24,
+        max_length=200,
+        description="Token of an account in the team; set it with `pulumi config set --secret --path frontend.api_token`.",
+    )
+    team: str = Field(
+        pattern=r"^(team_[A-Za-z0-9]+|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$",
+        description="The team: `NAME` of vercel.com/NAME, or its id. The account of one person has one, too.",
+        examples=["acme"],
+    )
+    plan: Literal["hobby", "pro"] = Field(
+        description="Plan of the team. Vercel forbids business use of `hobby`, which takes one person and no repository of an "
+        "organisation, and stops a site that exceeds its traffic. `pro` costs per person and for traffic above what it includes "
+        "(docs/vercel.md).",
+        examples=["pro"],
+    )
+    non_commercial: bool = Field(
+        False, description="With `plan: hobby`: that this stack serves no business. Without it, `hobby` is refused."
+    )
+    project: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$",
+        description="Name of the project on Vercel, which must be free in the team; left out, `skyvern-STACK`.",
+        examples=["skyvern-prod"],
+    )
+    region: str = Field(
+        "icn1",
+        pattern=r"^[a-z]{3}[0-9]$",
+        description="Where login, session tokens and recordings pass: Vercel's id of the region nearest to the host.",
+        examples=["hnd1", "iad1"],
+    )
+    vercel_app: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Puts the UI at `NAME.vercel.app` instead of `app.` of the domain: no record, no certificate to wait for. It "
+        "must be free on all of Vercel, and another name than the project's.",
+        examples=["acme-skyvern-ui"],
+    )
+    verification: str | None = Field(
+        None,
+        pattern=r"^vc-domain-verify=\S+$",
+        description="Where another account on Vercel holds the domain: the value of the TXT record that it asks for, as "
+        "`pulumi up` shows it (docs/vercel.md).",
+        examples=["vc-domain-verify=app.example.com,0123456789abcdef0123"],
+    )
+    source: Literal["upload", "git"] = Field(
+        "upload",
+        description="`upload` sends the folder `site/` of this project. `git` lets Vercel fetch the same folder from "
+        "`repository`, at each push as well.",
+    )
+    repository: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+(/[\w.-]+)+$",
+        description="With `source: git`: your own copy of this project, on which Vercel's app is installed.",
+        examples=["acme/skyvern-stack"],
+    )
+    git_provider: Literal["github", "gitlab", "bitbucket"] = Field("github", description="With `source: git`: where that is.")
+    branch: str = Field(
+        "main",
+        pattern=r"^[\w.-]+(/[\w.-]+)*$",
+        description="With `source: git`: the branch whose last commit is served.",
+    )
     artifacts: bool = Field(
         True, description="Whether recordings and screenshots can be seen in the UI: `artifact.`, which only Vercel has a key to."
     )
+
+    @field_validator("api_token")
+    @classmethod
+    def _is_a_token(cls, value: SecretStr) -> SecretStr:
+        # The provider asks for 24 of these in a row; newer tokens have a prefix with an underscore.
+        if not re.fullmatch(r"[0-9A-Za-z_-]*[0-9A-Za-z]{24}[0-9A-Za-z_-]*", value.get_secret_value()):
+            raise PydanticCustomError("value_kept_back", "is no token of Vercel; write it as the dashboard showed it")
+        return value
 
 
 Frontend = GatewayFrontend | VercelFrontend
@@ -652,6 +735,8 @@ def _conflicts(settings: Settings) -> Iterator[str]:
             f'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is '
             f'"{edge.provider}"; write gateway, or edge.provider: cloudflare'
         )
+    if isinstance(settings.frontend, VercelFrontend):
+        yield from _vercel_conflicts(settings.frontend)
     if isinstance(edge, Tunnel) and settings.images.source == "packages" and edge.connector_image is None:
         yield (
             'images.source: "packages" has no connector: neither cloudflared nor ngrok can be built from packages; write '
@@ -668,6 +753,30 @@ def _conflicts(settings: Settings) -> Iterator[str]:
             yield "edge.access_team: lets nobody in; write edge.access_emails or edge.access_domains, too"
         if edge.access_team is None and (edge.access_emails or edge.access_domains):
             yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
+
+
+def _vercel_conflicts(frontend: VercelFrontend) -> Iterator[str]:
+    if frontend.plan == "hobby" and not frontend.non_commercial:
+        yield (
+            'frontend.plan: "hobby" may not serve a business (Vercel\'s fair use guidelines); write pro, '
+            "frontend.non_commercial: true where it serves none, or frontend.provider: gateway"
+        )
+    if frontend.plan == "pro" and frontend.non_commercial:
+        yield 'frontend.non_commercial: is for the plan hobby, and frontend.plan is "pro"; remove it'
+    if frontend.source == "git" and frontend.repository is None:
+        yield (
+            "frontend.repository: is missing; write OWNER/NAME of your own copy of this project, and install Vercel's app on it "
+            "first (docs/vercel.md); or write frontend.source: upload"
+        )
+    if frontend.source == "upload" and frontend.repository is not None:
+        yield 'frontend.repository: is for frontend.source: git, and that is "upload"; write git, or remove it'
+    if frontend.vercel_app is not None and frontend.verification is not None:
+        yield "frontend.verification: is for a domain, and frontend.vercel_app needs none; remove it"
+    if frontend.vercel_app is not None and frontend.vercel_app == frontend.project:
+        yield (
+            f'frontend.vercel_app: "{frontend.vercel_app}" is the project\'s name, whose address Vercel gives out itself; '
+            "write another"
+        )
 
 
 def load() -> Settings:
@@ -705,6 +814,8 @@ def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
     if kind == "missing":
         return f"{where}: is missing; write it below `{'.'.join(path[:-1])}`{example}"
     if kind == "extra_forbidden":
+        if schema is not None and path[-1] in schema.instead:
+            return f"{where}: {schema.instead[path[-1]]}"
         known = sorted(schema.model_fields) if schema is not None else sorted(Settings.model_fields)
         near = difflib.get_close_matches(path[-1], known, n=1)
         return f"{where}: is no known key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")

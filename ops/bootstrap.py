@@ -213,7 +213,7 @@ def stack_settings(stack: str) -> "Settings":
 
 
 # Stands for a value that only the engine can read, and has the form of every secret that people bring.
-ENCRYPTED = "encrypted-" * 5
+ENCRYPTED = "encrypted" * 5
 
 
 def _without_ciphertext(value: Any) -> Any:

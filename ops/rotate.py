@@ -85,8 +85,8 @@ ROTATIONS: dict[str, Rotation] = {
     "gateway": Rotation(
         "gateway",
         "key by which Vercel and the gateway know each other",
-        "recordings and new logins of the UI, until Vercel serves the deployment with the new key; the way to the API while the "
-        "gateway restarts; runs go on",
+        "recordings, new logins of the UI and the way to the API, while the gateway restarts; runs go on. Vercel builds first, "
+        "which stops nothing",
         GATEWAY_SECONDS,
         "nothing to do: the key is on Vercel and in the gateway only",
     ),

@@ -15,7 +15,7 @@ export const SECURITY_HEADERS = {
   "X-Frame-Options": "DENY",
 };
 
-// Without any of them nobody gets anything. ARTIFACT_URL may be missing: then there are no recordings.
+// Without any of them nobody gets anything. ARTIFACT_URL may be missing or "none": then there are no recordings.
 const REQUIRED = ["API_URL", "CONTENT_SECURITY_POLICY", "GATEWAY_KEY", "UI_LOGIN_SHA256"];
 
 // How long the gateway may take for the head of its answer. Vercel's own limit is 25 s in either runtime.
@@ -117,7 +117,7 @@ async function session(request, environment, seconds) {
 /** A recording as the gateway gives it, piece by piece. */
 async function artifact(request, path, environment, seconds) {
   const policy = environment.CONTENT_SECURITY_POLICY;
-  if (!environment.ARTIFACT_URL) {
+  if ((environment.ARTIFACT_URL || "none") === "none") {
     return refusal(404, "recordings are not published by this stack", policy);
   }
   const headers = new Headers({ "x-gateway-key": environment.GATEWAY_KEY });

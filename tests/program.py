@@ -36,6 +36,8 @@ class Registration:
     inputs: dict[str, Any]
     import_id: str = ""
     ignore_changes: tuple[str, ...] = ()
+    replace_on_changes: tuple[str, ...] = ()
+    delete_before_replace: bool = False
     retain_on_delete: bool = False
 
 
@@ -66,10 +68,16 @@ class Program:
 class _Provider(mocks.Mocks):
     """Answers as the providers do: inputs echoed, random values made from the resource's name and keepers."""
 
-    def __init__(self, zone: dict[str, Any]) -> None:
-        self.zone = zone
+    def __init__(self, zone: dict[str, Any], site: dict[str, Any]) -> None:
+        self.zone, self.site = zone, site
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        if args.token == "vercel:index/getProjectDirectory:getProjectDirectory":
+            if failure := self.site.get("failure"):
+                return {}, [("", failure)]
+            return {**args.args, "id": args.args["path"], "files": self.site["files"]}, []
+        if args.token == "vercel:index/getDomainConfig:getDomainConfig":
+            return {**args.args, "recommendedCname": self.site["cname"]}, []
         if args.token != "cloudflare:index/getZone:getZone":
             raise AssertionError(f"the program called {args.token}: a plan must not look anything else up")
         if failure := self.zone.get("failure"):
@@ -89,12 +97,16 @@ class _Provider(mocks.Mocks):
             outputs["ipamConfigs"] = [{"subnet": "10.9.8.0/24", "gateway": "10.9.8.1"}]
         if args.typ == "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication":
             outputs["aud"] = f"aud-of-{args.name}"
+        if args.typ == "vercel:index/projectDomain:ProjectDomain":
+            outputs["verifications"] = []
+        if args.typ == "vercel:index/deployment:Deployment":
+            outputs["url"] = f"url-of-{args.name}"
         return f"id-of-{args.name}", outputs
 
 
 class _Monitor(mocks.MockMonitor):
-    def __init__(self, zone: dict[str, Any]) -> None:
-        super().__init__(_Provider(zone))
+    def __init__(self, zone: dict[str, Any], site: dict[str, Any]) -> None:
+        super().__init__(_Provider(zone, site))
         self.registrations: list[Registration] = []
         self.outputs: dict[str, Any] = {}
 
@@ -111,6 +123,8 @@ class _Monitor(mocks.MockMonitor):
                 dependencies=tuple(request.dependencies),
                 import_id=request.importId,
                 ignore_changes=tuple(request.ignoreChanges),
+                replace_on_changes=tuple(request.replaceOnChanges),
+                delete_before_replace=request.deleteBeforeReplace,
                 retain_on_delete=request.retainOnDelete,
                 inputs=marked(json_format.MessageToDict(request.object)),
             )
@@ -125,11 +139,20 @@ class _Monitor(mocks.MockMonitor):
 
 # What Cloudflare answers about a zone that is in order.
 ZONE: dict[str, Any] = {"zoneId": "0" * 32, "account": {"id": "a" * 32, "name": "acct"}, "status": "active", "nameServers": []}
+# The least that a stack on Vercel says of it.
+VERCEL: dict[str, Any] = {"provider": "vercel", "api_token": "v" * 24, "team": "acme", "plan": "pro"}
+# What Vercel and its provider answer about an account and a site that are in order.
+SITE: dict[str, Any] = {"files": {"site/package.json": "2~a", "site/build.mjs": "3~b"}, "cname": "a.vercel-dns-017.com."}
 
 
-def run(settings: Settings, *, stack: str = "dev", zone: dict[str, Any] | None = None) -> Program:
-    """Builds the platform from settings and returns what was registered. zone: what Cloudflare says, ``failure`` for an error."""
-    monitor = _Monitor(ZONE | (zone or {}))
+def run(
+    settings: Settings, *, stack: str = "dev", zone: dict[str, Any] | None = None, site: dict[str, Any] | None = None
+) -> Program:
+    """Builds the platform from settings and returns what was registered.
+
+    zone: what Cloudflare says, site: what Vercel says; ``failure`` for an error.
+    """
+    monitor = _Monitor(ZONE | (zone or {}), SITE | (site or {}))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     mocks.set_mocks(monitor.mocks, project="skyvern", stack=stack, preview=False, monitor=monitor)

@@ -1,7 +1,7 @@
 """Cloudflare: the tunnel, its ingress rules, their DNS records, and what of the zone's firewall belongs to this stack.
 
 What a rule or a record says is in pure functions; the component only registers. Imported by stacks with a Cloudflare edge alone:
-the provider's SDK takes seconds to load. Not here: the connector (host/connector.py), the record of a UI on Vercel.
+the provider's SDK takes seconds to load. Not here: the connector (host/connector.py).
 """
 
 import base64
@@ -14,6 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_cloudflare as cloudflare
 
+from components.edge.records import UiRecord
 from components.endpoints import GATEWAY_URL, Endpoints
 from components.settings import CloudflareEdge, SettingsError
 
@@ -151,16 +152,18 @@ class CloudflareTunnelArgs:
 
     prefix: its name at Cloudflare, ``skyvern-prod``. endpoints: its hosts.
     secret: 32 bytes in base64, by which connectors prove themselves; secret.
+    ui: where the UI is, if it is not behind the tunnel but at a host of the domain.
     """
 
     prefix: str
     settings: CloudflareEdge
     endpoints: Endpoints
     secret: pulumi.Input[str]
+    ui: UiRecord | None = None
 
 
 class CloudflareTunnel(pulumi.ComponentResource):
-    """A remotely managed tunnel to the gateway, with a proxied record for each of its hosts and for none else.
+    """A remotely managed tunnel to the gateway, with a proxied record for each of its hosts, and the record of a UI elsewhere.
 
     A record comes after the ingress rules and goes before them, so no name points at a tunnel that does not know it.
 
@@ -227,6 +230,8 @@ class CloudflareTunnel(pulumi.ComponentResource):
             )
             for host in urls.sites
         ]
+        if args.ui is not None:
+            self._ui_records(name, args, args.ui, zone, replaced)
         for setting, value in zone_settings(settings).items():
             cloudflare.ZoneSetting(
                 f"{name}-{setting.replace('_', '-')}", zone_id=zone.id, setting_id=setting, value=value, opts=child
@@ -240,6 +245,36 @@ class CloudflareTunnel(pulumi.ComponentResource):
         )
         self.routes: list[pulumi.Resource] = [config, *records]
         self.register_outputs({})
+
+    @staticmethod
+    def _ui_records(name: str, args: CloudflareTunnelArgs, ui: UiRecord, zone: Zone, opts: pulumi.ResourceOptions) -> None:
+        host = args.endpoints.app_url.removeprefix("https://")
+        cloudflare.DnsRecord(
+            # The same resource as the record of a UI behind the tunnel: the name is taken, so it can only be changed.
+            f"{name}-{host.split('.')[0]}",
+            zone_id=zone.id,
+            name=host,
+            type="CNAME",
+            content=ui.target,
+            # Behind Cloudflare's proxy, Vercel could not prove that the domain is ours and would have no certificate for it.
+            proxied=False,
+            ttl=1,
+            comment=f"{args.prefix}: UI",
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ui.after])),
+        )
+        if ui.verification is not None:
+            cloudflare.DnsRecord(
+                f"{name}-ui-verification",
+                zone_id=zone.id,
+                name=f"_vercel.{args.settings.domain}",
+                type="TXT",
+                # Cloudflare adds the quotes where they are missing, a difference at each preview.
+                content=f'"{ui.verification}"',
+                proxied=False,
+                ttl=1,
+                comment=f"{args.prefix}: UI",
+                opts=opts,
+            )
 
     @staticmethod
     def _access(name: str, args: CloudflareTunnelArgs, zone: Zone, opts: pulumi.ResourceOptions) -> pulumi.Output[str] | None:

@@ -38,13 +38,17 @@ class TunnelEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class DockerBackendArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``. tunnel: with a Cloudflare edge."""
+    """prefix: physical prefix of the stack, ``skyvern-dev``. tunnel: with a Cloudflare edge.
+
+    gateway_after: what has to know the gateway's key before the gateway insists on it.
+    """
 
     prefix: str
     settings: Settings
     endpoints: Endpoints
     secrets: StackSecrets
     tunnel: TunnelEnd | None = None
+    gateway_after: Sequence[pulumi.Resource] = ()
 
 
 class DockerBackend(pulumi.ComponentResource):
@@ -162,7 +166,7 @@ class DockerBackend(pulumi.ComponentResource):
                 connector_subnet=networks.edge_subnet,
                 client_header=self._client_header(settings),
             ),
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=args.gateway_after),
         )
         connector = self._connector(name, args, networks, references, provider, gateway)
         days = rules(settings.retention)

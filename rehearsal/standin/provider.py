@@ -106,6 +106,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
         named = {key: os.environ[name] for key, name in self.vendor.environment.items() if name in os.environ}
         self.config = {**named, **plain(_decode(request.args))}
+        # A token or team that is not known yet is looked at when it is.
+        if self.vendor.configure is not None and UNKNOWN not in self.config.values():
+            self._ask("configure", f"pulumi:providers:{self.schema.name}", "", {}, context, self.vendor.configure)
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=True)
 
     def Cancel(self, request: empty_pb2.Empty, context: Context) -> empty_pb2.Empty:

@@ -80,8 +80,9 @@ class Vendor:
     """A provider.
 
     sdk: the name of the Python package. functions: look-ups by the SDK's name for them. check_config: refuses a provider's
-    configuration without any call. environment: variables that stand in for properties of the configuration. forgetting: what
-    the provider says on the deletion of a kind that ``forgets``.
+    configuration without any call. configure: refuses what the provider finds out with calls before its first use; every call
+    fails with it. environment: variables that stand in for properties of the configuration. forgetting: what the provider says
+    on the deletion of a kind that ``forgets``.
     """
 
     sdk: str
@@ -90,6 +91,7 @@ class Vendor:
     check_config: Callable[[Mapping[str, Any]], list[Failure]]
     environment: Mapping[str, str]
     forgetting: str = ""
+    configure: Callable[[Call], None] | None = None
 
 
 def http_error(method: str, url: str, status: int, body: Mapping[str, Any]) -> str:

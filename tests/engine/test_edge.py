@@ -4,19 +4,16 @@ Random is the real provider. The faults at each call of Cloudflare's API are tri
 no other call counts. Not here: containers that run (tests/host), and Cloudflare's own plugin, which no package registry has.
 """
 
-import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ops.engine import Engine
 from ops.paths import ROOT
-from rehearsal.standin import World, cloudflare, docker, install
-from tests.engine.project import Project
+from rehearsal.standin import World, cloudflare, vercel
+from tests.engine.stack import Stack, told_lines
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -44,71 +41,8 @@ except SettingsError as wrong:
 
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com"}
 ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"]}
-VERCEL = {"frontend": {"provider": "vercel"}}
+VERCEL: dict[str, Any] = {"frontend": {"provider": "vercel", "team": "acme", "plan": "pro"}}
 VOLUME = "docker:index/volume:Volume"
-
-
-class Stack:
-    """A stack of the program, its stack file, and the worlds that it deploys into."""
-
-    def __init__(self, engine: Engine, folder: Path, home: Path, program: str) -> None:
-        self.world = cloudflare.new_world(folder / "world.json")
-        self.running = docker.add_daemon(self.world)
-        # A connector that exists is connected.
-        self.world.connect("skyvern-test", self.running / "skyvern-test-connector")
-        variables = {"PULUMI_HOME": str(home), "PYTHONPATH": str(ROOT), **self.world.variables()}
-        self.project = Project(engine, folder, program, variables)
-        self.file = self.project.folder / "Pulumi.test.yaml"
-        self.salt = yaml.safe_load(self.file.read_text())["encryptionsalt"]
-        self.ciphers: dict[str, Any] = {}
-
-    def write(self, **sections: Any) -> None:
-        """The stack file; a secret of the edge is encrypted as ``pulumi config set --secret --path`` does it."""
-        edge = dict(sections.get("edge", {}))
-        for key, value in (("api_token", cloudflare.TOKEN), ("authtoken", "an-authtoken-of-a-test")):
-            if edge.get("provider") == {"api_token": "cloudflare", "authtoken": "ngrok"}[key]:
-                edge[key] = {"secure": self._cipher(edge.get(key, value))}
-        config = {f"tiny:{name}": section for name, section in {**sections, "edge": edge}.items() if section}
-        self.file.write_text(yaml.safe_dump({"encryptionsalt": self.salt, "config": config}))
-
-    def _cipher(self, text: str) -> str:
-        if text not in self.ciphers:
-            self.file.write_text(yaml.safe_dump({"encryptionsalt": self.salt}))
-            self.project.succeed("config", "set", "--secret", "tiny:x", text)
-            self.ciphers[text] = yaml.safe_load(self.file.read_text())["config"]["tiny:x"]["secure"]
-        cipher: str = self.ciphers[text]
-        return cipher
-
-    def up(self) -> list[str]:
-        """Deploys; what was done, such as "delete skyvern-edge-api"."""
-        self.world.forget_journal()
-        self.project.succeed("up", "--yes", "--skip-preview")
-        self.assert_whole()
-        return [f"{entry['operation']} {entry['name']}" for entry in self.world.journal("create", "update", "delete")]
-
-    def assert_whole(self) -> None:
-        """Every record leads to a tunnel that knows its host, every rule has its record, and the token is the tunnel's."""
-        data = self.world.read()
-        routed = {
-            (rule["hostname"], f"{tunnel}.cfargotunnel.com")
-            for tunnel, configuration in data["configurations"].items()
-            for rule in configuration["config"]["ingresses"][:-1]
-        }
-        assert routed == {(record["name"], record["content"]) for record in data["records"].values()}
-        for container in data["containers"].values():
-            for element in container["envs"]:
-                if element.startswith("TUNNEL_TOKEN="):
-                    token = json.loads(base64.b64decode(element.partition("=")[2]))
-                    assert data["tunnel_secrets"] == {token["t"]: token["s"]}
-                    assert data["tunnels"][token["t"]]["accountId"] == token["a"]
-
-    def names(self, collection: str) -> set[str]:
-        return {one["name"] for one in self.world.read()[collection].values()}
-
-
-@pytest.fixture(scope="module")
-def home(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("standin") / "home", engine.pulumi_home, "cloudflare", "docker")
 
 
 @pytest.fixture
@@ -177,15 +111,21 @@ def test_day_two_plans(stack: Stack) -> None:
     assert stack.up() == ["update skyvern-edge-rate-limit"]
 
     # No recordings on the internet: their record goes; the gateway forgets the host.
-    without = {"frontend": {"provider": "vercel", "artifacts": False}}
-    stack.write(edge=CLOUDFLARE, **without)
+    without = {"frontend": {**VERCEL["frontend"], "artifacts": False}}
+    stack.write(edge=CLOUDFLARE, **without, rotation={"gateway": 2})
     done = stack.up()
     assert "delete skyvern-edge-artifact" in done
+    # The gateway takes a new key when the site on Vercel has it: the old site works until then.
+    assert done.index("create skyvern-frontend-deployment") < done.index("delete skyvern-host-gateway-caddy")
+    deployment = vercel.served(stack.world.read(), "app.example.com")
+    assert deployment is not None
+    (gateway,) = [one for one in stack.world.read()["containers"].values() if one["name"] == "skyvern-test-gateway"]
+    assert f"GATEWAY_KEY={deployment.deployment['variables']['GATEWAY_KEY']}" in gateway["envs"]
     assert "artifact.example.com" not in stack.names("records")
     assert of(done, "skyvern-edge-tunnel") == of(done, "-server") == []
 
     # Another tunnel secret: the same tunnel, told first, and a new connector.
-    stack.write(edge=CLOUDFLARE, **without, rotation={"tunnel": 2})
+    stack.write(edge=CLOUDFLARE, **without, rotation={"gateway": 2, "tunnel": 2})
     assert stack.up() == [
         "update skyvern-edge-tunnel",
         "delete skyvern-host-connector-cloudflared",
@@ -193,10 +133,10 @@ def test_day_two_plans(stack: Stack) -> None:
     ]
 
     # Another domain: every record and rule in the other zone, the same tunnel.
-    stack.write(edge={**CLOUDFLARE, "domain": "example.org"}, **without, rotation={"tunnel": 2})
+    stack.write(edge={**CLOUDFLARE, "domain": "example.org"}, **without, rotation={"gateway": 2, "tunnel": 2})
     done = stack.up()
     assert of(done, "skyvern-edge-tunnel") == []
-    assert stack.names("records") == {"api.example.org", "wss.example.org"}
+    assert stack.names("records") == {"api.example.org", "app.example.org", "wss.example.org"}
     assert {record["zoneId"] for record in stack.world.read()["records"].values()} == {other}
     assert {ruleset["zoneId"] for ruleset in stack.world.read()["rulesets"].values()} == {other}
 
@@ -290,11 +230,6 @@ def test_the_first_up_has_no_more_calls_than_were_tried(edge: Stack) -> None:
 # --- One line ------------------------------------------------------------------------------------------------------------
 
 
-def lines(told: str) -> set[str]:
-    """What the program itself says as an error; the engine shows it while it runs and once more at its end."""
-    return {line.partition("error: ")[2] for line in told.splitlines() if "error: Pulumi.test.yaml" in line}
-
-
 def zones(world: World) -> Iterator[dict[str, Any]]:
     with world.edit() as data:
         yield from data["zones"].values()
@@ -304,7 +239,7 @@ def test_what_is_wrong_with_the_zone_or_the_token_is_one_line(edge: Stack) -> No
     def told() -> str:
         shown = edge.project.fail("preview")
         assert "Traceback" not in shown
-        (line,) = lines(shown)
+        (line,) = told_lines(shown)
         assert line.startswith("Pulumi.test.yaml: edge.")
         return line.removeprefix("Pulumi.test.yaml: edge.")
 

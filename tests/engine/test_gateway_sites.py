@@ -27,6 +27,7 @@ from components.settings import Settings
 from ops import bootstrap
 from ops.bench.workspace import free_port
 from ops.paths import ROOT, cache_dir
+from tests.program import VERCEL
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -35,8 +36,8 @@ CLOUDFLARE = {"provider": "cloudflare", "domain": "example.com", "api_token": TO
 LAYOUTS: dict[str, dict[str, Any]] = {
     "loopback": {},
     "cloudflare": {"edge": CLOUDFLARE},
-    "vercel": {"edge": CLOUDFLARE, "frontend": {"provider": "vercel"}},
-    "vercel-without-artifacts": {"edge": CLOUDFLARE, "frontend": {"provider": "vercel", "artifacts": False}},
+    "vercel": {"edge": CLOUDFLARE, "frontend": VERCEL},
+    "vercel-without-artifacts": {"edge": CLOUDFLARE, "frontend": {**VERCEL, "artifacts": False}},
     "ngrok": {"edge": {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": TOKEN}},
 }
 API, APP, WSS, ARTIFACT = (f"{label}.example.com" for label in ("api", "app", "wss", "artifact"))

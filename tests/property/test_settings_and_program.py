@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from components import llm_keys
 from components.settings import Settings, SettingsError, parse
 from tests import program
-from tests.program import Program, Secret, plain
+from tests.program import VERCEL, Program, Secret, plain
 
 SECRETS = frozenset({"llm", "edge"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
@@ -83,11 +83,25 @@ def reached(file: dict[str, Any], pair: tuple[dict[str, Any], dict[str, Any]]) -
     return {**file, "edge": edge, "frontend": frontend}
 
 
+FRONTENDS = st.builds(
+    lambda plan, source, given: {**VERCEL, **plan, **source, **given},
+    st.sampled_from([{}, {"plan": "hobby", "non_commercial": True}]),
+    st.sampled_from([{}, {"source": "git", "repository": "acme/skyvern-stack", "branch": "feature/x"}]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "artifacts": st.booleans(),
+            "region": st.sampled_from(["icn1", "iad1"]),
+            "project": st.just("a-project"),
+            "vercel_app": st.just("acme-ui"),
+        },
+    ),
+)
 EDGES = st.one_of(
     st.tuples(st.just({"provider": "none"}), st.just({"provider": "gateway"})),
     st.tuples(NGROK, st.just({"provider": "gateway"})),
     st.tuples(CLOUDFLARE.map(lambda edge: {**edge, **ACCESS}) | CLOUDFLARE, st.just({"provider": "gateway"})),
-    st.tuples(CLOUDFLARE, st.fixed_dictionaries({"provider": st.just("vercel")}, optional={"artifacts": st.booleans()})),
+    st.tuples(CLOUDFLARE, FRONTENDS),
 )
 BROWSERS = st.one_of(
     st.fixed_dictionaries(

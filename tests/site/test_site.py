@@ -21,6 +21,7 @@ from components import endpoints
 from components.host.gateway import caddyfile, content_security_policy
 from components.settings import Settings
 from ops.paths import ROOT, cache_dir
+from tests.program import VERCEL
 
 SITE = ROOT / "site"
 TOOLS = Path(__file__).parent
@@ -28,7 +29,7 @@ URLS = endpoints.derive(
     Settings.model_validate(
         {
             "edge": {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40},
-            "frontend": {"provider": "vercel"},
+            "frontend": VERCEL,
         }
     )
 )

@@ -6,6 +6,7 @@ import pytest
 
 from components import endpoints
 from components.settings import Settings
+from tests.program import VERCEL
 
 TOKEN = "t" * 40
 CLOUDFLARE = {"provider": "cloudflare", "domain": "example.com", "api_token": TOKEN}
@@ -31,7 +32,7 @@ def test_the_ui_behind_cloudflare_is_one_origin_and_programs_have_their_own() ->
 
 
 def test_a_ui_on_vercel_has_three_origins_here_and_none_of_its_own() -> None:
-    urls = derive(edge=CLOUDFLARE, frontend={"provider": "vercel"})
+    urls = derive(edge=CLOUDFLARE, frontend=VERCEL)
     assert urls.api_base_url == "https://api.example.com/api/v1"
     assert urls.wss_base_url == "wss://wss.example.com/api/v1"
     # Vercel's middleware adds the gateway key, so recordings are the UI's own origin.
@@ -41,7 +42,7 @@ def test_a_ui_on_vercel_has_three_origins_here_and_none_of_its_own() -> None:
 
 
 def test_artifacts_can_be_left_out() -> None:
-    urls = derive(edge=CLOUDFLARE, frontend={"provider": "vercel", "artifacts": False})
+    urls = derive(edge=CLOUDFLARE, frontend={**VERCEL, "artifacts": False})
     assert set(urls.sites) == {"api.example.com", "wss.example.com"}
 
 
@@ -52,7 +53,7 @@ def test_ngrok_is_one_host() -> None:
     assert urls.sites == {"your-name.ngrok.app": "app"}
 
 
-@pytest.mark.parametrize("frontend", [{}, {"frontend": {"provider": "vercel"}}])
+@pytest.mark.parametrize("frontend", [{}, {"frontend": VERCEL}])
 def test_no_host_holds_v1(frontend: dict[str, Any]) -> None:
     # The UI makes /api/v2 of its base URL by replacing the first "v1" in the whole of it.
     urls = derive(edge=CLOUDFLARE, **frontend)

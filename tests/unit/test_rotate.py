@@ -145,6 +145,10 @@ EDGE = """\
       secure: v1:abc
   skyvern:frontend:
     provider: vercel
+    api_token:
+      secure: v1:abc
+    team: acme
+    plan: pro
 """
 
 

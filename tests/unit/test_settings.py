@@ -8,8 +8,9 @@ import yaml
 from pulumi.runtime import config as runtime_config
 
 from components import settings
-from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, parse
+from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, VercelFrontend, parse
 from ops.paths import ROOT
+from tests.program import VERCEL
 
 SECRET = "sk-live-1234567890"
 CHROME = "http://10.222.222.1:9222/"
@@ -23,7 +24,12 @@ def cloudflare(**keys: Any) -> dict[str, Any]:
     return {"edge": {"provider": "cloudflare", "domain": "example.com", "api_token": TOKEN, **keys}}
 
 
-def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm", "edge"})) -> list[str]:
+def vercel(**keys: Any) -> dict[str, Any]:
+    """A stack file's edge and frontend sections, right but for the keys of the frontend; None leaves one out."""
+    return {**cloudflare(), "frontend": {key: value for key, value in (VERCEL | keys).items() if value is not None}}
+
+
+def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm", "edge", "frontend"})) -> list[str]:
     with pytest.raises(SettingsError) as wrong:
         parse(raw, file="Pulumi.prod.yaml", secret_keys=secret_keys)
     return wrong.value.lines
@@ -266,7 +272,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             'edge.access_domains: "@example.com" is no mail domain; write one, for example example.com',
         ),
         (
-            {**cloudflare(access_team="acme", access_emails=["a@example.com"]), "frontend": {"provider": "vercel"}},
+            {**cloudflare(access_team="acme", access_emails=["a@example.com"]), "frontend": VERCEL},
             "edge.access_team: guards the UI on this host, and the UI is on Vercel; remove it",
         ),
         (
@@ -280,9 +286,77 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             "official, or name an image of your own in edge.connector_image",
         ),
         (
-            {"frontend": {"provider": "vercel"}},
+            {"frontend": VERCEL},
             'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is "none"; write '
             "gateway, or edge.provider: cloudflare",
+        ),
+        (vercel(api_token=None), "frontend.api_token: is missing; write it below `frontend`"),
+        (vercel(team=None), "frontend.team: is missing; write it below `frontend`, for example acme"),
+        (vercel(plan=None), "frontend.plan: is missing; write it below `frontend`, for example pro"),
+        (vercel(api_token="abc"), "frontend.api_token: is too short for a key; write the whole key"),
+        (
+            vercel(api_token="Bearer " + "a" * 24),
+            "frontend.api_token: is no token of Vercel; write it as the dashboard showed it",
+        ),
+        (
+            vercel(team="https://vercel.com/acme"),
+            'frontend.team: "https://vercel.com/acme" has another form than ^(team_[A-Za-z0-9]+|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$; '
+            "write one, for example acme",
+        ),
+        (
+            vercel(plan="enterprise"),
+            "frontend.plan: \"enterprise\" is not possible here; write 'hobby' or 'pro'",
+        ),
+        (
+            vercel(plan="hobby"),
+            'frontend.plan: "hobby" may not serve a business (Vercel\'s fair use guidelines); write pro, '
+            "frontend.non_commercial: true where it serves none, or frontend.provider: gateway",
+        ),
+        (
+            vercel(non_commercial=True),
+            'frontend.non_commercial: is for the plan hobby, and frontend.plan is "pro"; remove it',
+        ),
+        (
+            vercel(project="Skyvern"),
+            'frontend.project: "Skyvern" has another form than ^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$; write one, for example '
+            "skyvern-prod",
+        ),
+        (
+            vercel(region="seoul"),
+            'frontend.region: "seoul" has another form than ^[a-z]{3}[0-9]$; write one, for example hnd1',
+        ),
+        (
+            vercel(source="git"),
+            "frontend.repository: is missing; write OWNER/NAME of your own copy of this project, and install Vercel's app on it "
+            "first (docs/vercel.md); or write frontend.source: upload",
+        ),
+        (
+            vercel(repository="acme/skyvern-stack"),
+            'frontend.repository: is for frontend.source: git, and that is "upload"; write git, or remove it',
+        ),
+        (
+            vercel(source="git", repository="https://github.com/acme/x"),
+            'frontend.repository: "https://github.com/acme/x" has another form than ^[\\w.-]+(/[\\w.-]+)+$; write one, for '
+            "example acme/skyvern-stack",
+        ),
+        (
+            vercel(vercel_app="acme", verification="vc-domain-verify=a,1"),
+            "frontend.verification: is for a domain, and frontend.vercel_app needs none; remove it",
+        ),
+        (
+            vercel(vercel_app="acme", project="acme"),
+            'frontend.vercel_app: "acme" is the project\'s name, whose address Vercel gives out itself; write another',
+        ),
+        # What guides for Skyvern on Vercel set by hand.
+        (
+            vercel(VITE_SKYVERN_API_KEY=SECRET),
+            "frontend.VITE_SKYVERN_API_KEY: would put the organisation's key into a file that everybody can read; remove it: "
+            "the UI gets a session token after its login",
+        ),
+        (vercel(VITE_API_BASE_URL="https://x"), "frontend.VITE_API_BASE_URL: is made from edge.domain; remove it"),
+        (
+            vercel(VITE_ENABLE_CODE_BLOCK="true"),
+            "frontend.VITE_ENABLE_CODE_BLOCK: is fixed in the published UI; write server.code_blocks",
         ),
         (
             {"edge": {"provider": "ngrok", "domain": "https://x.ngrok.app", "authtoken": TOKEN}},
@@ -312,6 +386,30 @@ def test_a_wrong_secret_is_never_shown(value: Any) -> None:
     (line,) = lines({"llm": {"provider": "openai", "api_key": value}})
     assert line.startswith("Pulumi.prod.yaml: llm.api_key: ")
     assert "1234567890" not in line
+
+
+def test_every_variable_of_the_guide_has_an_answer() -> None:
+    assert set(VercelFrontend.instead) == {
+        *("VITE_API_BASE_URL", "VITE_WSS_BASE_URL", "VITE_ARTIFACT_API_BASE_URL", "VITE_BROWSER_STREAMING_MODE"),
+        *("VITE_SKYVERN_API_KEY", "VITE_ENVIRONMENT", "VITE_ENABLE_LOG_ARTIFACTS", "VITE_ENABLE_CODE_BLOCK"),
+    }
+    for name in VercelFrontend.instead:
+        (line,) = lines(vercel(**{name: SECRET}))
+        assert line.startswith(f"Pulumi.prod.yaml: frontend.{name}: ")
+        assert "is no known key" not in line
+        assert SECRET not in line
+
+
+def test_the_frontends_token_in_plain_text_is_refused() -> None:
+    assert lines(vercel(), secret_keys=frozenset({"edge"})) == [
+        "Pulumi.prod.yaml: frontend.api_token: stands in plain text; write it with "
+        "`pulumi config set --secret --path frontend.api_token`"
+    ]
+
+
+@pytest.mark.parametrize("token", ["a" * 24, "vcp_" + "A1" * 20, "a" * 24 + "-_"])
+def test_tokens_of_every_age_are_taken(token: str) -> None:
+    parse(vercel(api_token=token), file="x", secret_keys=frozenset({"edge", "frontend"}))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,272 @@
+"""Vercel: the project, its variables, its domain, and the deployment of ``site/``.
+
+What a variable says is in pure functions; the component only registers. Imported by stacks with this frontend alone: the
+provider's SDK takes a second to load. Not here: DNS records, which are the edge's (edge/tunnel.py), and what the site does
+(site/README.md).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumiverse_vercel as vercel
+
+from components.edge.records import UiRecord
+from components.endpoints import Endpoints
+from components.host.gateway import UI_USER, content_security_policy
+from components.settings import SettingsError
+from components.settings import VercelFrontend as VercelSettings
+
+# The folder that Vercel builds, from the program's own; the engine runs its plugins there.
+SITE = "site"
+NODE_VERSION = "24.x"
+# What Vercel recommended for every project before each had a name of its own; it still leads there.
+FALLBACK_CNAME = "cname.vercel-dns-0.com"
+
+
+# --- What is registered ----------------------------------------------------------------------------------------------------
+
+
+def public_variables(urls: Endpoints) -> Mapping[str, str]:
+    """Variables that hold no secret, by name; site/README.md is the contract.
+
+    Always the same names: one that goes is deleted after the new deployment was made, which would still have it.
+    """
+    return {
+        "API_URL": urls.api_url,
+        "ARTIFACT_URL": urls.artifact_url or "none",
+        "CONTENT_SECURITY_POLICY": content_security_policy(urls),
+        "VITE_API_BASE_URL": urls.api_base_url,
+        "VITE_ARTIFACT_API_BASE_URL": urls.artifact_base_url,
+        "VITE_BROWSER_STREAMING_MODE": "cdp",
+        "VITE_WSS_BASE_URL": urls.wss_base_url,
+    }
+
+
+def login_hash(password: str) -> str:
+    """UI_LOGIN_SHA256: of the credentials as a browser sends them, 64 hex digits."""
+    return hashlib.sha256(f"{UI_USER}:{password}".encode()).hexdigest()
+
+
+def variables_hash(variables: Mapping[str, str], project: Mapping[str, str]) -> str:
+    """A digest of all that a deployment takes from its project when it is made, and never again.
+
+    It stands at Vercel, where members of the team read it; the generated secrets in it are far too long to be tried out.
+    """
+    return hashlib.sha256(json.dumps([dict(variables), dict(project)], sort_keys=True).encode()).hexdigest()
+
+
+def project_name(settings: VercelSettings, prefix: str) -> str:
+    """The project's name at Vercel. Raises SettingsError where the stack file names none and the stack's name makes none."""
+    if settings.project is not None:
+        return settings.project
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,51}", prefix):
+        raise _wrong("project", f'is missing, and "{prefix}" is no name for a project; write one, for example skyvern-prod')
+    return prefix
+
+
+# --- The account -----------------------------------------------------------------------------------------------------------
+
+
+def look_up_files(settings: VercelSettings, provider: vercel.Provider) -> Mapping[str, str]:
+    """Path of each file of the site, with its size and hash: what the provider uploads.
+
+    Its first use makes the provider look for its team, so this is also where a wrong token or team shows, before anything is
+    planned: SettingsError with one line.
+    """
+    try:
+        return vercel.get_project_directory(path=SITE, opts=pulumi.InvokeOptions(provider=provider)).files
+    # The SDK raises no narrower one for a failed invoke.
+    except Exception as refused:
+        raise _wrong(*explain_account_failure(settings.team, str(refused))) from refused
+
+
+def explain_account_failure(team: str, failure: str) -> tuple[str, str]:
+    """(key below ``frontend``, what is wrong and what to do) for the provider's message; the message is kept, in one line."""
+    said = " ".join(failure.split())[:400]
+    if re.search(r"team could not be found|Vercel Team not found", said):
+        return "team", (
+            f'the token sees no team "{team}"; write NAME of vercel.com/NAME, or make a token whose scope is that team '
+            "(docs/vercel.md)"
+        )
+    if re.search(r"forbidden|[Nn]ot authorized|invalidToken|Invalid api_token|\b40[13]\b", said):
+        return "api_token", f'Vercel refuses it for the team "{team}"; make one as docs/vercel.md says. It answered: {said}'
+    return "provider", f"Vercel cannot be asked; try again. The provider said: {said}"
+
+
+def _wrong(key: str, text: str) -> SettingsError:
+    return SettingsError([f"Pulumi.{pulumi.get_stack()}.yaml: frontend.{key}: {text}"])
+
+
+# --- The component ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class VercelFrontendArgs:
+    """What the site needs.
+
+    prefix: ``skyvern-prod``. gateway_key: by which the middleware and the gateway know each other; secret.
+    ui_password: of the UI's login; secret.
+    """
+
+    prefix: str
+    settings: VercelSettings
+    endpoints: Endpoints
+    gateway_key: pulumi.Input[str]
+    ui_password: pulumi.Input[str]
+
+
+class VercelFrontend(pulumi.ComponentResource):
+    """The project and its production deployment, made anew when its files or variables change and not otherwise.
+
+    The old deployment serves until the new one is ready, and goes then, with the old login and key in it.
+
+    ``record``: what the domain's zone needs; None at ``*.vercel.app``. ``deployment``: what serves with the present gateway key.
+    ``url``: of that deployment, behind Vercel's own login.
+    Not here: previews (nothing builds them), deployments by a push to a git repository, which are the repository's own.
+    """
+
+    def __init__(self, name: str, args: VercelFrontendArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:frontend:VercelFrontend", name, None, opts)
+        settings, urls = args.settings, args.endpoints
+        provider = vercel.Provider(
+            f"{name}-account",
+            api_token=pulumi.Output.secret(settings.api_token.get_secret_value()),
+            team=settings.team,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        files = look_up_files(settings, provider)
+        child = pulumi.ResourceOptions(parent=self, provider=provider)
+        project = self._project(name, args, child)
+        variables = self._variables(name, args, project, child)
+        host = urls.app_url.removeprefix("https://")
+        domain = vercel.ProjectDomain(
+            f"{name}-domain",
+            project_id=project.id,
+            domain=host,
+            # Waiting would never end: the record comes after the domain.
+            wait_for_ready=False,
+            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(delete_before_replace=True)),
+        )
+        uploaded = settings.source == "upload"
+        deployment = vercel.Deployment(
+            f"{name}-deployment",
+            project_id=project.id,
+            production=True,
+            # Old ones would keep an old login and key, and be found in the project's list for ever.
+            delete_on_destroy=True,
+            meta={"skyvern": self._hash(args)},
+            files=dict(sorted(files.items())) if uploaded else None,
+            # Vercel has to find vercel.json at the root.
+            path_prefix=f"{SITE}/" if uploaded else None,
+            ref=None if uploaded else settings.branch,
+            opts=pulumi.ResourceOptions.merge(
+                child,
+                # A build takes the variables as they are when it starts, and the domains that there are when it ends.
+                pulumi.ResourceOptions(depends_on=[*variables, domain], replace_on_changes=["meta"]),
+            ),
+        )
+        self.deployment: pulumi.Resource = deployment
+        self.url = deployment.url
+        self.record = None if settings.vercel_app is not None else self._record(args, project, domain, deployment, provider)
+        self.register_outputs({"url": self.url})
+
+    @staticmethod
+    def _project(name: str, args: VercelFrontendArgs, opts: pulumi.ResourceOptions) -> vercel.Project:
+        settings = args.settings
+        return vercel.Project(
+            f"{name}-project",
+            # Without one, the SDK makes up a name with a random end.
+            name=project_name(settings, args.prefix),
+            # Framework, install and build command and output directory are in site/vercel.json, for both sources.
+            root_directory=SITE if settings.source == "git" else None,
+            git_repository=None
+            if settings.source == "upload"
+            else vercel.ProjectGitRepositoryArgs(
+                type=settings.git_provider, repo=settings.repository or "", production_branch=settings.branch
+            ),
+            node_version=NODE_VERSION,
+            resource_config=vercel.ProjectResourceConfigArgs(function_default_regions=[settings.region]),
+            vercel_authentication=vercel.ProjectVercelAuthenticationArgs(
+                # The newer kind opens domains of one's own only, and not those of vercel.app.
+                deployment_type="standard_protection_new" if settings.vercel_app is None else "standard_protection"
+            ),
+            git_fork_protection=True,
+            # A preview has no variables, so its build would fail at each push to another branch.
+            preview_deployments_disabled=True,
+            auto_assign_custom_domains=True,
+            # The site reads none of them.
+            automatically_expose_system_environment_variables=False,
+            opts=opts,
+        )
+
+    @staticmethod
+    def _variables(
+        name: str, args: VercelFrontendArgs, project: vercel.Project, opts: pulumi.ResourceOptions
+    ) -> Sequence[pulumi.Resource]:
+        """Each as a resource of its own: together with the project, they would undo what the other has done."""
+        secret: Mapping[str, pulumi.Input[str]] = secret_variables(args)
+        return [
+            vercel.ProjectEnvironmentVariable(
+                f"{name}-{key.lower().replace('_', '-')}",
+                project_id=project.id,
+                key=key,
+                value=value,
+                sensitive=key in secret,
+                targets=["production"],
+                comment=f"{args.prefix}: set by Pulumi",
+                # A name can be there once, so a replaced one has to go first.
+                opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+            )
+            for key, value in sorted({**public_variables(args.endpoints), **secret}.items())
+        ]
+
+    @staticmethod
+    def _hash(args: VercelFrontendArgs) -> pulumi.Output[str]:
+        settings = args.settings
+        project = {"node": NODE_VERSION, "region": settings.region, "repository": settings.repository or ""}
+        return pulumi.Output.all(**public_variables(args.endpoints), **secret_variables(args)).apply(
+            lambda variables: variables_hash(variables, project)
+        )
+
+    @staticmethod
+    def _record(
+        args: VercelFrontendArgs,
+        project: vercel.Project,
+        domain: vercel.ProjectDomain,
+        deployment: vercel.Deployment,
+        provider: vercel.Provider,
+    ) -> UiRecord:
+        found = vercel.get_domain_config_output(
+            domain=domain.domain,
+            project_id_or_name=project.id,
+            # What Vercel recommends is known when the project has the domain.
+            opts=pulumi.InvokeOutputOptions(provider=provider, depends_on=[domain]),
+        )
+        if args.settings.verification is None:
+            domain.verifications.apply(lambda asked: _tell_verification(domain, asked))
+        return UiRecord(
+            target=found.recommended_cname.apply(lambda target: (target or FALLBACK_CNAME).rstrip(".")),
+            verification=args.settings.verification,
+            after=deployment,
+        )
+
+
+def secret_variables(args: VercelFrontendArgs) -> Mapping[str, pulumi.Input[str]]:
+    """Variables that Vercel never shows again, by name."""
+    return {
+        "GATEWAY_KEY": args.gateway_key,
+        "UI_LOGIN_SHA256": pulumi.Output.secret(pulumi.Output.from_input(args.ui_password).apply(login_hash)),
+    }
+
+
+def _tell_verification(domain: vercel.ProjectDomain, asked: Sequence[vercel.outputs.ProjectDomainVerification] | None) -> None:
+    for one in asked or ():
+        pulumi.log.warn(
+            f"Pulumi.{pulumi.get_stack()}.yaml: frontend.verification: another account on Vercel holds the domain; write "
+            f"{one.value} and run pulumi up again",
+            resource=domain,
+        )
