@@ -269,7 +269,7 @@ _URLS = ["API_URL", "ARTIFACT_URL", "NEXT_PUBLIC_*_URL", "SKYVERN_APP_URL", "SKY
 def urls_served(stack: Stack, parameters: Parameters) -> Findings:
     hosts = _public_hosts(stack)
     for one in _settings(stack, parameters["variables"]) if hosts else ():
-        if not one.value or matches(one.host, parameters["elsewhere"]):
+        if "://" not in one.value or matches(one.host, parameters["elsewhere"]):
             continue
         if one.host not in hosts:
             why = "nothing of this stack answers there"

@@ -550,6 +550,7 @@ CASES = {
             [APP_DOMAIN, own("VITE_ARTIFACT_API_BASE_URL"), own("VITE_WSS_BASE_URL", "wss://app.example.com/api/v1")],
             [gateway("VITE_API_BASE_URL=http://localhost:8080/api/v1")],
             [ingress(API), gateway("OLLAMA_SERVER_URL=http://ollama:11434")],
+            [ingress(API), variable("ARTIFACT_URL", "none"), variable("API_URL", "")],
         ],
         [
             (
