@@ -11,7 +11,7 @@ from components.settings import Settings, SettingsError, parse
 from tests import program
 from tests.program import VERCEL, Program, Secret, plain
 
-SECRETS = frozenset({"llm", "edge"})
+SECRETS = frozenset({"llm", "edge", "frontend"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
 
