@@ -6,6 +6,7 @@ from typing import Any
 
 import pulumi_cloudflare as cloudflare
 import pulumi_docker as docker
+import pulumiverse_vercel as vercel
 import pytest
 import yaml
 
@@ -13,6 +14,7 @@ from components.settings import Settings, parse
 from ops.paths import ROOT
 from tests import program
 from tests.policy.pack import broken, judge, levels, registered
+from tests.program import VERCEL
 
 REMOVED = object()
 # Argument of HardenedService's container -> what it is changed to, and who objects.
@@ -84,14 +86,25 @@ ACCESS: dict[str, Any] = {"access_team": "acme", "access_emails": ["ops@example.
 NGROK: dict[str, Any] = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": "tk_" + "of-the-owner-" * 4}
 
 
-def behind(edge: dict[str, Any]) -> Settings:
-    """A stack file with an edge."""
-    return Settings.model_validate({"edge": edge})
+def behind(edge: dict[str, Any], frontend: dict[str, Any] | None = None) -> Settings:
+    """A stack file with an edge, and a frontend."""
+    return Settings.model_validate({"edge": edge, **({} if frontend is None else {"frontend": frontend})})
 
 
-@pytest.mark.parametrize("edge", [CLOUDFLARE, CLOUDFLARE | ACCESS, NGROK], ids=["cloudflare", "access", "ngrok"])
-def test_every_edge_has_no_violation(edge: dict[str, Any]) -> None:
-    run = program.run(behind(edge), stack="prod")
+@pytest.mark.parametrize(
+    ("edge", "frontend"),
+    [
+        pytest.param(CLOUDFLARE, None, id="cloudflare"),
+        pytest.param(CLOUDFLARE | ACCESS, None, id="access"),
+        pytest.param(NGROK, None, id="ngrok"),
+        pytest.param(CLOUDFLARE, VERCEL, id="vercel"),
+        pytest.param(CLOUDFLARE, VERCEL | {"vercel_app": "acme-skyvern-ui"}, id="vercel.app"),
+        pytest.param(CLOUDFLARE, VERCEL | {"source": "git", "repository": "acme/skyvern", "artifacts": False}, id="git"),
+        pytest.param(CLOUDFLARE, VERCEL | {"verification": "vc-domain-verify=app.example.com,0123456789abcdef0123"}, id="txt"),
+    ],
+)
+def test_every_edge_and_frontend_has_no_violation(edge: dict[str, Any], frontend: dict[str, Any] | None) -> None:
+    run = program.run(behind(edge, frontend), stack="prod")
     assert [report.message for report in judge(registered(run), stack="prod")] == []
 
 
@@ -142,6 +155,34 @@ def test_a_changed_argument_of_the_edge_is_named(
 
     monkeypatch.setattr(cloudflare, kind, made)
     assert rule in broken(judge(registered(program.run(behind(CLOUDFLARE | ACCESS), stack="prod")), stack="prod"))
+
+
+VERCEL_HARDENING: list[tuple[str, str, Any, str]] = [
+    ("Project", "automatically_expose_system_environment_variables", REMOVED, "vercel-project-system-variables-hidden"),
+    ("Project", "git_fork_protection", False, "vercel-project-forks-asked"),
+    ("Project", "vercel_authentication", REMOVED, "vercel-project-deployments-authenticated"),
+    ("ProjectDomain", "domain", "www.example.com", "stack-origins-served"),
+    ("ProjectEnvironmentVariable", "sensitive", False, "vercel-variable-secret-sensitive"),
+    ("ProjectEnvironmentVariable", "targets", ["production", "preview"], "vercel-variable-secret-production-only"),
+    ("ProjectEnvironmentVariable", "value", "https://elsewhere.example.com", "stack-urls-served"),
+    ("ProjectEnvironmentVariable", "key", "VITE_GATEWAY_KEY", "vercel-variable-client-public"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "changed", "rule"), VERCEL_HARDENING, ids=[f"{case[0]}-{case[1]}" for case in VERCEL_HARDENING]
+)
+def test_a_changed_argument_at_vercel_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: str, argument: str, changed: Any, rule: str
+) -> None:
+    monkeypatch.setattr(vercel, kind, changing(getattr(vercel, kind), argument, changed))
+    assert rule in broken(judge(registered(program.run(behind(CLOUDFLARE, VERCEL), stack="prod")), stack="prod"))
+
+
+def test_a_login_that_is_left_out_at_vercel_is_named() -> None:
+    sent = registered(program.run(behind(CLOUDFLARE, VERCEL), stack="prod"))
+    without = [one for one in sent if one.inputs.get("key") != "UI_LOGIN_SHA256"]
+    assert broken(judge(without, stack="prod")) == ["stack-frontend-login-asked"]
 
 
 def changing(original: Callable[..., Any], argument: str, value: Any) -> Callable[..., Any]:

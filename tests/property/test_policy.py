@@ -10,9 +10,9 @@ from components.settings import parse
 from policy.rules.cloudflare import ACCESS_POLICY, INGRESS, RECORD, TUNNEL
 from policy.rules.containers import CONTAINER, NETWORK, VOLUME
 from policy.rules.random import PASSWORD
-from policy.rules.vercel import DOMAIN, PROJECT, VARIABLE
+from policy.rules.vercel import PROJECT, VARIABLE
 from tests import program
-from tests.policy.pack import Sent, broken, judge, registered
+from tests.policy.pack import broken, judge, registered
 from tests.property.test_settings_and_program import SECRETS, STACK_FILES
 
 REMOVED = object()
@@ -51,13 +51,6 @@ BREAKS: list[tuple[str, str, Any, set[str]]] = [
 ]
 
 
-def not_yet_served(raw: dict[str, Any], sent: list[Sent]) -> list[str]:
-    """What is said about a UI at Vercel whose project this program does not make."""
-    at_vercel = raw.get("frontend", {}).get("provider") == "vercel"
-    made = any(one.type == DOMAIN for one in sent)
-    return ["stack-origins-served", "stack-urls-served"] if at_vercel and not made else []
-
-
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(raw=STACK_FILES, stack=st.sampled_from(["dev", "prod", "eu-west"]))
 def test_every_valid_stack_file_gives_a_program_without_a_violation(raw: dict[str, Any], stack: str) -> None:
@@ -65,8 +58,7 @@ def test_every_valid_stack_file_gives_a_program_without_a_violation(raw: dict[st
     assume("connector_image" not in raw.get("edge", {}))
     sent = registered(program.run(parse(raw, file="x", secret_keys=SECRETS), stack=stack))
     debug = raw.get("server", {}).get("log_level") == "DEBUG" and stack != "dev"
-    expected = [*(["docker-container-log-level-quiet"] if debug else []), *not_yet_served(raw, sent)]
-    assert broken(judge(sent, stack=stack)) == expected
+    assert broken(judge(sent, stack=stack)) == (["docker-container-log-level-quiet"] if debug else [])
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -81,12 +73,11 @@ def test_one_broken_property_is_named(raw: dict[str, Any], data: st.DataObject, 
     # Of variables at Vercel, those with a secret break one rule more; of records, those that lead into the tunnel.
     assume(type_ != VARIABLE or not sent[index].inputs.get("sensitive"))
     assume(type_ != RECORD or "cfargotunnel" in str(sent[index].inputs.get("content")))
-    before = not_yet_served(raw, sent)
     # The organisation's id is a RandomPassword and no secret.
     assume(not (property_ == "length" and sent[index].name.endswith("-organization")))
     inputs = {key: item for key, item in sent[index].inputs.items() if key != property_}
     sent[index] = replace(sent[index], inputs=inputs if value is REMOVED else {**inputs, property_: value})
-    reports = [one for one in judge(sent, stack="dev") if one.rule.name not in before and one.level == "mandatory"]
+    reports = [one for one in judge(sent, stack="dev") if one.level == "mandatory"]
     assert set(broken(reports)) == rules
     # A record that is gone is told at its ingress rule, too.
     assert all(sent[index].name in one.message or one.rule.name == "stack-ingress-host-recorded" for one in reports)
