@@ -117,9 +117,10 @@ class _Context:
 
 
 def _drift(context: _Context, redactor: Redactor) -> Drift:
-    if not context.deployment.get("resources"):
-        return Drift(checked=True)
-    found = build_drift(_run(context, "refresh", "--preview-only"), redactor)
+    # Without a state there is nothing to refresh, but the names may be taken.
+    found = Drift(checked=True)
+    if context.deployment.get("resources"):
+        found = build_drift(_run(context, "refresh", "--preview-only"), redactor)
     return found if found.failure else dataclasses.replace(found, unmanaged=_unmanaged(context))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ops.preview.model import SECRET, Diagnostic, Outcome, PolicyResult, Preview, PropertyDiff, Step
+from ops.preview.model import SECRET, Diagnostic, Exposure, Outcome, PolicyResult, Preview, PropertyDiff, Step
 
 # By which the comment to edit is found: the first line, the same for every report.
 MARKER = "<!-- skyvern-preview -->"
@@ -35,8 +35,6 @@ _PAST = {"delete": "deleted", "replace": "replaced", "update": "updated", "creat
 # Entries of one list and lines of one resource: the first that lets the report fit is taken.
 _CAPS = ((60, 80), (25, 40), (8, 20), (3, 8))
 
-# Of what is exposed, what people and programs connect to.
-_REACHABLE = frozenset({"host", "record", "site", "port", "domain"})
 # How the engine refuses to delete or replace a protected resource (3.256).
 _PROTECTED = "currently marked for protection"
 
@@ -183,7 +181,7 @@ def _verdict(preview: Preview) -> str:
     if preview.violated and preview.outcome != "policy":
         more.append("⛔ refused by policy")
     changes = [f"{preview.counts[one]} {_PAST[one]}" for one in _ORDER if preview.counts.get(one)]
-    hosts = {one.what.split()[0] for one in preview.exposures if one.change == "gained" and one.kind in _REACHABLE}
+    hosts = {one.what.split()[0] for one in preview.exposures if one.change == "gained" and _from_afar(one)}
     if preview.outputs and not changes:
         changes.append(_plural(len(preview.outputs), "output") + " changed")
     more += [", ".join(changes)] if changes else []
@@ -199,6 +197,11 @@ def _verdict(preview: Preview) -> str:
         more.append(f"⏰ {_plural(len(soon), 'exemption')} about to end")
     rest = f" — {' · '.join(more)}" if more else ""
     return f"- {icon} **{preview.stack}: {said}**{rest}"
+
+
+def _from_afar(one: Exposure) -> bool:
+    """Whether another machine reaches it: a site of the gateway is reached by its host, and a loopback port by nobody."""
+    return one.kind in {"host", "record", "domain"} or (one.kind == "port" and "this host" not in one.what)
 
 
 def _is_siren(step: Step) -> bool:
@@ -288,6 +291,8 @@ def _change(one: PropertyDiff) -> str:
 def _kind(type_: str) -> str:
     """``docker:index/volume:Volume`` -> ``docker Volume``."""
     provider, _, rest = type_.partition(":")
+    if provider == "pulumi" and rest.startswith("providers:"):
+        return f"{rest.removeprefix('providers:')} provider"
     return f"{provider} {rest.rpartition(':')[2]}"
 
 
@@ -443,6 +448,8 @@ def _drift(preview: Preview, cap: int | None) -> str:
     if drift.failure:
         return f"#### Drift\n\n❌ Could not be looked for, so nothing is known about it: {code(drift.failure)}"
     if not drift.steps and not drift.unmanaged:
+        if not preview.state_digest:
+            return "#### Drift\n\nNothing is deployed yet, so nothing can differ."
         return "#### Drift\n\n✅ What runs is what the state says."
     lines = []
     for step in drift.steps:
