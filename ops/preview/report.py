@@ -189,8 +189,8 @@ def _verdict(preview: Preview) -> str:
         more.append(f"🔓 {_plural(len(hosts), 'address', 'addresses')} gained")
     if preview.rotations:
         more.append(f"🔑 {_plural(len(preview.rotations), 'secret')} made anew")
-    if seconds := max((one.seconds for one in preview.outages), default=0):
-        more.append(f"⏱️ down for up to {seconds} s")
+    if restarts := [one.seconds for one in preview.outages if one.seconds]:
+        more.append(f"⏱️ {_plural(len(restarts), 'restart')}, {'each ' if len(restarts) > 1 else ''}up to {max(restarts)} s")
     if preview.drift.steps or preview.drift.unmanaged:
         more.append(f"🌊 drift in {_plural(len(preview.drift.steps) + len(preview.drift.unmanaged), 'resource')}")
     if soon := [one for one in preview.policies if _expires_soon(one, preview)]:
