@@ -56,6 +56,8 @@ def name_is_secret(name: str) -> bool:
     words = [word.upper() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
     if not words or "_".join(words) in _NOT_SECRET:
         return False
+    if words[-3:] == ["LOGIN", "SHA", "256"]:
+        return True
     if words[-1] == "HASH":
         # Of a password; the hash of a build context is none.
         return words[-2:-1] != [] and words[-2].endswith(_SECRET_ENDS)
@@ -142,13 +144,15 @@ class Redactor:
     def value(self, value: Any, name: str = "") -> Any:
         """Data of the same shape without secrets; ``name``: the key it stands under, which may make it one.
 
-        An element ``NAME=value`` of a list is judged by its own name.
+        An element ``NAME=value`` of a list is judged by its own name, and so is the value of a variable or a label.
         """
         match value:
             case str():
                 return self._string(value, name)
             case dict():
-                return {key: self.value(item, str(key)) for key, item in value.items()}
+                # A variable or a label may be told as {key, value}.
+                called = next((str(value[key]) for key in ("key", "name", "label") if isinstance(value.get(key), str)), "")
+                return {key: self.value(item, called if key == "value" else str(key)) for key, item in value.items()}
             case list():
                 return [self.value(item, name) for item in value]
         return value

@@ -26,10 +26,11 @@ from ops.preview import events, state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
 from rehearsal.standin import install
-from tests.engine.test_edge import ACCESS, CLOUDFLARE, VERCEL, Stack
+from tests.engine.test_edge import ACCESS, CLOUDFLARE, Stack
 
 RECORDED = ROOT / "tests" / "unit" / "golden" / "preview"
 PROGRAM = (ROOT / "__main__.py").read_text()
+VERCEL: dict[str, Any] = {"frontend": {"provider": "vercel"}}
 EDGE: dict[str, Any] = {"edge": {**CLOUDFLARE, **ACCESS}}
 
 # Every image of ours is built on Debian, so that another Debian is another image of each.

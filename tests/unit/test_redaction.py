@@ -102,6 +102,15 @@ def test_data_is_judged_by_its_keys_and_the_names_of_variables() -> None:
     }
 
 
+def test_the_value_of_a_variable_or_a_label_is_judged_by_its_name() -> None:
+    variables = [
+        {"key": "GATEWAY_KEY", "value": "x"},
+        {"label": "skyvern.part", "value": "server"},
+        {"name": "UI_LOGIN_SHA256", "value": "y"},
+    ]
+    assert [one["value"] for one in NOTHING.value(variables)] == ["[secret]", "server", "[secret]"]
+
+
 @given(st.text(string.ascii_letters + string.digits, min_size=40, max_size=64), st.integers(0, 60), st.text(max_size=20))
 def test_no_generated_secret_survives_wherever_it_stands(secret: str, position: int, around: str) -> None:
     text = f"{around[:position]}{secret}{around[position:]}"
