@@ -467,6 +467,8 @@ def _drift(preview: Preview, cap: int | None) -> str:
 def _apply(preview: Preview) -> str:
     if preview.failure:
         return "#### How to apply\n\nNot at all, until what is said above is mended."
+    if preview.drift.failure:
+        return "#### How to apply\n\nNot before the drift can be looked for: nobody knows what the update would meet."
     if preview.violated:
         return "#### How to apply\n\nNot at all: the update is refused by the policies above until they hold or are exempted."
     if preview.outcome == "none":

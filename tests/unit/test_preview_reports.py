@@ -169,6 +169,14 @@ def test_code_survives_backticks_and_tables() -> None:
     assert code("a|b\nc") == "`a\\|b c`"
 
 
+def test_a_drift_that_could_not_be_looked_for_does_not_pass_for_none() -> None:
+    siren = Step(urn="urn:x::data", type="docker:index/volume:Volume", name="data", operation="delete", stateful=True)
+    text = markdown([dataclasses.replace(ABOUT, steps=(siren,), drift=Drift(checked=True, failure="no daemon at `x`"))])
+    assert "- ❌ **prod: the drift could not be looked at** — 🚨 data or secrets would be lost" in text
+    assert "so nothing is known about it: ``" in text
+    assert "Not before the drift can be looked for" in text
+
+
 # --- Stacks side by side ---------------------------------------------------------------------------------------------------
 
 
