@@ -26,11 +26,11 @@ from ops.preview import events, state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
 from rehearsal.standin import install
-from tests.engine.test_edge import ACCESS, CLOUDFLARE, Stack
+from tests.engine.stack import Stack
+from tests.engine.test_edge import ACCESS, CLOUDFLARE, VERCEL
 
 RECORDED = ROOT / "tests" / "unit" / "golden" / "preview"
 PROGRAM = (ROOT / "__main__.py").read_text()
-VERCEL: dict[str, Any] = {"frontend": {"provider": "vercel"}}
 EDGE: dict[str, Any] = {"edge": {**CLOUDFLARE, **ACCESS}}
 
 # Every image of ours is built on Debian, so that another Debian is another image of each.
@@ -246,7 +246,7 @@ def record(names: list[str]) -> None:
     """Plays the scenarios and writes what the engine said."""
     with tempfile.TemporaryDirectory() as folder:
         engine = ensure(progress=print)
-        home = install(Path(folder) / "home", engine.pulumi_home, "cloudflare", "docker")
+        home = install(Path(folder) / "home", engine.pulumi_home, "cloudflare", "docker", "vercel")
         stack = PreviewStack(engine, Path(folder), home)
         stack.as_before()
         RECORDED.mkdir(parents=True, exist_ok=True)
