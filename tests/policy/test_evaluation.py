@@ -14,6 +14,7 @@ from policy.rules.framework.values import UNKNOWN as NOT_KNOWN
 from policy.rules.framework.values import decode, fill
 from policy.rules.random import PASSWORD
 from tests.policy.cases import DIGEST, LONG, container, environment, password, port
+from tests.policy.edge_cases import record
 from tests.policy.pack import SIGNATURE, TODAY, UNKNOWN, Sent, broken, judge, levels, secret
 
 EXEMPTION = """\
@@ -126,6 +127,13 @@ class TestUnknownValues:
         assert report.rule.name == "random-password-long"
         assert "(as it was last deployed)" in report.message
         assert judge([now], last={now.urn("prod"): {"length": 32}}) == []
+
+    def test_a_mixture_of_what_was_and_what_will_be_is_not_judged(self) -> None:
+        # app. moves from the tunnel to the UI's host: its target is not known yet, and is not the tunnel any more.
+        moved = record(content=UNKNOWN, proxied=False)
+        before = record().inputs
+        assert broken(judge([moved], last={moved.urn("prod"): before})) == []
+        assert "cloudflare-record-proxied" in broken(judge([moved], last={moved.urn("prod"): {**before, "proxied": False}}))
 
     def test_whoever_does_not_want_to_be_told_is_not(self) -> None:
         assert judge([password(length=UNKNOWN)], levels("rules: {policy-value-known: disabled}")) == []

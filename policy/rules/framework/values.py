@@ -77,6 +77,17 @@ def fill(value: Any, last: Any) -> Any:
     return value
 
 
+def agree(value: Any, last: Any) -> bool:
+    """Whether two versions say the same where both are known: an argument that only one of them has does not count."""
+    if value is UNKNOWN or last is UNKNOWN:
+        return True
+    if isinstance(value, dict) and isinstance(last, dict):
+        return all(agree(value[key], last[key]) for key in value.keys() & last.keys())
+    if isinstance(value, list) and isinstance(last, list):
+        return len(value) == len(last) and all(map(agree, value, last))
+    return bool(value == last)
+
+
 class Inputs:
     """A read-only view of properties, by the engine's names (``networkMode``). Reading an unknown one raises Unread."""
 
@@ -104,8 +115,12 @@ class Inputs:
         return Inputs(self.values, secrets=frozenset(_join(path, one) for one in self.secrets), path=path)
 
     def filled(self, last: Mapping[str, Any] | None) -> "Inputs":
-        """The same properties, unknown ones as they were in ``last``."""
-        return Inputs(fill(self.values, last), secrets=self.secrets, path=self._path)
+        """The same properties, unknown ones as they were in ``last``.
+
+        Not where a known one has changed: what is unknown may change with it, and a mixture of both was never deployed.
+        """
+        values = fill(self.values, last) if agree(self.values, last) else self.values
+        return Inputs(values, secrets=self.secrets, path=self._path)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, ``default`` when it is missing or null."""
