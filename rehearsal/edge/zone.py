@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 
+from components.endpoints import TUNNEL_SUFFIX
 from rehearsal.edge.expressions import matches
 from rehearsal.standin.world import Data
 
-TUNNELS = ".cfargotunnel.com"
 ACCESS_COOKIE = "CF_Authorization"
 ACCESS_HEADER = "cf-access-jwt-assertion"
 # Largest body of a request on the free and pro plans.
@@ -67,10 +67,10 @@ def resolve(data: Data, host: str) -> Name | None:
     for record in data["records"].values():
         if (record["name"], record["type"].upper()) == (host, "CNAME"):
             content: str = record["content"].rstrip(".")
-            if record["proxied"] and content.endswith(TUNNELS):
-                return Name(content.removesuffix(TUNNELS), zone)
+            if record["proxied"] and content.endswith(TUNNEL_SUFFIX):
+                return Name(content.removesuffix(TUNNEL_SUFFIX), zone)
             # The name of a tunnel has no address of its own.
-            return None if content.endswith(TUNNELS) else Name(content, None)
+            return None if content.endswith(TUNNEL_SUFFIX) else Name(content, None)
     return None
 
 

@@ -92,7 +92,7 @@ class Rig:
         """A connector that dials in with a token."""
         token = connector_token(account_id=next(iter(self.world.read()["accounts"])), tunnel_id=TUNNEL, secret=secret)
         env = {"TUNNEL_TOKEN": token, "REHEARSAL_EDGE": f"127.0.0.1:{self.edge.connector_port}", **variables}
-        command = [self.program, "--no-autoupdate", "tunnel", "run"]
+        command = [str(self.program), "--no-autoupdate", "tunnel", "run"]
         return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
     def route(self, *rules: dict[str, Any]) -> None:
@@ -265,7 +265,7 @@ def test_a_wrong_token_is_refused_and_a_live_tunnel_is_known_to_the_world(rig: R
     assert stranger.stderr is not None
     assert "Unauthorized: Invalid tunnel secret" in stranger.stderr.readline()
     metrics = f"127.0.0.1:{free_port()}"
-    ready = [rig.program, "tunnel", "--metrics", metrics, "ready"]
+    ready = [str(rig.program), "tunnel", "--metrics", metrics, "ready"]
     process = rig.dial(TUNNEL_METRICS=metrics)
     wait_for(lambda: rig.edge.connections("skyvern-test") == 4)
     mark = Path(rig.world.read()["connectors"]["skyvern-test"])
