@@ -4,6 +4,7 @@ Random is the real provider. The faults at each call of Cloudflare's API are tri
 no other call counts. Not here: containers that run (tests/host), and Cloudflare's own plugin, which no package registry has.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from ops.engine import Engine
 from ops.paths import ROOT
+from ops.recovery import perhaps_at_cloudflare
 from rehearsal.standin import World, cloudflare, vercel
 from tests.engine.stack import Stack, told_lines
 
@@ -225,6 +227,57 @@ def test_a_fault_at_any_call_of_the_first_up_is_mended_by_the_next(edge: Stack, 
 def test_the_first_up_has_no_more_calls_than_were_tried(edge: Stack) -> None:
     edge.write(edge={**CLOUDFLARE, **ACCESS})
     assert len(edge.up()) == FIRST_UP
+
+
+# Collection of the world -> (resource in the program, what refuses a second one: nothing where a second one is made).
+LOST = {
+    "tunnels": ("edge-tunnel", "1013"),
+    "configurations": ("edge-ingress", ""),
+    "records": ("edge-api", "81053"),
+    "rulesets": ("edge-firewall", "20217"),
+    "policies": ("edge-people", ""),
+    "applications": ("edge-ui", "11010"),
+}
+
+# Those of which the program makes more than one at a time.
+NAMED = {"records": "api.example.com", "rulesets": "skyvern-test firewall"}
+
+
+def test_a_creation_whose_answer_was_lost_is_told_and_the_next_up_finishes_it(edge: Stack) -> None:
+    """Plugin and engine are killed with the first object of each kind made: what then is at Cloudflare is in no state."""
+    edge.write(edge={**CLOUDFLARE, **ACCESS})
+    for collection, (name, code) in LOST.items():
+        before = set(edge.world.read()[collection])
+        edge.world.crash(name=name, engine=True)
+        # One at a time, so that no other answer is lost with it.
+        edge.project.fail("up", "--yes", "--skip-preview", "--parallel", "1")
+        edge.project.succeed("cancel", "--yes")
+        (lost,) = {
+            identifier
+            for identifier, one in edge.world.read()[collection].items()
+            if identifier not in before and (collection not in NAMED or one["name"] == NAMED[collection])
+        }
+        # As ops.recovery does it before the next up.
+        pending = json.loads(edge.project.succeed("stack", "export"))["deployment"]["pending_operations"]
+        told = [line for line in perhaps_at_cloudflare(pending) if code in line]
+        edge.project.succeed("refresh", "--clear-pending-creates", "--yes", "--skip-preview")
+        if collection == "configurations":
+            # Each write of the rules replaces the last one.
+            assert told == []
+            continue
+        assert told
+        if code:
+            assert code in edge.project.fail("up", "--yes", "--skip-preview")
+        else:
+            edge.project.succeed("up", "--yes", "--skip-preview")
+        # What the line says, done in the dashboard.
+        with edge.world.edit() as data:
+            del data[collection][lost]
+    edge.up()
+    data = edge.world.read()
+    counted = ("tunnels", "configurations", "records", "rulesets", "policies", "applications")
+    assert {name: len(data[name]) for name in counted} == dict(zip(counted, (1, 1, 2, 2, 1, 1), strict=True))
+    edge.project.succeed("preview", "--expect-no-changes")
 
 
 # --- One line ------------------------------------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ from ops.doctor import edge_observation
 from ops.doctor.edge_observation import ApiFacts, EdgeFacts, PublicAnswer, ask_api, ask_public, asked_paths
 from ops.doctor.observation import Observation
 from ops.errors import UserError
+from tests.program import VERCEL
 from tests.unit.test_doctor import HEALTHY
 from tests.unit.test_settings import TOKEN, cloudflare
 
-ENCRYPTED_SECTIONS = frozenset({"edge"})
+ENCRYPTED_SECTIONS = frozenset({"edge", "frontend"})
 ZONE = {
     "id": "0123456789abcdef0123456789abcdef",
     "name": "example.com",
@@ -182,7 +183,7 @@ def test_with_access_before_the_ui_a_redirect_is_right() -> None:
 
 
 def test_with_the_ui_on_vercel_each_host_has_its_refusal() -> None:
-    settings = parse({**cloudflare(), "frontend": {"provider": "vercel"}}, file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+    settings = parse({**cloudflare(), "frontend": VERCEL}, file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
     paths = asked_paths(endpoints.derive(settings))
     assert set(paths) == {f"{host}.example.com" for host in ("api", "app", "artifact", "wss")}
     statuses = {"api": 200, "app": 401, "artifact": 403, "wss": 403}
