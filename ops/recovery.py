@@ -88,8 +88,10 @@ def perhaps_at_cloudflare(pending: Sequence[Mapping[str, Any]]) -> Iterator[str]
     """
     for operation in pending:
         resource = operation["resource"]
-        found = _AT_CLOUDFLARE.get(str(resource["type"]).rpartition(":")[2])
-        if operation["type"] != "creating" or found is None or not str(resource["type"]).startswith("cloudflare:"):
+        # The type stands before the name: urn:pulumi:STACK::PROJECT::PARENTS$TYPE::NAME.
+        type_ = str(resource["urn"]).rsplit("::", 2)[-2].rpartition("$")[2]
+        found = _AT_CLOUDFLARE.get(type_.rpartition(":")[2]) if type_.startswith("cloudflare:") else None
+        if operation["type"] != "creating" or found is None:
             continue
         kind, code, place = found
         name = (resource.get("inputs") or {}).get("name", "")

@@ -14,7 +14,7 @@ from pathlib import Path
 from ops import bootstrap, process
 from ops.docker import Docker
 
-NAME = "localhost/skyvern-rehearsal-connector"
+NAME = "localhost/skyvern/rehearsal-connector"
 _SOURCE = Path(__file__).parent / "agent"
 
 

@@ -110,7 +110,7 @@ def judge(data: Data, zone: Data, request: Request, limits: Limits) -> Answer | 
         return Answer(status=301, why="always_use_https", headers={"location": url})
     if request.header("content-length").isdigit() and int(request.header("content-length")) > MOST_BYTES:
         return Answer(status=413, why="body too large")
-    fields = _fields(request)
+    fields = request_fields(request)
     for phase in ("http_request_firewall_custom", "http_ratelimit"):
         for rule in _rules(data, zone, phase):
             try:
@@ -139,7 +139,8 @@ def _rules(data: Data, zone: Data, phase: str) -> list[Data]:
     ]
 
 
-def _fields(request: Request) -> dict[str, Any]:
+def request_fields(request: Request) -> dict[str, Any]:
+    """The fields of a request that expressions may name. The path is as it was sent: Cloudflare would normalise it first."""
     parts = urlsplit(request.target)
     return {
         "http.host": request.host,
