@@ -226,5 +226,5 @@ def answered(zone: Data, ray: str) -> list[Header]:
     strict = zone["settings"]["security_header"]["strict_transport_security"]
     if strict["enabled"]:
         subdomains = "; includeSubDomains" if strict["include_subdomains"] else ""
-        headers.append((b"strict-transport-security", f"max-age={strict['max_age']}{subdomains}".encode()))
+        headers.append((b"strict-transport-security", f"max-age={strict['max_age']:.0f}{subdomains}".encode()))
     return headers

@@ -246,12 +246,12 @@ def test_a_creation_whose_answer_was_lost_is_told_and_the_next_up_finishes_it(ed
     That the next one is refused is the stand-in's own test, and the real API's word.
     """
     edge.write(edge={**CLOUDFLARE, **ACCESS})
-    # Nothing but what was lost before, which is made again, and the next kind: the death of the engine takes nothing else along.
+    # Nothing but what was lost before, which is made again, and the next kind, one at a time: nothing else is lost with it.
     targets = ["--target", "**::edge", "--target", "**::edge-account"]
     for collection, (name, line) in LOST.items():
         edge.world.crash(name=name, engine=True)
         targets += ["--target", f"**::{name}"]
-        edge.project.fail("up", "--yes", "--skip-preview", *targets)
+        edge.project.fail("up", "--yes", "--skip-preview", "--parallel", "1", *targets)
         (lost,) = edge.world.read()[collection]
         # As ops.recovery does it before the next up.
         edge.project.succeed("cancel", "--yes")

@@ -12,7 +12,6 @@ import re
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -79,14 +78,14 @@ class Public:
     def ask(self, host: str, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
         """Status, and what the edge says it did itself."""
         client = http.client.HTTPConnection(host)
-        client.sock = self.line(host)
-        client.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-        for name, value in {"Host": host, **headers}.items():
-            client.putheader(name, value)
-        client.endheaders()
-        answer = client.getresponse()
-        client.sock.close()
-        return answer.status, answer.headers.get("x-rehearsal", "")
+        with self.line(host) as line:
+            client.sock = line
+            client.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+            for name, value in {"Host": host, **headers}.items():
+                client.putheader(name, value)
+            client.endheaders()
+            answer = client.getresponse()
+            return answer.status, answer.headers.get("x-rehearsal", "")
 
     def answers(self, layout: str) -> list[str]:
         """Rows of the security table that are not answered as it says, with this stack's secrets in the place of the table's."""
@@ -216,7 +215,7 @@ def test_a_hundred_requests_at_once_lose_none(public: Public) -> None:
 def test_a_live_view_streams_through_wss(public: Public) -> None:
     site = public.site()
     key = site.outputs.api_key.get_secret_value()
-    with workflow(site, definition("A live view", f"{site.outputs.smoke_url}/", 8)) as identifier:
+    with workflow(site, definition("A live view", f"{site.outputs.smoke_url}/", 30)) as identifier:
         run = start_run(site, identifier)
         wait_for(lambda: read_run(site, run)["status"] == "running", seconds=90)
         with public.line(table.WSS) as line:
@@ -227,10 +226,10 @@ def test_a_live_view_streams_through_wss(public: Public) -> None:
             assert stream.readline().startswith(b"HTTP/1.1 101")
             while stream.readline() != b"\r\n":
                 pass
-            began, pictures = time.monotonic(), 0
-            while pictures < 3 and time.monotonic() - began < 60:
+            pictures = 0
+            while pictures < 3:
                 pictures += b"screenshot" in read_frame(stream)
-        assert pictures == 3
+        site.api("POST", f"/v1/runs/{run}/cancel")
         wait_for_end(site, run)
 
 
@@ -262,7 +261,9 @@ def test_destroy_lets_the_tunnel_go(public: Public) -> None:
 
 def read_frame(stream: Any) -> bytes:
     """The payload of one frame of a WebSocket, as a server sends it: not masked."""
-    _, size = stream.read(2)
+    head = stream.read(2)
+    assert len(head) == 2, "the stream has ended"
+    size = head[1]
     if size == 126:
         (size,) = struct.unpack(">H", stream.read(2))
     elif size == 127:
