@@ -26,10 +26,10 @@ _EDGE = {"provider": "cloudflare", "domain": "example.com", "access_team": "acme
 def programs() -> Iterator[tuple[Program, Program]]:
     """(the program, the flat one), both deployed, each into a world of its own."""
     # Not for everyone who measures something else: the SDKs of the vendors take seconds.
-    from rehearsal.standin import cloudflare, docker, install
+    from rehearsal.standin import World, cloudflare, docker, install
 
-    with tempfile.TemporaryDirectory(prefix="skyvern-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="skyvern-bench-") as temporary:
+        folder = Path(temporary)
         record = bootstrap.read_record()
         engine_home = (
             Path(record.pulumi_home) if record and record.pulumi_home else bootstrap.user_pulumi_home(os.environ, record)
@@ -37,12 +37,11 @@ def programs() -> Iterator[tuple[Program, Program]]:
         home = install(folder / "home", engine_home, "cloudflare", "docker")
         (folder / "state").mkdir()
 
-        def environment(world_name: str) -> dict[str, str]:
-            world = cloudflare.new_world(folder / f"{world_name}.json")
+        def environment(world: World) -> dict[str, str]:
             world.connect(f"skyvern-{STACK}", docker.add_daemon(world) / f"skyvern-{STACK}-connector")
             variables = {**os.environ, **bootstrap.engine_environment(), **world.variables()}
-            for left_out in ("PULUMI_OPTION_POLICY_PACK", "PULUMI_CONFIG_PASSPHRASE_FILE"):
-                variables.pop(left_out, None)
+            for name in ("PULUMI_OPTION_POLICY_PACK", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+                variables.pop(name, None)
             return variables | {
                 "CLOUDFLARE_API_TOKEN": cloudflare.TOKEN,
                 "PULUMI_BACKEND_URL": f"file://{folder}/state",
@@ -51,9 +50,15 @@ def programs() -> Iterator[tuple[Program, Program]]:
             }
 
         passphrase = secrets.token_hex(16)
-        ours = _program(folder, environment("ours"), cloudflare.TOKEN)
+        world = cloudflare.new_world(folder / "ours.json")
+        ours = _program(folder, environment(world), cloudflare.TOKEN)
         with ours.deployed():
-            flat = _flat(folder, environment("flat"), ours)
+            # The flat program names ids that the other one was given, so they are there: policies, a tunnel of another name.
+            data = world.read()
+            for tunnel in data["tunnels"].values():
+                tunnel["name"] = "elsewhere"
+            left_out = ("applications", "configurations", "records", "rulesets")
+            flat = _flat(folder, environment(World.create(folder / "flat.json", data | {name: {} for name in left_out})), ours)
             with flat.deployed():
                 yield ours, flat
 
