@@ -25,6 +25,9 @@ OLLAMA_URL = f"http://ollama:{OLLAMA_PORT}"
 SMOKE_HOST = "smoke-site"
 SMOKE_URL = f"http://{SMOKE_HOST}:{SMOKE_PORT}"
 
+# A record that leads to a Cloudflare Tunnel is a CNAME to the tunnel's id and this.
+TUNNEL_SUFFIX = ".cfargotunnel.com"
+
 # What the gateway answers on a host. app: the UI behind its login, and the API and streams as the same origin. api: the API and
 # its streams, by key. streams: streams alone, by key. artifacts: recordings, for whoever has the gateway key.
 Role = Literal["app", "api", "streams", "artifacts"]

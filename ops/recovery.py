@@ -8,6 +8,7 @@ stack's own containers and networks, never a volume. Not here: the deployment th
 import json
 import os
 import platform
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
         for operation in pending:
             name = str(operation["resource"]["urn"]).rsplit("::", 1)[-1]
             progress(f"the last up was stopped while {operation['type']} {name}")
+        for line in perhaps_at_cloudflare(pending):
+            progress(line)
         # Clears the notes, and looks at every resource; the orphans themselves it does not see.
         refresh(stack, "--clear-pending-creates")
         left = leftovers(export(stack), labelled(short, docker))
@@ -65,6 +68,43 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
             docker.run("container", "rm", "--force", one.id)
         else:
             docker.run("network", "rm", one.id)
+
+
+# Kind -> (what it is called, how the up is refused where it is there already, where it is deleted). A setting of the zone and the
+# ingress rules are not here: the next up writes them again.
+_AT_CLOUDFLARE: Mapping[str, tuple[str, str, str]] = {
+    "ZeroTrustTunnelCloudflared": ("tunnel", "1013", "Zero Trust, Networks, Tunnels"),
+    "DnsRecord": ("record", "81053", "DNS, Records"),
+    "Ruleset": ("ruleset", "20217", "Security rules"),
+    "ZeroTrustAccessApplication": ("application", "11010", "Zero Trust, Access, Applications"),
+    "ZeroTrustAccessPolicy": ("policy", "", "Zero Trust, Access, Policies"),
+}
+
+
+def perhaps_at_cloudflare(pending: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each object whose creation was sent to Cloudflare but whose answer was lost: it may be there, in no state.
+
+    Nothing is deleted or adopted from here: an object of that name may be somebody else's.
+    """
+    for operation in pending:
+        resource = operation["resource"]
+        # The type stands before the name: urn:pulumi:STACK::PROJECT::PARENTS$TYPE::NAME.
+        type_ = str(resource["urn"]).rsplit("::", 2)[-2].rpartition("$")[2]
+        found = _AT_CLOUDFLARE.get(type_.rpartition(":")[2]) if type_.startswith("cloudflare:") else None
+        if operation["type"] != "creating" or found is None:
+            continue
+        kind, code, place = found
+        name = (resource.get("inputs") or {}).get("name", "")
+        if code:
+            yield (
+                f'the {kind} "{name}" may be at Cloudflare already, known to no state: if the up is refused with {code}, '
+                f"delete it in the dashboard ({place}) and run script/up again"
+            )
+        else:
+            yield (
+                f'the {kind} "{name}" may be at Cloudflare already, known to no state: the up makes another one; delete the one '
+                f"that nothing uses in the dashboard ({place})"
+            )
 
 
 # --- The lock ------------------------------------------------------------------------------------------------------------

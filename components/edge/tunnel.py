@@ -15,7 +15,7 @@ import pulumi
 import pulumi_cloudflare as cloudflare
 
 from components.edge.records import UiRecord
-from components.endpoints import GATEWAY_URL, Endpoints
+from components.endpoints import GATEWAY_URL, TUNNEL_SUFFIX, Endpoints
 from components.settings import CloudflareEdge, SettingsError
 
 CATCH_ALL = "http_status:404"
@@ -221,7 +221,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
                 zone_id=zone.id,
                 name=host,
                 type="CNAME",
-                content=pulumi.Output.concat(tunnel.id, ".cfargotunnel.com"),
+                content=pulumi.Output.concat(tunnel.id, TUNNEL_SUFFIX),
                 # The default is not proxied, and such a name leads nowhere.
                 proxied=True,
                 ttl=1,

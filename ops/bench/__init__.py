@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import bootstrap, images, inventory, table
-from ops.bench import by_hand, first_run, load
+from ops.bench import by_hand, edge, first_run, load
 from ops.bench.workspace import Workspace
 from ops.docker import Docker
 from ops.errors import UserError
@@ -29,9 +29,11 @@ UP_ROUNDS = 3
 LOAD_ROUNDS = 5
 FILE_MIB = 256
 IDLE_SECONDS = 20
-PARTS = ("preview", "up", "memory", "requests", "artifacts")
+PARTS = ("preview", "edge", "up", "memory", "requests", "artifacts")
 # Not one of those that run by default: it needs root, and builds or downloads everything anew.
 FIRST_RUN = "first-run"
+# Needs no daemon: stand-ins answer.
+EDGE = "edge"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,15 @@ def compare_previews(workspace: Workspace, say: bootstrap.Progress) -> list[Row]
         Row(name="preview, no change", ours=ours, against="an empty program", theirs=nothing, unit="s", goal="<= 1.2"),
         Row(name="preview, no change", ours=ours, against="the same resources, flat", theirs=same, unit="s", goal="<= 1.1"),
     ]
+
+
+def compare_edge_previews(say: bootstrap.Progress) -> list[Row]:
+    """A preview without a change of a stack with Cloudflare's edge, against a flat program with the same resources."""
+    with edge.programs() as (ours, flat):
+        previews = [lambda one=one: seconds_of(lambda: one.pulumi("preview", "--expect-no-changes")) for one in (ours, flat)]
+        here, there = take_turns(PREVIEW_ROUNDS, *previews, say=say)
+    against = "the same resources, flat"
+    return [Row(name="preview with an edge, no change", ours=here, against=against, theirs=there, unit="s", goal="<= 1.1")]
 
 
 def compare_ups(workspace: Workspace, docker: Docker, say: bootstrap.Progress) -> list[Row]:
@@ -178,7 +189,10 @@ def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row
     if inventory.containers(docker, STACK):
         raise UserError(f"bench: containers of a stack {STACK} run on {docker.host}; remove them, a bench before left them")
     rows = compare_first_run(like, say) if FIRST_RUN in parts else []
-    if not set(parts) - {FIRST_RUN}:
+    if EDGE in parts:
+        say("preview with an edge")
+        rows += compare_edge_previews(say)
+    if not set(parts) - {EDGE, FIRST_RUN}:
         return rows
     images.build(docker, settings.images.source, say, images.asked_for(settings))
     with ExitStack() as cleanup:

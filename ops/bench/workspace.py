@@ -19,9 +19,9 @@ from ops.paths import ROOT
 from ops.stack import Outputs, parse
 
 UP_SECONDS = 1200
-_PROJECT = "name: {name}\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: .venv\n"
+PROJECT = "name: {name}\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: .venv\n"
 # Registers what a stack has by type and inputs: the SDKs that any program imports, but no component and no settings.
-_FLAT = """\
+FLAT = """\
 import json
 import pulumi
 import pulumi_docker
@@ -122,7 +122,7 @@ class Workspace:
         """A program of its own project beside the checkout's."""
         folder = self.folder / name
         folder.mkdir()
-        (folder / "Pulumi.yaml").write_text(_PROJECT.format(name=name))
+        (folder / "Pulumi.yaml").write_text(PROJECT.format(name=name))
         (folder / "__main__.py").write_text(text)
         (folder / ".venv").symlink_to(ROOT / ".venv")
         env = {key: value for key, value in self.stack.env.items() if key != "PULUMI_OPTION_POLICY_PACK"}
@@ -130,7 +130,7 @@ class Workspace:
 
     def flat_program(self, name: str) -> Program:
         """A program that registers the resources of the stack without components, under names and a port of its own."""
-        program = self.program(name, _FLAT)
+        program = self.program(name, FLAT)
         port = str(free_port())
         resources = flatten(self.stack.export()["resources"])
         text = json.dumps(resources).replace(f"skyvern-{self.stack.stack}", f"skyvern-{name}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from ops import table
-from ops.doctor import machine_checks, pulumi_checks, stack_checks
+from ops.doctor import edge_checks, machine_checks, pulumi_checks, stack_checks
 from ops.doctor.findings import Finding
 from ops.doctor.observation import Observation, observe
 
@@ -17,6 +17,7 @@ CHECKS: tuple[Callable[[Observation], Iterator[Finding]], ...] = (
     *pulumi_checks.CHECKS,
     *machine_checks.CHECKS,
     *stack_checks.CHECKS,
+    *edge_checks.CHECKS,
 )
 
 

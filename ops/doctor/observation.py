@@ -1,6 +1,7 @@
 """What the doctor looks at: the machine, the daemon, the stack's objects on it, the checkout and the Pulumi state.
 
-Reads only: no call here changes anything, and no secret is opened. Not here: what is right and wrong (the *_checks modules).
+Reads only: no call here changes anything. No secret is opened but the edge's API token, which is needed to ask with.
+Not here: what is right and wrong (the *_checks modules).
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from ops.bootstrap import Daemon, Machine, State
 from ops.bootstrap import pulumi as pulumi_command
 from ops.checkpoint import Broken
 from ops.docker import Docker
+from ops.doctor.edge_observation import EdgeFacts, observe_edge
 from ops.errors import UserError
 from ops.inventory import MIB, Container
 from ops.paths import ROOT
@@ -199,7 +201,8 @@ class HostFacts:
 class Observation:
     """Everything at one moment. What could not be looked at is None, and no check speaks of it.
 
-    settings: None when the stack file is wrong; mistakes: its lines. salt: ``encryptionsalt`` of the stack file, "" without one.
+    edge: None without one. settings: None when the stack file is wrong; mistakes: its lines. salt: ``encryptionsalt`` of the
+    stack file, "" without one.
     named: image -> reference that this version of the project names. machine: this one, which need not be the daemon's.
     clock_synchronized: None where nothing tells (no timedatectl). namespace_limit: the kernel setting that keeps Chromium from
     making user namespaces, "" when none does.
@@ -219,6 +222,7 @@ class Observation:
     daemon_facts: DaemonFacts | None
     host: HostFacts | None
     pulumi: PulumiFacts
+    edge: EdgeFacts | None = None
 
 
 def observe(stack: str) -> Observation:
@@ -251,7 +255,17 @@ def observe(stack: str) -> Observation:
         daemon_facts=facts,
         host=host_facts,
         pulumi=pulumi_facts,
+        edge=None if settings is None else _observe_edge(stack, docker, settings, pulumi_facts, host_facts),
     )
+
+
+def _observe_edge(
+    stack: str, docker: Docker, settings: Settings, pulumi_facts: PulumiFacts, host: HostFacts | None
+) -> EdgeFacts | None:
+    running = host.containers if host else ()
+    connector = next((one.name for one in running if one.part == "connector" and one.status == "running"), None)
+    deployed = pulumi_facts.deployed is not None and bool(pulumi_facts.deployed.containers)
+    return observe_edge(stack, docker, settings, deployed=deployed, connector=connector)
 
 
 # --- The checkout --------------------------------------------------------------------------------------------------------

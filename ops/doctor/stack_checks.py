@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from components.settings import CdpBrowser
+from components.settings import CdpBrowser, NoEdge
 from ops.bootstrap import DEFAULT_SOCKET
 from ops.doctor.findings import Finding, error, warning
 from ops.doctor.observation import HostFacts, Observation, Planned, same_image
@@ -28,7 +28,9 @@ def check_port(seen: Observation) -> Iterator[Finding]:
     """Each port that the stack publishes is ours or free."""
     if seen.settings is None or seen.host is None:
         return
-    ports = {"host.port": (seen.settings.host.port, seen.host.port_free)}
+    # Behind an edge the gateway is published nowhere.
+    published = isinstance(seen.settings.edge, NoEdge)
+    ports = {"host.port": (seen.settings.host.port, seen.host.port_free)} if published else {}
     if isinstance(seen.settings.browser, CdpBrowser):
         ports["browser.proxy_port"] = (seen.settings.browser.proxy_port, seen.host.proxy_port_free)
     ours = {outside for one in seen.host.containers if one.status == "running" for _, outside, _ in one.published}
@@ -51,20 +53,22 @@ def check_containers_exist(seen: Observation) -> Iterator[Finding]:
     for name in sorted(planned - there):
         yield error("container", name, "does not exist", _again(seen))
     for name in sorted(there - planned):
-        yield error("orphan", name, "carries this stack's label and is not in its state", f"{_docker(seen)} rm --force {name}")
+        yield error(
+            "orphan", name, "carries this stack's label and is not in its state", f"{docker_command(seen)} rm --force {name}"
+        )
 
 
 def check_containers_run(seen: Observation) -> Iterator[Finding]:
     """Every container runs, is not paused, does not restart again and again."""
     for one, _ in _known_containers(seen):
         if one.status == "paused":
-            yield error("container", one.name, "is paused", f"{_docker(seen)} unpause {one.name}")
+            yield error("container", one.name, "is paused", f"{docker_command(seen)} unpause {one.name}")
         elif one.status == "restarting" or (one.status == "running" and one.restarts > MANY_RESTARTS):
             yield error(
                 "container",
                 one.name,
                 f"restart loop: Docker has started it again {one.restarts} times, last exit {one.exit_code}",
-                f"bin/ops logs -s {seen.stack} {one.part} says why; correct that, then {_docker(seen)} restart {one.name}",
+                f"bin/ops logs -s {seen.stack} {one.part} says why; correct that, then {docker_command(seen)} restart {one.name}",
             )
         elif one.status != "running":
             killed = ", killed for want of memory" if one.oom_killed else ""
@@ -74,7 +78,7 @@ def check_containers_run(seen: Observation) -> Iterator[Finding]:
 def _start(seen: Observation, container: Container) -> str:
     if container.oom_killed:
         return _more_memory(seen, container)
-    return f"{_docker(seen)} start {container.name}"
+    return f"{docker_command(seen)} start {container.name}"
 
 
 def check_health(seen: Observation) -> Iterator[Finding]:
@@ -87,7 +91,7 @@ def check_health(seen: Observation) -> Iterator[Finding]:
                 "health",
                 one.name,
                 "runs and is unhealthy",
-                f"{_docker(seen)} restart {one.name} (bin/ops logs -s {seen.stack} {one.part} says why)",
+                f"{docker_command(seen)} restart {one.name} (bin/ops logs -s {seen.stack} {one.part} says why)",
             )
         elif one.health == "starting":
             yield warning("health", one.name, "is still starting", "wait a minute and ask again")
@@ -98,7 +102,7 @@ def check_health(seen: Observation) -> Iterator[Finding]:
 def _more_memory(seen: Observation, container: Container) -> str:
     key = {"server": "server.memory_mib", "postgres": "database.memory_mib"}.get(container.part)
     if key is None:
-        return f"{_docker(seen)} restart {container.name}"
+        return f"{docker_command(seen)} restart {container.name}"
     return f"write a larger {key} into Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}"
 
 
@@ -164,13 +168,15 @@ def _differences(seen: Observation, kind: str, planned: Sequence[str], there: Se
     for name in sorted(set(planned) - set(there)):
         yield error(kind, name, gone, _again(seen))
     for name in sorted(set(there) - set(planned)):
-        remedy = f"{_docker(seen)} {kind} rm {name}"
+        remedy = f"{docker_command(seen)} {kind} rm {name}"
         yield warning("orphan", name, "carries this stack's label and is not in its state", remedy)
 
 
 def check_gateway(seen: Observation) -> Iterator[Finding]:
-    """The API answers through the gateway. Silent while one of the two has a finding of its own."""
-    if seen.settings is None or seen.host is None:
+    """The API answers through the gateway. Silent while one of the two has a finding of its own, and behind an edge, where the
+    public names are asked instead.
+    """
+    if seen.settings is None or seen.host is None or not isinstance(seen.settings.edge, NoEdge):
         return
     well = {one.part for one in seen.host.containers if one.status == "running" and one.health == "healthy"}
     if {"gateway", "server"} <= well and seen.host.heartbeat != 200:
@@ -179,7 +185,7 @@ def check_gateway(seen: Observation) -> Iterator[Finding]:
             "gateway",
             f"127.0.0.1:{seen.settings.host.port}",
             f"the API {answer}",
-            f"{_docker(seen)} restart skyvern-{seen.stack}-gateway",
+            f"{docker_command(seen)} restart skyvern-{seen.stack}-gateway",
         )
 
 
@@ -193,7 +199,7 @@ def check_connections(seen: Observation) -> Iterator[Finding]:
             "database",
             f"skyvern-{seen.stack}-postgres",
             f"{used} of {allowed} connections are in use",
-            f"{_docker(seen)} restart skyvern-{seen.stack}-server (closes its connections)",
+            f"{docker_command(seen)} restart skyvern-{seen.stack}-server (closes its connections)",
         )
 
 
@@ -284,7 +290,8 @@ def _planned(seen: Observation) -> list[Planned]:
     return list(seen.pulumi.deployed.containers) if seen.pulumi.deployed else []
 
 
-def _docker(seen: Observation) -> str:
+def docker_command(seen: Observation) -> str:
+    """``docker`` for the stack's daemon, as a person types it."""
     return "docker" if seen.docker_host == DEFAULT_SOCKET else f"docker --host {seen.docker_host}"
 
 
@@ -294,7 +301,7 @@ def _again(seen: Observation) -> str:
 
 
 def _recreate(seen: Observation, container: Container) -> str:
-    return f"{_docker(seen)} rm --force {container.name}, then {_again(seen)}"
+    return f"{docker_command(seen)} rm --force {container.name}, then {_again(seen)}"
 
 
 CHECKS = (

@@ -7,6 +7,7 @@ the API's; what the API computes is unknown until it has answered; replacement n
 
 import copy
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -223,7 +224,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         type_ = request.type or _type_of(request.urn)
         entry = {"operation": operation, "type": type_, "name": request.name, "inputs": sent}
         with self.world.edit() as data:
-            fault = take_fault(data) or {}
+            fault = take_fault(data, request.name) or {}
             entry["call"] = data["calls"]
             before = copy.deepcopy(data)
             result: Result | None = None
@@ -242,6 +243,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                     data.update(before)
         identifier = result[0] if isinstance(result, tuple) else getattr(request, "id", "")
         self.world.record({**entry, "id": identifier})
+        if fault.get("engine"):
+            os.kill(os.getppid(), signal.SIGKILL)
         if fault.get("crash"):
             os._exit(70)
         if refusal is not None:

@@ -83,13 +83,17 @@ class World:
         """Lets a mutating call fail, once. ``call``: 1 is the next one. ``done``: it is carried out all the same."""
         self._add_fault({"call": call, "status": status, "code": code, "message": message, "done": done})
 
-    def crash(self, call: int) -> None:
-        """Lets the plugin die, once, when a mutating call has been carried out but not answered. ``call``: 1 is the next one."""
-        self._add_fault({"call": call, "crash": True})
+    def crash(self, call: int = 0, *, name: str = "", engine: bool = False) -> None:
+        """Lets the plugin die, once, when a mutating call has been carried out but not answered.
+
+        call: 1 is the next one. name: of the resource in the program, in place of a number. engine: the engine dies as well, so
+        that it cannot say in its state how the call ended.
+        """
+        self._add_fault({**({"name": name} if name else {"call": call}), "crash": True, "engine": engine})
 
     def _add_fault(self, fault: Data) -> None:
         with self.edit() as data:
-            data["faults"].append({**fault, "call": data["calls"] + fault["call"]})
+            data["faults"].append(fault if "name" in fault else {**fault, "call": data["calls"] + fault["call"]})
 
     # --- Connectors ---
 
@@ -115,10 +119,11 @@ def connected(data: Data, tunnel: str) -> bool:
     return alive is not None and Path(alive).exists()
 
 
-def take_fault(data: Data) -> Data | None:
-    """Counts a mutating call and returns what goes wrong with it, if anything."""
+def take_fault(data: Data, name: str = "") -> Data | None:
+    """Counts a mutating call of a resource and returns what goes wrong with it, if anything."""
     data["calls"] += 1
-    fault: Data | None = next((fault for fault in data["faults"] if fault["call"] == data["calls"]), None)
+    wanted = ({"call": data["calls"]}, {"name": name})
+    fault: Data | None = next((fault for fault in data["faults"] if any(one.items() <= fault.items() for one in wanted)), None)
     if fault is not None:
         data["faults"].remove(fault)
     return fault

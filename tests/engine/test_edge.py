@@ -4,6 +4,7 @@ Random is the real provider. The faults at each call of Cloudflare's API are tri
 no other call counts. Not here: containers that run (tests/host), and Cloudflare's own plugin, which no package registry has.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from ops.engine import Engine
 from ops.paths import ROOT
+from ops.recovery import perhaps_at_cloudflare
 from rehearsal.standin import World, cloudflare, vercel
 from tests.engine.stack import Stack, told_lines
 
@@ -225,6 +227,46 @@ def test_a_fault_at_any_call_of_the_first_up_is_mended_by_the_next(edge: Stack, 
 def test_the_first_up_has_no_more_calls_than_were_tried(edge: Stack) -> None:
     edge.write(edge={**CLOUDFLARE, **ACCESS})
     assert len(edge.up()) == FIRST_UP
+
+
+# What the API has many of: collection of the world -> resource in the program, and whether a second one could be made beside it.
+LOST = {
+    "tunnels": ("edge-tunnel", "is refused with 1013"),
+    "policies": ("edge-people", "makes another one"),
+    "applications": ("edge-ui", "is refused with 11010"),
+    "configurations": ("edge-ingress", ""),
+    "records": ("edge-api", "is refused with 81053"),
+    "rulesets": ("edge-firewall", "is refused with 20217"),
+}
+
+
+def test_a_creation_whose_answer_was_lost_is_told_and_the_next_up_finishes_it(edge: Stack) -> None:
+    """Plugin and engine are killed when the first object of a kind is made, kind by kind: it is at Cloudflare and in no state.
+
+    That the next one is refused is the stand-in's own test, and the real API's word.
+    """
+    edge.write(edge={**CLOUDFLARE, **ACCESS})
+    # Nothing but what was lost before, which is made again, and the next kind, one at a time: nothing else is lost with it.
+    targets = ["--target", "**::edge", "--target", "**::edge-account"]
+    for collection, (name, line) in LOST.items():
+        edge.world.crash(name=name, engine=True)
+        targets += ["--target", f"**::{name}"]
+        edge.project.fail("up", "--yes", "--skip-preview", "--parallel", "1", *targets)
+        (lost,) = edge.world.read()[collection]
+        # As ops.recovery does it before the next up.
+        edge.project.succeed("cancel", "--yes")
+        pending = json.loads(edge.project.succeed("stack", "export"))["deployment"]["pending_operations"]
+        assert [line in told for told in perhaps_at_cloudflare(pending)] == ([True] if line else [])
+        edge.project.succeed("refresh", "--clear-pending-creates", "--yes", "--skip-preview")
+        if line:
+            # What it says, done in the dashboard.
+            with edge.world.edit() as data:
+                del data[collection][lost]
+    edge.up()
+    data = edge.world.read()
+    counted = ("tunnels", "configurations", "records", "rulesets", "policies", "applications")
+    assert {name: len(data[name]) for name in counted} == dict(zip(counted, (1, 1, 2, 2, 1, 1), strict=True))
+    edge.project.succeed("preview", "--expect-no-changes")
 
 
 # --- One line ------------------------------------------------------------------------------------------------------------

@@ -60,17 +60,10 @@ class Checkout:
         form = "{{.Names}}" if kind == "container" else "{{.Name}}"
         return set(self.docker.run(kind, "ls", *flags, "--format", form).split()) - {"bridge", "host", "none"}
 
-    def write_stack(
-        self,
-        stack: str,
-        *,
-        port: int,
-        llm: Mapping[str, object] | None = None,
-        browser: Mapping[str, object] | None = None,
-    ) -> None:
+    def write_stack(self, stack: str, *, port: int, **sections: Mapping[str, object] | None) -> None:
         """A stack file like the committed dev one, on this daemon and port; the salt of an existing one stays.
 
-        llm, browser: that section instead of none.
+        sections: ``llm``, ``browser``, ``edge`` and so on instead of none.
         """
         yaml = YAML()
         document = yaml.load(ROOT / "Pulumi.dev.yaml")
@@ -84,7 +77,7 @@ class Checkout:
             document["encryptionsalt"] = salt
         # Both stacks and the tests share two cores.
         document["config"]["skyvern:server"] = {"memory_mib": 3072}
-        for section, values in (("llm", llm), ("browser", browser)):
+        for section, values in sections.items():
             if values is not None:
                 document["config"][f"skyvern:{section}"] = dict(values)
         yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")

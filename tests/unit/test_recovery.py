@@ -159,3 +159,24 @@ def test_containers_of_another_state_are_not_touched(machine: Machine) -> None:
     with pytest.raises(UserError, match=r"^stack dev: skyvern-dev-server run on unix:///x, but this state \(file://"):
         machine.recover()
     assert machine.calls == []
+
+
+def test_what_may_be_at_cloudflare_is_named_and_nothing_else() -> None:
+    def pending(kind: str, name: str, operation: str = "creating") -> dict[str, Any]:
+        urn = f"urn:pulumi:dev::skyvern::skyvern:edge:CloudflareTunnel${kind}::x"
+        return {"type": operation, "resource": {"urn": urn, "inputs": {"name": name}}}
+
+    told = list(
+        recovery.perhaps_at_cloudflare(
+            [
+                CREATING,
+                pending("cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared", "skyvern-dev"),
+                pending("cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared", "skyvern-dev", "updating"),
+                pending("cloudflare:index/zoneSetting:ZoneSetting", ""),
+                pending("cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy", "skyvern-dev: people"),
+            ]
+        )
+    )
+    assert [line.split(" may be ")[0] for line in told] == ['the tunnel "skyvern-dev"', 'the policy "skyvern-dev: people"']
+    assert "1013" in told[0]
+    assert "the up makes another one" in told[1]

@@ -1,0 +1,3 @@
+module skyvern-stack/rehearsal/connector
+
+go 1.25.0

@@ -1,0 +1,82 @@
+"""What the stand-in of Cloudflare's edge makes of our own rules: which requests they stop, and which go on to the gateway."""
+
+import pytest
+
+from components import endpoints
+from components.edge.tunnel import firewall_rules, rate_limit_expression
+from components.settings import CloudflareEdge, parse
+from rehearsal.edge.expressions import matches
+from rehearsal.edge.zone import Request, forwarded, request_fields
+from tests.program import VERCEL
+from tests.unit.test_settings import cloudflare
+
+SECTIONS = frozenset({"edge", "frontend"})
+ON_HOST = parse(cloudflare(), file="f", secret_keys=SECTIONS)
+ON_VERCEL = parse({**cloudflare(), "frontend": VERCEL}, file="f", secret_keys=SECTIONS)
+
+
+def request(host: str, target: str, method: str = "GET", **headers: str) -> Request:
+    sent = tuple((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items())
+    return Request(scheme="https", method=method, host=f"{host}.example.com", target=target, client="198.51.100.7", headers=sent)
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_host", "on_vercel"),
+    [
+        (request("api", "/v1/workflows"), True, True),
+        (request("api", "/docs"), True, True),
+        (request("api", "/v1/workflows?x=apikey"), True, True),
+        (request("api", "/v1/workflows", x_api_key="k"), False, False),
+        (request("api", "/v1/workflows?apikey=k"), False, False),
+        (request("api", "/v1/workflows", method="OPTIONS"), False, False),
+        (request("api", "/api/v1/heartbeat"), False, False),
+        (request("api", "/ui-session", x_gateway_key="k"), True, False),
+        (request("wss", "/api/v1/stream/x"), False, True),
+        (request("wss", "/api/v1/stream/x?apikey=k"), False, False),
+        (request("app", "/"), False, False),
+        (request("artifact", "/"), False, False),
+    ],
+    ids=lambda value: f"{value.host}{value.target}" if isinstance(value, Request) else "",
+)
+def test_our_rules_stop_what_has_no_key(asked: Request, on_host: bool, on_vercel: bool) -> None:
+    for settings, wanted in ((ON_HOST, on_host), (ON_VERCEL, on_vercel)):
+        rules = firewall_rules(endpoints.derive(settings)).values()
+        assert any(matches(rule, request_fields(asked)) for rule in rules) is wanted
+
+
+def test_our_rate_limit_counts_the_api_alone() -> None:
+    for plan in ("free", "pro"):
+        settings = parse(cloudflare(plan=plan), file="f", secret_keys=SECTIONS)
+        assert isinstance(settings.edge, CloudflareEdge)
+        expression = rate_limit_expression(endpoints.derive(settings), settings.edge)
+        assert matches(expression, request_fields(request("api", "/v1/workflows")))
+        assert not matches(expression, request_fields(request("app", "/assets/index.js")))
+        # Other hosts of the zone, which only the free plan cannot leave out.
+        assert matches(expression, request_fields(request("blog", "/v1/x"))) is (plan == "free")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        'http.host eq "a" and',
+        '(http.host eq "a"',
+        'http.host eq "a")',
+        "http.host eq a",
+        'http.host contains "a"',
+        'cf.colo.id eq "a"',
+        'lower(http.host) eq "a"',
+        'http.host ~ "a"',
+    ],
+)
+def test_what_cannot_be_judged_is_no_match_and_no_miss(expression: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        matches(expression, request_fields(request("api", "/")))
+
+
+def test_a_forged_access_token_does_not_travel() -> None:
+    asked = request("app", "/", cf_access_jwt_assertion="forged", cf_connecting_ip="203.0.113.1", x_other="kept")
+    headers = dict(forwarded(asked, "ray", access=False))
+    assert b"cf-access-jwt-assertion" not in headers
+    assert headers[b"cf-connecting-ip"] == b"198.51.100.7"
+    assert headers[b"x-other"] == b"kept"
