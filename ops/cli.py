@@ -37,9 +37,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead 
 
 
 @app.command()
-def smoke(stack: Stack = "dev", as_json: AsJson = False) -> None:
+def smoke(
+    stack: Stack = "dev",
+    as_json: AsJson = False,
+    ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust in place of the system's.")] = None,
+    connect_to: Annotated[str | None, typer.Option(help="ADDRESS:PORT where every public name leads.")] = None,
+) -> None:
     """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
-    raise typer.Exit(smoke_run.main(stack, as_json=as_json))
+    raise typer.Exit(smoke_run.main(stack, as_json=as_json, way=smoke_run.parse_way(ca_file, connect_to)))
 
 
 @app.command()

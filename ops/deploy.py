@@ -25,6 +25,7 @@ from ops.errors import UserError
 from ops.paths import ROOT
 
 if TYPE_CHECKING:
+    from ops.smoke.site import Way
     from ops.stack import Outputs
 
 Source = Literal["official", "packages"]
@@ -200,13 +201,16 @@ def pulumi_up(stack: str, *, unasked: bool, previewed: bool = False) -> None:
         )
 
 
-def run_smoke(outputs: "Outputs", progress: Progress) -> tuple[int, int]:
-    """Runs the checks of ``ops smoke`` with a line each: how many are green, of how many that apply to this stack."""
+def run_smoke(outputs: "Outputs", progress: Progress, way: "Way | None" = None) -> tuple[int, int]:
+    """Runs the checks of ``ops smoke`` with a line each: how many are green, of how many that apply to this stack.
+
+    way: to names that are not public.
+    """
     from ops import smoke
     from ops.smoke.site import Site, client_for
 
     results = []
-    with client_for(outputs) as client:
+    with client_for(outputs, way) as client:
         for result in smoke.run_checks(Site(outputs, client, Docker(outputs.docker_host))):
             progress(smoke.render(result))
             results.append(result)

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import httpx
@@ -17,7 +18,7 @@ from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.smoke import api_checks, artifact_checks, browser_checks, llm_checks, ui_checks, workflow_checks
-from ops.smoke.site import Check, CheckFailedError, CheckNotApplicableError, CheckSkippedError, Site, client_for
+from ops.smoke.site import Check, CheckFailedError, CheckNotApplicableError, CheckSkippedError, Site, Way, client_for
 
 # In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
 CHECKS: tuple[Check, ...] = (
@@ -106,14 +107,26 @@ def render(result: Result) -> str:
     return f"{line}  {result.detail}" + (f"\n      look at: {result.look_at}" if result.mark == "FAIL" else "")
 
 
-def main(stack: str, *, as_json: bool = False) -> int:
+def parse_way(ca_file: Path | None, connect_to: str | None) -> Way:
+    """The way that a command line names; UserError when it is none."""
+    if ca_file is not None and not ca_file.is_file():
+        raise UserError(f"--ca-file: {ca_file} does not exist; write the path of a PEM file")
+    if connect_to is None:
+        return Way(ca_file=ca_file)
+    host, colon, port = connect_to.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"--connect-to: {connect_to} is no address with a port; write it as 127.0.0.1:8443")
+    return Way(ca_file=ca_file, connect_to=(host.strip("[]"), int(port)))
+
+
+def main(stack: str, *, as_json: bool = False, way: Way | None = None) -> int:
     """Checks a deployed stack and prints one line a check as it goes, or one JSON list at the end.
 
-    0 when every check is green, 1 otherwise; UserError when the stack's outputs cannot be read.
+    way: how its public names are reached, where they are not public yet. 0 when every check is green, 1 otherwise; UserError when the stack's outputs cannot be read.
     """
     outputs = stacks.outputs(stack)
     results = []
-    with client_for(outputs) as client:
+    with client_for(outputs, way) as client:
         for result in run_checks(Site(outputs, client, Docker(outputs.docker_host))):
             results.append(result)
             if not as_json:

@@ -4,8 +4,10 @@ No check is here; they are in the modules beside this one, each named for what i
 """
 
 import ipaddress
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -157,9 +159,44 @@ def expect_status(response: httpx.Response, *allowed: int, what: str = "") -> No
         raise CheckFailedError(f"{asked} gave {response.status_code}, expected {expected}")
 
 
-def client_for(outputs: Outputs) -> httpx.Client:
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a stack's public names are reached where the internet does not know them.
+
+    ca_file: certificates (PEM) that are trusted in place of the system's. connect_to: address and port where every name leads.
+    """
+
+    ca_file: Path | None = None
+    connect_to: tuple[str, int] | None = None
+
+
+class _ConnectTo(httpx.HTTPTransport):
+    """Connects to one address whatever the name, which stays what the certificate is checked against and what Host says."""
+
+    def __init__(self, address: tuple[str, int], verify: ssl.SSLContext | bool) -> None:
+        # A connection is kept by its address, so that the next name would go through the one of the last.
+        super().__init__(verify=verify, limits=httpx.Limits(max_keepalive_connections=0))
+        self._host, self._port = address
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return super().handle_request(
+            httpx.Request(
+                request.method,
+                request.url.copy_with(host=self._host, port=self._port),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": request.url.host},
+            )
+        )
+
+
+def client_for(outputs: Outputs, way: Way | None = None) -> httpx.Client:
     """The client for a stack. A proxy from the environment is used for public stacks only, never for loopback ones."""
-    return httpx.Client(timeout=REQUEST_SECONDS, trust_env=not is_loopback(outputs.app_url))
+    way = way or Way()
+    verify = True if way.ca_file is None else ssl.create_default_context(cafile=way.ca_file)
+    if way.connect_to is not None:
+        return httpx.Client(timeout=REQUEST_SECONDS, transport=_ConnectTo(way.connect_to, verify))
+    return httpx.Client(timeout=REQUEST_SECONDS, verify=verify, trust_env=not is_loopback(outputs.app_url))
 
 
 def is_loopback(url: str) -> bool:

@@ -1,17 +1,13 @@
 """The site as Vercel's own command line builds it, served on loopback in front of a stand-in of the gateway.
 
-No account and no request to Vercel: a project file of ours names the project. The tests themselves are site.test.mjs.
+No account and no request to Vercel. The tests themselves are site.test.mjs.
 """
 
-import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +16,10 @@ import pytest
 from components import endpoints
 from components.host.gateway import caddyfile, content_security_policy
 from components.settings import Settings
-from ops.paths import ROOT, cache_dir
+from rehearsal.vercel import build
 from tests.program import VERCEL
 
-SITE = ROOT / "site"
-TOOLS = Path(__file__).parent
+TESTS = Path(__file__).parent
 URLS = endpoints.derive(
     Settings.model_validate(
         {
@@ -41,69 +36,13 @@ VARIABLES = {
 }
 
 
-def run(*command: str | Path, cwd: Path, variables: Mapping[str, str] | None = None) -> str:
-    """Standard output and error of a program, which must end with 0."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, **(variables or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}"
-    return done.stdout
-
-
-def cached(name: str, source: Path, make: Callable[[Path], object]) -> Path:
-    """A folder of the cache that ``make`` fills, once for every content of ``source``; half-made ones are never seen."""
-    parent = cache_dir() / "test-site"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
-    with (parent / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            staging = parent / f"{name}.partial"
-            for old in (staging, *parent.glob(f"{name}-*")):
-                shutil.rmtree(old, ignore_errors=True)
-            staging.mkdir()
-            make(staging)
-            staging.rename(folder)
-    return folder
-
-
-def install_tools(folder: Path) -> None:
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(TOOLS / name, folder)
-    run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-
-
-def download_wheel(folder: Path) -> None:
-    options = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder)
-    run(sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", SITE / "ui-requirements.txt", cwd=folder)
-
-
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Vercel would deploy: the folder ``.vercel/output`` after a build of a copy of site/."""
-    tools = cached("tools", TOOLS / "package-lock.json", install_tools)
-    (wheel,) = cached("wheel", SITE / "ui-requirements.txt", download_wheel).glob("*.whl")
     work = tmp_path_factory.mktemp("vercel")
     site = work / "site"
-    shutil.copytree(SITE, site, ignore=shutil.ignore_patterns("node_modules", "dist", ".vercel"))
-    (site / ".vercel").mkdir()
-    node_version = json.loads((SITE / "package.json").read_text())["engines"]["node"]
-    project = {"projectId": "prj_test", "orgId": "team_test", "settings": {"framework": None, "nodeVersion": node_version}}
-    (site / ".vercel/project.json").write_text(json.dumps(project))
-    # It asks Vercel who is logged in and builds without an answer. Nobody's login, and an address where nobody listens.
-    nobody = ("--token", "none", "--api", "http://127.0.0.1:9", "--global-config", work / "settings")
-    command = ("build", "--prod", "--yes", *nobody)
-    variables = {**VARIABLES, "SKYVERN_UI_WHEEL": str(wheel), "VERCEL_TELEMETRY_DISABLED": "1", "NO_UPDATE_NOTIFIER": "1"}
-    run("node", tools / "node_modules/vercel/dist/vc.js", *command, cwd=site, variables=variables)
-    return site / ".vercel/output"
+    shutil.copytree(build.SITE, site, ignore=shutil.ignore_patterns(*build.LEFT_OUT))
+    return build.build(site, build.site_settings(), VARIABLES, work)
 
 
 def test_vercel_puts_the_middleware_before_everything_and_the_ui_behind_the_files(output: Path) -> None:
@@ -148,4 +87,7 @@ def gateway_headers() -> dict[str, str]:
 
 def test_the_site_behaves(output: Path) -> None:
     variables = {"SITE_OUTPUT": str(output), "SITE_HEADERS": json.dumps(gateway_headers())}
-    print(run("node", "--test", "--test-reporter=spec", TOOLS / "site.test.mjs", cwd=TOOLS, variables=variables))
+    command = ["node", "--test", "--test-reporter=spec", TESTS / "site.test.mjs"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)

@@ -69,7 +69,11 @@ async function respond(request, response, { output, routes, middleware }) {
   }
   answer.headers.delete("x-middleware-next");
   const kept = Object.fromEntries(answer.headers);
-  const path = decodeURIComponent(new URL(request.url, "http://site").pathname);
+  const path = decoded(new URL(request.url, "http://site").pathname);
+  if (path === undefined) {
+    response.writeHead(400, { ...kept, "content-type": "text/plain" }).end("Bad request\n");
+    return;
+  }
   const file = find(join(output, "static"), path, routes);
   if (file === undefined) {
     response.writeHead(404, { ...kept, "content-type": "text/plain" }).end("The page could not be found\n");
@@ -80,6 +84,15 @@ async function respond(request, response, { output, routes, middleware }) {
     response.end();
   } else {
     await pipeline(createReadStream(file), response);
+  }
+}
+
+/** A path without percent encoding; nothing for one that is wrongly encoded. */
+function decoded(path) {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return undefined;
   }
 }
 
