@@ -19,7 +19,7 @@ class Outputs(BaseModel):
 
     app_url, api_url, stream_url: origins without a trailing slash, for example ``http://localhost:8080``.
     browser_type: ``headless``, ``headful`` or ``cdp-connect``, as in the stack file.
-    gateway_key: where the UI is on Vercel.
+    gateway_key: where the UI is on Vercel. artifact_url: origin of recordings there, for that key; None where none are shown.
     smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
     docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``.
     containers: part (``gateway``) to container name (``skyvern-dev-gateway``).
@@ -39,6 +39,12 @@ class Outputs(BaseModel):
     docker_host: str
     containers: dict[str, str]
     gateway_key: SecretStr | None = None
+    artifact_url: str | None = None
+
+    @property
+    def on_vercel(self) -> bool:
+        """Whether the UI is on Vercel; else it is behind the gateway."""
+        return self.gateway_key is not None
 
 
 def parse(stack: str, text: str | bytes) -> Outputs:

@@ -108,7 +108,8 @@ The rehearsal is green: {seconds:.0f} s, pictures of the UI in {shots()}
     port, proxy = running.https_port, running.proxy_url
     env = f"PULUMI_CONFIG_PASSPHRASE_FILE={place.folder}/passphrase PULUMI_BACKEND_URL=file://{place.folder}/state"
     names = [url.removeprefix("https://") for url in (outputs.app_url, outputs.api_url, outputs.stream_url)]
-    return f"""{told}
+    return (
+        f"""{told}
   UI        {outputs.app_url}      login {outputs.ui_username}, password: the output ui_password
   API       {outputs.api_url}/api/v1  header x-api-key: the output api_key
   outputs   cd {place.folder}/project && {env} pulumi stack output --show-secrets
@@ -117,9 +118,14 @@ These names exist on this machine alone. A browser finds them with
   chromium --proxy-server={proxy} --ignore-certificate-errors-spki-list={browser.fingerprint(Path(running.ca_file))} \\
     --user-data-dir=$(mktemp -d) {outputs.app_url}
 or, without the proxy, with --host-resolver-rules="MAP *.{domain}:443 127.0.0.1:{port}"; curl with
-""" + "".join(f"  curl --cacert {running.ca_file} --connect-to {name}:443:127.0.0.1:{port} https://{name}/\n" for name in names) + """
+"""
+        + "".join(
+            f"  curl --cacert {running.ca_file} --connect-to {name}:443:127.0.0.1:{port} https://{name}/\n" for name in names
+        )
+        + """
 script/rehearse --keep again deploys what has changed; script/rehearse --destroy removes everything.
 """
+    )
 
 
 def rehearse(*, source: Source | None, keep: bool) -> None:

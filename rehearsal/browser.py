@@ -61,13 +61,19 @@ def use_ui(docker: Docker, outputs: Outputs, proxy_url: str | None, ca_file: Pat
             "password": outputs.ui_password.get_secret_value(),
             "proxy": proxy_url,
         }
-        options = ["--rm", "--interactive", "--network=host", "--init", "--cap-drop=ALL", "--shm-size=512m", "--env=BROWSER_SANDBOX=false"]
+        options = [
+            "--rm",
+            "--interactive",
+            "--network=host",
+            "--init",
+            "--cap-drop=ALL",
+            "--shm-size=512m",
+            "--env=BROWSER_SANDBOX=false",
+        ]
         volumes = [f"--volume={source}:{target}" + ("" if target == "/pictures" else ":ro") for source, target in mounts]
         command = docker.command("run", *options, *volumes, image, "python", "/rehearsal/ui.py")
         try:
-            told = process.capture(
-                command, env=docker.environment(), stdin=json.dumps(task).encode(), timeout_seconds=UI_SECONDS
-            )
+            told = process.capture(command, env=docker.environment(), stdin=json.dumps(task).encode(), timeout_seconds=UI_SECONDS)
         except UserError as failed:
             raise UserError(f"UI: {failed} (pictures: {pictures})") from failed
     for line in told.decode().splitlines():

@@ -58,7 +58,9 @@ def settings() -> tuple[Settings, str]:
     except SettingsError as wrong:
         raise UserError(str(wrong)) from wrong
     if not isinstance(found.edge, CloudflareEdge) or not isinstance(found.frontend, VercelFrontend):
-        raise UserError(f"{COMMITTED.name}: frontend.provider: is not what is rehearsed; write vercel, and edge.provider: cloudflare")
+        raise UserError(
+            f"{COMMITTED.name}: frontend.provider: is not what is rehearsed; write vercel, and edge.provider: cloudflare"
+        )
     return found, found.edge.domain
 
 
@@ -201,7 +203,11 @@ def _read(path: Path) -> dict[str, Any]:
 def left_on(docker: Docker) -> dict[str, list[str]]:
     """Names of what a rehearsal has on the daemon, by kind."""
     found = {}
-    for kind, everything, form in (("container", ("--all",), "{{.Names}}"), ("network", (), "{{.Name}}"), ("volume", (), "{{.Name}}")):
+    for kind, everything, form in (
+        ("container", ("--all",), "{{.Names}}"),
+        ("network", (), "{{.Name}}"),
+        ("volume", (), "{{.Name}}"),
+    ):
         listed = docker.run(kind, "ls", *everything, "--filter", f"label=skyvern.stack={NAME}", "--format", form).split()
         if listed:
             found[kind] = listed

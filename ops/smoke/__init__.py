@@ -18,7 +18,16 @@ from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.smoke import api_checks, artifact_checks, browser_checks, llm_checks, ui_checks, workflow_checks
-from ops.smoke.site import Check, CheckFailedError, CheckNotApplicableError, CheckSkippedError, Site, Way, client_for
+from ops.smoke.site import (
+    UI,
+    Check,
+    CheckFailedError,
+    CheckNotApplicableError,
+    CheckSkippedError,
+    Site,
+    Way,
+    client_for,
+)
 
 # In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
 CHECKS: tuple[Check, ...] = (
@@ -27,17 +36,17 @@ CHECKS: tuple[Check, ...] = (
     Check("unknown host refused", "gateway", api_checks.check_unknown_host),
     Check("API documentation not served", "gateway", api_checks.check_documentation),
     Check("CORS", "server", api_checks.check_cors),
-    Check("UI login", "gateway", ui_checks.check_login),
-    Check("UI", "gateway", ui_checks.check_app),
-    Check("UI assets", "gateway", ui_checks.check_assets),
-    Check("UI session", "gateway", ui_checks.check_session),
-    Check("UI session refusals", "gateway", ui_checks.check_session_refusals),
+    Check("UI login", UI, ui_checks.check_login),
+    Check("UI", UI, ui_checks.check_app),
+    Check("UI assets", UI, ui_checks.check_assets),
+    Check("UI session", UI, ui_checks.check_session),
+    Check("UI session refusals", UI, ui_checks.check_session_refusals),
     Check("live stream", "server", ui_checks.check_stream),
     Check("workflow run", "server", workflow_checks.check_workflow_run),
     Check("recording", "artifacts", artifact_checks.check_recording),
     Check("recording range", "artifacts", artifact_checks.check_range),
     Check("screenshot", "artifacts", artifact_checks.check_screenshot),
-    Check("artifact login", "gateway", artifact_checks.check_artifact_login),
+    Check("artifact login", UI, artifact_checks.check_artifact_login),
     Check("artifact paths", "artifacts", artifact_checks.check_artifact_paths),
     Check("artifact links", "artifacts", artifact_checks.check_symlinks),
     Check("artifact sandbox", "artifacts", artifact_checks.check_sandbox),
@@ -45,9 +54,14 @@ CHECKS: tuple[Check, ...] = (
     Check("browser sandbox", "server", browser_checks.check_sandbox),
     Check("hostile page", "egress", browser_checks.check_hostile_page),
 )
+# Only where the UI is on Vercel, which reaches the gateway from outside.
+VERCEL_CHECKS: tuple[Check, ...] = (
+    Check("gateway key", "gateway", ui_checks.check_gateway_key),
+    Check("artifact host", "gateway", artifact_checks.check_artifact_host),
+)
 # Only where the stack has the part that it is about.
 OPTIONAL_CHECKS: tuple[Check, ...] = (Check("language model", "ollama-pull", llm_checks.check_ollama_model),)
-NAME_WIDTH = max(len(check.name) for check in (*CHECKS, *OPTIONAL_CHECKS))
+NAME_WIDTH = max(len(check.name) for check in (*CHECKS, *VERCEL_CHECKS, *OPTIONAL_CHECKS))
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,8 @@ def run_check(check: Check, site: Site) -> Result:
 
 def checks_for(outputs: stacks.Outputs) -> tuple[Check, ...]:
     """The checks of every stack, and those of the parts that this one has besides."""
-    return (*CHECKS, *(check for check in OPTIONAL_CHECKS if check.part in outputs.containers))
+    there = (check for check in OPTIONAL_CHECKS if check.part in outputs.containers)
+    return (*CHECKS, *(VERCEL_CHECKS if outputs.on_vercel else ()), *there)
 
 
 def run_checks(site: Site, checks: Sequence[Check] | None = None) -> Iterator[Result]:
@@ -122,7 +137,8 @@ def parse_way(ca_file: Path | None, connect_to: str | None) -> Way:
 def main(stack: str, *, as_json: bool = False, way: Way | None = None) -> int:
     """Checks a deployed stack and prints one line a check as it goes, or one JSON list at the end.
 
-    way: how its public names are reached, where they are not public yet. 0 when every check is green, 1 otherwise; UserError when the stack's outputs cannot be read.
+    way: how its public names are reached, where they are not public. 0 when every check is green, 1 otherwise; UserError when the
+    stack's outputs cannot be read.
     """
     outputs = stacks.outputs(stack)
     results = []

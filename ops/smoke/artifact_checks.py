@@ -137,6 +137,21 @@ def check_artifact_login(site: Site) -> None:
         expect_status(site.ask(method, url, login=True), *REFUSED, what=f"{method} of the screenshot")
 
 
+def check_artifact_host(site: Site) -> None:
+    """The host of recordings answers to the gateway key alone, which only Vercel's middleware has."""
+    origin = site.outputs.artifact_url
+    if origin is None:
+        raise CheckNotApplicableError("frontend.artifacts is false")
+    url = artifact_url(site, "image", completed_run(site).screenshot_path).replace(site.outputs.app_url, origin)
+    key = site.outputs.api_key.get_secret_value()
+    for headers in ({}, {"x-gateway-key": "smoke-run-wrong-key"}):
+        response = site.ask("GET", url, key=key, login=True, headers=headers)
+        expect_status(response, 403, what=f"the screenshot at {origin} with {'a wrong' if headers else 'no'} gateway key")
+    right = {"x-gateway-key": site.gateway_key()}
+    expect_status(site.ask("GET", url, headers=right), 200, what=f"the screenshot at {origin} with the gateway key")
+    expect_status(site.ask("GET", f"{origin}/", headers=right), 404, what=f"GET {origin}/ with the gateway key")
+
+
 def check_artifact_paths(site: Site) -> None:
     """No path leads out of the served folders, however it is written; a HAR inside them is refused by its type."""
     for kind in KINDS:

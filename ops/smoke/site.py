@@ -18,6 +18,8 @@ from ops.errors import UserError
 from ops.stack import Outputs
 
 REQUEST_SECONDS = 20.0
+# What serves the UI: the gateway, or the site on Vercel.
+UI = "ui"
 # A refusal is a decision: 401 would only say that the login was not understood, 5xx that something broke.
 REFUSED = frozenset({400, 403, 404, 405, 410, 421})
 
@@ -100,6 +102,12 @@ class Site:
         """A request to the API with the stack's key."""
         return self.ask(method, self.outputs.api_url + path, key=self.outputs.api_key.get_secret_value(), body=body)
 
+    def gateway_key(self) -> str:
+        """The key by which Vercel's middleware and the gateway know each other."""
+        if self.outputs.gateway_key is None:
+            raise CheckFailedError("the stack has no output gateway_key")
+        return self.outputs.gateway_key.get_secret_value()
+
     def container(self, part: str) -> str:
         """Name of a part's container."""
         try:
@@ -131,7 +139,7 @@ class Check:
     """One line of the smoke run.
 
     name: what is looked at, a few words.
-    part: the container whose log explains a failure.
+    part: the container whose log explains a failure, or ``UI``, which another answers for in each stack.
     run: raises CheckFailedError, CheckSkippedError or CheckNotApplicableError.
     """
 
@@ -140,8 +148,11 @@ class Check:
     run: Callable[[Site], None]
 
     def look_at(self, outputs: Outputs) -> str:
-        """The command that shows more."""
-        container = outputs.containers.get(self.part, self.part)
+        """What shows more: a command, but for what runs at Vercel."""
+        if self.part == UI and outputs.on_vercel:
+            return "the function's log of the project on Vercel"
+        part = "gateway" if self.part == UI else self.part
+        container = outputs.containers.get(part, part)
         return f"docker --host {outputs.docker_host} logs --since 10m {container}"
 
 

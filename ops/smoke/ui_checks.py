@@ -57,7 +57,8 @@ def check_app(site: Site) -> None:
 def check_assets(site: Site) -> None:
     """The bundle is filled in and holds no secret; an asset that does not exist is a 404, not the application's page."""
     app_url = site.outputs.app_url
-    secrets = [site.outputs.api_key.get_secret_value(), site.outputs.ui_password.get_secret_value()]
+    known = (site.outputs.api_key, site.outputs.ui_password, site.outputs.gateway_key)
+    secrets = [secret.get_secret_value() for secret in known if secret is not None]
     index = site.ask("GET", app_url + "/", login=True)
     todo, done = asset_paths(index.text), set[str]()
     expect(bool(todo), "GET /: names no asset")
@@ -104,6 +105,18 @@ def check_session_refusals(site: Site) -> None:
         expect_status(response, 403, what=f"GET /ui-session with Sec-Fetch-Site {origin or 'missing'}")
     response = site.ask("POST", url, login=True, headers=SAME_ORIGIN)
     expect_status(response, *REFUSED, what="POST /ui-session")
+
+
+def check_gateway_key(site: Site) -> None:
+    """The gateway gives session tokens to Vercel's middleware alone: the login, the API's key and a wrong key are refused."""
+    url = site.outputs.api_url + "/ui-session"
+    key = site.outputs.api_key.get_secret_value()
+    expect_status(site.ask("GET", url, login=True, headers=SAME_ORIGIN), 403, what="GET /ui-session of the API with the login")
+    expect_status(site.ask("GET", url, key=key, headers=SAME_ORIGIN), 403, what="GET /ui-session of the API with the API's key")
+    wrong = {**SAME_ORIGIN, "x-gateway-key": "smoke-run-wrong-key"}
+    expect_status(site.ask("GET", url, key=key, headers=wrong), 403, what="GET /ui-session of the API with a wrong gateway key")
+    right = {"x-gateway-key": site.gateway_key()}
+    expect_status(site.ask("GET", url, headers=right), 200, what="GET /ui-session of the API with the gateway key")
 
 
 def check_stream(site: Site) -> None:

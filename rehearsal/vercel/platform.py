@@ -14,7 +14,6 @@ from rehearsal.standin import vercel as standin
 from rehearsal.standin.world import Data
 from rehearsal.vercel import build
 
-
 # What project.json calls the settings of a project that its build depends on.
 BUILD_SETTINGS = ("buildCommand", "framework", "installCommand", "nodeVersion", "outputDirectory", "rootDirectory")
 
