@@ -67,6 +67,8 @@ class SkyvernPlatform(pulumi.ComponentResource):
         }
         if secrets.gateway_key is not None:
             self.outputs["gateway_key"] = secrets.gateway_key
+        if urls.artifact_url is not None:
+            self.outputs["artifact_url"] = urls.artifact_url
         if site is not None:
             self.outputs["vercel_deployment"] = site.url
         self.register_outputs({})

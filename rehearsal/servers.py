@@ -99,7 +99,7 @@ def serve(folder: Path) -> None:
             port=ports["vercel"],
             domain=ports["domain"],
             edge=("127.0.0.1", edge.https_port),
-            ca_file=edge.folder / "ca.pem",
+            ca_file=edge.ca_file,
         )
         vercel.start()
         try:
@@ -107,8 +107,8 @@ def serve(folder: Path) -> None:
                 pid=os.getpid(),
                 https_port=edge.https_port,
                 connector_port=edge.connector_port,
-                proxy_url=f"http://127.0.0.1:{edge.proxy_port}",
-                ca_file=str(edge.folder / "ca.pem"),
+                proxy_url=edge.proxy_url,
+                ca_file=str(edge.ca_file),
             )
             (folder / "servers.json").write_text(json.dumps(asdict(servers)))
             while not ended.wait(LOOK_SECONDS):
