@@ -30,9 +30,13 @@ LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Servers:
-    """Running servers. https_port, proxy_url: two ways to the public names. ca_file: the throw-away authority's certificate."""
+    """Running servers. https_port, proxy_url: two ways to the public names. ca_file: the throw-away authority's certificate.
+
+    vercel_pid: of the process that runs the deployments.
+    """
 
     pid: int
+    vercel_pid: int
     https_port: int
     connector_port: int
     proxy_url: str
@@ -105,6 +109,7 @@ def serve(folder: Path) -> None:
         try:
             servers = Servers(
                 pid=os.getpid(),
+                vercel_pid=vercel.pid,
                 https_port=edge.https_port,
                 connector_port=edge.connector_port,
                 proxy_url=edge.proxy_url,

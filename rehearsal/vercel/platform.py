@@ -54,6 +54,12 @@ class LocalVercel:
             )
         self._expect("listening")
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs the deployments, each in a thread."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Ends all deployments."""
         if self._process is not None:
