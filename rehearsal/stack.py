@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.settings import CloudflareEdge, Settings, SettingsError, VercelFrontend, parse
+from components.settings import CloudflareEdge, Settings, SettingsError, parse
 from ops import bootstrap, process, stack_file
 from ops.bench.workspace import Program, free_port
 from ops.docker import Docker
@@ -51,16 +51,18 @@ def settings() -> tuple[Settings, str]:
     Raises UserError when it is wrong, or has another shape than production's.
     """
     raw = {key.removeprefix("skyvern:"): dict(value) for key, value in document()["config"].items()}
-    raw.setdefault("edge", {}).update(api_token=bootstrap.ENCRYPTED, connector_image="localhost/connector:any")
-    raw.setdefault("frontend", {}).update(api_token=bootstrap.ENCRYPTED)
+    shape = {name: raw.get(name, {}).get("provider") for name in ("frontend", "edge")}
+    if shape != {"frontend": "vercel", "edge": "cloudflare"}:
+        raise UserError(
+            f"{COMMITTED.name}: frontend.provider: is not what is rehearsed; write vercel, and edge.provider: cloudflare"
+        )
+    raw["edge"].update(api_token=bootstrap.ENCRYPTED, connector_image="localhost/connector:any")
+    raw["frontend"].update(api_token=bootstrap.ENCRYPTED)
     try:
         found = parse(raw, file=COMMITTED.name, secret_keys=frozenset(raw))
     except SettingsError as wrong:
         raise UserError(str(wrong)) from wrong
-    if not isinstance(found.edge, CloudflareEdge) or not isinstance(found.frontend, VercelFrontend):
-        raise UserError(
-            f"{COMMITTED.name}: frontend.provider: is not what is rehearsed; write vercel, and edge.provider: cloudflare"
-        )
+    assert isinstance(found.edge, CloudflareEdge)
     return found, found.edge.domain
 
 
