@@ -129,9 +129,11 @@ async function artifact(request, path, environment, seconds) {
     { method: request.method, headers },
     seconds,
     (upstream) => upstream,
-    [200, 206, 304, 404, 416],
+    [200, 206, 304, 400, 404, 416],
   );
-  if (status === 404) {
+  // 400: a path that no file can have.
+  if (status === 400 || status === 404) {
+    await result.body?.cancel();
     return refusal(404, "no such recording", policy);
   }
   if (result === undefined) {

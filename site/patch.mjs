@@ -2,7 +2,7 @@
 //
 //   node patch.mjs DIST        changes the files of DIST in place, or fails and says what does not fit
 //
-// Run by the build of the gateway image. Placeholders are filled elsewhere.
+// Run by both builds of the UI: the gateway image's and build.mjs. Placeholders are filled elsewhere.
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -15,6 +15,33 @@ export const replacements = [
     what: "artifact panels must not fetch file:// addresses",
     from: "if(d.signed_url)return YLt(d.signed_url,d.artifact_id,n);",
     to: 'if(d.signed_url&&!d.signed_url.startsWith("file://"))return YLt(d.signed_url,d.artifact_id,n);',
+    count: 1,
+  },
+  // Skyvern answers both for ENV=local only, and the UI takes a 404 for "fine" (useAuthDiagnostics.ts). Where the API is another origin,
+  // the browser shows it no 404 of a refused preflight, and it puts "Unable to verify Skyvern API key" over every page.
+  {
+    what: "the UI must not ask for diagnostics that are served for ENV=local only",
+    from: '(await e.get("/internal/auth/status")).data',
+    to: '{status:"ok"}',
+    count: 1,
+  },
+  {
+    what: "the UI must not ask for diagnostics that are served for ENV=local only",
+    from: '(await e.get("/internal/llms/status")).data',
+    to: '{status:"ok",default_llm_key:"",has_server_configured_llm:!0,custom_llm_count:0,issues:[]}',
+    count: 1,
+  },
+  // The content security policy stops both as well; each stop would be an error on the browser's console, at every page.
+  {
+    what: "the UI must not report to the analytics that are compiled in",
+    from: '{api_host:"https://app.posthog.com",before_send:Iyn}',
+    to: '{api_host:"https://app.posthog.com",before_send:()=>null,advanced_disable_flags:!0,disable_external_dependency_loading:!0}',
+    count: 1,
+  },
+  {
+    what: "the UI must not ask GitHub for its stars",
+    from: 'queryFn:async()=>{const t=await fetch(Xhn,{headers:{Accept:"application/vnd.github+json"}});return t.ok?(await t.json()).stargazers_count:null}',
+    to: "queryFn:async()=>null",
     count: 1,
   },
 ];

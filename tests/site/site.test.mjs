@@ -311,9 +311,12 @@ test("odd names arrive as they were sent", async () => {
 });
 
 test("a recording that is not there, or a server that is not, is said in plain words", async () => {
-  behave = (_, response) => response.writeHead(404).end("<html>nginx</html>");
-  const none = await get(PATH);
-  assert.deepEqual([none.status, await checked(none)], [404, "no such recording\n"]);
+  // 400 is the answer to a path that no file can have, such as file:///etc/passwd.
+  for (const status of [404, 400]) {
+    behave = (_, response) => response.writeHead(status).end("<html>nginx</html>");
+    const none = await get(PATH);
+    assert.deepEqual([none.status, await checked(none)], [404, "no such recording\n"]);
+  }
   for (const status of [403, 421, 500, 530, 301]) {
     behave = (_, response) => response.writeHead(status).end(`inner ${KEY}`);
     await logged(async () => {
