@@ -1,8 +1,8 @@
 """A person in a browser: the UI of a running stack, used in a headless Chromium from the public names on.
 
-Chromium and the Playwright that drives it are those of the server's image, so that nothing has to be installed. Their container has
-a network of its own that leads nowhere: a socket file is the only way out, and it leads to the edge's proxy, which knows the public
-names alone. (In the host's network, Chromium drops its connections whenever any other container comes or goes.)
+Chromium and the Playwright that drives it are those of the server's image, so that nothing has to be installed. Their container
+has a network of its own that leads nowhere: a socket file is the only way out, to the edge's proxy, which knows the public names
+alone. (In the host's network, Chromium drops its connections whenever any other container comes or goes.)
 Not here: what is clicked (ui.py, which runs in that container).
 """
 
@@ -38,7 +38,9 @@ def policy(certificate: Path) -> str:
     return json.dumps({"CACertificates": [encoded]})
 
 
-def run(docker: Docker, image: str, network: str, *, proxy_url: str, ca_file: Path, script: str, task: str, pictures: Path) -> str:
+def run(
+    docker: Docker, image: str, network: str, *, proxy_url: str, ca_file: Path, script: str, task: str, pictures: Path
+) -> str:
     """Runs a script of SCRIPTS in the server's image with ``task`` on its standard input; what it printed.
 
     network: made for it, and removed afterwards. Raises UserError with the end of what it said when it fails.

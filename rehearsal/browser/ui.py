@@ -14,13 +14,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import relay
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, expect, sync_playwright
 
 PICTURES = Path("/pictures")
 STEP_MILLISECONDS = 60_000
 RUN_MILLISECONDS = 180_000
 # Long enough for a look at the live view while the run waits.
 WAIT_SECONDS = 8
+SETTLED_MILLISECONDS = 20_000
+SHOWN = "selector => [...document.querySelectorAll(selector)].some(image => image.complete && image.naturalWidth > 0)"
+PLAYABLE = "[...document.querySelectorAll('video')].some(video => video.readyState >= 3 && video.duration > 1)"
+# The browser's own words; the address is told beside them.
+MISSING = "Failed to load resource: the server responded with a status of 404"
 
 
 class Findings:
@@ -29,14 +34,20 @@ class Findings:
     def __init__(self, own_urls: list[str]) -> None:
         self.own = {urlsplit(url).netloc for url in own_urls}
         self.problems: list[str] = []
-        self.streams = 0
+        self.frames = 0
 
     def watch(self, page: Page) -> None:
         """From now on, for a page."""
-        page.on("console", lambda message: message.type == "error" and self.problems.append(f"console: {message.text[:200]}"))
+        page.on("console", self._read_console)
         page.on("pageerror", lambda error: self.problems.append(f"script: {str(error)[:200]}"))
         page.on("request", lambda request: self._check_host(request.url))
         page.on("websocket", lambda socket: self._watch_stream(socket))
+
+    def _read_console(self, message: ConsoleMessage) -> None:
+        # Skyvern names a recording as WebM and replaces it by an MP4 while the page of the run is open; a reload finds that.
+        early = message.text.startswith(MISSING) and re.search(r"/artifact/recording\?.*\.webm$", message.location["url"])
+        if message.type == "error" and not early:
+            self.problems.append(f"console: {message.text[:200]}")
 
     def _check_host(self, url: str) -> None:
         parts = urlsplit(url)
@@ -48,7 +59,7 @@ class Findings:
         socket.on("framereceived", self._count_frame)
 
     def _count_frame(self, frame: Any) -> None:
-        self.streams += 1
+        self.frames += 1
 
 
 class Person:
@@ -121,10 +132,55 @@ def use(person: Person, findings: Findings) -> None:
         page.locator(".react-flow__node input:not([type=file])").last.fill(str(WAIT_SECONDS))
     with person.does("the live view of the editor's browser"):
         expect(page.get_by_text("Live", exact=True).first).to_be_visible(timeout=RUN_MILLISECONDS)
-        wait_until(page, lambda: findings.streams > 0)
+        wait_until(page, lambda: findings.frames > 0)
     with person.does("the workflow saved"):
         page.get_by_role("button", name="Save workflow").click()
-        expect(page.get_by_text("saved", exact=False).first).to_be_visible()
+        save, saved = page.get_by_role("button", name="Save changes"), page.get_by_text("Changes saved", exact=True).first
+        expect(save.or_(saved).first).to_be_visible()
+        # It asks first where the browser's session has made changes of its own.
+        if save.is_visible():
+            save.click()
+        expect(saved).to_be_visible()
+    with person.does("the workflow started"):
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("button", name="Run agent").click()
+        page.wait_for_url("**/runs/wr_*")
+    before = findings.frames
+    with person.does("the live view of the run"):
+        expect(visible(page, "Running")).to_be_visible(timeout=RUN_MILLISECONDS)
+        expect(visible(page, "Live")).to_be_visible()
+        wait_until(page, lambda: findings.frames > before)
+    with person.does("the run completed"):
+        expect(visible(page, "Completed")).to_be_visible(timeout=RUN_MILLISECONDS)
+    with person.does("the run after a reload of its own address"):
+        # Skyvern names a recording before it has it: what is asked for at the very end is not there yet.
+        page.wait_for_timeout(SETTLED_MILLISECONDS)
+        page.reload(wait_until="domcontentloaded")
+        expect(visible(page, "Completed")).to_be_visible()
+        expect(steps(page)).to_have_count(2)
+    with person.does("the screenshots"):
+        page.get_by_role("button", name="Screenshots", exact=True).click()
+        wait_until(page, lambda: bool(page.evaluate(SHOWN, "img[src*='/artifact/image?path=']")))
+    with person.does("the recording"):
+        page.get_by_role("button", name="Recording", exact=True).click()
+        wait_until(page, lambda: bool(page.evaluate(PLAYABLE)))
+        page.evaluate("document.querySelector('video').play()")
+        wait_until(page, lambda: bool(page.evaluate("document.querySelector('video').currentTime > 1")))
+    with person.does("the first step"):
+        steps(page).first.click()
+        page.locator(":visible", has_text=re.compile("^Diagnostics$")).last.click()
+        page.wait_for_url("**/diagnostics**")
+        expect(page.get_by_role("tab", name="HTML (Raw)", exact=True)).to_be_visible()
+
+
+def visible(page: Page, text: str) -> Locator:
+    """The first place where the text stands and is seen, in small letters or large: style sheets change them."""
+    return page.get_by_text(re.compile(f"^{text}$", re.IGNORECASE)).locator("visible=true").first
+
+
+def steps(page: Page) -> Locator:
+    """The run's blocks in its timeline."""
+    return page.locator("button:visible", has_text=re.compile(r"^#\d+\s*block_"))
 
 
 def wait_until(page: Page, condition: Callable[[], bool]) -> None:
