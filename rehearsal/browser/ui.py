@@ -98,7 +98,7 @@ class Person:
 def check_login(browser: Browser, task: dict[str, Any]) -> None:
     """Without a login, and with a wrong one, the browser gets nothing but the question."""
     for credentials in (None, {"username": task["username"], "password": "wrong"}):
-        context = browser.new_context(http_credentials=credentials)  # type: ignore[arg-type]
+        context = browser.new_context(http_credentials=credentials)
         page = context.new_page()
         try:
             response = page.goto(task["app_url"] + "/")
@@ -201,7 +201,7 @@ def main() -> None:
         browser = playwright.chromium.launch(proxy={"server": proxy})
         check_login(browser, task)
         login = {"username": task["username"], "password": task["password"]}
-        page = browser.new_page(http_credentials=login, viewport={"width": 1920, "height": 1080})  # type: ignore[arg-type]
+        page = browser.new_page(http_credentials=login, viewport={"width": 1920, "height": 1080})
         page.set_default_timeout(STEP_MILLISECONDS)
         expect.set_options(timeout=STEP_MILLISECONDS)
         findings.watch(page)

@@ -55,7 +55,7 @@ def _install_tools(folder: Path) -> None:
 
 
 def _download_wheel(folder: Path) -> None:
-    options = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder)
+    options: tuple[str | Path, ...] = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder)
     command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", SITE / "ui-requirements.txt"]
     process.capture(command, cwd=folder, timeout_seconds=BUILD_SECONDS)
 
@@ -75,7 +75,7 @@ def build(folder: Path, settings: Mapping[str, Any], variables: Mapping[str, str
     project = {"projectId": "prj_local", "orgId": "team_local", "settings": dict(settings)}
     (folder / ".vercel/project.json").write_text(json.dumps(project))
     # It asks Vercel who is logged in and builds without an answer. Nobody's login, and an address where nobody listens.
-    nobody = ("--token", "none", "--api", "http://127.0.0.1:9", "--global-config", work / "settings")
+    nobody: tuple[str | Path, ...] = ("--token", "none", "--api", "http://127.0.0.1:9", "--global-config", work / "settings")
     own = {"SKYVERN_UI_WHEEL": str(wheel()), "VERCEL_TELEMETRY_DISABLED": "1", "NO_UPDATE_NOTIFIER": "1"}
     # Nothing of this shell that could stand in for a variable that the project lacks.
     shell = {name: value for name, value in os.environ.items() if not name.startswith(("VITE_", "SKYVERN_", "VERCEL_"))}

@@ -37,7 +37,7 @@ class LocalVercel:
     def __init__(self, world: World, folder: Path, *, port: int, domain: str, edge: tuple[str, int], ca_file: Path) -> None:
         self.world = world
         self.folder = folder
-        self._command = ["node", Path(__file__).parent / "platform.mjs", str(port), domain, edge[0], str(edge[1])]
+        self._command = ["node", str(Path(__file__).parent / "platform.mjs"), str(port), domain, edge[0], str(edge[1])]
         self._ca_file = ca_file
         self._process: subprocess.Popen[str] | None = None
         self._outputs: dict[str, Path] = {}

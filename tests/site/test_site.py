@@ -87,7 +87,7 @@ def gateway_headers() -> dict[str, str]:
 
 def test_the_site_behaves(output: Path) -> None:
     variables = {"SITE_OUTPUT": str(output), "SITE_HEADERS": json.dumps(gateway_headers())}
-    command = ["node", "--test", "--test-reporter=spec", TESTS / "site.test.mjs"]
+    command = ["node", "--test", "--test-reporter=spec", str(TESTS / "site.test.mjs")]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
