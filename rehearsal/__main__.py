@@ -133,7 +133,7 @@ def rehearse(*, source: Source | None, keep: bool) -> None:
     settings, domain = stack.settings()
     docker = Docker(settings.host.docker_host)
     place = Place(stack.folder())
-    steps = Steps(9)
+    steps = Steps(8 if keep else 9)
     with steps.step("machine") as say:
         if docker.host.startswith("ssh://"):
             raise UserError(f"{stack.COMMITTED.name}: host.docker_host: is another machine; write unix:///var/run/docker.sock")
@@ -165,11 +165,12 @@ def rehearse(*, source: Source | None, keep: bool) -> None:
                 raise UserError(f"smoke: {green} of {total} checks green; each line above that is not ok names what to look at")
         with steps.step("UI in a browser") as say:
             browser.use_ui(docker, outputs, running.proxy_url, Path(running.ca_file), shots(), say)
-        print(summary(place, running, outputs, domain, seconds=steps.seconds, kept=keep))
+        told = summary(place, running, outputs, domain, seconds=steps.seconds, kept=keep)
     finally:
         if not keep:
             with steps.step("remove"):
                 remove(place, docker)
+    print(told)
 
 
 def destroy() -> None:

@@ -12,6 +12,7 @@ import json
 import ssl
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ops import process
@@ -23,6 +24,15 @@ from rehearsal.browser import relay
 
 UI_SECONDS = 600
 SCRIPTS = Path(__file__).parent
+# An artifact beside the step's recording, as Skyvern names them; its path.
+PLANT = """
+INSERT INTO artifacts (artifact_id, organization_id, task_id, step_id, artifact_type, uri, created_at, modified_at,
+    workflow_run_id, run_id)
+SELECT artifact_id || '_' || :'ending', organization_id, task_id, step_id, :'kind',
+    regexp_replace(uri, '[^/]*$', :'kind' || '.' || :'ending'), created_at, modified_at, workflow_run_id, run_id
+FROM artifacts WHERE workflow_run_id = :'run' AND artifact_type = 'recording' LIMIT 1
+RETURNING regexp_replace(uri, '^file://', '');
+"""
 
 
 def fingerprint(certificate: Path) -> str:
@@ -81,7 +91,7 @@ def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pict
     for old in pictures.glob("*.png"):
         old.unlink()
     pictures.chmod(0o777)
-    task = {
+    task: dict[str, Any] = {
         "app_url": outputs.app_url,
         "own_urls": sorted({outputs.app_url, outputs.api_url, outputs.stream_url}),
         "smoke_url": outputs.smoke_url,
@@ -89,18 +99,41 @@ def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pict
         "password": outputs.ui_password.get_secret_value(),
     }
     image = docker.inspect(outputs.containers["server"])["Config"]["Image"]
-    try:
-        told = run(
-            docker,
-            image,
-            "skyvern-rehearsal-ui",
-            proxy_url=proxy_url,
-            ca_file=ca_file,
-            script="ui.py",
-            task=json.dumps(task),
-            pictures=pictures,
-        )
-    except UserError as failed:
-        raise UserError(f"UI: {failed} (pictures: {pictures})") from failed
-    for line in told.splitlines():
-        say(line)
+    run_id = ""
+    for _ in range(2):
+        try:
+            told = run(
+                docker,
+                image,
+                "skyvern-rehearsal-ui",
+                proxy_url=proxy_url,
+                ca_file=ca_file,
+                script="ui.py",
+                task=json.dumps(task),
+                pictures=pictures,
+            )
+        except UserError as failed:
+            raise UserError(f"UI: {failed} (pictures: {pictures})") from failed
+        for line in told.splitlines():
+            if line.startswith("run "):
+                run_id = line.split()[1]
+            else:
+                say(line)
+        task |= {"run": run_id, "panels": plant(docker, outputs, run_id)} if "run" not in task else {}
+
+
+def plant(docker: Docker, outputs: Outputs, run_id: str) -> dict[str, str]:
+    """Gives the first step of a run an HTML page and an element tree, which only steps with a language model have by themselves.
+
+    Returns what the UI's panels show by their names.
+    """
+    contents = {
+        "html_scrape": ("html", "<p>planted-by-the-rehearsal</p>"),
+        "visible_elements_tree": ("json", '[{"id": "planted-element"}]'),
+    }
+    for kind, (ending, content) in contents.items():
+        variables = (f"--set=kind={kind}", f"--set=ending={ending}", f"--set=run={run_id}")
+        command = ("psql", "--dbname=skyvern", "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", *variables)
+        path = docker.run("exec", "--interactive", outputs.containers["roles"], *command, stdin=PLANT.encode()).strip()
+        docker.run("exec", "--interactive", outputs.containers["server"], "sh", "-c", 'cat >"$0"', path, stdin=content.encode())
+    return {"HTML (Raw)": "planted-by-the-rehearsal", "Element Tree": "planted-element"}

@@ -1,7 +1,8 @@
 """Uses the UI as a person does and prints a line for each thing that worked; ends with 1 and one line at the first that did not.
 
 Runs in the server's image beside its Playwright (rehearsal/browser). Standard input: a JSON object with app_url, own_urls,
-smoke_url, username and password. Pictures go to /pictures. Roles, labels and test ids are those of skyvern-ui 1.0.56.
+smoke_url, username and password; with run, the id of a run of before, and panels, the texts in them by their names, it looks at
+that run's panels alone. Pictures go to /pictures. Roles, labels and test ids are those of skyvern-ui 1.0.56.
 """
 
 import json
@@ -22,6 +23,7 @@ RUN_MILLISECONDS = 180_000
 # Long enough for a look at the live view while the run waits.
 WAIT_SECONDS = 8
 SETTLED_MILLISECONDS = 20_000
+SOUGHT = "(video => !video.seeking && video.currentTime > video.duration - 2)(document.querySelector('video'))"
 SHOWN = "selector => [...document.querySelectorAll(selector)].some(image => image.complete && image.naturalWidth > 0)"
 PLAYABLE = "[...document.querySelectorAll('video')].some(video => video.readyState >= 3 && video.duration > 1)"
 # The browser's own words; the address is told beside them.
@@ -69,7 +71,8 @@ class Person:
         self.page = page
         self.task = task
         self.app = task["app_url"]
-        self.number = 0
+        # After the pictures of before.
+        self.number = len(list(PICTURES.glob("[0-9]*.png")))
 
     @contextmanager
     def does(self, what: str) -> Iterator[None]:
@@ -164,13 +167,24 @@ def use(person: Person, findings: Findings) -> None:
     with person.does("the recording"):
         page.get_by_role("button", name="Recording", exact=True).click()
         wait_until(page, lambda: bool(page.evaluate(PLAYABLE)))
-        page.evaluate("document.querySelector('video').play()")
-        wait_until(page, lambda: bool(page.evaluate("document.querySelector('video').currentTime > 1")))
+        # Near its end, which the player asks for with a range.
+        page.evaluate("(video => video.currentTime = video.duration - 1)(document.querySelector('video'))")
+        wait_until(page, lambda: bool(page.evaluate(SOUGHT)))
+    print(f"run   {urlsplit(page.url).path.rpartition('/')[2]}")
+
+
+def read_panels(person: Person) -> None:
+    """What a step left behind, in the panels of its diagnostics; the texts were planted."""
+    page = person.page
     with person.does("the first step"):
+        person.open(f"/runs/{person.task['run']}")
         steps(page).first.click()
         page.locator(":visible", has_text=re.compile("^Diagnostics$")).last.click()
         page.wait_for_url("**/diagnostics**")
-        expect(page.get_by_role("tab", name="HTML (Raw)", exact=True)).to_be_visible()
+    for panel, text in person.task["panels"].items():
+        with person.does(f"the panel {panel}"):
+            page.get_by_role("tab", name=panel, exact=True).click()
+            expect(page.get_by_role("tabpanel")).to_contain_text(text)
 
 
 def visible(page: Page, text: str) -> Locator:
@@ -199,13 +213,18 @@ def main() -> None:
     with sync_playwright() as playwright:
         proxy = f"http://127.0.0.1:{relay.tcp_to_file('/outside/proxy')}"
         browser = playwright.chromium.launch(proxy={"server": proxy})
-        check_login(browser, task)
+        if "run" not in task:
+            check_login(browser, task)
         login = {"username": task["username"], "password": task["password"]}
         page = browser.new_page(http_credentials=login, viewport={"width": 1920, "height": 1080})
         page.set_default_timeout(STEP_MILLISECONDS)
         expect.set_options(timeout=STEP_MILLISECONDS)
         findings.watch(page)
-        use(Person(page, task), findings)
+        person = Person(page, task)
+        if "run" in task:
+            read_panels(person)
+        else:
+            use(person, findings)
         browser.close()
     if findings.problems:
         more = f"; and {len(findings.problems) - 3} more" if len(findings.problems) > 3 else ""
