@@ -115,7 +115,7 @@ The rehearsal is green: {seconds:.0f} s, pictures of the UI in {shots()}
   outputs   cd {place.folder}/project && {env} pulumi stack output --show-secrets
 
 These names exist on this machine alone. A browser finds them with
-  chromium --proxy-server={proxy} --ignore-certificate-errors-spki-list={browser.fingerprint(Path(running.ca_file))} \\
+  chromium --proxy-server={proxy} --ignore-certificate-errors-spki-list={browser.fingerprint(Path(running.ca_file).with_name(f"{domain}.pem"))} \\
     --user-data-dir=$(mktemp -d) {outputs.app_url}
 or, without the proxy, with --host-resolver-rules="MAP *.{domain}:443 127.0.0.1:{port}"; curl with
 """

@@ -121,7 +121,7 @@ def test_images_come_from_where_they_can(
 
 
 def test_the_summary_says_how_to_get_there_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Authority(tmp_path)
+    Authority(tmp_path).context("skyvern.test")
     names = {
         name: f"https://{host}.skyvern.test" for name, host in (("app_url", "app"), ("api_url", "api"), ("stream_url", "wss"))
     }
