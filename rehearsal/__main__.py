@@ -106,6 +106,8 @@ The rehearsal is green: {seconds:.0f} s, pictures of the UI in {shots()}
     if not kept:
         return f"{told}\nEverything was removed; script/rehearse --keep leaves it running for a look.\n"
     port, proxy = running.https_port, running.proxy_url
+    # The server's own certificate: it sends no other, so the authority's would be looked for in vain.
+    key = browser.fingerprint(Path(running.ca_file).with_name(f"{domain}.pem"))
     env = f"PULUMI_CONFIG_PASSPHRASE_FILE={place.folder}/passphrase PULUMI_BACKEND_URL=file://{place.folder}/state"
     names = [url.removeprefix("https://") for url in (outputs.app_url, outputs.api_url, outputs.stream_url)]
     return (
@@ -115,7 +117,7 @@ The rehearsal is green: {seconds:.0f} s, pictures of the UI in {shots()}
   outputs   cd {place.folder}/project && {env} pulumi stack output --show-secrets
 
 These names exist on this machine alone. A browser finds them with
-  chromium --proxy-server={proxy} --ignore-certificate-errors-spki-list={browser.fingerprint(Path(running.ca_file).with_name(f"{domain}.pem"))} \\
+  chromium --proxy-server={proxy} --ignore-certificate-errors-spki-list={key} \\
     --user-data-dir=$(mktemp -d) {outputs.app_url}
 or, without the proxy, with --host-resolver-rules="MAP *.{domain}:443 127.0.0.1:{port}"; curl with
 """

@@ -36,7 +36,7 @@ RETURNING regexp_replace(uri, '^file://', '');
 
 
 def fingerprint(certificate: Path) -> str:
-    """SHA-256 of a certificate's public key in base64, as Chrome's flag takes it: of the server's own, because it sends no other."""
+    """SHA-256 of a certificate's public key in base64, as Chrome's flag takes it."""
     key = process.capture(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"]).decode()
     encoded = "".join(line for line in key.splitlines() if not line.startswith("-----"))
     return base64.b64encode(hashlib.sha256(base64.b64decode(encoded)).digest()).decode()
