@@ -140,10 +140,11 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	route /artifact/* {{
 		@file {{
 			path /artifact/image /artifact/recording /artifact/json /artifact/text
-			query path=*
+			# As it came: decoded, a name with ? or %25 in it would be taken apart once more.
+			vars_regexp file {{http.request.uri.query}} (?:^|&)path=([^&]+)
 		}}
 		handle @file {{
-			rewrite * {{http.request.uri.query.path}}
+			rewrite * {{re.file.1}}
 			reverse_proxy {endpoints.ARTIFACTS_URL.removeprefix("http://")} {{
 				import bare
 			}}

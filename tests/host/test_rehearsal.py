@@ -283,7 +283,7 @@ def test_a_large_recording_passes_and_can_be_sought_in(rehearsed: Rehearsed) -> 
 
 
 def test_odd_names_are_files_like_others(rehearsed: Rehearsed) -> None:
-    names = ("한글 녹화.txt", "100%.txt", "a#b.txt", "a?b=c&d.txt", "a+b c.txt", "é.txt")
+    names = ("한글 녹화.txt", "100%.txt", "50%25.txt", "a#b.txt", "a?b=c&d.txt", "a+b c.txt", "é.txt")
     with rehearsed.site() as site:
         for name in names:
             path = f"/data/artifacts/{name}"
