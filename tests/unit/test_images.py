@@ -178,17 +178,21 @@ def test_requirements_are_exact_and_hashed_and_name_no_index(name: str) -> None:
 @pytest.mark.parametrize(
     ("script", "problem"),
     [
-        ("PANEL PLACEHOLDERS", None),
-        ("PANEL PANEL PLACEHOLDERS", "expected 1 place(s), found 2"),
-        ("PLACEHOLDERS", "expected 1 place(s), found 0"),
-        ("PANEL", "placeholders changed: __VITE_API_BASE_URL_PLACEHOLDER__, "),
-        ("PANEL PLACEHOLDERS __VITE_NEW_PLACEHOLDER__", "placeholders changed: __VITE_NEW_PLACEHOLDER__"),
+        ("PANEL OTHERS PLACEHOLDERS", None),
+        ("PANEL PANEL OTHERS PLACEHOLDERS", "expected 1 place(s), found 2"),
+        ("OTHERS PLACEHOLDERS", "expected 1 place(s), found 0"),
+        ("PANEL PLACEHOLDERS", "expected 1 place(s), found 0"),
+        ("PANEL OTHERS", "placeholders changed: __VITE_API_BASE_URL_PLACEHOLDER__, "),
+        ("PANEL OTHERS PLACEHOLDERS __VITE_NEW_PLACEHOLDER__", "placeholders changed: __VITE_NEW_PLACEHOLDER__"),
     ],
 )
 def test_patch_fits_exactly_once_or_fails(tmp_path: Path, script: str, problem: str | None) -> None:
     names = ("API_BASE_URL", "ARTIFACT_API_BASE_URL", "BROWSER_STREAMING_MODE", "WSS_BASE_URL")
-    panel = "if(d.signed_url)return YLt(d.signed_url,d.artifact_id,n);"
-    text = script.replace("PANEL", panel).replace("PLACEHOLDERS", " ".join(f"__VITE_{name}_PLACEHOLDER__" for name in names))
+    patched = re.findall(r"^    from: (['\"])(.*)\1,$", (REPOSITORY / "site/patch.mjs").read_text(), re.MULTILINE)
+    panel, *others = (text for _, text in patched)
+    assert panel == "if(d.signed_url)return YLt(d.signed_url,d.artifact_id,n);"
+    text = script.replace("PANEL", panel).replace("OTHERS", " ".join(others))
+    text = text.replace("PLACEHOLDERS", " ".join(f"__VITE_{name}_PLACEHOLDER__" for name in names))
     (tmp_path / "assets").mkdir()
     bundle = tmp_path / "assets/index.js"
     bundle.write_text(text)
