@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops import bootstrap, images, inventory, table
@@ -20,6 +20,7 @@ from ops.bench.workspace import Workspace
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.inventory import MIB
+from ops.paths import ROOT
 from ops.smoke.site import Site, client_for
 from ops.smoke.workflow_checks import definition, finished_run
 
@@ -97,12 +98,19 @@ def compare_previews(workspace: Workspace, say: bootstrap.Progress) -> list[Row]
 
 
 def compare_edge_previews(say: bootstrap.Progress) -> list[Row]:
-    """A preview without a change of a stack with Cloudflare's edge, against a flat program with the same resources."""
+    """A preview without a change of a stack with Cloudflare's edge, against a flat program with the same resources; and the same
+    with the policy pack."""
     with edge.programs() as (ours, flat):
-        previews = [lambda one=one: seconds_of(lambda: one.pulumi("preview", "--expect-no-changes")) for one in (ours, flat)]
-        here, there = take_turns(PREVIEW_ROUNDS, *previews, say=say)
-    against = "the same resources, flat"
-    return [Row(name="preview with an edge, no change", ours=here, against=against, theirs=there, unit="s", goal="<= 1.1")]
+        judged = replace(ours, env={**ours.env, "PULUMI_OPTION_POLICY_PACK": str(ROOT / "policy")})
+        previews = [
+            lambda one=one: seconds_of(lambda: one.pulumi("preview", "--expect-no-changes")) for one in (ours, flat, judged)
+        ]
+        here, there, with_policies = take_turns(PREVIEW_ROUNDS, *previews, say=say)
+    name = "preview with an edge, no change"
+    return [
+        Row(name=name, ours=here, against="the same resources, flat", theirs=there, unit="s", goal="<= 1.1"),
+        Row(name=f"{name}, policies", ours=with_policies, against="without policies", theirs=here, unit="s", goal="<= 1.2"),
+    ]
 
 
 def compare_ups(workspace: Workspace, docker: Docker, say: bootstrap.Progress) -> list[Row]:
