@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from components import llm_keys
@@ -375,6 +375,9 @@ def _public_domain(value: str) -> str:
     return value
 
 
+PublicDomain = Annotated[str, AfterValidator(_public_domain)]
+
+
 class NoEdge(Section):
     """Loopback only: the gateway is published on 127.0.0.1, and nothing reaches the host from outside."""
 
@@ -407,7 +410,7 @@ class CloudflareEdge(Tunnel):
     """A Cloudflare Tunnel, with DNS records and firewall rules in a zone that exists (docs/cloudflare.md)."""
 
     provider: Literal["cloudflare"] = Field(description="A Cloudflare Tunnel.")
-    domain: str = Field(
+    domain: PublicDomain = Field(
         description="The zone: the domain itself, without a host. `app.`, `api.` and the others are made from it; Cloudflare's "
         "free certificate covers no deeper name.",
         examples=["example.com"],
@@ -470,11 +473,6 @@ class CloudflareEdge(Tunnel):
         "auto", description="How the connector reaches Cloudflare. `http2` where UDP port 7844 is blocked, as WSL and offices do."
     )
 
-    @field_validator("domain")
-    @classmethod
-    def _is_a_domain(cls, value: str) -> str:
-        return _public_domain(value)
-
     @field_validator("api_token")
     @classmethod
     def _is_a_token(cls, value: SecretStr) -> SecretStr:
@@ -505,15 +503,12 @@ class NgrokEdge(Tunnel):
     """An ngrok endpoint with one host, for UI and API."""
 
     provider: Literal["ngrok"] = Field(description="An ngrok endpoint.")
-    domain: str = Field(description="The endpoint's host, reserved in ngrok's dashboard.", examples=["your-name.ngrok.app"])
+    domain: PublicDomain = Field(
+        description="The endpoint's host, reserved in ngrok's dashboard.", examples=["your-name.ngrok.app"]
+    )
     authtoken: SecretStr = Field(
         min_length=20, description="Authtoken of the agent; set it with `pulumi config set --secret --path edge.authtoken`."
     )
-
-    @field_validator("domain")
-    @classmethod
-    def _is_a_domain(cls, value: str) -> str:
-        return _public_domain(value)
 
 
 Edge = NoEdge | CloudflareEdge | NgrokEdge
@@ -722,9 +717,6 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
         for name, item in value
         if isinstance(item, SecretStr) and section not in secret_keys
     ]
-    browser = settings.browser
-    if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
-        plain.append(f"{file}: browser.proxy_port: {browser.proxy_port} is host.port too; write another port")
     # By section, because the engine says no more: whether a section has an encrypted value, not which one it is.
     if plain:
         raise SettingsError(plain)
@@ -739,6 +731,9 @@ _RATE_LIMITS: Mapping[Plan, tuple[int, int]] = {"free": (10, 10), "pro": (60, 36
 
 def _conflicts(settings: Settings) -> Iterator[str]:
     """What is right by itself and wrong together, each as PATH: what is wrong; what to write."""
+    browser = settings.browser
+    if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
+        yield f"browser.proxy_port: {browser.proxy_port} is host.port too; write another port"
     edge = settings.edge
     on_vercel = isinstance(settings.frontend, VercelFrontend)
     if on_vercel and not isinstance(edge, CloudflareEdge):
