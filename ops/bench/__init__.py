@@ -6,6 +6,7 @@ removed at the end. Medians of rounds in which both sides take turns, so that a 
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import time
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from components import endpoints
 from ops import bootstrap, images, inventory, table
 from ops.bench import by_hand, edge, first_run, load
 from ops.bench.workspace import Workspace
@@ -153,8 +155,8 @@ def compare_requests(site: Site, say: bootstrap.Progress) -> list[Row]:
     """Requests per second to the API through the gateway against without it, from where both are equally far."""
     through, direct = take_turns(
         LOAD_ROUNDS,
-        lambda: load.requests_per_second(site, "gateway", 8080),
-        lambda: load.requests_per_second(site, "server", 8000),
+        lambda: load.requests_per_second(site, "gateway", endpoints.GATEWAY_PORT),
+        lambda: load.requests_per_second(site, "server", endpoints.SERVER_PORT),
         say=say,
     )
     return [Row(name="requests through the gateway", ours=through, against="the API", theirs=direct, unit="/s", goal=">= 0.9")]
@@ -242,6 +244,8 @@ def main(arguments: list[str] | None = None) -> int:
     def say(line: str) -> None:
         print(f"      {line}", file=sys.stderr, flush=True)
 
+    # As Ctrl-C: what was started for the measurement is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if unknown:
             raise UserError(f"bench: {sorted(unknown)[0]} is no part; write one of {', '.join((*PARTS, FIRST_RUN))}")
@@ -249,6 +253,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("script/bench: interrupted; what it made is removed", file=sys.stderr)
+        return 130
     print(table.render(HEAD, [row.cells() for row in rows]))
     if options.json is not None:
         options.json.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
