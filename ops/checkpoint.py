@@ -1,7 +1,7 @@
 """The files of a local state: whether each is whole, and which copy puts a broken one back.
 
 Pulumi keeps three kinds of copies beside the state of a stack: one at the end of each update (history and backups), and the one
-before the last change (.bak). Reads only. Not here: what the state says (ops/recovery.py).
+before the last change (.bak). No state is written here. Not here: what the state says (ops/recovery.py).
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ops import inventory
+from ops.bootstrap import Progress
 from ops.errors import UserError
 
 PROJECT = "skyvern"
@@ -40,6 +41,22 @@ def find_broken(url: str) -> list[Broken]:
         return []
     paths = sorted((folder / "stacks" / PROJECT).glob("*.json"))
     return [_broken(folder, path) for path in paths if _saved_at(path) is None]
+
+
+def drop_cut_off_attributes(url: str, progress: Progress) -> None:
+    """Removes the notes on content type and hash that a killed Pulumi had begun to write beside a file, with a line for each.
+
+    With one of them cut off, every command ends in "error: EOF" (Pulumi 3.256); without it, Pulumi reads the file as before.
+    """
+    folder = backend_folder(url)
+    for path in sorted(folder.rglob("*.attrs")) if folder is not None else ():
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            path.unlink(missing_ok=True)
+            progress(f"{path} was cut off when the last pulumi was killed: removed (it says nothing about the stack)")
 
 
 def refuse_broken(url: str) -> None:

@@ -256,7 +256,9 @@ def deploy(
         bootstrap.ensure_docker(docker.host, say)
     with steps.step("Pulumi") as say:
         bootstrap.ensure_engine(engine, say)
-        checkpoint.refuse_broken(bootstrap.ensure_state(say).url)
+        backend_url = bootstrap.ensure_state(say).url
+        checkpoint.drop_cut_off_attributes(backend_url, say)
+        checkpoint.refuse_broken(backend_url)
     with steps.step("images") as say:
         source = choose_source(stack, images_source, docker, terminal=terminal, progress=say)
         images.build(docker, source, say, images.asked_for(settings))

@@ -40,6 +40,7 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
     Raises UserError when another Pulumi is at work on the stack, and when the stack's containers belong to another state.
     """
     short = stack.rsplit("/", 1)[-1]
+    checkpoint.drop_cut_off_attributes(bootstrap.environment()["PULUMI_BACKEND_URL"], progress)
     release_locks(stack, progress)
     state = export(stack)
     pending = state.get("pending_operations") or []

@@ -306,10 +306,10 @@ def test_a_full_disk(checkout: Checkout, site: Site, kept: None, small_disk: Pat
     """PostgreSQL refuses to write, then cannot even start; it is back without a hand when there is space again."""
     docker = checkout.docker
     filler = small_disk / "filler"
-    with filler.open("wb") as sink, contextlib.suppress(OSError):
+    # Unbuffered: what is left in a buffer would be written, and refused, once more when the file is closed.
+    with filler.open("wb", buffering=0) as sink, contextlib.suppress(OSError):
         while True:
             sink.write(bytes(2**16))
-            sink.flush()
     body = definition("Too large", "http://smoke-site:8080/")
     # Incompressible, so that each takes its pages.
     body["json_definition"]["description"] = secrets.token_hex(400_000)

@@ -37,6 +37,24 @@ def test_whole_states_are_accepted(folder: Path) -> None:
 def test_a_first_run_and_another_backend_have_no_files(folder: Path) -> None:
     checkpoint.refuse_broken(url(folder))
     checkpoint.refuse_broken("s3://bucket")
+    for elsewhere in (url(folder), "s3://bucket"):
+        checkpoint.drop_cut_off_attributes(elsewhere, pytest.fail)
+
+
+@pytest.mark.parametrize("size", [0, 30])
+def test_attributes_that_were_cut_off_are_removed(folder: Path, size: int) -> None:
+    # Seen when the engine was killed while it wrote: "pulumi: exit 1: error: EOF" from then on, for every stack.
+    path = save(folder / "stacks/skyvern/dev.json", "10:00")
+    attributes = '{"user.content_type":"text/plain; charset=utf-8"}'
+    whole, broken = (path.with_name(f"{name}.json.attrs") for name in ("dev", "prod"))
+    whole.write_text(attributes)
+    broken.write_text(attributes[:size])
+    told: list[str] = []
+    checkpoint.drop_cut_off_attributes(url(folder), told.append)
+    assert [line.partition(" was cut off ")[0] for line in told] == [str(broken)]
+    assert (whole.read_text(), broken.exists(), path.exists()) == (attributes, False, True)
+    checkpoint.drop_cut_off_attributes(url(folder), told.append)
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("size", [0, 30])
