@@ -196,13 +196,14 @@ def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row
     """Rows of the named parts. like: the stack whose file says which daemon and images."""
     settings = bootstrap.stack_settings(like)
     docker = Docker(settings.host.docker_host)
-    if inventory.containers(docker, STACK):
+    on_daemon = set(parts) - {EDGE, FIRST_RUN}
+    if on_daemon and inventory.containers(docker, STACK):
         raise UserError(f"bench: containers of a stack {STACK} run on {docker.host}; remove them, a bench before left them")
     rows = compare_first_run(like, say) if FIRST_RUN in parts else []
     if EDGE in parts:
         say("preview with an edge")
         rows += compare_edge_previews(say)
-    if not set(parts) - {EDGE, FIRST_RUN}:
+    if not on_daemon:
         return rows
     images.build(docker, settings.images.source, say, images.asked_for(settings))
     with ExitStack() as cleanup:
