@@ -8,24 +8,21 @@ script/up's (ops/repair.py).
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 
+from components.endpoints import TUNNEL_SUFFIX
 from components.settings import CloudflareEdge
-from ops import bootstrap, process, recovery
+from ops import bootstrap, cloudflare, recovery
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.paths import ROOT
 from ops.preview.model import Drift
 
-CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
-# Of the components' CNAME records, and where each of them leads.
+# Of the components' CNAME records, and of what each of them leads to.
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
-TUNNEL_DOMAIN = ".cfargotunnel.com"
 
 
 def find(stack: str) -> Drift:
@@ -40,7 +37,8 @@ def find(stack: str) -> Drift:
         Docker(settings.host.docker_host).run("version", "--format", "{{.Server.Version}}")
         if not isinstance(edge, CloudflareEdge):
             return found
-        with httpx.Client(base_url=CLOUDFLARE_API, timeout=30, headers={"Authorization": f"Bearer {_api_token(stack)}"}) as http:
+        headers = {"Authorization": f"Bearer {cloudflare.read_token(stack).get_secret_value()}"}
+        with httpx.Client(base_url=cloudflare.API_URL, timeout=30, headers=headers) as http:
             records = list(zone_records(http, edge.domain))
         strays = stray_records(records, recovery.export(stack), prefix=f"skyvern-{stack.rsplit('/', 1)[-1]}")
     except UserError as failed:
@@ -83,7 +81,7 @@ def stray_records(records: list[dict[str, Any]], state: Mapping[str, Any], *, pr
     """
     resources = [one for one in state.get("resources") or [] if not one.get("delete")]
     known = {one.get("id") for one in resources if one["type"] == RECORD}
-    tunnels = {f"{one.get('id')}{TUNNEL_DOMAIN}" for one in resources if one["type"] == TUNNEL}
+    tunnels = {f"{one.get('id')}{TUNNEL_SUFFIX}" for one in resources if one["type"] == TUNNEL}
     return sorted(
         f"DNS record {one['name']} to {one['content']} ({one['id']})"
         for one in records
@@ -104,16 +102,6 @@ def _results(http: httpx.Client, path: str, query: Mapping[str, str]) -> list[di
     except (ValueError, KeyError, TypeError, AttributeError):
         said = ""
     raise UserError(f"Cloudflare: {path}: {answer.status_code} {said or answer.reason_phrase}; see docs/cloudflare.md")
-
-
-def _api_token(stack: str) -> str:
-    """The token in the stack file, decrypted by the engine."""
-    told = process.capture(
-        bootstrap.pulumi("config", "get", "--path", "skyvern:edge.api_token", "--stack", stack, "--non-interactive"),
-        cwd=ROOT,
-        env={**os.environ, **bootstrap.environment()},
-    )
-    return told.decode().strip()
 
 
 # --- The issue -----------------------------------------------------------------------------------------------------------

@@ -17,12 +17,10 @@ from pydantic import SecretStr
 
 from components import endpoints
 from components.settings import CloudflareEdge, NgrokEdge, Settings
-from ops import bootstrap, process
+from ops import cloudflare
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.paths import ROOT
 
-API = "https://api.cloudflare.com/client/v4"
 SECONDS = 10.0
 HEARTBEAT = "/api/v1/heartbeat"
 # What cloudflared logs, and what it means.
@@ -88,7 +86,7 @@ def observe_edge(
     *,
     deployed: bool,
     connector: str | None,
-    api_url: str = API,
+    api_url: str = cloudflare.API_URL,
 ) -> EdgeFacts | None:
     """Asks the API and the public names; None without an edge. connector: its container, where it runs."""
     edge = settings.edge
@@ -97,7 +95,7 @@ def observe_edge(
     api = None
     if isinstance(edge, CloudflareEdge):
         try:
-            token = read_token(stack)
+            token = cloudflare.read_token(stack)
         except UserError as failed:
             api = ApiFacts(problem="unreadable", detail=str(failed))
         else:
@@ -109,13 +107,6 @@ def observe_edge(
         with httpx.Client(timeout=SECONDS, follow_redirects=False) as client:
             public = {host: ask_public(client, host, path) for host, path in asked_paths(endpoints.derive(settings)).items()}
     return EdgeFacts(api=api, public=public, connector="" if connector is None else connector_complaint(docker, connector))
-
-
-def read_token(stack: str) -> SecretStr:
-    """The API token of the stack file; UserError when it cannot be opened."""
-    command = bootstrap.pulumi("config", "get", "--path", "skyvern:edge.api_token", "--stack", stack)
-    told = process.capture(command, cwd=ROOT, env={**os.environ, **bootstrap.environment()})
-    return SecretStr(told.decode().strip())
 
 
 # --- Cloudflare's API ------------------------------------------------------------------------------------------------------

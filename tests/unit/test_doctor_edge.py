@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from components import endpoints
 from components.settings import Settings, parse
+from ops import cloudflare as cloudflare_api
 from ops import doctor
 from ops.docker import Docker
 from ops.doctor import edge_observation
@@ -71,7 +72,7 @@ class Api:
         return httpx.Response(200, json={"success": True, "errors": [], "result": answer})
 
     def facts(self, settings: Settings = SETTINGS) -> ApiFacts:
-        with httpx.Client(base_url=edge_observation.API, transport=httpx.MockTransport(self)) as client:
+        with httpx.Client(base_url=cloudflare_api.API_URL, transport=httpx.MockTransport(self)) as client:
             return ask_api(client, SecretStr(TOKEN), "dev", settings)
 
 
@@ -255,7 +256,7 @@ def test_a_token_that_cannot_be_opened_is_a_finding(monkeypatch: pytest.MonkeyPa
     def fail(stack: str) -> SecretStr:
         raise UserError("pulumi: exit 255: incorrect passphrase")
 
-    monkeypatch.setattr(edge_observation, "read_token", fail)
+    monkeypatch.setattr(cloudflare_api, "read_token", fail)
     facts = edge_observation.observe_edge("dev", Docker("unix:///x"), SETTINGS, deployed=False, connector=None)
     (finding,) = doctor.examine(replace(PROD, edge=facts))
     assert "incorrect passphrase" in finding.problem

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops import drift
+from ops import cloudflare, drift
 from ops.errors import UserError
 from ops.preview.model import Drift, PropertyDiff, Step
 
@@ -42,7 +42,7 @@ def test_a_record_of_ours_in_no_state_is_found_by_its_comment_or_its_tunnel() ->
 
 
 def client(answer: Any) -> httpx.Client:
-    return httpx.Client(base_url=drift.CLOUDFLARE_API, transport=httpx.MockTransport(answer))
+    return httpx.Client(base_url=cloudflare.API_URL, transport=httpx.MockTransport(answer))
 
 
 def test_every_page_of_the_zone_is_read() -> None:
