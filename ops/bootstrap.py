@@ -613,6 +613,12 @@ def user_pulumi_home(environ: Mapping[str, str], record: EngineRecord | None) ->
     return Path(named) if named and not ours else Path.home() / ".pulumi"
 
 
+def engine_pulumi_home() -> Path:
+    """PULUMI_HOME of the decided engine: its own where it was built, else the user's."""
+    record = read_record()
+    return Path(record.pulumi_home) if record and record.pulumi_home else user_pulumi_home(os.environ, record)
+
+
 # --- State ---------------------------------------------------------------------------------------------------------------
 
 

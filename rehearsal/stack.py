@@ -102,9 +102,7 @@ class Place:
             passphrase.touch(mode=0o600)
             passphrase.write_text(secrets.token_urlsafe(32))
         shutil.rmtree(self.home, ignore_errors=True)
-        record = bootstrap.read_record()
-        named = None if record is None else record.pulumi_home
-        install(self.home, Path(named) if named else bootstrap.user_pulumi_home(os.environ, record), "cloudflare", "vercel")
+        install(self.home, bootstrap.engine_pulumi_home(), "cloudflare", "vercel")
 
     def program(self, docker: Docker) -> Program:
         """The project, with every variable that ``pulumi`` needs for this stack and for no other."""

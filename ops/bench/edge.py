@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops import bootstrap, stack_file
-from ops.bench.workspace import FLAT, PROJECT, Program, copy_checkout, flatten
+from ops import bootstrap
+from ops.bench.workspace import FLAT, Program, flatten, write_checkout, write_project
 from ops.docker import Docker
-from ops.paths import ROOT
 
 STACK = "edge"
 _SDKS = "import pulumi_cloudflare\n"
@@ -30,11 +29,7 @@ def programs() -> Iterator[tuple[Program, Program]]:
 
     with tempfile.TemporaryDirectory(prefix="skyvern-bench-") as temporary:
         folder = Path(temporary)
-        record = bootstrap.read_record()
-        engine_home = (
-            Path(record.pulumi_home) if record and record.pulumi_home else bootstrap.user_pulumi_home(os.environ, record)
-        )
-        home = install(folder / "home", engine_home, "cloudflare", "docker")
+        home = install(folder / "home", bootstrap.engine_pulumi_home(), "cloudflare", "docker")
         (folder / "state").mkdir()
 
         def environment(world: World) -> dict[str, str]:
@@ -64,27 +59,13 @@ def programs() -> Iterator[tuple[Program, Program]]:
 
 
 def _program(folder: Path, env: dict[str, str], token: str) -> Program:
-    checkout = folder / "checkout"
-    copy_checkout(checkout)
-    (checkout / ".venv").symlink_to(ROOT / ".venv")
-    target = checkout / f"Pulumi.{STACK}.yaml"
-    target.write_text("config: {}\n")
+    checkout = write_checkout(folder / "checkout", STACK, {"skyvern:edge": _EDGE})
     program = Program(checkout, STACK, Docker("unix:///nowhere"), env).create()
-
-    def fill(document: dict[str, object]) -> bool:
-        document["config"] = {"skyvern:edge": _EDGE}
-        return True
-
-    stack_file.edit(target, fill)
     program.pulumi("config", "set", "--secret", "--path", "skyvern:edge.api_token", token)
     return program
 
 
 def _flat(folder: Path, env: dict[str, str], ours: Program) -> Program:
-    target = folder / "flat"
-    target.mkdir()
-    (target / "Pulumi.yaml").write_text(PROJECT.format(name="flat"))
-    (target / "__main__.py").write_text(_SDKS + FLAT)
-    (target / ".venv").symlink_to(ROOT / ".venv")
+    target = write_project(folder / "flat", _SDKS + FLAT)
     (target / "resources.json").write_text(json.dumps(flatten(ours.export()["resources"])))
     return Program(target, "flat", ours.docker, env).create()

@@ -7,19 +7,19 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap, inventory, process, stack_file
+from ops import bootstrap, inventory, process
 from ops.docker import Docker
 from ops.paths import ROOT
 from ops.stack import Outputs, parse
 
 UP_SECONDS = 1200
-PROJECT = "name: {name}\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: .venv\n"
+_PROJECT = "name: {name}\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: .venv\n"
 # Registers what a stack has by type and inputs: the SDKs that any program imports, but no component and no settings.
 FLAT = """\
 import json
@@ -92,20 +92,12 @@ class Workspace:
         try:
             checkout, state = folder / "checkout", folder / "state"
             state.mkdir()
-            copy_checkout(checkout)
-            (checkout / ".venv").symlink_to(ROOT / ".venv")
             settings = bootstrap.stack_settings(like)
-            target = checkout / f"Pulumi.{name}.yaml"
-            target.write_text("config: {}\n")
-
-            def fill(document: dict[str, Any]) -> bool:
-                document["config"] = {
-                    "skyvern:host": {"docker_host": settings.host.docker_host, "port": free_port()},
-                    "skyvern:images": {"source": settings.images.source},
-                }
-                return True
-
-            stack_file.edit(target, fill)
+            config = {
+                "skyvern:host": {"docker_host": settings.host.docker_host, "port": free_port()},
+                "skyvern:images": {"source": settings.images.source},
+            }
+            write_checkout(checkout, name, config)
             env = {
                 **os.environ,
                 **bootstrap.engine_environment(),
@@ -120,11 +112,7 @@ class Workspace:
 
     def program(self, name: str, text: str) -> Program:
         """A program of its own project beside the checkout's."""
-        folder = self.folder / name
-        folder.mkdir()
-        (folder / "Pulumi.yaml").write_text(PROJECT.format(name=name))
-        (folder / "__main__.py").write_text(text)
-        (folder / ".venv").symlink_to(ROOT / ".venv")
+        folder = write_project(self.folder / name, text)
         env = {key: value for key, value in self.stack.env.items() if key != "PULUMI_OPTION_POLICY_PACK"}
         return Program(folder, name, self.stack.docker, env).create()
 
@@ -181,6 +169,24 @@ def opened(value: Any) -> Any:
             return json.loads(value["plaintext"])
         return {key: opened(one) for key, one in value.items() if key != "__defaults"}
     return [opened(one) for one in value] if isinstance(value, list) else value
+
+
+def write_project(folder: Path, text: str) -> Path:
+    """A project of the folder's name with one program; returns the folder."""
+    folder.mkdir()
+    (folder / "Pulumi.yaml").write_text(_PROJECT.format(name=folder.name))
+    (folder / "__main__.py").write_text(text)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
+def write_checkout(folder: Path, stack: str, config: Mapping[str, Any]) -> Path:
+    """A copy of the checkout with a stack file of this configuration; returns the folder."""
+    copy_checkout(folder)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    # JSON is YAML, and the engine writes the file anew with the stack's salt.
+    (folder / f"Pulumi.{stack}.yaml").write_text(json.dumps({"config": config}))
+    return folder
 
 
 def copy_checkout(target: Path) -> None:
