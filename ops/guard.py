@@ -18,17 +18,17 @@ OVERRIDE = "--unreviewed"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkout:
-    """What git says of a checkout.
-
-    commit: 40 hex digits. main: the ref that counts, ``origin/main`` where there is a remote, else ``main``.
-    on_main: ``commit`` is main or came before it. changed: paths that differ from the commit, untracked ones among them.
-    """
+class Head:
+    """What is checked out. commit: 40 hex digits. changed: paths that differ from it, untracked ones among them."""
 
     commit: str
-    main: str
-    on_main: bool
     changed: tuple[str, ...]
+
+    @property
+    def difference(self) -> str:
+        """That the checkout is not its commit, and where, as a clause; "" where it is."""
+        more = f" and {len(self.changed) - 3} more" if len(self.changed) > 3 else ""
+        return f"the checkout differs from its commit ({', '.join(self.changed[:3])}{more})" if self.changed else ""
 
 
 def check(stack: str, root: Path, *, unreviewed: bool, confirm: Callable[[str], bool] | None = None) -> None:
@@ -43,7 +43,7 @@ def check(stack: str, root: Path, *, unreviewed: bool, confirm: Callable[[str], 
     here = file.read_text() if file.is_file() else None
     if not is_guarded(stack, here) and (main is None or not is_guarded(stack, _on_main(root, main, file.name))):
         return
-    why = refusal(_observe(root, main))
+    why = refusal(root, main)
     if why is None or (confirm is not None and confirm(f"stack {stack}: {why}. Deploy it all the same?")):
         return
     raise UserError(f"stack {stack}: {why}, and nothing was changed; merge it first, or add {OVERRIDE} (docs/pull-requests.md)")
@@ -62,24 +62,34 @@ def is_guarded(stack: str, text: str | None) -> bool:
     return stack.rsplit("/", 1)[-1] == GUARDED_BY_DEFAULT if said is None else said is not False
 
 
-def refusal(seen: Checkout | str) -> str | None:
-    """Why a checkout may not change a guarded stack, or None. seen: a sentence where git could not be asked."""
-    if isinstance(seen, str):
-        return seen
-    if seen.changed:
-        more = f" and {len(seen.changed) - 3} more" if len(seen.changed) > 3 else ""
-        return f"the checkout differs from its commit ({', '.join(seen.changed[:3])}{more})"
-    if not seen.on_main:
-        return f"the commit {seen.commit[:12]} is not on {seen.main}"
-    return None
+def refusal(root: Path, main: str | None) -> str | None:
+    """Why a checkout may not change a guarded stack, or None. main: the ref that counts; None where git knows no such folder."""
+    if main is None:
+        return "git does not know this folder, so nobody can tell what it holds"
+    try:
+        seen = head(root)
+    except UserError as failed:
+        return str(failed)
+    if seen.difference:
+        return seen.difference
+    try:
+        git(root, "rev-parse", "--verify", "--quiet", f"{main}^{{commit}}")
+    except UserError:
+        return f"git has no {main} here to compare with (git fetch origin main)"
+    # Of HEAD, the commits that main has not.
+    ahead = git(root, "rev-list", "--max-count=1", "HEAD", f"^{main}").strip()
+    return f"the commit {seen.commit[:12]} is not on {main}" if ahead else None
 
 
-def head(root: Path) -> Checkout:
-    """The checkout; UserError where git cannot tell."""
-    seen = _observe(root, _main(root))
-    if isinstance(seen, str):
-        raise UserError(seen)
-    return seen
+def head(root: Path) -> Head:
+    """What is checked out, whatever is on main; UserError where git cannot tell."""
+    try:
+        commit = git(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
+        # With -z git quotes no name; a renamed file is followed by its old name, which begins with no status.
+        changed = _paths(git(root, "status", "--porcelain", "-z", "--untracked-files=all").split("\0"))
+    except UserError as failed:
+        raise UserError(f"git cannot tell what is checked out ({failed})") from failed
+    return Head(commit=commit, changed=changed)
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -88,6 +98,7 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def _main(root: Path) -> str | None:
+    """``origin/main`` where there is a remote, else ``main``; None where git knows no such folder."""
     try:
         return "origin/main" if git(root, "remote").strip() else "main"
     except UserError:
@@ -99,24 +110,6 @@ def _on_main(root: Path, main: str, name: str) -> str | None:
         return git(root, "show", f"{main}:./{name}")
     except UserError:
         return None
-
-
-def _observe(root: Path, main: str | None) -> Checkout | str:
-    if main is None:
-        return "git does not know this folder, so nobody can tell what it holds"
-    try:
-        commit = git(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
-        # With -z git quotes no name; a renamed file is followed by its old name, which begins with no status.
-        changed = _paths(git(root, "status", "--porcelain", "-z", "--untracked-files=all").split("\0"))
-    except UserError as failed:
-        return f"git cannot tell what is checked out ({failed})"
-    try:
-        git(root, "rev-parse", "--verify", "--quiet", f"{main}^{{commit}}")
-    except UserError:
-        return f"git has no {main} here to compare with (git fetch origin main)"
-    # Of HEAD, the commits that main has not.
-    on_main = not git(root, "rev-list", "--max-count=1", "HEAD", f"^{main}").strip()
-    return Checkout(commit=commit, main=main, on_main=on_main, changed=changed)
 
 
 def _paths(entries: Sequence[str]) -> tuple[str, ...]:

@@ -91,8 +91,8 @@ def load(path: Path) -> Record:
 def tree_of(root: Path) -> str:
     """git's tree of what is checked out; UserError where files differ from it, because a plan is made of the files."""
     seen = guard.head(root)
-    if seen.changed:
-        raise UserError(f"{guard.refusal(seen)}; commit or remove that first: a review record is of a commit")
+    if seen.difference:
+        raise UserError(f"{seen.difference}; commit or remove that first: a review record is of a commit")
     return guard.git(root, "rev-parse", "HEAD^{tree}").strip()
 
 

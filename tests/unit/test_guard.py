@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import bootstrap, deploy, guard, rotate
+from ops import bootstrap, deploy, guard, review, rotate
 from ops.errors import UserError
 
 GUARDED = "config:\n  skyvern:deployment:\n    only_from_main: true\n"
@@ -73,6 +73,8 @@ def test_with_a_remote_its_main_counts(checkout: Path, tmp_path: Path) -> None:
     guard.git(tmp_path, "clone", "--quiet", "--bare", str(checkout), "remote")
     guard.git(checkout, "remote", "add", "origin", str(tmp_path / "remote"))
     assert refused(checkout) == "git has no origin/main here to compare with (git fetch origin main)"
+    # A preview on GitHub has the merge of the pull request and nothing else.
+    assert review.tree_of(checkout) == guard.git(checkout, "rev-parse", "HEAD^{tree}").strip()
     guard.git(checkout, "fetch", "--quiet", "origin")
     guard.check("prod", checkout, unreviewed=False)
     (checkout / "program.py").write_text("2\n")
