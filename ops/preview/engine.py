@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ops import images, process, recovery
+from ops import bootstrap, images, process, recovery
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT
@@ -121,17 +121,19 @@ def _drift(context: _Context, redactor: Redactor) -> Drift:
     found = Drift(checked=True)
     if context.deployment.get("resources"):
         found = build_drift(_run(context, "refresh", "--preview-only"), redactor)
-    return found if found.failure else dataclasses.replace(found, unmanaged=_unmanaged(context))
+    if found.failure:
+        return found
+    try:
+        return dataclasses.replace(found, unmanaged=_unmanaged(context))
+    except UserError as failed:
+        # A daemon that does not answer looks like one that has nothing of ours.
+        return dataclasses.replace(found, failure=redactor.everything(str(failed)))
 
 
 def _unmanaged(context: _Context) -> tuple[str, ...]:
-    """Containers and networks with the stack's labels that are in no state; none where no settings name a daemon."""
+    """Containers and networks with the stack's labels that are in no state; UserError where the daemon does not answer."""
     host = state.configured(context.workspace, context.stack).get("skyvern:host") or {}
-    docker = Docker(str(host.get("docker_host", "unix:///var/run/docker.sock")))
-    try:
-        found = recovery.labelled(context.stack, docker)
-    except UserError:
-        return ()
+    found = recovery.labelled(context.stack, Docker(str(host.get("docker_host", bootstrap.DEFAULT_SOCKET))))
     return tuple(sorted(f"{one.kind} {one.name}" for one in recovery.leftovers(dict(context.deployment), found)))
 
 

@@ -135,7 +135,7 @@ class Diagnostic:
 class Drift:
     """What is otherwise than the state says, apart from any intended change.
 
-    checked: whether it was looked for at all. failure: why it could not be found out; then ``steps`` says nothing.
+    checked: whether it was looked for at all. failure: why it could not be found out; then the rest is not the whole.
     steps: ``update`` (somebody changed it) and ``delete`` (it is gone). unmanaged: what looks like ours and is in no state.
     """
 

@@ -1,14 +1,19 @@
 """ops.drift without an engine: records that are in no state, the fingerprint of the one issue, and its text."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from ops import cloudflare, drift
+from ops import cloudflare, drift, recovery
+from ops.docker import Docker
 from ops.errors import UserError
+from ops.inventory import Labelled
+from ops.preview import engine, state
 from ops.preview.model import Drift, PropertyDiff, Step
+from ops.preview.state import Workspace
 
 TUNNEL_ID = "11111111-2222-3333-4444-555555555555"
 STATE = {
@@ -79,6 +84,20 @@ def test_a_refusal_is_one_line(response: httpx.Response, line: str) -> None:
     with pytest.raises(UserError) as told:
         list(drift.zone_records(client(lambda _: response), "example.com"))
     assert str(told.value) == line
+
+
+def test_a_daemon_that_does_not_answer_has_not_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(stack: str, docker: Docker) -> list[Labelled]:
+        assert docker.host == "unix:///elsewhere.sock"
+        raise UserError("docker: exit 1: is the docker daemon running?")
+
+    (tmp_path / "Pulumi.new.yaml").write_text("config:\n  skyvern:host: {docker_host: 'unix:///elsewhere.sock'}\n")
+    monkeypatch.setattr(state, "export", lambda workspace, stack: {})
+    monkeypatch.setattr(state, "secrets_of", lambda workspace, stack, deployment: set())
+    monkeypatch.setattr(recovery, "labelled", no_answer)
+    found = engine.drift("new", Workspace(folder=tmp_path, env={}))
+    assert found == Drift(checked=True, failure="docker: exit 1: is the docker daemon running?")
+    assert drift.exit_code(found) == 1
 
 
 def step(name: str, *paths: str, operation: Any = "update", new: str = "2") -> Step:
