@@ -7,7 +7,7 @@ import pytest
 from ops import bootstrap, deploy, guard, rollback
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.guard import Checkout
+from ops.guard import Head
 from ops.rollback import Good
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -31,7 +31,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def checked_out(monkeypatch: pytest.MonkeyPatch, commit: str, *changed: str) -> None:
-    monkeypatch.setattr(guard, "head", lambda _: Checkout(commit=commit, main="main", on_main=True, changed=changed))
+    monkeypatch.setattr(guard, "head", lambda _: Head(commit=commit, changed=changed))
 
 
 def test_a_green_run_is_noted_with_its_commit(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,9 @@ def test_it_is_a_fresh_up_of_that_commit_in_a_checkout_of_its_own(host: Path, mo
     assert calls[2].startswith("worktree remove ")
 
 
-def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("same", [True, False])
+def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch, same: bool) -> None:
+    """same: the packages of both commits. Then the environment is, too."""
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(host / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(host / "cache"))
@@ -114,14 +116,20 @@ def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for commit in ("good", "bad"):
         script = root / "script" / "up"
         # What a deployment leaves in the checkout must not be in the way of its removal.
-        script.write_text(f'#!/bin/sh\necho "{commit} $*" > {host}/ran; touch left\n')
+        script.write_text(f'#!/bin/sh\ncd "${{0%/script/up}}"\necho "{commit} $* $(cat .venv/whose)" > {host}/ran; touch left\n')
         script.chmod(0o755)
+        for name in ("requirements.txt", "requirements-dev.txt"):
+            (root / name).write_text("a==1\n" if same or commit == "good" else "a==2\n")
         guard.git(root, "add", "--all")
         guard.git(root, *identity, "commit", "--quiet", "--message", commit)
         if commit == "good":
             assert rollback.note("prod", DOCKER, root) is not None
+    (root / ".git" / "info" / "exclude").write_text("/.venv\n")
+    (root / ".venv").mkdir()
+    (root / ".venv" / "whose").write_text("its own")
     monkeypatch.setattr(bootstrap, "ROOT", root)
     rollback.rollback("prod", root, yes=True, ask=False)
-    assert (host / "ran").read_text() == "good --stack prod --yes\n"
+    assert (host / "ran").read_text() == f"good --stack prod --yes {'its own' if same else ''}\n"
+    assert (root / ".venv" / "whose").exists()
     assert guard.git(root, "worktree", "list").count("\n") == 1
     assert guard.git(root, "status", "--porcelain") == ""
