@@ -17,6 +17,7 @@ from ops.preview.values import Sealed, sealed, secrets_in, with_parts
 from ops.redaction import Redactor, name_is_secret
 
 PULUMI_SECONDS = 120
+VARIABLE = "vercel:index/projectEnvironmentVariable:ProjectEnvironmentVariable"
 
 Deployment = Mapping[str, Any]
 
@@ -59,8 +60,17 @@ def state_secrets(deployment: Deployment) -> set[str]:
     found: set[str] = set()
     operations = [one.get("resource") or {} for one in deployment.get("pending_operations") or []]
     for resource in (*(deployment.get("resources") or []), *operations):
-        found |= secrets_in(sealed(resource.get("inputs") or {}), sealed(resource.get("outputs") or {}))
+        if not _is_public(resource):
+            found |= secrets_in(sealed(resource.get("inputs") or {}), sealed(resource.get("outputs") or {}))
     return found
+
+
+def _is_public(resource: Mapping[str, Any]) -> bool:
+    """Whether it is a variable at Vercel that the whole team may read, such as the login's name or a URL.
+
+    The SDK marks the value of each as a secret (5.21.1), and a report in which every "skyvern" is blanked cannot be read.
+    """
+    return resource.get("type") == VARIABLE and (resource.get("inputs") or {}).get("sensitive") is False
 
 
 def encrypted_paths(value: Any, path: str = "") -> Iterator[str]:

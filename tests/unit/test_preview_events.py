@@ -200,6 +200,14 @@ def test_secrets_of_a_state_are_its_marks_and_not_what_is_beside_them() -> None:
     assert state.state_secrets(exported(inputs=inputs, outputs=outputs)) == {"SECRET_KEY=abcdef", "abcdef"}
 
 
+@pytest.mark.parametrize(("sensitive", "secrets"), [(False, set()), (True, {"skyvern"})])
+def test_what_vercel_tells_the_whole_team_is_no_secret(sensitive: bool, secrets: set[str]) -> None:
+    value = {"value": {**MARK, "plaintext": '"skyvern"'}, "sensitive": sensitive}
+    deployment = exported(inputs=value, outputs=value)
+    deployment["resources"][0]["type"] = state.VARIABLE
+    assert state.state_secrets(deployment) == secrets
+
+
 def test_configuration_is_told_without_its_secrets() -> None:
     file = {"skyvern:llm": {"provider": "openai", "api_key": {"secure": "v1:abc"}}, "skyvern:rotation": {"api_key": 2}}
     assert state.flat_config(file, NOTHING) == {
