@@ -110,8 +110,9 @@ def checks_for(outputs: stacks.Outputs) -> tuple[Check, ...]:
 
 def run_checks(site: Site, checks: Sequence[Check] | None = None) -> Iterator[Result]:
     """Runs the checks (those for the stack, unless others are named) in order, each whatever became of the others."""
-    for check in checks_for(site.outputs) if checks is None else checks:
-        yield run_check(check, site)
+    with site.cleanup:
+        for check in checks_for(site.outputs) if checks is None else checks:
+            yield run_check(check, site)
 
 
 def render(result: Result) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ops.smoke import egress_log
-from ops.smoke.site import CheckNotApplicableError, Site, expect
-from ops.smoke.workflow_checks import definition, finished_run, start_run, wait_for_end, workflow
+from ops.smoke.site import CheckNotApplicableError, Site, Visit, expect
+from ops.smoke.workflow_checks import definition, start_run, wait_for_end, workflow
 
 # As a page inside the server container would name them. Chromium blocks none of these ports by itself.
 FORBIDDEN = (
@@ -29,8 +29,6 @@ FORBIDDEN = (
 # The page tries for about five seconds; Skyvern adds five after every navigation before the wait begins.
 STAY_SECONDS = 8
 POSTGRES_COMPLAINT = "invalid length of startup packet"
-# How long the sandbox's run stays on its page, so that its processes can be looked at.
-LOOK_SECONDS = 5
 APPEAR_SECONDS = 30
 # Waits in the server's container for a page's process that has fenced itself in, and tells how each is held.
 LOOK = """
@@ -78,11 +76,8 @@ def check_sandbox(site: Site) -> None:
         raise CheckNotApplicableError("browser.type is cdp-connect: Chrome runs elsewhere, with its own sandbox")
     if site.execute("server", "sh", "-c", 'echo "$BROWSER_SANDBOX"').strip() == b"false":
         raise CheckNotApplicableError("browser.sandbox is false")
-    with workflow(site, definition("Smoke run: sandbox", f"{site.outputs.smoke_url}/", LOOK_SECONDS)) as workflow_id:
-        run_id = start_run(site, workflow_id)
-        seen = json.loads(site.execute("server", "python3", "-c", LOOK, timeout_seconds=90))
-        wait_for_end(site, run_id)
-    found = sandbox_problems(seen)
+    hostile_visit(site)
+    found = sandbox_problems(json.loads(site.execute("server", "python3", "-c", LOOK, timeout_seconds=90)))
     expect(not found, shorten(found))
 
 
@@ -101,6 +96,15 @@ def sandbox_problems(seen: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def hostile_visit(site: Site) -> Visit:
+    """The one run that opens the hostile page, begun by whichever check needs it first: half a minute is enough once."""
+    if site.visit is None:
+        marker, since = f"reach-{secrets.token_hex(8)}", site.now()
+        body = definition("Smoke run: hostile page", page_url(site.outputs.smoke_url, marker), STAY_SECONDS)
+        site.visit = Visit(start_run(site, site.cleanup.enter_context(workflow(site, body))), marker, since)
+    return site.visit
+
+
 def page_url(smoke_url: str, marker: str, targets: tuple[str, ...] = FORBIDDEN) -> str:
     """URL of the hostile page that tries each target, and the page's own origin as the control."""
     query = urlencode([("marker", marker), *(("to", target) for target in targets)])
@@ -112,20 +116,18 @@ def check_hostile_page(site: Site) -> None:
 
     The server writes no access lines (uvicorn's are off in Skyvern), so for its port the proxy's refusal is the evidence.
     """
-    marker = f"reach-{secrets.token_hex(8)}"
-    since = site.now()
-    url = page_url(site.outputs.smoke_url, marker)
-    with finished_run(site, definition("Smoke run: hostile page", url, STAY_SECONDS)):
-        pass  # However it ends: a page that is held may well fail.
-    accesses = egress_log.parse(site.log("egress", since))
-    found = egress_log.problems(accesses, marker, FORBIDDEN, site.outputs.smoke_url)
+    visit = hostile_visit(site)
+    # However it ends: a page that is held may well fail.
+    wait_for_end(site, visit.run_id)
+    accesses = egress_log.parse(site.log("egress", visit.since))
+    found = egress_log.problems(accesses, visit.marker, FORBIDDEN, site.outputs.smoke_url)
     # The page's own URL names the marker in its query; only a request made by the page has it in the path.
-    asked = f"/{marker}/"
-    if any(asked in line for line in site.log("gateway", since)):
+    asked = f"/{visit.marker}/"
+    if any(asked in line for line in site.log("gateway", visit.since)):
         found.append("gateway was reached")
-    if any(POSTGRES_COMPLAINT in line for line in site.log("postgres", since)):
+    if any(POSTGRES_COMPLAINT in line for line in site.log("postgres", visit.since)):
         found.append("postgres was reached")
-    if not any(asked in line for line in site.log("smoke-site", since)):
+    if not any(asked in line for line in site.log("smoke-site", visit.since)):
         found.append("smoke-site saw no request of the page")
     expect(not found, shorten(found))
 

@@ -6,6 +6,7 @@ No check is here; they are in the modules beside this one, each named for what i
 import ipaddress
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,22 @@ class CompletedRun:
     screenshot_path: str
 
 
+@dataclass(frozen=True)
+class Visit:
+    """A run that opens the hostile page. marker: by which its requests are known. since: the daemon's clock before it began."""
+
+    run_id: str
+    marker: str
+    since: str
+
+
 @dataclass
 class Site:
     """One deployed stack, as the checks see it.
 
     http: client without credentials; the methods below add them one request at a time.
     run: set by the check that completes a workflow run, read by those that look at its files.
+    visit: the run that has the hostile page open. cleanup: what is to be removed behind the last check.
     """
 
     outputs: Outputs
@@ -62,6 +73,8 @@ class Site:
     docker: Docker
     run: CompletedRun | None = None
     recording: bytes = field(default=b"", repr=False)
+    visit: "Visit | None" = None
+    cleanup: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @property
     def records(self) -> bool:
