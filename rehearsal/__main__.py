@@ -7,7 +7,6 @@ and its middleware. Stand-ins: Cloudflare's and Vercel's APIs, Cloudflare's netw
 import argparse
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -22,7 +21,6 @@ from rehearsal import browser, connector, servers, stack
 from rehearsal.servers import Servers
 from rehearsal.stack import NAME, Place
 
-BUILD_SECONDS = 300
 # Node.js of Vercel's command line, and of the flags that the local Vercel's threads need.
 OLDEST_NODE = (20, 11)
 
@@ -59,20 +57,6 @@ def choose_source(requested: Source | None, docker: Docker) -> Source:
 
 
 # --- Steps ---------------------------------------------------------------------------------------------------------------
-
-
-def wait_for_vercel(place: Place) -> None:
-    """Until the local Vercel serves every deployment; UserError when a build fails or takes too long."""
-    until = time.monotonic() + BUILD_SECONDS
-    while time.monotonic() < until:
-        status = place.vercel_status()
-        wanted = stack.deployments(place.world)
-        if failed := [why for one, why in status.items() if why != "ready" and one in wanted]:
-            raise UserError(f"rehearsal: Vercel's build failed: {failed[0]}")
-        if wanted and all(status.get(one) == "ready" for one in wanted):
-            return
-        time.sleep(0.2)
-    raise UserError(f"rehearsal: the deployment is not built after {BUILD_SECONDS} s (log: {place.folder}/servers.log)")
 
 
 def way_of(running: Servers) -> Way:
@@ -135,7 +119,7 @@ def rehearse(*, source: Source | None, keep: bool) -> None:
     settings, domain = stack.settings()
     docker = Docker(settings.host.docker_host)
     place = Place(stack.folder())
-    steps = Steps(8 if keep else 9)
+    steps = Steps(7 if keep else 8)
     with steps.step("machine") as say:
         if docker.host.startswith("ssh://"):
             raise UserError(f"{stack.COMMITTED.name}: host.docker_host: is another machine; write unix:///var/run/docker.sock")
@@ -155,8 +139,6 @@ def rehearse(*, source: Source | None, keep: bool) -> None:
         with steps.step("pulumi up") as say:
             place.write_project(program, chosen, connector_image)
             place.up(program)
-        with steps.step("vercel build"):
-            wait_for_vercel(place)
         with steps.step("second plan"):
             place.expect_no_changes(program)
         outputs = program.outputs()

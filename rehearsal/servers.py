@@ -23,7 +23,8 @@ from rehearsal.standin import World
 from rehearsal.standin.vercel import RECOMMENDED_CNAME
 from rehearsal.vercel.platform import LocalVercel
 
-START_SECONDS = 60
+# A rehearsal that was kept has a site, which is built again.
+START_SECONDS = 300
 STOP_SECONDS = 30
 LOOK_SECONDS = 0.3
 
@@ -105,8 +106,8 @@ def serve(folder: Path) -> None:
             edge=("127.0.0.1", edge.https_port),
             ca_file=edge.ca_file,
         )
-        vercel.start()
         try:
+            vercel.start()
             servers = Servers(
                 pid=os.getpid(),
                 vercel_pid=vercel.pid,

@@ -162,12 +162,6 @@ class Place:
         command = bootstrap.pulumi("preview", "--expect-no-changes", "--non-interactive", "--stack", NAME, "--color", "never")
         process.stream(command, cwd=program.folder, env=program.env, log=self.folder / "second-plan.log")
 
-    def vercel_status(self) -> dict[str, str]:
-        """What became of each deployment at the local Vercel: ``ready``, or why its build failed."""
-        path = self.folder / "vercel" / "status.json"
-        status: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        return status
-
     def remove(self) -> None:
         """Removes the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -187,11 +181,6 @@ def tokens(world: World) -> Mapping[str, str]:
     (first,) = data["tokens"]
     (second,) = data["vercel"]["tokens"]
     return {"skyvern:edge.api_token": first, "skyvern:frontend.api_token": second}
-
-
-def deployments(world: World) -> list[str]:
-    """Ids of the deployments at Vercel."""
-    return list(world.read()["vercel"]["deployments"])
 
 
 def _read(path: Path) -> dict[str, Any]:

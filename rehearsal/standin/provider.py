@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent import futures
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -121,12 +121,16 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kind, resource = self._kind(request.type or _type_of(request.urn), context)
         inputs = plain(_decode(request.news))
         found = schemas.failures(resource.inputs, inputs) or kind.check(inputs)
-        return provider_pb2.CheckResponse(inputs=request.news, failures=_check_failures(found))
+        return provider_pb2.CheckResponse(inputs=_with_sealed(request.news, kind.sets), failures=_check_failures(found))
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
         kind, _ = self._kind(request.type or _type_of(request.urn), context)
         new, state, before = (plain(_decode(part)) for part in (request.news, request.olds, request.old_inputs))
-        changed = dict(differences({**kind.defaults, **new}, state, before))
+        changed = {
+            # Which element of a set is not known yet is not known either.
+            (_top(path) if _top(path) in kind.sets and UNKNOWN in new.get(_top(path), ()) else path): change
+            for path, change in differences({**kind.defaults, **new}, state, before)
+        }
         for name in request.ignoreChanges:
             changed = {path: change for path, change in changed.items() if _top(path) != name}
         replaces = sorted(path for path in changed if _top(path) in kind.replaces)
@@ -150,6 +154,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if request.preview:
             return provider_pb2.CreateResponse(properties=_encode(plan(kind, resource, inputs, {}), resource, sent))
         identifier, outputs = self._mutate("create", request, sent, context, lambda call: kind.create(call, inputs))
+        try:
+            kind.settle(self.world, identifier)
+        except Refused as error:
+            _abort(context, str(error))
         told = self._told(kind, resource, outputs)
         return provider_pb2.CreateResponse(id=identifier, properties=_encode(told, resource, sent))
 
@@ -301,6 +309,15 @@ def _decode(struct: struct_pb2.Struct) -> Properties:
     decoded: Properties = marked(json_format.MessageToDict(struct))
     # A null is an absent property, as everywhere in Pulumi.
     return {key: value for key, value in decoded.items() if value is not None and not key.startswith("__")}
+
+
+def _with_sealed(news: struct_pb2.Struct, names: Collection[str]) -> struct_pb2.Struct:
+    """Inputs with those that hold a secret as one secret."""
+    inputs = json_format.MessageToDict(news)
+    for name in set(names) & set(inputs):
+        sent = marked(inputs[name])
+        inputs[name] = inputs[name] if plain(sent) == sent else sealed(plain(sent))
+    return _struct(inputs)
 
 
 def _encode(properties: Mapping[str, Any], resource: schemas.Resource, sent: Mapping[str, Any]) -> struct_pb2.Struct:

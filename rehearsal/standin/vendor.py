@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from rehearsal.standin.schema import Failure, Schema
-from rehearsal.standin.world import Data
+from rehearsal.standin.world import Data, World
 
 Properties = dict[str, Any]
 
@@ -40,7 +40,8 @@ class Kind(abc.ABC):
 
     resource: the SDK's class. replaces: inputs whose change replaces. defaults: what the provider plans for an input that is not
     given. computed: inputs that the API fills when they are not given. unread: outputs that the API never tells again, so that
-    only the state has them. forgets: a deletion makes no call and the thing stays; ``warning`` is what the provider says then.
+    only the state has them. sets: inputs without an order, which are one secret as soon as an element is one. forgets: a deletion
+    makes no call and the thing stays; ``warning`` is what the provider says then.
     """
 
     resource: ClassVar[str]
@@ -48,6 +49,7 @@ class Kind(abc.ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     computed: ClassVar[frozenset[str]] = frozenset()
     unread: ClassVar[frozenset[str]] = frozenset()
+    sets: ClassVar[frozenset[str]] = frozenset()
     forgets: ClassVar[bool] = False
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
@@ -69,6 +71,10 @@ class Kind(abc.ABC):
     @abc.abstractmethod
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         """Raises Refused."""
+
+    def settle(self, world: World, identifier: str) -> None:
+        """Waits as the provider does until what was created works. Raises Refused for what never will."""
+        return
 
     def imported(self, identifier: str) -> tuple[str, Properties]:
         """The id and what else an import id, such as ``ZONE/RECORD``, tells."""

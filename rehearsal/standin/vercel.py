@@ -1,21 +1,24 @@
 """What Vercel's API and its provider (5.21.1, upstream 5.10) refuse and answer, as far as a site of ours uses them.
 
 Messages are the provider's and the API's where a source or an issue of theirs quotes them; the others are from memory and may
-differ. Nothing is built: a deployment is ready at once, and what it would be built from is kept to be built by somebody else.
+differ. Nothing is built here: what a deployment is built from is kept for the builder that the world names, and without one it is
+ready at once.
 
 All keys of the world lie below ``vercel``: ``tokens`` (token -> ids of its teams), ``teams``, ``projects``, ``variables``,
 ``domains`` and ``deployments`` (by id, domains by name, with the outputs that the SDK names), ``values`` (of all variables by id,
 the sensitive ones too), ``repositories`` (those that Vercel's app may read), ``foreign_domains`` (held by another account) and
 ``files`` (a folder of uploaded contents by their SHA-1). A deployment's record has what it runs with: ``uploaded`` (path ->
 SHA-1) or ``ref``, and ``variables`` (name -> value, of its environment when it was made). A project's ``production`` is the
-deployment that its domains lead to.
+deployment that its domains lead to. In the file ``builds`` a builder says what became of each deployment: ready, or why not.
 """
 
 import fnmatch
 import hashlib
+import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,8 @@ from rehearsal.standin.world import Data, World
 # A token that the provider's own check lets through: 24 letters and digits in a row.
 TOKEN = "ATokenOfATest0123456789ab"
 TEAM = "acme"
+# Three times what the site takes on two busy cores.
+BUILD_SECONDS = 300
 
 ENVIRONMENTS = ("development", "preview", "production")
 # Vercel's own examples end like this; the dot at the end is the API's.
@@ -512,9 +517,20 @@ class Deployment(_Stored):
             "variables": {**_values(call.data, project, environment), **(inputs.get("environment") or {})},
             "createdAt": now(),
         }
-        if production:
+        if production and "builds" not in call.data["vercel"]:
             project["production"] = identifier
         return identifier, self.told(call, call.data["vercel"]["deployments"][identifier], inputs)
+
+    def settle(self, world: World, identifier: str) -> None:
+        builds = world.read()["vercel"].get("builds")
+        until = time.monotonic() + BUILD_SECONDS
+        while builds is not None:
+            said = json.loads(Path(builds).read_text()).get(identifier)
+            if said == "ready":
+                return
+            if said is not None or time.monotonic() > until:
+                raise Refused(f"Error creating deployment: Could not create deployment: {said or 'it is not built'}", "build")
+            time.sleep(0.2)
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
         # Without any call: the provider only notes what it shall do at the end.

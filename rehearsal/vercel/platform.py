@@ -30,7 +30,7 @@ def hosts(data: Data) -> dict[str, dict[str, Any]]:
 class LocalVercel:
     """All deployments of a world on one port of loopback.
 
-    folder: for the builds and ``status.json``, which says what became of each deployment: ready, or why not. port: plain HTTP.
+    folder: for the builds and ``status.json``, which is the world's ``builds``. port: plain HTTP.
     domain: whose names lead to ``edge`` (address and port of its TLS) when a deployment asks for them. ca_file: what it trusts.
     """
 
@@ -45,14 +45,18 @@ class LocalVercel:
         self._told: dict[str, Any] | None = None
 
     def start(self) -> None:
-        """Starts to serve; there is no deployment yet. UserError when the port is taken or Node.js does not run."""
+        """Builds and serves what there is. UserError when the port is taken or Node.js does not run."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._write_status({})
         environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(self._ca_file)}
         with (self.folder / "vercel.log").open("a") as log:
             self._process = subprocess.Popen(
                 self._command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
         self._expect("listening")
+        with self.world.edit() as data:
+            data["vercel"]["builds"] = str(self._status)
+        self.follow()
 
     @property
     def pid(self) -> int:
@@ -62,6 +66,8 @@ class LocalVercel:
 
     def stop(self) -> None:
         """Ends all deployments."""
+        with self.world.edit() as data:
+            data["vercel"].pop("builds", None)
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
@@ -70,10 +76,11 @@ class LocalVercel:
     def follow(self) -> None:
         """Builds and serves what the world has now. A build that fails leaves the rest as it is, and is not tried again."""
         data = self.world.read()
-        present: dict[str, Data] = data["vercel"]["deployments"]
-        for identifier, deployment in present.items():
+        for identifier, deployment in data["vercel"]["deployments"].items():
             if identifier not in self._outputs and identifier not in self._failures:
                 self._build(deployment, data["vercel"]["projects"][deployment["projectId"]])
+        data = self.world.read()
+        present: dict[str, Data] = data["vercel"]["deployments"]
         for gone in [identifier for identifier in self._outputs if identifier not in present]:
             shutil.rmtree(self._outputs.pop(gone), ignore_errors=True)
         serving = {
@@ -85,10 +92,9 @@ class LocalVercel:
             return
         self._tell(wanted)
         self._told = wanted
-        status = {**dict.fromkeys(serving, "ready"), **{one: why for one, why in self._failures.items() if one in present}}
-        partial = self.folder / ".status.json"
-        partial.write_text(json.dumps(status))
-        partial.replace(self.folder / "status.json")
+        self._write_status(
+            {**dict.fromkeys(serving, "ready"), **{one: why for one, why in self._failures.items() if one in present}}
+        )
 
     def _build(self, deployment: Data, project: Data) -> None:
         work = self.folder / deployment["id"]
@@ -99,11 +105,28 @@ class LocalVercel:
             output = build.build(work / "project", settings, deployment["variables"], work)
             # What it was built from is large and not needed any more.
             self._outputs[deployment["id"]] = output.rename(self.folder / f"{deployment['id']}.output")
+            self._promote(deployment)
         except UserError as failed:
             self._failures[deployment["id"]] = str(failed)
             self._told = None
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _promote(self, deployment: Data) -> None:
+        """Leads its project's domains to what has just been built; until then they lead to the one before."""
+        with self.world.edit() as data:
+            there = data["vercel"]
+            if deployment.get("production") and deployment["id"] in there["deployments"]:
+                there["projects"][deployment["projectId"]]["production"] = deployment["id"]
+
+    @property
+    def _status(self) -> Path:
+        return self.folder / "status.json"
+
+    def _write_status(self, status: Mapping[str, str]) -> None:
+        partial = self._status.with_suffix(".partial")
+        partial.write_text(json.dumps(status))
+        partial.replace(self._status)
 
     def _tell(self, wanted: Mapping[str, Any]) -> None:
         assert self._process is not None

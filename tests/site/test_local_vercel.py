@@ -54,7 +54,7 @@ class Rehearsed:
     port: int
 
     def deploy(self, identifier: str, password: str, **changed: str) -> str:
-        """Makes a deployment the project's production; its own host."""
+        """Makes a deployment for the project's production; its own host."""
         uploaded = {}
         with self.world.edit() as data:
             files = Path(data["vercel"]["files"])
@@ -67,11 +67,11 @@ class Rehearsed:
             data["vercel"]["deployments"][identifier] = {
                 "id": identifier,
                 "projectId": "prj_1",
+                "production": True,
                 "url": f"site-{identifier}.vercel.app",
                 "uploaded": uploaded,
                 "variables": {**public_variables(URLS), **secret, **changed},
             }
-            data["vercel"]["projects"]["prj_1"]["production"] = identifier
         self.local.follow()
         return f"site-{identifier}.vercel.app"
 
@@ -130,7 +130,8 @@ def test_deployments_come_and_go_with_the_world(rehearsed: Rehearsed) -> None:
     assert rehearsed.get(first).status_code == 404
     assert [path.name for path in rehearsed.local.folder.glob("dpl_*")] == ["dpl_2.output"]
 
-    # What cannot be built is told, and the domain leads nowhere, as the vendor has it.
+    # What cannot be built is told, and the domain leads to what was built before.
     rehearsed.deploy("dpl_3", "the third", VITE_API_BASE_URL="no URL")
     assert "VITE_API_BASE_URL is not a plain URL or word" in rehearsed.status()["dpl_3"]
-    assert rehearsed.get(HOST, "/", "the third").status_code == 404
+    assert rehearsed.get(HOST, "/", "the third").status_code == 401
+    assert rehearsed.get(HOST, "/", "the second").status_code == 200

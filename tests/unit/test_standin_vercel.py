@@ -1,6 +1,7 @@
 """What the stand-in for Vercel refuses, with the API's code, and what it lets pass and keeps."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,26 @@ def test_a_deployment_keeps_files_and_variables_of_its_moment(
     assert found is not None
     assert (found.deployment["id"], found.deployment["variables"]) == (second, {"GATEWAY_KEY": "new"})
     assert set(world.read()["vercel"]["deployments"]) == {second}
+
+
+def test_where_somebody_builds_a_deployment_is_waited_for(api: Api, world: World, site: dict[str, str], tmp_path: Path) -> None:
+    kind, project = KINDS["Deployment"], api.project()
+    before = api.deployment(project, site)
+    kind.settle(world, before)  # nobody builds, so it is there at once
+    status = tmp_path / "status.json"
+    with world.edit() as data:
+        data["vercel"]["builds"] = str(status)
+    status.write_text(json.dumps({"another": "ready"}))
+    deployment = api.deployment(project, site)
+    # Its project's domains lead to the one before until it is built.
+    assert world.read()["vercel"]["projects"][project]["production"] == before
+    builder = threading.Timer(0.5, lambda: status.write_text(json.dumps({deployment: "ready"})))
+    builder.start()
+    kind.settle(world, deployment)
+    builder.join()
+    status.write_text(json.dumps({deployment: "npm: exit 1: no such package"}))
+    with pytest.raises(Refused, match=r"^Error creating deployment: Could not create deployment: npm: exit 1: no such package$"):
+        kind.settle(world, deployment)
 
 
 def test_an_old_deployment_can_be_deleted_without_taking_the_new_one(api: Api, world: World, site: dict[str, str]) -> None:
