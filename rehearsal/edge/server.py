@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import secrets
 import ssl
 import threading
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import h11
 
-from rehearsal.edge import relay, zone
+from rehearsal.edge import api, relay, zone
 from rehearsal.edge.certificates import Authority
 from rehearsal.edge.connectors import Connectors, Disconnected, Stream
 from rehearsal.edge.relay import Client, Gone, UpstreamFailed
@@ -23,6 +24,16 @@ from rehearsal.standin.world import Data, World
 Address = tuple[str, int]
 _TLS_VERSIONS = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
 START_SECONDS = 30.0
+
+
+def client_variables(proxy_url: str, ca_file: Path | str) -> dict[str, str]:
+    """What the environment of a client needs to reach the public names: httpx, curl, Node, Chromium's tools."""
+    return {
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy_url),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1"),
+        **dict.fromkeys(("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"), str(ca_file)),
+        "NODE_USE_ENV_PROXY": "1",
+    }
 
 
 class Edge:
@@ -96,18 +107,12 @@ class Edge:
 
     @property
     def proxy_url(self) -> str:
-        """The proxy that stands for DNS. It leads to the names of the world and nowhere else."""
+        """The proxy that stands for DNS. It leads to the names of the world, to Cloudflare's API and nowhere else."""
         return f"http://127.0.0.1:{self.proxy_port}"
 
     def variables(self) -> dict[str, str]:
-        """What the environment of a client needs to reach the public names: httpx, curl, Node, Chromium's tools."""
-        loopback = "127.0.0.1,localhost,::1"
-        return {
-            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), self.proxy_url),
-            **dict.fromkeys(("NO_PROXY", "no_proxy"), loopback),
-            **dict.fromkeys(("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"), str(self.ca_file)),
-            "NODE_USE_ENV_PROXY": "1",
-        }
+        """Of a client's environment."""
+        return client_variables(self.proxy_url, self.ca_file)
 
     def connections(self, tunnel: str) -> int:
         """How many live connections the tunnel of this name has."""
@@ -148,10 +153,11 @@ class Edge:
         # asyncio.run cancels what is still being served.
 
     def _choose_certificate(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> int | None:
-        found = zone.zone_of(self.world.read(), (name or "").lower())
-        if found is None:
+        host = (name or "").lower()
+        found = zone.zone_of(self.world.read(), host)
+        if found is None and host != api.HOST:
             return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
-        connection.context = self._authority.context(found["name"])
+        connection.context = self._authority.context(host if found is None else found["name"])
         return None
 
     def _client(
@@ -203,7 +209,7 @@ class Edge:
     async def _connect(self, client: Client, target: str) -> None:
         """What a client asks a proxy for; here, that is asking DNS."""
         host, _, port = target.lower().rpartition(":")
-        if zone.resolve(self.world.read(), host) is None or port != "443":
+        if (zone.resolve(self.world.read(), host) is None and host != api.HOST) or port != "443":
             self._write_log(f"502 CONNECT {host} does not resolve")
             await client.answer(Answer(status=502, why="DNS", body=f"{host} does not resolve\n"), [(b"x-rehearsal", b"DNS")])
             return
@@ -215,6 +221,9 @@ class Edge:
     async def _answer(self, client: Client, event: h11.Request, request: Request) -> tuple[int, str]:
         """Serves a request; status and reason for the log."""
         data = self.world.read()
+        if request.host == api.HOST:
+            status, body = api.answer(data, request.target, request.header("authorization"), self.connections)
+            return await self._say(client, Answer(status=status, why="API", body=json.dumps(body)), [])
         name = zone.resolve(data, request.host)
         if name is None:
             return await self._say(client, Answer(status=404, why="DNS", body=f"{request.host} does not resolve\n"), [])

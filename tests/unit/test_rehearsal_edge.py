@@ -1,12 +1,23 @@
 """What the stand-in of Cloudflare's edge makes of our own rules: which requests they stop, and which go on to the gateway."""
 
+from pathlib import Path
+from typing import Any
+
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from components import endpoints
 from components.edge.tunnel import firewall_rules, rate_limit_expression
 from components.settings import CloudflareEdge, parse
+from ops import drift
+from ops.doctor.edge_observation import ApiFacts, ask_api
+from ops.errors import UserError
+from rehearsal.edge import api
 from rehearsal.edge.expressions import matches
 from rehearsal.edge.zone import Request, forwarded, request_fields
+from rehearsal.standin import World
+from rehearsal.standin.cloudflare import PERMISSIONS, TOKEN, new_world
 from tests.program import VERCEL
 from tests.unit.test_settings import cloudflare
 
@@ -80,3 +91,60 @@ def test_a_forged_access_token_does_not_travel() -> None:
     assert b"cf-access-jwt-assertion" not in headers
     assert headers[b"cf-connecting-ip"] == b"198.51.100.7"
     assert headers[b"x-other"] == b"kept"
+
+
+# --- The API ---------------------------------------------------------------------------------------------------------------
+
+
+def reader(world: World, connections: int = 4, token: str = TOKEN) -> httpx.Client:
+    """A client of the API of a world."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.method == "GET"
+        status, body = api.answer(
+            world.read(), request.url.raw_path.decode(), request.headers["authorization"], lambda name: connections
+        )
+        return httpx.Response(status, json=body)
+
+    url = f"https://{api.HOST}/client/v4"
+    return httpx.Client(base_url=url, transport=httpx.MockTransport(answer), headers={"Authorization": f"Bearer {token}"})
+
+
+def deployed(world: World, records: int = 1) -> World:
+    """With a tunnel and so many records to it."""
+    with world.edit() as data:
+        (account,), (zone,) = data["accounts"], data["zones"]
+        data["tunnels"]["t"] = {"id": "t", "name": "skyvern-dev", "accountId": account, "status": "inactive"}
+        leads = {"zoneId": zone, "type": "CNAME", "proxied": True, "content": "t.cfargotunnel.com", "comment": "skyvern-dev: x"}
+        for number in range(records):
+            data["records"][f"r{number}"] = {**leads, "id": f"r{number}", "name": f"n{number:03}.example.com"}
+        data["records"]["api"] = {**leads, "id": "api", "name": "api.example.com"}
+        data["records"]["other"] = {**leads, "id": "other", "name": "other.example.com", "type": "TXT", "content": "text"}
+    return world
+
+
+@pytest.mark.parametrize(("connections", "status"), [(4, "healthy"), (3, "degraded"), (0, "down")])
+def test_the_doctor_reads_the_world_at_the_apis_name(tmp_path: Path, connections: int, status: str) -> None:
+    def ask(world: World, token: str = TOKEN) -> ApiFacts:
+        return ask_api(reader(world, connections), SecretStr(token), "dev", ON_HOST)
+
+    world = deployed(new_world(tmp_path / "world.json"))
+    facts = ask(world)
+    assert (facts.problem, facts.missing) == ("", [])
+    assert facts.zones is not None
+    assert facts.tunnel is not None
+    assert facts.zones[0]["plan"]["legacy_id"] == "free"
+    assert (facts.tunnel["status"], len(facts.tunnel["connections"])) == (status, connections)
+    assert list(facts.records or ()) == ["api.example.com"]
+    assert ask(world, "x" * 40).problem == "refused"
+    less: Any = [one for one in PERMISSIONS if not one.startswith(("DNS", "Zone WAF"))]
+    assert ask(new_world(tmp_path / "less.json", permissions=less)).missing == ["Zone: DNS: Edit", "Zone: Zone WAF: Edit"]
+
+
+def test_the_look_for_strays_reads_every_record(tmp_path: Path) -> None:
+    world = deployed(new_world(tmp_path / "world.json"), records=150)
+    records = list(drift.zone_records(reader(world), "example.com"))
+    assert len({one["id"] for one in records}) == len(records) == 151
+    assert len(drift.stray_records(records, {}, prefix="skyvern-dev")) == 151
+    with pytest.raises(UserError, match=r"^Cloudflare: /zones: 403 1000 Invalid API Token; "):
+        list(drift.zone_records(reader(world, token="x" * 40), "example.com"))
