@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.host.service import stack_labels
+from components.host.labels import stack_labels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
+from components.host.labels import environment_label, stack_labels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
@@ -39,7 +41,8 @@ class ServiceArgs:
     prefix: physical prefix of the stack, ``skyvern-dev``.
     image: reference with a digest, or one of ours by the hash of its context.
     user: numeric ``uid:gid``; never root.
-    environment: plain and secret values; each secret stays the only secret element of the list.
+    environment: plain and secret values; each secret stays the only secret element of the list. What is plain has to be a
+    text and not an Output, or previews hide it.
     networks: names of the networks, where the part's name is its alias; none at all cuts it off.
     tmpfs: writable path -> size in MiB, on top of ``/tmp`` (64 MiB). The root itself is read-only.
     memory_mib, cpus: hard limits; swap is not on top of memory.
@@ -68,11 +71,6 @@ class ServiceArgs:
     seccomp: str | None = None
     shm_mib: int = 64
     stop_seconds: int = 10
-
-
-def stack_labels(prefix: str, part: str) -> dict[str, str]:
-    """Labels by which a person or a drift check finds what belongs to a stack."""
-    return {"skyvern.part": part, "skyvern.stack": prefix.removeprefix("skyvern-")}
 
 
 def go_duration(seconds: int) -> str:
@@ -144,7 +142,7 @@ class HardenedService(pulumi.ComponentResource):
             log_opts={"max-file": "3", "max-size": "10m"},
             labels=[
                 docker.ContainerLabelArgs(label=label, value=value)
-                for label, value in stack_labels(args.prefix, args.part).items()
+                for label, value in {**environment_label(args.environment), **stack_labels(args.prefix, args.part)}.items()
             ],
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD", *health.command],

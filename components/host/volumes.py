@@ -6,7 +6,8 @@ import pulumi
 import pulumi_docker as docker
 
 from components.host.images import SOURCE_LABEL
-from components.host.service import Mount, stack_labels
+from components.host.labels import stack_labels
+from components.host.service import Mount
 
 # Every folder that Skyvern writes (paths in its image), by the variable that names it.
 SKYVERN_FOLDERS = {

@@ -13,6 +13,7 @@ from typing import Any
 
 from ops import downtime
 from ops.preview import diff, exposure
+from ops.preview.environment import with_environment, with_list
 from ops.preview.exposure import CONTAINER
 from ops.preview.model import (
     SECRET,
@@ -181,7 +182,7 @@ def _rank(operation: str) -> int:
 
 def _hide(meta: Event) -> _Hidden:
     old, new = meta.get("old") or {}, meta.get("new") or {}
-    inputs = readable(old.get("inputs")), readable(new.get("inputs"))
+    inputs = with_environment(readable(old.get("inputs")), readable(new.get("inputs")))
     outputs = readable(old.get("outputs")), readable(new.get("outputs"))
     hidden_inputs, hidden_outputs = hide_pairs(*inputs), hide_pairs(*outputs)
     # A provider's outputs repeat its inputs, and may lack their marks.
@@ -189,8 +190,8 @@ def _hide(meta: Event) -> _Hidden:
     in_clear = plain_texts(hidden_inputs)
     pairs = [*zip(inputs, hidden_inputs, strict=True), *zip(outputs, hidden_outputs, strict=True), (outputs[0], repeated)]
     return _Hidden(
-        old_inputs=hidden_inputs[0],
-        new_inputs=hidden_inputs[1],
+        old_inputs=with_list(hidden_inputs[0]),
+        new_inputs=with_list(hidden_inputs[1]),
         old_outputs=hidden_outputs[0],
         new_outputs=hidden_outputs[1],
         revealed=frozenset(text for before, after in pairs for text in revealed(before, after, in_clear)),
@@ -260,15 +261,17 @@ def _with_computed(
     """With what the provider says differs and the inputs do not show: a secret that changes, a value that somebody changed."""
     told = [diff.without_indices(one.path) for one in diffs]
     more = []
-    for path in (*(meta.get("detailedDiff") or {}), *forcing):
-        plain = diff.without_indices(path)
+    for named in (*(meta.get("detailedDiff") or {}), *forcing):
+        plain = diff.without_indices(named)
         if any(diff.within(one, plain) for one in told):
             continue
         told.append(plain)
+        # Of a list that is one secret, nobody sees the places.
+        path = named if diff.value_at(outputs, plain) != SECRET else plain
         before, after = diff.value_at(outputs, path), diff.value_at(new, path)
         if SECRET in (before, after) or _has_secret(before) or _has_secret(after):
             before = after = SECRET
-        more.append(PropertyDiff(path=path, old=diff.one_line(before), new=diff.one_line(after), forces=path in forcing))
+        more.append(PropertyDiff(path=path, old=diff.one_line(before), new=diff.one_line(after), forces=named in forcing))
     return tuple(sorted((*diffs, *more), key=lambda one: one.path))
 
 

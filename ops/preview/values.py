@@ -54,11 +54,14 @@ def sealed(value: Any) -> Any:
 def secrets_in(*properties: Any) -> set[str]:
     """The secret texts in properties (``sealed``) of one resource.
 
-    A provider may mark a whole list for one secret element; what stands elsewhere in the same resource in clear is none.
+    A provider may mark a whole list for one secret element; what stands elsewhere in the same resource in clear is none, also as
+    a line, as in the label of a container that says what is in its environment.
     """
     found: set[str] = set()
+    in_clear = plain_texts(properties)
+    lines = in_clear.union(*(text.splitlines() for text in in_clear))
     for one in _sealed_in(properties):
-        open_ones = plain_texts(properties) if isinstance(one, dict | list) else set()
+        open_ones = lines if isinstance(one, dict | list) else set()
         found.update(with_parts(set(_texts(one)) - open_ones))
     return found
 

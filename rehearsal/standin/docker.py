@@ -47,6 +47,7 @@ class Container(_Named):
 
     resource = "Container"
     collection = "containers"
+    sets = frozenset({"envs"})
     replaces = frozenset(
         """
         capabilities command entrypoints envs gpus healthcheck hostname image init ipcMode labels logDriver logOpts name

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.host.labels import ENVIRONMENT
 from ops import preview as command
 from ops.errors import UserError
 from ops.preview import Options, diff, events, exposure, model, state
@@ -59,6 +60,47 @@ def test_a_plain_value_that_becomes_a_secret_is_told_nowhere(old: Any, new: Any)
     assert reading.diagnostics[0].message == f"cannot log in with {SECRET}"
     # What only stands beside it is still told.
     assert not any(SECRET in str(one) for one in told(reading) if "A" in one[0])
+
+
+def container(variables: str, envs: Any = MARK) -> dict[str, Any]:
+    """Inputs of a container with secrets, as the real provider keeps them. variables: its label."""
+    return {"inputs": {"envs": envs, "labels": [{"label": ENVIRONMENT, "value": variables}, {"label": "x", "value": "y"}]}}
+
+
+# That it is another one, and nothing else.
+HIDDEN = [("envs", SECRET, SECRET)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        (container("A=1\nB=2\nKEY"), container("A=1\nB=3\nKEY"), [("envs[B]", "2", "3")]),
+        (container("A=1\nKEY"), container("A=1\nB=\nKEY\nOTHER"), [("envs[B]", None, ""), ("envs[OTHER]", None, SECRET)]),
+        # What was plain and is a secret now, and the other way round.
+        (container(f"B={OLD}\nKEY"), container("B\nKEY"), HIDDEN),
+        (container("B\nKEY"), container(f"B={OLD}\nKEY"), HIDDEN),
+        (
+            {"inputs": {"envs": ["A=1", f"B={OLD}"], "labels": [{"label": "x", "value": "y"}]}},
+            container("A=1\nB"),
+            HIDDEN,
+        ),
+        # Nothing but a secret differs.
+        (container("A=1\nKEY"), container("A=1\nKEY"), HIDDEN),
+    ],
+)
+def test_the_variables_of_a_container_with_secrets_are_told_one_by_one(old: Any, new: Any, found: Any) -> None:
+    differs = {f"envs[{index}]": {"diffKind": "update-replace", "inputDiff": False} for index in (34, 8)}
+    old["outputs"] = {"envs": MARK}
+    reading = events.read([step("replace", old, new, detailedDiff=differs)], NOTHING)
+    assert told(reading) == found
+    assert reading.steps[0].reasons == tuple(path for path, _, _ in found)
+    assert OLD not in repr(reading)
+
+
+def test_a_container_that_does_not_tell_its_variables_hides_them() -> None:
+    silent = {"inputs": {"envs": MARK, "labels": [{"label": "x", "value": "y"}]}}
+    reading = events.read([step("update", silent, container("A=1"))], NOTHING)
+    assert told(reading) == [(f"labels[{ENVIRONMENT}].label", None, ENVIRONMENT), (f"labels[{ENVIRONMENT}].value", None, "A=1")]
 
 
 def test_a_secret_that_becomes_another_is_told_by_its_mark() -> None:
@@ -140,6 +182,10 @@ def test_policies_are_violated_exempted_or_could_not_run() -> None:
 # --- Differences and exposure ----------------------------------------------------------------------------------------------
 
 
+# That it is another one, and nothing else.
+HIDDEN = [("envs", SECRET, SECRET)]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
@@ -198,6 +244,10 @@ def test_secrets_of_a_state_are_its_marks_and_not_what_is_beside_them() -> None:
     inputs = {"envs": ["TZ=Asia/Seoul", seal("SECRET_KEY=abcdef")]}
     outputs = {"envs": seal(["TZ=Asia/Seoul", "SECRET_KEY=abcdef"])}
     assert state.state_secrets(exported(inputs=inputs, outputs=outputs)) == {"SECRET_KEY=abcdef", "abcdef"}
+    # The real provider seals the list on both sides; then the container's label tells.
+    labels = [{"label": ENVIRONMENT, "value": "SECRET_KEY\nTZ=Asia/Seoul"}]
+    whole = {"envs": outputs["envs"], "labels": labels}
+    assert state.state_secrets(exported(inputs=whole, outputs=whole)) == {"SECRET_KEY=abcdef", "abcdef"}
 
 
 @pytest.mark.parametrize(("sensitive", "secrets"), [(False, set()), (True, {"skyvern"})])

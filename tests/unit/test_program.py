@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from components.host import labels
 from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from components.settings import AnthropicLlm, GeminiLlm, Llm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm, Settings
 from tests import program
@@ -52,7 +53,7 @@ def test_every_container_is_hardened(dev: Program, part: str) -> None:
     assert sent["waitTimeout"] > 0
     assert ":latest" not in sent["image"]
     assert "@sha256:" in sent["image"] or sent["image"].startswith("localhost/skyvern/")
-    assert {label["label"] for label in sent["labels"]} == {"skyvern.part", "skyvern.stack"}
+    assert {label["label"] for label in sent["labels"]} - {labels.ENVIRONMENT} == {"skyvern.part", "skyvern.stack"}
 
 
 def test_only_the_gateway_is_published_and_only_on_loopback(dev: Program) -> None:
@@ -87,6 +88,18 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
         "server": {"DATABASE_STRING", "LOCAL_CREDENTIAL_VAULT_KEY", "SECRET_KEY", "SKYVERN_API_KEY"},
         "smoke-site": set(),
     }
+
+
+def test_a_container_with_secrets_says_what_else_it_is_given(dev: Program) -> None:
+    """In a label, because the provider makes one secret of the whole list."""
+    for container in dev.of_type(CONTAINER):
+        said = {one["label"]: one["value"] for one in container.inputs["labels"]}
+        environment = dev.environment(container.inputs["hostname"])
+        if not any(isinstance(value, Secret) for value in environment.values()):
+            assert labels.ENVIRONMENT not in said
+            continue
+        told = labels.told_environment(said[labels.ENVIRONMENT])
+        assert told == {key: None if isinstance(value, Secret) else value for key, value in environment.items()}
 
 
 def test_no_generated_secret_is_sent_in_clear(dev: Program) -> None:

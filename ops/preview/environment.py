@@ -1,0 +1,52 @@
+"""The variables of a container one by one, where the provider keeps all of them as one secret. Pure."""
+
+from typing import Any
+
+from components.host.labels import ENVIRONMENT, told_environment
+from ops.preview.model import SECRET
+from ops.preview.values import variable
+
+Variables = dict[str, Any]
+
+
+def with_environment(old: Any, new: Any) -> tuple[Any, Any]:
+    """Both sides with ``envs`` as name -> value, where a side's label says what the provider hides; otherwise as they are.
+
+    old, new: inputs without secrets (``readable``). A side that does not tell its variables leaves both as they are.
+    """
+    told = [_told(one) for one in (old, new)]
+    if ENVIRONMENT not in {label for one in (old, new) for label in _labels(one)} or None in told:
+        return old, new
+    return _with(old, told[0]), _with(new, told[1])
+
+
+def with_list(properties: Any) -> Any:
+    """Properties with ``envs`` as a list of ``NAME=value`` again."""
+    if not isinstance(properties, dict) or not isinstance(variables := properties.get("envs"), dict):
+        return properties
+    return {**properties, "envs": [f"{name}={value}" for name, value in variables.items()]}
+
+
+def _told(properties: Any) -> Variables | None:
+    """Name -> value of the variables, ``SECRET`` for that of a secret; None where nobody can tell."""
+    envs = (properties or {}).get("envs") or []
+    if envs == SECRET:
+        text = _labels(properties).get(ENVIRONMENT)
+        return {name: SECRET if value is None else value for name, value in told_environment(text).items()} if text else None
+    names = [variable(one) for one in envs]
+    if None in names or len(set(names)) < len(names):
+        return None
+    return {str(name): one.partition("=")[2] for name, one in zip(names, envs, strict=True)}
+
+
+def _labels(properties: Any) -> dict[str, str]:
+    found = (properties or {}).get("labels")
+    labels = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return {one["label"]: one["value"] for one in labels if isinstance(one.get("value"), str)}
+
+
+def _with(properties: Any, variables: Variables | None) -> Any:
+    if properties is None:
+        return None
+    labels = [one for one in properties.get("labels") or [] if not (isinstance(one, dict) and one.get("label") == ENVIRONMENT)]
+    return {**properties, "envs": variables, "labels": labels}
