@@ -10,15 +10,19 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 import ops.bench.dockerd
 from components.host import images
+from ops import bootstrap, stack_file
 from ops.bench.workspace import copy_checkout, free_port
 from ops.docker import Docker
 from ops.paths import ROOT, cache_dir
+from rehearsal.stack import Place
+from tests.host.rehearsed import Rehearsed
 
 IMAGES: images.ImageSource = "official" if os.environ.get("SKYVERN_TEST_IMAGES") == "official" else "packages"
 
@@ -193,6 +197,26 @@ def first_up(checkout: Checkout) -> str:
     checkout.write_stack("dev", port=free_port())
     done = checkout.run("script/up", "--images", IMAGES, timeout_seconds=4500)
     return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def rehearsed(checkout: Checkout) -> Iterator[Rehearsed]:
+    """``script/rehearse --keep`` in a fresh clone, on the tests' daemon."""
+
+    def here(document: dict[str, Any]) -> bool:
+        document["config"]["skyvern:host"]["docker_host"] = checkout.docker.host
+        return True
+
+    # The tests ask the stack in this process, too, with the engine of their own checkout.
+    bootstrap.ensure_engine(None, print)
+    stack_file.edit(checkout.root / "Pulumi.rehearsal.yaml", here)
+    folder = Path(checkout.environment["HOME"]) / ".config/skyvern-stack/rehearsal"
+    pictures = Path(checkout.environment["XDG_CACHE_HOME"]) / "skyvern-stack/logs/rehearsal"
+    try:
+        done = checkout.run("script/rehearse", "--keep", "--images", IMAGES, timeout_seconds=4500)
+        yield Rehearsed(Place(folder), checkout.docker, done.stdout + done.stderr, pictures)
+    finally:
+        checkout.run("script/rehearse", "--destroy", check=False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

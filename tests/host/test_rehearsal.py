@@ -11,29 +11,20 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from ruamel.yaml import YAML
 
-from ops import bootstrap, stack_file
-from ops.bench.workspace import Program
-from ops.docker import Docker
 from ops.smoke.artifact_checks import artifact_url
-from ops.smoke.site import Site, client_for
 from ops.smoke.ui_checks import JWT, PLACEHOLDER, SAME_ORIGIN, asset_paths, session_token
-from ops.stack import Outputs
 from rehearsal import servers, stack
-from rehearsal.__main__ import way_of
-from rehearsal.stack import Place
-from tests.host.conftest import IMAGES, Checkout
+from tests.host.conftest import Checkout
+from tests.host.rehearsed import Rehearsed
 from tests.host.test_deployment import generated_secrets
+from tests.waiting import wait_for
 
 GATEWAY = "skyvern-rehearsal-gateway"
 MIB = 1024 * 1024
@@ -42,59 +33,6 @@ WRONG_LOGINS = 10_000
 CLIENTS = 8
 
 pytestmark = pytest.mark.timeout(4800)
-
-
-@dataclass
-class Rehearsed:
-    """A rehearsal that was kept: its folder, what the command printed, and its stack as clients see it."""
-
-    place: Place
-    docker: Docker
-    printed: str
-    pictures: Path
-
-    @property
-    def program(self) -> Program:
-        return self.place.program(self.docker)
-
-    def outputs(self) -> Outputs:
-        return self.program.outputs()
-
-    @contextmanager
-    def site(self, outputs: Outputs | None = None) -> Iterator[Site]:
-        """The stack through its public names."""
-        running = servers.find(self.place.folder)
-        assert running is not None
-        found = outputs or self.outputs()
-        with client_for(found, way_of(running)) as client:
-            yield Site(found, client, self.docker)
-
-    def vercel_memory_mib(self) -> float:
-        """Memory of the process that runs the deployments."""
-        running = servers.find(self.place.folder)
-        assert running is not None
-        status = Path(f"/proc/{running.vercel_pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
-
-
-@pytest.fixture(scope="module")
-def rehearsed(checkout: Checkout) -> Iterator[Rehearsed]:
-    """``script/rehearse --keep`` in a fresh clone, on the tests' daemon."""
-
-    def here(document: dict[str, Any]) -> bool:
-        document["config"]["skyvern:host"]["docker_host"] = checkout.docker.host
-        return True
-
-    # The tests ask the stack in this process, too, with the engine of their own checkout.
-    bootstrap.ensure_engine(None, print)
-    stack_file.edit(checkout.root / "Pulumi.rehearsal.yaml", here)
-    folder = Path(checkout.environment["HOME"]) / ".config/skyvern-stack/rehearsal"
-    pictures = Path(checkout.environment["XDG_CACHE_HOME"]) / "skyvern-stack/logs/rehearsal"
-    try:
-        done = checkout.run("script/rehearse", "--keep", "--images", IMAGES, timeout_seconds=4500)
-        yield Rehearsed(Place(folder), checkout.docker, done.stdout + done.stderr, pictures)
-    finally:
-        checkout.run("script/rehearse", "--destroy", check=False)
 
 
 def test_everything_is_green(rehearsed: Rehearsed) -> None:
@@ -174,7 +112,6 @@ def test_a_rotation_is_one_new_deployment(rehearsed: Rehearsed) -> None:
     assert sorted(call for call in calls if call[1] == "Deployment") == [("create", "Deployment"), ("delete", "Deployment")]
     assert calls.index(("create", "Deployment")) > max(i for i, call in enumerate(calls) if call[1].endswith("Variable"))
     (second,) = world.read()["vercel"]["deployments"].values()
-    wait_for(lambda: rehearsed.place.vercel_status() == {second["id"]: "ready"})
     new = rehearsed.outputs()
     with rehearsed.site(new) as site:
         assert site.ask("GET", new.app_url + "/", login=True).status_code == 200
@@ -184,26 +121,18 @@ def test_a_rotation_is_one_new_deployment(rehearsed: Rehearsed) -> None:
     with rehearsed.site(old) as site:
         assert site.ask("GET", old.app_url + "/", login=True).status_code == 401
     port = json.loads((rehearsed.place.folder / "ports.json").read_text())["vercel"]
-    answers = [
-        httpx.get(f"http://127.0.0.1:{port}/", headers={"Host": one["url"]}, trust_env=False).status_code
-        for one in (first, second)
-    ]
+
+    def answers() -> list[int]:
+        asked = [httpx.get(f"http://127.0.0.1:{port}/", headers={"Host": one["url"]}, trust_env=False) for one in (first, second)]
+        return [answer.status_code for answer in asked]
+
     # The old one is gone; the new one's own address is for the team alone.
-    assert answers == [404, 401]
+    wait_for(lambda: answers() == [404, 401], seconds=60)
     rehearsed.place.expect_no_changes(program)
 
 
-def wait_for(condition: Any, seconds: float = 60) -> None:
-    """Until the condition holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
 def test_ten_thousand_wrong_logins_change_nothing(rehearsed: Rehearsed) -> None:
-    running = servers.find(rehearsed.place.folder)
-    assert running is not None
+    running = rehearsed.servers
     outputs = rehearsed.outputs()
     host = outputs.app_url.removeprefix("https://")
     trusted = ssl.create_default_context(cafile=running.ca_file)
@@ -254,7 +183,7 @@ def test_an_api_that_is_down_or_slow_is_said_so(rehearsed: Rehearsed) -> None:
                 assert site.ask("GET", site.outputs.app_url + "/workflows", login=True).status_code == 200
             finally:
                 docker.run(undo, GATEWAY)
-            wait_for(lambda: session().status_code == 200)
+            wait_for(lambda: session().status_code == 200, seconds=60)
 
 
 def test_a_large_recording_passes_and_can_be_sought_in(rehearsed: Rehearsed) -> None:
