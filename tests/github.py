@@ -26,6 +26,7 @@ import yaml
 
 from ops import github
 from ops.paths import ROOT
+from tests import terminal
 
 REPOSITORY = "acme/skyvern"
 TOKEN = "a-token-of-this-run"  # opens nothing
@@ -196,23 +197,15 @@ class Runner:
             "GITHUB_OUTPUT": str(temp / "output"),
             "RUNNER_TEMP": str(temp),
         }
-        done = subprocess.run(
-            ["bash", "-e", temp / "step.sh"],
-            cwd=self.checkout,
-            env={**self.env, **variables, **step.get("env", {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
+        env = {**self.env, **variables, **step.get("env", {})}
+        done = terminal.run(["bash", "-e", temp / "step.sh"], cwd=self.checkout, env=env, timeout_seconds=1800)
         for line in (temp / "output").read_text().splitlines():
             name, _, value = line.partition("=")
             known[f"steps.{step.get('id')}.outputs.{name}"] = value
         return done.returncode, f"$ {step['run']}\n{done.stdout}"
 
     def check_out(self, commit: str, *, whole: bool) -> None:
+        """What ``actions/checkout`` does. whole: with every branch and its history."""
         if not self.checkout.exists():
             self.git("init", "--quiet", str(self.checkout), cwd=self.folder)
             self.git("remote", "add", "origin", self.origin)

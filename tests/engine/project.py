@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.engine import Engine
+from tests import terminal
 
 
 class Project:
@@ -36,17 +37,8 @@ class Project:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """``pulumi ARGUMENTS``; standard error is part of standard output, as on a terminal."""
-        return subprocess.run(
-            ["pulumi", *arguments, "--non-interactive", "--color", "never"],
-            cwd=self.folder,
-            env=self.variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        command = ["pulumi", *arguments, "--non-interactive", "--color", "never"]
+        return terminal.run(command, cwd=self.folder, env=self.variables, timeout_seconds=120)
 
     def succeed(self, *arguments: str) -> str:
         done = self.run(*arguments)

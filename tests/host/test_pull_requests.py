@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ops.bench.workspace import copy_checkout
+from tests import terminal
 from tests.github import GitHub, Runner
 from tests.host.conftest import Checkout
 from tests.host.rehearsed import Rehearsed
@@ -79,17 +80,7 @@ class Repository:
 
     def ops(self, *arguments: str | Path, code: int = 0) -> str:
         """What a command on the host prints."""
-        done = subprocess.run(
-            ["bin/ops", *arguments],
-            cwd=self.runner.checkout,
-            env=dict(self.runner.env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
+        done = terminal.run(["bin/ops", *arguments], cwd=self.runner.checkout, env=self.runner.env, timeout_seconds=1800)
         assert done.returncode == code, done.stdout
         return done.stdout
 
