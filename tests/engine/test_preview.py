@@ -109,26 +109,38 @@ import pulumi_docker as docker
 
 known = pulumi.Config().require("known")
 becoming = "BECOMING"
+plain = ["PLAIN_URL=https://user:URL_PASSWORD@example.com/VERSION", f"DISGUISED={known}", "LATER=" + RANDOM_WORD]
 docker.Network("net", name="net", labels=[docker.NetworkLabelArgs(label="note", value=LABEL)], options={"a": OPTION})
 container = docker.Container(
     "leaky",
     name="leaky",
     image="one:VERSION",
-    envs=["PLAIN_URL=https://user:URL_PASSWORD@example.com/VERSION", f"DISGUISED={known}", "LATER=" + RANDOM_WORD, ENVIRONMENT],
+    envs=[*plain, ENVIRONMENT],
     command=["run", "--header", "Basic " + base64.b64encode(f"user:{known}".encode()).decode(), becoming],
-    labels=[docker.ContainerLabelArgs(label="token", value="TOKEN")],
+    labels=[
+        docker.ContainerLabelArgs(label="token", value="TOKEN"),
+        docker.ContainerLabelArgs(label="skyvern.environment", value="\\n".join([*plain, TOLD])),
+    ],
 )
 pulumi.export("clear", f"postgresql://someone:{known}@host/db?VERSION")
 pulumi.export("later", OUTPUT)
 pulumi.log.warn(f"the key {known} is about to expire", container)
 pulumi.log.warn(f"{becoming} and RANDOM and TOKEN")
 """
-BEFORE = {"VERSION": "1", "LABEL": "becoming", "OPTION": "known", "ENVIRONMENT": '"WAS_PLAIN=" + becoming', "OUTPUT": "becoming"}
+BEFORE = {
+    "VERSION": "1",
+    "LABEL": "becoming",
+    "OPTION": "known",
+    "ENVIRONMENT": '"WAS_PLAIN=" + becoming',
+    "TOLD": '"WAS_PLAIN=" + becoming',
+    "OUTPUT": "becoming",
+}
 AFTER = {
     "VERSION": "2",
     "LABEL": "pulumi.Output.secret(becoming)",
     "OPTION": '"nothing"',
     "ENVIRONMENT": 'pulumi.Output.concat("WAS_PLAIN=", pulumi.Output.secret(becoming))',
+    "TOLD": '"WAS_PLAIN"',
     "OUTPUT": "pulumi.Output.secret(becoming)",
 }
 FAILING = f"""
@@ -154,6 +166,7 @@ def test_a_secret_in_any_place_gets_nowhere(
     project.succeed("up", "--yes", "--skip-preview")
     workspace = Workspace(folder=project.folder, env=project.variables)
     monkeypatch.setattr(Workspace, "of_checkout", lambda: workspace)
+    monkeypatch.setattr(engine_module, "_unmanaged", lambda context: ())
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
