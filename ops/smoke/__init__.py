@@ -8,6 +8,7 @@ Not here: deploying (script/up).
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -110,9 +111,13 @@ def checks_for(outputs: stacks.Outputs) -> tuple[Check, ...]:
 
 def run_checks(site: Site, checks: Sequence[Check] | None = None) -> Iterator[Result]:
     """Runs the checks (those for the stack, unless others are named) in order, each whatever became of the others."""
-    with site.cleanup:
+    try:
         for check in checks_for(site.outputs) if checks is None else checks:
             yield run_check(check, site)
+    finally:
+        # What a check would have ended that was not asked for, or not reached. The results are told by now.
+        with suppress(CheckFailedError, UserError):
+            site.cleanup.close()
 
 
 def render(result: Result) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from ops.smoke import egress_log
 from ops.smoke.site import CheckNotApplicableError, Site, Visit, expect
-from ops.smoke.workflow_checks import definition, start_run, wait_for_end, workflow
+from ops.smoke.workflow_checks import cancel_run, definition, start_run, wait_for_end, workflow
 
 # As a page inside the server container would name them. Chromium blocks none of these ports by itself.
 FORBIDDEN = (
@@ -102,6 +102,7 @@ def hostile_visit(site: Site) -> Visit:
         marker, since = f"reach-{secrets.token_hex(8)}", site.now()
         body = definition("Smoke run: hostile page", page_url(site.outputs.smoke_url, marker), STAY_SECONDS)
         site.visit = Visit(start_run(site, site.cleanup.enter_context(workflow(site, body))), marker, since)
+        site.cleanup.callback(cancel_run, site, site.visit.run_id)
     return site.visit
 
 
@@ -117,8 +118,9 @@ def check_hostile_page(site: Site) -> None:
     The server writes no access lines (uvicorn's are off in Skyvern), so for its port the proxy's refusal is the evidence.
     """
     visit = hostile_visit(site)
-    # However it ends: a page that is held may well fail.
-    wait_for_end(site, visit.run_id)
+    with site.cleanup:
+        # However it ends: a page that is held may well fail.
+        wait_for_end(site, visit.run_id)
     accesses = egress_log.parse(site.log("egress", visit.since))
     found = egress_log.problems(accesses, visit.marker, FORBIDDEN, site.outputs.smoke_url)
     # The page's own URL names the marker in its query; only a request made by the page has it in the path.

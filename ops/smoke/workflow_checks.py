@@ -57,10 +57,16 @@ def wait_for_end(site: Site, run_id: str, limit_seconds: float = RUN_SECONDS) ->
     deadline = time.monotonic() + limit_seconds
     while (run := read_run(site, run_id))["status"] not in FINAL:
         if time.monotonic() > deadline:
-            site.api("POST", f"/v1/runs/{run_id}/cancel")
+            cancel_run(site, run_id)
             raise CheckFailedError(f"run {run_id} is {run['status']} after {limit_seconds:.0f} s")
         time.sleep(POLL_SECONDS)
     return run
+
+
+def cancel_run(site: Site, run_id: str) -> None:
+    """Ends a run, if it has not ended."""
+    if read_run(site, run_id)["status"] not in FINAL:
+        site.api("POST", f"/v1/runs/{run_id}/cancel")
 
 
 @contextmanager

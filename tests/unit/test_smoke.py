@@ -589,6 +589,36 @@ class TestHostilePage:
         assert query == {"marker": [MARKER], "to": list(browser_checks.FORBIDDEN)}
         assert stay["wait_sec"] == browser_checks.STAY_SECONDS
 
+    def test_one_visit_serves_both_looks_and_leaves_nothing(self) -> None:
+        skyvern = Skyvern()
+        target = site(skyvern, self.docker())
+        browser_checks.hostile_visit(target)
+        browser_checks.check_hostile_page(target)
+        assert skyvern.calls.count("POST /v1/run/workflows") == 1
+        assert skyvern.calls[-1] == "POST /v1/workflows/wpid_1/delete"
+
+    def test_a_visit_that_nobody_ends_is_cancelled(self) -> None:
+        skyvern = Skyvern()
+
+        def begin(target: Site) -> None:
+            browser_checks.hostile_visit(target)
+
+        begun = Check("begun", "egress", begin)
+        assert [one.mark for one in smoke.run_checks(site(skyvern, self.docker()), [begun])] == ["ok"]
+        assert skyvern.calls[-2:] == ["POST /v1/runs/wr_1/cancel", "POST /v1/workflows/wpid_1/delete"]
+
+    def test_what_cannot_be_removed_fails_the_check_and_nothing_else(self) -> None:
+        skyvern = Skyvern()
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/delete"):
+                raise httpx.ReadTimeout("late", request=request)
+            return skyvern(request)
+
+        hostile = Check("hostile page", "egress", browser_checks.check_hostile_page)
+        after = Check("after", "egress", lambda one: None)
+        assert [one.mark for one in smoke.run_checks(site(answer, self.docker()), [hostile, after])] == ["FAIL", "ok"]
+
     def test_the_other_logs_count_too(self) -> None:
         reached = self.docker(gateway=f'{{"uri":"/{MARKER}/fetch"}}')
         assert "gateway was reached" in fails(browser_checks.check_hostile_page, site(Skyvern(), reached))
