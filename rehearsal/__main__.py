@@ -67,9 +67,9 @@ def way_of(running: Servers) -> Way:
 def remove(place: Place, docker: Docker) -> None:
     """Destroys the stack where it has a state, then what is left of it on the daemon, the servers and the folder."""
     if (place.folder / "state" / ".pulumi").exists():
-        # The connector has to be connected to leave in good order, and the plugins ask the world.
-        servers.start(place.folder)
         try:
+            # The connector has to be connected to leave in good order, and the plugins ask the world.
+            servers.start(place.folder)
             place.program(docker).remove()
         except UserError as error:
             print(f"      pulumi destroy did not end well; what it left is removed: {error}")

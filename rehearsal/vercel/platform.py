@@ -103,8 +103,10 @@ class LocalVercel:
         try:
             standin.unpack(self.world, deployment, work / "project")
             output = build.build(work / "project", settings, deployment["variables"], work)
-            # What it was built from is large and not needed any more.
-            self._outputs[deployment["id"]] = output.rename(self.folder / f"{deployment['id']}.output")
+            # What it was built from is large and not needed any more; nor is what an earlier life of this server has built.
+            kept = self.folder / f"{deployment['id']}.output"
+            shutil.rmtree(kept, ignore_errors=True)
+            self._outputs[deployment["id"]] = output.rename(kept)
             self._promote(deployment)
         except UserError as failed:
             self._failures[deployment["id"]] = str(failed)

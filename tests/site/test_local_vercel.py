@@ -52,6 +52,7 @@ class Rehearsed:
     world: World
     local: LocalVercel
     port: int
+    again: dict[str, Any]
 
     def deploy(self, identifier: str, password: str, **changed: str) -> str:
         """Makes a deployment for the project's production; its own host."""
@@ -98,10 +99,11 @@ def rehearsed(tmp_path: Path) -> Iterator[Rehearsed]:
         data["vercel"]["domains"][HOST] = {"domain": HOST, "projectId": "prj_1", "challenge": "x"}
     port = free_port()
     edge = ("127.0.0.1", server.server_address[1])
-    local = LocalVercel(world, tmp_path / "vercel", port=port, domain="example.com", edge=edge, ca_file=authority.certificate)
-    local.start()
-    yield Rehearsed(world, local, port)
-    local.stop()
+    given: dict[str, Any] = {"port": port, "domain": "example.com", "edge": edge, "ca_file": authority.certificate}
+    found = Rehearsed(world, LocalVercel(world, tmp_path / "vercel", **given), port, given)
+    found.local.start()
+    yield found
+    found.local.stop()
     server.shutdown()
 
 
@@ -134,4 +136,10 @@ def test_deployments_come_and_go_with_the_world(rehearsed: Rehearsed) -> None:
     rehearsed.deploy("dpl_3", "the third", VITE_API_BASE_URL="no URL")
     assert "VITE_API_BASE_URL is not a plain URL or word" in rehearsed.status()["dpl_3"]
     assert rehearsed.get(HOST, "/", "the third").status_code == 401
+    assert rehearsed.get(HOST, "/", "the second").status_code == 200
+
+    # After a reboot, everything is built again, in the same place.
+    rehearsed.local.stop()
+    rehearsed.local = LocalVercel(rehearsed.world, rehearsed.local.folder, **rehearsed.again)
+    rehearsed.local.start()
     assert rehearsed.get(HOST, "/", "the second").status_code == 200
