@@ -5,6 +5,7 @@ in that form: an older Skyvern does not run on tables that a newer one has migra
 Not here: data (a backup brings that back), and what is on main, which still has to be reverted there.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -116,13 +117,18 @@ def rollback(stack: str, root: Path, *, yes: bool, ask: bool) -> None:
 
 
 def _share_environment(root: Path, folder: Path) -> None:
-    """The Python environment of this checkout for the other one, where both ask for the same packages.
+    """The Python environment of this checkout for the other one, where script/bootstrap would find nothing to do in it there.
 
     That saves a minute, and a rollback that needs a package registry may come at the wrong time.
     """
-    lists = ("requirements.txt", "requirements-dev.txt")
-    if all((folder / name).is_file() and (folder / name).read_bytes() == (root / name).read_bytes() for name in lists):
-        (folder / ".venv").symlink_to(root / ".venv")
+    venv = root / ".venv"
+    lists = [folder / name for name in ("requirements.txt", "requirements-dev.txt")]
+    if not all(one.is_file() and one.read_bytes() == (root / one.name).read_bytes() for one in lists):
+        return
+    # As script/bootstrap names them. It makes an environment without pip anew, which must not be this one.
+    stamps = [venv / f".{one.stem}-{hashlib.sha256(one.read_bytes()).hexdigest()[:16]}" for one in lists]
+    if any(stamp.exists() for stamp in stamps) and [*venv.glob("lib/python*/site-packages/pip")]:
+        (folder / ".venv").symlink_to(venv)
 
 
 def _file(stack: str) -> Path:

@@ -1,5 +1,6 @@
 """ops.rollback with doubles: which commit is noted as good, where the way back leads, and when there is none."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -124,12 +125,36 @@ def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch, same: bool
         guard.git(root, *identity, "commit", "--quiet", "--message", commit)
         if commit == "good":
             assert rollback.note("prod", DOCKER, root) is not None
+    # As script/bootstrap leaves it.
     (root / ".git" / "info" / "exclude").write_text("/.venv\n")
-    (root / ".venv").mkdir()
+    pip = root / ".venv/lib/python3.11/site-packages/pip"
+    pip.mkdir(parents=True)
     (root / ".venv" / "whose").write_text("its own")
+    stamp = hashlib.sha256((root / "requirements.txt").read_bytes()).hexdigest()[:16]
+    (root / ".venv" / f".requirements-{stamp}").touch()
     monkeypatch.setattr(bootstrap, "ROOT", root)
     rollback.rollback("prod", root, yes=True, ask=False)
     assert (host / "ran").read_text() == f"good --stack prod --yes {'its own' if same else ''}\n"
     assert (root / ".venv" / "whose").exists()
     assert guard.git(root, "worktree", "list").count("\n") == 1
     assert guard.git(root, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("lacks", ["pip", "stamp"])
+def test_an_environment_that_bootstrap_would_change_is_not_shared(tmp_path: Path, lacks: str) -> None:
+    root, folder = tmp_path / "root", tmp_path / "folder"
+    for one in (root, folder):
+        one.mkdir()
+        for name in ("requirements.txt", "requirements-dev.txt"):
+            (one / name).write_text("a==1\n")
+    venv = root / ".venv"
+    (venv / "lib/python3.11/site-packages" / ("pip" if lacks != "pip" else "other")).mkdir(parents=True)
+    stamp = hashlib.sha256(b"a==1\n").hexdigest()[:16]
+    (venv / f".requirements-dev-{stamp if lacks != 'stamp' else 'another'}").touch()
+    rollback._share_environment(root, folder)
+    assert not (folder / ".venv").exists()
+    # With both of them it is.
+    (venv / "lib/python3.11/site-packages/pip").mkdir(exist_ok=True)
+    (venv / f".requirements-dev-{stamp}").touch()
+    rollback._share_environment(root, folder)
+    assert (folder / ".venv").resolve() == venv
