@@ -25,5 +25,5 @@ def environment_label(environment: Mapping[str, Any]) -> dict[str, str]:
 
 def told_environment(text: str) -> dict[str, str | None]:
     """What such a label says: name -> value, None for a secret's."""
-    pairs = [line.partition("=") for line in text.splitlines()]
+    pairs = [line.partition("=") for line in text.split("\n")]
     return {name: value if equals else None for name, equals, value in pairs}

@@ -1,5 +1,7 @@
 """The variables of a container one by one, where the provider keeps all of them as one secret. Pure."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from components.host.labels import ENVIRONMENT, told_environment
@@ -9,15 +11,34 @@ from ops.preview.values import variable
 Variables = dict[str, Any]
 
 
-def with_environment(old: Any, new: Any) -> tuple[Any, Any]:
+def with_environment(old: Any, new: Any) -> tuple[Any, Any, tuple[str, ...] | None]:
     """Both sides with ``envs`` as name -> value, where a side's label says what the provider hides; otherwise as they are.
 
-    old, new: inputs without secrets (``readable``). A side that does not tell its variables leaves both as they are.
+    old, new: inputs without secrets (``readable``). A side that does not tell its variables leaves both as they are. Last comes
+    what ``with_names`` needs: the names in their order, nothing where those of the sides differ; None where nothing was told.
     """
     told = [_told(one) for one in (old, new)]
     if ENVIRONMENT not in {label for one in (old, new) for label in _labels(one)} or None in told:
-        return old, new
-    return _with(old, told[0]), _with(new, told[1])
+        return old, new, None
+    orders = {tuple(one) for one, side in zip(told, (old, new), strict=True) if one is not None and side is not None}
+    return _with(old, told[0]), _with(new, told[1]), orders.pop() if len(orders) == 1 else ()
+
+
+def with_names(details: Mapping[str, Any], variables: tuple[str, ...] | None) -> dict[str, Any]:
+    """The provider's details with ``envs[3]`` by the name of that variable, ``envs`` where nobody knows which one it is.
+
+    variables: as ``with_environment`` gives them. The label is left out: it says what the variables say themselves.
+    """
+    if variables is None:
+        return dict(details)
+    named = {}
+    for path, one in details.items():
+        index = re.fullmatch(r"envs\[(\d+)\]", path)
+        if index is not None:
+            named[f"envs[{variables[int(index[1])]}]" if int(index[1]) < len(variables) else "envs"] = one
+        elif not re.match(r"labels\b", path):
+            named[path] = one
+    return named
 
 
 def with_list(properties: Any) -> Any:

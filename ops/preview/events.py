@@ -13,7 +13,7 @@ from typing import Any
 
 from ops import downtime
 from ops.preview import diff, exposure
-from ops.preview.environment import with_environment, with_list
+from ops.preview.environment import with_environment, with_list, with_names
 from ops.preview.exposure import CONTAINER
 from ops.preview.model import (
     SECRET,
@@ -139,12 +139,16 @@ def aware(events: Sequence[Event], redactor: Redactor, *, drift: bool = False) -
 
 @dataclass(frozen=True, kw_only=True)
 class _Hidden:
-    """Properties of one resource with every mark of the engine honoured on both sides, and the texts that this has hidden."""
+    """Properties of one resource with every mark of the engine honoured on both sides, and the texts that this has hidden.
+
+    variables: as ``with_environment`` gives them.
+    """
 
     old_inputs: Any
     new_inputs: Any
     old_outputs: Any = None
     new_outputs: Any = None
+    variables: tuple[str, ...] | None = None
     revealed: frozenset[str] = frozenset()
 
 
@@ -182,7 +186,7 @@ def _rank(operation: str) -> int:
 
 def _hide(meta: Event) -> _Hidden:
     old, new = meta.get("old") or {}, meta.get("new") or {}
-    inputs = with_environment(readable(old.get("inputs")), readable(new.get("inputs")))
+    *inputs, variables = with_environment(readable(old.get("inputs")), readable(new.get("inputs")))
     outputs = readable(old.get("outputs")), readable(new.get("outputs"))
     hidden_inputs, hidden_outputs = hide_pairs(*inputs), hide_pairs(*outputs)
     # A provider's outputs repeat its inputs, and may lack their marks.
@@ -194,6 +198,7 @@ def _hide(meta: Event) -> _Hidden:
         new_inputs=with_list(hidden_inputs[1]),
         old_outputs=hidden_outputs[0],
         new_outputs=hidden_outputs[1],
+        variables=variables,
         revealed=frozenset(text for before, after in pairs for text in revealed(before, after, in_clear)),
     )
 
@@ -221,11 +226,13 @@ def _resource(urn: str, meta: Event, hidden: _Hidden, redactor: Redactor, dispos
     if operation is None:
         return resource
     states = [state for state in (meta.get("old"), meta.get("new")) if state]
-    forcing = sorted(path for path, one in (meta.get("detailedDiff") or {}).items() if one["diffKind"].endswith("-replace"))
+    details = with_names(meta.get("detailedDiff") or {}, hidden.variables)
+    forcing = sorted(path for path, one in details.items() if one["diffKind"].endswith("-replace"))
     forcing = forcing or (list(meta.get("keys") or []) if operation == "replace" else [])
     diffs = diff.differences(old, new, forcing) if operation != "delete" else ()
     if operation in {"update", "replace"}:
-        diffs = _with_computed(diffs, meta, redactor.value(hidden.old_outputs), new, forcing)
+        told = hidden.variables is not None
+        diffs = _with_computed(diffs, [*details, *forcing], redactor.value(hidden.old_outputs), new, forcing, told=told)
     if drift and operation == "update" and not diffs:
         diffs = diff.differences(redactor.value(hidden.old_outputs), redactor.value(hidden.new_outputs))
     protected = any(state.get("protect") for state in states)
@@ -256,20 +263,26 @@ def _is_stateful(resource: Resource, disposable: Sequence[str]) -> bool:
 
 
 def _with_computed(
-    diffs: tuple[PropertyDiff, ...], meta: Event, outputs: Any, new: Any, forcing: Sequence[str]
+    diffs: tuple[PropertyDiff, ...], details: Sequence[str], outputs: Any, new: Any, forcing: Sequence[str], *, told: bool
 ) -> tuple[PropertyDiff, ...]:
-    """With what the provider says differs and the inputs do not show: a secret that changes, a value that somebody changed."""
-    told = [diff.without_indices(one.path) for one in diffs]
-    more = []
-    for named in (*(meta.get("detailedDiff") or {}), *forcing):
+    """With what the provider says differs and the inputs do not show: a secret that changes, a value that somebody changed.
+
+    details: paths, by the provider. told: the inputs have each variable by its name, so what else differs there is a secret.
+    """
+    more: list[PropertyDiff] = []
+    for named in details:
         plain = diff.without_indices(named)
-        if any(diff.within(one, plain) for one in told):
+        shown = [one.path for one in (*diffs, *more)]
+        if told and plain == "envs" and named != plain:
+            if named not in shown:
+                more.append(PropertyDiff(path=named, old=SECRET, new=SECRET, forces=named in forcing))
             continue
-        told.append(plain)
+        if any(diff.within(diff.without_indices(one), plain) for one in shown):
+            continue
         # Of a list that is one secret, nobody sees the places.
         path = named if diff.value_at(outputs, plain) != SECRET else plain
         before, after = diff.value_at(outputs, path), diff.value_at(new, path)
-        if SECRET in (before, after) or _has_secret(before) or _has_secret(after):
+        if SECRET in (before, after) or _has_secret(before) or _has_secret(after) or (told and plain == "envs"):
             before = after = SECRET
         more.append(PropertyDiff(path=path, old=diff.one_line(before), new=diff.one_line(after), forces=named in forcing))
     return tuple(sorted((*diffs, *more), key=lambda one: one.path))

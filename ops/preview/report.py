@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ops.preview.model import SECRET, Diagnostic, Exposure, Outcome, PolicyResult, Preview, PropertyDiff, Step
+from ops.preview.model import SECRET, Diagnostic, Drift, Exposure, Outcome, PolicyResult, Preview, PropertyDiff, Step
 
 # By which the comment to edit is found: the first line, the same for every report.
 MARKER = "<!-- skyvern-preview -->"
@@ -446,11 +446,17 @@ def _drift(preview: Preview, cap: int | None) -> str:
     if not drift.checked:
         return "#### Drift\n\nNot looked for."
     if drift.failure:
-        return f"#### Drift\n\n❌ Could not be looked for, so nothing is known about it: {code(drift.failure)}"
+        told = f"#### Drift\n\n❌ Could not be looked for, so nothing is known about it: {code(drift.failure)}"
+        return told if not drift.steps else f"{told}. What was found until then:\n\n{_list(_drifted(drift), cap, str)}"
     if not drift.steps and not drift.unmanaged:
         if not preview.state_digest:
             return "#### Drift\n\nNothing is deployed yet, so nothing can differ."
         return "#### Drift\n\n✅ What runs is what the state says."
+    intro = "Nothing of this is the pull request's doing. The update does not look at it, unless it is run with `--refresh`."
+    return f"#### Drift\n\n{intro}\n\n{_list(_drifted(drift), cap, str)}"
+
+
+def _drifted(drift: Drift) -> list[str]:
     lines = []
     for step in drift.steps:
         if step.operation == "delete":
@@ -459,9 +465,7 @@ def _drift(preview: Preview, cap: int | None) -> str:
             some, more = _capped(step.diffs, 3)
             told = "; ".join(map(_change, some)) + (f"; {more}" if more else "")
             lines.append(f"🌊 {code(step.name)} ({_kind(step.type)}) was changed by hand{': ' if told else ''}{told}")
-    lines += [f"👻 {code(one)} has this stack's labels and is in no state" for one in drift.unmanaged]
-    intro = "Nothing of this is the pull request's doing. The update does not look at it, unless it is run with `--refresh`."
-    return f"#### Drift\n\n{intro}\n\n{_list(lines, cap, str)}"
+    return lines + [f"👻 {code(one)} has this stack's labels and is in no state" for one in drift.unmanaged]
 
 
 def _apply(preview: Preview) -> str:

@@ -59,7 +59,7 @@ def secrets_in(*properties: Any) -> set[str]:
     """
     found: set[str] = set()
     in_clear = plain_texts(properties)
-    lines = in_clear.union(*(text.splitlines() for text in in_clear))
+    lines = in_clear.union(*(text.split("\n") for text in in_clear))
     for one in _sealed_in(properties):
         open_ones = lines if isinstance(one, dict | list) else set()
         found.update(with_parts(set(_texts(one)) - open_ones))

@@ -67,30 +67,32 @@ def container(variables: str, envs: Any = MARK) -> dict[str, Any]:
     return {"inputs": {"envs": envs, "labels": [{"label": ENVIRONMENT, "value": variables}, {"label": "x", "value": "y"}]}}
 
 
-# That it is another one, and nothing else.
 HIDDEN = [("envs", SECRET, SECRET)]
+IN_CLEAR = {"inputs": {"envs": ["A=1", f"B={OLD}"], "labels": [{"label": "x", "value": "y"}]}}
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "found"),
+    ("old", "new", "places", "found"),
     [
-        (container("A=1\nB=2\nKEY"), container("A=1\nB=3\nKEY"), [("envs[B]", "2", "3")]),
-        (container("A=1\nKEY"), container("A=1\nB=\nKEY\nOTHER"), [("envs[B]", None, ""), ("envs[OTHER]", None, SECRET)]),
+        (container("A=1\nB=2\nKEY"), container("A=1\nB=3\nKEY"), [1], [("envs[B]", "2", "3")]),
+        # A secret is another one, by itself and together with what is plain.
+        (container("A=1\nKEY"), container("A=1\nKEY"), [1], [("envs[KEY]", SECRET, SECRET)]),
+        (container("A=1\nKEY"), container("A=2\nKEY"), [0, 1], [("envs[A]", "1", "2"), ("envs[KEY]", SECRET, SECRET)]),
+        (container("A=1\nKEY"), container("A=1\nKEY"), [None], HIDDEN),
+        # With other names, a place is nobody's in particular.
+        (container("A=1\nKEY"), container("A=1\nB=\nKEY\nN"), [1, 3], [("envs[B]", None, ""), ("envs[N]", None, SECRET)]),
         # What was plain and is a secret now, and the other way round.
-        (container(f"B={OLD}\nKEY"), container("B\nKEY"), HIDDEN),
-        (container("B\nKEY"), container(f"B={OLD}\nKEY"), HIDDEN),
-        (
-            {"inputs": {"envs": ["A=1", f"B={OLD}"], "labels": [{"label": "x", "value": "y"}]}},
-            container("A=1\nB"),
-            HIDDEN,
-        ),
-        # Nothing but a secret differs.
-        (container("A=1\nKEY"), container("A=1\nKEY"), HIDDEN),
+        (container(f"B={OLD}\nKEY"), container("B\nKEY"), [0], [("envs[B]", SECRET, SECRET)]),
+        (container("B\nKEY"), container(f"B={OLD}\nKEY"), [0], [("envs[B]", SECRET, SECRET)]),
+        (IN_CLEAR, container("A=1\nB"), [1], [("envs[B]", SECRET, SECRET)]),
+        (IN_CLEAR, container("A=1\nB\nC"), [1], [("envs[C]", None, SECRET)]),
     ],
 )
-def test_the_variables_of_a_container_with_secrets_are_told_one_by_one(old: Any, new: Any, found: Any) -> None:
-    differs = {f"envs[{index}]": {"diffKind": "update-replace", "inputDiff": False} for index in (34, 8)}
-    old["outputs"] = {"envs": MARK}
+def test_the_variables_of_a_container_with_secrets_are_told_one_by_one(old: Any, new: Any, places: Any, found: Any) -> None:
+    """places: of the variables that the provider names, None where it names the list."""
+    paths = ["labels[0].value", *("envs" if place is None else f"envs[{place}]" for place in places)]
+    differs = {path: {"diffKind": "update-replace", "inputDiff": False} for path in paths}
+    old["outputs"] = old["inputs"]
     reading = events.read([step("replace", old, new, detailedDiff=differs)], NOTHING)
     assert told(reading) == found
     assert reading.steps[0].reasons == tuple(path for path, _, _ in found)
