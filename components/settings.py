@@ -312,6 +312,8 @@ class OpenAiCompatibleLlm(HostedLlm):
         if parts.username is not None or parts.password is not None:
             # Not a ValueError, whose line would show the value.
             raise PydanticCustomError("value_kept_back", "holds a user or password, which would stand in clear; write it without")
+        if parts.query or parts.fragment:
+            raise PydanticCustomError("value_kept_back", "has a query, which would stand in clear; write it without")
         return value.rstrip("/")
 
 

@@ -101,6 +101,10 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://u:pw@h/v1", "model": "m"}},
             "llm.base_url: holds a user or password, which would stand in clear; write it without",
         ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://h/v1?key=pw", "model": "m"}},
+            "llm.base_url: has a query, which would stand in clear; write it without",
+        ),
         ({"images": {"source": "hub"}}, "images.source: \"hub\" is not possible here; write 'official' or 'packages'"),
         (
             {"browser": {"locale": "korean"}},
