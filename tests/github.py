@@ -35,12 +35,16 @@ _OWN = {"repository_id": 1, "head_repository_id": 1}
 
 @dataclass
 class GitHub:
-    """A private repository. comments: by the number of the issue or pull request. pulls: by the commit that merged them."""
+    """A private repository.
+
+    comments: by the number of the issue or pull request. pulls: by the commit that merged them. logs: of all jobs.
+    """
 
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     issues: list[dict[str, Any]] = field(default_factory=list)
     artifacts: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
     pulls: dict[str, int] = field(default_factory=dict)
+    logs: list[str] = field(default_factory=list)
     url: str = ""
 
     @contextmanager
@@ -168,6 +172,7 @@ class Runner:
             code, printed = self._step(json.loads(told), commit, temp, known)
             log += printed
             green = green and (code == 0 or bool(step.get("continue-on-error")))
+        self.hub.logs.append(log)
         return green, log
 
     def _step(self, step: dict[str, Any], commit: str, temp: Path, known: dict[str, str]) -> tuple[int, str]:

@@ -305,6 +305,7 @@ def test_where_somebody_builds_a_deployment_is_waited_for(api: Api, world: World
     builder = threading.Timer(0.5, lambda: status.write_text(json.dumps({deployment: "ready"})))
     builder.start()
     kind.settle(world, deployment)
+    assert json.loads(status.read_text()) == {deployment: "ready"}
     builder.join()
     status.write_text(json.dumps({deployment: "npm: exit 1: no such package"}))
     with pytest.raises(Refused, match=r"^Error creating deployment: Could not create deployment: npm: exit 1: no such package$"):
