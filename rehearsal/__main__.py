@@ -92,7 +92,7 @@ The rehearsal is green: {seconds:.0f} s, pictures of the UI in {shots()}
     port, proxy = running.https_port, running.proxy_url
     # The server's own certificate: it sends no other, so the authority's would be looked for in vain.
     key = browser.fingerprint(Path(running.ca_file).with_name(f"{domain}.pem"))
-    env = f"PULUMI_CONFIG_PASSPHRASE_FILE={place.folder}/passphrase PULUMI_BACKEND_URL=file://{place.folder}/state"
+    env = " ".join(f"{name}={value}" for name, value in place.state_variables().items())
     names = [url.removeprefix("https://") for url in (outputs.app_url, outputs.api_url, outputs.stream_url)]
     return (
         f"""{told}

@@ -104,6 +104,13 @@ class Place:
         shutil.rmtree(self.home, ignore_errors=True)
         install(self.home, bootstrap.engine_pulumi_home(), "cloudflare", "vercel")
 
+    def state_variables(self) -> dict[str, str]:
+        """Where the state is, and what opens it."""
+        return {
+            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
+            "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.folder / "passphrase"),
+        }
+
     def program(self, docker: Docker) -> Program:
         """The project, with every variable that ``pulumi`` needs for this stack and for no other."""
         shell = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "CLOUDFLARE_", "VERCEL_"))}
@@ -111,8 +118,7 @@ class Place:
             **shell,
             **bootstrap.engine_environment(),
             **self.world.variables(),
-            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
-            "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.folder / "passphrase"),
+            **self.state_variables(),
             "PULUMI_HOME": str(self.home),
         }
         return Program(self.folder / "project", NAME, docker, env)

@@ -8,10 +8,8 @@ with which token (tests/unit/test_workflows.py), and GitHub's own mind about any
 import http.server
 import io
 import json
-import os
 import re
 import shutil
-import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -25,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from ops import github
+from ops.guard import git
 from ops.paths import ROOT
 from tests import terminal
 
@@ -211,21 +210,15 @@ class Runner:
 
     def check_out(self, commit: str, *, whole: bool) -> None:
         """What ``actions/checkout`` does. whole: with every branch and its history."""
-        if not self.checkout.exists():
-            self.git("init", "--quiet", str(self.checkout), cwd=self.folder)
-            self.git("remote", "add", "origin", self.origin)
-        self.git("clean", "-ffdx")
+        root = self.checkout
+        if not root.exists():
+            root.mkdir(parents=True)
+            git(root, "init", "--quiet")
+            git(root, "remote", "add", "origin", self.origin)
+        git(root, "clean", "-ffdx")
         what = ["+refs/heads/*:refs/remotes/origin/*", "--prune", "--unshallow"] if whole else ["--depth=1", commit]
-        if whole and not (self.checkout / ".git" / "shallow").exists():
+        if whole and not (root / ".git" / "shallow").exists():
             what.remove("--unshallow")
-        self.git("fetch", "--quiet", "origin", *what)
-        self.git("checkout", "--quiet", "--force", "--detach", commit)
-        (self.checkout / ".venv").symlink_to(self.venv)
-
-    def git(self, *arguments: str, cwd: Path | None = None) -> str:
-        """Output of git in the work folder."""
-        command = ["git", *arguments]
-        env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
-        return subprocess.run(
-            command, cwd=cwd or self.checkout, env=env, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout.strip()
+        git(root, "fetch", "--quiet", "origin", *what)
+        git(root, "checkout", "--quiet", "--force", "--detach", commit)
+        (root / ".venv").symlink_to(self.venv)

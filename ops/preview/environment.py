@@ -20,7 +20,7 @@ def with_environment(old: Any, new: Any) -> tuple[Any, Any, tuple[str, ...] | No
     told = [_told(one) for one in (old, new)]
     if ENVIRONMENT not in {label for one in (old, new) for label in _labels(one)} or None in told:
         return old, new, None
-    orders = {tuple(one) for one, side in zip(told, (old, new), strict=True) if one is not None and side is not None}
+    orders = {tuple(one or ()) for one, side in zip(told, (old, new), strict=True) if side is not None}
     return _with(old, told[0]), _with(new, told[1]), orders.pop() if len(orders) == 1 else ()
 
 

@@ -39,13 +39,11 @@ class Rehearsed:
 
     def variables(self) -> dict[str, str]:
         """With them in its environment, every command of a checkout works on this stack and reaches its public names."""
-        folder = self.place.folder
         plugins = [str(path) for name in ("cloudflare", "vercel") for path in self.place.home.glob(f"plugins/*-{name}-*")]
         return {
             **self.place.world.variables(),
             **client_variables(self.servers.proxy_url, self.servers.ca_file),
-            "PULUMI_BACKEND_URL": f"file://{folder}/state",
-            "PULUMI_CONFIG_PASSPHRASE_FILE": f"{folder}/passphrase",
+            **self.place.state_variables(),
             # The engine takes a plugin from there before all others.
             "PATH": os.pathsep.join([*plugins, os.environ["PATH"]]),
         }

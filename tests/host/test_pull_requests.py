@@ -7,15 +7,15 @@ rehearsal, and GitHub (tests/github.py). The tests tell one story on one rehears
 import io
 import json
 import re
-import shutil
-import subprocess
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from ops import guard
 from ops.bench.workspace import copy_checkout
 from tests import terminal
 from tests.github import GitHub, Runner
@@ -40,10 +40,8 @@ class Repository:
     rehearsed: Rehearsed
 
     def git(self, *arguments: str) -> str:
-        identity = ("-c", "user.name=a test", "-c", "user.email=test@example.com")
-        return subprocess.run(
-            ["git", *identity, *arguments], cwd=self.clone, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout.strip()
+        """What git prints in the clone."""
+        return guard.git(self.clone, "-c", "user.name=a test", "-c", "user.email=test@example.com", *arguments).strip()
 
     def edit(self, name: str, old: str, new: str) -> None:
         """A commit in the clone."""
@@ -79,6 +77,24 @@ class Repository:
     def push(self, commit: str) -> None:
         """Makes a commit the one on main, whatever was."""
         self.git("push", "--quiet", "--force", "origin", f"{commit}:refs/heads/main")
+
+    def land(self) -> str:
+        """Makes what the clone has checked out the one on main, and on the host; its commit."""
+        self.push("HEAD")
+        commit = self.git("rev-parse", "HEAD")
+        self.runner.check_out(commit, whole=True)
+        return commit
+
+    @contextmanager
+    def changed_by_hand(self) -> Iterator[None]:
+        """Somebody gives the gateway another limit, and it back."""
+        docker = self.rehearsed.docker
+        memory = docker.inspect(GATEWAY)["HostConfig"]["Memory"]
+        docker.run("update", "--memory", "300m", "--memory-swap", "300m", GATEWAY)
+        try:
+            yield
+        finally:
+            docker.run("update", "--memory", str(memory), "--memory-swap", str(memory), GATEWAY)
 
     def ops(self, *arguments: str | Path, code: int = 0) -> str:
         """What a command on the host prints."""
@@ -135,40 +151,30 @@ def test_a_pull_request_gets_a_comment_and_leaves_a_record(repository: Repositor
 
 
 def test_what_was_not_reviewed_is_refused(repository: Repository, tmp_path: Path) -> None:
-    hub, docker, merge = repository.hub, repository.rehearsed.docker, repository.git("rev-parse", "HEAD")
+    hub, runner, merge = repository.hub, repository.runner, repository.git("rev-parse", "HEAD")
     hub.download("review-*", tmp_path)
     record = tmp_path / f"review-{STACK}.json"
-    runner = repository.runner
     before = repository.git("rev-parse", "origin/main")
 
     runner.check_out(merge, whole=True)
     assert "is not on origin/main, and nothing was changed" in repository.ops("apply", "--review", record, code=1)
 
     # A container that somebody changed by hand.
-    repository.push(merge)
-    runner.check_out(merge, whole=True)
-    memory = docker.inspect(GATEWAY)["HostConfig"]["Memory"]
-    docker.run("update", "--memory", "300m", "--memory-swap", "300m", GATEWAY)
-    try:
+    repository.land()
+    with repository.changed_by_hand():
         assert re.match(r"skyvern-host-gateway-caddy: changed by hand \(memory", repository.refused(record))
-    finally:
-        docker.run("update", "--memory", str(memory), "--memory-swap", str(memory), GATEWAY)
 
     # Another configuration, and another image: both came to main after the review.
     repository.edit(FILE, "memory_mib: 3328", "memory_mib: 3584")
-    repository.push("HEAD")
-    runner.check_out(repository.git("rev-parse", "HEAD"), whole=True)
+    repository.land()
     told = repository.refused(record)
     assert told.startswith(f"the configuration ({FILE} or Pulumi.yaml); the plan: ")
     repository.git("reset", "--quiet", "--hard", merge)
-    shutil.copy(repository.clone / "images/gateway/Dockerfile", tmp_path / "Dockerfile")
-    (repository.clone / "images/gateway/Dockerfile").write_text((tmp_path / "Dockerfile").read_text() + "# another image\n")
-    repository.git("commit", "--quiet", "--all", "--message", "another image")
-    repository.push("HEAD")
-    runner.check_out(repository.git("rev-parse", "HEAD"), whole=True)
+    repository.edit("images/gateway/Dockerfile", "\nFROM ", "\n# another image\nFROM ")
+    another = repository.land()
     assert re.match(rf"the image of {GATEWAY}: (\S+) was reviewed, (?!\1)\S+ would run; the plan: ", repository.refused(record))
     # What nobody previewed has no record either.
-    green, log = repository.runner.run("deploy", "deploy", commit=repository.git("rev-parse", "HEAD"), event={})
+    green, log = runner.run("deploy", "deploy", commit=another, event={})
     assert not green
     assert f"stack {STACK}: nobody reviewed a preview of tree" in log
 
@@ -215,8 +221,10 @@ def test_from_a_bad_deployment_there_is_a_way_back(repository: Repository) -> No
 
     told = repository.ops("rollback", "-s", STACK, "--yes")
     assert re.search(r"(\d+) of \1 checks green", told), told
-    assert repository.git("rev-parse", "HEAD") == bad
-    assert not list(repository.runner.checkout.parent.glob("**/rollback-*"))
+    # The host's own checkout stays as it is, and the other one is gone.
+    assert guard.head(repository.runner.checkout) == guard.Head(commit=bad, changed=())
+    assert guard.git(repository.runner.checkout, "worktree", "list").count("\n") == 1
+    assert not list((Path(repository.runner.env["XDG_CACHE_HOME"]) / "skyvern-stack").glob("rollback-*"))
 
 
 def test_what_somebody_changed_is_one_issue(repository: Repository) -> None:
@@ -228,29 +236,26 @@ def test_what_somebody_changed_is_one_issue(repository: Repository) -> None:
         assert green, log
         return log
 
-    image = docker.inspect(GATEWAY)["Image"]
-    memory = docker.inspect(GATEWAY)["HostConfig"]["Memory"]
-    docker.run("update", "--memory", "300m", "--memory-swap", "300m", GATEWAY)
-    docker.run("create", "--name", "by-hand", "--label", f"skyvern.stack={STACK}", image)
+    docker.run("create", "--name", "by-hand", "--label", f"skyvern.stack={STACK}", docker.inspect(GATEWAY)["Image"])
     docker.run("network", "create", "--label", f"skyvern.stack={STACK}", "by-hand")
     with world.edit() as data:
         record = next(one for one in data["records"].values() if one["name"].startswith("api."))
         data["records"]["by-hand"] = {**record, "id": "by-hand", "name": "old.skyvern.test", "comment": None}
     try:
-        assert "issue in acme/skyvern: created" in look()
-        (issue,) = hub.issues
-        assert issue["title"] == f"Drift of {STACK}: 1 changed past the program, 3 in no state"
-        told = issue["body"]
-        assert re.search(r"\| skyvern-host-gateway-caddy \| changed \| `memory`: \d+ → 300", told)
-        for stray in ("container by-hand", "network by-hand", f"DNS record old.skyvern.test to {record['content']} (by-hand)"):
-            assert f"- {stray}\n" in told
-        assert "issue in acme/skyvern: unchanged" in look()
+        with repository.changed_by_hand():
+            assert "issue in acme/skyvern: created" in look()
+            assert "issue in acme/skyvern: unchanged" in look()
     finally:
-        docker.run("update", "--memory", str(memory), "--memory-swap", str(memory), GATEWAY)
         docker.run("rm", "by-hand")
         docker.run("network", "rm", "by-hand")
         with world.edit() as data:
             del data["records"]["by-hand"]
+    (issue,) = hub.issues
+    assert issue["title"] == f"Drift of {STACK}: 1 changed past the program, 3 in no state"
+    told = issue["body"]
+    assert re.search(r"\| skyvern-host-gateway-caddy \| changed \| `memory`: \d+ → 300", told)
+    for stray in ("container by-hand", "network by-hand", f"DNS record old.skyvern.test to {record['content']} (by-hand)"):
+        assert f"- {stray}\n" in told
     assert "issue in acme/skyvern: closed" in look()
     assert [one["state"] for one in hub.issues] == ["closed"]
 
