@@ -83,28 +83,26 @@ def confirm(question: str) -> bool:
     return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
-def decide_source(requested: Source | None, configured: Source, *, reachable: bool, terminal: bool) -> Source | Literal["ask"]:
+def decide_source(requested: Source | None, configured: Source, *, reachable: bool, made_with: str | None) -> Source:
     """Where the images come from. reachable: whether the image registry answers (only looked at for ``official``).
 
-    Raises UserError when no registry answers and nobody can be asked: building everything from packages is a choice that
-    stays with the data, so it is never made silently.
+    made_with: the source that the stack's data was made with, None for a new stack. Without a registry a new stack is built from
+    packages; UserError where the data or the person says official.
     """
     source = requested or configured
     if source == "packages" or reachable:
         return source
-    if terminal and requested is None:
-        return "ask"
-    raise UserError(
-        f"images: no image registry answers ({REGISTRY}); check the network, or run script/up --images packages "
-        "to build every image from Debian, PyPI and Go packages"
-    )
+    if requested is None and made_with is None:
+        return "packages"
+    reason = "--images official was asked for" if requested else "the data of this stack was made with official images"
+    raise UserError(f"images: no image registry answers ({REGISTRY}), and {reason}; check the network and run this again")
 
 
 # --- Steps ---------------------------------------------------------------------------------------------------------------
 
 
-def choose_source(stack: str, requested: Source | None, docker: Docker, *, terminal: bool, progress: Progress) -> Source:
-    """The source of the images, asked for where needed and written into the stack file when it changes.
+def choose_source(stack: str, requested: Source | None, docker: Docker, progress: Progress) -> Source:
+    """The source of the images, written into the stack file when it changes.
 
     Raises UserError when the stack already has data that was made with the other source.
     """
@@ -118,15 +116,9 @@ def choose_source(stack: str, requested: Source | None, docker: Docker, *, termi
             f"write {made_with}, or destroy the stack with its data first"
         )
     reachable = wanted == "packages" or bootstrap.answers(REGISTRY, accepted=(200, 401))
-    # With data of official images there is nothing to ask: they cannot become others.
-    asks = terminal and made_with is None
-    decided = decide_source(requested, configured, reachable=reachable, terminal=asks)
-    if decided == "ask":
-        print("      No image registry answers here. Every image can be built from Debian, PyPI and Go packages instead,")
-        print("      which takes about 20 minutes the first time. The choice stays in the stack file.")
-        if not confirm("      Build from packages?"):
-            raise UserError("images: nothing was chosen; run script/up where an image registry answers")
-        decided = "packages"
+    decided = decide_source(requested, configured, reachable=reachable, made_with=made_with)
+    if decided != wanted:
+        progress("no image registry answers: every image is built from Debian, PyPI and Go packages, about 15 min the first time")
     if decided != configured:
         write_setting(bootstrap.stack_file(stack), "images", {"source": decided})
         progress(f"wrote images.source: {decided} into Pulumi.{stack}.yaml")
@@ -254,13 +246,15 @@ def deploy(
     steps = Steps(6)
     with steps.step("Docker") as say:
         bootstrap.ensure_docker(docker.host, say)
+        # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
+        source = choose_source(stack, images_source, docker, say)
+        images.prepare(docker, source, say, images.asked_for(settings))
     with steps.step("Pulumi") as say:
         bootstrap.ensure_engine(engine, say)
         backend_url = bootstrap.ensure_state(say).url
         checkpoint.drop_cut_off_attributes(backend_url, say)
         checkpoint.refuse_broken(backend_url)
     with steps.step("images") as say:
-        source = choose_source(stack, images_source, docker, terminal=terminal, progress=say)
         images.build(docker, source, say, images.asked_for(settings))
         preflight.check(docker, bootstrap.stack_settings(stack), say)
     with steps.step(f"stack {stack}") as say:

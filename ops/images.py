@@ -104,6 +104,14 @@ def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = 
 # --- Building ------------------------------------------------------------------------------------------------------------
 
 
+def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:
+    """What has to be built or pulled, with the tools for it at hand; UserError when the host lacks one."""
+    missing = outstanding(docker, source, optional)
+    if {"debian", "caddy"} & set(missing):
+        bootstrap.ensure_package_tools(progress)
+    return missing
+
+
 def build(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
@@ -111,12 +119,10 @@ def build(docker: Docker, source: ImageSource, progress: Progress, optional: fro
     Raises UserError with the log file of the image that failed, or when the host lacks a tool for the stand-ins.
     """
     references = images.references(source)
-    missing = outstanding(docker, source, optional)
+    missing = prepare(docker, source, progress, optional)
     if not missing:
         progress(f"all {len(parts(source, optional))} images are there")
         return
-    if {"debian", "caddy"} & set(missing):
-        bootstrap.ensure_package_tools(progress)
     minutes = sum(EXPECTED_MINUTES[image] for image in missing)
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
     for image in missing:

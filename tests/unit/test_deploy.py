@@ -61,25 +61,31 @@ def test_production_is_never_changed_unasked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("requested", "configured", "reachable", "terminal", "source"),
+    ("requested", "configured", "reachable", "made_with", "source"),
     [
-        (None, "official", True, False, "official"),
-        (None, "packages", False, False, "packages"),
-        ("packages", "official", True, False, "packages"),
-        ("official", "packages", True, False, "official"),
-        (None, "official", False, True, "ask"),
+        (None, "official", True, None, "official"),
+        (None, "packages", False, None, "packages"),
+        ("packages", "official", True, None, "packages"),
+        ("official", "packages", True, None, "official"),
+        # Without a registry a new stack is built from packages, with a terminal and without one.
+        (None, "official", False, None, "packages"),
     ],
 )
 def test_where_images_come_from(
-    requested: deploy.Source | None, configured: deploy.Source, reachable: bool, terminal: bool, source: str
+    requested: deploy.Source | None, configured: deploy.Source, reachable: bool, made_with: str | None, source: str
 ) -> None:
-    assert deploy.decide_source(requested, configured, reachable=reachable, terminal=terminal) == source
+    assert deploy.decide_source(requested, configured, reachable=reachable, made_with=made_with) == source
 
 
-@pytest.mark.parametrize(("requested", "terminal"), [(None, False), ("official", False), ("official", True)])
-def test_without_a_registry_and_a_person_packages_must_be_asked_for(requested: deploy.Source | None, terminal: bool) -> None:
-    with pytest.raises(UserError, match=r"^images: no image registry answers .* --images packages "):
-        deploy.decide_source(requested, "official", reachable=False, terminal=terminal)
+@pytest.mark.parametrize(
+    ("requested", "made_with", "reason"),
+    [("official", None, "--images official was asked for"), (None, "official", "the data of this stack was made with official")],
+)
+def test_without_a_registry_neither_data_nor_a_choice_is_switched(
+    requested: deploy.Source | None, made_with: str | None, reason: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^images: no image registry answers .*{reason}"):
+        deploy.decide_source(requested, "official", reachable=False, made_with=made_with)
 
 
 # --- The stack file ------------------------------------------------------------------------------------------------------
@@ -142,8 +148,8 @@ def calls(checkout: Path, name: str) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def choose(requested: deploy.Source | None, *, terminal: bool = False) -> str:
-    return deploy.choose_source("dev", requested, Docker("unix:///x"), terminal=terminal, progress=lambda _: None)
+def choose(requested: deploy.Source | None, told: list[str] | None = None) -> str:
+    return deploy.choose_source("dev", requested, Docker("unix:///x"), ([] if told is None else told).append)
 
 
 def test_an_asked_for_choice_lands_in_the_stack_file(checkout: Path) -> None:
@@ -153,15 +159,19 @@ def test_an_asked_for_choice_lands_in_the_stack_file(checkout: Path) -> None:
     assert choose(None) == "packages"
 
 
-@pytest.mark.parametrize(("answer", "chosen"), [("y", True), ("yes", True), ("", False), ("n", False)])
-def test_a_person_is_asked(checkout: Path, monkeypatch: pytest.MonkeyPatch, answer: str, chosen: bool) -> None:
-    monkeypatch.setattr("builtins.input", lambda _: answer)
-    if chosen:
-        assert choose(None, terminal=True) == "packages"
-    else:
-        with pytest.raises(UserError, match=r"^images: nothing was chosen"):
-            choose(None, terminal=True)
-    assert ("source: packages" in (checkout / "Pulumi.dev.yaml").read_text()) is chosen
+def test_a_new_stack_without_a_registry_is_built_from_packages_and_says_so(checkout: Path) -> None:
+    told: list[str] = []
+    assert choose(None, told) == "packages"
+    assert told[0].startswith("no image registry answers: every image is built from Debian, PyPI and Go packages")
+    assert told[1:] == ["wrote images.source: packages into Pulumi.dev.yaml"]
+    assert "source: packages # or packages" in (checkout / "Pulumi.dev.yaml").read_text()
+
+
+def test_data_of_official_images_is_not_switched_without_a_registry(checkout: Path) -> None:
+    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres=official\n")
+    with pytest.raises(UserError, match=r"^images: no image registry answers"):
+        choose(None)
+    assert (checkout / "Pulumi.dev.yaml").read_text() == STACK_FILE
 
 
 def test_data_of_the_other_source_is_not_touched(checkout: Path) -> None:
@@ -285,6 +295,7 @@ def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return state
 
     monkeypatch.setattr(bootstrap, "ensure_state", ensure_state)
+    monkeypatch.setattr(images, "prepare", lambda docker, source, say, optional: seen.append(f"tools for {source}"))
     monkeypatch.setattr(images, "build", lambda docker, source, say, optional: seen.append(f"images {source} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
     monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
@@ -306,6 +317,7 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
     assert deploy.main(["--images", "packages", "--engine", "modules"]) == 0
     assert order == [
         "docker",
+        "tools for packages",
         "engine modules",
         "state",
         "images packages at unix:///var/run/docker.sock",
