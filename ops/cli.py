@@ -31,9 +31,13 @@ app = typer.Typer(
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
+Stack = Annotated[str, typer.Option("--stack", "-s", callback=bootstrap.stack_name, help="Stack, for example dev.")]
 Unreviewed = Annotated[bool, typer.Option(guard.OVERRIDE, help="Go on with what is not on main; see docs/pull-requests.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+
+
+def _stack_names(texts: list[str] | None) -> list[str] | None:
+    return None if texts is None else [bootstrap.stack_name(text) for text in texts]
 
 
 @app.command()
@@ -128,7 +132,9 @@ def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
 
 @app.command()
 def preview(
-    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks, for example dev prod; dev by default.")] = None,
+    stacks: Annotated[
+        list[str] | None, typer.Argument(callback=_stack_names, help="Stacks, for example dev prod; dev by default.")
+    ] = None,
     form: Annotated[previews.Format, typer.Option("--format", help="markdown for people, json for programs.")] = "markdown",
     output: Annotated[Path | None, typer.Option(help="File for the report instead of standard output.")] = None,
     drift: Annotated[bool, typer.Option("--drift/--no-drift", help="Also look at what really runs.")] = True,
@@ -144,7 +150,7 @@ def preview(
 
 @app.command()
 def init(
-    stack: Annotated[str, typer.Argument(help="Stack, for example dev or prod.")],
+    stack: Annotated[str, typer.Argument(callback=bootstrap.stack_name, help="Stack, for example dev or prod.")],
     images_source: Annotated[str | None, typer.Option("--images", help="official or packages.")] = None,
     docker_host: Annotated[str | None, typer.Option(help="unix:///path/to/docker.sock")] = None,
     port: Annotated[str | None, typer.Option(help="Port of the gateway on 127.0.0.1.")] = None,
