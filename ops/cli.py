@@ -22,6 +22,7 @@ from ops import rollback as stack_rollback
 from ops import rotate as rotation
 from ops import smoke as smoke_run
 from ops import status as stack_status
+from ops import version as project
 from ops.errors import UserError
 from ops.preview import report
 
@@ -180,10 +181,15 @@ def init(
 
 @app.command()
 def version() -> None:
-    """Engine, SDKs and Skyvern that work together here, in one line."""
-    engine = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
+    """This project, and the engine, SDKs and Skyvern that work together here, in one line."""
+    try:
+        found = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
+        engine = f"engine {found}"
+    except UserError:
+        engine = "no engine"
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
-    typer.echo(f"engine {engine}; Python {sys.version.split()[0]}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
+    python = f"Python {sys.version.split()[0]}"
+    typer.echo(f"{project.NAME} {project.read()}; {engine}; {python}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
 
 
 @app.command(name="configuration")
