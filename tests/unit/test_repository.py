@@ -2,7 +2,9 @@
 
 import re
 import tomllib
+from pathlib import Path
 
+import pytest
 import yaml
 
 from ops.paths import ROOT
@@ -33,3 +35,27 @@ def test_the_changelog_knows_the_version() -> None:
     assert headings[0] == "[Unreleased]"
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", headings[1])
+
+
+@pytest.mark.parametrize("folder", [ROOT / "docs", ROOT / "docs" / "ko"], ids=["English", "Korean"])
+def test_the_index_has_a_line_for_every_page(folder: Path) -> None:
+    index = (folder / "README.md").read_text()
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    assert len(pages) > 10
+    assert pages <= set(re.findall(r"^- \[[^]]+\]\(([^)]+)\): .", index, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("hardware", "README.md"),
+        ("ports", "docs/upkeep.md"),
+        ("stop", "docs/upkeep.md"),
+        ("uninstall", "docs/upkeep.md"),
+        ("upgrade", "docs/upkeep.md"),
+        ("where is my data", "docs/upkeep.md"),
+    ],
+)
+def test_what_people_search_for_is_a_heading(words: str, page: str) -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert any(words in heading.lower() for heading in headings)
