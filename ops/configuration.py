@@ -1,7 +1,7 @@
 """The reference page of the stack file, made from the schema: docs/configuration.md, and docs/ko/configuration.md.
 
-The Korean texts are in configuration.ko.yaml, each found by the English one. So a new or changed text has no Korean one until
-somebody writes it, and the page cannot say what the schema no longer says.
+The Korean texts are in configuration.ko.yaml, each found by the English one. A new or changed English text has no translation, so
+the Korean page cannot be made until it is translated, and never describes an older schema.
 """
 
 import inspect
@@ -67,7 +67,7 @@ def translations() -> dict[str, str]:
 
 
 def texts() -> Iterator[str]:
-    """Every English text of the schema that the page shows; some more than once."""
+    """The English texts of the schema on the page; some occur more than once."""
     for name, description, schemas in sections():
         yield description
         for schema in schemas:

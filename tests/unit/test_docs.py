@@ -1,7 +1,7 @@
-"""The pages in two languages say the same, part by part, and every link of a page leads somewhere.
+"""The English and the Korean pages have the same parts, and every link of a page has a target.
 
-A page is compared by what does not depend on its language: headings, paragraphs, list items, tables, code, quoted reports and the
-names in backticks. Whether the sentences between them say the same, only a reader sees.
+Pages are compared by what does not depend on the language: headings, paragraphs, list items, tables, code, quoted reports and the
+names in backticks. Not here: whether a sentence and its translation mean the same.
 """
 
 import re
@@ -21,9 +21,9 @@ KOREAN = DOCS / "ko"
 PAGES = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md") if KOREAN not in path.parents)
 PAIRS = [(ROOT / "README.md", ROOT / "README.ko.md"), *((DOCS / page, KOREAN / page) for page in PAGES)]
 
-# Reports that a test compares with what the program writes are no pages, and neither is what was installed below the checkout.
-_NO_PAGES = {"golden", "node_modules", ".venv", ".git"}
-MARKDOWN = sorted(path for path in ROOT.rglob("*.md") if not _NO_PAGES.intersection(path.relative_to(ROOT).parts))
+# Expected reports of other tests (golden), and files that were installed into the checkout.
+_NOT_PAGES = {"golden", "node_modules", ".venv", ".git"}
+MARKDOWN = sorted(path for path in ROOT.rglob("*.md") if not _NOT_PAGES.intersection(path.relative_to(ROOT).parts))
 
 _FENCE = re.compile(r"\s*```(\w*)")
 _HEADING = re.compile(r"(#{1,6}) (.+)")
@@ -34,7 +34,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def parts(text: str) -> Iterator[tuple[str, str]]:
-    """The parts of a page in order: what sort of thing, and those of its words that are the same in both languages."""
+    """The parts of a page in order: the kind, and the text of it that is the same in both languages."""
     lines = iter([*text.splitlines(), ""])
     before = ""
     for line in lines:
@@ -69,7 +69,7 @@ def _without_words(line: str, *, language: str) -> str:
 
 
 def names(text: str) -> set[str]:
-    """What stands in backticks: commands, keys, files and messages, which no translation changes."""
+    """The texts in backticks: commands, keys, files and messages, which a translation keeps."""
     return {" ".join(span.split()) for span in _CODE_SPAN.findall("\n".join(_prose(text)))}
 
 
@@ -97,7 +97,7 @@ def anchors(text: str) -> set[str]:
 
 
 def broken_links(path: Path) -> list[str]:
-    """The relative links of a page that lead to no file, or to no heading of it."""
+    """The relative links of a page whose file or heading does not exist."""
     broken = []
     for target in _LINK.findall(_CODE_SPAN.sub("", "\n".join(_prose(path.read_text())))):
         if re.match(r"[a-z]+:", target):
@@ -110,7 +110,7 @@ def broken_links(path: Path) -> list[str]:
 
 
 def first_difference(english: str, korean: str) -> str:
-    """Where the two pages part, in a line; empty where they are the same."""
+    """The first part that differs, in one line; empty if none does."""
     sides = list(parts(english)), list(parts(korean))
     headings = 0
     for ours, theirs in zip_longest(*sides, fillvalue=("the end", "")):
@@ -120,34 +120,36 @@ def first_difference(english: str, korean: str) -> str:
     return ""
 
 
-def test_every_page_is_there_in_both_languages() -> None:
+def test_every_page_exists_in_both_languages() -> None:
     assert sorted(path.relative_to(KOREAN) for path in KOREAN.rglob("*.md")) == PAGES
 
 
 @pytest.mark.parametrize(("english", "korean"), PAIRS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_page_has_the_same_parts_in_both_languages(english: Path, korean: Path) -> None:
-    assert not first_difference(english.read_text(), korean.read_text())
-    assert names(english.read_text()) == names(korean.read_text())
+    difference = first_difference(english.read_text(), korean.read_text())
+    assert not difference
+    names_in_english, names_in_korean = names(english.read_text()), names(korean.read_text())
+    assert names_in_korean == names_in_english
 
 
 @pytest.mark.parametrize(("english", "korean"), PAIRS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_two_languages_lead_to_each_other(english: Path, korean: Path) -> None:
+def test_the_two_languages_link_to_each_other(english: Path, korean: Path) -> None:
     for path, other in ((english, korean), (korean, english)):
         there = {(path.parent / target).resolve() for target in _LINK.findall(path.read_text())}
         assert other in there, f"{path.name} has no link to its other language"
 
 
 @pytest.mark.parametrize("korean", [korean for _, korean in PAIRS], ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_korean_page_leads_to_korean_pages(korean: Path) -> None:
-    links = [(korean.parent / target.partition("#")[0]).resolve() for target in _LINK.findall(korean.read_text())]
-    own = {english for english, other in PAIRS if other == korean}
-    elsewhere = {english for english, _ in PAIRS} - own
-    assert not elsewhere.intersection(links)
+def test_a_korean_page_links_to_korean_pages(korean: Path) -> None:
+    targets = {(korean.parent / target.partition("#")[0]).resolve() for target in _LINK.findall(korean.read_text())}
+    english = targets.intersection(page for page, translation in PAIRS if translation != korean)
+    assert not english
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_link_leads_somewhere(path: Path) -> None:
-    assert not broken_links(path)
+def test_every_link_has_a_target(path: Path) -> None:
+    broken = broken_links(path)
+    assert not broken
 
 
 PAGE = """\
@@ -195,16 +197,16 @@ def test_a_part_may_not_differ(old: str, new: str) -> None:
     assert first_difference(PAGE, PAGE.replace(old, new))
 
 
-def test_names_are_what_stands_in_backticks_outside_of_code() -> None:
+def test_names_are_texts_in_backticks_outside_code_blocks() -> None:
     assert names("`one` and\n`two\nlines`\n```console\n$ `three`\n```\n") == {"one", "two lines"}
 
 
-def test_anchors_are_githubs() -> None:
+def test_anchors_are_those_of_github() -> None:
     page = "# A title\n## `ops status`: what runs?\n## 첫 실제 실행\n## Again\n## Again\n```\n# no title\n```\n"
     assert anchors(page) == {"a-title", "ops-status-what-runs", "첫-실제-실행", "again", "again-1"}
 
 
-def test_a_link_to_nowhere_is_found(tmp_path: Path) -> None:
+def test_a_link_without_a_target_is_found(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# There\n")
     page = tmp_path / "page.md"
     page.write_text("# Here\n[a](other.md) [b](other.md#there) [c](#here) [d](https://example.com) `[e](code.md)`\n")
