@@ -6,7 +6,7 @@ import os
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -193,9 +193,11 @@ def version() -> None:
 
 
 @app.command(name="configuration")
-def configuration_reference() -> None:
+def configuration_reference(
+    language: Annotated[Literal["en", "ko"], typer.Option(help="ko prints docs/ko/configuration.md.")] = "en",
+) -> None:
     """Print docs/configuration.md: every key of the stack file."""
-    typer.echo(configuration.reference(), nl=False)
+    typer.echo(configuration.reference(language), nl=False)
 
 
 def main() -> None:
