@@ -171,9 +171,23 @@ def answers(url: str, accepted: Iterable[int] = (200,), timeout_seconds: float =
 # --- The stack file ------------------------------------------------------------------------------------------------------
 
 
+def stack_name(text: str) -> str:
+    """The name of a stack as files, containers and labels have it; UserError for any other spelling.
+
+    ``organization/skyvern/prod``, which Pulumi takes too, would be another stack to everything here but Pulumi.
+    """
+    short = text.rpartition("/")[2]
+    # As in Pulumi 3.256 (sdk/go/common/tokens/stack_name.go), but before anything else: a name becomes a path here.
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", short):
+        raise UserError(f"stack {text!r}: Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most")
+    if short != text:
+        raise UserError(f"stack {text}: write {short}, without organization and project")
+    return text
+
+
 def stack_file(stack: str) -> Path:
     """The stack's file in the checkout; UserError when there is none."""
-    path = ROOT / f"Pulumi.{stack}.yaml"
+    path = ROOT / f"Pulumi.{stack_name(stack)}.yaml"
     if not path.is_file():
         raise UserError(f"{path.name}: does not exist; copy Pulumi.dev.yaml to it and give it a host.port of its own")
     return path

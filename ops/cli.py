@@ -6,7 +6,7 @@ import os
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,7 @@ from ops import rollback as stack_rollback
 from ops import rotate as rotation
 from ops import smoke as smoke_run
 from ops import status as stack_status
+from ops import version as project
 from ops.errors import UserError
 from ops.preview import report
 
@@ -31,9 +32,13 @@ app = typer.Typer(
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
+Stack = Annotated[str, typer.Option("--stack", "-s", callback=bootstrap.stack_name, help="Stack, for example dev.")]
 Unreviewed = Annotated[bool, typer.Option(guard.OVERRIDE, help="Go on with what is not on main; see docs/pull-requests.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+
+
+def _stack_names(texts: list[str] | None) -> list[str] | None:
+    return None if texts is None else [bootstrap.stack_name(text) for text in texts]
 
 
 @app.command()
@@ -128,7 +133,9 @@ def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
 
 @app.command()
 def preview(
-    stacks: Annotated[list[str] | None, typer.Argument(help="Stacks, for example dev prod; dev by default.")] = None,
+    stacks: Annotated[
+        list[str] | None, typer.Argument(callback=_stack_names, help="Stacks, for example dev prod; dev by default.")
+    ] = None,
     form: Annotated[previews.Format, typer.Option("--format", help="markdown for people, json for programs.")] = "markdown",
     output: Annotated[Path | None, typer.Option(help="File for the report instead of standard output.")] = None,
     drift: Annotated[bool, typer.Option("--drift/--no-drift", help="Also look at what really runs.")] = True,
@@ -144,7 +151,7 @@ def preview(
 
 @app.command()
 def init(
-    stack: Annotated[str, typer.Argument(help="Stack, for example dev or prod.")],
+    stack: Annotated[str, typer.Argument(callback=bootstrap.stack_name, help="Stack, for example dev or prod.")],
     images_source: Annotated[str | None, typer.Option("--images", help="official or packages.")] = None,
     docker_host: Annotated[str | None, typer.Option(help="unix:///path/to/docker.sock")] = None,
     port: Annotated[str | None, typer.Option(help="Port of the gateway on 127.0.0.1.")] = None,
@@ -174,16 +181,23 @@ def init(
 
 @app.command()
 def version() -> None:
-    """Engine, SDKs and Skyvern that work together here, in one line."""
-    engine = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
+    """This project, and the engine, SDKs and Skyvern that work together here, in one line."""
+    try:
+        found = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
+        engine = f"engine {found}"
+    except UserError:
+        engine = "no engine"
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
-    typer.echo(f"engine {engine}; Python {sys.version.split()[0]}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
+    python = f"Python {sys.version.split()[0]}"
+    typer.echo(f"{project.NAME} {project.read()}; {engine}; {python}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
 
 
 @app.command(name="configuration")
-def configuration_reference() -> None:
+def configuration_reference(
+    language: Annotated[Literal["en", "ko"], typer.Option(help="ko prints docs/ko/configuration.md.")] = "en",
+) -> None:
     """Print docs/configuration.md: every key of the stack file."""
-    typer.echo(configuration.reference(), nl=False)
+    typer.echo(configuration.reference(language), nl=False)
 
 
 def main() -> None:

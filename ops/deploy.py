@@ -64,17 +64,17 @@ class Steps:
 # --- Decisions -----------------------------------------------------------------------------------------------------------
 
 
-def decide_consent(stack: str, *, yes: bool, terminal: bool) -> bool:
+def decide_consent(stack: str, *, guarded: bool, yes: bool, terminal: bool) -> bool:
     """Whether ``pulumi up`` goes ahead unasked; False lets it show its preview to the person and ask.
 
-    Raises UserError for production without ``--yes`` where nobody can be asked.
+    guarded: as ops/guard.py says. Raises UserError for a guarded stack with neither ``--yes`` nor a terminal.
     """
     if yes:
         return True
     if terminal:
         return False
-    if stack == "prod":
-        raise UserError("script/up: nobody can be asked here, and prod is not changed unasked; add --yes")
+    if guarded:
+        raise UserError(f"script/up: {stack} needs confirmation and there is no terminal to ask on; add --yes")
     return True
 
 
@@ -240,7 +240,7 @@ def deploy(
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     file = bootstrap.stack_file(stack)
     guard.check(stack, file.parent, unreviewed=unreviewed, confirm=confirm if terminal else None)
-    unasked = decide_consent(stack, yes=yes, terminal=terminal)
+    unasked = decide_consent(stack, guarded=guard.guards(stack, file.parent), yes=yes, terminal=terminal)
     settings = bootstrap.stack_settings(stack)
     docker = Docker(settings.host.docker_host)
     steps = Steps(6)

@@ -38,15 +38,21 @@ def check(stack: str, root: Path, *, unreviewed: bool, confirm: Callable[[str], 
     """
     if unreviewed:
         return
-    file = root / f"Pulumi.{stack}.yaml"
-    main = _main(root)
-    here = file.read_text() if file.is_file() else None
-    if not is_guarded(stack, here) and (main is None or not is_guarded(stack, _on_main(root, main, file.name))):
+    if not guards(stack, root):
         return
-    why = refusal(root, main)
+    why = refusal(root, _main(root))
     if why is None or (confirm is not None and confirm(f"stack {stack}: {why}. Deploy it all the same?")):
         return
     raise UserError(f"stack {stack}: {why}, and nothing was changed; merge it first, or add {OVERRIDE} (docs/pull-requests.md)")
+
+
+def guards(stack: str, root: Path) -> bool:
+    """Whether the stack is guarded, by its file here or by the one on main."""
+    file = root / f"Pulumi.{stack}.yaml"
+    if is_guarded(stack, file.read_text() if file.is_file() else None):
+        return True
+    main = _main(root)
+    return main is not None and is_guarded(stack, _on_main(root, main, file.name))
 
 
 def is_guarded(stack: str, text: str | None) -> bool:

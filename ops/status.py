@@ -12,7 +12,9 @@ import httpx
 
 from components import endpoints
 from ops import bootstrap, inventory, table
+from ops import version as project
 from ops.docker import Docker
+from ops.errors import UserError
 from ops.inventory import MIB, Container, Volume
 
 HEARTBEAT = "/api/v1/heartbeat"
@@ -23,14 +25,17 @@ ANSWER_SECONDS = 5
 class Status:
     """A stack at a moment.
 
-    address: of the gateway, from the stack file. api_version: what the API says of itself, None when it does not answer.
+    version: of this checkout. address: of the gateway, from the stack file. api_version: what the API says of itself, None when
+    it does not answer; "development" with every Skyvern from PyPI (1.0.56). skyvern_version: of the package in the server.
     memory: container name -> bytes in use.
     """
 
     stack: str
+    version: str
     docker_host: str
     address: str
     api_version: str | None
+    skyvern_version: str | None
     containers: Sequence[Container]
     memory: Mapping[str, int]
     volumes: Sequence[Volume]
@@ -45,9 +50,11 @@ def observe(stack: str) -> Status:
     running = [one.name for one in found if one.status == "running"]
     return Status(
         stack=stack,
+        version=project.read(),
         docker_host=docker.host,
         address=address,
         api_version=api_version(address) if running else None,
+        skyvern_version=skyvern_version(docker, found),
         containers=found,
         memory=inventory.memory_in_use(docker, running),
         volumes=inventory.volumes(docker, stack, sizes=True),
@@ -64,6 +71,18 @@ def api_version(address: str, transport: httpx.BaseTransport | None = None) -> s
     return answer.headers.get("x-skyvern-api-version", "unknown") if answer.status_code == 200 else None
 
 
+def skyvern_version(docker: Docker, containers: Sequence[Container]) -> str | None:
+    """The version of Skyvern's package in the running server; None without one, or when the server does not answer."""
+    code = "import importlib.metadata as packages; print(packages.version('skyvern'))"
+    for server in containers:
+        if server.part == "server" and server.status == "running":
+            try:
+                return docker.run("exec", server.name, "python3", "-c", code, timeout_seconds=ANSWER_SECONDS).strip()
+            except UserError:
+                return None
+    return None
+
+
 def summary(status: Status) -> str:
     """One line: is it up."""
     healthy = sum(one.status == "running" and one.health in {"", "healthy"} for one in status.containers)
@@ -75,9 +94,12 @@ def summary(status: Status) -> str:
             f"stack {status.stack} is down: {len(status.containers)} containers, none runs; "
             f"bin/ops doctor -s {status.stack} says what to do"
         )
-    api = f"API answers, version {status.api_version}" if status.api_version else "API does not answer"
+    api = "API answers" if status.api_version else "API does not answer"
+    skyvern = f", Skyvern {status.skyvern_version}" if status.skyvern_version else ""
+    versions = f"{skyvern}; {project.NAME} {status.version}"
     hint = "" if healthy == len(status.containers) else f"; bin/ops doctor -s {status.stack} says what to do"
-    return f"stack {status.stack}: {healthy} of {len(status.containers)} containers are well; {status.address}, {api}{hint}"
+    well = f"{healthy} of {len(status.containers)} containers are well"
+    return f"stack {status.stack}: {well}; {status.address}, {api}{versions}{hint}"
 
 
 def render(status: Status, now: datetime) -> str:
@@ -125,9 +147,11 @@ def as_json(status: Status) -> str:
     return json.dumps(
         {
             "stack": status.stack,
+            "version": status.version,
             "docker_host": status.docker_host,
             "address": status.address,
             "api_version": status.api_version,
+            "skyvern_version": status.skyvern_version,
             "up": any(one.status == "running" for one in status.containers),
             "containers": [asdict(one) | {"memory_bytes": status.memory.get(one.name)} for one in status.containers],
             "volumes": [asdict(one) for one in status.volumes],

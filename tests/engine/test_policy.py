@@ -9,6 +9,7 @@ import pytest
 from ops.engine import Engine
 from ops.paths import ROOT
 from tests.engine.project import Project
+from tests.policy import wheel
 
 pytestmark = pytest.mark.timeout(600)
 PACK = ROOT / "policy"
@@ -95,6 +96,14 @@ def test_a_bad_container_is_refused_by_name(project: Project) -> None:
     assert shown.count("[mandatory]") == 2
     policies = shown.partition("Policies:")[2]
     assert KEY not in policies
+
+
+def test_the_wheel_of_the_pack_runs_in_its_own_environment(project: Project, tmp_path: Path) -> None:
+    wheel.install(wheel.build(tmp_path), tmp_path / "theirs")
+    project.program(container('{"privileged": True}'))
+    shown = preview(project, refused=True, pack=wheel.path(tmp_path / "theirs"))
+    assert "[mandatory] [severity: critical]  docker-container-unprivileged" in shown
+    assert shown.count("[mandatory]") == 1
 
 
 def test_a_rule_has_another_level_in_another_stack(project: Project) -> None:

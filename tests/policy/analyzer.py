@@ -56,10 +56,10 @@ def _request(kind: Any, sent: Sent, stack: str) -> Any:
 
 
 @contextmanager
-def running(pack: Path = PACK) -> Iterator[Pack]:
-    """The pack of a folder, started as Pulumi's Python host starts one."""
+def running(pack: Path = PACK, python: str | Path = sys.executable) -> Iterator[Pack]:
+    """The pack of a folder, started as Pulumi's Python host starts one with the pack's interpreter."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pulumi.policy", "127.0.0.1:1", str(pack)],
+        [python, "-u", "-m", "pulumi.policy", "127.0.0.1:1", str(pack)],
         cwd=pack,
         env={key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
         stdin=subprocess.DEVNULL,

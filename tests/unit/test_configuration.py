@@ -1,4 +1,6 @@
-"""docs/configuration.md is what the schema says."""
+"""docs/configuration.md and docs/ko/configuration.md are what the schema says."""
+
+import re
 
 import yaml
 
@@ -10,6 +12,21 @@ from ops.paths import ROOT
 def test_the_committed_page_is_current() -> None:
     committed = (ROOT / "docs" / "configuration.md").read_text()
     assert committed == configuration.reference(), "run: bin/ops configuration > docs/configuration.md"
+
+
+def test_the_committed_korean_page_is_current() -> None:
+    committed = (ROOT / "docs" / "ko" / "configuration.md").read_text()
+    assert committed == configuration.reference("ko"), "run: bin/ops configuration --language ko > docs/ko/configuration.md"
+
+
+def test_every_text_has_a_korean_one_and_no_other_has() -> None:
+    assert set(configuration.translations()) == set(configuration.texts()), "write the difference into ops/configuration.ko.yaml"
+
+
+def test_a_korean_text_has_the_same_names_and_no_english_sentence() -> None:
+    for english, korean in configuration.translations().items():
+        assert sorted(re.findall("`.+?`", english)) == sorted(re.findall("`.+?`", korean))
+        assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{3,}", re.sub("`.+?`", "", korean)), korean
 
 
 def test_every_key_is_described() -> None:

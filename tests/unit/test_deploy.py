@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ops import bootstrap, checkpoint, deploy, images, preflight, recovery, repair
+from ops import bootstrap, checkpoint, cli, deploy, guard, images, preflight, recovery, repair
 from ops import stack as stacks
 from ops.bootstrap import State
 from ops.docker import Docker
@@ -42,22 +42,22 @@ encryptionsalt: v1:abc=:v1:def
 
 
 @pytest.mark.parametrize(
-    ("stack", "yes", "terminal", "unasked"),
+    ("guarded", "yes", "terminal", "unasked"),
     [
-        ("dev", False, False, True),
-        ("dev", False, True, False),
-        ("dev", True, True, True),
-        ("prod", True, False, True),
-        ("prod", False, True, False),
+        (False, False, False, True),
+        (False, False, True, False),
+        (False, True, True, True),
+        (True, True, False, True),
+        (True, False, True, False),
     ],
 )
-def test_who_is_asked(stack: str, yes: bool, terminal: bool, unasked: bool) -> None:
-    assert deploy.decide_consent(stack, yes=yes, terminal=terminal) is unasked
+def test_who_is_asked(guarded: bool, yes: bool, terminal: bool, unasked: bool) -> None:
+    assert deploy.decide_consent("main", guarded=guarded, yes=yes, terminal=terminal) is unasked
 
 
-def test_production_is_never_changed_unasked() -> None:
-    with pytest.raises(UserError, match="add --yes"):
-        deploy.decide_consent("prod", yes=False, terminal=False)
+def test_a_guarded_stack_is_never_changed_unasked() -> None:
+    with pytest.raises(UserError, match=r"^script/up: staging needs confirmation .*; add --yes$"):
+        deploy.decide_consent("staging", guarded=True, yes=False, terminal=False)
 
 
 @pytest.mark.parametrize(
@@ -373,6 +373,53 @@ def test_a_wrong_stack_file_stops_before_the_first_step(
     assert deploy.main([]) == 1
     assert capsys.readouterr().err.startswith("Pulumi.dev.yaml: host.port: 80 ")
     assert order == []
+
+
+def test_a_guarded_stack_of_any_name_needs_consent_without_a_terminal(
+    order: list[str], prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(guard, "refusal", lambda root, main: None)
+    guarded = STACK_FILE.replace("config:\n", "config:\n  skyvern:deployment: {only_from_main: true}\n")
+    (prepared / "Pulumi.staging.yaml").write_text(guarded)
+    assert deploy.main(["--stack", "staging", "--images", "packages"]) == 1
+    assert capsys.readouterr().err == "script/up: staging needs confirmation and there is no terminal to ask on; add --yes\n"
+    assert order == []
+    # The other way round: what the stack file frees is not held back for its name.
+    (prepared / "Pulumi.prod.yaml").write_text(guarded.replace("true", "false"))
+    assert deploy.main(["--stack", "prod", "--images", "packages"]) == 0
+    assert "up prod unasked=True" in order
+
+
+@pytest.mark.parametrize(
+    ("stack", "message"),
+    [
+        ("organization/skyvern/prod", "stack organization/skyvern/prod: write prod, without organization and project"),
+        ("acme/prod", "stack acme/prod: write prod, without organization and project"),
+        ("my stack", "stack 'my stack': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
+        ("", "stack '': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
+        ("prod\n", "stack 'prod\\n': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
+        ("s" * 101, f"stack '{'s' * 101}': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
+        ("../x/", "stack '../x/': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
+    ],
+)
+def test_a_name_that_is_not_a_stacks_is_one_line_before_the_first_step(
+    order: list[str], stack: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deploy.main(["--stack", stack]) == 1
+    assert capsys.readouterr().err == f"{message}\n"
+    assert order == []
+    # Every command of ops that takes a stack, whatever it does with it.
+    for command in ("smoke", "status", "drift", "rollback", "doctor", "logs", "review", "rotate"):
+        arguments = [*(["api-key"] if command == "rotate" else []), "-s", stack]
+        monkeypatch.setattr(sys, "argv", ["ops", command, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code, capsys.readouterr().err) == (1, f"error: {message}\n"), command
+    for command in ("init", "preview"):
+        monkeypatch.setattr(sys, "argv", ["ops", command, stack])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code, capsys.readouterr().err) == (1, f"error: {message}\n"), command
 
 
 def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,7 @@ def test_an_edit_that_is_not_on_main_does_not_lift_the_guard(checkout: Path) -> 
     commit(checkout)
     file.write_text(FREE)
     assert refused(checkout, "staging") == "the checkout differs from its commit (Pulumi.staging.yaml)"
+    assert guard.guards("staging", checkout)
     commit(checkout)
     guard.check("staging", checkout, unreviewed=False)
     # And one that sets it counts at once.

@@ -56,7 +56,9 @@ STATUS = Status(
     stack="dev",
     docker_host="unix:///s",
     address="http://localhost:8080",
-    api_version="1.0.56",
+    version="0.1.0+0123456789ab",
+    api_version="development",
+    skyvern_version="1.0.56",
     containers=[GATEWAY],
     memory={"skyvern-dev-gateway": 26 * 2**20},
     volumes=[Volume(name="skyvern-dev-videos", part="videos", size_bytes=3 * 2**20)],
@@ -122,8 +124,12 @@ def test_times(text: str, seconds: float | None) -> None:
 
 
 def test_one_table() -> None:
-    assert status.render(STATUS, NOW).splitlines() == [
-        "stack dev: 1 of 1 containers are well; http://localhost:8080, API answers, version 1.0.56",
+    first, *lines = status.render(STATUS, NOW).splitlines()
+    assert first == (
+        "stack dev: 1 of 1 containers are well; http://localhost:8080, API answers, Skyvern 1.0.56; "
+        "skyvern-stack 0.1.0+0123456789ab"
+    )
+    assert lines == [
         "",
         "name                 state    health   restarts  up     memory or disk  image",
         "skyvern-dev-gateway  running  healthy  2         3h 5m  26 / 256 MiB    localhost/skyvern/gateway:5",
@@ -171,6 +177,29 @@ def test_the_api_version_is_the_heartbeats() -> None:
     assert status.api_version("http://localhost:8080", httpx.MockTransport(answer)) == "1.0.56"
     assert status.api_version("http://localhost:8080", httpx.MockTransport(lambda request: httpx.Response(502))) is None
     assert status.api_version("http://localhost:8080", httpx.MockTransport(fail)) is None
+
+
+def test_skyverns_version_is_its_packages() -> None:
+    # The wheel's API calls itself "development" (1.0.56, _version.py); only official builds say more.
+    class Answering(Docker):
+        def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+            assert arguments[:3] == ("exec", "skyvern-dev-server", "python3")
+            return "1.0.56\n"
+
+    class Failing(Docker):
+        def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+            raise UserError("docker exec: exit 1")
+
+    server = replace(GATEWAY, name="skyvern-dev-server", part="server")
+    assert status.skyvern_version(Answering("unix:///s"), [GATEWAY, server]) == "1.0.56"
+    assert status.skyvern_version(Failing("unix:///s"), [GATEWAY, server]) is None
+    # No exec into what does not run, or into another part's container.
+    assert status.skyvern_version(Answering("unix:///s"), [GATEWAY, replace(server, status="exited")]) is None
+    unknown = replace(STATUS, skyvern_version=None)
+    assert status.summary(unknown).endswith("API answers; skyvern-stack 0.1.0+0123456789ab")
+    assert json.loads(status.as_json(STATUS)) | {"skyvern_version": "1.0.56", "version": "0.1.0+0123456789ab"} == json.loads(
+        status.as_json(STATUS)
+    )
 
 
 def test_a_table_is_as_wide_as_its_cells() -> None:

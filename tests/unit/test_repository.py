@@ -1,0 +1,61 @@
+"""The files that people expect of a repository, where they repeat what is written elsewhere."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ops.paths import ROOT
+
+
+def test_the_hooks_before_a_commit_are_the_first_steps_of_script_test() -> None:
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"
+    # A hook that gets the files of the commit, or is skipped without one that fits, would check less than script/test.
+    assert all(hook["always_run"] and not hook["pass_filenames"] for hook in local["hooks"])
+    hooks = [hook["entry"] for hook in local["hooks"]]
+    checks, _, _ = (ROOT / "script" / "test").read_text().partition("if [[ $part == unit ]]")
+    _, _, checks = checks.partition("\nstep 'ruff, mypy, shellcheck'\n")
+    assert hooks == [line for line in checks.splitlines() if line and not line.startswith("step ")]
+    assert len(hooks) == 5
+
+
+def test_whoever_changes_what_runs_on_a_host_needs_its_owner() -> None:
+    lines = (ROOT / ".github" / "CODEOWNERS").read_text().splitlines()
+    rules = [line.split() for line in lines if line and not line.startswith("#")]
+    assert rules[0] == ["*", "@OWNER/skyvern-host"]
+    # Without an owner: what no program reads.
+    assert rules[1:] == [["/docs/"], ["/*.md"]]
+
+
+def test_the_changelog_knows_the_version() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", headings[1])
+
+
+@pytest.mark.parametrize("folder", [ROOT / "docs", ROOT / "docs" / "ko"], ids=["English", "Korean"])
+def test_the_index_has_a_line_for_every_page(folder: Path) -> None:
+    index = (folder / "README.md").read_text()
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    assert len(pages) > 10
+    assert pages <= set(re.findall(r"^- \[[^]]+\]\(([^)]+)\): .", index, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("hardware", "README.md"),
+        ("ports", "docs/upkeep.md"),
+        ("stop", "docs/upkeep.md"),
+        ("uninstall", "docs/upkeep.md"),
+        ("upgrade", "docs/upkeep.md"),
+        ("where is my data", "docs/upkeep.md"),
+    ],
+)
+def test_what_people_search_for_is_a_heading(words: str, page: str) -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert any(words in heading.lower() for heading in headings)
