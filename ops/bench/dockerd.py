@@ -1,6 +1,7 @@
 """A Docker daemon of one's own: sockets, networks and storage apart from any other. Needs root.
 
-For measurements and tests that want a machine without images. Not here: the daemon that stacks run on (ops/bootstrap.py).
+For measurements and tests that want a machine without images. Not here: the daemon that stacks run on (ops/bootstrap.py), and the
+network namespace that this one has to be started in (own_network.py).
 """
 
 import subprocess
@@ -14,8 +15,10 @@ from ops.errors import UserError
 class Dockerd:
     """dockerd on ``docker``.
 
+    Started inside ``own_network()``, or it takes away the firewall rules of the daemon that it finds on the machine.
+
     run: folder of its sockets, short, because a socket's path has 107 bytes at most. data: its storage. pool: a network (/16)
-    away from Docker's own pools and from those of other daemons beside it, ``10.214.0.0/16``.
+    away from the addresses of own_network() and of the machine, ``10.214.0.0/16``.
     """
 
     def __init__(self, run: Path, data: Path, log: Path, *, pool: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ops import bootstrap, stack_file
 from ops.bench.dockerd import Dockerd
+from ops.bench.own_network import own_network
 from ops.bench.workspace import copy_checkout, free_port
 from ops.errors import UserError
 
@@ -35,37 +36,38 @@ def seconds_by_step(printed: str, total_seconds: float) -> dict[str, float]:
 
 @contextmanager
 def fresh_machine(like: str) -> Iterator[tuple[Path, dict[str, str], str]]:
-    """Checkout, environment and source of images for a first run; a daemon without images runs meanwhile.
+    """Checkout, environment and source of images for a first run; meanwhile a daemon without images runs, in its own network.
 
-    Raises UserError without root, which the daemon needs.
+    Raises UserError without root, which the daemon needs, and without slirp4netns.
     """
     if os.geteuid() != 0:
         raise UserError("bench: first-run starts a Docker daemon of its own and needs root; run it as root")
     folder = Path(tempfile.mkdtemp(prefix="skyvern-first-run-"))
     run = Path("/run") / f"skyvern-bench-{os.getpid()}"
     daemon = Dockerd(run, folder / "docker", folder / "dockerd.log", pool="10.217.0.0/16")
-    try:
-        daemon.start()
-        checkout, home = folder / "checkout", folder / "home"
-        home.mkdir()
-        copy_checkout(checkout)
-        source = bootstrap.stack_settings(like).images.source
-        target = checkout / "Pulumi.dev.yaml"
+    with own_network():
+        try:
+            daemon.start()
+            checkout, home = folder / "checkout", folder / "home"
+            home.mkdir()
+            copy_checkout(checkout)
+            source = bootstrap.stack_settings(like).images.source
+            target = checkout / "Pulumi.dev.yaml"
 
-        def move(document: dict[str, Any]) -> bool:
-            document["config"]["skyvern:host"] |= {"docker_host": daemon.docker.host, "port": free_port()}
-            document["config"]["skyvern:images"] = {"source": source}
-            return True
+            def move(document: dict[str, Any]) -> bool:
+                document["config"]["skyvern:host"] |= {"docker_host": daemon.docker.host, "port": free_port()}
+                document["config"]["skyvern:images"] = {"source": source}
+                return True
 
-        stack_file.edit(target, move)
-        env = {key: value for key, value in os.environ.items() if not key.startswith(_OWN)}
-        yield checkout, {**env, "HOME": str(home)}, source
-    finally:
-        if running := _quietly(daemon):
-            daemon.docker.run("rm", "--force", *running)
-        daemon.stop()
-        shutil.rmtree(run, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
+            stack_file.edit(target, move)
+            env = {key: value for key, value in os.environ.items() if not key.startswith(_OWN)}
+            yield checkout, {**env, "HOME": str(home)}, source
+        finally:
+            if running := _quietly(daemon):
+                daemon.docker.run("rm", "--force", *running)
+            daemon.stop()
+            shutil.rmtree(run, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def up(checkout: Path, env: dict[str, str], source: str) -> dict[str, float]:

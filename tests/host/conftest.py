@@ -1,4 +1,4 @@
-"""A Docker daemon of the tests' own and a fresh clone with a fresh home, in which the README's commands are run."""
+"""A Docker daemon of the tests' own, in a network of its own, and a fresh clone with a fresh home for the README's commands."""
 
 import contextlib
 import fcntl
@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 import ops.bench.dockerd
 from components.host import images
 from ops import bootstrap, stack_file
+from ops.bench.own_network import own_network
 from ops.bench.workspace import copy_checkout, free_port
 from ops.docker import Docker
 from ops.paths import ROOT, cache_dir
@@ -108,14 +109,27 @@ def _remove_old_images(docker: Docker) -> None:
         docker.run("image", "rm", "--force", *old)
 
 
+# The tables that Docker writes into, as a kernel starts with them.
+_NO_RULES = b"""\
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+COMMIT
+"""
+
+
 class Dockerd(ops.bench.dockerd.Dockerd):
     """A daemon of the tests' own, which can be lost as in a power cut."""
 
     def lose_power(self) -> None:
-        """SIGKILL for the daemon, containerd, every shim and every container; mounts, bridges and /run go with the machine.
-
-        What stays of the old boot is what a kernel that goes on cannot forget without hurting other daemons: iptables rules.
-        """
+        """SIGKILL for the daemon, containerd, every shim and container; mounts, bridges, rules and /run go with the machine."""
         assert self._process is not None
         networks = self.docker.run("network", "ls", "--quiet", "--filter", "type=custom").split()
         running = self.docker.run("ps", "--quiet").split()
@@ -133,6 +147,7 @@ class Dockerd(ops.bench.dockerd.Dockerd):
                 subprocess.run(["umount", "--lazy", point], check=True)
         for network in networks:
             subprocess.run(["ip", "link", "delete", f"br-{network}"], check=False, capture_output=True)
+        subprocess.run(["iptables-restore"], input=_NO_RULES, check=True)
         shutil.rmtree(self.run)
 
     def _processes_of_this_run(self) -> list[int]:
@@ -146,8 +161,15 @@ class Dockerd(ops.bench.dockerd.Dockerd):
         return found
 
 
+@pytest.fixture(scope="session", autouse=True)
+def outside() -> Iterator[Path]:
+    """The machine's network namespace, which the host tests leave for one of their own with all that they start."""
+    with own_network() as path:
+        yield path
+
+
 @pytest.fixture(scope="session")
-def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+def dockerd(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     """A daemon of the tests' own. Storage lies in the cache, because images take long to build."""
     # Short, because the path of a socket has 107 bytes at most.
     run = Path("/run") / f"skyvern-test-{os.getpid()}"

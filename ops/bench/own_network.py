@@ -1,0 +1,119 @@
+"""A network namespace of this process's own, for a Docker daemon that must not touch the machine's network.
+
+Docker makes its iptables chains anew when it starts. A second daemon in the same namespace therefore takes the rules of the first
+one away, silently: published ports, and the walls between its networks. Needs root and Debian's package slirp4netns.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ops.errors import UserError
+
+# linux/sched.h; Python has unshare and setns from 3.12 on.
+_CLONE_FS = 0x00000200
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWNET = 0x40000000
+# Fixed in slirp4netns: the resolver that asks the machine's own, wherever that one listens.
+_RESOLVER = "10.0.2.3"
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def own_network() -> Iterator[Path]:
+    """Inside the block this thread, and what it starts, has its own loopback and reaches the internet by user-mode networking.
+
+    Yields the network namespace that it came from, for ``nsenter --net=PATH``. Nothing outside reaches in: a published port is
+    there for this thread and its children alone. Files are the machine's, but for ``/etc/resolv.conf``. Sockets and threads
+    that are there already stay outside. The network is gone with the process, killed or not.
+
+    Raises UserError where it cannot be had.
+    """
+    if shutil.which("slirp4netns") is None:
+        raise UserError("slirp4netns is missing, for a network of its own; run: sudo apt-get install -y slirp4netns")
+    with ExitStack() as stack:
+        outside = {kind: stack.enter_context(Path(f"/proc/thread-self/ns/{kind}").open()) for kind in ("net", "mnt")}
+        folder = Path.cwd()
+        try:
+            _call("unshare", _CLONE_NEWNET | _CLONE_NEWNS)
+        except OSError as error:
+            raise UserError(f"a network of its own: {error.strerror}; run it as root") from error
+        try:
+            _run("ip", "link", "set", "lo", "up")
+            with _resolv_conf(), _internet(outside["net"].fileno(), outside["mnt"].fileno()):
+                yield Path(f"/proc/{os.getpid()}/fd/{outside['net'].fileno()}")
+        finally:
+            # Threads begun meanwhile share their working directory with this one, which the kernel does not move elsewhere.
+            _call("unshare", _CLONE_FS)
+            _call("setns", outside["mnt"].fileno(), _CLONE_NEWNS)
+            _call("setns", outside["net"].fileno(), _CLONE_NEWNET)
+            os.chdir(folder)
+
+
+@contextmanager
+def _resolv_conf() -> Iterator[None]:
+    """The machine's, with another resolver: the named one may listen on the machine's loopback, as systemd's does."""
+    _run("mount", "--make-rslave", "/")
+    kept = [line for line in _RESOLV_CONF.read_text().splitlines() if not line.startswith("nameserver")]
+    with tempfile.NamedTemporaryFile("w", prefix="skyvern-resolv-") as file:
+        file.write("\n".join([*kept, f"nameserver {_RESOLVER}", ""]))
+        file.flush()
+        os.fchmod(file.fileno(), 0o644)
+        _run("mount", "--bind", file.name, str(_RESOLV_CONF.resolve()))
+        # Its name stays meanwhile: nothing, so no network inside this one, can be mounted over a file without a name.
+        yield
+
+
+@contextmanager
+def _internet(net: int, mnt: int) -> Iterator[None]:
+    """slirp4netns, which belongs outside and so is started there; the machine's loopback stays out of reach."""
+    inside = f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net"
+    ready, say_ready = os.pipe()
+    ended, running = os.pipe()
+    command = ["nsenter", f"--net=/proc/self/fd/{net}", f"--mount=/proc/self/fd/{mnt}", "slirp4netns", "--configure"]
+    command += ["--mtu=65520", "--disable-host-loopback", f"--ready-fd={say_ready}", f"--exit-fd={ended}"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, "--netns-type=path", inside, "tap0"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=(net, mnt, say_ready, ended),
+            start_new_session=True,
+        )
+        os.close(say_ready)
+        os.close(ended)
+        try:
+            if os.read(ready, 1) != b"1":
+                process.wait(10)
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().splitlines()
+                raise UserError(f"slirp4netns: {said[-1] if said else f'exit {process.returncode}'}")
+            yield
+        finally:
+            os.close(ready)
+            # slirp4netns ends when nobody holds this end any more, so also with a process that is killed.
+            os.close(running)
+            process.wait(10)
+
+
+def _call(name: str, *arguments: int) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def _run(*command: str) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{command[0]}: not found") from error
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"{' '.join(command)}: {error.stderr.strip()}") from error
