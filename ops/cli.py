@@ -12,7 +12,7 @@ import typer
 
 from components.settings import SettingsError
 from ops import apply as reviewed
-from ops import bootstrap, configuration, guard, images, process, pull_request
+from ops import bootstrap, configuration, guard, images, process, pull_request, skyvern_settings
 from ops import doctor as doctor_run
 from ops import drift as stack_drift
 from ops import init as stack_init
@@ -181,9 +181,11 @@ def version() -> None:
 
 
 @app.command(name="configuration")
-def configuration_reference() -> None:
+def configuration_reference(
+    skyvern: Annotated[bool, typer.Option("--skyvern", help="docs/skyvern-settings.md: every setting of Skyvern.")] = False,
+) -> None:
     """Print docs/configuration.md: every key of the stack file."""
-    typer.echo(configuration.reference(), nl=False)
+    typer.echo(skyvern_settings.reference() if skyvern else configuration.reference(), nl=False)
 
 
 def main() -> None:
