@@ -111,7 +111,10 @@ class ServerSettings(Section):
     max_steps: int = Field(25, ge=1, le=200, description="Steps after which a task stops (MAX_STEPS_PER_RUN).")
     code_blocks: bool = Field(
         False,
-        description="Whether workflows may run Python blocks. They run inside the API process, next to every secret it has.",
+        description="Whether the server runs Python from workflows: code blocks and cached scripts (`run_with: code`). With "
+        "`true`, whoever can open the UI or has a key runs Python inside the API process: it can read every secret there "
+        "(database password, `SECRET_KEY`, API key, vault key) and reaches the internet and the LAN directly. With `false`, "
+        "a run that asks for its script is done by the agent, and no scripts are generated.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level of Skyvern.")
 

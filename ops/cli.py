@@ -12,7 +12,7 @@ import typer
 
 from components.settings import SettingsError
 from ops import apply as reviewed
-from ops import bootstrap, configuration, guard, images, process, pull_request
+from ops import bootstrap, configuration, guard, images, process, pull_request, skyvern_settings
 from ops import doctor as doctor_run
 from ops import drift as stack_drift
 from ops import init as stack_init
@@ -195,9 +195,10 @@ def version() -> None:
 @app.command(name="configuration")
 def configuration_reference(
     language: Annotated[Literal["en", "ko"], typer.Option(help="ko prints docs/ko/configuration.md.")] = "en",
+    skyvern: Annotated[bool, typer.Option("--skyvern", help="docs/skyvern-settings.md: every setting of Skyvern.")] = False,
 ) -> None:
     """Print docs/configuration.md: every key of the stack file."""
-    typer.echo(configuration.reference(language), nl=False)
+    typer.echo(skyvern_settings.reference() if skyvern else configuration.reference(language), nl=False)
 
 
 def main() -> None:

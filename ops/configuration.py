@@ -26,6 +26,7 @@ _ENGLISH_HEAD = """\
 
 Every key of `Pulumi.<stack>.yaml`. A section is a key below `config:` with the prefix `skyvern:`; what is left out has a default.
 This page is made from `components/settings.py` by `bin/ops configuration`.
+What Skyvern itself could be set to, and what the stack sets: [skyvern-settings.md](skyvern-settings.md).
 
 """
 

@@ -177,6 +177,10 @@ class SkyvernServer(pulumi.ComponentResource):
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
             "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
+            # The default lets anyone with a session token add a model at any address, and read the answer in a run's output.
+            "ALLOW_CUSTOM_LLM_LOCAL_API_BASES": "false",
+            # Any workflow may name a secret of AWS; on a cloud machine, the library would ask for it with the machine's role.
+            "AWS_EC2_METADATA_DISABLED": "true",
             # vnc is the default, has no password and never worked behind a proxy (Skyvern issue 2968).
             "BROWSER_STREAMING_MODE": "cdp",
             "BROWSER_TIMEZONE": args.timezone,
@@ -189,6 +193,8 @@ class SkyvernServer(pulumi.ComponentResource):
             "ENV": "selfhosted",
             "HOME": "/home/skyvern",
             "JSON_LOGGING": "true",
+            # Otherwise it fetches a price list from the internet at every start.
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_LOG": "CRITICAL",
             "LOCAL_CREDENTIAL_VAULT_KEY": args.vault_key,
             "LOG_LEVEL": args.settings.log_level,

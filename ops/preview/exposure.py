@@ -8,7 +8,7 @@ from ops.preview.diff import one_line
 from ops.preview.model import Exposure
 
 Properties = Mapping[str, Any]
-Kind = Literal["host", "record", "site", "path", "port", "domain", "rule"]
+Kind = Literal["host", "record", "site", "path", "port", "domain", "rule", "code"]
 # What is reachable -> how: another value under the same key is a change.
 Reach = Mapping[tuple[Kind, str], str]
 
@@ -120,6 +120,8 @@ def _container(properties: Properties) -> Reach:
         reach["port", "every exposed port"] = "published on all addresses"
     if properties.get("networkMode") == "host":
         reach["port", "every port of the container"] = "in the host's network"
+    if "CODE_BLOCK_MODE=enabled" in (properties.get("envs") or []):
+        reach["code", "Python of anyone with the UI's login or a key"] = "beside the server's secrets, with its way out"
     for argument in properties.get("command") or []:
         if isinstance(argument, str) and "\n" in argument:
             reach |= _gateway(argument) or _ngrok(argument)

@@ -75,12 +75,12 @@ class Exposure:
     """What becomes reachable from outside the host, or no longer is.
 
     kind: ``host`` (tunnel ingress), ``record`` (DNS), ``site`` (a host that the gateway answers), ``path`` (of the gateway),
-    ``port`` (published on the host), ``domain`` (Vercel), ``rule`` (firewall, rate limit, Access).
+    ``port`` (published on the host), ``domain`` (Vercel), ``rule`` (firewall, rate limit, Access), ``code`` (of callers).
     what: ``app.example.com``, ``0.0.0.0:8080``. where: name of the resource that says so.
     """
 
     change: Literal["gained", "lost", "changed"]
-    kind: Literal["host", "record", "site", "path", "port", "domain", "rule"]
+    kind: Literal["host", "record", "site", "path", "port", "domain", "rule", "code"]
     what: str
     where: str
 

@@ -310,6 +310,7 @@ def _exposure(preview: Preview, cap: int | None) -> str:
         "port": "published port",
         "domain": "domain",
         "rule": "rule at the edge",
+        "code": "code in the server",
     }
     order = ("gained", "lost", "changed")
     found = sorted(preview.exposures, key=lambda one: (order.index(one.change), list(nouns).index(one.kind), one.what))

@@ -45,9 +45,9 @@ def workflow(site: Site, body: dict[str, Any]) -> Iterator[str]:
         site.api("POST", f"/v1/workflows/{workflow_id}/delete")
 
 
-def start_run(site: Site, workflow_id: str) -> str:
-    """The id of a new run of a workflow."""
-    started = site.api("POST", "/v1/run/workflows", body={"workflow_id": workflow_id})
+def start_run(site: Site, workflow_id: str, **options: str) -> str:
+    """The id of a new run of a workflow. options: of the request, such as ``run_with``."""
+    started = site.api("POST", "/v1/run/workflows", body={"workflow_id": workflow_id, **options})
     expect_status(started, 200)
     return str(started.json()["run_id"])
 

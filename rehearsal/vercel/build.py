@@ -44,7 +44,8 @@ def command_line() -> Path:
 
 def wheel() -> Path:
     """The UI's wheel, from wherever pip finds it: not every machine reaches the public index, which the build asks by itself."""
-    (found,) = cached("wheel", SITE / "ui-requirements.txt", _download_wheel).glob("*.whl")
+    requirements = SITE / "ui-requirements.txt"
+    (found,) = cached("wheel", requirements, lambda folder: download_wheels(folder, requirements)).glob("*.whl")
     return found
 
 
@@ -54,9 +55,10 @@ def _install_tools(folder: Path) -> None:
     process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, timeout_seconds=BUILD_SECONDS)
 
 
-def _download_wheel(folder: Path) -> None:
+def download_wheels(folder: Path, requirements: Path) -> None:
+    """The wheels that a file of requirements names by their hashes, without what they depend on."""
     options: tuple[str | Path, ...] = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", SITE / "ui-requirements.txt"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", requirements]
     process.capture(command, cwd=folder, timeout_seconds=BUILD_SECONDS)
 
 

@@ -222,6 +222,17 @@ def test_ports_records_and_domains_that_come_and_go() -> None:
     assert (lost.change, lost.what) == ("lost", "app.example.com (on Vercel)")
 
 
+def test_code_that_callers_may_run_is_an_exposure() -> None:
+    off = {"envs": ["CODE_BLOCK_MODE=disabled", "TZ=UTC"]}
+    on = {"envs": ["CODE_BLOCK_MODE=enabled", "TZ=UTC"]}
+    (gained,) = exposure.exposures(exposure.CONTAINER, "server", off, on)
+    assert (gained.change, gained.kind) == ("gained", "code")
+    assert gained.what.startswith("Python of anyone with the UI's login or a key (beside the server's secrets")
+    (lost,) = exposure.exposures(exposure.CONTAINER, "server", on, off)
+    assert lost.change == "lost"
+    assert not list(exposure.exposures(exposure.CONTAINER, "server", off, {"envs": "[secret]"}))
+
+
 # --- State and configuration -----------------------------------------------------------------------------------------------
 
 
