@@ -115,8 +115,10 @@ def build(docker: Docker, source: ImageSource, progress: Progress, optional: fro
     if not missing:
         progress(f"all {len(parts(source, optional))} images are there")
         return
-    if {"debian", "caddy"} & set(missing):
+    if "debian" in missing:
         bootstrap.ensure_package_tools(progress)
+    elif "caddy" in missing:
+        bootstrap.ensure_go(progress)
     minutes = sum(EXPECTED_MINUTES[image] for image in missing)
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
     for image in missing:
