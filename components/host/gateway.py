@@ -159,7 +159,10 @@ http://127.0.0.1:{HEALTH_PORT} {{
 
 :{endpoints.GATEWAY_PORT} {{
 	import observed
-	error 421
+	route {{
+		limits {MAX_REQUESTS_OF_CLIENT}
+		error 421
+	}}
 }}
 
 (bare) {{

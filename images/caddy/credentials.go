@@ -138,10 +138,10 @@ func (k *KnownKey) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 		given = r.URL.Query()["apikey"]
 	}
 	if len(given) == 0 || given[0] == "" {
-		return refuse(w, http.StatusForbidden, []byte(`{"detail":"x-api-key is missing"}`))
+		return refuse(w, r, http.StatusForbidden, []byte(`{"detail":"x-api-key is missing"}`))
 	}
 	if len(given) > 1 || !keyForm.MatchString(given[0]) {
-		return refuse(w, http.StatusForbidden, []byte(`{"detail":"Could not validate credentials"}`))
+		return refuse(w, r, http.StatusForbidden, []byte(`{"detail":"Could not validate credentials"}`))
 	}
 	digest := sha256.Sum256([]byte(given[0]))
 	if subtle.ConstantTimeCompare(digest[:], k.digest[:]) == 1 {
@@ -151,17 +151,18 @@ func (k *KnownKey) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 	switch {
 	case errors.Is(err, errTooMany):
 		w.Header().Set("Retry-After", "5")
-		return refuse(w, http.StatusTooManyRequests, []byte(`{"detail":"Too many unknown keys"}`))
+		return refuse(w, r, http.StatusTooManyRequests, []byte(`{"detail":"Too many unknown keys"}`))
 	case err != nil:
 		return caddyhttp.Error(http.StatusBadGateway, err)
 	case answer.status != http.StatusOK:
-		return refuse(w, answer.status, answer.body)
+		return refuse(w, r, answer.status, answer.body)
 	}
 	return next.ServeHTTP(w, r)
 }
 
 // refuse answers at once; not as an error of Caddy's, whose answer would have no CORS headers.
-func refuse(w http.ResponseWriter, status int, body []byte) error {
+func refuse(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
+	unread(w, r)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, err := w.Write(body)

@@ -145,7 +145,18 @@ func (l *Limits) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		return tooMany(w, "too many requests at the same time")
 	}
 	defer release()
-	return next.ServeHTTP(w, r)
+	err := next.ServeHTTP(w, r)
+	if err != nil {
+		unread(w, r)
+	}
+	return err
+}
+
+// unread closes the connection after an answer to a request whose body was not read: net/http would wait for the body first.
+func unread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // Connections closes connections beyond a number, of one address (0: without a limit) and of all.
