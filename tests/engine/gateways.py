@@ -83,13 +83,13 @@ class Gateway:
         seen = json.loads(text) if answer.headers.get("X-Double") and text else None
         return Answer(answer.status, dict(answer.headers), {} if answer.status == 101 else seen, text)
 
-    def say(self, request: bytes, *, seconds: float = 5) -> bytes:
-        """All that comes back on a connection of its own until it closes, a second passes in silence or the time is over."""
+    def say(self, request: bytes, *, seconds: float = 5, silence: float = 1) -> bytes:
+        """All that comes back on a separate connection until it closes, is silent for a while or the time is over."""
         heard = b""
         until = time.monotonic() + seconds
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as line, suppress(OSError):
             line.sendall(request)
-            line.settimeout(1)
+            line.settimeout(silence)
             while time.monotonic() < until and (piece := line.recv(65536)):
                 heard += piece
         return heard

@@ -384,7 +384,7 @@ def test_framing_leads_nowhere(cloudflare: Gateway) -> None:
     assert len(tried) > 120
     for name, request in tried:
         before = len(Double.lines)
-        heard = cloudflare.say(request, seconds=3)
+        heard = cloudflare.say(request, seconds=3, silence=0.3)
         reached = [line for line in Double.lines[before:] if "/api/v1/models" not in line]
         # The one with a key of a known host, written with a port or a dot, is nothing but a request.
         if name in {f"host [{API}]", f"host {API}.", f"host {API}:99999", f"host {API}\t", f"host {API}:x"}:
