@@ -7,8 +7,7 @@ import pulumi
 from components import endpoints
 from components.endpoints import SMOKE_URL, Endpoints
 from components.host.backend import DockerBackend, DockerBackendArgs, TunnelEnd
-from components.host.gateway import UI_USER
-from components.secrets import StackSecrets, StackSecretsArgs
+from components.secrets import UI_USER, StackSecrets, StackSecretsArgs
 from components.settings import CloudflareEdge, Settings, VercelFrontend
 
 if TYPE_CHECKING:

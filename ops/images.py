@@ -107,8 +107,10 @@ def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = 
 def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:
     """What has to be built or pulled, with the tools for it at hand; UserError when the host lacks one."""
     missing = outstanding(docker, source, optional)
-    if {"debian", "caddy"} & set(missing):
+    if "debian" in missing:
         bootstrap.ensure_package_tools(progress)
+    elif "caddy" in missing:
+        bootstrap.ensure_go(progress)
     return missing
 
 

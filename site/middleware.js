@@ -62,6 +62,10 @@ export async function answer(request, environment, limits = LIMITS) {
     return refusal(405, "method not allowed", policy, { Allow: "GET, HEAD" });
   }
   if (pathname.startsWith("/artifact/")) {
+    // The browser adds the login to a link or an image of a foreign page, too. Programs send no such header.
+    if (!["same-origin", "none", null].includes(request.headers.get("sec-fetch-site"))) {
+      return refusal(403, "recordings are for the UI's own pages", policy);
+    }
     return artifact(request, `${pathname}${search}`, environment, limits.artifactSeconds);
   }
   return next({ headers: { ...SECURITY_HEADERS, "Cache-Control": "private, no-cache", "Content-Security-Policy": policy } });

@@ -7,14 +7,17 @@ Asked of the gateway alone in front of doubles (tests/engine/test_gateway_sites.
 import base64
 from collections.abc import Sequence
 
-from components.host.gateway import UI_USER
+from components.secrets import UI_USER
 
 API, APP, WSS, ARTIFACT = (f"{label}.example.com" for label in ("api", "app", "wss", "artifact"))
 
 PASSWORD = "generatedPassword"
 GATEWAY_KEY = "generatedGatewayKey"
-API_KEY = "organisationKey"
-KEY = {"X-Api-Key": "a-session-token"}
+# Of the form of the stack's keys: a JWT with a signature of 32 bytes.
+_KEY_HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+API_KEY = f"{_KEY_HEADER}.eyJzdWIiOiJvXzEifQ.{'o' * 43}"
+KEY = {"X-Api-Key": f"{_KEY_HEADER}.eyJzdWIiOiJvXzEifQ.{'s' * 43}"}
+UNKNOWN_KEY = {"X-Api-Key": f"{_KEY_HEADER}.eyJzdWIiOiJvXzEifQ.{'x' * 43}"}
 GATE = {"X-Gateway-Key": GATEWAY_KEY}
 LOGIN = {"Authorization": "Basic " + base64.b64encode(f"{UI_USER}:{PASSWORD}".encode()).decode()}
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
@@ -28,7 +31,7 @@ PREFLIGHT = {"Origin": f"https://{APP}", "Access-Control-Request-Method": "GET"}
 STREAM = "/api/v1/stream/workflow_runs/wr_1"
 RECORDING = "/artifact/recording?path=/data/videos/x.webm"
 
-# Layout, host, path, headers, status. What is refused does not reach Skyvern.
+# Layout, host, path, headers, status. "apikey=k" stands for the key. What is refused does not reach Skyvern.
 WHO_GETS_WHAT: Sequence[tuple[str, str, str, dict[str, str], int]] = (
     # Any other host, also one that another layout has.
     ("loopback", "evil.example", "/", LOGIN, 421),
@@ -45,16 +48,27 @@ WHO_GETS_WHAT: Sequence[tuple[str, str, str, dict[str, str], int]] = (
     ("cloudflare", API, "/api/v1/workflows", LOGIN, 403),
     ("cloudflare", API, "/api/v1/workflows", KEY, 200),
     ("cloudflare", API, "/v1/workflows", KEY, 200),
+    ("cloudflare", API, "/v1/workflows", UNKNOWN_KEY, 403),
+    ("cloudflare", API, "/v1/workflows", {"X-Api-Key": ""}, 403),
+    ("cloudflare", API, "/v1/workflows", {"X-Api-Key": "x"}, 403),
+    ("cloudflare", API, "/api/v1/workflows/templates", UNKNOWN_KEY, 403),
+    ("cloudflare", API, "/api/v1/version", UNKNOWN_KEY, 403),
     ("cloudflare", API, "/api/v1/heartbeat", {}, 200),
     ("cloudflare", API, "/docs", KEY, 404),
     ("cloudflare", API, "/openapi.json", KEY, 404),
     ("cloudflare", API, "/api/v1/internal/auth/status", KEY, 404),
+    ("cloudflare", API, "/api/v2/internal/auth/status", KEY, 404),
+    ("cloudflare", API, "/API/V2/INTERNAL/auth/status", KEY, 404),
     ("cloudflare", API, "/", LOGIN, 404),
     ("cloudflare", API, "/ui-session", {**LOGIN, **OWN_PAGE}, 404),
     ("cloudflare", API, "/ui-session", GATE, 404),
     ("cloudflare", API, RECORDING, {**LOGIN, **KEY}, 404),
     ("cloudflare", API, f"{STREAM}?apikey=k", UPGRADE, 101),
     ("cloudflare", API, STREAM, UPGRADE, 403),
+    ("cloudflare", API, f"{STREAM}?apikey={UNKNOWN_KEY['X-Api-Key']}", UPGRADE, 403),
+    ("cloudflare", API, f"{STREAM}?apikey=", UPGRADE, 403),
+    ("cloudflare", API, "/api/v1/stream/vnc/browser_session/pbs_1?apikey=k", UPGRADE, 404),
+    ("cloudflare", API, "/v1/stream/vnc/task/tsk_1?apikey=k", UPGRADE, 404),
     # The UI behind its login, and its API on the same origin.
     ("cloudflare", APP, "/", {}, 401),
     ("cloudflare", APP, "/", LOGIN, 200),
@@ -68,6 +82,17 @@ WHO_GETS_WHAT: Sequence[tuple[str, str, str, dict[str, str], int]] = (
     ("cloudflare", APP, "/ui-session", GATE, 401),
     ("cloudflare", APP, RECORDING, {}, 401),
     ("cloudflare", APP, RECORDING, LOGIN, 200),
+    ("cloudflare", APP, RECORDING, {**LOGIN, "Sec-Fetch-Site": "same-origin"}, 200),
+    ("cloudflare", APP, RECORDING, {**LOGIN, "Sec-Fetch-Site": "none"}, 200),
+    ("cloudflare", APP, RECORDING, {**LOGIN, "Sec-Fetch-Site": "same-site"}, 403),
+    ("cloudflare", APP, RECORDING, {**LOGIN, "Sec-Fetch-Site": "cross-site"}, 403),
+    ("cloudflare", APP, RECORDING, {**LOGIN, "Sec-Fetch-Site": ""}, 403),
+    ("cloudflare", APP, "/artifact/image?path=/healthz", LOGIN, 404),
+    ("cloudflare", APP, "/artifact/image?path=http://x/data/a.png", LOGIN, 404),
+    ("cloudflare", APP, "/artifact/image?path=/data/../healthz", LOGIN, 404),
+    ("cloudflare", APP, "/artifact/image?path=/data/%2e%2e/healthz", LOGIN, 404),
+    ("cloudflare", APP, "/artifact/image?path=/data/a.png&path=/data/b.png", LOGIN, 404),
+    ("cloudflare", APP, "/artifact/image?path=/data/{env.HOME}.png", LOGIN, 400),
     ("cloudflare", APP, f"{STREAM}?apikey=k", {**UPGRADE, "Origin": f"https://{APP}"}, 101),
     ("cloudflare", APP, f"{STREAM}?apikey=k", {**UPGRADE, "Origin": "https://evil.example"}, 403),
     # The UI on Vercel: sessions and recordings for whoever has the gateway key.
@@ -98,6 +123,8 @@ WHO_GETS_WHAT: Sequence[tuple[str, str, str, dict[str, str], int]] = (
     ("vercel", WSS, "/api/v1/workflows?apikey=k", {**UPGRADE, **KEY}, 404),
     ("vercel", WSS, "/api/v1/heartbeat", {}, 404),
     ("vercel", WSS, "/", LOGIN, 404),
+    ("vercel", WSS, f"{STREAM}?apikey={UNKNOWN_KEY['X-Api-Key']}", UPGRADE, 403),
+    ("vercel", WSS, "/v1/stream/vnc/task/tsk_1?apikey=k", UPGRADE, 404),
     # One host.
     ("loopback", "localhost:8080", "/", LOGIN, 200),
     ("loopback", "localhost", "/api/v1/workflows", KEY, 200),

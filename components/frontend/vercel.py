@@ -16,7 +16,8 @@ import pulumiverse_vercel as vercel
 
 from components.edge.records import UiRecord
 from components.endpoints import Endpoints
-from components.host.gateway import UI_USER, content_security_policy
+from components.host.gateway import content_security_policy
+from components.secrets import login_hash
 from components.settings import SettingsError
 from components.settings import VercelFrontend as VercelSettings
 
@@ -44,11 +45,6 @@ def public_variables(urls: Endpoints) -> Mapping[str, str]:
         "VITE_BROWSER_STREAMING_MODE": "cdp",
         "VITE_WSS_BASE_URL": urls.wss_base_url,
     }
-
-
-def login_hash(password: str) -> str:
-    """UI_LOGIN_SHA256: of the credentials as a browser sends them, 64 hex digits."""
-    return hashlib.sha256(f"{UI_USER}:{password}".encode()).hexdigest()
 
 
 def variables_hash(variables: Mapping[str, str], project: Mapping[str, str]) -> str:

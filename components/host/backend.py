@@ -160,11 +160,12 @@ class DockerBackend(pulumi.ComponentResource):
                 endpoints=args.endpoints,
                 port=None if tunnelled else settings.host.port,
                 api_key=secrets.api_key,
-                ui_password_hash=secrets.ui_password_hash,
+                ui_login_sha256=secrets.ui_login_sha256,
                 networks=[networks.edge, networks.app, networks.files],
                 gateway_key=secrets.gateway_key,
                 connector_subnet=networks.edge_subnet,
                 client_header=self._client_header(settings),
+                code=settings.server.code_blocks,
             ),
             opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=args.gateway_after),
         )

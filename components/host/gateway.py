@@ -13,8 +13,23 @@ from components import endpoints
 from components.endpoints import Endpoints
 from components.host.service import HardenedService, Health, ServiceArgs
 
-UI_USER = "skyvern"
 HEALTH_PORT = 8081
+
+# Open connections of all clients and of one address, and requests of one client at the same time. A connection costs the gateway
+# some 40 KiB at most while its request is judged. Behind an edge all connections are the connector's.
+MAX_CONNECTIONS = 1024
+MAX_CONNECTIONS_OF_ADDRESS = 256
+MAX_REQUESTS_OF_CLIENT = 100
+# Bodies. Skyvern takes files of 30 MiB (1.0.56, MAX_UPLOAD_FILE_SIZE); a workflow's definition is far below 4 MiB.
+MAX_BODY = "4MiB"
+MAX_UPLOAD = "32MiB"
+# The routes of Skyvern 1.0.56 that take files, and the recording of a browser session. /agents is another name of /workflows.
+_UPLOADS = (
+    "(?:upload_file|(?:workflows|agents)/(?:import-pdf|sop-to-blocks)|workflow/copilot/chat-audio"
+    "|browser_sessions/[^/]+/process_recording)"
+)
+# Asks little of Skyvern and answers to a known key alone.
+_KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
 
 # What one origin's pages may load. No inline script, no other host: the UI's compiled-in analytics end here too.
 _POLICY = (
@@ -39,17 +54,18 @@ def content_security_policy(urls: Endpoints) -> str:
     return "; ".join((*_POLICY, " ".join(("connect-src 'self'", *sorted(hosts)))))
 
 
-def caddyfile(urls: Endpoints, *, client_header: str | None = None) -> str:
-    """The gateway's configuration for Caddy 2.10: a site for each host of ``urls``; any other Host gets 421.
+def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False) -> str:
+    """The gateway's configuration for the Caddy of images/caddy: a site for each host of ``urls``; any other Host gets 421.
 
     client_header: where the connector writes the client's address. It is believed from the connector's network alone
     (``CONNECTOR_SUBNET``); None where there is no connector.
+    code: whether callers may upload code that Skyvern runs; else the routes for it are hidden too.
 
-    Every site hides documentation, schema and internal routes of the API (404).
+    Every site hides documentation, schema, internal routes and the streams of VNC, which the server does not have (404).
     """
     sites = "".join(f"\nhttp://{host}:{endpoints.GATEWAY_PORT} {{\n\timport {role}\n}}\n" for host, role in urls.sites.items())
     snippets = "".join(_SNIPPETS[role](urls) for role in sorted({"api", *urls.sites.values()}))
-    return f"{_options(client_header)}{_SHARED}{snippets}{sites}"
+    return f"{_options(client_header)}{_shared(urls, code=code)}{snippets}{sites}"
 
 
 def _options(client_header: str | None) -> str:
@@ -71,6 +87,17 @@ def _options(client_header: str | None) -> str:
 	grace_period 3s
 	servers {{
 		protocols h1
+		max_header_size 16KiB
+		timeouts {{
+			read_header 10s
+			# Bytes a second at least: a body that trickles would never be idle.
+			read_body_idle 30s 1000
+			write_idle 1m
+			idle 2m
+		}}
+		listener_wrappers {{
+			connections {MAX_CONNECTIONS} {MAX_CONNECTIONS_OF_ADDRESS if client_header is None else 0}
+		}}
 {trusted}\
 	}}
 	log {{
@@ -89,7 +116,23 @@ def _options(client_header: str | None) -> str:
 
 
 _SERVER = endpoints.SERVER_URL.removeprefix("http://")
-_SHARED = f"""
+
+
+def _shared(urls: Endpoints, *, code: bool) -> str:
+    # Browsers heed it over HTTPS only, which the edge ends.
+    hsts = '\n\theader Strict-Transport-Security "max-age=31536000"' if urls.app_url.startswith("https://") else ""
+    scripts = (
+        ""
+        if code
+        else """
+
+	@scripts {
+		not method GET HEAD OPTIONS
+		path_regexp (?i)^/(?:api/)?v[0-9]+/scripts(?:/?$|/[^/]+/deploy)
+	}
+	error @scripts 404"""
+    )
+    return f"""
 http://127.0.0.1:{HEALTH_PORT} {{
 	bind 127.0.0.1
 	respond /healthz 200
@@ -97,16 +140,29 @@ http://127.0.0.1:{HEALTH_PORT} {{
 
 (observed) {{
 	log
-	header -Server
+	header -Server{hsts}
 	handle_errors {{
-		header -Server
+		header {{
+			-Server
+			Cache-Control no-store
+			X-Content-Type-Options nosniff
+			X-Frame-Options DENY
+		}}
 		respond "{{err.status_code}}"
 	}}
 }}
 
+(guarded) {{
+	limits {MAX_REQUESTS_OF_CLIENT}
+	plain_path
+}}
+
 :{endpoints.GATEWAY_PORT} {{
 	import observed
-	respond "unknown host" 421
+	route {{
+		limits {MAX_REQUESTS_OF_CLIENT}
+		error 421
+	}}
 }}
 
 (bare) {{
@@ -121,50 +177,71 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	reverse_proxy {_SERVER} {{
 		import bare
 		flush_interval -1
+		# Skyvern sees a small body when all of it is here.
+		request_buffers 64KiB
 	}}
 }}
 
 (session) {{
+	request_body {{
+		max_size 1KiB
+	}}
+	new_token
 	reverse_proxy {_SERVER} {{
 		method POST
-		rewrite /api/v1/ui-session
+		rewrite /api/v1/ui-session?
 		import bare
+		header_up -Accept-Encoding
 		header_up X-Api-Key {{$SKYVERN_API_KEY}}
 	}}
 }}
 
 (recordings) {{
 	@write not method GET HEAD
-	respond @write 405
+	error @write 405
 
 	route /artifact/* {{
-		@file {{
-			path /artifact/image /artifact/recording /artifact/json /artifact/text
-			# As it came: decoded, a name with ? or %25 in it would be taken apart once more.
-			vars_regexp file {{http.request.uri.query}} (?:^|&)path=([^&]+)
+		# The browser adds the login to a link or an image of a foreign page, too. Programs send no such header.
+		@foreign_page {{
+			header Sec-Fetch-Site *
+			not {{
+				header Sec-Fetch-Site same-origin
+				header Sec-Fetch-Site none
+			}}
 		}}
-		handle @file {{
-			rewrite * {{re.file.1}}
+		error @foreign_page 403
+		@file path /artifact/image /artifact/recording /artifact/json /artifact/text
+		route @file {{
+			recorded_file
 			reverse_proxy {endpoints.ARTIFACTS_URL.removeprefix("http://")} {{
 				import bare
 			}}
 		}}
-		respond 404
+		error 404
 	}}
+}}
+
+(hidden) {{
+	@hidden path /docs /docs/* /redoc /redoc/* /openapi.json /internal /internal/* /api/internal /api/internal/*
+	error @hidden 404
+	@unserved path_regexp (?i)^/(?:api/)?v[0-9]+/(?:internal|stream/vnc)(?:/|$)
+	error @unserved 404{scripts}
 }}
 
 (stream) {{
 	@stream {{
+		method GET
 		header Upgrade websocket
 		query apikey=*
 	}}
-	handle @stream {{
+	route @stream {{
 		# CORS does not cover WebSockets, so a page of another origin is refused here.
 		@strange_page {{
 			header Origin *
 			not header Origin {{args[0]}}
 		}}
-		respond @strange_page 403
+		error @strange_page 403
+		known_key query {_KEY_CHECK} {{$SKYVERN_API_KEY}}
 		import server
 	}}
 }}
@@ -172,8 +249,8 @@ http://127.0.0.1:{HEALTH_PORT} {{
 
 
 def _api(urls: Endpoints) -> str:
-    """By key: an x-api-key header, or ``?apikey=`` on a stream; Skyvern then checks the key. Without one 403, but for the
-    heartbeat and CORS preflights, which carry none by design.
+    """By key: an x-api-key header, or ``?apikey=`` on a stream. Only a key that Skyvern knows passes, and Skyvern checks it
+    again. Without one 403, but for the heartbeat and CORS preflights, which carry none by design.
 
     Where the UI is on Vercel, ``/ui-session`` is asked by its middleware, which has logged the person in.
     """
@@ -181,24 +258,40 @@ def _api(urls: Endpoints) -> str:
 		route /ui-session {
 			header Cache-Control no-store
 			@other_method not method GET
-			respond @other_method 405
+			error @other_method 405
 			@stranger not header X-Gateway-Key {$GATEWAY_KEY}
-			respond @stranger 403
+			error @stranger 403
 			import session
 		}
 """
     return f"""
 (keyed) {{
-	@hidden path /docs /docs/* /redoc /redoc/* /openapi.json /internal/* /api/v1/internal/* /v1/internal/*
-	respond @hidden 404
-
+	import hidden
 	@api path /api/* /v1/*
 	route @api {{
+		header {{
+			?Cache-Control no-store
+			?X-Content-Type-Options nosniff
+			?X-Frame-Options DENY
+		}}
+		# Skyvern's own answers say so already. Without it a page at Vercel would not see why the gateway refuses.
+		@ui header Origin {urls.app_url}
+		header @ui {{
+			?Access-Control-Allow-Credentials true
+			?Access-Control-Allow-Origin {urls.app_url}
+			?Vary Origin
+		}}
 		@heartbeat {{
 			method GET HEAD
 			path /api/v1/heartbeat
 		}}
 		handle @heartbeat {{
+			request_body {{
+				max_size 1KiB
+			}}
+			# As judged, and by the one method that Skyvern has for it.
+			method GET
+			rewrite * /api/v1/heartbeat?
 			import server
 		}}
 		@preflight {{
@@ -208,16 +301,34 @@ def _api(urls: Endpoints) -> str:
 			not header Upgrade *
 		}}
 		handle @preflight {{
+			request_body {{
+				max_size 1KiB
+			}}
 			import server
 		}}
 		import stream {urls.app_url}
-		@keyed header X-Api-Key *
-		handle @keyed {{
+		known_key header {_KEY_CHECK} {{$SKYVERN_API_KEY}}
+		# Skyvern's server waits for ever for what such a request never sends.
+		@no_upgrade {{
+			header Upgrade *
+			not method GET
+		}}
+		error @no_upgrade 400
+		@upload {{
+			method POST
+			path_regexp ^/(?:api/)?v1/{_UPLOADS}/?$
+		}}
+		handle @upload {{
+			request_body {{
+				max_size {MAX_UPLOAD}
+			}}
 			import server
 		}}
 		handle {{
-			header Content-Type application/json
-			respond `{{"detail":"x-api-key is missing"}}` 403
+			request_body {{
+				max_size {MAX_BODY}
+			}}
+			import server
 		}}
 	}}
 }}
@@ -225,9 +336,10 @@ def _api(urls: Endpoints) -> str:
 (api) {{
 	import observed
 	route {{
+		import guarded
 		import keyed
 {session if urls.on_vercel else ""}\
-		respond 404
+		error 404
 	}}
 }}
 """
@@ -241,21 +353,20 @@ def _app(urls: Endpoints) -> str:
 (app) {{
 	import observed
 	route {{
+		import guarded
 		import keyed
 
-		basic_auth {{
-			{UI_USER} {{$UI_PASSWORD_HASH}}
-		}}
+		login {{$UI_LOGIN_SHA256}}
 		# The browser adds the login to requests of foreign pages too; they must not be able to show what they get.
 		header Cross-Origin-Resource-Policy same-origin
 
 		route /ui-session {{
 			header Cache-Control no-store
 			@other_method not method GET
-			respond @other_method 405
+			error @other_method 405
 			# Browsers always send it and no page can forge it; without it, this is no page of ours.
 			@unmarked not header Sec-Fetch-Site same-origin
-			respond @unmarked 403
+			error @unmarked 403
 			import session
 		}}
 
@@ -290,10 +401,12 @@ def _streams(urls: Endpoints) -> str:
 (streams) {{
 	import observed
 	route {{
+		import guarded
+		import hidden
 		@elsewhere not path /api/v1/stream/* /v1/stream/*
-		respond @elsewhere 404
+		error @elsewhere 404
 		import stream {urls.app_url}
-		respond 403
+		error 403
 	}}
 }}
 """
@@ -305,11 +418,12 @@ def _artifacts(urls: Endpoints) -> str:
 (artifacts) {
 	import observed
 	route {
+		import guarded
 		@stranger not header X-Gateway-Key {$GATEWAY_KEY}
-		respond @stranger 403
+		error @stranger 403
 		header Cross-Origin-Resource-Policy same-origin
 		import recordings
-		respond 404
+		error 404
 	}
 }
 """
@@ -323,7 +437,9 @@ class GatewayArgs:
     """What the gateway needs.
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
-    api_key: the organisation's key, for ``/ui-session``. ui_password_hash: bcrypt. gateway_key: where the UI is on Vercel.
+    api_key: the organisation's key, for ``/ui-session``. ui_login_sha256: of the UI's login, user:password.
+    gateway_key: where the UI is on Vercel.
+    code: whether callers may upload code that Skyvern runs.
     networks: edge first (the port is published there), app, files.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
     """
@@ -333,11 +449,12 @@ class GatewayArgs:
     endpoints: Endpoints
     port: int | None
     api_key: pulumi.Input[str]
-    ui_password_hash: pulumi.Input[str]
+    ui_login_sha256: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
     connector_subnet: pulumi.Input[str] | None = None
     client_header: str | None = None
+    code: bool = False
 
 
 class Gateway(pulumi.ComponentResource):
@@ -356,7 +473,7 @@ class Gateway(pulumi.ComponentResource):
                     **({} if args.connector_subnet is None else {"CONNECTOR_SUBNET": args.connector_subnet}),
                     **({} if args.gateway_key is None else {"GATEWAY_KEY": args.gateway_key}),
                     "SKYVERN_API_KEY": args.api_key,
-                    "UI_PASSWORD_HASH": args.ui_password_hash,
+                    "UI_LOGIN_SHA256": args.ui_login_sha256,
                     "VITE_API_BASE_URL": args.endpoints.api_base_url,
                     "VITE_ARTIFACT_API_BASE_URL": args.endpoints.artifact_base_url,
                     "VITE_BROWSER_STREAMING_MODE": "cdp",
@@ -364,7 +481,7 @@ class Gateway(pulumi.ComponentResource):
                 },
                 networks=args.networks,
                 # An argument, because the provider hides an environment with a secret in it: so a preview shows a changed rule.
-                command=["gateway-start", caddyfile(args.endpoints, client_header=args.client_header)],
+                command=["gateway-start", caddyfile(args.endpoints, client_header=args.client_header, code=args.code)],
                 published_port=None if args.port is None else (args.port, endpoints.GATEWAY_PORT),
                 tmpfs={"/srv/ui": 64},
                 memory_mib=256,

@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 OFFICIAL: Mapping[str, str] = MappingProxyType(
     {
         "debian": "debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
-        "caddy": "caddy:2.10.2@sha256:c3d7ee5d2b11f9dc54f947f68a734c84e9c9666c92c88a7f30b9cba5da182adb",
         "cloudflared": "cloudflare/cloudflared:2026.9.3@sha256:072c067d25ccbe61d46e18f0d0723255f2bb5304f7317caa95b27031520ff92c",
         "ngrok": "ngrok/ngrok:3@sha256:14d80d083e5b53145f416bbbd36238336c9de4016c43fd950eb2eb845670583b",
         "ollama": "ollama/ollama:0.12.3@sha256:c622a7adec67cf5bd7fe1802b7e26aa583a955a54e91d132889301f50c3e0bd0",
         "postgres": "postgres:17.6-trixie@sha256:00bc86618629af00d2937fdc5a5d63db3ff8450acf52f0636ec813c7f4902929",
     }
 )
+# Caddy is none of them: the gateway's has modules of its own (images/caddy), and is compiled from Go modules for both sources.
 # In build order: image -> images it is built on, each also the name of the build argument that carries the reference.
 BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

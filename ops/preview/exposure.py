@@ -132,7 +132,8 @@ _SITE = re.compile(r"^http://(?P<host>[^:\s]+):\d+ \{\n\timport (?P<role>\w+)\n\
 _SNIPPET = re.compile(r"^\((?P<name>\w+)\) \{\n(?P<body>.*?)^\}", re.MULTILINE | re.DOTALL)
 # What decides who gets an answer; the rest of the configuration is about headers and files.
 _DECIDES = re.compile(
-    r"^\s*(@\w+ .*|(?:path|query|respond|handle|route) .*|basic_auth\b.*|import (?:keyed|recordings|stream|session).*)$"
+    r"^\s*(@\w+ .*|(?:error|handle|known_key|path|path_regexp|query|respond|route) .*|(?:basic_auth|login|plain_path)\b.*"
+    r"|import (?:guarded|hidden|keyed|recordings|stream|session).*)$"
 )
 
 

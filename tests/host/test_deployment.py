@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from components.secrets import derive_fernet_key
+from components.secrets import derive_fernet_key, login_hash
 from ops.bench.workspace import free_port
 from ops.smoke import browser_checks
 from ops.smoke.site import Site, client_for
@@ -55,7 +55,10 @@ def generated_secrets(state: dict[str, Any]) -> dict[str, str]:
             # The organisation's id is a name: it stands in the outputs and in paths.
             if isinstance(value, dict) and "plaintext" in value and name != "organization":
                 found[f"{name}.{field}"] = json.loads(value["plaintext"])
-    return found | {"vault key": derive_fernet_key(found["vault-key.result"])}
+    return found | {
+        "login hash": login_hash(found["ui-login.result"]),
+        "vault key": derive_fernet_key(found["vault-key.result"]),
+    }
 
 
 def test_up_ends_with_a_green_smoke_run(checkout: Checkout, first_up: str) -> None:
@@ -128,9 +131,9 @@ def test_a_secret_is_only_in_the_environments_that_need_it(checkout: Checkout, s
     assert {name: parts for name, parts in holders.items() if parts} == {
         "api_key": {"server", "gateway"},
         "database.result": {"server", "roles"},
+        "login hash": {"gateway"},
         "secret-key.result": {"server"},
         "superuser.result": {"postgres", "roles"},
-        "ui-login.bcryptHash": {"gateway"},
         "vault key": {"server"},
     }
 

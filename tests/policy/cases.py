@@ -342,7 +342,7 @@ CASES = {
         ],
     ),
     "docker-container-passwords-long": each(
-        [environment(secret(f"POSTGRES_PASSWORD={LONG}")), environment("UI_PASSWORD_HASH=$2a$10$abc", "OPENAI_API_KEY=sk-short")],
+        [environment(secret(f"POSTGRES_PASSWORD={LONG}")), environment("UI_LOGIN_SHA256=5e5e", "OPENAI_API_KEY=sk-short")],
         [
             (environment(secret("POSTGRES_PASSWORD=k3jd9")), "envs[POSTGRES_PASSWORD]"),
             (environment("DATABASE_STRING=postgresql://skyvern:k3jd9@postgres/skyvern"), "envs[DATABASE_STRING]"),

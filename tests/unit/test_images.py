@@ -48,7 +48,7 @@ def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> P
 def test_official_bases_are_pinned_by_digest_and_packages_has_no_public_image() -> None:
     official, packages = images.references("official"), images.references("packages")
     assert set(official) - images.CONNECTORS == set(packages) == set(images.BASES)
-    for image in ("debian", "caddy", "cloudflared", "ngrok", "ollama", "postgres"):
+    for image in ("debian", "cloudflared", "ngrok", "ollama", "postgres"):
         assert re.fullmatch(r"[a-z/]+:[^@]+@sha256:[0-9a-f]{64}", official[image])
     assert all(OURS.fullmatch(reference) for reference in packages.values())
     assert all(OURS.fullmatch(official[image]) for image in ("server", "gateway", "artifacts", "egress", "llm"))
@@ -56,7 +56,7 @@ def test_official_bases_are_pinned_by_digest_and_packages_has_no_public_image() 
 
 def test_source_is_in_the_tag_of_everything_built_on_a_base() -> None:
     official, packages = images.references("official"), images.references("packages")
-    assert all(official[image] != packages[image] for image in images.BASES)
+    assert [image for image in images.BASES if official[image] == packages[image]] == ["caddy"], "compiled for both"
 
 
 def test_unknown_source_is_refused() -> None:
@@ -218,7 +218,7 @@ def nothing_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_present(tmp_path, monkeypatch)
     docker = Docker("unix:///nowhere.sock")
-    assert ops_images.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "gateway", "server"]
+    assert ops_images.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "caddy", "gateway", "server"]
     assert set(ops_images.outstanding(docker, "packages")) == set(images.BASES) - {"ollama", "llm"}
 
 
@@ -256,7 +256,7 @@ def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monk
     command = ops_images.build_command(Docker("unix:///x.sock"), "gateway", references, tmp_path / "context")
     assert command[:5] == ["docker", "--host", "unix:///x.sock", "build", "--network"]
     assert f"DEBIAN={images.OFFICIAL['debian']}" in command
-    assert f"CADDY={images.OFFICIAL['caddy']}" in command
+    assert f"CADDY={references['caddy']}" in command
     assert any(re.fullmatch(r"REFRESHED=\d{4}-\d\d-\d\d", part) for part in command)
     assert "HTTPS_PROXY" in command
     assert not any("password" in part for part in command)
@@ -274,14 +274,15 @@ def test_builder_is_the_daemons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_failed_build_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) echo "no such host"; exit 1 ;; esac')
+    monkeypatch.setattr(bootstrap, "ensure_go", lambda progress: None)
     lines: list[str] = []
     with pytest.raises(UserError, match=r"image-postgres\.log.*no such host"):
         ops_images.build(Docker("unix:///nowhere.sock"), "official", lines.append)
-    assert lines[0].startswith("5 to build or pull: postgres, egress, artifacts, gateway, server; about ")
+    assert lines[0].startswith("6 to build or pull: postgres, egress, artifacts, caddy, gateway, server; about ")
 
 
 @pytest.mark.parametrize(("source", "asked"), [("packages", True), ("official", False)])
-def test_only_stand_ins_need_tools_on_the_host(
+def test_only_stand_ins_need_root_on_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: images.ImageSource, asked: bool
 ) -> None:
     nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) exit 1 ;; esac')
@@ -290,9 +291,12 @@ def test_only_stand_ins_need_tools_on_the_host(
         raise UserError("needs root")
 
     monkeypatch.setattr(bootstrap, "ensure_package_tools", refuse)
+    go: list[str] = []
+    monkeypatch.setattr(bootstrap, "ensure_go", lambda progress: go.append("asked"))
     with pytest.raises(UserError) as wrong:
         ops_images.build(Docker("unix:///nowhere.sock"), source, lambda line: None)
     assert ("needs root" in str(wrong.value)) is asked
+    assert go == ([] if asked else ["asked"]), "Caddy is compiled for both"
 
 
 def test_digest_prints_only_what_changed(
@@ -305,7 +309,7 @@ def test_digest_prints_only_what_changed(
     ops_images.public_digests()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("debian:trixie-slim: unchanged")
-    assert "caddy:2.10.2@sha256:" + "1" * 64 in lines[1]
+    assert "cloudflare/cloudflared:2026.9.3@sha256:" + "1" * 64 in lines[1]
     assert "components/host/images.py" in lines[-1]
 
 

@@ -81,7 +81,7 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
     assert secret == {
         "artifacts": set(),
         "egress": set(),
-        "gateway": {"SKYVERN_API_KEY", "UI_PASSWORD_HASH"},
+        "gateway": {"SKYVERN_API_KEY", "UI_LOGIN_SHA256"},
         "postgres": {"POSTGRES_PASSWORD"},
         "retention": set(),
         "roles": {"PGPASSWORD", "ROLE_PASSWORD"},

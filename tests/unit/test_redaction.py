@@ -16,7 +16,7 @@ NOTHING = Redactor.of([])
 
 
 @pytest.mark.parametrize(
-    "name", ["OPENAI_API_KEY", "PGPASSWORD", "tunnelSecret", "x-api-key", "apikey", "bcryptHash", "UI_PASSWORD_HASH"]
+    "name", ["OPENAI_API_KEY", "PGPASSWORD", "tunnelSecret", "x-api-key", "apikey", "bcryptHash", "UI_LOGIN_SHA256"]
 )
 def test_names_of_secrets(name: str) -> None:
     assert name_is_secret(name)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from components.host.gateway import UI_USER
+from components.secrets import UI_USER
 from ops.paths import ROOT
 
 SITE = ROOT / "site"

@@ -233,11 +233,11 @@ def test_secrets_are_the_values_of_what_is_named_so() -> None:
         "LLM_KEY=OPENAI_GPT4O_MINI",
         "OPENAI_API_KEY=sk-proj-0123456789",
         "DATABASE_STRING=postgresql+psycopg://skyvern:hunter22hunter22@postgres:5432/skyvern",
-        "UI_PASSWORD_HASH=$2a$10$abcdefgh",
+        "UI_LOGIN_SHA256=5e884898da28",
         "TZ=Asia/Seoul",
         "SHORT_KEY=true",
     ]
-    assert logs.secrets_of(environment) == ["sk-proj-0123456789", "hunter22hunter22", "$2a$10$abcdefgh"]
+    assert logs.secrets_of(environment) == ["sk-proj-0123456789", "hunter22hunter22", "5e884898da28"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from components import endpoints
 from components.frontend import vercel
 from components.host.gateway import content_security_policy
+from components.secrets import login_hash
 from components.settings import Settings, SettingsError
 from ops.paths import ROOT
 from tests import program
@@ -267,7 +268,7 @@ def test_a_stack_whose_name_is_no_projects_name_is_told_so() -> None:
 
 def test_the_login_is_hashed_as_the_middleware_does_it() -> None:
     # printf 'skyvern:secret' | sha256sum
-    assert vercel.login_hash("secret") == "be3d2261a8142762602d088064b636a94279525d7c1ad0f707bc4f0fd3817dfa"
+    assert login_hash("secret") == "be3d2261a8142762602d088064b636a94279525d7c1ad0f707bc4f0fd3817dfa"
 
 
 def test_the_hash_of_the_variables_depends_on_values_alone() -> None:
