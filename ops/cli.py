@@ -194,11 +194,11 @@ def version() -> None:
 
 @app.command(name="configuration")
 def configuration_reference(
-    language: Annotated[Literal["en", "ko"], typer.Option(help="ko prints docs/ko/configuration.md.")] = "en",
+    language: Annotated[Literal["en", "ko"], typer.Option(help="ko prints the page of docs/ko.")] = "en",
     skyvern: Annotated[bool, typer.Option("--skyvern", help="docs/skyvern-settings.md: every setting of Skyvern.")] = False,
 ) -> None:
     """Print docs/configuration.md: every key of the stack file."""
-    typer.echo(skyvern_settings.reference() if skyvern else configuration.reference(language), nl=False)
+    typer.echo((skyvern_settings if skyvern else configuration).reference(language), nl=False)
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ _KOREAN_HEAD = """\
 `Pulumi.<stack>.yaml`에 쓸 수 있는 모든 키입니다. `config:` 아래에서 `skyvern:`으로 시작하는 키가 섹션 하나이고,
 생략한 키에는 기본값을 씁니다.
 이 문서는 `bin/ops configuration`이 `components/settings.py`로 만듭니다.
+Skyvern 자체의 설정과 스택이 정한 값: [skyvern-settings.md](skyvern-settings.md).
 
 """
 
@@ -61,7 +62,7 @@ class _Language:
 
 
 def translations() -> dict[str, str]:
-    """Korean texts of the schema by the English ones."""
+    """The Korean texts by the English ones, of this page and of docs/skyvern-settings.md."""
     from ruamel.yaml import YAML  # here, so that other commands do not load it
 
     return {entry["en"]: entry["ko"] for entry in YAML(typ="safe").load(TRANSLATIONS)}

@@ -129,3 +129,9 @@ def test_every_decision_has_a_reason_or_says_where_its_value_is_from() -> None:
 def test_the_committed_page_is_current() -> None:
     committed = (ROOT / "docs/skyvern-settings.md").read_text()
     assert committed == skyvern_settings.reference(), "run: bin/ops configuration --skyvern > docs/skyvern-settings.md"
+
+
+def test_the_committed_korean_page_is_current() -> None:
+    committed = (ROOT / "docs/ko/skyvern-settings.md").read_text()
+    command = "bin/ops configuration --skyvern --language ko > docs/ko/skyvern-settings.md"
+    assert committed == skyvern_settings.reference("ko"), f"run: {command}"
