@@ -2,7 +2,7 @@
 
 A socket belongs to the namespace in which it was made, whoever holds it. So a process that accepts on a listener of one
 namespace and dials in its own connects the two, without any capability. Each browser has one such process for a direction.
-Not here: the namespaces and the processes (sandboxed-chromium).
+Not here: the namespaces and the processes (sandboxed).
 """
 
 import asyncio
