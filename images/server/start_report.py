@@ -4,12 +4,15 @@ import os
 import sys
 import time
 
-SECRET_WORDS = ("KEY", "PASSWORD", "SECRET", "TOKEN")
+SECRET_WORDS = {"KEY", "PASSWORD", "SECRET", "TOKEN"}
 
 
 def is_secret(name: str) -> bool:
-    """Whether the value of a variable is to be seen by the server alone. The database's address holds its password."""
-    return name == "DATABASE_STRING" or any(word in name for word in SECRET_WORDS)
+    """Whether the value of a variable is for the server alone. The database's address holds its password.
+
+    By whole words: litellm puts TIKTOKEN_CACHE_DIR into the environment, and without it fetches that folder's files again.
+    """
+    return name == "DATABASE_STRING" or not SECRET_WORDS.isdisjoint(name.split("_"))
 
 
 def without_secrets(text: str) -> str:

@@ -166,6 +166,7 @@ def chrome(checkout: Checkout, first_up: str) -> Iterator[dict[str, object]]:
         f"--remote-debugging-port={port}",
         f"--proxy-server=http://127.0.0.1:{proxy_port}",
         "--proxy-bypass-list=<-loopback>",
+        "--webrtc-ip-handling-policy=disable_non_proxied_udp",
         "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     )
     profile = checkout.root / "components/host/browser-seccomp.json"
