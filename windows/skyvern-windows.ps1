@@ -81,6 +81,7 @@ $ChromeArguments = @(
     "--user-data-dir=`"$ProfileFolder`""
     "--proxy-server=http://127.0.0.1:$ProxyPort"
     '--proxy-bypass-list=<-loopback>'
+    '--webrtc-ip-handling-policy=disable_non_proxied_udp'
     '--force-webrtc-ip-handling-policy=disable_non_proxied_udp'
     '--no-first-run'
     '--no-default-browser-check'

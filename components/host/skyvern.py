@@ -29,10 +29,13 @@ SKYVERN_ID = 10001
 
 # Docker's seccomp profile with the system calls of Chromium's sandbox (docs/decisions/browser-sandbox.md).
 PROFILE = Path(__file__).with_name("browser-seccomp.json")
-# Everything the browser fetches goes through the egress proxy: no exception for loopback, no UDP around it.
+# Everything the browser fetches goes through the egress proxy: no exception for loopback, no UDP around it. These flags are the
+# second wall: a browser of the stack has no other network (images/server/sandboxed). Chromium 156 knows the first spelling of the
+# last flag only, chrome-headless-shell the other one, and each ignores what it does not know.
 BROWSER_ARGUMENTS = (
     f"--proxy-server={endpoints.EGRESS_URL}",
     "--proxy-bypass-list=<-loopback>",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
 )
 
@@ -51,7 +54,7 @@ def browser_environment(browser: Browser) -> dict[str, pulumi.Input[str]]:
     return {
         "BROWSER_ADDITIONAL_ARGS": json.dumps(BROWSER_ARGUMENTS),
         "BROWSER_LOCALE": browser.locale,
-        # Ours, not Skyvern's: images/server/skyvern-start tries the sandbox and sandboxed-chromium keeps it.
+        # Ours, not Skyvern's: images/server/skyvern-start tries the sandbox and images/server/sandboxed keeps it.
         "BROWSER_SANDBOX": str(browser.sandbox).lower(),
         "BROWSER_TYPE": f"chromium-{browser.type}",
     }

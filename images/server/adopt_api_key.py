@@ -1,7 +1,7 @@
 """A module of Skyvern's ADDITIONAL_MODULES: adopts the stack's API key inside the server, before it answers its first request.
 
 In the server, because importing Skyvern takes most of the start and a process of its own would pay it twice. Skyvern logs an
-exception of the startup event and goes on, so this ends the process itself.
+exception of the startup event and goes on, so this ends the process itself. Behind it the secrets leave the environment.
 """
 
 import os
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import forget_secrets
 from start_report import report_failure, report_step
 
 # skyvern-healthy wants it: a Skyvern that does not call the hook never becomes healthy.
@@ -41,6 +42,8 @@ async def adopt(_fastapi_app: object) -> None:
         await skyvern_app.DATABASE.organizations.update_organization(
             adopted[1], max_steps_per_run=int(os.environ["MAX_STEPS_PER_RUN"])
         )
+        # No program is started before this: Skyvern's first one is a browser's.
+        forget_secrets.forget()
         ADOPTED.touch()
     except BaseException as failure:
         report_failure("adopt API key", started, failure)

@@ -1,4 +1,4 @@
-"""Gives Playwright Debian's Chromium and ffmpeg under the names where it looks for its own downloads.
+"""Gives Playwright Debian's Chromium and ffmpeg under the names where it looks for its own downloads, both apart from the server.
 
 Playwright has no setting for the executable that Skyvern passes on, but it accepts any folder of the right name that holds
 an INSTALLATION_COMPLETE file. The revision numbers change with every Playwright, so they are read from its browsers.json.
@@ -11,29 +11,39 @@ from pathlib import Path
 
 import playwright
 
-# Chromium without the flags that switch its sandbox off, which Playwright adds by itself.
-CHROMIUM = Path("/usr/local/lib/skyvern/sandboxed-chromium")
-FFMPEG = Path("/usr/bin/ffmpeg")
+# Starts the program that its name says.
+SANDBOXED = Path("/usr/local/lib/skyvern/sandboxed")
 EXECUTABLES = {
-    "chromium": ("chrome-linux64/chrome", CHROMIUM),
-    "chromium-headless-shell": ("chrome-headless-shell-linux64/chrome-headless-shell", CHROMIUM),
-    "ffmpeg": ("ffmpeg-linux", FFMPEG),
+    "chromium": "chrome-linux64/chrome",
+    "chromium-headless-shell": "chrome-headless-shell-linux64/chrome-headless-shell",
+    "ffmpeg": "ffmpeg-linux",
 }
+# Found there before Debian's own, which Skyvern and the start command name without a path.
+PROGRAMS = Path("/usr/local/bin")
+HELPERS = ("Xvfb", "ffmpeg", "ffprobe", "tesseract")
+DEBIANS = (Path("/usr/lib/chromium/chromium"), *(Path("/usr/bin") / name for name in HELPERS))
 
 
 def main(target: Path) -> None:
     """Makes the links below ``target``; fails when Playwright or Debian has not what is expected."""
-    listed = json.loads((Path(playwright.__file__).parent / "driver/package/browsers.json").read_text())["browsers"]
-    revisions = {browser["name"]: browser["revision"] for browser in listed}
-    for name, (inside, program) in EXECUTABLES.items():
+    for program in (SANDBOXED, *DEBIANS):
         if not program.is_file():
             raise SystemExit(f"link-browsers: {program} does not exist")
+    listed = json.loads((Path(playwright.__file__).parent / "driver/package/browsers.json").read_text())["browsers"]
+    revisions = {browser["name"]: browser["revision"] for browser in listed}
+    for name, inside in EXECUTABLES.items():
         folder = target / f"{name.replace('-', '_')}-{revisions[name]}"
-        link = folder / inside
-        link.parent.mkdir(parents=True)
-        link.symlink_to(program)
+        link(folder / inside)
         (folder / "INSTALLATION_COMPLETE").touch()
-        print(f"{link} -> {program}")
+    for name in HELPERS:
+        link(PROGRAMS / name)
+
+
+def link(place: Path) -> None:
+    """Puts the one program at a place by whose name it is called."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(SANDBOXED)
+    print(f"{place} -> {SANDBOXED}")
 
 
 if __name__ == "__main__":

@@ -4,15 +4,21 @@ import os
 import sys
 import time
 
-# Variables whose values must not reach the log, though a library may put them into an error.
-SECRET_WORDS = ("KEY", "PASSWORD", "SECRET", "TOKEN")
+SECRET_WORDS = {"KEY", "PASSWORD", "SECRET", "TOKEN"}
+
+
+def is_secret(name: str) -> bool:
+    """Whether the value of a variable is for the server alone. The database's address holds its password.
+
+    By whole words: litellm puts TIKTOKEN_CACHE_DIR into the environment, and without it fetches that folder's files again.
+    """
+    return name == "DATABASE_STRING" or not SECRET_WORDS.isdisjoint(name.split("_"))
 
 
 def without_secrets(text: str) -> str:
-    """``text`` on one line, cut, with every secret value of the environment replaced."""
-    secrets = {value for name, value in os.environ.items() if any(word in name for word in SECRET_WORDS)}
-    database = os.environ.get("DATABASE_STRING", "")
-    secrets |= {database, database.rpartition("@")[0].rpartition(":")[2]}
+    """``text`` on one line, cut, with every secret value of the environment replaced: a library may put it into an error."""
+    secrets = {value for name, value in os.environ.items() if is_secret(name)}
+    secrets.add(os.environ.get("DATABASE_STRING", "").rpartition("@")[0].rpartition(":")[2])
     text = " ".join(text.split())
     # Longest first: the database's address holds its password. Short values are words like "true".
     for value in sorted(secrets, key=len, reverse=True):

@@ -1,11 +1,11 @@
 """The checks of what holds a hostile page in Skyvern's browser: Chromium's sandbox around it, and what it can reach.
 
-That is the public internet's side of the proxy, and nothing inside.
+That is the public internet's side of the proxy, and nothing inside, nor anything past the proxy.
 """
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -30,11 +30,47 @@ FORBIDDEN = (
 STAY_SECONDS = 8
 POSTGRES_COMPLAINT = "invalid length of startup packet"
 APPEAR_SECONDS = 30
-# Waits in the server's container for a page's process that has fenced itself in, and tells how each is held.
+# Listens in the server's container while the page tries to get past the proxy: a page cannot say whether a packet arrived. Prints
+# where it listens; from a process of its own it then writes a line for each packet or connection, the first two its own.
+LISTEN = """
+import json, os, select, socket, sys, time
+
+udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.create_server(("", 0))
+port = tcp.getsockname()[1]
+udp.bind(("", port))
+addresses = sorted({entry[4][0] for entry in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)})
+if not os.fork():
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    [os.dup2(null, stream) for stream in (0, 1, 2)]
+    limit = time.monotonic() + SECONDS
+    with open(sys.argv[1], "w", buffering=1) as seen:
+        while (left := limit - time.monotonic()) > 0:
+            for source in select.select([udp, tcp], [], [], left)[0]:
+                if source is udp:
+                    data, sender = udp.recvfrom(2048)
+                else:
+                    connection, sender = tcp.accept()
+                    connection.settimeout(1)
+                    try:
+                        data = connection.recv(2048)
+                    except OSError:
+                        data = b""
+                    connection.close()
+                print(json.dumps(["udp" if source is udp else "tcp", data == b"control"]), file=seen)
+    os._exit(0)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    control.sendto(b"control", (addresses[0], port))
+with socket.create_connection((addresses[0], port), 5) as control:
+    control.sendall(b"control")
+print(json.dumps([f"{host}:{port}" for host in (*addresses, "127.0.0.1", socket.gethostname())]))
+""".replace("+ SECONDS", "+ 240")
+# Waits in the server's container for a page's process that has fenced itself in, and prints how it and the browser are held.
 LOOK = """
 import fnmatch, json, os, pathlib, time
 
 KINDS = ("user", "pid", "net")
+SECRETS = {"DATABASE", "KEY", "PASSWORD", "SECRET", "TOKEN"}
 
 def status(folder):
     return dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
@@ -47,31 +83,44 @@ def look(folder):
         "own": [kind for kind in KINDS if os.readlink(folder / "ns" / kind) != os.readlink(f"/proc/self/ns/{kind}")],
     }
 
+def devices(folder):
+    return sorted(line.split(":")[0].strip() for line in (folder / "net/dev").read_text().splitlines()[2:])
+
+def secrets(folder, program):
+    names = (entry.partition("=")[0] for entry in (folder / "environ").read_text(errors="replace").split(chr(0)))
+    return {f"{program}: {name}" for name in names if not SECRETS.isdisjoint(name.split("_"))}
+
 def find():
-    pages, flags = [], set()
+    pages, browsers, flags, exposed = [], [], set(), set()
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").replace(chr(0), " ").split()
-            if words and words[0].endswith("/chromium"):
+            program = words[0].rpartition("/")[2] if words else ""
+            if program in ("chromium", "ffmpeg", "node", "Xvfb"):
+                exposed |= secrets(folder, program)
+            if program == "chromium":
                 # Chromium gives --no-zygote-sandbox to one of its own processes.
                 flags |= {word for word in words if word == "--no-sandbox" or fnmatch.fnmatch(word, "--disable-*-sandbox")}
                 pages += [look(folder)] if "--type=renderer" in words else []
+                browsers += [] if any(word.startswith("--type=") for word in words) else [devices(folder)]
         except OSError:
             pass  # It has ended in the meantime.
-    return pages, sorted(flags)
+    return {"pages": pages, "browsers": browsers, "flags": sorted(flags), "secrets": sorted(exposed)}
 
 ours = int(status(pathlib.Path("/proc/self"))["Seccomp_filters"])
 limit = time.monotonic() + SECONDS
-pages, flags = find()
-while time.monotonic() < limit and not (pages and (flags or all(page["filters"] > ours for page in pages))):
+seen = find()
+while time.monotonic() < limit and not (
+    seen["pages"] and (seen["flags"] or all(page["filters"] > ours for page in seen["pages"]))
+):
     time.sleep(0.2)
-    pages, flags = find()
-print(json.dumps({"container_filters": ours, "flags": flags, "pages": pages}))
-""".replace("SECONDS", str(APPEAR_SECONDS))
+    seen = find()
+print(json.dumps({"container_filters": ours, **seen}))
+""".replace("+ SECONDS", f"+ {APPEAR_SECONDS}")
 
 
 def check_sandbox(site: Site) -> None:
-    """During a run, each page's process is in namespaces of its own and under a filter of its own, on top of the container's."""
+    """During a run, each page's process has its own namespaces and filter, and no browser has a network besides loopback."""
     if not site.records:
         raise CheckNotApplicableError("browser.type is cdp-connect: Chrome runs elsewhere, with its own sandbox")
     if site.execute("server", "sh", "-c", 'echo "$BROWSER_SANDBOX"').strip() == b"false":
@@ -86,6 +135,9 @@ def sandbox_problems(seen: Mapping[str, Any]) -> list[str]:
     if not seen["pages"]:
         return [f"no page's process was seen within {APPEAR_SECONDS} s"]
     found = [f"Chromium was started with {flag}" for flag in seen["flags"]]
+    # A process that goes between two looks has no devices any more.
+    found += [f"a browser has {', '.join(devices)}" for devices in seen["browsers"] if set(devices) - {"lo"}]
+    found += [f"in the environment of {name}" for name in seen["secrets"]]
     for page in seen["pages"]:
         if missing := {"user", "pid", "net"} - set(page["own"]):
             found.append(f"a page shares the {', '.join(sorted(missing))} namespace of the container")
@@ -100,16 +152,35 @@ def hostile_visit(site: Site) -> Visit:
     """The one run that opens the hostile page, begun by whichever check needs it first: half a minute is enough once."""
     if site.visit is None:
         marker, since = f"reach-{secrets.token_hex(8)}", site.now()
-        body = definition("Smoke run: hostile page", page_url(site.outputs.smoke_url, marker), STAY_SECONDS)
+        places = json.loads(site.execute("server", "python3", "-c", LISTEN, packets_file(marker)))
+        body = definition("Smoke run: hostile page", page_url(site.outputs.smoke_url, marker, FORBIDDEN, places), STAY_SECONDS)
         site.visit = Visit(start_run(site, site.cleanup.enter_context(workflow(site, body))), marker, since)
         site.cleanup.callback(cancel_run, site, site.visit.run_id)
     return site.visit
 
 
-def page_url(smoke_url: str, marker: str, targets: tuple[str, ...] = FORBIDDEN) -> str:
-    """URL of the hostile page that tries each target, and the page's own origin as the control."""
-    query = urlencode([("marker", marker), *(("to", target) for target in targets)])
+def packets_file(marker: str) -> str:
+    """Where LISTEN writes in the server's container."""
+    return f"/tmp/{marker}"  # noqa: S108
+
+
+def page_url(smoke_url: str, marker: str, targets: Iterable[str] = FORBIDDEN, around: Iterable[str] = ()) -> str:
+    """URL of the hostile page that tries each target, the page's own origin as the control, and the places past the proxy."""
+    named = {"marker": [marker], "to": targets, "around": around}
+    query = urlencode([(name, value) for name, values in named.items() for value in values])
     return f"{smoke_url}/hostile.html?{query}"
+
+
+def packet_problems(lines: Iterable[str]) -> list[str]:
+    """Why the page is not proven to have stayed behind the proxy, in words, from what LISTEN wrote; empty when it is."""
+    seen = [(str(protocol), bool(control)) for protocol, control in map(json.loads, lines)]
+    found = []
+    for protocol in ("udp", "tcp"):
+        if (protocol, True) not in seen:
+            found.append(f"the listener saw not even its own {protocol.upper()} packet")
+        if count := seen.count((protocol, False)):
+            found.append(f"{count} {protocol.upper()} packets or connections went past the proxy")
+    return found
 
 
 def check_hostile_page(site: Site) -> None:
@@ -123,14 +194,21 @@ def check_hostile_page(site: Site) -> None:
         wait_for_end(site, visit.run_id)
     accesses = egress_log.parse(site.log("egress", visit.since))
     found = egress_log.problems(accesses, visit.marker, FORBIDDEN, site.outputs.smoke_url)
+    packets = packets_file(visit.marker)
+    found += packet_problems(site.execute("server", "sh", "-c", 'cat "$0"; rm "$0"', packets).decode().splitlines())
     # The page's own URL names the marker in its query; only a request made by the page has it in the path.
     asked = f"/{visit.marker}/"
     if any(asked in line for line in site.log("gateway", visit.since)):
         found.append("gateway was reached")
     if any(POSTGRES_COMPLAINT in line for line in site.log("postgres", visit.since)):
         found.append("postgres was reached")
-    if not any(asked in line for line in site.log("smoke-site", visit.since)):
+    requests = [line for line in site.log("smoke-site", visit.since) if asked in line]
+    if not requests:
         found.append("smoke-site saw no request of the page")
+    # The page asks for these when it has tried everything past the proxy, and when Chromium takes itself to be online.
+    for word in ("around", "online"):
+        if not any(f"{asked}{word}" in line for line in requests):
+            found.append(f"smoke-site saw no request for {word}")
     expect(not found, shorten(found))
 
 

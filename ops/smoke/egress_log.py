@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 # The format "request" of images/egress/squid.conf: result and status, method, URL, address that Squid connected to.
 LINE = re.compile(r" (?P<result>[A-Z_]+)/(?P<status>\d{3}) (?P<method>[A-Z]+) (?P<url>\S+) (?P<peer>\S+)")
-TECHNIQUES = ("fetch", "form", "iframe", "redirect", "popup")
+TECHNIQUES = ("fetch", "form", "iframe", "redirect", "beacon", "popup")
 DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 

@@ -28,7 +28,7 @@ _VOLUMES = "https://docs.docker.com/engine/storage/volumes/"
 _CHROMIUM = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md"
 
 # Where a browser would go around its proxy by itself, and what stops it.
-_NO_WAY_AROUND = ("--proxy-bypass-list=<-loopback>", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp")
+_NO_WAY_AROUND = ("--proxy-bypass-list=<-loopback>", "--webrtc-ip-handling-policy=disable_non_proxied_udp")
 
 
 @rule(

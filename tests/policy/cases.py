@@ -67,7 +67,7 @@ def password(name: str = "one", /, *, protect: bool = True, **inputs: Any) -> Se
 
 BROWSER_ARGUMENTS = (
     'BROWSER_ADDITIONAL_ARGS=["--proxy-server=http://egress:3128","--proxy-bypass-list=<-loopback>",'
-    '"--force-webrtc-ip-handling-policy=disable_non_proxied_udp"]'
+    '"--webrtc-ip-handling-policy=disable_non_proxied_udp","--force-webrtc-ip-handling-policy=disable_non_proxied_udp"]'
 )
 EGRESS = container("egress", networksAdvanced=on("browsing", aliases=["egress"]))
 
@@ -425,6 +425,8 @@ CASES = {
             (browser("BROWSER_ADDITIONAL_ARGS=no json"), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
             (browser(BROWSER_ARGUMENTS.replace("egress", "elsewhere")), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
             (browser(BROWSER_ARGUMENTS.replace("<-loopback>", "localhost")), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
+            # The spelling that Chromium does not know, alone.
+            (browser(BROWSER_ARGUMENTS.replace('"--webrtc-', '"--no-')), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
             (browser(network="outgoing"), "server: envs[BROWSER_ADDITIONAL_ARGS]"),
         ],
     ),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -570,6 +571,11 @@ class TestEgressLog:
         assert judge([*lines, squid(answer, "GET", f"{SMOKE}/{MARKER}/fetch", "172.21.0.2")]) != []
 
 
+# What the listener in the server's container prints at its start, and what it has written when nothing else arrived.
+PLACES = b'["172.20.0.3:40000", "127.0.0.1:40000", "server:40000"]'
+OWN_PACKETS = b'["udp", true]\n["tcp", true]\n'
+
+
 class TestHostilePage:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -578,15 +584,17 @@ class TestHostilePage:
 
     @staticmethod
     def docker(**logs: str) -> DockerDouble:
-        seen = {"egress": "\n".join(held_log()), "smoke-site": f'"GET /{MARKER}/fetch HTTP/1.1" 404'}
-        return DockerDouble(written={f"skyvern-dev-{part}": text for part, text in {**seen, **logs}.items()})
+        requests = "\n".join(f'"GET /{MARKER}/{word} HTTP/1.1" 404' for word in ("around", "online", "fetch"))
+        seen = {"egress": "\n".join(held_log()), "smoke-site": requests}
+        programs = {browser_checks.LISTEN: PLACES, 'cat "$0"; rm "$0"': OWN_PACKETS}
+        return DockerDouble(programs=programs, written={f"skyvern-dev-{part}": text for part, text in {**seen, **logs}.items()})
 
     def test_green(self) -> None:
         skyvern = Skyvern()
         browser_checks.check_hostile_page(site(skyvern, self.docker()))
         visit, stay = skyvern.created["json_definition"]["workflow_definition"]["blocks"]
         query = parse_qs(urlsplit(visit["url"]).query)
-        assert query == {"marker": [MARKER], "to": list(browser_checks.FORBIDDEN)}
+        assert query == {"marker": [MARKER], "to": list(browser_checks.FORBIDDEN), "around": json.loads(PLACES)}
         assert stay["wait_sec"] == browser_checks.STAY_SECONDS
 
     def test_one_visit_serves_both_looks_and_leaves_nothing(self) -> None:
@@ -624,13 +632,50 @@ class TestHostilePage:
         assert "gateway was reached" in fails(browser_checks.check_hostile_page, site(Skyvern(), reached))
         reached = self.docker(postgres="LOG:  invalid length of startup packet")
         assert "postgres was reached" in fails(browser_checks.check_hostile_page, site(Skyvern(), reached))
-        unseen = DockerDouble(written={"skyvern-dev-egress": "\n".join(held_log())})
-        assert "smoke-site saw no request" in fails(browser_checks.check_hostile_page, site(Skyvern(), unseen))
+        unseen = self.docker(**{"smoke-site": ""})
+        assert "smoke-site saw no request of the page" in fails(browser_checks.check_hostile_page, site(Skyvern(), unseen))
+
+    @pytest.mark.parametrize("word", ["around", "online"])
+    def test_what_the_page_did_not_try_or_have_is_missed(self, word: str) -> None:
+        docker = self.docker()
+        docker.written["skyvern-dev-smoke-site"] = docker.written["skyvern-dev-smoke-site"].replace(word, "failed")
+        assert fails(browser_checks.check_hostile_page, site(Skyvern(), docker)) == f"smoke-site saw no request for {word}"
+
+    def test_one_packet_past_the_proxy_is_enough(self) -> None:
+        docker = self.docker()
+        docker.programs['cat "$0"; rm "$0"'] = OWN_PACKETS + b'["udp", false]\n'
+        said = fails(browser_checks.check_hostile_page, site(Skyvern(), docker))
+        assert said == "1 UDP packets or connections went past the proxy"
+
+    def test_a_listener_that_hears_nothing_proves_nothing(self) -> None:
+        assert len(browser_checks.packet_problems([])) == 2
+        assert browser_checks.packet_problems(OWN_PACKETS.decode().splitlines()) == []
+        [found] = browser_checks.packet_problems(['["udp", true]', '["tcp", true]', '["tcp", false]'])
+        assert "1 TCP" in found
+
+    def test_the_listener_hears_its_own_packets_and_others(self, tmp_path: Path) -> None:
+        """Run here, as in the server's container."""
+        file = tmp_path / "packets"
+        listen = browser_checks.LISTEN.replace("+ 240", "+ 5")
+        places = json.loads(subprocess.run([sys.executable, "-c", listen, file], capture_output=True, check=True).stdout)
+        port = int(places[-1].rpartition(":")[2])
+        assert f"127.0.0.1:{port}" in places
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"x", ("127.0.0.1", port))
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline and len(file.read_text().splitlines()) < 4:
+            time.sleep(0.05)
+        found = browser_checks.packet_problems(file.read_text().splitlines())
+        assert found == [f"1 {protocol} packets or connections went past the proxy" for protocol in ("UDP", "TCP")]
 
     def test_the_page_and_the_judge_name_the_same_techniques(self) -> None:
         page = (ROOT / "images/artifacts/smoke/hostile.html").read_text()
         for technique in (*egress_log.TECHNIQUES, "websocket"):
             assert f'address(target, "{technique}")' in page
+        for technique in ("stun:", "?transport=udp", "?transport=tcp", "addIceCandidate", "dns-prefetch", "WebTransport"):
+            assert technique in page
 
     def test_many_problems_fit_one_line(self) -> None:
         assert browser_checks.shorten(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more"
@@ -638,14 +683,18 @@ class TestHostilePage:
 
 class TestSandbox:
     PAGE: ClassVar = {"filters": 2, "no_new_privileges": True, "own": ["user", "pid", "net"]}
-    SEEN: ClassVar = {"container_filters": 1, "flags": [], "pages": [PAGE, PAGE]}
+    SEEN: ClassVar = {"container_filters": 1, "flags": [], "pages": [PAGE, PAGE], "browsers": [["lo"]], "secrets": []}
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(workflow_checks, "POLL_SECONDS", 0.0)
 
     def look(self, sandbox: str = "true", **changes: Any) -> Site:
-        programs = {"KINDS = ": json.dumps({**self.SEEN, **changes}).encode(), "$BROWSER_SANDBOX": f"{sandbox}\n".encode()}
+        programs = {
+            browser_checks.LOOK: json.dumps({**self.SEEN, **changes}).encode(),
+            browser_checks.LISTEN: PLACES,
+            "$BROWSER_SANDBOX": f"{sandbox}\n".encode(),
+        }
         return site(Skyvern(), DockerDouble(programs=programs))
 
     def test_a_page_that_is_held_is_green(self) -> None:
@@ -666,6 +715,14 @@ class TestSandbox:
     def test_a_flag_against_it_counts_and_silence_proves_nothing(self) -> None:
         assert fails(browser_checks.check_sandbox, self.look(flags=["--no-sandbox"])) == "Chromium was started with --no-sandbox"
         assert "no page's process was seen" in fails(browser_checks.check_sandbox, self.look(pages=[]))
+
+    def test_a_browser_with_a_network_counts(self) -> None:
+        found = fails(browser_checks.check_sandbox, self.look(browsers=[["lo"], ["eth0", "eth1", "lo"]]))
+        assert found == "a browser has eth0, eth1, lo"
+
+    def test_a_secret_in_the_environment_counts(self) -> None:
+        found = fails(browser_checks.check_sandbox, self.look(secrets=["node: SECRET_KEY"]))
+        assert found == "in the environment of node: SECRET_KEY"
 
     def test_where_there_is_none_by_the_settings_it_is_said(self) -> None:
         with pytest.raises(CheckNotApplicableError, match=r"browser\.sandbox is false"):
@@ -732,7 +789,7 @@ class TestRunner:
         def down(request: httpx.Request) -> httpx.Response:
             raise httpx.ConnectError("[Errno 111] Connection refused")
 
-        for result in smoke.run_checks(site(down)):
+        for result in smoke.run_checks(site(down, DockerDouble(programs={browser_checks.LISTEN: PLACES}))):
             assert result.mark in {"FAIL", "skip"}
             assert "\n" not in result.detail
             assert "ConnectError" in result.detail or result.mark == "skip"
