@@ -12,7 +12,7 @@ import typer
 
 from components.settings import SettingsError
 from ops import apply as reviewed
-from ops import bootstrap, configuration, guard, images, process, pull_request
+from ops import bootstrap, configuration, guard, images, process, pull_request, switched_off
 from ops import doctor as doctor_run
 from ops import drift as stack_drift
 from ops import init as stack_init
@@ -189,6 +189,7 @@ def configuration_reference() -> None:
 def main() -> None:
     """Run a command; a wrong input ends in one line and exit 1."""
     try:
+        switched_off.check()
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
