@@ -749,7 +749,12 @@ def engine_environment() -> dict[str, str]:
         raise UserError("Pulumi: this checkout is not prepared; run script/bootstrap")
     ahead = [record.bin_dir, str(ROOT / ".venv" / "bin"), str(ROOT / "bin")]
     behind = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder not in ahead]
-    variables = {"PATH": os.pathsep.join(ahead + behind), "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    variables = {
+        "PATH": os.pathsep.join(ahead + behind),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # The program's Python takes no compiled module from the checkout, where one could lie that is not of its source.
+        "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX") or str(cache_dir() / "pycache"),
+    }
     if record.pulumi_home is not None:
         variables["PULUMI_HOME"] = record.pulumi_home
     if (ROOT / "policy" / "PulumiPolicy.yaml").is_file():
