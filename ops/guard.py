@@ -2,7 +2,7 @@
 
 Clean by content: each file is hashed and compared with the commit's tree. git's index, filters, exclusions and replaced objects
 are not asked, because each can be set so that a changed file reads as the committed one (skip-worktree is the usual way to keep
-a stack file of one's own). What tools write (LEFT_OUT) is passed over: nothing is built from it, and Python reads compiled modules
+a stack file of one's own). What tools write (LEFT_OUT) is passed over: nothing is built of it, and Python reads compiled modules
 from the user's cache folder (PYTHONPYCACHEPREFIX), not from a checkout.
 
 A stack file says by ``deployment.only_from_main`` whether its stack is guarded; without it prod is, and no other. Both the file
