@@ -69,14 +69,15 @@ def sign(dists: Path, tmp_path: Path) -> Path:
     """Signs the mirror's Release with a key of nobody's; returns a keyring that holds this key."""
     home = tmp_path / "gnupg"
     home.mkdir(mode=0o700)
-    gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+    gpg: list[str | Path] = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
     (dists / "Release").write_text(RELEASE)
-    for arguments in (
+    calls: tuple[list[str | Path], ...] = (
         ["--quick-generate-key", "nobody@example.com", "rsa2048", "sign", "never"],
         ["--output", dists / "InRelease", "--clearsign", dists / "Release"],
         ["--output", dists / "Release.gpg", "--armor", "--detach-sign", dists / "Release"],
         ["--output", tmp_path / "keyring.gpg", "--export", "nobody@example.com"],
-    ):
+    )
+    for arguments in calls:
         subprocess.run([*gpg, *arguments], check=True, timeout=60)
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, timeout=60)
     return tmp_path / "keyring.gpg"
