@@ -12,7 +12,7 @@ import typer
 
 from components.settings import SettingsError
 from ops import apply as reviewed
-from ops import bootstrap, configuration, guard, images, process, pull_request, switched_off
+from ops import bootstrap, configuration, guard, images, process, pull_request, sessions, switched_off
 from ops import doctor as doctor_run
 from ops import drift as stack_drift
 from ops import init as stack_init
@@ -21,7 +21,9 @@ from ops import preview as previews
 from ops import rollback as stack_rollback
 from ops import rotate as rotation
 from ops import smoke as smoke_run
+from ops import stack as stacks
 from ops import status as stack_status
+from ops.docker import Docker
 from ops.errors import UserError
 from ops.preview import report
 
@@ -118,6 +120,14 @@ def logs(
 ) -> None:
     """Logs of all services, merged by time, without secrets."""
     raise typer.Exit(stack_logs.main(stack, services or [], following=follow, since=since, tail=tail))
+
+
+@app.command(name="end-sessions")
+def end_sessions(stack: Stack = "dev") -> None:
+    """End every session of the UI: tokens that are out are refused at once. Stops nothing; the UI logs in again by itself."""
+    outputs = stacks.outputs(stack)
+    sessions.end(Docker(outputs.docker_host), outputs)
+    typer.echo(f"stack {stack}: every session token from before now is refused")
 
 
 @app.command()
