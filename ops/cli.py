@@ -31,7 +31,7 @@ app = typer.Typer(
     help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
-app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
+app.add_typer(images.app, name="images", help="Container images: build, list, digest, advisories.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example dev.")]
 Unreviewed = Annotated[bool, typer.Option(guard.OVERRIDE, help="Go on with what is not on main; see docs/pull-requests.md.")]
