@@ -1,6 +1,7 @@
 """ops.switched_off: a variable of the shell that switches a check off ends every command of ours with its name."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -76,3 +77,35 @@ def test_the_script_refuses_it_before_pip_runs() -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("bootstrap: PIP_TRUSTED_HOST: ")
+
+
+def test_every_installation_asks_for_hashes() -> None:
+    """By the text of the calls: nothing here installs a package by its name alone."""
+    files = [*ROOT.glob("images/*/Dockerfile"), *(path for path in ROOT.glob("script/*")), ROOT / "rehearsal/vercel/build.py"]
+    calls = [
+        line for path in files for line in path.read_text().splitlines() if re.search(r"pip\"?,? \"?(install|download)", line)
+    ]
+    assert len(calls) >= 4
+    for line in calls:
+        assert "--require-hashes" in line or "*options" in line, line
+    npm = [line for path in files for line in path.read_text().splitlines() if re.search(r"npm\"?,? \"?(ci|install)\b", line)]
+    assert npm
+    for line in npm:
+        assert '"ci", "--ignore-scripts"' in line, line
+
+
+def test_no_call_switches_a_check_off() -> None:
+    words = (
+        "--allow-unauthenticated",
+        "--no-check-gpg",
+        "AllowInsecure",
+        "trusted=yes",
+        "--trusted-host",
+        "--insecure",
+        "verify=False",
+    )
+    switches = "|".join([*map(re.escape, words), r"curl [^|]*\s-\w*k\b"])
+    files = [*ROOT.glob("images/*/*"), *ROOT.glob("script/*"), *ROOT.glob("ops/**/*.py"), *ROOT.glob("rehearsal/**/*.py")]
+    for path in files:
+        if path.is_file() and path.suffix not in {".pyc", ".sum"}:
+            assert not re.search(switches, path.read_text()), path
