@@ -14,6 +14,7 @@ from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.preview.model import Preview
+from ops.preview.report import code
 
 Previewing = Callable[[str], Preview]
 
@@ -41,7 +42,8 @@ def told_in(outcome: Path | None) -> Iterator[Callable[[str], None]]:
     try:
         yield tell
     except UserError as failed:
-        told = f"❌ {failed}"
+        # It may name what the record says, which is a branch's, and is posted under a bot's name.
+        told = f"❌ {code(str(failed))}"
         raise
     except BaseException:
         # Then nobody knows how far it got, and that is what has to be told.

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import process
+from ops import process, switched_off
 from ops.errors import UserError
 from ops.paths import ROOT, cache_dir, config_dir
 
@@ -44,6 +44,8 @@ DOCKERD_LOG = Path("/var/log/dockerd.log")
 SYSTEMD = Path("/run/systemd/system")
 OS_RELEASE = Path("/etc/os-release")
 PROC_VERSION = Path("/proc/version")
+# The same path as in images/debian/rootfs.sh.
+DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 # 3.208 is the first that reads flags from PULUMI_OPTION_* (how plain `pulumi up` gets the policy pack); 3.225 is the oldest
 # that was seen to run programs of the pinned SDK.
@@ -135,15 +137,22 @@ def ensure_go(progress: Progress) -> Path:
 
 
 def ensure_package_tools(progress: Progress) -> None:
-    """What building every image from packages needs on the host: root, Go and debootstrap. UserError where it cannot be had."""
+    """What building every image from packages needs on the host: root, Go, debootstrap and the keys that it checks Debian with.
+
+    Raises UserError where one of them cannot be had.
+    """
     machine = observe_machine()
     if not machine.root:
         raise UserError("images: building Debian from packages (debootstrap) needs root; run it as root, or use official images")
     ensure_go(progress)
-    if shutil.which("debootstrap", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is None:
+    system = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    missing = [name for name in ("debootstrap", "gpgv") if shutil.which(name, path=system) is None]
+    # Ubuntu's debootstrap does not bring Debian's keys, and no recommended package is installed.
+    missing += [] if DEBIAN_KEYRING.is_file() else ["debian-archive-keyring"]
+    if missing:
         if not machine.debian:
-            raise UserError("images: debootstrap is missing; install it, or set images.source to official")
-        apt_install(["debootstrap"], progress)
+            raise UserError(f"images: {', '.join(missing)} missing; install that, or set images.source to official")
+        apt_install(missing, progress)
 
 
 def answers(url: str, accepted: Iterable[int] = (200,), timeout_seconds: float = 6) -> bool:
@@ -754,7 +763,12 @@ def engine_environment() -> dict[str, str]:
         raise UserError("Pulumi: this checkout is not prepared; run script/bootstrap")
     ahead = [record.bin_dir, str(ROOT / ".venv" / "bin"), str(ROOT / "bin")]
     behind = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder not in ahead]
-    variables = {"PATH": os.pathsep.join(ahead + behind), "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    variables = {
+        "PATH": os.pathsep.join(ahead + behind),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # The program's Python takes no compiled module from the checkout, where one could lie that is not of its source.
+        "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX") or str(cache_dir() / "pycache"),
+    }
     if record.pulumi_home is not None:
         variables["PULUMI_HOME"] = record.pulumi_home
     if (ROOT / "policy" / "PulumiPolicy.yaml").is_file():
@@ -802,6 +816,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--print-env", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
+        switched_off.check()
         if options.print_env:
             sys.stdout.write(exports(environment()))
             return 0

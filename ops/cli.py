@@ -12,7 +12,7 @@ import typer
 
 from components.settings import SettingsError
 from ops import apply as reviewed
-from ops import bootstrap, configuration, guard, images, process, pull_request, skyvern_settings
+from ops import bootstrap, configuration, guard, images, process, pull_request, sessions, skyvern_settings, switched_off
 from ops import doctor as doctor_run
 from ops import drift as stack_drift
 from ops import init as stack_init
@@ -21,8 +21,10 @@ from ops import preview as previews
 from ops import rollback as stack_rollback
 from ops import rotate as rotation
 from ops import smoke as smoke_run
+from ops import stack as stacks
 from ops import status as stack_status
 from ops import version as project
+from ops.docker import Docker
 from ops.errors import UserError
 from ops.preview import report
 
@@ -30,7 +32,7 @@ app = typer.Typer(
     help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
-app.add_typer(images.app, name="images", help="Container images: build, list, digest.")
+app.add_typer(images.app, name="images", help="Container images: build, list, digest, advisories.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", callback=bootstrap.stack_name, help="Stack, for example dev.")]
 Unreviewed = Annotated[bool, typer.Option(guard.OVERRIDE, help="Go on with what is not on main; see docs/pull-requests.md.")]
@@ -125,6 +127,14 @@ def logs(
     raise typer.Exit(stack_logs.main(stack, services or [], following=follow, since=since, tail=tail))
 
 
+@app.command(name="end-sessions")
+def end_sessions(stack: Stack = "dev") -> None:
+    """End every session of the UI: tokens that are out are refused at once. Stops nothing; the UI logs in again by itself."""
+    outputs = stacks.outputs(stack)
+    sessions.end(Docker(outputs.docker_host), outputs)
+    typer.echo(f"stack {stack}: every session token from before now is refused")
+
+
 @app.command()
 def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
@@ -204,6 +214,7 @@ def configuration_reference(
 def main() -> None:
     """Run a command; a wrong input ends in one line and exit 1."""
     try:
+        switched_off.check()
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from components.host.images import SOURCE_LABEL
 from components.settings import CloudflareEdge
-from ops import bootstrap, checkpoint, guard, process, recovery, repair, stack_file
+from ops import bootstrap, checkpoint, guard, process, recovery, repair, stack_file, switched_off
 from ops.bootstrap import Progress
 from ops.docker import Docker
 from ops.errors import UserError
@@ -298,6 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
+        switched_off.check()
         deploy(
             options.stack,
             images_source=options.images,

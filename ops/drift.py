@@ -18,6 +18,7 @@ from components.settings import CloudflareEdge
 from ops import bootstrap, cloudflare, recovery
 from ops.errors import UserError
 from ops.preview.model import Drift
+from ops.preview.report import code
 
 # Of the components' CNAME records, and of what each of them leads to.
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
@@ -137,7 +138,7 @@ def markdown(stack: str, found: Drift, *, link: str = "") -> str:
     if found.steps:
         rows = "\n".join(
             f"| {_cell(step.name)} | {'is gone' if step.operation == 'delete' else 'changed'} | "
-            + "<br>".join(f"`{_cell(diff.path)}`: {_cell(diff.old)} → {_cell(diff.new)}" for diff in step.diffs)
+            + "<br>".join(f"{_cell(diff.path)}: {_cell(diff.old)} → {_cell(diff.new)}" for diff in step.diffs)
             + " |"
             for step in found.steps
         )
@@ -169,8 +170,5 @@ def lines(stack: str, found: Drift) -> list[str]:
 
 
 def _cell(text: str | None) -> str:
-    """A text inside of a table: neither ends the cell, nor begins an element, nor calls a person."""
-    shown = "nothing" if text is None else text[:200]
-    for mark, harmless in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("@", "&#64;"), ("`", "'"), ("\n", " ")):
-        shown = shown.replace(mark, harmless)
-    return shown
+    """A text inside of a table, as code: neither ends the cell, nor begins an element, nor calls a person."""
+    return "nothing" if text is None else code(text[:200])

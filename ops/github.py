@@ -25,6 +25,9 @@ AUTHOR = "github-actions[bot]"
 # A record of a preview is some ten KiB; this is no bomb, and a whole report of 500 resources.
 RECORD_LIMIT = 20 * 1024 * 1024
 
+# Whose runs upload records (its artifact has the name of the stack and the tree).
+PREVIEW_WORKFLOW, PREVIEW_EVENT = ".github/workflows/preview.yml", "pull_request"
+
 Change = Literal["created", "edited", "unchanged", "closed", "none"]
 
 
@@ -132,15 +135,19 @@ class Repository:
         return None
 
     def artifact(self, name: str, file: str) -> bytes | None:
-        """A file of the newest artifact of this name from a branch of this repository; None without one."""
+        """A file of the newest artifact of this name from a preview of a branch of this repository; None without one.
+
+        Any run of any workflow may upload an artifact of any name, so the run that did is looked up.
+        """
         found = [
             one
             for one in self._pages("actions/artifacts", name=name)
             if not one["expired"] and _from_here(one.get("workflow_run") or {})
         ]
-        if not found:
+        newest_first = sorted(found, key=lambda one: (one["created_at"], one["id"]), reverse=True)
+        newest = next((one for one in newest_first if self._is_preview(one["workflow_run"].get("id"))), None)
+        if newest is None:
             return None
-        newest = max(found, key=lambda one: (one["created_at"], one["id"]))
         # GitHub answers with a redirect to a store that must not get the token; httpx drops it at another host.
         archive = self._request("GET", f"actions/artifacts/{newest['id']}/zip", follow_redirects=True).content
         try:
@@ -150,6 +157,20 @@ class Repository:
                 return opened.read(file)
         except (KeyError, zipfile.BadZipFile) as broken:
             raise UserError(f"artifact {name}: holds no {file}; look at the run that made it") from broken
+
+    def _is_preview(self, run: object) -> bool:
+        """Whether a run is of preview.yml, for a pull request from this repository."""
+        if not isinstance(run, int):
+            return False
+        about = self._request("GET", f"actions/runs/{run}").json()
+        here, head = about.get("repository") or {}, about.get("head_repository") or {}
+        return (
+            # With a ref behind it where GitHub names one.
+            str(about.get("path") or "").partition("@")[0] == PREVIEW_WORKFLOW
+            and about.get("event") == PREVIEW_EVENT
+            and here.get("id") is not None
+            and here.get("id") == head.get("id")
+        )
 
     def _open_issue(self, marker: str) -> dict[str, Any] | None:
         for one in self._pages("issues", state="open"):

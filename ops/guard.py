@@ -1,11 +1,20 @@
 """Which commits may change a guarded stack: those on main, from a clean checkout.
 
+Clean by content: each file is hashed and compared with the commit's tree. git's index, filters, exclusions and replaced objects
+are not asked, because each can be set so that a changed file reads as the committed one (skip-worktree is the usual way to keep
+a stack file of one's own). What tools write (LEFT_OUT) is passed over: nothing is built of it, and Python reads compiled modules
+from the user's cache folder (PYTHONPYCACHEPREFIX), not from a checkout.
+
 A stack file says by ``deployment.only_from_main`` whether its stack is guarded; without it prod is, and no other. Both the file
 here and the one on main are asked, because an edit that nobody has reviewed must not lift the guard that would refuse it.
-Not here: plain ``pulumi up``, which asks by its own preview; whether the plan is the reviewed one (ops/review).
+Not here: plain ``pulumi up``, which asks by its own preview; whether the plan is the reviewed one (ops/review); the Python
+environment in .venv, which is installed by hash and not looked at again.
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +24,22 @@ from ops.errors import UserError
 
 GUARDED_BY_DEFAULT = "prod"
 OVERRIDE = "--unreviewed"
+
+# What tools write, as .gitignore has it. At any depth only what no image's context and no import takes: the rest is left out just
+# where it belongs, or a folder of that name would hide files that are built or uploaded.
+LEFT_OUT = frozenset({"__pycache__"})
+LEFT_OUT_PATHS = frozenset(
+    {
+        *(".git", ".venv", ".test", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "node_modules", "review"),
+        *("site/.vercel", "site/dist", "site/node_modules"),
+    }
+)
+
+# Variables that say who commits and how to reach a remote; any other GIT_* would show another repository or another index.
+_KEPT_VARIABLES = (
+    *("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_SSH", "GIT_SSL_CA", "GIT_ASKPASS", "GIT_TERMINAL_PROMPT"),
+    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +116,19 @@ def head(root: Path) -> Head:
     """What is checked out, whatever is on main; UserError where git cannot tell."""
     try:
         commit = git(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
-        # With -z git quotes no name; a renamed file is followed by its old name, which begins with no status.
-        changed = _paths(git(root, "status", "--porcelain", "-z", "--untracked-files=all").split("\0"))
+        committed = _committed(root, commit)
     except UserError as failed:
         raise UserError(f"git cannot tell what is checked out ({failed})") from failed
-    return Head(commit=commit, changed=changed)
+    return Head(commit=commit, changed=tuple(_changed(root, committed)))
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Output of git in a checkout; UserError when it fails."""
-    return process.capture(["git", "-C", root, *arguments]).decode()
+    """Output of git in a checkout, whatever the shell's variables say; UserError when it fails."""
+    return process.capture(["git", "--no-replace-objects", "-C", root, *arguments], env=_variables(os.environ)).decode()
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT_VARIABLES)}
 
 
 def _main(root: Path) -> str | None:
@@ -118,10 +146,54 @@ def _on_main(root: Path, main: str, name: str) -> str | None:
         return None
 
 
-def _paths(entries: Sequence[str]) -> tuple[str, ...]:
-    found, renamed = [], False
-    for entry in entries:
-        if entry and not renamed:
-            found.append(entry[3:])
-        renamed = not renamed and entry[:1] in {"R", "C"}
-    return tuple(found)
+def _committed(root: Path, commit: str) -> dict[str, tuple[str, str]]:
+    """Path -> (mode, id of the content) of every file of a commit below the folder."""
+    entries = (entry.partition("\t") for entry in git(root, "ls-tree", "-r", "-z", commit).split("\0") if entry)
+    return {path: (about.split()[0], about.split()[2]) for about, _, path in entries}
+
+
+def _changed(root: Path, committed: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """The paths that are not as committed, sorted; those that no commit has among them."""
+    here = set(_files(root))
+    for path in sorted(here | set(committed)):
+        if path not in here or path not in committed or not _same(root / path, *committed[path]):
+            yield path
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Every file and symlink below the folder, but what tools write."""
+    for folder, subfolders, files in os.walk(root, onerror=_unreadable):
+        inside = Path(folder).relative_to(root)
+        # A linked environment is a symlink, which os.walk counts among the folders without going into it.
+        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]
+        yield from ({(inside / name).as_posix() for name in (*files, *links)} - LEFT_OUT_PATHS)
+        subfolders[:] = [name for name in subfolders if name not in LEFT_OUT and (inside / name).as_posix() not in LEFT_OUT_PATHS]
+
+
+def _unreadable(failed: OSError) -> None:
+    raise UserError(f"{failed.filename}: cannot be read ({failed.strerror}), so it cannot be compared with the commit")
+
+
+def _same(path: Path, mode: str, identifier: str) -> bool:
+    """Whether a file is the committed one. A submodule never is: its files are of another commit.
+
+    Executable or not makes no difference: a Windows file system under WSL has all files so, and images take modes from contents.
+    """
+    try:
+        info = path.lstat()
+        if stat.S_ISLNK(info.st_mode):
+            return mode == "120000" and _is(identifier, os.fsencode(path.readlink()))
+        if not stat.S_ISREG(info.st_mode) or mode not in {"100644", "100755"}:
+            return False
+        content = path.read_bytes()
+    except OSError as failed:
+        raise UserError(f"{path}: cannot be read ({failed.strerror}), so it cannot be compared with the commit") from failed
+    # .gitattributes gives PowerShell's scripts Windows's ends of line; git keeps them with its own.
+    windows = path.suffix == ".ps1" and _is(identifier, content.replace(b"\r\n", b"\n"))
+    return windows or _is(identifier, content)
+
+
+def _is(identifier: str, content: bytes) -> bool:
+    """Whether a content has this id in git: SHA-1, or SHA-256 in a repository that was made with it."""
+    digest = hashlib.sha256 if len(identifier) == 64 else hashlib.sha1
+    return digest(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == identifier

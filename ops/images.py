@@ -4,6 +4,7 @@ Images are built before a plan and not by it: a build has progress, a certificat
 way to show or pass them. Only what is missing is built. Not here: which image a part runs, and pulling at run time.
 """
 
+import datetime
 import json
 import os
 import tempfile
@@ -14,15 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 
 from components.host import images
 from components.host.images import ImageSource
 from components.settings import CloudflareEdge, NgrokEdge, OllamaLlm, Settings
-from ops import bootstrap, process
+from ops import advisories, bootstrap, process
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.paths import cache_dir
+from ops.paths import ROOT, cache_dir
 
 SKYVERN_VERSION = "1.0.56"
 Progress = Callable[[str], None]
@@ -293,6 +295,30 @@ def public_digests() -> None:
         typer.echo(f"{image:<10} {tag}: " + ("unchanged" if current == pinned else f"now {tag}@{current} (pinned: {pinned})"))
     if changed:
         typer.echo("write the new digests into OFFICIAL in components/host/images.py; images built on them then get new tags")
+
+
+@app.command("advisories")
+def known_advisories(
+    stack: Stack = "dev",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
+) -> None:
+    """Ask for known vulnerabilities of all pins and images. Exit 0 none, 2 some, 3 not all could be asked, 1 error."""
+    docker, settings = _stack(stack)
+    source = settings.images.source
+    references = images.references(source)
+    wanted = {image: references[image] for image in parts(source, asked_for(settings))}
+    known = advisories.accepted((ROOT / advisories.ACCEPTED).read_text(), datetime.datetime.now(datetime.UTC).date())
+    with httpx.Client(timeout=60) as http:
+        report = advisories.look(
+            docker,
+            wanted,
+            http,
+            wanted=advisories.pins(),
+            present=lambda reference: present(docker, reference),
+            known=known,
+        )
+    typer.echo(advisories.as_json(report) if as_json else "\n".join(advisories.lines(report)))
+    raise typer.Exit(report.exit_code)
 
 
 def current_digest(tag: str) -> str:

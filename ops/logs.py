@@ -1,8 +1,11 @@
 """``ops logs``: the logs of a stack's containers, merged by time, each line behind the name of its service.
 
-Skyvern and the gateway keep secrets out of their logs by themselves (LOG_RAW_API_REQUESTS off, headers and ``apikey`` left out);
-what slips through all the same, from a library or a stack trace, is masked here. Not here: logs of earlier containers, which
-Docker removes with them.
+Skyvern and the gateway keep secrets out of their logs by themselves (LOG_RAW_API_REQUESTS off, headers and ``apikey`` left out).
+The mask here is a second net and no promise: it finds the values that containers hold in their environments, as they are and in
+the usual encodings of the whole value, and what has the form of a key. A value that is cut, split over lines or spaces, hashed,
+compressed or encoded twice passes, and so does a secret that no container knows, such as a password of a site in a stack trace.
+Control characters are shown as text, so that a page cannot write to the terminal through a log. Not here: logs of earlier
+containers, which Docker removes with them.
 """
 
 import functools
@@ -13,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -49,8 +53,33 @@ def secrets_of(environment: Iterable[str]) -> list[str]:
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """The text without the secrets and without anything that has the form of a key or a token."""
+    """The text without these secrets and what has the form of a key or a token, as far as the module's docstring says."""
     return _redactor(tuple(secrets)).text(text)
+
+
+# Escape sequences of terminals: strings (OSC, DCS, APC, PM, SOS) up to their end, CSI with its final byte, and two-byte ones.
+_ESCAPES = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]"
+)
+
+
+def printable(text: str) -> str:
+    """The text without colours and other sequences, each control character left as ``\\x0d``; tabs stay.
+
+    Format characters count as well: some turn the direction of what follows.
+    """
+    plain = _ESCAPES.sub("", text)
+    if plain.isprintable():
+        return plain
+    return "".join(_shown(letter) for letter in plain)
+
+
+def _shown(letter: str) -> str:
+    if letter == "\t" or unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return letter
+    return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\u{ord(letter):04x}"
 
 
 @functools.cache
@@ -112,7 +141,8 @@ def read(docker: Docker, containers: Sequence[Container], options: Sequence[str]
         text = done.stdout.decode(errors="replace")
         if done.returncode:
             raise UserError(f"docker logs {container.name}: {(text.strip().splitlines() or ['no answer'])[-1]}")
-        lines += [parse_line(container.part, raw) for raw in text.splitlines()]
+        # Not splitlines: it ends lines at characters that a service wrote into one.
+        lines += [parse_line(container.part, raw) for raw in text.removesuffix("\n").split("\n") if text]
     return merged(lines)
 
 
@@ -167,7 +197,8 @@ def main(stack: str, services: Sequence[str], *, following: bool, since: str | N
     try:
         for batch in batches:
             for line in batch:
-                print(redact(render(line, width), secrets))
+                # In this order: a secret with a colour in it is found without.
+                print(redact(printable(render(line, width)), secrets))
             print(end="", flush=True)
     except KeyboardInterrupt:
         return 0

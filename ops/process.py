@@ -1,5 +1,6 @@
 """Runs other programs: one way to capture, to stream and to fail."""
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,8 +61,7 @@ def stream(
         if log is None:
             code = subprocess.run(arguments, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
         else:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("wb") as sink:
+            with private(log).open("wb") as sink:
                 code = subprocess.run(
                     arguments,
                     cwd=cwd,
@@ -79,3 +79,12 @@ def stream(
             lines = log.read_text(errors="replace").strip().splitlines()[-5:]
             tail = f" (log: {log}): " + " | ".join(lines)
         raise UserError(f"{name}: exit {code}{tail}")
+
+
+def private(log: Path) -> Path:
+    """An empty file that only this user can read, whatever the umask: a build may print what is secret."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # One of an older version may be readable; one that is made with a mode never is, not even for a moment.
+    log.unlink(missing_ok=True)
+    os.close(os.open(log, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    return log

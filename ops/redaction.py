@@ -194,6 +194,17 @@ def _forms(value: str) -> Iterator[str]:
     if "\n" in stripped:
         yield from (line.strip() for line in stripped.splitlines() if len(line.strip()) >= SHORTEST_INSIDE)
     yield from {quote(stripped, safe=""), quote_plus(stripped), json.dumps(stripped)[1:-1]} - {stripped}
+    # Each of its characters by number, in any of the usual ways; of a short one, digits of other things would be blanked.
+    if len(stripped) >= SHORTEST_INSIDE:
+        content = stripped.encode()
+        for numbers in (content.hex(), content.hex().upper()):
+            pairs = [numbers[place : place + 2] for place in range(0, len(numbers), 2)]
+            yield numbers
+            yield from (
+                "".join(f"{mark}{pair}" for pair in pairs)
+                for mark in ("%", "\\x", "\\u00")
+                if content.isascii() or mark != "\\u00"
+            )
     yield from url_passwords(stripped)
 
 

@@ -15,7 +15,7 @@ import httpx
 from pydantic import SecretStr
 
 from components.settings import CloudflareEdge, Settings, VercelFrontend
-from ops import bootstrap, deploy, guard, process, recovery
+from ops import bootstrap, deploy, guard, process, recovery, sessions
 from ops import stack as stacks
 from ops.docker import Docker
 from ops.downtime import CONNECTOR_SECONDS, GATEWAY_SECONDS, SERVER_SECONDS
@@ -25,6 +25,8 @@ from ops.smoke.api_checks import WORKFLOWS
 from ops.smoke.site import client_for
 from ops.stack import Outputs
 
+# What leads to a session of the UI; its tokens end with it.
+OPEN_SESSIONS = ("api-key", "ui-login", "gateway")
 What = Literal["database", "api-key", "ui-login", "gateway", "tunnel", "all"]
 
 # Over TCP as Skyvern itself connects; the password comes by standard input, because an argument would show in the process list.
@@ -68,14 +70,15 @@ ROTATIONS: dict[str, Rotation] = {
         "the organisation's API key",
         "the API, live views and every run in progress, while Skyvern restarts; the UI and recordings for a moment",
         SERVER_SECONDS,
-        "programs get 403 until they have the new key: pulumi stack output api_key --show-secrets -s STACK",
+        "the UI opens new sessions by itself; programs get 403 until they have the new key: "
+        "pulumi stack output api_key --show-secrets -s STACK",
     ),
     "ui-login": Rotation(
         "ui_login",
         "password of the UI",
         "the UI, recordings and the way to the API, while the gateway restarts; runs go on",
         GATEWAY_SECONDS,
-        "people log in with the new password: pulumi stack output ui_password --show-secrets -s STACK",
+        "sessions have ended; people log in with the new password: pulumi stack output ui_password --show-secrets -s STACK",
     ),
     "gateway": Rotation(
         "gateway",
@@ -101,6 +104,8 @@ class Old:
 
     outputs: Outputs
     database_password: SecretStr = field(repr=False)
+    # None where the UI gave none before the rotation: a stack that does not answer can be rotated too.
+    session_token: SecretStr | None = field(default=None, repr=False)
 
 
 # --- What is said and decided --------------------------------------------------------------------------------------------
@@ -154,6 +159,28 @@ def database_password(stack: str) -> SecretStr:
         if str(resource["urn"]).endswith("::skyvern-secrets-database") and not resource.get("delete"):
             return SecretStr(str(json.loads(resource["outputs"]["result"]["plaintext"])))
     raise UserError(f"stack {stack}: has no database password yet; run script/up --stack {stack} first")
+
+
+def session_token(outputs: Outputs, http: httpx.Client) -> SecretStr | None:
+    """A session token, as the UI fetches one; None where there is none to be had."""
+    login = httpx.BasicAuth(outputs.ui_username, outputs.ui_password.get_secret_value())
+    try:
+        if outputs.gateway_key is None:
+            answer = http.get(outputs.app_url + "/ui-session", headers={"sec-fetch-site": "same-origin"}, auth=login)
+        else:
+            # Of the gateway, which asks for the key; Vercel's function would ask for the login.
+            key = outputs.gateway_key.get_secret_value()
+            answer = http.get(outputs.api_url + "/ui-session", headers={"x-gateway-key": key})
+        return SecretStr(str(answer.json()["token"])) if answer.status_code == 200 else None
+    except (httpx.TransportError, ValueError, KeyError, TypeError):
+        return None
+
+
+def sessions_are_ended(old: Old, http: httpx.Client) -> bool | None:
+    """Whether the token from before the rotation is refused; None where there was none."""
+    if old.session_token is None:
+        return None
+    return _status(http, old.outputs.api_url + WORKFLOWS, headers={"x-api-key": old.session_token.get_secret_value()}) == 403
 
 
 def preview(stack: str) -> None:
@@ -214,7 +241,9 @@ def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> No
         raise UserError("ops rotate: nobody can be asked here; add --yes")
 
     recovery.recover(stack, docker, _say)
-    old = Old(stacks.outputs(stack), database_password(stack))
+    old_outputs = stacks.outputs(stack)
+    with client_for(old_outputs) as http:
+        old = Old(old_outputs, database_password(stack), session_token(old_outputs, http))
     before = path.read_text()
     epochs = next_epochs(path, rotations)
     deploy.write_setting(path, "rotation", epochs)
@@ -235,6 +264,10 @@ def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> No
     except UserError as failed:
         raise UserError(f"{str(failed).split(';')[0]}; correct what its messages above name. {way_on}") from failed
     outputs = stacks.outputs(stack)
+    opens_sessions = bool(set(rotations) & set(OPEN_SESSIONS))
+    if opens_sessions:
+        # Once more than the update did: until the gateway had the new login, the old one could open another session.
+        sessions.end(docker, outputs)
     green, total = deploy.run_smoke(outputs, _say)
     accepted = []
     with client_for(outputs) as http:
@@ -245,6 +278,11 @@ def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> No
                 continue
             _say(f"{'ok  ' if refused else 'FAIL'}  the old secret is refused: {rotation.title}")
             accepted += [] if refused else [name]
+        if opens_sessions:
+            ended = sessions_are_ended(old, http)
+            mark = {None: "skip", True: "ok  ", False: "FAIL"}[ended]
+            _say(f"{mark}  a session token of before is refused" + (": there was none to try" if ended is None else ""))
+            accepted += ["a session of before"] if ended is False else []
     if accepted:
         raise UserError(f"ops rotate: the old secret still works: {', '.join(accepted)}; {way_on}, then try it again")
     if green < total:

@@ -29,14 +29,15 @@ from tests import terminal
 
 REPOSITORY = "acme/skyvern"
 TOKEN = "a-token-of-this-run"  # opens nothing
-_OWN = {"repository_id": 1, "head_repository_id": 1}
+_OWN = {"id": 12, "repository_id": 1, "head_repository_id": 1}
 
 
 @dataclass
 class GitHub:
     """A private repository.
 
-    comments: by the number of the issue or pull request. pulls: by the commit that merged them. logs: of all jobs.
+    comments: by the number of the issue or pull request. pulls: by the commit that merged them. logs: of all jobs. runs: the
+    workflow and the event of a run, by its number.
     """
 
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class GitHub:
     artifacts: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
     pulls: dict[str, int] = field(default_factory=dict)
     logs: list[str] = field(default_factory=list)
+    runs: dict[int, tuple[str, str]] = field(default_factory=lambda: {12: ("preview", "pull_request")})
     url: str = ""
 
     @contextmanager
@@ -108,19 +110,23 @@ class GitHub:
                 return [{"number": self.pulls[commit], **merged}] if commit in self.pulls else []
             case "GET", "actions", "artifacts":
                 return {"artifacts": [about for about, _ in self.artifacts if about["name"] in query["name"]]}
+            case "GET", "actions", "runs", number if int(number) in self.runs:
+                workflow, event = self.runs[int(number)]
+                own = {"repository": {"id": 1}, "head_repository": {"id": 1}}
+                return {"id": int(number), "path": f".github/workflows/{workflow}.yml", "event": event, **own}
             case "GET", "actions", "artifacts", identifier, "zip":
                 return next(content for about, content in self.artifacts if about["id"] == int(identifier))
         return None
 
-    def upload(self, name: str, folder: Path) -> None:
-        """What ``actions/upload-artifact`` does."""
+    def upload(self, name: str, folder: Path, *, run: int = 12) -> None:
+        """What ``actions/upload-artifact`` does in a run."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for path in sorted(folder.iterdir()):
                 archive.write(path, path.name)
         number = len(self.artifacts) + 1
         about = {"id": number, "name": name, "expired": False, "created_at": f"2026-01-31T09:00:{number:02}Z"}
-        self.artifacts.append(({**about, "workflow_run": _OWN}, packed.getvalue()))
+        self.artifacts.append(({**about, "workflow_run": {**_OWN, "id": run}}, packed.getvalue()))
 
     def download(self, pattern: str, folder: Path) -> None:
         """What ``actions/download-artifact`` does."""

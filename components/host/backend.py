@@ -80,6 +80,7 @@ class DockerBackend(pulumi.ComponentResource):
                 network=networks.data,
                 superuser_password=secrets.superuser_password,
                 role_password=secrets.database_password,
+                session_epochs=f"{settings.rotation.api_key}.{settings.rotation.ui_login}.{settings.rotation.gateway}",
                 memory_mib=settings.database.memory_mib,
                 cpus=settings.database.cpus,
             ),

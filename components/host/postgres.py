@@ -13,6 +13,16 @@ SUPERUSER = "postgres"
 USER = "999:999"
 SOCKET_FOLDER = "/var/run/postgresql"
 
+# As Skyvern's own role: a trigger on its table would run with the rights of whoever deletes. Before the first migration there is
+# no such table; after it, none would be an error.
+END_SESSIONS = r"""
+PGPASSWORD="$ROLE_PASSWORD" psql -X -q -v ON_ERROR_STOP=1 -U "$ROLE_NAME" -d "$DATABASE_NAME" <<'SQL'
+SELECT to_regclass('alembic_version') IS NOT NULL AS migrated \gset
+\if :migrated
+DELETE FROM organization_auth_tokens WHERE token_type = 'ui_session';
+\endif
+SQL
+"""
 # Passwords reach psql by \getenv: an argument would show in the process list.
 ROLES_SCRIPT = r"""
 set -eu
@@ -27,8 +37,10 @@ SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
 REVOKE CONNECT ON DATABASE :"database" FROM PUBLIC;
 SQL
+"""
+ROLES_SCRIPT += f"""{END_SESSIONS}
 touch /tmp/password-set
-echo "password of role $ROLE_NAME set"
+echo "password of role $ROLE_NAME set, sessions of the UI ended"
 exec sleep infinity
 """
 ROLES_HEALTH = """
@@ -47,6 +59,7 @@ class PostgresArgs:
     network: internal network on which Skyvern finds it as ``postgres``.
     superuser_password: stable; used at the first start and by the roles container.
     role_password: of the role Skyvern logs in with; a new one is set at the next ``up``.
+    session_epochs: of the secrets that lead to a session of the UI; with another text, the sessions that are open end.
     memory_mib, cpus: limits of the server.
     """
 
@@ -56,6 +69,7 @@ class PostgresArgs:
     network: pulumi.Input[str]
     superuser_password: pulumi.Input[str]
     role_password: pulumi.Input[str]
+    session_epochs: str
     memory_mib: int
     cpus: float
 
@@ -65,7 +79,8 @@ class Postgres(pulumi.ComponentResource):
 
     POSTGRES_PASSWORD counts only when the volume is empty, so rotating it by environment would lock everybody out. The roles
     container, next to the server on a shared socket, sets the role's password at every start, and is healthy once a login with
-    it has worked. Not here: backups, upgrades of the major version.
+    it has worked. It also ends the UI's sessions, which Skyvern keeps as rows and would honour for an hour after a rotation.
+    Not here: backups, upgrades of the major version.
     """
 
     def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -114,6 +129,8 @@ class Postgres(pulumi.ComponentResource):
                     "PGUSER": SUPERUSER,
                     "ROLE_NAME": ROLE,
                     "ROLE_PASSWORD": args.role_password,
+                    # Read by nobody: another value makes another container, and its start ends the sessions.
+                    "SESSION_EPOCHS": args.session_epochs,
                 },
                 networks=[],
                 mounts=[socket_mount],

@@ -13,9 +13,18 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 # A chroot that is left mounted would take the host's /proc with it when the folder is removed.
 trap 'umount "$root/proc" 2>/dev/null || true' EXIT
 
+# By name and enforced: with a mirror named and no keyring found, debootstrap only warns and installs whatever it is given. The
+# signatures protect, so the mirror may be asked without TLS, as apt in an image without certificates has to.
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+if [ ! -r "$keyring" ]; then
+  echo "rootfs.sh: $keyring is missing, so Debian's signatures cannot be checked; install debian-archive-keyring" >&2
+  exit 1
+fi
+
 mkdir -p "$root"
 # Our own script name: debootstrap of an older release may not know trixie, and all Debian releases share one script.
-debootstrap --variant=minbase --components=main trixie "$root" http://deb.debian.org/debian /usr/share/debootstrap/scripts/sid
+debootstrap --force-check-gpg --keyring="$keyring" --variant=minbase --components=main \
+  trixie "$root" http://deb.debian.org/debian /usr/share/debootstrap/scripts/sid
 
 install -m 0644 "$here/debian.sources" "$root/etc/apt/sources.list.d/debian.sources"
 rm -f "$root/etc/apt/sources.list"

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap, images, process, recovery
+from ops import bootstrap, guard, images, recovery
 from ops.docker import Docker
 from ops.errors import UserError
 from ops.paths import ROOT
@@ -211,7 +211,7 @@ def versions(workspace: Workspace) -> dict[str, str]:
 
 def _head(workspace: Workspace) -> str:
     try:
-        return process.capture(["git", "rev-parse", "HEAD"], cwd=workspace.folder).decode().strip()
+        return guard.git(workspace.folder, "rev-parse", "HEAD").strip()
     except UserError:
         # A checkout without git, as an archive is.
         return ""

@@ -1,8 +1,9 @@
 """Previews as one Markdown document for a pull request: the verdict first, the diff last. Pure.
 
 The nine parts: a hidden token, the verdict of each stack, counts and what needs eyes, policies, drift, the diff of each stack,
-risks (exposure, downtime, rotation, images), what differs between the stacks, and how to apply. Foreign text stands in code, so
-that it can neither be markup nor mention anybody. Not here: redaction; the model holds no secret.
+risks (exposure, downtime, rotation, images), what differs between the stacks, and how to apply. A preview is a branch's, and the
+report of it is posted under a bot's name: every text of the model is put into code, so that it can be neither markup, nor a
+link, nor mention anybody. Not here: redaction; the model holds no secret.
 """
 
 import json
@@ -83,7 +84,7 @@ def _assemble(
 
 
 def _stack(preview: Preview, diffs: "_Diffs", entries: int | None, shown: set[int] | None, link: str) -> Iterator[str]:
-    yield f"### Stack {preview.stack}"
+    yield f"### Stack {_stack_name(preview)}"
     yield _failure(preview)
     yield _counts(preview)
     yield _eyes(preview, entries)
@@ -104,10 +105,16 @@ def _stack(preview: Preview, diffs: "_Diffs", entries: int | None, shown: set[in
 
 def code(text: str) -> str:
     """A text as code on one line, whatever is in it; also within a table."""
-    plain = " ".join(text.split()).replace("|", "\\|")
+    # A backslash before it would escape our backslash, and the | would end the cell and with it the code.
+    plain = re.sub(r"\\(?=\|)", r"\\ ", " ".join(text.split())).replace("|", "\\|")
     ticks = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
     space = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{ticks}{space}{plain or ' '}{space}{ticks}"
+
+
+def _stack_name(preview: Preview) -> str:
+    """As code, and short: where nothing else fits, the line with the verdict is cut, and half of a code is none."""
+    return code(preview.stack[:100])
 
 
 def _fence(lines: Iterable[str], language: str = "") -> str:
@@ -196,7 +203,7 @@ def _verdict(preview: Preview) -> str:
     if soon := [one for one in preview.policies if _expires_soon(one, preview)]:
         more.append(f"⏰ {_plural(len(soon), 'exemption')} about to end")
     rest = f" — {' · '.join(more)}" if more else ""
-    return f"- {icon} **{preview.stack}: {said}**{rest}"
+    return f"- {icon} **{_stack_name(preview)}: {said}**{rest}"
 
 
 def _from_afar(one: Exposure) -> bool:
@@ -289,7 +296,11 @@ def _change(one: PropertyDiff) -> str:
 
 
 def _kind(type_: str) -> str:
-    """``docker:index/volume:Volume`` -> ``docker Volume``."""
+    """``docker:index/volume:Volume`` -> ``docker Volume``, as code."""
+    return code(_short_type(type_))
+
+
+def _short_type(type_: str) -> str:
     provider, _, rest = type_.partition(":")
     if provider == "pulumi" and rest.startswith("providers:"):
         return f"{rest.removeprefix('providers:')} provider"
@@ -326,7 +337,7 @@ def _exposure(preview: Preview, cap: int | None) -> str:
 def _downtime(preview: Preview) -> str:
     if not preview.outages:
         return ""
-    rows = [[code(one.part), one.what, f"up to {one.seconds} s" if one.seconds else "for good"] for one in preview.outages]
+    rows = [[code(one.part), code(one.what), f"up to {one.seconds} s" if one.seconds else "for good"] for one in preview.outages]
     return f"#### Downtime\n\n{_table(['restarts', 'what stops', 'how long'], rows)}"
 
 
@@ -334,14 +345,9 @@ def _rotation(preview: Preview) -> str:
     if not preview.rotations:
         return ""
     told = _list(
-        preview.rotations, None, lambda one: f"🔑 {code(one.name)}: {one.title}. Afterwards: {_sentence(one.afterwards)}"
+        preview.rotations, None, lambda one: f"🔑 {code(one.name)}: {code(one.title)}. Afterwards: {code(one.afterwards)}"
     )
     return f"#### Secrets made anew\n\n{told}"
-
-
-def _sentence(text: str) -> str:
-    """Text of ours with its commands as code."""
-    return re.sub(r"pulumi stack output \S+ --show-secrets -s \S+", lambda found: code(found[0]), text)
 
 
 def _images(preview: Preview, cap: int | None) -> str:
@@ -383,9 +389,9 @@ def _policies(preview: Preview, cap: int | None) -> str:
         rows = [
             [
                 "⛔ mandatory" if one.level == "mandatory" else "⚠️ advisory",
-                f"{_rule(one)}<br>{one.severity}{', CIS ' if one.cis else ''}{', '.join(one.cis)}",
+                "<br>".join([code(one.rule), *([code(_weight(one))] if _weight(one) else [])]),
                 code(_name(one.urn) or "the stack"),
-                f"{code(one.message)}<br>{_cell(one.remediation)}",
+                "<br>".join([code(one.message), *([code(one.remediation)] if one.remediation else [])]),
             ]
             for one in some
         ]
@@ -395,7 +401,7 @@ def _policies(preview: Preview, cap: int | None) -> str:
         rows = [
             [
                 f"⏰ {_days(one, preview)}" if _expires_soon(one, preview) else _days(one, preview),
-                _rule(one),
+                code(one.rule),
                 code(_name(one.urn) or "the stack"),
                 code(one.message),
             ]
@@ -417,13 +423,9 @@ def _policies(preview: Preview, cap: int | None) -> str:
     return "\n\n".join(parts)
 
 
-def _rule(one: PolicyResult) -> str:
-    return f"[{one.rule}]({one.url})" if one.url else code(one.rule)
-
-
-def _cell(text: str) -> str:
-    """Text of ours in a table."""
-    return text.replace("|", "\\|")
+def _weight(one: PolicyResult) -> str:
+    """``high, CIS 5.4``. The rule's address is left out: policy/COVERAGE.md has it, and a branch's link may lead anywhere."""
+    return ", ".join(filter(None, [one.severity, f"CIS {', '.join(one.cis)}" if one.cis else ""]))
 
 
 def _days(one: PolicyResult, preview: Preview) -> str:
@@ -496,12 +498,12 @@ def _apply(preview: Preview) -> str:
 
 
 def _footer(preview: Preview) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in preview.versions.items())
+    versions = ", ".join(code(f"{name} {version}") for name, version in preview.versions.items())
     hashes = [
-        f"head {preview.head[:12]}" if preview.head else "",
-        f"base {preview.base[:12]}" if preview.base else "",
-        f"config {preview.config_hash[:12]}" if preview.config_hash else "",
-        f"state {preview.state_digest[:12] or 'none yet'}",
+        f"head {code(preview.head[:12])}" if preview.head else "",
+        f"base {code(preview.base[:12])}" if preview.base else "",
+        f"config {code(preview.config_hash[:12])}" if preview.config_hash else "",
+        f"state {code(preview.state_digest[:12])}" if preview.state_digest else "state none yet",
     ]
     about = " · ".join([f"{preview.made:%Y-%m-%d %H:%M} UTC", *filter(None, hashes), *([versions] if versions else [])])
     return f"<sub>{about}</sub>"
@@ -514,7 +516,7 @@ def _stacks_apart(previews: Sequence[Preview], cap: int | None) -> Iterator[str]
     if apart:
         some, more = _capped(apart, cap)
         rows = [[code(name), *(one.get((type_, name), "-") for one in operations)] for type_, name in some]
-        table = _table(["resource", *(one.stack for one in previews)], rows)
+        table = _table(["resource", *(_stack_name(one) for one in previews)], rows)
         number = _plural(len(apart), "resource")
         yield f"<details><summary>Not alike in all stacks: {number}</summary>\n\n{table}\n\n{more}\n</details>"
 
@@ -577,7 +579,7 @@ def _block(step: Step, cap: int | None) -> _Block:
     # A creation is told by its beginning: all of it is new.
     most = None if cap is None else cap // 4 if step.operation in {"create", "import"} else cap
     some, more = _capped(lines, most)
-    head = f"@@ {step.operation} {step.name} ({_kind(step.type)}) @@"
+    head = f"@@ {step.operation} {step.name} ({_short_type(step.type)}) @@"
     lines = [head, *some, *([f"# {more} lines"] if more else [])]
     # A name or a path with a line break would end the line that says what it is.
     return _Block(rank, tuple(" ".join(line.splitlines()) for line in lines))

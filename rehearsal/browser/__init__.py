@@ -9,8 +9,11 @@ Not here: what is clicked (ui.py, which runs in that container).
 import base64
 import hashlib
 import json
+import shutil
 import ssl
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,8 +59,10 @@ def run(
     network: made for it, and removed afterwards. Raises UserError with the end of what it said when it fails.
     """
     proxy = urlsplit(proxy_url)
+    # Only we get into it; Docker, which is root, mounts what is inside.
     with tempfile.TemporaryDirectory() as folder:
-        there = Path(folder)
+        there = Path(folder) / "outside"
+        there.mkdir()
         # The image's user comes in here.
         there.chmod(0o755)
         (there / "authority.json").write_text(policy(ca_file))
@@ -83,14 +88,34 @@ def run(
 
 
 def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pictures: Path, say: Progress) -> None:
-    """Uses the UI as a person does, with a line for each thing done; pictures of it land in ``pictures``.
+    """Uses the UI as a person does, with a line for each thing done; pictures of it land in ``pictures``, for this user alone.
 
     Raises UserError with what was not as it should be.
     """
+    with open_to_the_container(pictures) as taken:
+        _use_ui(docker, outputs, proxy_url, ca_file, taken, pictures, say)
+
+
+@contextmanager
+def open_to_the_container(pictures: Path) -> Iterator[Path]:
+    """A folder that the image's user may write to, and nobody else gets into; what is in it at the end goes to ``pictures``."""
     pictures.mkdir(parents=True, exist_ok=True)
+    pictures.chmod(0o700)
     for old in pictures.glob("*.png"):
         old.unlink()
-    pictures.chmod(0o777)
+    with tempfile.TemporaryDirectory() as folder:
+        taken = Path(folder) / "pictures"
+        taken.mkdir()
+        taken.chmod(0o777)
+        try:
+            yield taken
+        finally:
+            for picture in sorted(taken.glob("*.png")):
+                shutil.copyfile(picture, pictures / picture.name)
+                (pictures / picture.name).chmod(0o600)
+
+
+def _use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, taken: Path, pictures: Path, say: Progress) -> None:
     task: dict[str, Any] = {
         "app_url": outputs.app_url,
         "own_urls": sorted({outputs.app_url, outputs.api_url, outputs.stream_url}),
@@ -110,7 +135,7 @@ def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pict
                 ca_file=ca_file,
                 script="ui.py",
                 task=json.dumps(task),
-                pictures=pictures,
+                pictures=taken,
             )
         except UserError as failed:
             raise UserError(f"UI: {failed} (pictures: {pictures})") from failed

@@ -203,7 +203,7 @@ def test_from_a_bad_deployment_there_is_a_way_back(repository: Repository) -> No
     green, log = repository.deploy(2, bad)
     assert not green
     outcome = repository.hub.comments[2][-1]["body"]
-    assert re.search(r"❌ ops apply: applied, but \d+ of \d+ smoke checks are green, and the stack is left", outcome), log
+    assert re.search(r"❌ `+ ?ops apply: applied, but \d+ of \d+ smoke checks are green, and the stack is left", outcome), log
     assert re.search(rf"the way back to {good[:12]}, which was green at \S+: bin/ops rollback -s {STACK}", outcome)
 
     def migrate() -> None:

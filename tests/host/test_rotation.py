@@ -83,9 +83,24 @@ def login_to_database(checkout: Checkout, password: str) -> str:
     )
 
 
+def open_session(url: str, password: str) -> str:
+    """A session token, as the UI fetches one."""
+    answer = httpx.get(
+        f"{url}/ui-session", auth=("skyvern", password), headers={"sec-fetch-site": "same-origin"}, trust_env=False
+    )
+    assert answer.status_code == 200
+    return str(answer.json()["token"])
+
+
+def asks_with(url: str, token: str) -> int:
+    return httpx.get(f"{url}/api/v1/workflows", headers={"x-api-key": token}, trust_env=False, timeout=30).status_code
+
+
 @pytest.mark.parametrize(("what", "afterwards"), [("ui-login", 200), ("database", 200), ("api-key", 403), ("all", 403)])
 def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running: str, what: str, afterwards: int) -> None:
     key, login, database = checkout.output("api_key"), checkout.output("ui_password"), role_password(checkout)
+    session = open_session(running, login)
+    assert asks_with(running, session) == 200
     with Client(running, key) as client:
         done = checkout.run("bin/ops", "rotate", what, "--yes")
     announced = re.search(r"up to (\d+) s", done.stdout)
@@ -112,8 +127,26 @@ def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running
     assert status == (401 if rotated["ui-login"] else 200)
     refused = "password authentication failed" in login_to_database(checkout, database)
     assert refused is rotated["database"]
+    # A session that somebody opened with the old login or by the old key ends with it, and the next one works.
+    assert asks_with(running, session) == (200 if what == "database" else 403)
+    assert asks_with(running, open_session(running, checkout.output("ui_password"))) == 200
     printed = done.stdout + done.stderr
     assert not [secret for secret in (key, login, database, checkout.output("api_key")) if secret in printed]
+    checkout.pulumi("preview --expect-no-changes -s dev")
+
+
+def test_a_plain_up_with_a_higher_epoch_ends_sessions_too(checkout: Checkout, running: str) -> None:
+    session = open_session(running, checkout.output("ui_password"))
+    server = container_id(checkout, "server")
+    checkout.pulumi("config set --path skyvern:rotation.ui_login 98 -s dev")
+    checkout.pulumi("up --yes --skip-preview -s dev")
+    assert asks_with(running, session) == 403
+    assert container_id(checkout, "server") == server, "runs in progress go on"
+    # Without any rotation, where a token alone has leaked.
+    session = open_session(running, checkout.output("ui_password"))
+    assert asks_with(running, session) == 200
+    checkout.run("bin/ops", "end-sessions", "-s", "dev")
+    assert asks_with(running, session) == 403
     checkout.pulumi("preview --expect-no-changes -s dev")
 
 

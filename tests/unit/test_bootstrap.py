@@ -407,8 +407,21 @@ def test_debootstrap_is_installed_by_root_and_named_to_a_user(home: Home, monkey
         bootstrap.ensure_package_tools(home.say)
     assert home.calls("apt-get") == []
     monkeypatch.setattr(bootstrap, "observe_machine", lambda: SERVER)
+    # Ubuntu has debootstrap without Debian's keys, and then it would check no signature.
+    monkeypatch.setattr(bootstrap, "DEBIAN_KEYRING", home.path / "keyring.gpg")
     bootstrap.ensure_package_tools(home.say)
-    assert home.calls("apt-get")[-1].endswith("debootstrap")
+    assert home.calls("apt-get")[-1].endswith(" debootstrap gpgv debian-archive-keyring")
+    monkeypatch.setattr(shutil, "which", lambda name, **_: name)
+    bootstrap.ensure_package_tools(home.say)
+    assert home.calls("apt-get")[-1].endswith(" debian-archive-keyring")
+    (home.path / "keyring.gpg").touch()
+    calls = len(home.calls("apt-get"))
+    bootstrap.ensure_package_tools(home.say)
+    assert len(home.calls("apt-get")) == calls
+
+
+def test_the_script_and_the_installation_mean_the_same_keyring() -> None:
+    assert f"keyring={bootstrap.DEBIAN_KEYRING}\n" in (ROOT / "images" / "debian" / "rootfs.sh").read_text()
 
 
 def test_the_engine_from_modules_is_announced_before_it_is_built(home: Home, built: Built) -> None:

@@ -139,9 +139,9 @@ def test_exit_codes(found: Drift, code: int) -> None:
 def test_the_issue_says_what_and_what_to_do() -> None:
     assert drift.title("prod", FOUND) == "Drift of prod: 2 changed past the program, 1 in no state"
     text = drift.markdown("prod", FOUND, link="https://github.example/run")
-    assert "| gateway | changed | `memory`: 1 → 2 |" in text
-    assert "| old | is gone |  |" in text
-    assert "- container x\n" in text
+    assert "| `gateway` | changed | `memory`: `1` → `2` |" in text
+    assert "| `old` | is gone |  |" in text
+    assert "- `container x`\n" in text
     assert "[this run](https://github.example/run)" in text
     assert drift.lines("prod", FOUND) == ["gateway: changed (memory)", "old: is gone", "container x: in no state"]
     assert drift.lines("prod", Drift(checked=True)) == ["stack prod: no drift"]
@@ -153,4 +153,4 @@ def test_the_issue_says_what_and_what_to_do() -> None:
 def test_a_name_that_somebody_chose_stays_text() -> None:
     hostile = Drift(checked=True, unmanaged=("DNS record <img src=x> @everyone | `x`\n# head",))
     text = drift.markdown("prod", hostile)
-    assert "- DNS record &lt;img src=x&gt; &#64;everyone \\| 'x' # head\n" in text
+    assert "- ``DNS record <img src=x> @everyone \\| `x` # head``\n" in text

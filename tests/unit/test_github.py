@@ -18,6 +18,14 @@ MARKER = "<!-- a marker -->"
 BOT = {"login": "github-actions[bot]"}
 PRINT = "a" * 12
 
+# A run, as GitHub tells about it.
+PREVIEWED: dict[str, Any] = {
+    "path": ".github/workflows/preview.yml",
+    "event": "pull_request",
+    "repository": {"id": 5},
+    "head_repository": {"id": 5},
+}
+
 
 class Server:
     """Keeps what it is sent and answers lists in pages of two."""
@@ -26,6 +34,7 @@ class Server:
         self.lists = {name.replace("__", "/"): entries for name, entries in lists.items()}
         self.sent: list[tuple[str, str, dict[str, Any]]] = []
         self.archive = b""
+        self.runs = {12: PREVIEWED}
         self.asked: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -39,6 +48,8 @@ class Server:
             return httpx.Response(201, json={})
         if path.endswith("/zip"):
             return httpx.Response(302, headers={"location": "https://store.example/x"})
+        if path.startswith("actions/runs/"):
+            return httpx.Response(200, json=self.runs[int(path.rpartition("/")[2])])
         page = int(request.url.params.get("page", "1"))
         entries = self.lists[path][2 * page - 2 : 2 * page]
         more = len(self.lists[path]) > 2 * page
@@ -129,7 +140,7 @@ def test_nothing_is_posted_for_everybody_to_read(answer: dict[str, Any]) -> None
 
 
 def artifact(number: int, **more: Any) -> dict[str, Any]:
-    run = {"repository_id": 5, "head_repository_id": 5}
+    run = {"id": 12, "repository_id": 5, "head_repository_id": 5}
     return {"id": number, "expired": False, "created_at": f"2026-01-0{number}T00:00:00Z", "workflow_run": run, **more}
 
 
@@ -151,6 +162,38 @@ def test_the_newest_record_of_the_repository_is_taken_and_the_token_stays_at_git
     assert asked[-2:] == ["/repos/acme/skyvern/actions/artifacts/3/zip", "/x"]
     assert "authorization" in server.asked[-2].headers
     assert "authorization" not in server.asked[-1].headers
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {**PREVIEWED, "path": ".github/workflows/ci.yml"},
+        {**PREVIEWED, "path": ".github/workflows/mine/preview.yml"},
+        {**PREVIEWED, "path": "elsewhere/.github/workflows/preview.yml"},
+        {**PREVIEWED, "event": "push"},
+        {**PREVIEWED, "event": "workflow_dispatch"},
+        {**PREVIEWED, "head_repository": {"id": 6}},
+        {**PREVIEWED, "head_repository": None},
+        {},
+    ],
+)
+def test_a_newer_artifact_of_another_workflow_is_passed_over(forged: dict[str, Any]) -> None:
+    """Every run of a branch may upload one under this name, ci.yml's with a bot's new versions among them."""
+    own = {"id": 13, "repository_id": 5, "head_repository_id": 5}
+    server = Server(actions__artifacts=[artifact(2), artifact(3, workflow_run=own)])
+    server.runs[13] = forged
+    server.archive = archive(review_json="{}")
+    assert repository(server).artifact("review-prod-abc", "review.json") == b"{}"
+    assert [request.url.path for request in server.asked][-2].endswith("/actions/artifacts/2/zip")
+    server.lists["actions/artifacts"] = [artifact(3, workflow_run=own)]
+    assert repository(server).artifact("review-prod-abc", "review.json") is None
+
+
+def test_github_may_name_the_ref_of_the_workflow() -> None:
+    server = Server(actions__artifacts=[artifact(2)])
+    server.runs[12] = {**PREVIEWED, "path": ".github/workflows/preview.yml@refs/pull/7/merge"}
+    server.archive = archive(review_json="{}")
+    assert repository(server).artifact("review-prod-abc", "review.json") == b"{}"
 
 
 def test_no_record_and_a_broken_one() -> None:

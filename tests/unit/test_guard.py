@@ -1,11 +1,17 @@
 """ops.guard on repositories of the test's own: what may change a guarded stack, and the one line for what may not."""
 
+import os
+import py_compile
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ops import bootstrap, deploy, guard, review, rotate
 from ops.errors import UserError
+from ops.paths import ROOT
 
 GUARDED = "config:\n  skyvern:deployment:\n    only_from_main: true\n"
 FREE = GUARDED.replace("true", "false")
@@ -52,8 +58,185 @@ def test_a_dirty_checkout_may_not(checkout: Path) -> None:
     guard.git(checkout, "mv", "--force", "program.py", "ein Name.py")
     for name in ("x", "y", "z"):
         (checkout / name).touch()
-    assert refused(checkout) == "the checkout differs from its commit (ein Name.py, x, y and 1 more)"
+    assert refused(checkout) == "the checkout differs from its commit (ein Name.py, program.py, x and 2 more)"
     guard.check("prod", checkout, unreviewed=True)
+
+
+def skipped(checkout: Path) -> str:
+    guard.git(checkout, "update-index", "--skip-worktree", "program.py")
+    (checkout / "program.py").write_text("2\n")
+    return "program.py"
+
+
+def assumed(checkout: Path) -> str:
+    guard.git(checkout, "update-index", "--assume-unchanged", "program.py")
+    (checkout / "program.py").write_text("2\n")
+    return "program.py"
+
+
+def excluded(checkout: Path) -> str:
+    (checkout / ".git" / "info" / "exclude").write_text("evil.sh\n")
+    (checkout / "images" / "server").mkdir(parents=True)
+    (checkout / "images" / "server" / "evil.sh").touch()
+    return "images/server/evil.sh"
+
+
+def excluded_by_the_user(checkout: Path) -> str:
+    (checkout / ".git" / "excludes").write_text("*.sh\n")
+    guard.git(checkout, "config", "core.excludesFile", str(checkout / ".git" / "excludes"))
+    (checkout / "evil.sh").touch()
+    return "evil.sh"
+
+
+def ignored_by_itself(checkout: Path) -> str:
+    (checkout / "images").mkdir()
+    (checkout / "images" / ".gitignore").write_text("*\n")
+    (checkout / "images" / "evil.sh").touch()
+    return "images/.gitignore, images/evil.sh"
+
+
+def compiled_beside_its_source(checkout: Path) -> str:
+    (checkout / "yaml.pyc").touch()
+    (checkout / ".git" / "info" / "exclude").write_text("*.pyc\n")
+    return "yaml.pyc"
+
+
+def filtered(checkout: Path) -> str:
+    (checkout / ".git" / "info" / "attributes").write_text("program.py filter=lie\n")
+    guard.git(checkout, "config", "filter.lie.clean", "printf '1\\n'")
+    (checkout / "program.py").write_text("2\n")
+    return "program.py"
+
+
+def replaced(checkout: Path) -> str:
+    """HEAD reads as another commit, which holds what is checked out."""
+    (checkout / "program.py").write_text("2\n")
+    first = guard.git(checkout, "rev-parse", "HEAD").strip()
+    commit(checkout)
+    second = guard.git(checkout, "rev-parse", "HEAD").strip()
+    guard.git(checkout, "reset", "--quiet", "--soft", first)
+    guard.git(checkout, "replace", first, second)
+    return "program.py"
+
+
+def touched_unseen(checkout: Path) -> str:
+    """A monitor that says that nothing changes."""
+    monitor = checkout / ".git" / "monitor"
+    monitor.write_text("#!/bin/sh\nprintf 'token\\0'\n")
+    monitor.chmod(0o755)
+    guard.git(checkout, "config", "core.fsmonitor", str(monitor))
+    guard.git(checkout, "update-index", "--fsmonitor")
+    guard.git(checkout, "update-index", "--fsmonitor-valid", "program.py")
+    (checkout / "program.py").write_text("2\n")
+    return "program.py"
+
+
+def a_repository_inside(checkout: Path) -> str:
+    (checkout / "images").mkdir()
+    guard.git(checkout / "images", "init", "--quiet")
+    (checkout / "images" / "evil.sh").touch()
+    (checkout / ".git" / "info" / "exclude").write_text("images\n")
+    return "images/.git/HEAD"
+
+
+def a_submodule(checkout: Path) -> str:
+    (checkout / "module").mkdir()
+    guard.git(checkout / "module", "init", "--quiet")
+    (checkout / "module" / "file").touch()
+    commit(checkout / "module")
+    guard.git(checkout, "-c", "advice.addEmbeddedRepo=false", "add", "module")
+    guard.git(checkout, "commit", "--quiet", "--message", "a change")
+    return "module"
+
+
+def a_link_instead(checkout: Path) -> str:
+    (checkout / "program.py").rename(checkout.parent / "elsewhere.py")
+    (checkout / "program.py").symlink_to(checkout.parent / "elsewhere.py")
+    return "program.py"
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        skipped,
+        assumed,
+        excluded,
+        excluded_by_the_user,
+        ignored_by_itself,
+        compiled_beside_its_source,
+        filtered,
+        replaced,
+        touched_unseen,
+        a_repository_inside,
+        a_submodule,
+        a_link_instead,
+    ],
+)
+def test_a_hidden_change_is_seen(checkout: Path, hide: Callable[[Path], str]) -> None:
+    """By the guard and by the record of a review, which share the look."""
+    seen = hide(checkout)
+    assert refused(checkout).startswith(f"the checkout differs from its commit ({seen}")
+    with pytest.raises(UserError, match=r"^the checkout differs from its commit \("):
+        review.tree_of(checkout)
+
+
+def test_variables_of_the_shell_do_not_show_another_repository(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    guard.git(tmp_path, "clone", "--quiet", str(checkout), "other")
+    (checkout / "program.py").write_text("2\n")
+    for name, value in {"GIT_DIR": other / ".git", "GIT_WORK_TREE": other, "GIT_INDEX_FILE": other / ".git" / "index"}.items():
+        monkeypatch.setenv(name, str(value))
+    assert refused(checkout) == "the checkout differs from its commit (program.py)"
+
+
+def test_what_tools_write_is_no_change(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "venv").mkdir()
+    (checkout / ".venv").symlink_to(tmp_path / "venv")
+    for folder in ("__pycache__", ".mypy_cache", "site/node_modules", "site/dist", "components/__pycache__"):
+        (checkout / folder).mkdir(parents=True)
+        (checkout / folder / "file").touch()
+    guard.check("prod", checkout, unreviewed=False)
+    # Of the same name elsewhere it would be uploaded, or built into an image.
+    (checkout / "images" / "node_modules").mkdir(parents=True)
+    (checkout / "images" / "node_modules" / "file").touch()
+    assert refused(checkout) == "the checkout differs from its commit (images/node_modules/file)"
+
+
+def test_what_is_left_out_is_what_git_ignores() -> None:
+    """Else a clean checkout would be refused, or a file that git shows would be passed over."""
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    inside = {path.rpartition("/")[2] if path.endswith("node_modules") else path for path in guard.LEFT_OUT_PATHS}
+    assert inside | guard.LEFT_OUT == ignored | {".git"}
+
+
+def test_the_ends_of_line_that_git_writes_are_no_change(checkout: Path) -> None:
+    (checkout / ".gitattributes").write_text("*.ps1 text eol=crlf\n")
+    (checkout / "up.ps1").write_bytes(b"one\r\ntwo\r\n")
+    commit(checkout)
+    assert guard.git(checkout, "cat-file", "blob", "HEAD:up.ps1") == "one\ntwo\n"
+    guard.check("prod", checkout, unreviewed=False)
+    (checkout / "up.ps1").write_bytes(b"one\r\nthree\r\n")
+    assert refused(checkout) == "the checkout differs from its commit (up.ps1)"
+
+
+def test_a_compiled_module_of_the_checkout_is_never_loaded(tmp_path: Path) -> None:
+    """As each of our entries and script/env start Python: a planted module that claims to need no check does not run."""
+    source = tmp_path / "planted.py"
+    source.write_text("print('evil')\n")
+    compiled = py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert compiled is not None
+    source.write_text("print('source')\n")
+    entries = [ROOT / "script" / name for name in ("bootstrap", "env", "up")] + [ROOT / "bin" / "ops"]
+    (export,) = {line for entry in entries for line in entry.read_text().splitlines() if "PYTHONPYCACHEPREFIX=" in line}
+    shell = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    command = f"{export}\nexec {sys.executable} -c 'import planted'"
+    said = [
+        subprocess.run(["bash", "-c", text], cwd=tmp_path, env=shell, capture_output=True, text=True, check=True).stdout
+        for text in (command, command.partition("\n")[2])
+    ]
+    assert said == ["source\n", "evil\n"]
 
 
 def test_a_commit_that_is_not_on_main_may_not(checkout: Path) -> None:

@@ -60,16 +60,16 @@ def test_ten_kinds_of_reports_are_recorded() -> None:
 def test_the_verdict_comes_first_and_names_the_worst() -> None:
     first = {name: markdown([recorded(name)]).split("\n## Preview\n\n")[1].splitlines()[0] for name in NAMES}
     assert {name: line.removeprefix("- ").partition(" — ")[0] for name, line in first.items()} == {
-        "database-volume": "🚨 **prod: refused, because what is protected would be lost**",
-        "drift": "✅ **prod: no change**",
-        "exemption": "♻️ **prod: something is replaced**",
-        "failed": "❌ **prod: the preview failed**",
-        "first-deployment": "🌱 **prod: first deployment**",
-        "image-bump": "♻️ **prod: something is replaced**",
-        "new-public-host": "🗑️ **prod: something is deleted**",
-        "no-change": "✅ **prod: no change**",
-        "policy-violation": "⛔ **prod: refused by policy**",
-        "rotation": "♻️ **prod: something is replaced**",
+        "database-volume": "🚨 **`prod`: refused, because what is protected would be lost**",
+        "drift": "✅ **`prod`: no change**",
+        "exemption": "♻️ **`prod`: something is replaced**",
+        "failed": "❌ **`prod`: the preview failed**",
+        "first-deployment": "🌱 **`prod`: first deployment**",
+        "image-bump": "♻️ **`prod`: something is replaced**",
+        "new-public-host": "🗑️ **`prod`: something is deleted**",
+        "no-change": "✅ **`prod`: no change**",
+        "policy-violation": "⛔ **`prod`: refused by policy**",
+        "rotation": "♻️ **`prod`: something is replaced**",
     }
     assert first["rotation"].endswith("7 replaced, 1 updated · 🔑 3 secrets made anew · ⏱️ 3 restarts, each up to 90 s")
     assert first["exemption"].endswith("⏰ 1 exemption about to end")
@@ -172,7 +172,7 @@ def test_code_survives_backticks_and_tables() -> None:
 def test_a_drift_that_could_not_be_looked_for_does_not_pass_for_none() -> None:
     siren = Step(urn="urn:x::data", type="docker:index/volume:Volume", name="data", operation="delete", stateful=True)
     text = markdown([dataclasses.replace(ABOUT, steps=(siren,), drift=Drift(checked=True, failure="no daemon at `x`"))])
-    assert "- ❌ **prod: the drift could not be looked at** — 🚨 data or secrets would be lost" in text
+    assert "- ❌ **`prod`: the drift could not be looked at** — 🚨 data or secrets would be lost" in text
     assert "so nothing is known about it: ``" in text
     assert "Not before the drift can be looked for" in text
 
@@ -183,7 +183,7 @@ def test_a_drift_that_could_not_be_looked_for_does_not_pass_for_none() -> None:
 def test_what_is_not_alike_in_all_stacks_is_named() -> None:
     prod, dev = recorded("rotation"), dataclasses.replace(recorded("no-change"), stack="dev")
     text = markdown([dev, prod])
-    assert text.index("**dev: no change**") < text.index("**prod: something is replaced**") < text.index("### Stack dev")
+    assert text.index("**`dev`: no change**") < text.index("**`prod`: something is replaced**") < text.index("### Stack `dev`")
     assert "| `skyvern-secrets-database` | - | replace |" in text
 
 

@@ -37,12 +37,21 @@ def test_names_that_only_look_like_it(name: str) -> None:
         base64.b64encode(f"user:{KNOWN}".encode()).decode(),
         base64.b64encode(f"us:{KNOWN}!".encode()).decode(),
         base64.urlsafe_b64encode(f"u:{KNOWN}?".encode()).decode(),
+        KNOWN.encode().hex(),
+        f"0x{KNOWN.encode().hex().upper()}ff",
+        "".join(f"%{number:02x}" for number in KNOWN.encode()),
+        "".join(f"%{number:02X}" for number in KNOWN.encode()),
+        "".join(f"\\x{number:02x}" for number in KNOWN.encode()),
+        "".join(f"\\u{number:04x}" for number in KNOWN.encode()),
+        "".join(f"\\u{number:04X}" for number in KNOWN.encode()),
     ],
 )
 def test_a_known_value_is_blanked_in_every_form(text: str) -> None:
     cleaned = Redactor.of([KNOWN]).text(text)
     assert "[secret]" in cleaned
-    assert not any(part in cleaned for part in ("horse", "aG9yc2", "hvcnNl", "b3JzZ", text))
+    assert not any(
+        part in cleaned for part in ("horse", "aG9yc2", "hvcnNl", "b3JzZ", "686f72", "686F72", "%68", "0068", "x68", text)
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ops import bootstrap, deploy, guard, images, preflight, repair, review, rol
 from ops import stack as stacks
 from ops.errors import UserError
 from ops.preview.model import SECRET, Drift, PolicyResult, Preview, PropertyDiff, Step
+from ops.preview.report import code
 from ops.review import Record
 from tests.unit.stack_outputs import OUTPUTS
 
@@ -190,7 +191,7 @@ def test_an_empty_plan_is_tried_out_all_the_same(seen: list[str], tmp_path: Path
 @pytest.mark.parametrize(("changes", "clause"), [one for one in MOVED if one[0].get("stack") is None])
 def test_what_moved_is_not_applied(seen: list[str], tmp_path: Path, changes: dict[str, Any], clause: str) -> None:
     told = run(tmp_path, dataclasses.replace(PREVIEW, **changes))
-    assert told.startswith("❌ ops apply: nothing was changed, because this is not what was reviewed: ")
+    assert told.startswith("❌ `ops apply: nothing was changed, because this is not what was reviewed: ")
     assert clause in told
     with pytest.raises(UserError) as refused:
         reviewed_apply.apply(
@@ -200,7 +201,7 @@ def test_what_moved_is_not_applied(seen: list[str], tmp_path: Path, changes: dic
             progress=lambda _: None,
             previewing=lambda _: dataclasses.replace(PREVIEW, **changes),
         )
-    assert f"❌ {refused.value}\n" == told
+    assert f"❌ {code(str(refused.value))}\n" == told
     assert "up" not in seen
 
 
@@ -218,7 +219,7 @@ def test_a_preview_that_fails_now_applies_nothing(seen: list[str], tmp_path: Pat
 def test_a_red_smoke_stops_and_names_the_way_back(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "run_smoke", lambda *_: (19, 21))
     assert run(tmp_path) == (
-        "❌ ops apply: applied, but 19 of 21 smoke checks are green, and the stack is left as it is; the way back\n"
+        "❌ `ops apply: applied, but 19 of 21 smoke checks are green, and the stack is left as it is; the way back`\n"
     )
     assert seen[-1] == "way back"
     assert "note" not in seen

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from components.settings import RotationSettings
-from ops import bootstrap, deploy, process, recovery, rotate
+from ops import bootstrap, deploy, process, recovery, rotate, sessions
 from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
@@ -56,6 +56,15 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return True
 
     monkeypatch.setattr(rotate, "old_is_refused", refused)
+    monkeypatch.setattr(rotate, "session_token", lambda outputs, _: SecretStr("old-session"))
+    monkeypatch.setattr(sessions, "end", lambda docker, _: calls.append("end sessions"))
+
+    def ended(old: rotate.Old, _: object) -> bool:
+        assert old.session_token is not None
+        calls.append(f"try {old.session_token.get_secret_value()}")
+        return True
+
+    monkeypatch.setattr(rotate, "sessions_are_ended", ended)
     return calls
 
 
@@ -80,6 +89,7 @@ def test_all_is_one_up(seen: list[str], tmp_path: Path) -> None:
         "try database old-key",
         "try api-key old-key",
         "try ui-login old-key",
+        "try old-session",
     ]
     assert bootstrap.stack_settings("dev").rotation == RotationSettings(database=5, api_key=2, ui_login=2)
 
@@ -131,6 +141,26 @@ def test_an_old_secret_that_still_works_is_a_failure(seen: list[str], monkeypatc
         rotate.rotate("all", "dev", yes=True)
 
 
+@pytest.mark.parametrize("what", ["ui-login", "api-key"])
+def test_sessions_end_once_the_new_login_counts(seen: list[str], what: Any) -> None:
+    rotate.rotate(what, "dev", yes=True)
+    assert seen.index("up True True") < seen.index("end sessions") < seen.index("smoke") < seen.index("try old-session")
+
+
+def test_a_session_that_still_works_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotate, "sessions_are_ended", lambda *_: False)
+    with pytest.raises(UserError, match=r"^ops rotate: the old secret still works: a session of before; "):
+        rotate.rotate("ui-login", "dev", yes=True)
+
+
+def test_a_stack_that_gave_no_session_is_rotated_all_the_same(
+    seen: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rotate, "sessions_are_ended", lambda *_: None)
+    rotate.rotate("ui-login", "dev", yes=True)
+    assert "skip  a session token of before is refused: there was none to try" in capsys.readouterr().out
+
+
 def test_a_red_smoke_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "run_smoke", lambda *_: (19, 21))
     with pytest.raises(UserError, match=r"^ops rotate: rotated, but 19 of 21 smoke checks are green"):
@@ -173,7 +203,7 @@ def test_the_edges_secrets_rotate(
 def test_all_of_a_stack_on_vercel_are_five(seen: list[str], tmp_path: Path) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE + EDGE)
     rotate.rotate("all", "dev", yes=True)
-    assert [call.split()[1] for call in seen if call.startswith("try")] == [*rotate.ROTATIONS]
+    assert [call.split()[1] for call in seen if call.startswith("try")] == [*rotate.ROTATIONS, "old-session"]
 
 
 # --- The proof -----------------------------------------------------------------------------------------------------------
@@ -198,6 +228,59 @@ def test_the_old_login_is_tried(status: int, refused: bool) -> None:
     expected = "Basic c2t5dmVybjpvbGQtcGFzc3dvcmQ="
     http = answering(lambda request: status if request.headers["authorization"] == expected else 500)
     assert rotate.old_is_refused("ui-login", OLD, http) is refused
+
+
+@pytest.mark.parametrize("key", [None, SecretStr("old-gateway-key")])
+def test_a_session_is_opened_as_the_ui_does(key: SecretStr | None) -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"token": "a-token", "expires_at": 1})
+
+    http = httpx.Client(transport=httpx.MockTransport(answer))
+    token = rotate.session_token(outputs("old").model_copy(update={"gateway_key": key}), http)
+    assert token is not None
+    assert token.get_secret_value() == "a-token"
+    (request,) = asked
+    assert request.url.path.endswith("/ui-session")
+    if key is None:
+        assert request.headers["sec-fetch-site"] == "same-origin"
+        assert request.headers["authorization"].startswith("Basic ")
+    else:
+        assert request.headers["x-gateway-key"] == "old-gateway-key"
+
+
+def test_a_stack_that_does_not_answer_gives_no_session() -> None:
+    def silent(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no", request=request)
+
+    for answer in (silent, lambda _: httpx.Response(502), lambda _: httpx.Response(200, text="x")):
+        assert rotate.session_token(OLD.outputs, httpx.Client(transport=httpx.MockTransport(answer))) is None
+
+
+@pytest.mark.parametrize(("status", "ended"), [(403, True), (200, False), (502, False)])
+def test_the_session_of_before_is_tried(status: int, ended: bool) -> None:
+    http = answering(lambda request: status if request.headers["x-api-key"] == "old-session" else 500)
+    assert rotate.sessions_are_ended(rotate.Old(OLD.outputs, SecretStr("x"), SecretStr("old-session")), http) is ended
+    assert rotate.sessions_are_ended(OLD, http) is None
+
+
+def test_sessions_are_ended_as_skyverns_own_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as the superuser: a trigger that Skyvern's role made would run as whoever deletes."""
+    asked: list[tuple[str, ...]] = []
+
+    def run(self: Docker, *arguments: Any, **_: Any) -> str:
+        asked.append(arguments)
+        return ""
+
+    monkeypatch.setattr(Docker, "run", run)
+    found = OLD.outputs.model_copy(update={"containers": {"roles": "skyvern-dev-roles"}})
+    sessions.end(Docker("unix:///nowhere"), found)
+    ((*command, script),) = asked
+    assert command == ["exec", "skyvern-dev-roles", "bash", "-c"]
+    assert '-U "$ROLE_NAME"' in script
+    assert 'PGPASSWORD="$ROLE_PASSWORD"' in script
 
 
 @pytest.mark.parametrize(("status", "refused"), [(403, True), (200, False)])

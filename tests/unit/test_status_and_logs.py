@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ops import inventory, logs, status, table
 from ops.docker import Docker
@@ -254,6 +257,35 @@ def test_secrets_are_the_values_of_what_is_named_so() -> None:
 )
 def test_redaction(text: str, shown: str) -> None:
     assert logs.redact(text, ["sk-proj-0123456789"]) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m \x9b1mbold", "red bold"),
+        ("a\x1b]0;title\x07b\x1b]52;c;cGFzdGU=\x1b\\c", "abc"),
+        ("\x1b]8;;http://evil.example\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("a\x1bPdevice\x1b\\b\x9dtitle\x9cc", "abc"),
+        # One that never ends takes the rest of its line alone.
+        ("a\x1b]0;never ends", "a"),
+        ("\x1bc\x1b(0\x1b7reset", "reset"),
+        ("begin\r\x08\x7f\x00end", "begin\\x0d\\x08\\x7f\\x00end"),
+        ("lone \x1b", "lone \\x1b"),
+        ("turned \u202e back \u2066x\u2028y", "turned \\u202e back \\u2066x\\u2028y"),
+        ("tab\there, 한국어\u3000와 emoji 🌊", "tab\there, 한국어\u3000와 emoji 🌊"),
+    ],
+)
+def test_a_log_cannot_write_to_the_terminal(text: str, shown: str) -> None:
+    assert logs.printable(text) == shown
+
+
+@given(st.text())
+def test_nothing_of_it_is_a_control_character(text: str) -> None:
+    assert not [letter for letter in logs.printable(text) if unicodedata.category(letter) in {"Cc", "Cf"} and letter != "\t"]
+
+
+def test_a_colour_does_not_hide_a_secret() -> None:
+    assert logs.redact(logs.printable("x corr\x1b[1mect-horse\x1b[0m y"), ["correct-horse"]) == "x *** y"
 
 
 def test_services_are_chosen_by_name() -> None:

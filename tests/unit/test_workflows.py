@@ -73,7 +73,7 @@ def test_only_branches_of_a_private_repository_reach_the_host() -> None:
     for clause in (
         "github.event.repository.private",
         "github.event.pull_request.head.repo.full_name == github.repository",
-        "github.event.pull_request.user.login != 'dependabot[bot]'",
+        "github.event.pull_request.user.type != 'Bot'",
     ):
         assert clause in preview.split(" && ")
     assert on_host["deploy", "deploy"]["if"] == "github.event.repository.private"
