@@ -22,7 +22,7 @@ from ops.smoke.workflow_checks import definition, finished_run
 from ops.stack import parse
 from tests.host.conftest import IMAGES, Checkout
 
-PARTS = {"artifacts", "egress", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
+PARTS = {"artifacts", "egress", "firewall", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
 DATA = {"postgres", "artifacts", "browser-sessions", "credential-vault", "downloads", "har", "log", "videos"}
 SECRET_OUTPUTS = ("api_key", "ui_password")
 
