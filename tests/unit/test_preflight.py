@@ -46,7 +46,9 @@ def test_the_firewall_is_tried_without_putting_it_in_force() -> None:
 
 
 def test_a_host_without_nf_tables_is_one_line_that_names_the_setting() -> None:
-    with pytest.raises(UserError, match=r"^nothing was changed: .* firewall: docker: .*; write host\.firewall: false into") as told:
+    with pytest.raises(
+        UserError, match=r"^nothing was changed: .* firewall: docker: .*; write host\.firewall: false into"
+    ) as told:
         check(DockerDouble(forbids=True), host={"firewall": True})
     assert "\n" not in str(told.value)
 
