@@ -6,6 +6,7 @@ Not here: what must work (the other checks of ops smoke).
 """
 
 import ipaddress
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ MOST_HOST_ADDRESSES = 32
 # The kernel hears of a refusal with its second packet, after a second; an address that nobody has takes three.
 TRY_SECONDS = 2.5
 AT_ONCE = 4
-_TRY = """
+TRY = """
 while read -r address port; do
   if [ -z "$address" ]; then wait; continue; fi
   (
@@ -180,7 +181,7 @@ def look(docker: Docker, stack: str, *, walled: bool, parts: Collection[str] | N
             image,
             "bash",
             "-c",
-            _TRY,
+            TRY,
             stdin=lines.encode(),
         )
         return list(openings(tried, answers, walled=walled))
@@ -201,14 +202,22 @@ def _host_addresses(docker: Docker, firewall: str) -> list[str]:
 
 
 def docker_rules_lost(docker: Docker, stack: str) -> bool:
-    """Whether Docker's own rules between the stack's networks are gone, as far as the firewall can see them.
-
-    It sees neither iptables' older kind (legacy) nor what a Docker names differently (29 and later); then it is False.
-    """
+    """Whether Docker's own rules between the stack's networks are gone, as the firewall sees it; False where it cannot tell."""
     bridges = [f"br-{network['Id'][:12]}" for network in inventory.network_documents(docker, stack)]
-    chain = ("nft", "list", "chain", "ip", "filter", "DOCKER-ISOLATION-STAGE-1")
+    see = "nft --stateless list ruleset && echo legacy: $(cat /proc/net/ip_tables_names 2> /dev/null)"
     try:
-        rules = docker.run("exec", f"skyvern-{stack}-firewall", *chain)
+        seen = docker.run("exec", f"skyvern-{stack}-firewall", "sh", "-c", see)
     except UserError:
         return False
-    return not all(bridge in rules for bridge in bridges)
+    return rules_lost(seen, bridges)
+
+
+def rules_lost(seen: str, bridges: Sequence[str]) -> bool:
+    """The same from a listing of all rules, which ends with the tables of iptables' older kind: those nft cannot list."""
+    rules, _, legacy = seen.rpartition("legacy:")
+    chain = re.search(r"chain DOCKER-ISOLATION-STAGE-1 \{(.*?)\n\t\}", rules, re.DOTALL)
+    if chain is not None:
+        return not all(bridge in chain[1] for bridge in bridges)
+    # Docker 29 has other names, and tables of its own.
+    others = re.sub(r"^table inet skyvern-\S+ \{.*?^\}", "", rules, flags=re.DOTALL | re.MULTILINE)
+    return "docker" not in others.lower() and "filter" not in legacy.split()

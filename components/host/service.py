@@ -126,7 +126,9 @@ class HardenedService(pulumi.ComponentResource):
             read_only=True,
             privileged=False,
             # With its prefix, as the provider reads it back.
-            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=["CAP_NET_ADMIN"] if args.filters_packets else None),
+            capabilities=docker.ContainerCapabilitiesArgs(
+                drops=["ALL"], adds=["CAP_NET_ADMIN"] if args.filters_packets else None
+            ),
             # The daemon takes a profile by value; docker's command line is what reads files.
             security_opts=["no-new-privileges:true", *([] if args.seccomp is None else [f"seccomp={args.seccomp}"])],
             init=True,

@@ -145,10 +145,33 @@ def test_a_look_that_ends_early_is_none() -> None:
         list(isolation.openings([attempt], "", walled=True))
 
 
-def test_dockers_own_rules() -> None:
-    bridges = [f"br-{name:0<12}" for name in NETWORKS]
+def isolated(*bridges: str) -> str:
+    """As nft lists what Docker 20 to 28 have."""
+    lines = "".join(f'\t\tiifname "{bridge}" oifname != "{bridge}" counter jump DOCKER-ISOLATION-STAGE-2\n' for bridge in bridges)
+    return f"table ip filter {{\n\tchain DOCKER-ISOLATION-STAGE-1 {{\n{lines}\t\tcounter return\n\t}}\n}}\n"
+
+
+BRIDGES = [f"br-{name:0<12}" for name in NETWORKS]
+OWN = f'table inet skyvern-dev {{\n\tchain forward {{\n\t\tiifname "{BRIDGES[0]}" accept comment "docker"\n\t}}\n}}\n'
+
+
+@pytest.mark.parametrize(
+    ("rules", "lost"),
+    [
+        (OWN + isolated(*BRIDGES), False),
+        # As another daemon in the same network namespace leaves them when it starts.
+        (OWN + isolated(), True),
+        (OWN + isolated(BRIDGES[0]), True),
+        # Everything flushed, or iptables' older kind, which is not to be seen.
+        (OWN, True),
+        (OWN + "legacy: filter nat", False),
+        (OWN + "table ip docker-bridges {\n}\n", False),
+    ],
+)
+def test_dockers_own_rules(rules: str, lost: bool) -> None:
+    seen = rules if "legacy:" in rules else f"{rules}legacy:"
+    assert isolation.docker_rules_lost(DockerDouble(rules=seen), "dev") is lost
+
+
+def test_without_the_firewall_nobody_sees_dockers_rules() -> None:
     assert not isolation.docker_rules_lost(DockerDouble(), "dev")
-    assert not isolation.docker_rules_lost(
-        DockerDouble(rules="\n".join(f'iifname "{bridge}" jump x' for bridge in bridges)), "dev"
-    )
-    assert isolation.docker_rules_lost(DockerDouble(rules="counter return"), "dev")
