@@ -151,9 +151,10 @@ def look(docker: Docker, stack: str, *, walled: bool, parts: Collection[str] | N
     """
     containers = inventory.documents(docker, stack)
     ids = {one["Config"]["Labels"].get("skyvern.part"): one for one in containers}
-    if "egress" not in ids:
-        raise UserError("could not look: there is no egress container, whose image would be used")
-    image = ids["egress"]["Image"]
+    # Their image has what it takes; by its id, for its name may have gone.
+    image = next((ids[part]["Image"] for part in ("firewall", "egress") if part in ids), None)
+    if image is None:
+        raise UserError("could not look: there is neither a firewall nor an egress container, whose image would be used")
     host_addresses = _host_addresses(docker, ids["firewall"]["Id"]) if walled and "firewall" in ids else []
     planned = attempts(containers, inventory.network_documents(docker, stack), host_addresses)
     if not walled:

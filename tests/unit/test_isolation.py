@@ -130,7 +130,7 @@ def test_without_a_firewall_only_dockers_own_walls_are_tried() -> None:
     "docker",
     [
         DockerDouble(broken=True),
-        DockerDouble(containers=[one for one in CONTAINERS if one["Id"] != "id-egress"]),
+        DockerDouble(containers=[one for one in CONTAINERS if one["Id"] not in {"id-egress", "id-firewall"}]),
         DockerDouble(containers=[container("egress", 2, "outgoing", running=False)]),
     ],
 )
