@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from components import llm_keys
+from components import addresses, llm_keys
 
 
 class SettingsError(Exception):
@@ -37,6 +37,42 @@ class Section(BaseModel):
 
     # Names that people bring from elsewhere, and what to do about each; the text of an error.
     instead: ClassVar[Mapping[str, str]] = {}
+
+
+# In a list ``allow``: the Docker host itself, by whichever of its addresses.
+THIS_HOST = "host"
+
+
+def split_destination(entry: str) -> tuple[str, int]:
+    """Host and port of an entry of ``allow``; ValueError when it has another form."""
+    form = r"(?:(host|[\d.]+(?:/\d{1,2})?)|\[([0-9A-Fa-f:.]+(?:/\d{1,3})?)\]):([1-9]\d{0,4})"
+    found = re.fullmatch(form, entry, re.ASCII)
+    if found is None or int(found[3]) > 65535:
+        raise ValueError("is not an address with a port")
+    return found[1] or found[2], int(found[3])
+
+
+def _private_destinations(value: list[str]) -> list[str]:
+    """Entries that open something: ``host``, or addresses that are not public."""
+    for entry in value:
+        shown = json.dumps(entry, ensure_ascii=False)
+        try:
+            host, _ = split_destination(entry)
+        except ValueError as wrong:
+            raise ValueError(f"{shown} {wrong}; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT") from None
+        if host == THIS_HOST:
+            continue
+        found = addresses.network(host)
+        if found is None:
+            raise ValueError(f"{shown} is not an address; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT")
+        if found.is_loopback:
+            raise ValueError(f"{shown} is the container itself; write host:PORT for a service of the Docker host")
+        if not addresses.is_private(found):
+            raise ValueError(f"{shown} is not private, so it needs no entry; remove it")
+    return value
+
+
+PrivateDestinations = Annotated[list[str], AfterValidator(_private_destinations)]
 
 
 class ImageSettings(Section):
@@ -65,6 +101,13 @@ class HostSettings(Section):
         le=65535,
         description="Port of the gateway on 127.0.0.1. Two stacks on one host need two ports. With a tunnel (`edge`) no port is "
         "published, and this one is not used.",
+    )
+    firewall: bool = Field(
+        True,
+        description="A container that keeps the stack's own packet filter on the host (docs/security.md): networks apart, the "
+        "host and private addresses out of reach, no way to a container from outside. `false` only where it cannot work, as on "
+        "a kernel without nf_tables.",
+        examples=["false"],
     )
     timezone: str = Field(
         "Asia/Seoul", description="Time zone of the containers and of the browser (tz database name).", examples=["UTC"]
@@ -117,6 +160,13 @@ class ServerSettings(Section):
         "a run that asks for its script is done by the agent, and no scripts are generated.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level of Skyvern.")
+    allow: PrivateDestinations = Field(
+        [],
+        description="What the server may reach besides the public internet, by TCP: `ADDRESS:PORT`, `NETWORK/BITS:PORT` "
+        "(IPv6 in brackets) or `host:PORT` for a service of the Docker host, such as a mail server or the receiver of webhooks. "
+        "`llm.base_url` and `browser.url` need no entry. Skyvern's own validation of URLs still applies.",
+        examples=["[192.168.1.20:587, host:5678]"],
+    )
 
 
 class StartedBrowser(Section):
@@ -398,6 +448,13 @@ class Tunnel(Section):
         description="An image of your own with the connector's program in it, instead of the public one; with a digest, or "
         "`localhost/…` for one that lies on the daemon. Needed where `images.source` is `packages`.",
         examples=["registry.example.com/cloudflared@sha256:…"],
+    )
+
+    allow: PrivateDestinations = Field(
+        [],
+        description="What the connector may reach besides the public internet, by TCP, as in `server.allow`; for a network whose "
+        "way to the edge is a private address.",
+        examples=["[192.168.1.5:7844]"],
     )
 
     @field_validator("connector_image")

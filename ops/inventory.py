@@ -81,9 +81,10 @@ def parse_container(document: Mapping[str, Any]) -> Container:
     state, host, config = document["State"], document["HostConfig"], document["Config"]
     bindings = host.get("PortBindings") or {}
     security = host.get("SecurityOpt") or []
+    part = (config.get("Labels") or {}).get("skyvern.part", "")
     return Container(
         name=document["Name"].lstrip("/"),
-        part=(config.get("Labels") or {}).get("skyvern.part", ""),
+        part=part,
         image=config["Image"],
         image_id=document["Image"],
         status=state["Status"],
@@ -95,7 +96,7 @@ def parse_container(document: Mapping[str, Any]) -> Container:
         memory_mib=host.get("Memory", 0) // MIB,
         read_only=host.get("ReadonlyRootfs", False),
         privileged=host.get("Privileged", False),
-        capabilities_dropped="ALL" in (host.get("CapDrop") or []) and not host.get("CapAdd"),
+        capabilities_dropped="ALL" in (host.get("CapDrop") or []) and not _added(part, host),
         no_new_privileges=any(one in {"no-new-privileges", "no-new-privileges:true"} for one in security),
         system_calls_filtered=not any(one in {"seccomp=unconfined", "seccomp:unconfined"} for one in security),
         published=tuple(
@@ -104,6 +105,12 @@ def parse_container(document: Mapping[str, Any]) -> Container:
             for binding in some or []
         ),
     )
+
+
+def _added(part: str, host: Mapping[str, Any]) -> set[str]:
+    """Capabilities that a part has and should not have: the firewall's one is its work."""
+    added = {str(name).removeprefix("CAP_") for name in host.get("CapAdd") or []}
+    return added - {"NET_ADMIN"} if part == "firewall" else added
 
 
 def parse_time(text: str) -> datetime | None:

@@ -4,6 +4,7 @@ Not here: everything that can be told without a container (ops/doctor).
 """
 
 from components.host import images
+from components.host.firewall import ruleset
 from components.host.skyvern import PROFILE, SKYVERN_ID
 from components.settings import CdpBrowser, OllamaLlm, Settings
 from ops.bootstrap import Progress
@@ -13,6 +14,9 @@ from ops.errors import UserError
 
 def check(docker: Docker, settings: Settings, progress: Progress) -> None:
     """Raises UserError with one line for the first thing that the host does not allow; the images have to be there."""
+    if settings.host.firewall:
+        try_firewall(docker, images.references(settings.images.source)["egress"])
+        progress("the kernel takes the stack's firewall")
     if not isinstance(settings.browser, CdpBrowser) and settings.browser.sandbox:
         try_sandbox(docker, images.references(settings.images.source)["server"])
         progress("Chromium can make its sandbox")
@@ -29,6 +33,23 @@ def try_sandbox(docker: Docker, image: str) -> None:
         docker.run("run", "--rm", *options, *identity, image, "skyvern-start", "sandbox")
     except UserError as failed:
         raise UserError(f"nothing was changed: {failed}") from failed
+
+
+def try_firewall(docker: Docker, image: str) -> None:
+    """Lets the kernel judge such rules, without putting them in force, in a container like the firewall's."""
+    options = ("--network=host", "--user=0:0", "--read-only", "--cap-drop=ALL", "--cap-add=NET_ADMIN")
+    rules = ruleset("skyvern-try", {"app": "br-000000000000"}, {"outgoing": "br-000000000001"}, [])
+    try:
+        docker.run(
+            *("run", "--rm", "--interactive", *options, "--security-opt=no-new-privileges:true"),
+            *(image, "nft", "--check", "--file", "-"),
+            stdin=rules.encode(),
+        )
+    except UserError as failed:
+        raise UserError(
+            f"nothing was changed: this Docker host cannot have the stack's firewall: {failed}; write host.firewall: false into "
+            "the stack file (docs/security.md says what is then open)"
+        ) from failed
 
 
 def find_gpu_runtime(docker: Docker) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.settings import CloudflareEdge, Settings, SettingsError, parse
+from components.settings import THIS_HOST, CloudflareEdge, Settings, SettingsError, parse
 from ops import bootstrap, process, stack_file
 from ops.bench.workspace import Program, free_port
 from ops.docker import Docker
@@ -131,6 +131,7 @@ class Place:
         project = program.folder
         project.mkdir(exist_ok=True)
         (self.folder / "state").mkdir(exist_ok=True)
+        ports = json.loads((self.folder / "ports.json").read_text())
         shutil.copy(ROOT / "Pulumi.yaml", project)
 
         def around(document: dict[str, Any]) -> bool:
@@ -147,6 +148,8 @@ class Place:
         def complete(document: dict[str, Any]) -> bool:
             document["config"]["skyvern:images"]["source"] = source
             document["config"]["skyvern:edge"]["connector_image"] = connector_image
+            # The stand-in of Cloudflare's network is on this machine, which containers do not reach otherwise.
+            document["config"]["skyvern:edge"]["allow"] = [f"{THIS_HOST}:{ports['connector']}"]
             if "encryptionsalt" in before:
                 document["encryptionsalt"] = before["encryptionsalt"]
             return True

@@ -13,6 +13,7 @@ from components.host import images
 from components.host.artifacts import FileServer, FileServerArgs
 from components.host.connector import Connector, ConnectorArgs
 from components.host.egress import EgressProxy, EgressProxyArgs
+from components.host.firewall import Firewall, FirewallArgs, destinations
 from components.host.gateway import Gateway, GatewayArgs
 from components.host.network import Networks, NetworksArgs
 from components.host.ollama import Ollama, OllamaArgs
@@ -71,6 +72,31 @@ class DockerBackend(pulumi.ComponentResource):
         tunnelled = not isinstance(settings.edge, NoEdge)
         networks = Networks(f"{name}-networks", NetworksArgs(prefix=prefix, tunnelled=tunnelled), opts=child)
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
+        ollama = (
+            Ollama(f"{name}-ollama", OllamaArgs(prefix=prefix, image=references["llm"], settings=settings.llm), opts=child)
+            if isinstance(settings.llm, OllamaLlm)
+            else None
+        )
+        firewall = (
+            Firewall(
+                f"{name}-firewall",
+                FirewallArgs(
+                    prefix=prefix,
+                    image=references["egress"],
+                    inner={**networks.inner, **(ollama.inner if ollama else {})},
+                    outward={**networks.outward, **(ollama.outward if ollama else {})},
+                    reachable=destinations(settings),
+                ),
+                opts=child,
+            )
+            if settings.host.firewall
+            else None
+        )
+        # Whatever has a network starts behind the firewall, and is gone before the firewall goes.
+        guards = [] if firewall is None else [firewall]
+        child = pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=guards)
+        if ollama is not None:
+            ollama.start(guards)
         postgres = Postgres(
             f"{name}-postgres",
             PostgresArgs(
@@ -122,11 +148,6 @@ class DockerBackend(pulumi.ComponentResource):
             ),
             opts=child,
         )
-        ollama = (
-            Ollama(f"{name}-ollama", OllamaArgs(prefix=prefix, image=references["llm"], settings=settings.llm), opts=child)
-            if isinstance(settings.llm, OllamaLlm)
-            else None
-        )
         server = SkyvernServer(
             f"{name}-skyvern",
             SkyvernServerArgs(
@@ -151,7 +172,7 @@ class DockerBackend(pulumi.ComponentResource):
             ),
             volumes,
             # It migrates at once when it starts, so the role must be there.
-            opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[postgres.ready]),
+            opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, postgres.ready]),
         )
         gateway = Gateway(
             f"{name}-gateway",
@@ -168,7 +189,7 @@ class DockerBackend(pulumi.ComponentResource):
                 client_header=self._client_header(settings),
                 code=settings.server.code_blocks,
             ),
-            opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=args.gateway_after),
+            opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, *args.gateway_after]),
         )
         connector = self._connector(name, args, networks, references, provider, gateway)
         days = rules(settings.retention)
@@ -186,6 +207,7 @@ class DockerBackend(pulumi.ComponentResource):
             **({} if connector is None else {connector.part: connector.container_name}),
             "artifacts": artifacts.container_name,
             "egress": egress.container_name,
+            **({} if firewall is None else {"firewall": firewall.container_name}),
             "gateway": gateway.container_name,
             "server": server.container_name,
             "smoke-site": smoke_site.container_name,

@@ -43,6 +43,8 @@ class Networks(pulumi.ComponentResource):
     app: gateway to Skyvern. files: gateway to the recordings. data: Skyvern to PostgreSQL. browsing: Skyvern's browser to the
     egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
+    That networks are apart, and that what has a way out reaches neither the host nor private addresses, is held by Docker's rules
+    and by the stack's own (host/firewall.py). inner, outward: part -> Docker's id of each network, without and with a way out.
     edge_subnet: the edge network's addresses in CIDR form, as Docker chose them; where there is a connector.
     Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
@@ -50,17 +52,23 @@ class Networks(pulumi.ComponentResource):
     def __init__(self, name: str, args: NetworksArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Networks", name, None, opts)
 
-        def network(part: str, *, internal: bool = True, masquerade: bool = True) -> pulumi.Output[str]:
-            return bridge(f"{name}-{part}", args.prefix, part, self, internal=internal, masquerade=masquerade).name
+        self.inner: dict[str, pulumi.Output[str]] = {}
+        self.outward: dict[str, pulumi.Output[str]] = {}
 
-        edge = bridge(f"{name}-edge", args.prefix, "edge", self, internal=args.tunnelled, masquerade=args.tunnelled)
+        def network(part: str, *, internal: bool = True, masquerade: bool = True) -> docker.Network:
+            made = bridge(f"{name}-{part}", args.prefix, part, self, internal=internal, masquerade=masquerade)
+            # Nothing on a network without masquerading gets anywhere either.
+            (self.inner if internal or not masquerade else self.outward)[part] = made.id
+            return made
+
+        edge = network("edge", internal=args.tunnelled, masquerade=args.tunnelled)
         self.edge = edge.name
         self.edge_subnet = edge.ipam_configs.apply(lambda configs: configs[0].subnet or "") if args.tunnelled else None
-        self.tunnel = network("tunnel", internal=False) if args.tunnelled else None
-        self.app = network("app")
-        self.files = network("files")
-        self.data = network("data")
-        self.browsing = network("browsing")
-        self.smoke = network("smoke")
-        self.outgoing = network("outgoing", internal=False)
+        self.tunnel = network("tunnel", internal=False).name if args.tunnelled else None
+        self.app = network("app").name
+        self.files = network("files").name
+        self.data = network("data").name
+        self.browsing = network("browsing").name
+        self.smoke = network("smoke").name
+        self.outgoing = network("outgoing", internal=False).name
         self.register_outputs({})

@@ -1,5 +1,6 @@
 """Ollama: a language model on this host, and the container that fetches it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -38,17 +39,26 @@ class Ollama(pulumi.ComponentResource):
     Nothing waits for the model. The pull container is healthy once its first try has ended, well or not, and tries again by
     itself: a model that cannot be fetched stops AI steps, not the stack. Its log and ``ops smoke`` say that it is missing.
 
-    ``network``: internal; Skyvern joins it and finds the server as ``ollama``. ``containers``: part to name.
+    ``network``: internal; Skyvern joins it and finds the server as ``ollama``. ``inner``, ``outward``: Docker's ids of the two
+    networks, by part. ``containers``: part to name, once ``start`` has made them behind the firewall that guards the networks.
     Not here: removing a model that the stack file no longer names (docs/llm.md).
     """
 
     def __init__(self, name: str, args: OllamaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Ollama", name, None, opts)
-        settings = args.settings
+        self._name, self._args = name, args
         # Models can be fetched again, so the volume is not protected.
-        models = local_volume(f"{name}-models", args.prefix, "models", self)
-        self.network = bridge(f"{name}-llm", args.prefix, "llm", self).name
-        models_network = bridge(f"{name}-models", args.prefix, "models", self, internal=False).name
+        self._models = local_volume(f"{name}-models", args.prefix, "models", self)
+        llm = bridge(f"{name}-llm", args.prefix, "llm", self)
+        models = bridge(f"{name}-models", args.prefix, "models", self, internal=False)
+        self.network, self._models_network = llm.name, models.name
+        self.inner, self.outward = {"llm": llm.id}, {"models": models.id}
+        self.containers: dict[str, pulumi.Output[str]] = {}
+        self.register_outputs({})
+
+    def start(self, after: Sequence[pulumi.Resource]) -> None:
+        """Makes the two containers. after: what has to be there first."""
+        name, args, settings, models = self._name, self._args, self._args.settings, self._models
         server = HardenedService(
             f"{name}-server",
             ServiceArgs(
@@ -71,7 +81,7 @@ class Ollama(pulumi.ComponentResource):
                 gpu=settings.gpu,
                 health=Health(command=["ollama", "list"], start_seconds=60),
             ),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
         pull = HardenedService(
             f"{name}-pull",
@@ -87,7 +97,7 @@ class Ollama(pulumi.ComponentResource):
                     "OLLAMA_HOST": f"127.0.0.1:{OLLAMA_PORT}",
                     "OLLAMA_MODEL": settings.model,
                 },
-                networks=[models_network],
+                networks=[self._models_network],
                 mounts=[Mount(volume=models, path=MODELS_FOLDER)],
                 memory_mib=1024,
                 cpus=1,
@@ -95,7 +105,6 @@ class Ollama(pulumi.ComponentResource):
                 # A download goes on where it was stopped.
                 stop_seconds=2,
             ),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
         self.containers = {"ollama": server.container_name, "ollama-pull": pull.container_name}
-        self.register_outputs({})

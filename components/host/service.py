@@ -40,7 +40,7 @@ class ServiceArgs:
     part: what it is called: its network alias and, behind the stack's prefix, its container's name.
     prefix: physical prefix of the stack, ``skyvern-dev``.
     image: reference with a digest, or one of ours by the hash of its context.
-    user: numeric ``uid:gid``; never root.
+    user: numeric ``uid:gid``; never root, but for the firewall.
     environment: plain and secret values; each secret stays the only secret element of the list. What is plain has to be a
     text and not an Output, or previews hide it.
     networks: names of the networks, where the part's name is its alias; none at all cuts it off.
@@ -49,6 +49,7 @@ class ServiceArgs:
     gpu: all of the host's NVIDIA GPUs.
     published_port: port on 127.0.0.1 of the host -> port of the container.
     seccomp: a profile as JSON, in place of Docker's own.
+    filters_packets: on the host's own network, with the capability to change its packet filter; the firewall alone.
     stop_seconds: grace between SIGTERM and SIGKILL.
     """
 
@@ -69,6 +70,7 @@ class ServiceArgs:
     gpu: bool = False
     published_port: tuple[int, int] | None = None
     seccomp: str | None = None
+    filters_packets: bool = False
     shm_mib: int = 64
     stop_seconds: int = 10
 
@@ -102,7 +104,7 @@ class HardenedService(pulumi.ComponentResource):
             command=args.command,
             user=args.user,
             envs=[pulumi.Output.concat(key, "=", value) for key, value in sorted(args.environment.items())],
-            network_mode=args.networks[0] if args.networks else "none",
+            network_mode="host" if args.filters_packets else args.networks[0] if args.networks else "none",
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(name=network, aliases=[args.part]) for network in args.networks
             ],
@@ -123,7 +125,10 @@ class HardenedService(pulumi.ComponentResource):
             },
             read_only=True,
             privileged=False,
-            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+            # With its prefix, as the provider reads it back.
+            capabilities=docker.ContainerCapabilitiesArgs(
+                drops=["ALL"], adds=["CAP_NET_ADMIN"] if args.filters_packets else None
+            ),
             # The daemon takes a profile by value; docker's command line is what reads files.
             security_opts=["no-new-privileges:true", *([] if args.seccomp is None else [f"seccomp={args.seccomp}"])],
             init=True,

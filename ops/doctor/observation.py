@@ -24,7 +24,7 @@ import httpx
 
 from components.host import images
 from components.settings import CdpBrowser, Settings
-from ops import bootstrap, checkpoint, inventory
+from ops import bootstrap, checkpoint, inventory, isolation
 from ops import images as image_commands
 from ops.bootstrap import Daemon, Machine, State
 from ops.bootstrap import pulumi as pulumi_command
@@ -41,6 +41,8 @@ PROVIDERS = {
     "anthropic": ("api.anthropic.com", 443),
     "gemini": ("generativelanguage.googleapis.com", 443),
 }
+# Where the doctor tries forbidden ways from; ops smoke does from everywhere.
+LOOKED_FROM = frozenset({"gateway", "server"})
 _CONNECT = """
 import socket, sys
 try:
@@ -181,6 +183,7 @@ class HostFacts:
     llm_error: why the provider cannot be reached from the server, ""
     when it can, None when nobody could be asked.
     chrome: what cdp-connect's Chrome gives the server, None without one or when nobody could be asked.
+    openings: forbidden ways that are open, a clause each; None when it could not be looked. docker_rules_lost: Docker's own.
     """
 
     containers: Sequence[Container]
@@ -195,6 +198,8 @@ class HostFacts:
     proxy_port_free: bool = True
     connections: tuple[int, int] | None = None
     retention_waits: str = ""
+    openings: Sequence[str] | None = None
+    docker_rules_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,6 +373,8 @@ def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deplo
         chrome=ask_chrome(docker, running["server"].name, settings) if "server" in running else None,
         connections=observe_connections(docker, running["roles"].name) if "roles" in running else None,
         retention_waits=retention_waits(docker, running["retention"].name) if "retention" in running else "",
+        openings=find_openings(docker, stack, settings) if LOOKED_FROM & running.keys() else None,
+        docker_rules_lost="firewall" in running and isolation.docker_rules_lost(docker, stack),
     )
 
 
@@ -386,6 +393,14 @@ def image_id(docker: Docker, reference: str) -> str | None:
         return None
     found: str = docker.inspect(reference)["Id"]
     return found
+
+
+def find_openings(docker: Docker, stack: str, settings: Settings) -> list[str] | None:
+    """What is open that must be closed, tried from the parts that most people reach; None when it could not be tried."""
+    try:
+        return isolation.look(docker, stack, walled=settings.host.firewall, parts=LOOKED_FROM)
+    except UserError:
+        return None
 
 
 def observe_connections(docker: Docker, roles: str) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from components.settings import CdpBrowser, NoEdge
 from ops.bootstrap import DEFAULT_SOCKET
 from ops.doctor.findings import Finding, error, warning
-from ops.doctor.observation import HostFacts, Observation, Planned, same_image
+from ops.doctor.observation import LOOKED_FROM, HostFacts, Observation, Planned, same_image
 from ops.inventory import Container
 
 LOOPBACK = {"127.0.0.1", "::1"}
@@ -149,6 +149,36 @@ def _openings(container: Container, planned: Planned | None) -> Iterator[str]:
     if planned is not None and planned.memory_mib != container.memory_mib:
         has = f"{container.memory_mib} MiB" if container.memory_mib else "none"
         yield f"its memory limit is {has}, and the state says {planned.memory_mib} MiB"
+
+
+def check_isolation(seen: Observation) -> Iterator[Finding]:
+    """What must not be reached is not, the firewall is in force, and Docker's own rules are there as well."""
+    settings, host = seen.settings, seen.host
+    if settings is None or host is None:
+        return
+    for opening in host.openings or ():
+        yield error("isolation", opening.partition(" ")[0], opening.partition(" ")[2], f"script/up --stack {seen.stack}")
+    if host.openings is None and any(one.status == "running" and one.part in LOOKED_FROM for one in host.containers):
+        yield warning("isolation", f"stack {seen.stack}", "could not be looked at", f"bin/ops smoke -s {seen.stack} says why")
+    if host.docker_rules_lost:
+        yield warning(
+            "isolation",
+            "Docker",
+            "its own rules for the stack's networks are gone (a flush, firewalld, another daemon); the firewall still holds",
+            "sudo systemctl restart docker",
+        )
+    if not settings.host.firewall:
+        problem = "is false: containers reach the host and private addresses, and Docker's rules alone keep networks apart"
+        fix = f"write host.firewall: true into Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}"
+        yield warning("isolation", "host.firewall", problem, fix)
+        version = seen.daemon_facts.version if seen.daemon_facts else ""
+        if version.partition(".")[0].isdigit() and int(version.partition(".")[0]) < 28:
+            for one in host.containers:
+                if one.published:
+                    problem = (
+                        f"Docker {version} lets neighbours of this host in by its address, also where the port is on loopback"
+                    )
+                    yield warning("isolation", one.name, problem, f"{fix}; or install Docker 28 or newer")
 
 
 def check_volumes(seen: Observation) -> Iterator[Finding]:
@@ -312,6 +342,7 @@ CHECKS = (
     check_health,
     check_image_drift,
     check_hardening,
+    check_isolation,
     check_volumes,
     check_networks,
     check_gateway,

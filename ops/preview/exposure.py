@@ -1,7 +1,7 @@
 """What becomes reachable from outside the host, or no longer is, when a resource changes. Pure; values come redacted."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ops.preview.diff import one_line
@@ -122,7 +122,11 @@ def _container(properties: Properties) -> Reach:
         reach["port", "every port of the container"] = "in the host's network"
     if "CODE_BLOCK_MODE=enabled" in (properties.get("envs") or []):
         reach["code", "Python of anyone with the UI's login or a key"] = "beside the server's secrets, with its way out"
-    for argument in properties.get("command") or []:
+    if (command := properties.get("command") or [])[:1] == ["firewall-start"]:
+        # It listens on nothing.
+        reach.pop(("port", "every port of the container"), None)
+        reach |= _firewall(command)
+    for argument in command:
         if isinstance(argument, str) and "\n" in argument:
             reach |= _gateway(argument) or _ngrok(argument)
     return reach
@@ -147,6 +151,20 @@ def _gateway(caddyfile: str) -> Reach:
             if _DECIDES.match(line):
                 sites["path", f"{snippet['name']}: {line.strip().removesuffix('{').strip()}"] = ""
     return sites
+
+
+def _firewall(command: Sequence[Any]) -> Reach:
+    """What the firewall lets through (components/host/firewall.py): by address in its rules, by name in further arguments."""
+    texts = [argument for argument in command[2:] if isinstance(argument, str)]
+    found: dict[tuple[Kind, str], str] = {("rule", "the stack's firewall"): "in force"}
+    for text in texts:
+        if "\n" in text:
+            found |= {
+                ("rule", way): "let through by the firewall" for way in re.findall(r'comment "(\w+ to [^"]+, port \d+)"', text)
+            }
+        elif len(words := text.split()) == 3:
+            found["rule", f"{words[1]}, port {words[2]}"] = "let through by the firewall"
+    return found
 
 
 def _ngrok(configuration: str) -> Reach:

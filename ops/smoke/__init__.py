@@ -18,7 +18,16 @@ import httpx
 from ops import stack as stacks
 from ops.docker import Docker
 from ops.errors import UserError
-from ops.smoke import api_checks, artifact_checks, browser_checks, code_checks, llm_checks, ui_checks, workflow_checks
+from ops.smoke import (
+    api_checks,
+    artifact_checks,
+    browser_checks,
+    code_checks,
+    isolation_checks,
+    llm_checks,
+    ui_checks,
+    workflow_checks,
+)
 from ops.smoke.site import (
     UI,
     Check,
@@ -52,6 +61,7 @@ CHECKS: tuple[Check, ...] = (
     Check("artifact links", "artifacts", artifact_checks.check_symlinks),
     Check("artifact sandbox", "artifacts", artifact_checks.check_sandbox),
     Check("navigation guard", "server", workflow_checks.check_navigation_guard),
+    Check("isolation", "firewall", isolation_checks.check_isolation),
     Check("code refused", "server", code_checks.check_code_refused),
     Check("browser sandbox", "server", browser_checks.check_sandbox),
     Check("hostile page", "egress", browser_checks.check_hostile_page),

@@ -27,6 +27,7 @@ _MOUNTS = "https://docs.docker.com/engine/storage/bind-mounts/"
 _LIMITS = "https://docs.docker.com/engine/containers/resource_constraints/"
 _IMAGES = "https://docs.docker.com/dhi/core-concepts/digests/"
 _SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
+_HOST_NETWORK = "https://docs.docker.com/engine/network/drivers/host/"
 _SKYVERN = "https://www.skyvern.com/docs/self-hosted/docker"
 
 # --- What a container may do on its host ---------------------------------------------------------------------------------
@@ -86,17 +87,19 @@ def capabilities_dropped(container: Resource, parameters: Parameters) -> Finding
     "docker-container-capabilities-not-added",
     CONTAINER,
     "capabilities.adds",
-    description="A container adds no capability but the allowed ones",
+    description="A container adds no capability but the allowed ones and those granted to it",
     severity="high",
-    remediation="Remove what is not needed, or allow it by name in levels.yaml.",
+    remediation="Remove what is not needed, or grant it to the container in levels.yaml.",
     url=_RUN + "#cap-add",
     cis=("5.4",),
     kics=("ce76b7d0",),
-    parameters={"allowed": []},
+    parameters={"allowed": [], "granted": {}},
 )
 def capabilities_not_added(container: Resource, parameters: Parameters) -> Findings:
     for path, name in container.inputs.section("capabilities").each("adds"):
-        if str(name).upper().removeprefix("CAP_") not in parameters["allowed"]:
+        capability = str(name).upper().removeprefix("CAP_")
+        granted = matches(container.name, parameters["granted"].get(capability, []))
+        if capability not in parameters["allowed"] and not granted:
             yield Finding(path=path, why="the capability is not among the allowed ones", write="no such capability")
 
 
@@ -186,16 +189,17 @@ def root_read_only(container: Resource, parameters: Parameters) -> Findings:
     "docker-container-user-not-root",
     CONTAINER,
     "user",
-    description="A container runs as a numeric user other than root",
+    description="A container runs as a numeric user other than root, unless levels.yaml grants it root",
     severity="medium",
     remediation='Set user to a number, "10001:10001".',
     url="https://docs.docker.com/build/building/best-practices/#user",
     cis=("4.1",),
+    parameters={"granted": []},
 )
 def user_not_root(container: Resource, parameters: Parameters) -> Findings:
     user = str(container.inputs.get("user", "")).partition(":")[0]
     # A name counts for nothing: the image says which number it is.
-    if not user.isdigit() or int(user) == 0:
+    if (not user.isdigit() or int(user) == 0) and not matches(container.name, parameters["granted"]):
         yield Finding(path="user", why="the program may be root in its container", write='a number, for example "10001:10001"')
 
 
@@ -206,17 +210,41 @@ def user_not_root(container: Resource, parameters: Parameters) -> Findings:
     "docker-container-network-namespace-own",
     CONTAINER,
     "networkMode",
-    description="A container has a network namespace of its own",
+    description="A container has its own network namespace, unless levels.yaml grants it the host's",
     severity="high",
-    remediation="Put the container on a bridge network of its own and publish what is needed on 127.0.0.1.",
-    url="https://docs.docker.com/engine/network/drivers/host/",
+    remediation="Put the container on its own bridge network and publish what is needed on 127.0.0.1.",
+    url=_HOST_NETWORK,
     cis=("5.10",),
     kics=("071a71ff",),
+    parameters={"granted": []},
 )
 def network_namespace_own(container: Resource, parameters: Parameters) -> Findings:
     mode = str(container.inputs.get("networkMode", ""))
-    if mode == "host" or mode.startswith("container:"):
+    granted = mode == "host" and matches(container.name, parameters["granted"])
+    if mode.startswith("container:") or (mode == "host" and not granted):
         yield Finding(path="networkMode", why="it listens on the interfaces of another", write="the name of a bridge network")
+
+
+@rule(
+    "docker-container-host-network-bare",
+    CONTAINER,
+    "networkMode",
+    description="A container on the host's network has no mount, port, device or variable, and no capability but NET_ADMIN",
+    severity="high",
+    remediation="Remove what it has; what needs more belongs into another container, on a bridge network.",
+    url=_HOST_NETWORK,
+    cis=("5.10",),
+)
+def host_network_bare(container: Resource, parameters: Parameters) -> Findings:
+    inputs = container.inputs
+    if inputs.get("networkMode", "") != "host":
+        return
+    for key in ("devices", "envs", "gpus", "hosts", "mounts", "networksAdvanced", "ports", "volumes"):
+        if inputs.get(key):
+            yield Finding(path=key, why="it is next to every service of the host", write=f"no {key}")
+    for path, name in inputs.section("capabilities").each("adds"):
+        if str(name).upper().removeprefix("CAP_") != "NET_ADMIN":
+            yield Finding(path=path, why="it is next to every service of the host", write="NET_ADMIN alone")
 
 
 @rule(

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from components.host import images
 from components.secrets import derive_fernet_key, login_hash
 from ops.bench.workspace import free_port
 from ops.smoke import browser_checks
@@ -22,7 +23,7 @@ from ops.smoke.workflow_checks import definition, finished_run
 from ops.stack import parse
 from tests.host.conftest import IMAGES, Checkout
 
-PARTS = {"artifacts", "egress", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
+PARTS = {"artifacts", "egress", "firewall", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
 DATA = {"postgres", "artifacts", "browser-sessions", "credential-vault", "downloads", "har", "log", "videos"}
 SECRET_OUTPUTS = ("api_key", "ui_password")
 
@@ -254,3 +255,6 @@ def test_unprotect_and_destroy_leave_nothing(checkout: Checkout, first_up: str) 
     checkout.pulumi("destroy --yes --skip-preview -s dev")
     for kind, flags in (("container", ("--all",)), ("volume", ()), ("network", ())):
         assert checkout.names(kind, *flags) == set()
+    # Nor on the host: the firewall goes last, and takes its rules with it.
+    options = ("--rm", "--network=host", "--user=0:0", "--cap-drop=ALL", "--cap-add=NET_ADMIN")
+    assert "skyvern-" not in checkout.docker.run("run", *options, images.references(IMAGES)["egress"], "nft", "list", "tables")

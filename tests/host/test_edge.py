@@ -50,7 +50,13 @@ class Public:
 
     def write(self, frontend: Mapping[str, object] | None = None) -> None:
         """The stack file, with the vendors' tokens encrypted."""
-        edge = {"provider": "cloudflare", "domain": "example.com", "connector_image": self.image}
+        edge = {
+            "provider": "cloudflare",
+            "domain": "example.com",
+            "connector_image": self.image,
+            # Where the stand-in of Cloudflare's network listens.
+            "allow": [f"host:{self.edge.connector_port}"],
+        }
         self.checkout.write_stack(STACK, port=free_port(), edge=edge, frontend=frontend)
         tokens = {"edge": cloudflare.TOKEN} | ({} if frontend is None else {"frontend": vercel.TOKEN})
         for section, token in tokens.items():

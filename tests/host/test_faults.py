@@ -34,7 +34,7 @@ from tests.host.conftest import IMAGES, Checkout, Dockerd
 # Of as many checks as there are by now.
 ALL_GREEN = re.compile(r"\b(\d+) of \1 checks green")
 STACK = "dev"
-PARTS = ("artifacts", "egress", "gateway", "postgres", "retention", "roles", "server", "smoke-site")
+PARTS = ("artifacts", "egress", "firewall", "gateway", "postgres", "retention", "roles", "server", "smoke-site")
 # The server's own start takes 20 s on an idle machine; Docker waits longer before each further try.
 HEALED_SECONDS = 180
 pytestmark = pytest.mark.timeout(4800)

@@ -90,6 +90,15 @@ def elsewhere(*variables: str) -> Sent:
 GATEWAY = container("x-gateway-caddy", image="localhost/skyvern/gateway:0123456789ab", ports=[port(8080, 8080)])
 
 
+def firewall(**changed: Any) -> Sent:
+    """The one container on the host's network, with other properties."""
+    bare = {"user": "0:0", "networkMode": "host", "capabilities": {"drops": ["ALL"], "adds": ["NET_ADMIN"]}}
+    return container("x-firewall-nft", **(bare | changed))
+
+
+FIREWALL = firewall()
+
+
 @dataclass(frozen=True)
 class Cases:
     """passing: stacks on which the rule is silent. failing: stack, and the path that the message names."""
@@ -128,12 +137,13 @@ CASES = {
         [{"drops": ["ALL"]}, {"drops": ["all"], "adds": ["NET_BIND_SERVICE"]}],
         [(None, "capabilities.drops"), ({"drops": ["NET_RAW"]}, "capabilities.drops"), ({}, "capabilities.drops")],
     ),
-    "docker-container-capabilities-not-added": containers(
-        "capabilities",
-        [None, {"drops": ["ALL"]}, {"drops": ["ALL"], "adds": []}],
+    "docker-container-capabilities-not-added": each(
+        [*(container(capabilities=some) for some in (None, {"drops": ["ALL"]}, {"drops": ["ALL"], "adds": []})), FIREWALL],
         [
-            ({"adds": ["SYS_ADMIN"]}, "capabilities.adds[0]"),
-            ({"drops": ["ALL"], "adds": ["CAP_NET_RAW"]}, "capabilities.adds[0]"),
+            (container(capabilities={"adds": ["SYS_ADMIN"]}), "capabilities.adds[0]"),
+            (container(capabilities={"drops": ["ALL"], "adds": ["CAP_NET_RAW"]}), "capabilities.adds[0]"),
+            (container(capabilities={"adds": ["NET_ADMIN"]}), "capabilities.adds[0]"),
+            (firewall(capabilities={"adds": ["NET_ADMIN", "NET_RAW"]}), "capabilities.adds[1]"),
         ],
     ),
     "docker-container-no-new-privileges": containers(
@@ -157,15 +167,33 @@ CASES = {
         [(["label=disable"], "securityOpts[0]"), (["label:disable"], "securityOpts[0]")],
     ),
     "docker-container-root-read-only": containers("readOnly", [True], [(None, "readOnly"), (False, "readOnly")]),
-    "docker-container-user-not-root": containers(
-        "user",
-        ["10001:10001", "999", "1000:0"],
-        [(None, "user"), ("root", "user"), ("0:0", "user"), ("postgres", "user"), ("00", "user")],
+    "docker-container-user-not-root": each(
+        [*(container(user=user) for user in ("10001:10001", "999", "1000:0")), FIREWALL],
+        [(container(user=user), "user") for user in (None, "root", "0:0", "postgres", "00")],
     ),
-    "docker-container-network-namespace-own": containers(
-        "networkMode",
-        ["none", "skyvern-prod-data"],
-        [("host", "networkMode"), ("container:abc", "networkMode")],
+    "docker-container-network-namespace-own": each(
+        [container(networkMode="none"), container(networkMode="skyvern-prod-data"), FIREWALL],
+        [
+            (container(networkMode="host"), "networkMode"),
+            (container(networkMode="container:abc"), "networkMode"),
+            (firewall(networkMode="container:abc"), "networkMode"),
+        ],
+    ),
+    "docker-container-host-network-bare": each(
+        [FIREWALL, container(volumes=writes("x")), container("x-firewall-nft", volumes=writes("x"))],
+        [
+            (firewall(volumes=writes("x")), "volumes"),
+            (firewall(mounts=[bind("/srv")]), "mounts"),
+            (firewall(ports=[port(8000, 8000)]), "ports"),
+            (firewall(devices=[{"hostPath": "/dev/net/tun"}]), "devices"),
+            (firewall(envs=["TOKEN=x"]), "envs"),
+            (firewall(gpus="all"), "gpus"),
+            (firewall(hosts=[{"host": "a", "ip": "10.0.0.4"}]), "hosts"),
+            (firewall(networksAdvanced=on("data")), "networksAdvanced"),
+            (firewall(capabilities={"drops": ["ALL"], "adds": ["SYS_MODULE", "NET_ADMIN"]}), "capabilities.adds[0]"),
+            # Whatever its name is.
+            (container(networkMode="host", envs=["A=b"]), "envs"),
+        ],
     ),
     "docker-container-network-user-defined": containers(
         "networkMode",

@@ -72,6 +72,7 @@ HOST = HostFacts(
     port_free=False,
     heartbeat=200,
     llm_error=None,
+    openings=(),
 )
 DEPLOYED = Deployed(
     containers=(
@@ -249,6 +250,20 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_server(read_only=False), "skyvern-dev-server", "can be written to", "docker rm --force skyvern-dev-server"),
         (with_server(privileged=True), "skyvern-dev-server", "is privileged", "docker rm --force skyvern-dev-server"),
         (with_server(capabilities_dropped=False), "skyvern-dev-server", "capabilities", "docker rm --force"),
+        (
+            with_host(openings=("gateway reaches postgres: no wall between the stack's networks",)),
+            "gateway",
+            "reaches postgres: no wall",
+            "script/up --stack dev",
+        ),
+        (with_host(openings=None), "stack dev", "could not be looked at", "bin/ops smoke -s dev"),
+        (
+            with_host(docker_rules_lost=True),
+            "Docker",
+            "its own rules for the stack's networks are gone",
+            "sudo systemctl restart docker",
+        ),
+        (with_settings(host={"firewall": False}), "host.firewall", "is false", "write host.firewall: true into Pulumi.dev.yaml"),
         (with_server(no_new_privileges=False), "skyvern-dev-server", "may gain privileges", "docker rm --force"),
         (with_server(system_calls_filtered=False), "skyvern-dev-server", "no system call filter", "docker rm --force"),
         (with_server(memory_mib=0), "skyvern-dev-server", "limit is none, and the state says 4096", "docker rm --force"),

@@ -34,13 +34,18 @@ def networks(run: Program, part: str) -> set[str]:
     return {one["name"].removeprefix("skyvern-dev-") for one in run.container(part).inputs.get("networksAdvanced", [])}
 
 
-def test_a_stack_without_it_has_none_of_it_and_one_with_it_changes_only_the_server(ollama: Program, without: Program) -> None:
+def test_a_stack_without_it_has_none_of_it_and_one_with_it_changes_the_server_and_what_guards_it(
+    ollama: Program, without: Program
+) -> None:
     def by_urn(run: Program) -> dict[str, Any]:
         return {one.urn: one.inputs for one in run.registrations}
 
     before, after = by_urn(without), by_urn(ollama)
     assert before.keys() <= after.keys()
-    assert {urn.split("::")[-1] for urn in before if before[urn] != after[urn]} == {"skyvern-host-skyvern-server"}
+    assert {urn.split("::")[-1] for urn in before if before[urn] != after[urn]} == {
+        "skyvern-host-firewall-nft",
+        "skyvern-host-skyvern-server",
+    }
     assert {urn.split("::")[-1] for urn in after.keys() - before.keys()} == {
         "skyvern-host-ollama",
         "skyvern-host-ollama-llm",

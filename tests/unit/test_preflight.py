@@ -33,8 +33,24 @@ class DockerDouble(Docker):
 
 def check(docker: DockerDouble, **sections: Any) -> list[str]:
     said: list[str] = []
-    preflight.check(docker, parse(sections, file="f"), said.append)
+    preflight.check(docker, parse({"host": {"firewall": False}, **sections}, file="f"), said.append)
     return said
+
+
+def test_the_firewall_is_tried_without_putting_it_in_force() -> None:
+    docker = DockerDouble()
+    assert check(docker, browser={"sandbox": False}, host={"firewall": True}) == ["the kernel takes the stack's firewall"]
+    ((*options, _, program, trial, file, source),) = docker.asked
+    assert {"--network=host", "--cap-drop=ALL", "--cap-add=NET_ADMIN", "--read-only"} <= set(options)
+    assert (program, trial, file, source) == ("nft", "--check", "--file", "-")
+
+
+def test_a_host_without_nf_tables_is_one_line_that_names_the_setting() -> None:
+    with pytest.raises(
+        UserError, match=r"^nothing was changed: .* firewall: docker: .*; write host\.firewall: false into"
+    ) as told:
+        check(DockerDouble(forbids=True), host={"firewall": True})
+    assert "\n" not in str(told.value)
 
 
 def test_the_sandbox_is_tried_as_the_server_would_have_it() -> None:

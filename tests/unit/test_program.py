@@ -13,7 +13,7 @@ from tests import program
 from tests.program import Program, Secret, plain
 
 CONTAINER = "docker:index/container:Container"
-PARTS = {"artifacts", "egress", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
+PARTS = {"artifacts", "egress", "firewall", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}
 # Folders whose old files are removed.
 AGEING = {"artifacts", "downloads", "har", "log", "videos"}
 
@@ -37,12 +37,14 @@ def test_every_container_is_hardened(dev: Program, part: str) -> None:
     sent = dev.container(part).inputs
     assert sent["readOnly"] is True
     assert sent["privileged"] is False
-    assert sent["capabilities"] == {"drops": ["ALL"]}
+    firewall = part == "firewall"
+    assert sent["capabilities"] == {"drops": ["ALL"], **({"adds": ["CAP_NET_ADMIN"]} if firewall else {})}
+    assert (sent["networkMode"] == "host") is firewall
     # Only the server has a profile of its own (test_browsers.py); everybody else has Docker's.
     assert [option for option in sent["securityOpts"] if part != "server" or not option.startswith("seccomp={")] == [
         "no-new-privileges:true"
     ]
-    assert sent["user"].split(":")[0] not in {"", "0", "root"}
+    assert sent["user"] == "0:0" if firewall else sent["user"].split(":")[0] not in {"", "0", "root"}
     assert sent["memory"] == sent["memorySwap"] > 0
     assert float(sent["cpus"]) > 0
     assert sent["init"] is True
@@ -65,6 +67,7 @@ def test_who_shares_a_network_with_whom(dev: Program) -> None:
     assert {part: networks(dev, part) for part in PARTS} == {
         "artifacts": {"files"},
         "egress": {"outgoing", "browsing", "smoke"},
+        "firewall": set(),
         "gateway": {"edge", "app", "files"},
         "postgres": {"data"},
         "retention": set(),
@@ -81,6 +84,7 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
     assert secret == {
         "artifacts": set(),
         "egress": set(),
+        "firewall": set(),
         "gateway": {"SKYVERN_API_KEY", "UI_LOGIN_SHA256"},
         "postgres": {"POSTGRES_PASSWORD"},
         "retention": set(),

@@ -498,3 +498,29 @@ def test_the_committed_prod_stack_lacks_only_what_its_owner_must_give() -> None:
         "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
         "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
     ]
+
+
+@pytest.mark.parametrize(
+    "entry", ["192.168.1.20:587", "10.0.0.0/8:443", "host:5678", "[fd00::5]:25", "[fd00::/8]:7844", "169.254.169.254:80"]
+)
+def test_private_destinations_are_allowed_one_by_one(entry: str) -> None:
+    assert parse({"server": {"allow": [entry]}}, file="f").server.allow == [entry]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("10.0.0.5", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("10.0.0.5:70000", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("mail.lan:25", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("10.0.0.5/8:25", "is not an address; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("127.0.0.1:25", "is the container itself; write host:PORT for a service of the Docker host"),
+        ("93.184.216.34:443", "is not private, so it needs no entry; remove it"),
+        # Would be everything.
+        ("0.0.0.0/0:443", "is not private, so it needs no entry; remove it"),
+        ("[::/0]:443", "is not private, so it needs no entry; remove it"),
+    ],
+)
+def test_a_wrong_destination_is_one_line(entry: str, problem: str) -> None:
+    assert lines({"server": {"allow": [entry]}}) == [f'Pulumi.prod.yaml: server.allow: "{entry}" {problem}']
+    assert lines(cloudflare(allow=[entry])) == [f'Pulumi.prod.yaml: edge.allow: "{entry}" {problem}']

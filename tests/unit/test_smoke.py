@@ -792,7 +792,8 @@ class TestRunner:
         for result in smoke.run_checks(site(down, DockerDouble(programs={browser_checks.LISTEN: PLACES}))):
             assert result.mark in {"FAIL", "skip"}
             assert "\n" not in result.detail
-            assert "ConnectError" in result.detail or result.mark == "skip"
+            # That one asks Docker alone.
+            assert "ConnectError" in result.detail or result.mark == "skip" or result.name == "isolation"
 
     def test_names_are_unique(self) -> None:
         checks = (*smoke.CHECKS, *smoke.OPTIONAL_CHECKS)

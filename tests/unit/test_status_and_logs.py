@@ -100,6 +100,15 @@ def test_added_capabilities_are_not_dropped_ones() -> None:
 
 
 @pytest.mark.parametrize(
+    ("added", "closed"), [(["NET_ADMIN"], True), (["CAP_NET_ADMIN"], True), (["NET_ADMIN", "SYS_ADMIN"], False)]
+)
+def test_the_firewall_has_the_one_that_it_needs(added: list[str], closed: bool) -> None:
+    labels = {"Config": INSPECTED["Config"] | {"Labels": {"skyvern.part": "firewall"}}}
+    firewall = INSPECTED | labels | {"HostConfig": INSPECTED["HostConfig"] | {"CapAdd": added}}
+    assert inventory.parse_container(firewall).capabilities_dropped is closed
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [("46.9MB", 46_900_000), ("0B", 0), ("8.363MiB", 8_769_241), ("1.5GiB", 1_610_612_736), ("N/A", None), ("", None)],
 )

@@ -1,0 +1,49 @@
+"""Addresses that are not the public internet: private, local and special ranges of IPv4 and IPv6. Pure.
+
+The egress proxy refuses the same ones (images/egress/squid.conf; a test compares the two). 192.0.2.0/24, 198.51.100.0/24 and
+203.0.113.0/24 are left out: they are routed nowhere, and tests use them as public addresses.
+"""
+
+import ipaddress
+from ipaddress import IPv4Network, IPv6Network
+
+Network = IPv4Network | IPv6Network
+
+PRIVATE_IPV4 = (
+    "0.0.0.0/8",  # this network
+    "10.0.0.0/8",  # private
+    "100.64.0.0/10",  # carrier-grade NAT
+    "127.0.0.0/8",  # loopback
+    "169.254.0.0/16",  # link-local, metadata services
+    "172.16.0.0/12",  # private
+    "192.0.0.0/24",  # IETF protocols
+    "192.88.99.0/24",  # 6to4 relays
+    "192.168.0.0/16",  # private
+    "198.18.0.0/15",  # benchmarks
+    "224.0.0.0/3",  # multicast, reserved, broadcast
+)
+# What is public lies in 2000::/3; these are the exceptions in it.
+PUBLIC_IPV6 = "2000::/3"
+PRIVATE_IPV6 = (
+    "2001::/23",  # IETF protocols, Teredo
+    "2001:db8::/32",  # documentation
+    "2002::/16",  # 6to4
+    "3fff::/20",  # documentation
+)
+_PRIVATE_IPV4 = tuple(map(IPv4Network, PRIVATE_IPV4))
+_PRIVATE_IPV6 = tuple(map(IPv6Network, PRIVATE_IPV6))
+
+
+def network(text: str) -> Network | None:
+    """An address or a CIDR; None for a name and for a CIDR with host bits set."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+def is_private(addresses: Network) -> bool:
+    """Whether none of the addresses is public."""
+    if isinstance(addresses, IPv4Network):
+        return any(addresses.subnet_of(private) for private in _PRIVATE_IPV4)
+    return not addresses.overlaps(IPv6Network(PUBLIC_IPV6)) or any(addresses.subnet_of(private) for private in _PRIVATE_IPV6)

@@ -1,0 +1,188 @@
+"""The walls around a stack on the tests' daemon: each is taken away, which must be seen, and comes back.
+
+The chains that are emptied here are those of the tests' own daemon, which runs in its own network namespace: the firewall's
+container is what changes them, because it is in that namespace wherever it is.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from components.host import images
+from components.host.firewall import Destination, ruleset
+from ops import inventory, isolation
+from ops.docker import Docker
+from ops.smoke import CHECKS, Result, run_check
+from ops.smoke.site import Site, client_for
+from ops.stack import parse
+from tests.host.conftest import IMAGES, Checkout, Dockerd
+
+pytestmark = pytest.mark.timeout(4800)
+STACK = "dev"
+FIREWALL = f"skyvern-{STACK}-firewall"
+# The container looks every five seconds.
+BACK_SECONDS = 20
+REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
+
+
+@pytest.fixture(scope="module")
+def docker(checkout: Checkout, dockerd: Dockerd, first_up: str) -> Iterator[Docker]:
+    """The daemon with the stack as the program has it, before and after."""
+    checkout.run("script/up")
+    yield checkout.docker
+    # Docker makes its own rules again when it starts.
+    dockerd.stop()
+    dockerd.start()
+    checkout.run("script/up")
+    checkout.pulumi(f"preview --refresh --expect-no-changes -s {STACK}")
+
+
+def on_host(docker: Docker, *command: str) -> str:
+    """A command in the daemon's network namespace, as root there."""
+    options = ("--rm", "--network=host", "--user=0:0", "--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_RAW")
+    return docker.run("run", *options, images.references(IMAGES)["egress"], *command)
+
+
+def table(docker: Docker) -> bool:
+    return f"table inet skyvern-{STACK}" in on_host(docker, "nft", "list", "tables")
+
+
+def wait_for_table(docker: Docker) -> None:
+    until = time.monotonic() + BACK_SECONDS
+    while not table(docker):
+        assert time.monotonic() < until, docker.logs(FIREWALL)
+        time.sleep(0.5)
+
+
+def smoke(checkout: Checkout) -> Result:
+    """The line of ``ops smoke`` about isolation."""
+    outputs = parse(STACK, checkout.pulumi(f"stack output --json --show-secrets -s {STACK}").stdout)
+    (check,) = (one for one in CHECKS if one.name == "isolation")
+    with client_for(outputs) as client:
+        return run_check(check, Site(outputs, client, checkout.docker))
+
+
+def findings(checkout: Checkout) -> list[dict[str, str]]:
+    found = json.loads(checkout.run("bin/ops", "doctor", "-s", STACK, "--json", check=False).stdout)["findings"]
+    return [one for one in found if one["check"] == "isolation"]
+
+
+def address(docker: Docker, part: str, network: str) -> str:
+    networks = docker.inspect(f"skyvern-{STACK}-{part}")["NetworkSettings"]["Networks"]
+    return str(networks[f"skyvern-{STACK}-{network}"]["IPAddress"])
+
+
+def test_the_stack_is_closed_and_nothing_is_found(checkout: Checkout, docker: Docker) -> None:
+    assert smoke(checkout).mark == "ok"
+    assert findings(checkout) == []
+    assert docker.inspect(FIREWALL)["State"]["Health"]["Status"] == "healthy"
+
+
+def test_nft_in_the_image_takes_every_kind_of_rule(docker: Docker) -> None:
+    reachable = [Destination(network="outgoing", host=host, port=25) for host in ("10.0.0.0/8", "fd00::1", None)]
+    text = ruleset("skyvern-try", {"app": "br-a"}, {"outgoing": "br-b"}, reachable)
+    options = ("--rm", "--interactive", "--network=host", "--user=0:0", "--cap-drop=ALL", "--cap-add=NET_ADMIN")
+    docker.run("run", *options, images.references(IMAGES)["egress"], "nft", "--check", "--file", "-", stdin=text.encode())
+
+
+def test_flushed_rules_come_back_by_themselves(checkout: Checkout, docker: Docker) -> None:
+    docker.run("exec", FIREWALL, "nft", "delete", "table", "inet", f"skyvern-{STACK}")
+    wait_for_table(docker)
+    docker.run("exec", FIREWALL, "nft", "insert", "rule", "inet", f"skyvern-{STACK}", "forward", "accept")
+    until = time.monotonic() + BACK_SECONDS
+    while docker.logs(FIREWALL).count("changed or removed") < 2:
+        assert time.monotonic() < until, docker.logs(FIREWALL)
+        time.sleep(0.5)
+    assert smoke(checkout).mark == "ok"
+
+
+def test_a_stop_by_hand_opens_nothing(docker: Docker) -> None:
+    docker.run("stop", FIREWALL)
+    assert table(docker)
+    assert "the rules stay" in docker.logs(FIREWALL)
+    docker.run("start", FIREWALL)
+
+
+def test_without_dockers_rules_the_firewall_holds_and_doctor_says_so(checkout: Checkout, docker: Docker) -> None:
+    """As another daemon in the same network namespace leaves them: the chain is there, and empty."""
+    if "DOCKER-ISOLATION-STAGE-1" not in docker.run("exec", FIREWALL, "nft", "list", "ruleset"):
+        pytest.fail("the tests' Docker names its chains otherwise; see isolation.rules_lost")
+    docker.run("exec", FIREWALL, "nft", "flush", "chain", "ip", "filter", "DOCKER-ISOLATION-STAGE-1")
+    (found,) = findings(checkout)
+    assert found["level"] == "warning"
+    assert found["fix"] == "sudo systemctl restart docker"
+    assert smoke(checkout).mark == "ok"
+
+
+def test_without_both_walls_smoke_and_doctor_name_what_is_open_and_one_up_closes_it(checkout: Checkout, docker: Docker) -> None:
+    """Docker's isolation is gone since the test before."""
+    docker.run("kill", FIREWALL)
+    docker.run("rm", FIREWALL)
+    on_host(docker, "nft", "delete", "table", "inet", f"skyvern-{STACK}")
+    told = smoke(checkout)
+    assert told.mark == "FAIL"
+    assert "no wall between the stack's networks" in told.detail
+    assert "no wall before the host" in told.detail
+    assert "\n" not in told.detail
+    problems = [f"{one['subject']} {one['problem']}" for one in findings(checkout)]
+    # The host's services are in reach of every part, whatever Docker does.
+    assert [one for one in problems if one.startswith("gateway reaches") and "no wall before the host" in one]
+    assert {one["fix"] for one in findings(checkout)} == {f"script/up --stack {STACK}"}
+
+    assert f"container {FIREWALL} has gone: the up makes it again" in checkout.run("script/up").stdout
+    assert smoke(checkout).mark == "ok"
+
+
+def test_what_the_stack_file_names_is_open_and_nothing_beside_it(checkout: Checkout, docker: Docker) -> None:
+    """A service of the host, by a bridge's address; the listener is in the daemon's network namespace."""
+    gateway = docker.inspect(f"skyvern-{STACK}-outgoing")["IPAM"]["Config"][0]["Gateway"]
+    image = docker.inspect(f"skyvern-{STACK}-server")["Config"]["Image"]
+    file = (checkout.root / f"Pulumi.{STACK}.yaml").read_text()
+
+    def reaches(port: int) -> bool:
+        done = docker.run(
+            "exec", f"skyvern-{STACK}-server", "sh", "-c", f"python3 -c '{REACH}' {gateway} {port} 2>&1 || echo refused"
+        )
+        return "refused" not in done
+
+    serve = ("python3", "-m", "http.server", "--bind", "0.0.0.0")  # noqa: S104
+    try:
+        for port in ("28999", "28998"):
+            docker.run("run", "--detach", "--name", f"listener-{port}", "--network=host", image, *serve, port)
+        time.sleep(2)
+        assert not reaches(28999)
+        (checkout.root / f"Pulumi.{STACK}.yaml").write_text(
+            file.replace("skyvern:server:", "skyvern:server:\n    allow: ['host:28999']", 1)
+        )
+        preview = checkout.pulumi(f"up --yes -s {STACK}").stdout
+        assert "skyvern-host-firewall-nft" in preview
+        assert (reaches(28999), reaches(28998)) == (True, False)
+    finally:
+        (checkout.root / f"Pulumi.{STACK}.yaml").write_text(file)
+        docker.run("rm", "--force", "listener-28999", "listener-28998")
+        checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
+    checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+
+
+def test_a_container_of_another_network_is_outside(docker: Docker) -> None:
+    """As a neighbour of the host is, who routes to a bridge by way of the host: the packets come from another interface."""
+    docker.run("network", "create", "neighbour")
+    try:
+        target = address(docker, "egress", "outgoing")
+        attempt = isolation.Attempt(source="x", target="egress", address=target, wall="networks")
+        options = ("--rm", "--interactive", "--network=neighbour")
+        told = docker.run(
+            "run", *options, images.references(IMAGES)["egress"], "bash", "-c", isolation.TRY, stdin=f"{target} 3128\n".encode()
+        )
+        assert list(isolation.openings([attempt], told, walled=True)) == []
+    finally:
+        docker.run("network", "rm", "neighbour")
+
+
+def test_every_running_part_but_the_firewall_has_its_own_network_or_none(docker: Docker) -> None:
+    modes = {
+        one["Config"]["Labels"]["skyvern.part"]: one["HostConfig"]["NetworkMode"] for one in inventory.documents(docker, STACK)
+    }
+    assert [part for part, mode in modes.items() if mode == "host"] == ["firewall"]
