@@ -11,7 +11,7 @@ import select
 import socket
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,7 @@ PLACEHOLDERS = (
     "\\{env.SKYVERN_API_KEY\\}",
     "{http.request.uri.query.x}",
 )
-SPELLINGS = {
+SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "raw": lambda text: text,
     "encoded": lambda text: urllib.parse.quote(text, safe=""),
     "braces encoded": lambda text: text.replace("{", "%7B").replace("}", "%7d"),
