@@ -267,7 +267,7 @@ def chrome(checkout: Checkout, first_up: str) -> Iterator[dict[str, object]]:
     profile = checkout.root / "components/host/browser-seccomp.json"
     image = docker.inspect(SERVER)["Config"]["Image"]
     options = ("--network=host", "--cap-drop=ALL", f"--security-opt=seccomp={profile}", "--shm-size=256m", "--tmpfs=/tmp:exec")
-    docker.run("run", "--detach", f"--name={CHROME}", *options, image, "/usr/local/lib/skyvern/sandboxed", *flags, "about:blank")
+    docker.run("run", "--detach", f"--name={CHROME}", *options, image, "/usr/lib/chromium/chromium", *flags, "about:blank")
     relay = Relay(address, port)
     yield {"type": "cdp-connect", "url": f"http://{address}:{relay.port}/", "proxy_port": proxy_port}
     relay.listener.close()
