@@ -1,4 +1,4 @@
-"""A network namespace of this process's own, for a Docker daemon that must not touch the machine's network.
+"""This process's own network namespace, for a Docker daemon that must not touch the machine's network.
 
 Docker makes its iptables chains anew when it starts. A second daemon in the same namespace therefore takes the rules of the first
 one away, silently: published ports, and the walls between its networks. Needs root and Debian's package slirp4netns.
@@ -37,14 +37,14 @@ def own_network() -> Iterator[Path]:
     Raises UserError where it cannot be had.
     """
     if shutil.which("slirp4netns") is None:
-        raise UserError("slirp4netns is missing, for a network of its own; run: sudo apt-get install -y slirp4netns")
+        raise UserError("slirp4netns is missing, which an own network namespace needs; run: sudo apt-get install -y slirp4netns")
     with ExitStack() as stack:
         outside = {kind: stack.enter_context(Path(f"/proc/thread-self/ns/{kind}").open()) for kind in ("net", "mnt")}
         folder = Path.cwd()
         try:
             _call("unshare", _CLONE_NEWNET | _CLONE_NEWNS)
         except OSError as error:
-            raise UserError(f"a network of its own: {error.strerror}; run it as root") from error
+            raise UserError(f"own network namespace: {error.strerror}; run it as root") from error
         try:
             _run("ip", "link", "set", "lo", "up")
             with _resolv_conf(), _internet(outside["net"].fileno(), outside["mnt"].fileno()):

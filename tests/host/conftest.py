@@ -1,4 +1,4 @@
-"""A Docker daemon of the tests' own, in a network of its own, and a fresh clone with a fresh home for the README's commands."""
+"""The tests' own Docker daemon, in its own network, and a fresh clone with a fresh home for the README's commands."""
 
 import contextlib
 import fcntl
@@ -22,6 +22,8 @@ from ops.bench.own_network import own_network
 from ops.bench.workspace import copy_checkout, free_port
 from ops.docker import Docker
 from ops.paths import ROOT, cache_dir
+from ops.smoke.site import Site, client_for
+from ops.stack import parse
 from rehearsal.stack import Place
 from tests.host.rehearsed import Rehearsed
 
@@ -163,7 +165,7 @@ class Dockerd(ops.bench.dockerd.Dockerd):
 
 @pytest.fixture(scope="session", autouse=True)
 def outside() -> Iterator[Path]:
-    """The machine's network namespace, which the host tests leave for one of their own with all that they start."""
+    """The machine's network namespace, which the host tests leave for their own, with all that they start."""
     with own_network() as path:
         yield path
 
@@ -219,6 +221,15 @@ def first_up(checkout: Checkout) -> str:
     checkout.write_stack("dev", port=free_port())
     done = checkout.run("script/up", "--images", IMAGES, timeout_seconds=4500)
     return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def site(checkout: Checkout, first_up: str) -> Iterator[Site]:
+    """The dev stack as its clients see it; an earlier module may have left it stopped."""
+    checkout.run("script/up")
+    outputs = parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)
+    with client_for(outputs) as client:
+        yield Site(outputs, client, checkout.docker)
 
 
 @pytest.fixture(scope="session")

@@ -17,22 +17,23 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.timeout(4800)
 # A daemon from start to stop, with a network of each kind, printing what the machine must not see.
 DAEMON = """
-import subprocess, sys
+import shutil, subprocess, tempfile
 from pathlib import Path
 from ops.bench.dockerd import Dockerd
 from ops.bench.own_network import own_network
 
-folder = Path(sys.argv[1])
+folder = Path(tempfile.mkdtemp(prefix="skyvern-test-", dir="/run"))  # short, because a socket's path has 107 bytes at most
 daemon = Dockerd(folder / "run", folder / "data", folder / "log", pool="10.214.0.0/16")
 with own_network():
-    daemon.start()
     try:
+        daemon.start()
         daemon.docker.run("network", "create", "probe")
         daemon.docker.run("network", "create", "--internal", "inner")
         print(subprocess.check_output(["iptables-save"], text=True))
         daemon.docker.run("network", "rm", "probe", "inner")
     finally:
         daemon.stop()
+        shutil.rmtree(folder)
 """
 
 
@@ -43,17 +44,21 @@ def of_the_machine(outside: Path, *command: str) -> str:
 
 
 def network_of(outside: Path) -> dict[str, str]:
-    commands = (("iptables-save",), ("ip6tables-save",), ("ip", "-o", "link", "show", "type", "bridge"), ("ip", "route"))
-    return {command[0]: of_the_machine(outside, *command) for command in commands} | {
-        "links": of_the_machine(outside, "ip", "-o", "-br", "address")
-    }
+    commands = (
+        ("iptables-save",),
+        ("ip6tables-save",),
+        ("ip", "-o", "link", "show", "type", "bridge"),
+        ("ip", "-br", "address"),
+        ("ip", "route"),
+    )
+    return {" ".join(command): of_the_machine(outside, *command) for command in commands}
 
 
-def test_a_daemon_from_start_to_stop_changes_nothing_of_the_machine(outside: Path, tmp_path: Path) -> None:
+def test_a_daemon_from_start_to_stop_changes_nothing_of_the_machine(outside: Path) -> None:
     before = network_of(outside)
-    # A process of its own, begun outside, as script/bench is.
+    # Its own process, begun outside, as script/bench is.
     done = subprocess.run(
-        ["nsenter", f"--net={outside}", sys.executable, "-c", DAEMON, str(tmp_path)],
+        ["nsenter", f"--net={outside}", sys.executable, "-c", DAEMON],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -11,7 +11,7 @@ import yaml
 from ops.paths import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
-NAMES = ["ci", "deploy", "drift", "preview"]
+NAMES = ["ci", "deploy", "drift", "nightly", "preview"]
 WRITES = {
     ("preview", "comment"): {"contents": "read", "pull-requests": "write"},
     ("preview", "preview"): {"contents": "read"},
@@ -19,6 +19,7 @@ WRITES = {
     ("drift", "drift"): {"contents": "read", "issues": "write"},
     ("ci", "unit"): {"contents": "read"},
     ("ci", "all"): {"contents": "read"},
+    ("nightly", "nightly"): {"contents": "read"},
 }
 
 

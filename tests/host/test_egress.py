@@ -1,0 +1,151 @@
+"""What the egress proxy lets out, asked by hand from where browsers ask it. What a real page tries is in the smoke run.
+
+Squid decides by the address that a host resolves to, so every spelling of an address has to end as that address. Redirects need
+no row: to a proxy the next address is one more request.
+"""
+
+import ipaddress
+import json
+
+import pytest
+
+from ops.smoke.site import Site
+
+pytestmark = pytest.mark.timeout(4800)
+# Reads [[method, host], …]; prints the proxy's status and the name that Squid gives its own refusals. The port is the server's.
+ASK = """
+import json, socket, sys
+for method, host in json.load(sys.stdin):
+    target = f"{host}:8000" if method == "CONNECT" else f"http://{host}:8000/"
+    with socket.create_connection(("egress", 3128), timeout=30) as line:
+        line.sendall(f"{method} {target} HTTP/1.1\\r\\nHost: {host}:8000\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        answer = b""
+        while b"\\r\\n\\r\\n" not in answer and (more := line.recv(65536)):
+            answer += more
+    lines = answer.partition(b"\\r\\n\\r\\n")[0].decode("latin-1").splitlines()
+    errors = [one.split(":", 1)[1].split()[0] for one in lines if one.lower().startswith("x-squid-error:")]
+    print(lines[0].split()[1], errors[0] if errors else "-")
+"""
+METHODS = ("GET", "HEAD", "POST", "CONNECT")
+PRIVATE = (
+    "127.0.0.1",
+    "127.8.8.8",
+    "0.0.0.0",  # noqa: S104
+    "10.0.0.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "172.16.0.1",
+    "192.0.0.1",
+    "192.168.0.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+)
+PRIVATE_V6 = (
+    "::",
+    "::1",
+    "64:ff9b::7f00:1",
+    "64:ff9b:1::7f00:1",
+    "100::1",
+    "2001::7f00:1",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "3fff::1",
+    "fc00::1",
+    "fd00::1",
+    "fe80::1",
+    "fe80::1%25eth0",
+    "fec0::1",
+    "ff02::1",
+)
+NAMES = ("localhost", "LOCALHOST", "localhost.", "server", "egress", "smoke-site", "smoke-site.")
+
+
+def spellings(address: str) -> list[str]:
+    """An IPv4 address as inet_aton and its like read it, and inside IPv6 addresses."""
+    number = int(ipaddress.IPv4Address(address))
+    a, b, c, d = address.split(".")
+    return [
+        address,
+        f"{address}.",
+        f"{address}..",
+        str(number),
+        f"0{number:o}",
+        hex(number),
+        hex(number).upper(),
+        f"{a}.{number & 0xFFFFFF}",
+        f"{a}.{b}.{number & 0xFFFF}",
+        ".".join(f"0{int(one):o}" for one in (a, b, c, d)),
+        ".".join(f"{int(one):#x}" for one in (a, b, c, d)),
+        f"0{int(a):o}.{int(b):#x}.{c}.{d}",
+        f"{a}.{b}.{c}.0{int(d):o}",
+        f"[::ffff:{address}]",
+        f"[::FFFF:{address}]",
+        f"[::ffff:{number >> 16:x}:{number & 0xFFFF:x}]",
+        f"[0:0:0:0:0:ffff:{number >> 16:x}:{number & 0xFFFF:x}]",
+        f"[::ffff:0:{address}]",
+        f"[::{address}]",
+        f"[64:ff9b::{address}]",
+        f"[2002:{number >> 16:x}:{number & 0xFFFF:x}::]",
+    ]
+
+
+def no_addresses(address: str) -> list[str]:
+    """What holds an address and is none; no name server knows it either."""
+    digits = "".join(f"%{ord(one):02x}" if one.isdigit() else one for one in address)
+    return [
+        digits,
+        address.replace(".", "%2e"),
+        address.replace(".", "。"),
+        address.replace("1", "①"),
+        f"{address}%00.invalid",
+        f"{address},x.invalid",
+        f"{address}\\x.invalid",
+        f"-{address}",
+        f"x.{address}",
+    ]
+
+
+def ask(site: Site, hosts: list[str]) -> dict[tuple[str, str], str]:
+    """(method, host) -> status and Squid's own name for the refusal."""
+    asked = [(method, host) for host in hosts for method in METHODS]
+    text = json.dumps(asked)
+    printed = site.execute("server", "python3", "-c", ASK, stdin=text.encode(), timeout_seconds=300).decode()
+    return dict(zip(asked, printed.splitlines(), strict=True))
+
+
+def addresses_of(site: Site, part: str) -> list[str]:
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}} {{end}}"
+    return site.docker.run("inspect", "--format", form, site.container(part)).split()
+
+
+def test_no_name_and_no_address_of_the_inside_is_let_out(site: Site) -> None:
+    """A sample of the tables below: each address as itself."""
+    inside = sorted({address for part in ("server", "egress", "gateway", "postgres") for address in addresses_of(site, part)})
+    assert len(inside) > 8
+    got = ask(site, [*PRIVATE, *(f"[{address}]" for address in PRIVATE_V6), *NAMES, *inside])
+    assert {one: said for one, said in got.items() if said != "403 ERR_ACCESS_DENIED"} == {}
+
+
+@pytest.mark.nightly
+def test_no_spelling_of_a_private_address_is_let_out(site: Site) -> None:
+    inside = sorted({address for part in ("server", "egress") for address in addresses_of(site, part)})
+    hosts = [spelling for address in (*PRIVATE, *inside) for spelling in spellings(address)]
+    got = ask(site, hosts)
+    assert {one: said for one, said in got.items() if said != "403 ERR_ACCESS_DENIED"} == {}
+
+
+@pytest.mark.nightly
+def test_what_only_looks_like_an_address_is_none(site: Site) -> None:
+    hosts = [one for address in ("127.0.0.1", *addresses_of(site, "egress")) for one in no_addresses(address)]
+    got = ask(site, hosts)
+    assert {one: said for one, said in got.items() if said != "502 502:ERR_DNS_FAIL"} == {}
+
+
+@pytest.mark.nightly
+def test_a_user_name_before_an_address_changes_nothing(site: Site) -> None:
+    hosts = [f"{name}@{address}" for name in ("x", "x.invalid", "192.0.2.1") for address in ("127.0.0.1", "[::1]", "localhost")]
+    got = ask(site, hosts)
+    # After CONNECT there is no user name, so the whole of it is the name of a host.
+    assert {said for (method, _), said in got.items() if method == "CONNECT"} <= {"502 502:ERR_DNS_FAIL", "403 ERR_ACCESS_DENIED"}
+    assert {said for (method, _), said in got.items() if method != "CONNECT"} == {"403 ERR_ACCESS_DENIED"}
