@@ -58,7 +58,10 @@ async def _slow_headers(target: Target, _: int) -> None:
 
 
 async def _logins(target: Target, number: int) -> None:
-    """Logins of users who do not exist, as fast as they are answered."""
+    """Logins of users who do not exist, ten a second of each attacker.
+
+    As fast as they are answered, the attacker itself would take the second core of a small machine from Skyvern.
+    """
     reader, writer = await asyncio.open_connection(target.address, target.port)
     try:
         for attempt in range(1000):
@@ -68,6 +71,7 @@ async def _logins(target: Target, number: int) -> None:
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
             await reader.readexactly(length)
+            await asyncio.sleep(0.1)
     finally:
         writer.close()
 
