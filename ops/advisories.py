@@ -33,7 +33,6 @@ Ecosystem = Literal["Go", "PyPI", "npm"]
 
 # Public images that are one Go module of the same version.
 _MODULES = {
-    "caddy": "github.com/caddyserver/caddy/v2",
     "cloudflared": "github.com/cloudflare/cloudflared",
     "ollama": "github.com/ollama/ollama",
 }

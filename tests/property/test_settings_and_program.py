@@ -1,6 +1,7 @@
 """Generated settings: valid ones give a safe program, broken ones an error that names the field."""
 
 import json
+import re
 from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
@@ -175,7 +176,8 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
     kinds = [(one.type, one.inputs["name"]) for one in run.registrations if one.type.startswith("docker:index/")]
     assert len(set(kinds)) == len(kinds), "two resources of one kind share a physical name"
     assert all(name.startswith("skyvern-dev-") for name in names)
-    assert "0.0.0.0" not in sent([one.inputs for one in run.registrations])  # noqa: S104
+    # But as a network of private addresses, which the firewall refuses.
+    assert not re.search(r"0\.0\.0\.0(?!/8)", sent([one.inputs for one in run.registrations]))
     secret = raw.get("llm", {}).get("api_key")
     # A model that is named like the key would be found where it belongs.
     assume(secret is None or secret not in raw["llm"].get("model", ""))
