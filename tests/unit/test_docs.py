@@ -7,7 +7,7 @@ names in backticks. Not here: whether a sentence and its translation mean the sa
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -213,3 +213,15 @@ def test_a_link_without_a_target_is_found(tmp_path: Path) -> None:
     assert not broken_links(page)
     page.write_text("[a](gone.md) [b](other.md#gone) [c](#gone)\n")
     assert broken_links(page) == ["gone.md", "other.md#gone", "#gone"]
+
+
+def test_every_row_of_the_security_model_names_a_test_that_exists() -> None:
+    lines = (ROOT / "docs/security.md").read_text().splitlines()
+    table = lines[lines.index("| --- | --- | --- | --- |") + 1 :]
+    rows = list(takewhile(lambda line: line.startswith("|"), table))
+    assert len(rows) > 15
+    for row in rows:
+        named = re.findall(r"`(tests/\w+/\w+\.py)::(\w+)`", row)
+        assert named, row
+        for file, name in named:
+            assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{name}"
