@@ -5,6 +5,7 @@ container is what changes them, because it is in that namespace wherever it is.
 """
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -166,19 +167,46 @@ def test_what_the_stack_file_names_is_open_and_nothing_beside_it(checkout: Check
     checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
 
 
-def test_a_container_of_another_network_is_outside(docker: Docker) -> None:
-    """As a neighbour of the host is, who routes to a bridge by way of the host: the packets come from another interface."""
-    docker.run("network", "create", "neighbour")
+@pytest.fixture
+def neighbour(docker: Docker) -> Iterator[str]:
+    """A machine beside the host, on its own cable, which reaches the bridges by way of the host: its container's name."""
+    name = "neighbour"
+    docker.run("run", "--detach", "--name", name, "--network=none", images.references(IMAGES)["egress"], "sleep", "600")
+    pid = str(docker.inspect(name)["State"]["Pid"])
+    inside = ("nsenter", f"--net=/proc/{pid}/ns/net")
     try:
-        target = address(docker, "egress", "outgoing")
-        attempt = isolation.Attempt(source="x", target="egress", address=target, wall="networks")
-        options = ("--rm", "--interactive", "--network=neighbour")
-        told = docker.run(
-            "run", *options, images.references(IMAGES)["egress"], "bash", "-c", isolation.TRY, stdin=f"{target} 3128\n".encode()
-        )
-        assert list(isolation.openings([attempt], told, walled=True)) == []
+        for command in (
+            ("ip", "link", "add", "cable0", "type", "veth", "peer", "name", "cable1", "netns", pid),
+            ("ip", "address", "add", "203.0.113.1/30", "dev", "cable0"),
+            ("ip", "link", "set", "cable0", "up"),
+            (*inside, "ip", "address", "add", "203.0.113.2/30", "dev", "cable1"),
+            (*inside, "ip", "link", "set", "cable1", "up"),
+            (*inside, "ip", "route", "add", "default", "via", "203.0.113.1"),
+        ):
+            subprocess.run(command, check=True)
+        yield name
     finally:
-        docker.run("network", "rm", "neighbour")
+        # The cable goes with one of its ends.
+        docker.run("rm", "--force", name)
+
+
+def test_a_neighbour_who_routes_to_a_container_is_outside(docker: Docker, neighbour: str) -> None:
+    """The published port by the container's own address: Docker before 28 lets it in, whatever interface it comes from."""
+    target = address(docker, "gateway", "edge")
+
+    def tries() -> str:
+        told = docker.run("exec", "--interactive", neighbour, "bash", "-c", isolation.TRY, stdin=f"{target} 8080\n".encode())
+        return told.split()[1]
+
+    assert tries() == "silent"
+    if int(docker.run("version", "--format", "{{.Server.Version}}").split(".")[0]) < 28:
+        docker.run("kill", FIREWALL)
+        on_host(docker, "nft", "delete", "table", "inet", f"skyvern-{STACK}")
+        try:
+            assert tries() == "open"
+        finally:
+            docker.run("start", FIREWALL)
+            wait_for_table(docker)
 
 
 def test_every_running_part_but_the_firewall_has_its_own_network_or_none(docker: Docker) -> None:
