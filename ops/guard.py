@@ -106,10 +106,15 @@ def refusal(root: Path, main: str | None) -> str | None:
     try:
         git(root, "rev-parse", "--verify", "--quiet", f"{main}^{{commit}}")
     except UserError:
-        return f"git has no {main} here to compare with (git fetch origin main)"
+        return f"git has no {_short(main)} here to compare with (git fetch origin main)"
     # Of HEAD, the commits that main has not.
     ahead = git(root, "rev-list", "--max-count=1", "HEAD", f"^{main}").strip()
-    return f"the commit {seen.commit[:12]} is not on {main}" if ahead else None
+    return f"the commit {seen.commit[:12]} is not on {_short(main)}" if ahead else None
+
+
+def _short(ref: str) -> str:
+    """A full ref as people write it, ``origin/main``."""
+    return ref.removeprefix("refs/heads/").removeprefix("refs/remotes/")
 
 
 def head(root: Path) -> Head:
@@ -128,13 +133,18 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT_VARIABLES)}
+    kept = {name: value for name, value in environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT_VARIABLES)}
+    # .git/info/grafts gives commits other parents than they have.
+    return {**kept, "GIT_GRAFT_FILE": os.devnull}
 
 
 def _main(root: Path) -> str | None:
-    """``origin/main`` where there is a remote, else ``main``; None where git knows no such folder."""
+    """The full ref of main, the remote's where there is one; None where git knows no such folder.
+
+    In full, because git reads ``origin/main`` as a tag or a local branch of that name first, and anybody who may push can make one.
+    """
     try:
-        return "origin/main" if git(root, "remote").strip() else "main"
+        return "refs/remotes/origin/main" if git(root, "remote").strip() else "refs/heads/main"
     except UserError:
         return None
 

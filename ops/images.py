@@ -246,6 +246,8 @@ def _compile_caddy(docker: Docker, context: Path) -> None:
         # Static, and the same bytes wherever it is compiled; for the daemon's machine, which may be another one.
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly -trimpath",
+        # A go.work above the context would replace modules that go.sum names.
+        "GOWORK": "off",
         "GOOS": "linux",
         "GOARCH": docker.run("version", "--format", "{{.Server.Arch}}").strip(),
     }

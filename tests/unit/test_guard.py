@@ -267,6 +267,37 @@ def test_with_a_remote_its_main_counts(checkout: Path, tmp_path: Path) -> None:
     guard.check("prod", checkout, unreviewed=False)
 
 
+@pytest.mark.parametrize("kind", [("tag",), ("branch",)])
+def test_a_tag_or_branch_that_is_called_origin_main_is_not_it(checkout: Path, tmp_path: Path, kind: tuple[str, ...]) -> None:
+    """git reads such a name first, and a fetch brings the tags of whoever may push."""
+    guard.git(tmp_path, "clone", "--quiet", "--bare", str(checkout), "remote")
+    guard.git(checkout, "remote", "add", "origin", str(tmp_path / "remote"))
+    guard.git(checkout, "fetch", "--quiet", "origin")
+    guard.git(checkout, "switch", "--quiet", "--create", "feature")
+    (checkout / "program.py").write_text("2\n")
+    commit(checkout)
+    guard.git(checkout, *kind, "origin/main", "feature")
+    assert refused(checkout).endswith("is not on origin/main")
+
+
+def test_without_a_remote_a_tag_that_is_called_main_is_not_it(checkout: Path) -> None:
+    guard.git(checkout, "switch", "--quiet", "--create", "feature")
+    (checkout / "program.py").write_text("2\n")
+    commit(checkout)
+    guard.git(checkout, "tag", "main", "feature")
+    assert refused(checkout).endswith("is not on main")
+
+
+def test_a_graft_puts_no_commit_on_main(checkout: Path) -> None:
+    guard.git(checkout, "switch", "--quiet", "--create", "feature")
+    (checkout / "program.py").write_text("2\n")
+    commit(checkout)
+    feature, main = (guard.git(checkout, "rev-parse", ref).strip() for ref in ("feature", "refs/heads/main"))
+    (checkout / ".git/info").mkdir(exist_ok=True)
+    (checkout / ".git/info/grafts").write_text(f"{main} {feature}\n")
+    assert refused(checkout).endswith("is not on main")
+
+
 def test_without_git_nobody_can_tell(tmp_path: Path) -> None:
     assert refused(tmp_path) == "git does not know this folder, so nobody can tell what it holds"
     guard.check("dev", tmp_path, unreviewed=False)
