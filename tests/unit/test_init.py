@@ -206,10 +206,10 @@ def test_a_key_from_a_file(calls: list[Any], tmp_path: Path) -> None:
         ("--port", "many", r'--port: "many" is no value for it; write a whole number'),
         ("--docker-host", "tcp://10.0.0.1:2375", r"--docker-host: .* is a TCP socket"),
         ("--images", "hub", r"--images: .* is not possible here; write 'official' or 'packages'"),
-        ("--timezone", "Asia/Soul", r"--timezone: .* is no time zone; write a tz database name, for example Asia/Seoul"),
+        ("--timezone", "Asia/Soul", r"--timezone: .* is not a time zone; write a tz database name, for example Asia/Seoul"),
         ("--memory-mib", "9000", r"--memory-mib: this Docker host has 8000 MiB"),
         ("--cpus", "3", r"--cpus: this Docker host has 2"),
-        ("--llm", "chatgpt", r"--llm: .* is no provider; write one of none, openai"),
+        ("--llm", "chatgpt", r"--llm: .* is not a provider; write one of none, openai"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(
