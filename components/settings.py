@@ -105,7 +105,7 @@ class HostSettings(Section):
     firewall: bool = Field(
         True,
         description="A container that keeps the stack's own packet filter on the host (docs/security.md): networks apart, the "
-        "host and private addresses out of reach, no way to a container from outside. `false` only where it cannot work, as on "
+        "host and private addresses out of reach, containers unreachable from outside. `false` only where it cannot work, as on "
         "a kernel without nf_tables.",
         examples=["false"],
     )
@@ -125,10 +125,10 @@ class HostSettings(Section):
                 # Not a ValueError, whose line would show the value.
                 raise PydanticCustomError("value_kept_back", "holds a password, and SSH needs a key; write ssh://user@host")
             if not re.fullmatch(r"ssh://[a-z_][\w.-]*@\w[\w.-]*(:[1-9]\d{0,4})?", value, re.ASCII):
-                raise ValueError("is no SSH address of a Docker host; write ssh://user@host or ssh://user@host:port")
+                raise ValueError("is not an SSH address of a Docker host; write ssh://user@host or ssh://user@host:port")
             return value
         if not re.fullmatch(r"unix:///\S+", value):
-            raise ValueError("is no Docker socket; write unix:///var/run/docker.sock")
+            raise ValueError("is not a Docker socket; write unix:///var/run/docker.sock")
         return value
 
     @field_validator("timezone")
@@ -138,7 +138,7 @@ class HostSettings(Section):
         names = resources.files("tzdata").joinpath("zones").read_text().split()
         if value not in names:
             near = difflib.get_close_matches(value, names, n=1)
-            raise ValueError(f"is no time zone; write a tz database name, for example {near[0] if near else 'Asia/Seoul'}")
+            raise ValueError(f"is not a time zone; write a tz database name, for example {near[0] if near else 'Asia/Seoul'}")
         return value
 
 
@@ -202,8 +202,8 @@ class CdpBrowser(Section):
 
     type: Literal["cdp-connect"] = Field(description="A Chrome elsewhere.")
     url: str = Field(
-        description="Chrome's debugging port, as the server's container reaches it. Chrome answers to an IP address, and to "
-        "no name. The port has no login: nobody else may reach it (docs/browsers.md).",
+        description="Chrome's debugging port, as the server's container reaches it. Chrome answers to an IP address, not "
+        "to a name. The port has no login: nothing else may reach it (docs/browsers.md).",
         examples=["http://10.222.222.1:9222/"],
     )
     host_header: str | None = Field(
@@ -228,11 +228,11 @@ class CdpBrowser(Section):
             parts = urlsplit(value)
             port = parts.port
         except ValueError:
-            raise ValueError(f"is no URL; write it whole, for example {example}") from None
+            raise ValueError(f"is not a URL; write it in full, for example {example}") from None
         if parts.username is not None or parts.password is not None:
-            raise PydanticCustomError("value_kept_back", "holds a user or password, and Chrome knows none; write it without")
+            raise PydanticCustomError("value_kept_back", "contains a user or password, which Chrome does not use; remove it")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"is no URL; write it whole, for example {example}")
+            raise ValueError(f"is not a URL; write it in full, for example {example}")
         if port is None:
             raise ValueError(f"has no port; write Chrome's debugging port, for example {example}")
         if parts.path not in {"", "/"} or parts.query or parts.fragment:
@@ -298,7 +298,7 @@ def _registered(value: str, known: frozenset[str], prefix: str) -> str:
         return value
     near = difflib.get_close_matches(value.upper(), sorted(known), n=1)
     example = near[0] if near else sorted(known)[0]
-    raise ValueError(f"is no LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}")
+    raise ValueError(f"is not an LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}")
 
 
 class HostedLlm(Section):
@@ -361,12 +361,14 @@ class OpenAiCompatibleLlm(HostedLlm):
     def _is_url(cls, value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in {"https", "http"} or not parts.hostname:
-            raise ValueError("is no URL; write it whole, for example https://llm.example.com/v1")
+            raise ValueError("is not a URL; write it in full, for example https://llm.example.com/v1")
         if parts.username is not None or parts.password is not None:
             # Not a ValueError, whose line would show the value.
-            raise PydanticCustomError("value_kept_back", "holds a user or password, which would stand in clear; write it without")
+            raise PydanticCustomError(
+                "value_kept_back", "contains a user or password, which would be stored in plain text; remove it"
+            )
         if parts.query or parts.fragment:
-            raise PydanticCustomError("value_kept_back", "has a query, which would stand in clear; write it without")
+            raise PydanticCustomError("value_kept_back", "has a query string, which would be stored in plain text; remove it")
         return value.rstrip("/")
 
 
@@ -379,7 +381,7 @@ class OllamaLlm(Section):
         examples=["qwen2.5:7b-instruct", "llama3.2:3b", "llava:7b"],
     )
     vision: bool | None = Field(
-        None, description="Whether the model reads screenshots; left out, it is told from the model's name (`llava:7b` does)."
+        None, description="Whether the model reads screenshots; if left out, the model's name decides (`llava:7b` does)."
     )
     context_length: int = Field(
         16384,
@@ -403,7 +405,7 @@ class OllamaLlm(Section):
     @classmethod
     def _has_a_tag(cls, value: str) -> str:
         if not re.fullmatch(r"(\w[\w.-]*(:\d+)?/)?(\w[\w.-]*/)*\w[\w.-]*(:\w[\w.-]*)?", value, re.ASCII):
-            raise ValueError("is no model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct")
+            raise ValueError("is not a model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct")
         if ":" not in value.rpartition("/")[2]:
             raise ValueError("has no tag, so it could be another model tomorrow; write one, for example qwen2.5:7b-instruct")
         return value
@@ -423,7 +425,7 @@ def _public_domain(value: str) -> str:
     if "/" in value or ":" in value:
         raise ValueError("is a URL; write the bare domain, for example example.com")
     if len(value) > 240 or not re.fullmatch(rf"({label}\.)+[a-z][a-z0-9-]{{0,61}}[a-z0-9]", value):
-        raise ValueError("is no domain; write it bare and in lower case, for example example.com")
+        raise ValueError("is not a domain; use lower case without scheme or path, for example example.com")
     if "v1" in value:
         # The UI makes /api/v2 of its base URL by replacing the first "v1" of the whole of it.
         raise ValueError('has "v1" in it, which Skyvern\'s UI takes for the version in its URLs; use another domain')
@@ -446,14 +448,14 @@ class Tunnel(Section):
     connector_image: str | None = Field(
         None,
         description="An image of your own with the connector's program in it, instead of the public one; with a digest, or "
-        "`localhost/…` for one that lies on the daemon. Needed where `images.source` is `packages`.",
+        "`localhost/…` for one that is on the daemon already. Needed where `images.source` is `packages`.",
         examples=["registry.example.com/cloudflared@sha256:…"],
     )
 
     allow: PrivateDestinations = Field(
         [],
-        description="What the connector may reach besides the public internet, by TCP, as in `server.allow`; for a network whose "
-        "way to the edge is a private address.",
+        description="What the connector may reach besides the public internet, by TCP, as in `server.allow`; for a network that "
+        "reaches the edge through a private address.",
         examples=["[192.168.1.5:7844]"],
     )
 
@@ -483,7 +485,7 @@ class CloudflareEdge(Tunnel):
         description="API token; set it with `pulumi config set --secret --path edge.api_token`. Its permissions: "
         "docs/cloudflare.md.",
     )
-    plan: Plan = Field("free", description="Plan of the zone. It bounds the rate limit, which on `free` may name no host either.")
+    plan: Plan = Field("free", description="Plan of the zone. It bounds the rate limit, which cannot name a host on `free`.")
     always_https: bool = Field(
         True, description="Zone-wide: every proxied host of the zone answers HTTP with a redirect to HTTPS."
     )
@@ -524,7 +526,8 @@ class CloudflareEdge(Tunnel):
     access_team: str | None = Field(
         None,
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="Puts Cloudflare Access before the UI, on top of its login: the team, `NAME` of NAME.cloudflareaccess.com.",
+        description="Puts Cloudflare Access in front of the UI, on top of its login: the team, `NAME` of "
+        "NAME.cloudflareaccess.com.",
         examples=["example"],
     )
     access_emails: list[str] = Field([], description="Addresses that Access lets in.", examples=["[ops@example.com]"])
@@ -539,7 +542,7 @@ class CloudflareEdge(Tunnel):
     @classmethod
     def _is_a_token(cls, value: SecretStr) -> SecretStr:
         if not re.fullmatch(r"[0-9A-Za-z_-]+", value.get_secret_value()):
-            raise PydanticCustomError("value_kept_back", "is no Cloudflare API token; write it as the dashboard showed it")
+            raise PydanticCustomError("value_kept_back", "is not a Cloudflare API token; write it as the dashboard showed it")
         return value
 
     @field_validator("access_emails")
@@ -548,7 +551,7 @@ class CloudflareEdge(Tunnel):
         for one in value:
             if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", one):
                 raise ValueError(
-                    f"{json.dumps(one, ensure_ascii=False)} is no mail address; write one, for example ops@example.com"
+                    f"{json.dumps(one, ensure_ascii=False)} is not an email address; write one, for example ops@example.com"
                 )
         return value
 
@@ -557,7 +560,9 @@ class CloudflareEdge(Tunnel):
     def _are_domains(cls, value: list[str]) -> list[str]:
         for one in value:
             if "@" in one or "." not in one:
-                raise ValueError(f"{json.dumps(one, ensure_ascii=False)} is no mail domain; write one, for example example.com")
+                raise ValueError(
+                    f"{json.dumps(one, ensure_ascii=False)} is not a mail domain; write one, for example example.com"
+                )
         return value
 
 
@@ -583,14 +588,14 @@ class GatewayFrontend(Section):
 
 
 class VercelFrontend(Section):
-    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are origins of their own (docs/vercel.md)."""
+    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are separate origins (docs/vercel.md)."""
 
     # Variables that guides for Skyvern on Vercel set by hand.
     instead: ClassVar[Mapping[str, str]] = {
         "VITE_API_BASE_URL": "is made from edge.domain; remove it",
         "VITE_WSS_BASE_URL": "is made from edge.domain; remove it",
-        "VITE_ARTIFACT_API_BASE_URL": "is made from edge.domain, and frontend.artifacts says whether there is one; remove it",
-        "VITE_BROWSER_STREAMING_MODE": "is what the server does; remove it",
+        "VITE_ARTIFACT_API_BASE_URL": "is made from edge.domain if frontend.artifacts is true; remove it",
+        "VITE_BROWSER_STREAMING_MODE": "follows the server's own setting; remove it",
         "VITE_SKYVERN_API_KEY": "would put the organisation's key into a file that everybody can read; remove it: the UI gets a "
         "session token after its login",
         "VITE_ENVIRONMENT": "is fixed in the published UI, and the server's own is always selfhosted; remove it",
@@ -606,7 +611,7 @@ class VercelFrontend(Section):
     )
     team: str = Field(
         pattern=r"^(team_[A-Za-z0-9]+|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$",
-        description="The team: `NAME` of vercel.com/NAME, or its id. The account of one person has one, too.",
+        description="The team: `NAME` of vercel.com/NAME, or its id. A personal account has one, too.",
         examples=["acme"],
     )
     plan: Literal["hobby", "pro"] = Field(
@@ -621,7 +626,7 @@ class VercelFrontend(Section):
     project: str | None = Field(
         None,
         pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$",
-        description="Name of the project on Vercel, which must be free in the team; left out, `skyvern-STACK`.",
+        description="Name of the project on Vercel, which must be free in the team; `skyvern-STACK` if left out.",
         examples=["skyvern-prod"],
     )
     region: str = Field(
@@ -634,7 +639,7 @@ class VercelFrontend(Section):
         None,
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
         description="Puts the UI at `NAME.vercel.app` instead of `app.` of the domain: no record, no certificate to wait for. It "
-        "must be free on all of Vercel, and another name than the project's.",
+        "must be free on all of Vercel, and differ from the project's name.",
         examples=["acme-skyvern-ui"],
     )
     verification: str | None = Field(
@@ -655,7 +660,9 @@ class VercelFrontend(Section):
         description="With `source: git`: your own copy of this project, on which Vercel's app is installed.",
         examples=["acme/skyvern-stack"],
     )
-    git_provider: Literal["github", "gitlab", "bitbucket"] = Field("github", description="With `source: git`: where that is.")
+    git_provider: Literal["github", "gitlab", "bitbucket"] = Field(
+        "github", description="With `source: git`: where the repository is hosted."
+    )
     branch: str = Field(
         "main",
         pattern=r"^[\w.-]+(/[\w.-]+)*$",
@@ -670,7 +677,7 @@ class VercelFrontend(Section):
     def _is_a_token(cls, value: SecretStr) -> SecretStr:
         # The provider asks for 24 of these in a row; newer tokens have a prefix with an underscore.
         if not re.fullmatch(r"[0-9A-Za-z_-]*[0-9A-Za-z]{24}[0-9A-Za-z_-]*", value.get_secret_value()):
-            raise PydanticCustomError("value_kept_back", "is no token of Vercel; write it as the dashboard showed it")
+            raise PydanticCustomError("value_kept_back", "is not a Vercel token; write it as the dashboard showed it")
         return value
 
 
@@ -759,7 +766,7 @@ def sections() -> list[tuple[str, str, list[type[Section]]]]:
 
 def _section_type(annotation: Any) -> type[Section]:
     if not (isinstance(annotation, type) and issubclass(annotation, Section)):
-        raise TypeError(f"{annotation} is no section")
+        raise TypeError(f"{annotation} is not a section")
     return annotation
 
 
@@ -774,7 +781,7 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     except ValidationError as invalid:
         raise SettingsError([f"{file}: {_line(dict(error), raw)}" for error in invalid.errors()]) from None
     plain = [
-        f"{file}: {section}.{name}: stands in plain text; write it with `pulumi config set --secret --path {section}.{name}`"
+        f"{file}: {section}.{name}: is in plain text; set it with `pulumi config set --secret --path {section}.{name}`"
         for section, value in settings
         for name, item in value
         if isinstance(item, SecretStr) and section not in secret_keys
@@ -795,7 +802,7 @@ def _conflicts(settings: Settings) -> Iterator[str]:
     """What is right by itself and wrong together, each as PATH: what is wrong; what to write."""
     browser = settings.browser
     if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
-        yield f"browser.proxy_port: {browser.proxy_port} is host.port too; write another port"
+        yield f"browser.proxy_port: {browser.proxy_port} is also host.port; write another port"
     edge = settings.edge
     on_vercel = isinstance(settings.frontend, VercelFrontend)
     if on_vercel and not isinstance(edge, CloudflareEdge):
@@ -808,7 +815,7 @@ def _conflicts(settings: Settings) -> Iterator[str]:
     if isinstance(edge, Tunnel) and settings.images.source == "packages" and edge.connector_image is None:
         yield (
             'images.source: "packages" has no connector: neither cloudflared nor ngrok can be built from packages; write '
-            "official, or name an image of your own in edge.connector_image"
+            "official, or name your own image in edge.connector_image"
         )
     if isinstance(edge, CloudflareEdge):
         longest = dict(zip(("rate_limit_period", "rate_limit_timeout"), _RATE_LIMITS[edge.plan], strict=True))
@@ -818,7 +825,7 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         if edge.access_team is not None and on_vercel:
             yield "edge.access_team: guards the UI on this host, and the UI is on Vercel; remove it"
         if edge.access_team is not None and not (edge.access_emails or edge.access_domains):
-            yield "edge.access_team: lets nobody in; write edge.access_emails or edge.access_domains, too"
+            yield "edge.access_team: would admit no one; set edge.access_emails or edge.access_domains as well"
         if edge.access_team is None and (edge.access_emails or edge.access_domains):
             yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
 
@@ -858,7 +865,7 @@ def load() -> Settings:
         try:
             raw[name] = json.loads(text)
         except ValueError:
-            mistakes.append(f"{file}: {name}: is one value; write a section with keys below it (docs/configuration.md)")
+            mistakes.append(f"{file}: {name}: is a single value; write a section with keys below it (docs/configuration.md)")
     if mistakes:
         raise SettingsError(mistakes)
     return parse(raw, file=file, secret_keys=frozenset(name for name in raw if is_config_secret(prefix + name)))
@@ -881,16 +888,16 @@ def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
             return f"{where}: {schema.instead[path[-1]]}"
         known = sorted(schema.model_fields) if schema is not None else sorted(Settings.model_fields)
         near = difflib.get_close_matches(path[-1], known, n=1)
-        return f"{where}: is no known key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")
+        return f"{where}: unknown key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")
     if kind in {"union_tag_invalid", "union_tag_not_found"} and isinstance(value, dict):
         choice = CHOICES[path[0]]
         tag = value.get(choice.key)
-        given = "is missing" if tag is None else f"{json.dumps(tag, ensure_ascii=False)} is no {choice.key}"
+        given = "is missing" if tag is None else f"{json.dumps(tag, ensure_ascii=False)} is not a {choice.key}"
         return f"{where}.{choice.key}: {given}; write one of {', '.join(choice.schemas)}"
     if kind == "literal_error":
         return f"{where}: {shown}is not possible here; write {context['expected']}"
     if kind in {"model_type", "model_attributes_type", "dict_type", "union_tag_not_found"}:
-        return f"{where}: {shown}is no section; write its keys below it (docs/configuration.md)"
+        return f"{where}: {shown}is not a section; write its keys below it (docs/configuration.md)"
     if kind in {"too_short", "too_long"} and _is_secret(field):
         return f"{where}: is too {kind.removeprefix('too_')} for a key; write the whole key"
     if kind == "value_kept_back":
@@ -898,7 +905,7 @@ def _line(error: dict[str, Any], raw: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return f"{where}: {shown}{context['error']}"
     if kind == "string_pattern_mismatch":
-        return f"{where}: {shown}has another form than {context['pattern']}; write one{example or ' of that form'}"
+        return f"{where}: {shown}does not match {context['pattern']}; write one{example or ' that does'}"
     return f"{where}: {shown}is wrong: {error['msg'][0].lower()}{error['msg'][1:]}; write another value{example}"
 
 

@@ -179,7 +179,7 @@ def ask_debian(docker: Docker, image: str, reference: str) -> list[Finding]:
     options += ["--cap-add=DAC_OVERRIDE", "--cap-add=CHOWN", "--cap-add=FOWNER"]
     said = docker.run("run", *options, "--entrypoint=sh", reference, "-c", _APT, timeout_seconds=300)
     if "Calculating upgrade" not in said and not re.search(r"^\d+ upgraded", said, re.MULTILINE):
-        raise UserError(f"{image}: apt-get did not say what it would upgrade")
+        raise UserError(f"{image}: apt-get did not list what it would upgrade")
     return [
         Finding(what=found["name"], version=found["now"], advisories=(f"{found['then']} from {found['origin']}",), where=(image,))
         for found in map(_UPGRADE.match, said.splitlines())

@@ -198,7 +198,7 @@ def stack_file(stack: str) -> Path:
     """The stack's file in the checkout; UserError when there is none."""
     path = ROOT / f"Pulumi.{stack_name(stack)}.yaml"
     if not path.is_file():
-        raise UserError(f"{path.name}: does not exist; copy Pulumi.dev.yaml to it and give it a host.port of its own")
+        raise UserError(f"{path.name}: does not exist; copy Pulumi.dev.yaml to it and give it its own host.port")
     return path
 
 
@@ -218,7 +218,7 @@ def stack_settings(stack: str) -> "Settings":
     except YAMLError as broken:
         where = getattr(getattr(broken, "problem_mark", None), "line", None)
         line = "" if where is None else f" in line {where + 1}"
-        raise UserError(f"{path.name}: is no YAML{line}; correct it (docs/configuration.md)") from broken
+        raise UserError(f"{path.name}: is not valid YAML{line}; correct it (docs/configuration.md)") from broken
     prefix = "skyvern:"
     configured = document.get("config") or {}
     raw = {
@@ -439,10 +439,13 @@ def decide_engine(
         return (EngineKind.PATH, "found on PATH") if fit else (EngineKind.OFFICIAL, _unfit(on_path))
     if requested == "official":
         raise UserError(
-            "Pulumi: get.pulumi.com does not answer, so the official CLI and its plugins cannot be had; "
+            "Pulumi: get.pulumi.com does not answer, so the official CLI and its plugins cannot be downloaded; "
             "check the network, or run script/bootstrap --engine modules to build them from Go modules"
         )
-    return EngineKind.MODULES, "get.pulumi.com does not answer here, so neither the official CLI nor its plugins can be had"
+    return (
+        EngineKind.MODULES,
+        "get.pulumi.com does not answer here, so neither the official CLI nor its plugins can be downloaded",
+    )
 
 
 def _unfit(on_path: Cli | None) -> str:
@@ -733,7 +736,7 @@ def _ensure_passphrase(progress: Progress) -> None:
     if stacks.is_dir() and any(entry.is_file() for entry in stacks.rglob("*.json")):
         raise UserError(
             f"{path}: is missing, but {local_state_dir()} holds stacks that only it can read; put it back from your copy, "
-            "or move that folder away to begin anew (its containers and volumes stay and have to be removed by hand)"
+            "or move that folder away to start over (its containers and volumes stay and have to be removed by hand)"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)

@@ -63,7 +63,7 @@ def refuse_broken(url: str) -> None:
     """UserError with the way back when a state file is broken, before anything is touched."""
     for one in find_broken(url):
         raise UserError(
-            f"{one.path}: is cut off or no state ({one.size_bytes} bytes), and nothing was changed; {one.remedy}, "
+            f"{one.path}: is cut off or not a state file ({one.size_bytes} bytes), and nothing was changed; {one.remedy}, "
             "then run script/up again"
         )
 

@@ -35,7 +35,9 @@ app.add_typer(pull_request.app, name="github", help="Steps of the workflows: com
 app.add_typer(images.app, name="images", help="Container images: build, list, digest, advisories.")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", callback=bootstrap.stack_name, help="Stack, for example dev.")]
-Unreviewed = Annotated[bool, typer.Option(guard.OVERRIDE, help="Go on with what is not on main; see docs/pull-requests.md.")]
+Unreviewed = Annotated[
+    bool, typer.Option(guard.OVERRIDE, help="Proceed with changes that are not on main; see docs/pull-requests.md.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
@@ -56,12 +58,12 @@ def smoke(
 
 @app.command()
 def rotate(
-    what: Annotated[rotation.What, typer.Argument(help="The secret to make anew.")],
+    what: Annotated[rotation.What, typer.Argument(help="The secret to rotate.")],
     stack: Stack = "dev",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.")] = False,
     unreviewed: Unreviewed = False,
 ) -> None:
-    """Replace a secret: says what stops, shows the plan, applies it, and proves that the old one is refused."""
+    """Rotate a secret: show what stops and the plan, apply it, and prove that the old one is refused."""
     rotation.rotate(what, stack, yes=yes, unreviewed=unreviewed)
 
 
@@ -71,7 +73,7 @@ def review(
     base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
     output: Annotated[Path, typer.Option(help="Folder for preview.json, report.md and review-STACK.json.")] = Path("review"),
 ) -> None:
-    """Preview a stack and write the report to read and the record by which ops apply applies that and nothing else."""
+    """Preview a stack; write the report to read, and the record by which ops apply applies exactly that."""
     code, told = pull_request.write_review(stack, output, base=base)
     typer.echo(told, err=code != 0)
     raise typer.Exit(code)
@@ -81,9 +83,9 @@ def review(
 def apply(
     record: Annotated[Path, typer.Option("--review", help="Record that ops review wrote.")],
     unreviewed: Unreviewed = False,
-    outcome: Annotated[Path | None, typer.Option(help="File for what came of it, as Markdown.")] = None,
+    outcome: Annotated[Path | None, typer.Option(help="File for the outcome, as Markdown.")] = None,
 ) -> None:
-    """Preview again and apply, if it is what was reviewed; then the smoke run. Refuses with what moved."""
+    """Preview again and apply if the plan is the reviewed one; then the smoke run. Otherwise refuse, with the differences."""
     reviewed.apply(record, unreviewed=unreviewed, outcome=outcome, progress=typer.echo)
 
 
@@ -91,9 +93,9 @@ def apply(
 def drift(
     stack: Stack = "dev",
     as_json: AsJson = False,
-    issue: Annotated[bool, typer.Option("--issue", help="Keep the one issue on GitHub; exit 2 becomes 0.")] = False,
+    issue: Annotated[bool, typer.Option("--issue", help="Keep one issue on GitHub up to date; exit 2 becomes 0.")] = False,
 ) -> None:
-    """What is otherwise than the state says, or in no state. Changes nothing; exit 2 where something is, 1 on errors."""
+    """Show differences from the state, and what is not in it. Changes nothing; exit 2 if there are any, 1 on errors."""
     found = stack_drift.find(stack)
     code = stack_drift.exit_code(found)
     typer.echo(json.dumps(dataclasses.asdict(found), indent=2) if as_json else "\n".join(stack_drift.lines(stack, found)))
@@ -104,14 +106,14 @@ def drift(
 
 @app.command()
 def rollback(stack: Stack = "dev", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """A fresh up of the last commit whose smoke run was green; refused where the database was migrated since."""
+    """Deploy the last commit whose smoke run was green; refused if the database was migrated since."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     stack_rollback.rollback(stack, bootstrap.stack_file(stack).parent, yes=yes, ask=terminal)
 
 
 @app.command()
 def status(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """What runs: containers, health, memory, disk, address. Also when the stack is down."""
+    """Show what runs: containers, health, memory, disk, address. Also when the stack is down."""
     raise typer.Exit(stack_status.main(stack, json_wanted=as_json))
 
 
@@ -119,25 +121,25 @@ def status(stack: Stack = "dev", as_json: AsJson = False) -> None:
 def logs(
     services: Annotated[list[str] | None, typer.Argument(help="Services, for example server gateway; all by default.")] = None,
     stack: Stack = "dev",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-    since: Annotated[str | None, typer.Option(help="From when on, for example 10m or 2026-01-31T09:00:00.")] = None,
-    tail: Annotated[int | None, typer.Option(min=0, help="The last lines of each service.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until Ctrl-C.")] = False,
+    since: Annotated[str | None, typer.Option(help="Start time, for example 10m or 2026-01-31T09:00:00.")] = None,
+    tail: Annotated[int | None, typer.Option(min=0, help="Number of last lines of each service.")] = None,
 ) -> None:
-    """Logs of all services, merged by time, without secrets."""
+    """Show the logs of all services, merged by time, without secrets."""
     raise typer.Exit(stack_logs.main(stack, services or [], following=follow, since=since, tail=tail))
 
 
 @app.command(name="end-sessions")
 def end_sessions(stack: Stack = "dev") -> None:
-    """End every session of the UI: tokens that are out are refused at once. Stops nothing; the UI logs in again by itself."""
+    """End every session of the UI: issued tokens are refused at once. Stops nothing; the UI logs in again by itself."""
     outputs = stacks.outputs(stack)
     sessions.end(Docker(outputs.docker_host), outputs)
-    typer.echo(f"stack {stack}: every session token from before now is refused")
+    typer.echo(f"stack {stack}: every session token issued until now is refused")
 
 
 @app.command()
 def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """What is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
+    """Show what is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
     raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
 
 
@@ -148,13 +150,17 @@ def preview(
     ] = None,
     form: Annotated[previews.Format, typer.Option("--format", help="markdown for people, json for programs.")] = "markdown",
     output: Annotated[Path | None, typer.Option(help="File for the report instead of standard output.")] = None,
-    drift: Annotated[bool, typer.Option("--drift/--no-drift", help="Also look at what really runs.")] = True,
+    drift: Annotated[bool, typer.Option("--drift/--no-drift", help="Also compare with what really runs.")] = True,
     base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
-    link: Annotated[str, typer.Option(help="Address of the whole report, named where this one is trimmed.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Most characters of the Markdown; 0 for all.")] = report.LIMIT,
-    stored: Annotated[list[Path] | None, typer.Option("--from", help="Stored previews (--format json), not stacks.")] = None,
+    link: Annotated[str, typer.Option(help="Address of the whole report, shown where this one is trimmed.")] = "",
+    limit: Annotated[
+        int, typer.Option(min=0, help="Maximum length of the Markdown in characters; 0 for no limit.")
+    ] = report.LIMIT,
+    stored: Annotated[
+        list[Path] | None, typer.Option("--from", help="Stored previews (--format json) instead of stacks.")
+    ] = None,
 ) -> None:
-    """What a change would do: losses, exposure, downtime, policies, drift. Exit 0 nothing, 2 changes, 3 policy, 1 error."""
+    """Show what a change would do: losses, exposure, downtime, policies, drift. Exit 0 nothing, 2 changes, 3 policy, 1 error."""
     options = previews.Options(form=form, output=output, drift=drift, base=base, link=link, limit=limit)
     raise typer.Exit(previews.main(stacks or [], options, stored or []))
 
@@ -191,7 +197,7 @@ def init(
 
 @app.command()
 def version() -> None:
-    """This project, and the engine, SDKs and Skyvern that work together here, in one line."""
+    """Print the versions of this project, the engine, the SDKs and Skyvern in one line."""
     try:
         found = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
         engine = f"engine {found}"

@@ -24,9 +24,9 @@ _ENGLISH_HEAD = """\
 
 [한국어](ko/configuration.md)
 
-Every key of `Pulumi.<stack>.yaml`. A section is a key below `config:` with the prefix `skyvern:`; what is left out has a default.
+Every key of `Pulumi.<stack>.yaml`. A section is a key below `config:` with the prefix `skyvern:`; a key left out has its default.
 This page is made from `components/settings.py` by `bin/ops configuration`.
-What Skyvern itself could be set to, and what the stack sets: [skyvern-settings.md](skyvern-settings.md).
+What Skyvern itself can be set to, and what the stack sets: [skyvern-settings.md](skyvern-settings.md).
 
 """
 

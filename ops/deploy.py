@@ -151,7 +151,7 @@ def ensure_stack(stack: str, progress: Progress) -> None:
     listed = process.capture(bootstrap.pulumi("stack", "ls", "--json", "--non-interactive"), cwd=ROOT, env=env)
     names = {str(entry["name"]).rsplit("/", 1)[-1] for entry in json.loads(listed)}
     if stack.rsplit("/", 1)[-1] in names:
-        progress(f"{stack} is there")
+        progress(f"{stack} exists")
         return
     recovery.release_locks(stack, progress)
     process.capture(bootstrap.pulumi("stack", "init", stack, "--no-select", "--non-interactive"), cwd=ROOT, env=env)
@@ -225,7 +225,7 @@ Skyvern runs: stack {stack}, {seconds:.0f} s
 
   next   eval "$(script/env)"          then plain pulumi works: pulumi preview -s {stack}
          open the UI and run a workflow
-         bin/ops smoke{suffix}               tries everything again; bin/ops --help names the rest
+         bin/ops smoke{suffix}               checks everything again; bin/ops --help lists the rest
          docs/configuration.md         what Pulumi.{stack}.yaml can say, the language model first
 """
 
@@ -294,7 +294,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--yes", action="store_true", help="do not show the preview and ask first")
     parser.add_argument(
-        guard.OVERRIDE, action="store_true", help="deploy to a guarded stack (prod) what is changed here or not on main"
+        guard.OVERRIDE,
+        action="store_true",
+        help="deploy to a guarded stack (prod) although the checkout is changed or not on main",
     )
     options = parser.parse_args(arguments)
     try:
@@ -310,7 +312,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("script/up: interrupted; run it again to go on", file=sys.stderr)
+        print("script/up: interrupted; run it again to continue", file=sys.stderr)
         return 130
     return 0
 

@@ -22,17 +22,17 @@ class Downtime:
 # By the part that a container is (its network alias). A name is fixed, so the old container goes before the new one comes.
 PARTS = {
     "artifacts": Downtime("recordings and screenshots", GATEWAY_SECONDS),
-    "connector": Downtime("everything that comes from outside; runs go on", CONNECTOR_SECONDS),
+    "connector": Downtime("all access from outside; runs go on", CONNECTOR_SECONDS),
     "egress": Downtime("every page that a browser is loading", GATEWAY_SECONDS),
     # Its rules stay in force without it.
-    "firewall": Downtime("nothing that anyone notices", 0),
-    "gateway": Downtime("the UI, recordings and the way to the API; runs go on", GATEWAY_SECONDS),
-    "ngrok": Downtime("everything that comes from outside; runs go on", CONNECTOR_SECONDS),
-    "ollama": Downtime("answers of the model; it is loaded anew", SERVER_SECONDS),
+    "firewall": Downtime("nothing noticeable", 0),
+    "gateway": Downtime("the UI, recordings and access to the API; runs go on", GATEWAY_SECONDS),
+    "ngrok": Downtime("all access from outside; runs go on", CONNECTOR_SECONDS),
+    "ollama": Downtime("answers of the model; it is loaded again", SERVER_SECONDS),
     "ollama-pull": Downtime("downloads of models", 0),
     "postgres": Downtime("the API, the UI and every run in progress: the database restarts", POSTGRES_SECONDS),
-    "retention": Downtime("nothing that anyone notices", 0),
-    "roles": Downtime("nothing that anyone notices", 0),
+    "retention": Downtime("nothing noticeable", 0),
+    "roles": Downtime("nothing noticeable", 0),
     "server": Downtime("the API, live views and every run in progress", SERVER_SECONDS),
     "smoke-site": Downtime("smoke runs", 0),
 }

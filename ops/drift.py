@@ -57,7 +57,7 @@ def zone_records(http: httpx.Client, domain: str) -> Iterator[dict[str, Any]]:
     """Every CNAME record of a zone, as Cloudflare's API has it (v4); UserError where it refuses."""
     zones = _results(http, "/zones", {"name": domain})
     if len(zones) != 1:
-        raise UserError(f"Cloudflare: the token sees {len(zones)} zones {domain}, so its records cannot be looked at")
+        raise UserError(f"Cloudflare: the token sees {len(zones)} zones {domain}, so its records cannot be checked")
     page = 1
     while True:
         # The largest page that the API takes for every plan.
@@ -122,10 +122,10 @@ def fingerprint(found: Drift) -> str:
 def title(stack: str, found: Drift) -> str:
     """Of the issue: how much, in a line."""
     if found.failure:
-        return f"Drift of {stack}: could not be looked for"
+        return f"Drift of {stack}: could not be checked"
     parts = [
-        (len(found.steps), "changed past the program"),
-        (len(found.unmanaged), "in no state"),
+        (len(found.steps), "changed outside Pulumi"),
+        (len(found.unmanaged), "not in the state"),
     ]
     return f"Drift of {stack}: " + ", ".join(f"{count} {what}" for count, what in parts if count)
 
@@ -134,7 +134,7 @@ def markdown(stack: str, found: Drift, *, link: str = "") -> str:
     """The issue's text: what differs, and what to do about each sort."""
     parts = []
     if found.failure:
-        parts.append(f"**It could not be found out**, so what follows is not the whole: {_cell(found.failure)}")
+        parts.append(f"**The check did not finish**, so this list is incomplete: {_cell(found.failure)}")
     if found.steps:
         rows = "\n".join(
             f"| {_cell(step.name)} | {'is gone' if step.operation == 'delete' else 'changed'} | "
@@ -143,7 +143,7 @@ def markdown(stack: str, found: Drift, *, link: str = "") -> str:
             for step in found.steps
         )
         parts.append(
-            "**Otherwise than the state says** (left: the state, right: what is there)\n\n"
+            "**Different from the state** (left: the state, right: what was found)\n\n"
             f"| what | how | property |\n| --- | --- | --- |\n{rows}\n\n"
             f"To undo it: `pulumi up --refresh -s {stack}`. To keep it: write it into the program or the stack file, in a pull "
             "request."
@@ -151,11 +151,11 @@ def markdown(stack: str, found: Drift, *, link: str = "") -> str:
     if found.unmanaged:
         rows = "\n".join(f"- {_cell(one)}" for one in found.unmanaged)
         parts.append(
-            f"**Looks like this stack's and is in no state**\n\n{rows}\n\n"
-            f"`script/up --stack {stack}` removes such containers and networks. A DNS record is removed at Cloudflare, by a "
-            "person who knows that nobody needs it."
+            f"**Looks like part of this stack, but is not in the state**\n\n{rows}\n\n"
+            f"`script/up --stack {stack}` removes such containers and networks. Remove a DNS record at Cloudflare yourself, "
+            "once you know that it is not needed."
         )
-    parts.append(f"Looked for by `bin/ops drift -s {stack}`{f' in [this run]({link})' if link else ''}; nothing was changed.")
+    parts.append(f"Checked by `bin/ops drift -s {stack}`{f' in [this run]({link})' if link else ''}; nothing was changed.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -165,7 +165,7 @@ def lines(stack: str, found: Drift) -> list[str]:
     for step in found.steps:
         paths = ", ".join(diff.path for diff in step.diffs)
         told.append(f"{step.name}: is gone" if step.operation == "delete" else f"{step.name}: changed ({paths})")
-    told += [f"{one}: in no state" for one in found.unmanaged]
+    told += [f"{one}: not in the state" for one in found.unmanaged]
     return told or [f"stack {stack}: no drift"]
 
 

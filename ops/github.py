@@ -108,9 +108,7 @@ class Repository:
             return "unchanged"
         self._send("PATCH", f"issues/{found['number']}", title=title, body=text)
         # An edit notifies nobody.
-        self._send(
-            "POST", f"issues/{found['number']}/comments", body="What differs has changed; the text above is the new state."
-        )
+        self._send("POST", f"issues/{found['number']}/comments", body="The differences have changed; the text above is current.")
         return "edited"
 
     def close_issue(self, marker: str, reason: str) -> Change:
@@ -228,7 +226,7 @@ def _checked(body: str, marker: str) -> str:
 
 def _fingerprint_line(fingerprint: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{12,64}", fingerprint):
-        raise ValueError(f"{fingerprint!r} is no fingerprint")
+        raise ValueError(f"{fingerprint!r} is not a fingerprint")
     return f"<!-- fingerprint: {fingerprint} -->"
 
 

@@ -66,7 +66,7 @@ def check(stack: str, root: Path, *, unreviewed: bool, confirm: Callable[[str], 
     if not guards(stack, root):
         return
     why = refusal(root, _main(root))
-    if why is None or (confirm is not None and confirm(f"stack {stack}: {why}. Deploy it all the same?")):
+    if why is None or (confirm is not None and confirm(f"stack {stack}: {why}. Deploy it anyway?")):
         return
     raise UserError(f"stack {stack}: {why}, and nothing was changed; merge it first, or add {OVERRIDE} (docs/pull-requests.md)")
 
@@ -96,7 +96,7 @@ def is_guarded(stack: str, text: str | None) -> bool:
 def refusal(root: Path, main: str | None) -> str | None:
     """Why a checkout may not change a guarded stack, or None. main: the ref that counts; None where git knows no such folder."""
     if main is None:
-        return "git does not know this folder, so nobody can tell what it holds"
+        return "this folder is not a git checkout, so its contents cannot be verified"
     try:
         seen = head(root)
     except UserError as failed:
@@ -123,7 +123,7 @@ def head(root: Path) -> Head:
         commit = git(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
         committed = _committed(root, commit)
     except UserError as failed:
-        raise UserError(f"git cannot tell what is checked out ({failed})") from failed
+        raise UserError(f"git cannot determine what is checked out ({failed})") from failed
     return Head(commit=commit, changed=tuple(_changed(root, committed)))
 
 

@@ -51,7 +51,7 @@ CONTEXT_TIME = 1735689600
 app = typer.Typer(no_args_is_help=True)
 
 
-# --- Which images are there ----------------------------------------------------------------------------------------------
+# --- Which images are present ----------------------------------------------------------------------------------------------
 
 
 def present(docker: Docker, reference: str) -> bool:
@@ -125,7 +125,7 @@ def build(docker: Docker, source: ImageSource, progress: Progress, optional: fro
     references = images.references(source)
     missing = prepare(docker, source, progress, optional)
     if not missing:
-        progress(f"all {len(parts(source, optional))} images are there")
+        progress(f"all {len(parts(source, optional))} images are present")
         return
     minutes = sum(EXPECTED_MINUTES[image] for image in missing)
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
@@ -304,7 +304,7 @@ def known_advisories(
     stack: Stack = "dev",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
-    """Ask for known vulnerabilities of all pins and images. Exit 0 none, 2 some, 3 not all could be asked, 1 error."""
+    """Check all pins and images for known vulnerabilities. Exit 0 none, 2 some, 3 not everything could be checked, 1 error."""
     docker, settings = _stack(stack)
     source = settings.images.source
     references = images.references(source)

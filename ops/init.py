@@ -166,7 +166,7 @@ class Interview:
         """UserError with every option that is missing, where nobody can be asked."""
         missing = [*(one.option for one in questions if one.option not in self.given), *also]
         if missing and not self.terminal.attended:
-            raise UserError(f"init: nobody can be asked here; give {', '.join(missing)} as well")
+            raise UserError(f"init: there is no terminal to ask on; add {', '.join(missing)}")
 
     def ask(self, question: Question, facts: Facts, default: Any = None) -> Any:
         """A good answer: from the command line, or from the person, who is asked again after a bad one."""
@@ -205,7 +205,7 @@ class Interview:
             value = question.convert(text)
         except ValueError:
             kind = {int: "a whole number", float: "a number"}.get(question.convert, "another value")  # type: ignore[call-overload]
-            return text, f'"{text}" is no value for it; write {kind}'
+            return text, f'"{text}" is not a valid value; write {kind}'
         try:
             tried = {**self.answers.get(section, {}), key: value}
             schema.parse({section: tried}, file=self.file, secret_keys=frozenset({section}))
@@ -294,7 +294,7 @@ def read_present(path: Path) -> dict[str, dict[str, Any]]:
     try:
         document = YAML(typ="safe").load(path) or {}
     except YAMLError as broken:
-        raise UserError(f"{path.name}: is no YAML; correct it, or move it away and run ops init again") from broken
+        raise UserError(f"{path.name}: is not valid YAML; correct it, or move it away and run ops init again") from broken
     found = {}
     for name, value in (document.get("config") or {}).items():
         if str(name).startswith("skyvern:") and isinstance(value, dict):
@@ -363,7 +363,7 @@ def main(stack: str, given: Mapping[str, str], *, api_key_file: str | None, term
     key = read_key_file(api_key_file) if api_key_file is not None else None
     talk = Interview(path.name, present, given, terminal)
     if terminal.attended:
-        terminal.say(f"{path.name}: Enter keeps what stands in brackets.")
+        terminal.say(f"{path.name}: Enter keeps the value in brackets.")
     try:
         new_key = interview(talk, observe_facts(stack, terminal.say), key)
     except (EOFError, KeyboardInterrupt):

@@ -74,7 +74,7 @@ def _preview(stack: str, base: str) -> Preview:
 
 @app.command()
 def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review wrote.")]) -> None:
-    """The report as the one comment of the pull request, edited in place; says so where there is no report."""
+    """Post the report as the one comment of the pull request, edited in place; without a report, post that."""
     from ops.preview.report import MARKER, markdown
 
     run = github.run_of(os.environ)
@@ -95,9 +95,9 @@ def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review 
 def record(
     stack: Stack,
     output: Annotated[Path, typer.Option(help="File to write it to.")] = Path("review.json"),
-    outcome: Annotated[Path | None, typer.Option(help="File for the reason where there is none, as Markdown.")] = None,
+    outcome: Annotated[Path | None, typer.Option(help="File for the reason if there is no record, as Markdown.")] = None,
 ) -> None:
-    """Fetch the review record of what is checked out: the artifact of the preview of the very same tree."""
+    """Fetch the review record of the checkout: the artifact of the preview of the same tree."""
     with reviewed.told_in(outcome):
         _fetch(stack, output)
 
@@ -109,7 +109,7 @@ def _fetch(stack: str, output: Path) -> None:
         found = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), record_name(stack))
     if found is None:
         raise UserError(
-            f"stack {stack}: nobody reviewed a preview of tree {tree[:12]}: main moved on after the preview, it was pushed to "
+            f"stack {stack}: no reviewed preview of tree {tree[:12]}: main moved on after the preview, it was pushed to "
             f"directly, or the preview is too old; read the preview of script/up --stack {stack} on the host, and let it apply"
         )
     output.write_bytes(found)
@@ -118,7 +118,7 @@ def _fetch(stack: str, output: Path) -> None:
 
 @app.command()
 def outcome(stack: Stack, file: Annotated[Path, typer.Argument(help="File that ops apply --outcome wrote.")]) -> None:
-    """Tell what came of a deployment: in the summary of the run, and on the pull request that was merged."""
+    """Post the outcome of a deployment: in the summary of the run, and on the pull request that was merged."""
     run = github.run_of(os.environ)
     told = file.read_text() if file.is_file() else "❌ Nothing was deployed: the job ended before `ops apply`.\n"
     text = f"{deployment_marker(stack)}\n### Deployment of {stack}\n\n{told}\n[Log]({run.url}) of `{run.commit[:12]}`.\n"
@@ -138,7 +138,7 @@ def keep_issue(stack: str, found: Drift) -> str:
         repository.refuse_public()
         marker = drift.marker(stack)
         if drift.exit_code(found) == 0:
-            done = repository.close_issue(marker, f"No drift any more: [looked at]({run.url}).")
+            done = repository.close_issue(marker, f"No drift any more: [checked]({run.url}).")
         else:
             text = drift.markdown(stack, found, link=run.url)
             done = repository.issue(marker, drift.fingerprint(found), drift.title(stack, found), text)

@@ -63,7 +63,7 @@ def recover(stack: str, docker: Docker, progress: Progress) -> None:
         refresh(stack, "--clear-pending-creates")
         left = leftovers(export(stack), labelled(short, docker))
     for one in sorted(left, key=lambda one: (one.kind, one.name)):
-        progress(f"{one.kind} {one.name} is in no state: removed (no data is in it, volumes stay)")
+        progress(f"{one.kind} {one.name} is not in the state: removed (it holds no data; volumes stay)")
         if one.kind == "container":
             docker.run("container", "stop", "--time", "60", one.id)
             docker.run("container", "rm", "--force", one.id)
@@ -98,13 +98,13 @@ def perhaps_at_cloudflare(pending: Sequence[Mapping[str, Any]]) -> Iterator[str]
         name = (resource.get("inputs") or {}).get("name", "")
         if code:
             yield (
-                f'the {kind} "{name}" may be at Cloudflare already, known to no state: if the up is refused with {code}, '
+                f'the {kind} "{name}" may exist at Cloudflare without being in the state: if the up is refused with {code}, '
                 f"delete it in the dashboard ({place}) and run script/up again"
             )
         else:
             yield (
-                f'the {kind} "{name}" may be at Cloudflare already, known to no state: the up makes another one; delete the one '
-                f"that nothing uses in the dashboard ({place})"
+                f'the {kind} "{name}" may exist at Cloudflare without being in the state: the up makes another one; delete the '
+                f"one that nothing uses in the dashboard ({place})"
             )
 
 
@@ -158,7 +158,7 @@ def release_locks(stack: str, progress: Progress) -> None:
     for lock in locks:
         if lock.host != platform.node() or runs(lock.pid):
             raise UserError(
-                f"stack {stack}: a Pulumi is at work on it (process {lock.pid} of {lock.user} on {lock.host}, since "
+                f"stack {stack}: another Pulumi is working on it (process {lock.pid} of {lock.user} on {lock.host}, since "
                 f"{lock.since}); wait until it has ended, or run pulumi cancel -s {stack} if it is gone"
             )
     for lock in locks:

@@ -45,7 +45,7 @@ def repair(stack: str, docker: Docker, progress: Progress) -> None:
     gone = [one for one in recorded if one.id not in present[one.kind]]
     if lost := [one.name for one in gone if one.protected]:
         raise UserError(
-            f"stack {stack}: {', '.join(lost)} on {docker.host}: the volume has gone and the data in it; put it back from your "
+            f"stack {stack}: {', '.join(lost)} on {docker.host}: the volume and the data in it are gone; put it back from your "
             f"backup, or begin with an empty one by pulumi up --refresh -s {stack}"
         )
     # In the order of the state, where each stands behind what it depends on.
@@ -55,7 +55,7 @@ def repair(stack: str, docker: Docker, progress: Progress) -> None:
     if not gone:
         return
     for one in gone:
-        progress(f"{one.kind} {one.name} has gone: the up makes it again")
+        progress(f"{one.kind} {one.name} is gone: the up makes it again")
     recovery.refresh(stack)
 
 

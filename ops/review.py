@@ -85,7 +85,7 @@ def load(path: Path) -> Record:
         raise UserError(f"{path}: cannot be read ({missing.strerror}); make it with bin/ops review") from missing
     except ValidationError as wrong:
         where = ".".join(str(part) for part in wrong.errors()[0]["loc"]) or "the document"
-        raise UserError(f"{path}: {where}: is no review record of this version; make it with bin/ops review") from None
+        raise UserError(f"{path}: {where}: is not a review record of this version; make it with bin/ops review") from None
 
 
 def tree_of(root: Path) -> str:
@@ -132,7 +132,7 @@ def _drift(reviewed: Record, now: Record) -> Iterator[str]:
     if gone := [step.name for urn, step in before.items() if urn not in after]:
         yield f"no longer drifted: {_names(gone)}"
     if found := [one for one in now.unmanaged if one not in reviewed.unmanaged]:
-        yield f"in no state: {_names(found)}"
+        yield f"not in the state: {_names(found)}"
     if gone := [one for one in reviewed.unmanaged if one not in now.unmanaged]:
         yield f"removed: {_names(gone)}"
 

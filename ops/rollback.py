@@ -74,7 +74,7 @@ def database_form(stack: str, docker: Docker) -> str:
 def decide(good: Good | None, *, commit: str, database: str) -> Good:
     """Where the way back leads. commit: what is deployed. database: its form now. UserError where there is no way back."""
     if good is None:
-        raise UserError("no deployment of this stack was noted as good here; go forward with a fix")
+        raise UserError("no good deployment of this stack is recorded here; go forward with a fix")
     if good.commit == commit:
         raise UserError(f"{commit[:12]} is the last good commit itself; look at what changed around it (ops doctor, ops drift)")
     if good.database != database:
@@ -90,8 +90,8 @@ def way_back(stack: str, docker: Docker, root: Path) -> str:
     try:
         good = decide(last_good(stack), commit=guard.head(root).commit, database=database_form(stack, docker))
     except UserError as none:
-        return f"there is no way back: {none}"
-    return f"the way back to {good.commit[:12]}, which was green at {good.at}: bin/ops rollback -s {stack}"
+        return f"no rollback is possible: {none}"
+    return f"to roll back to {good.commit[:12]}, which was green at {good.at}: bin/ops rollback -s {stack}"
 
 
 def rollback(stack: str, root: Path, *, yes: bool, ask: bool) -> None:
@@ -99,8 +99,8 @@ def rollback(stack: str, root: Path, *, yes: bool, ask: bool) -> None:
     docker = Docker(bootstrap.stack_settings(stack).host.docker_host)
     good = decide(last_good(stack), commit=guard.head(root).commit, database=database_form(stack, docker))
     if not yes and not ask:
-        raise UserError("ops rollback: nobody can be asked here; add --yes")
-    if not yes and not deploy.confirm(f"stack {stack}: back to {good.commit[:12]}, which was green at {good.at}?"):
+        raise UserError("ops rollback: there is no terminal to ask on; add --yes")
+    if not yes and not deploy.confirm(f"stack {stack}: roll back to {good.commit[:12]}, which was green at {good.at}?"):
         raise UserError("ops rollback: nothing was changed")
     folder = cache_dir() / f"rollback-{stack}-{os.getpid()}"
     # The commit's own program deploys it, with its own versions; the checkout here stays as it is.

@@ -63,7 +63,7 @@ ROTATIONS: dict[str, Rotation] = {
         "password of Skyvern's role in PostgreSQL",
         "the API, live views and every run in progress, while Skyvern restarts",
         SERVER_SECONDS,
-        "nothing to do: nobody but Skyvern knows this password",
+        "nothing to do: only Skyvern uses this password",
     ),
     "api-key": Rotation(
         "api_key",
@@ -76,14 +76,14 @@ ROTATIONS: dict[str, Rotation] = {
     "ui-login": Rotation(
         "ui_login",
         "password of the UI",
-        "the UI, recordings and the way to the API, while the gateway restarts; runs go on",
+        "the UI, recordings and access to the API, while the gateway restarts; runs go on",
         GATEWAY_SECONDS,
         "sessions have ended; people log in with the new password: pulumi stack output ui_password --show-secrets -s STACK",
     ),
     "gateway": Rotation(
         "gateway",
         "key by which Vercel and the gateway know each other",
-        "recordings, new logins of the UI and the way to the API, while the gateway restarts; runs go on. Vercel builds first, "
+        "recordings, new logins of the UI and access to the API, while the gateway restarts; runs go on. Vercel builds first, "
         "which stops nothing",
         GATEWAY_SECONDS,
         "nothing to do: the key is on Vercel and in the gateway only",
@@ -91,7 +91,7 @@ ROTATIONS: dict[str, Rotation] = {
     "tunnel": Rotation(
         "tunnel",
         "secret of the Cloudflare Tunnel",
-        "everything that comes from outside, while the connector restarts; runs go on",
+        "all access from outside, while the connector restarts; runs go on",
         CONNECTOR_SECONDS,
         "nothing to do: connectors with the old secret cannot connect again",
     ),
@@ -135,7 +135,7 @@ def announcement(stack: str, rotations: dict[str, Rotation]) -> str:
         ]
     if len(rotations) > 1:
         lines.append(f"all in one go: up to {max(rotation.seconds for rotation in rotations.values())} s")
-    lines.append("times hold where the machine has little else to do")
+    lines.append("times hold on an otherwise idle machine")
     return "\n".join(lines)
 
 
@@ -238,7 +238,7 @@ def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> No
     docker = Docker(settings.host.docker_host)
     print(announcement(stack, rotations), flush=True)
     if not yes and not terminal:
-        raise UserError("ops rotate: nobody can be asked here; add --yes")
+        raise UserError("ops rotate: there is no terminal to ask on; add --yes")
 
     recovery.recover(stack, docker, _say)
     old_outputs = stacks.outputs(stack)
@@ -281,8 +281,8 @@ def rotate(what: What, stack: str, *, yes: bool, unreviewed: bool = False) -> No
         if opens_sessions:
             ended = sessions_are_ended(old, http)
             mark = {None: "skip", True: "ok  ", False: "FAIL"}[ended]
-            _say(f"{mark}  a session token of before is refused" + (": there was none to try" if ended is None else ""))
-            accepted += ["a session of before"] if ended is False else []
+            _say(f"{mark}  an earlier session token is refused" + (": there was none to try" if ended is None else ""))
+            accepted += ["an earlier session"] if ended is False else []
     if accepted:
         raise UserError(f"ops rotate: the old secret still works: {', '.join(accepted)}; {way_on}, then try it again")
     if green < total:

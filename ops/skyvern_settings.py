@@ -25,7 +25,7 @@ _ENGLISH_HEAD = f"""\
 Every setting of Skyvern {SKYVERN_VERSION} that is not just a number: its default, what the stack sets, and why. What a person
 decides is in the stack file ([configuration.md](configuration.md)); this page shows what is open and what is not. It is made from
 `components/host/skyvern_settings.toml` by `bin/ops configuration --skyvern`. A test compares it with the installed version, so a
-setting that a new one brings is decided on first ([why](decisions/skyvern-settings.md)).
+setting that a new version adds is decided on first ([why](decisions/skyvern-settings.md)).
 
 """
 

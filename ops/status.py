@@ -98,7 +98,7 @@ def summary(status: Status) -> str:
     skyvern = f", Skyvern {status.skyvern_version}" if status.skyvern_version else ""
     versions = f"{skyvern}; {project.NAME} {status.version}"
     hint = "" if healthy == len(status.containers) else f"; bin/ops doctor -s {status.stack} says what to do"
-    well = f"{healthy} of {len(status.containers)} containers are well"
+    well = f"{healthy} of {len(status.containers)} containers healthy"
     return f"stack {status.stack}: {well}; {status.address}, {api}{versions}{hint}"
 
 

@@ -53,5 +53,5 @@ def _effect(name: str, value: str) -> str:
             option = upper.removeprefix(_PULUMI_OPTION)
             # Ours, from script/env; every run of ours sets it again.
             if option != "POLICY_PACK" and option not in _HARMLESS_OPTIONS:
-                return "a flag of Pulumi, by which a plan or the policies would be other than the checkout says"
+                return "a flag of Pulumi, by which a plan or the policies would differ from the checkout"
     return ""

@@ -72,7 +72,7 @@ def remove(place: Place, docker: Docker) -> None:
             servers.start(place.folder)
             place.program(docker).remove()
         except UserError as error:
-            print(f"      pulumi destroy did not end well; what it left is removed: {error}")
+            print(f"      pulumi destroy failed; what it left is removed: {error}")
     servers.stop(place.folder)
     stack.remove_from(docker)
     place.remove()

@@ -10,7 +10,7 @@
     -Undo     puts back what was before the first -Apply. Needs an elevated PowerShell.
     -WhatIf   with -Apply or -Undo: says what would be done, does nothing.
 
-    Exit codes: 0 all right, 1 -Check found something missing, 2 an error, told in one line.
+    Exit codes: 0 all right, 1 -Check found something missing, 2 an error, reported in one line.
 
     Chrome's debugging port has no authentication: whoever reaches it controls the browser and every login in it. Chrome
     listens on loopback only. A port proxy opens it on one address of the WSL adapter, for the WSL subnet, and nowhere else.

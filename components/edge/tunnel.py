@@ -129,14 +129,14 @@ def explain_zone_failure(domain: str, failure: str) -> tuple[str, str]:
     if count := re.search(r"exactly one result\W+(\d+) found", failure):
         if count[1] == "0":
             return "domain", (
-                f'the token sees no zone "{domain}"; add the domain to Cloudflare, write the zone itself and no host of it, or '
+                f'the token sees no zone "{domain}"; add the domain to Cloudflare, write the zone itself, not a host in it, or '
                 "give the token this zone (docs/cloudflare.md)"
             )
         return "domain", f'the token sees {count[1]} zones "{domain}"; give it the zone of one account only'
     said = " ".join(failure.split())[:300]
     if re.search(r"\b(40[013]|1000|6003|6111|9106|9109|10000|10001)\b", said):
         return "api_token", f"Cloudflare refuses it; make one as docs/cloudflare.md says. It answered: {said}"
-    return "domain", f'the zone "{domain}" cannot be looked up; try again. The provider said: {said}'
+    return "domain", f'the zone "{domain}" cannot be looked up; try again. The provider reported: {said}'
 
 
 def _wrong(key: str, text: str) -> SettingsError:

@@ -62,9 +62,9 @@ def project_name(settings: VercelSettings, prefix: str) -> str:
     """
     name = settings.project or prefix
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,51}", name):
-        raise _wrong("project", f'is missing, and "{prefix}" is no name for a project; write one, for example skyvern-prod')
+        raise _wrong("project", f'is missing, and "{prefix}" is not a project name; write one, for example skyvern-prod')
     if settings.vercel_app == name:
-        raise _wrong("vercel_app", f'"{name}" is the project\'s name, whose address Vercel gives out itself; write another')
+        raise _wrong("vercel_app", f'"{name}" is the project\'s name, whose address Vercel assigns itself; write another')
     return name
 
 
@@ -94,7 +94,7 @@ def explain_account_failure(team: str, failure: str) -> tuple[str, str]:
         )
     if re.search(r"forbidden|[Nn]ot authorized|invalidToken|Invalid api_token|\b40[13]\b", said):
         return "api_token", f'Vercel refuses it for the team "{team}"; make one as docs/vercel.md says. It answered: {said}'
-    return "provider", f"Vercel cannot be asked; try again. The provider said: {said}"
+    return "provider", f"Vercel cannot be reached; try again. The provider reported: {said}"
 
 
 def _wrong(key: str, text: str) -> SettingsError:

@@ -99,7 +99,7 @@ def references(source: ImageSource, root: Path = ROOT) -> Mapping[str, str]:
     Source and digests of the base images are in the hash, so a change of either gives every image built on them a new tag.
     """
     if source not in get_args(ImageSource):
-        raise ValueError(f"images: source {source!r} is none of {', '.join(get_args(ImageSource))}")
+        raise ValueError(f"images: source {source!r} is not one of {', '.join(get_args(ImageSource))}")
     return _references(source, root)
 
 

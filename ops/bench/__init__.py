@@ -198,7 +198,7 @@ def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row
     docker = Docker(settings.host.docker_host)
     on_daemon = set(parts) - {EDGE, FIRST_RUN}
     if on_daemon and inventory.containers(docker, STACK):
-        raise UserError(f"bench: containers of a stack {STACK} run on {docker.host}; remove them, a bench before left them")
+        raise UserError(f"bench: containers of a stack {STACK} run on {docker.host}; remove them, an earlier bench left them")
     rows = compare_first_run(like, say) if FIRST_RUN in parts else []
     if EDGE in parts:
         say("preview with an edge")
@@ -233,7 +233,7 @@ def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of script/bench; 1 with one line for a UserError."""
-    parser = argparse.ArgumentParser(prog="script/bench", description="What the program costs against doing it by hand.")
+    parser = argparse.ArgumentParser(prog="script/bench", description="Compares what the program costs with doing it by hand.")
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all of these by default) and {FIRST_RUN}"
     )
@@ -249,7 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if unknown:
-            raise UserError(f"bench: {sorted(unknown)[0]} is no part; write one of {', '.join((*PARTS, FIRST_RUN))}")
+            raise UserError(f"bench: {sorted(unknown)[0]} is not a part; write one of {', '.join((*PARTS, FIRST_RUN))}")
         rows = run(options.parts or PARTS, like=options.like, say=say)
     except UserError as error:
         print(error, file=sys.stderr)

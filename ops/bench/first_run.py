@@ -41,7 +41,7 @@ def fresh_machine(like: str) -> Iterator[tuple[Path, dict[str, str], str]]:
     Raises UserError without root, which the daemon needs, and without slirp4netns.
     """
     if os.geteuid() != 0:
-        raise UserError("bench: first-run starts a Docker daemon of its own and needs root; run it as root")
+        raise UserError("bench: first-run starts its own Docker daemon and needs root; run it as root")
     folder = Path(tempfile.mkdtemp(prefix="skyvern-first-run-"))
     run = Path("/run") / f"skyvern-bench-{os.getpid()}"
     daemon = Dockerd(run, folder / "docker", folder / "dockerd.log", pool="10.217.0.0/16")

@@ -39,9 +39,9 @@ def render(seen: Observation, found: Sequence[Finding]) -> str:
     rows = [(one.level, one.check, one.subject, one.problem, one.fix) for one in found]
     text = table.render(("level", "check", "what", "is wrong", "fix"), rows)
     if seen.settings is None:
-        text += f"\n\nDocker was not looked at: Pulumi.{seen.stack}.yaml has to be right first."
+        text += f"\n\nDocker was not checked: Pulumi.{seen.stack}.yaml has to be right first."
     elif seen.host is None:
-        text += "\n\nThe containers were not looked at: the daemon has to answer first."
+        text += "\n\nThe containers were not checked: the daemon has to answer first."
     return text
 
 

@@ -59,7 +59,7 @@ def check_zone(seen: Observation) -> Iterator[Finding]:
     if zone.get("status") != "active":
         servers = " and ".join(zone.get("name_servers") or ()) or "those that its dashboard shows"
         fix = f"set its name servers at the registrar to {servers}"
-        yield error("zone", edge.domain, f'is "{zone.get("status")}", so nobody asks Cloudflare for its names', fix)
+        yield error("zone", edge.domain, f'is "{zone.get("status")}", so resolvers do not ask Cloudflare for its names', fix)
     if zone.get("paused"):
         fix = "switch Cloudflare on again for it: dashboard, Overview, Advanced Actions"
         yield error("zone", edge.domain, "is paused, so its names lead nowhere", fix)
@@ -87,7 +87,7 @@ def check_records(seen: Observation) -> Iterator[Finding]:
         if record is None:
             yield error("DNS record", host, "is not in the zone", f"pulumi up --refresh -s {seen.stack}")
         elif api.tunnel is not None and not leads_to(record, api.tunnel):
-            problem = "is not proxied to this stack's tunnel: somebody has changed it"
+            problem = "is not proxied to this stack's tunnel: it was changed by hand"
             yield error("DNS record", host, problem, f"pulumi up --refresh -s {seen.stack}")
 
 

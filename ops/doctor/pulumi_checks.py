@@ -16,7 +16,7 @@ def check_stack_file(seen: Observation) -> Iterator[Finding]:
 def check_engine(seen: Observation) -> Iterator[Finding]:
     """A Pulumi CLI was decided on and is still there."""
     if not seen.pulumi.cli:
-        yield error("Pulumi", "CLI", "none was prepared, or it has gone", "script/bootstrap")
+        yield error("Pulumi", "CLI", "none was prepared, or it is gone", "script/bootstrap")
 
 
 def check_passphrase(seen: Observation) -> Iterator[Finding]:
@@ -36,7 +36,7 @@ def check_state(seen: Observation) -> Iterator[Finding]:
     """The backend answers, the stack is there and was deployed to its end."""
     facts = seen.pulumi
     for one in facts.broken:
-        yield error("state", str(one.path), f"is cut off or no state ({one.size_bytes} bytes)", one.remedy)
+        yield error("state", str(one.path), f"is cut off or not a state file ({one.size_bytes} bytes)", one.remedy)
     if not facts.cli or facts.broken:
         return
     if "no stack named" in facts.export_error:
@@ -65,7 +65,7 @@ def check_salt(seen: Observation) -> Iterator[Finding]:
     deployed = seen.pulumi.deployed
     if seen.settings is None or deployed is None or not deployed.salt or seen.salt == deployed.salt:
         return
-    problem = "is another one than the state's" if seen.salt else "is missing"
+    problem = "differs from the state's" if seen.salt else "is missing"
     yield warning(
         "stack file",
         "encryptionsalt",

@@ -71,7 +71,7 @@ def check_containers_run(seen: Observation) -> Iterator[Finding]:
                 f"bin/ops logs -s {seen.stack} {one.part} says why; correct that, then {docker_command(seen)} restart {one.name}",
             )
         elif one.status != "running":
-            killed = ", killed for want of memory" if one.oom_killed else ""
+            killed = ", killed: out of memory" if one.oom_killed else ""
             yield error("container", one.name, f"does not run ({one.status}, exit {one.exit_code}{killed})", _start(seen, one))
 
 
@@ -159,7 +159,7 @@ def check_isolation(seen: Observation) -> Iterator[Finding]:
     for opening in host.openings or ():
         yield error("isolation", opening.partition(" ")[0], opening.partition(" ")[2], f"script/up --stack {seen.stack}")
     if host.openings is None and any(one.status == "running" and one.part in LOOKED_FROM for one in host.containers):
-        yield warning("isolation", f"stack {seen.stack}", "could not be looked at", f"bin/ops smoke -s {seen.stack} says why")
+        yield warning("isolation", f"stack {seen.stack}", "could not be checked", f"bin/ops smoke -s {seen.stack} says why")
     if host.docker_rules_lost:
         yield warning(
             "isolation",
@@ -272,11 +272,11 @@ def check_chrome(seen: Observation) -> Iterator[Finding]:
             "start Chrome with its debugging port, and let this port through the firewall of its machine (docs/browsers.md)",
         ),
         "status": (
-            f"answers with status {answer.detail}: Chrome refuses a Host header that is no IP address",
+            f"answers with status {answer.detail}: Chrome refuses a Host header that is not an IP address",
             f"write Chrome's IP address as browser.url, or as browser.host_header, into {file}, then pulumi up -s {seen.stack}",
         ),
         "other": (
-            "something answers that is no debugging port of Chrome",
+            "something answers that is not Chrome's debugging port",
             f"correct the port of browser.url in {file}, then pulumi up -s {seen.stack}",
         ),
         "redirect": (

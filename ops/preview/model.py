@@ -236,4 +236,4 @@ def load(text: str, *, file: str) -> tuple[Preview, ...]:
     except ValidationError as wrong:
         first = wrong.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise UserError(f"{file}: {where}: is no preview; make it with bin/ops preview --format json") from None
+        raise UserError(f"{file}: {where}: is not a preview; make it with bin/ops preview --format json") from None

@@ -166,7 +166,7 @@ def _token(previews: Sequence[Preview]) -> str:
 
 def _verdict(preview: Preview) -> str:
     said = {
-        "error": "the preview failed" if preview.failure else "the drift could not be looked at",
+        "error": "the preview failed" if preview.failure else "the drift could not be checked",
         "stateful": "data or secrets would be lost",
         "policy": "refused by policy",
         "delete": "something is deleted",
@@ -195,7 +195,7 @@ def _verdict(preview: Preview) -> str:
     if hosts:
         more.append(f"🔓 {_plural(len(hosts), 'address', 'addresses')} gained")
     if preview.rotations:
-        more.append(f"🔑 {_plural(len(preview.rotations), 'secret')} made anew")
+        more.append(f"🔑 {_plural(len(preview.rotations), 'secret')} rotated")
     if restarts := [one.seconds for one in preview.outages if one.seconds]:
         more.append(f"⏱️ {_plural(len(restarts), 'restart')}, {'each ' if len(restarts) > 1 else ''}up to {max(restarts)} s")
     if preview.drift.steps or preview.drift.unmanaged:
@@ -262,7 +262,7 @@ def _eyes(preview: Preview, cap: int | None) -> str:
         names = ", ".join(code(one.name) for one in images)
         lines.append(f"♻️ **replace** {_plural(len(images), 'container')} because of {code('image')} (below): {names}")
     sirens = sum(map(_is_siren, steps))
-    return f"#### Needs your eyes\n\n{_list(lines, None if cap is None else max(cap, sirens), str)}"
+    return f"#### Review these first\n\n{_list(lines, None if cap is None else max(cap, sirens), str)}"
 
 
 def _eye(step: Step) -> str:
@@ -347,7 +347,7 @@ def _rotation(preview: Preview) -> str:
     told = _list(
         preview.rotations, None, lambda one: f"🔑 {code(one.name)}: {code(one.title)}. Afterwards: {code(one.afterwards)}"
     )
-    return f"#### Secrets made anew\n\n{told}"
+    return f"#### Rotated secrets\n\n{told}"
 
 
 def _images(preview: Preview, cap: int | None) -> str:
@@ -447,15 +447,15 @@ def _warnings(preview: Preview, cap: int | None) -> str:
 def _drift(preview: Preview, cap: int | None) -> str:
     drift = preview.drift
     if not drift.checked:
-        return "#### Drift\n\nNot looked for."
+        return "#### Drift\n\nNot checked."
     if drift.failure:
-        told = f"#### Drift\n\n❌ Could not be looked for, so nothing is known about it: {code(drift.failure)}"
+        told = f"#### Drift\n\n❌ Could not be checked, so nothing is known about it: {code(drift.failure)}"
         return told if not drift.steps else f"{told}. What was found until then:\n\n{_list(_drifted(drift), cap, str)}"
     if not drift.steps and not drift.unmanaged:
         if not preview.state_digest:
             return "#### Drift\n\nNothing is deployed yet, so nothing can differ."
-        return "#### Drift\n\n✅ What runs is what the state says."
-    intro = "Nothing of this is the pull request's doing. The update does not look at it, unless it is run with `--refresh`."
+        return "#### Drift\n\n✅ What runs matches the state."
+    intro = "None of this comes from the pull request. The update does not look at it unless it is run with `--refresh`."
     return f"#### Drift\n\n{intro}\n\n{_list(_drifted(drift), cap, str)}"
 
 
@@ -468,14 +468,14 @@ def _drifted(drift: Drift) -> list[str]:
             some, more = _capped(step.diffs, 3)
             told = "; ".join(map(_change, some)) + (f"; {more}" if more else "")
             lines.append(f"🌊 {code(step.name)} ({_kind(step.type)}) was changed by hand{': ' if told else ''}{told}")
-    return lines + [f"👻 {code(one)} has this stack's labels and is in no state" for one in drift.unmanaged]
+    return lines + [f"👻 {code(one)} has this stack's labels and is not in the state" for one in drift.unmanaged]
 
 
 def _apply(preview: Preview) -> str:
     if preview.failure:
-        return "#### How to apply\n\nNot at all, until what is said above is mended."
+        return "#### How to apply\n\nNot at all, until the problems above are fixed."
     if preview.drift.failure:
-        return "#### How to apply\n\nNot before the drift can be looked for: nobody knows what the update would meet."
+        return "#### How to apply\n\nCheck for drift first; the update may meet changes that this preview did not see."
     if preview.violated:
         return "#### How to apply\n\nNot at all: the update is refused by the policies above until they hold or are exempted."
     if preview.outcome == "none":
@@ -483,13 +483,13 @@ def _apply(preview: Preview) -> str:
             " `pulumi up --refresh` puts back what drifted." if preview.drift.steps else ""
         )
     refuses = (
-        "It makes this preview again and refuses when anything differs: the commit, the stack's configuration, its state "
-        "(somebody applied something else), an image's digest, a version, a step, or what really runs."
+        "It repeats this preview and refuses if anything differs: the commit, the stack's configuration, its state "
+        "(something else was applied), an image's digest, a version, a step, or what really runs."
     )
     protected = sorted(step.name for step in preview.steps if step.protected and step.operation in {"delete", "replace"})
     unprotect = (
         f"\n\nIt is refused as long as {', '.join(map(code, protected))} {'is' if len(protected) == 1 else 'are'} protected; "
-        "`pulumi state unprotect URN` is the deliberate way, after a backup."
+        "`pulumi state unprotect URN` lifts that on purpose, after a backup."
         if protected
         else ""
     )
@@ -518,7 +518,7 @@ def _stacks_apart(previews: Sequence[Preview], cap: int | None) -> Iterator[str]
         rows = [[code(name), *(one.get((type_, name), "-") for one in operations)] for type_, name in some]
         table = _table(["resource", *(_stack_name(one) for one in previews)], rows)
         number = _plural(len(apart), "resource")
-        yield f"<details><summary>Not alike in all stacks: {number}</summary>\n\n{table}\n\n{more}\n</details>"
+        yield f"<details><summary>Different between the stacks: {number}</summary>\n\n{table}\n\n{more}\n</details>"
 
 
 # --- The diff --------------------------------------------------------------------------------------------------------------
@@ -567,7 +567,7 @@ def _fitting(blocks: Sequence[_Diffs], room: int) -> set[tuple[int, int]]:
 
 
 def _elsewhere(missing: int, link: str) -> str:
-    where = f"they are in [the whole report]({link})" if link else "`bin/ops preview --limit 0` tells them"
+    where = f"they are in [the whole report]({link})" if link else "`bin/ops preview --limit 0` shows them"
     return f"✂️ Trimmed: the diff of {_plural(missing, 'resource')} is not shown here; {where}."
 
 

@@ -174,7 +174,7 @@ def configured(workspace: Workspace, stack: str) -> dict[str, Any]:
     try:
         document = YAML(typ="safe").load(path) or {}
     except YAMLError:
-        raise UserError(f"{path.name}: is no YAML; correct it (docs/configuration.md)") from None
+        raise UserError(f"{path.name}: is not valid YAML; correct it (docs/configuration.md)") from None
     return dict(document.get("config") or {})
 
 

@@ -147,7 +147,7 @@ def parse_way(ca_file: Path | None, connect_to: str | None) -> Way:
         return Way(ca_file=ca_file)
     host, colon, port = connect_to.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UserError(f"--connect-to: {connect_to} is no address with a port; write it as 127.0.0.1:8443")
+        raise UserError(f"--connect-to: {connect_to} is not an address with a port; write it as 127.0.0.1:8443")
     return Way(ca_file=ca_file, connect_to=(host.strip("[]"), int(port)))
 
 

@@ -124,7 +124,7 @@ def check_screenshot(site: Site) -> None:
     response = site.ask("GET", artifact_url(site, "image", run.screenshot_path), login=True)
     expect_status(response, 200, what="the screenshot")
     kind = response.headers.get("content-type", "")
-    expect(kind == "image/png" and response.content.startswith(PNG), f"the screenshot is no PNG but {kind}")
+    expect(kind == "image/png" and response.content.startswith(PNG), f"the screenshot is not a PNG but {kind}")
 
 
 def check_artifact_login(site: Site) -> None:

@@ -142,7 +142,7 @@ def sandbox_problems(seen: Mapping[str, Any]) -> list[str]:
         if missing := {"user", "pid", "net"} - set(page["own"]):
             found.append(f"a page shares the {', '.join(sorted(missing))} namespace of the container")
         if page["filters"] <= seen["container_filters"]:
-            found.append("a page has no system call filter of its own")
+            found.append("a page lacks its own system call filter")
         if not page["no_new_privileges"]:
             found.append("a page may gain privileges")
     return found

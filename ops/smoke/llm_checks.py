@@ -26,5 +26,5 @@ def check_ollama_model(site: Site) -> None:
     told = json.loads(site.execute("server", "python3", "-c", ASK))
     if told["answer"] == "missing":
         log = site.log("ollama-pull", "0")
-        raise CheckFailedError(log[-1] if log else f"{told['model']} is missing, and ollama-pull has said nothing yet")
+        raise CheckFailedError(log[-1] if log else f"{told['model']} is missing, and ollama-pull has printed nothing yet")
     expect(told["answer"] == "there", f"{told['model']}: Ollama gives Skyvern {told['answer']}")

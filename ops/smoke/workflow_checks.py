@@ -29,7 +29,7 @@ def definition(title: str, url: str, wait_seconds: int = 0) -> dict[str, Any]:
 def path_of(file_url: str) -> str:
     """Path in the server container of a ``file:///data/…`` URL, cut as the UI cuts it; CheckFailedError for another."""
     if not file_url.startswith("file:///"):
-        raise CheckFailedError(f"an artifact's URL is no file:// URL but {urlsplit(file_url).scheme}://")
+        raise CheckFailedError(f"an artifact's URL is not a file:// URL but {urlsplit(file_url).scheme}://")
     return file_url.removeprefix("file://")
 
 

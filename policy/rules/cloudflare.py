@@ -62,7 +62,7 @@ def provider_token_scoped(provider: Resource, parameters: Parameters) -> Finding
 )
 def provider_token_encrypted(provider: Resource, parameters: Parameters) -> Findings:
     if provider.inputs.get("apiToken") and not provider.inputs.is_secret("apiToken"):
-        yield Finding(path="apiToken", why="it stands in clear in the state", write="pulumi.Output.secret(...)")
+        yield Finding(path="apiToken", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
 
 @rule(
@@ -76,7 +76,7 @@ def provider_token_encrypted(provider: Resource, parameters: Parameters) -> Find
 )
 def provider_url_encrypted(provider: Resource, parameters: Parameters) -> Findings:
     if str(provider.inputs.get("baseUrl", "https:")).startswith("http:"):
-        yield Finding(path="baseUrl", why="the token travels in clear", write="no baseUrl")
+        yield Finding(path="baseUrl", why="the token travels in plain text", write="no baseUrl")
 
 
 # --- The tunnel ----------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def tunnel_managed_remotely(tunnel: Resource, parameters: Parameters) -> Finding
 def tunnel_secret_long(tunnel: Resource, parameters: Parameters) -> Findings:
     secret = tunnel.inputs.get("tunnelSecret")
     if secret is not None and len(_base64(str(secret))) < 32:
-        yield Finding(path="tunnelSecret", why="who guesses it answers for this tunnel", write="32 random bytes in base64")
+        yield Finding(path="tunnelSecret", why="whoever guesses it answers for this tunnel", write="32 random bytes in base64")
 
 
 def _base64(text: str) -> bytes:
@@ -129,7 +129,7 @@ def _base64(text: str) -> bytes:
 )
 def tunnel_secret_encrypted(tunnel: Resource, parameters: Parameters) -> Findings:
     if tunnel.inputs.get("tunnelSecret") and not tunnel.inputs.is_secret("tunnelSecret"):
-        yield Finding(path="tunnelSecret", why="it stands in clear in the state", write="pulumi.Output.secret(...)")
+        yield Finding(path="tunnelSecret", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
 
 # --- Ingress rules -------------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def ingress_catch_all_refused(config: Resource, parameters: Parameters) -> Findi
     last = rules[-1] if rules else Inputs({})
     if last.get("hostname") or last.get("path") or last.get("service") != "http_status:404":
         path = f"config.ingresses[{max(len(rules) - 1, 0)}]"
-        yield Finding(path=path, why="a host that nobody thought of leads somewhere", write='service="http_status:404" alone')
+        yield Finding(path=path, why="an unexpected host leads somewhere", write='service="http_status:404" alone')
 
 
 @rule(
@@ -181,7 +181,7 @@ def ingress_hosts_named(config: Resource, parameters: Parameters) -> Findings:
             continue
         host = str(one.get("hostname", ""))
         if not host or "*" in host:
-            yield Finding(path=f"{path}.hostname", why="hosts that nobody thought of lead to the origin", write="one host")
+            yield Finding(path=f"{path}.hostname", why="unexpected hosts lead to the origin", write="one host")
 
 
 @rule(
@@ -287,7 +287,7 @@ def target(record: Inputs) -> str:
 )
 def record_address_public(record: Resource, parameters: Parameters) -> Findings:
     if record.inputs.get("type") in _ADDRESSES and not _is_public(target(record.inputs)):
-        yield Finding(path="content", why="it tells the internet how the network is built", write="a public address")
+        yield Finding(path="content", why="it shows the internet how the network is built", write="a public address")
 
 
 def _is_public(address: str) -> bool:
@@ -309,7 +309,7 @@ def _is_public(address: str) -> bool:
 )
 def record_name_exact(record: Resource, parameters: Parameters) -> Findings:
     if "*" in str(record.inputs.get("name", "")):
-        yield Finding(path="name", why="every name that anybody makes up leads there", write="one host")
+        yield Finding(path="name", why="every made-up name leads there", write="one host")
 
 
 @rule(
@@ -350,7 +350,7 @@ def _setting(setting: Resource, id_: str, good: tuple[Any, ...], why: str) -> Fi
     prowler=("zone_https_redirect_enabled",),
 )
 def zone_https_forced(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "always_use_https", ("on",), "passwords travel in clear")
+    yield from _setting(setting, "always_use_https", ("on",), "passwords travel in plain text")
 
 
 @rule(
@@ -392,7 +392,9 @@ def zone_tls_1_3_on(setting: Resource, parameters: Parameters) -> Findings:
     prowler=("zone_ssl_strict",),
 )
 def zone_origin_tls_strict(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "ssl", ("strict", "origin_pull"), "the way to an origin is in clear, or anybody's")
+    yield from _setting(
+        setting, "ssl", ("strict", "origin_pull"), "traffic to an origin is in plain text, or anyone can answer for the origin"
+    )
 
 
 @rule(
@@ -406,7 +408,7 @@ def zone_origin_tls_strict(setting: Resource, parameters: Parameters) -> Finding
     prowler=("zone_automatic_https_rewrites_enabled",),
 )
 def zone_rewrites_on(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "automatic_https_rewrites", ("on",), "parts of a page travel in clear")
+    yield from _setting(setting, "automatic_https_rewrites", ("on",), "parts of a page travel in plain text")
 
 
 @rule(
@@ -526,7 +528,7 @@ def ruleset_rules_decide(ruleset: Resource, parameters: Parameters) -> Findings:
     if ruleset.inputs.get("phase") in {FIREWALL_PHASE, RATE_LIMIT_PHASE}:
         for path, one in ruleset.inputs.each("rules"):
             if one.get("action") in {"log", "skip"}:
-                yield Finding(path=f"{path}.action", why="whom it is about gets through", write='"block"')
+                yield Finding(path=f"{path}.action", why="what it matches gets through", write='"block"')
 
 
 @rule(
@@ -602,7 +604,7 @@ def access_people_named(resource: Resource, parameters: Parameters) -> Findings:
 def access_decides(resource: Resource, parameters: Parameters) -> Findings:
     for prefix, policy in _policies(resource):
         if policy.get("decision") == "bypass":
-            yield Finding(path=f"{prefix}decision", why="nobody is asked, and nothing is logged", write='"allow"')
+            yield Finding(path=f"{prefix}decision", why="it asks for no login, and logs nothing", write='"allow"')
 
 
 @rule(
@@ -618,7 +620,7 @@ def access_decides(resource: Resource, parameters: Parameters) -> Findings:
 )
 def access_session_short(resource: Resource, parameters: Parameters) -> Findings:
     if _hours(str(resource.inputs.get("sessionDuration", "24h"))) > parameters["hours"]:
-        why = "who has left, or lost a laptop, is still in"
+        why = "whoever has left, or lost a laptop, is still logged in"
         yield Finding(path="sessionDuration", why=why, write=f'"{parameters["hours"]}h" or less')
 
 

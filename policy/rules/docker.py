@@ -551,7 +551,7 @@ def memory_limited(container: Resource, parameters: Parameters) -> Findings:
     "docker-container-swap-limited",
     CONTAINER,
     "memorySwap",
-    description="Swap is no way around the memory limit",
+    description="Swap does not extend the memory limit",
     severity="low",
     remediation="Set memorySwap to the value of memory.",
     url=_LIMITS + "#--memory-swap-details",
@@ -594,7 +594,7 @@ def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
 def health_checked(container: Resource, parameters: Parameters) -> Findings:
     tests = container.inputs.section("healthcheck").whole("tests")
     if len(tests) < 2 or tests[0] == "NONE":
-        yield Finding(path="healthcheck.tests", why="nobody notices when it hangs", write='["CMD", program, arguments]')
+        yield Finding(path="healthcheck.tests", why="it can hang unnoticed", write='["CMD", program, arguments]')
 
 
 @rule(
@@ -752,7 +752,7 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
         if variable.looks_secret and not container.inputs.is_secret(variable.path):
             yield Finding(
                 path=f"envs[{variable.name}]",
-                why="it stands in clear in the state and in every preview",
+                why="it is in plain text in the state and in every preview",
                 write="pulumi.Output.secret(...)",
             )
 
@@ -816,7 +816,7 @@ def client_variables_public(container: Resource, parameters: Parameters) -> Find
     "docker-container-arguments-public",
     CONTAINER,
     "command",
-    description="No secret stands in a container's arguments",
+    description="No secret is in a container's arguments",
     severity="high",
     remediation="Pass it as a file or an environment variable: TUNNEL_TOKEN in place of --token.",
     url=_SECRETS,
@@ -897,9 +897,7 @@ def volume_protected(volume: Resource, parameters: Parameters) -> Findings:
 )
 def provider_host_named(provider: Resource, parameters: Parameters) -> Findings:
     if not provider.inputs.get("host") and not provider.inputs.get("context"):
-        yield Finding(
-            path="host", why="DOCKER_HOST of somebody's shell would decide where a plan goes", write="the daemon's address"
-        )
+        yield Finding(path="host", why="DOCKER_HOST of the shell would decide where a plan goes", write="the daemon's address")
 
 
 @rule(

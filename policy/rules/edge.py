@@ -103,7 +103,7 @@ def ingress_host_recorded(stack: Stack, parameters: Parameters) -> Findings:
     found = [(one, records.get(one.host, [])) for one in ingresses(stack)]
     for one, pointing in found:
         if len(pointing) != 1:
-            why = "no name leads to it, so nobody reaches it" if not pointing else "two records fight for one name"
+            why = "no name leads to it, so it cannot be reached" if not pointing else "two records fight for one name"
             yield Finding(path=f"{one.path}.hostname", why=why, write="one DnsRecord of that name", urn=one.config.urn)
     for one, pointing in found:
         if len(pointing) == 1 and not target(pointing[0].inputs).startswith(_tunnel(one.config)):
@@ -191,7 +191,7 @@ def ingress_origin_reached(stack: Stack, parameters: Parameters) -> Findings:
     "networksAdvanced",
     description="A connector shares its networks with a gateway and with nothing else",
     severity="critical",
-    remediation="Give connector and gateway a network of their own; name the gateway in levels.yaml.",
+    remediation="Give connector and gateway their own network; name the gateway in levels.yaml.",
     url=NETWORKS_URL,
     parameters={"gateways": []},
 )
@@ -260,7 +260,7 @@ _URLS = ["API_URL", "ARTIFACT_URL", "NEXT_PUBLIC_*_URL", "SKYVERN_APP_URL", "SKY
     "stack-urls-served",
     STACK,
     "config, domain, envs, value",
-    description="Every public address that a program is told is a host of the tunnel or of Vercel",
+    description="Every public address that a program gets is a host of the tunnel or of Vercel",
     severity="high",
     remediation="Write addresses of hosts that the stack has an ingress rule or a domain for, by HTTPS.",
     url=VARIABLES_URL,
@@ -275,7 +275,7 @@ def urls_served(stack: Stack, parameters: Parameters) -> Findings:
             why = "nothing of this stack answers there"
             yield Finding(path=one.path, why=why, write="a host with an ingress rule", urn=one.resource.urn)
         elif not one.value.startswith(("https://", "wss://")):
-            yield Finding(path=one.path, why="it travels in clear", write="https:// or wss://", urn=one.resource.urn)
+            yield Finding(path=one.path, why="it travels in plain text", write="https:// or wss://", urn=one.resource.urn)
 
 
 @rule(
@@ -310,7 +310,7 @@ def _is_origin_of(origin: str, hosts: set[str], elsewhere: list[str]) -> bool:
     "stack-content-policy-agrees",
     STACK,
     "command, domain, envs, value",
-    description="The UI's content policy lets its pages connect to the UI's addresses, and to no address of anybody",
+    description="The UI's content policy lets its pages connect to the UI's addresses, and to no others",
     severity="medium",
     remediation="Write the origins of the UI's addresses into connect-src, one by one.",
     url=_CSP,
@@ -324,7 +324,7 @@ def content_policy_agrees(stack: Stack, parameters: Parameters) -> Findings:
     for resource, path, policy in _content_policies(stack, parameters["variables"]):
         sources = set(_connect_sources(policy))
         if sources & {"*", "https:", "http:", "wss:", "ws:"} or any("*" in source for source in sources):
-            why = "a script that slips in sends what it finds to whom it likes"
+            why = "a script that slips in sends what it finds anywhere"
             yield Finding(path=path, why=why, write="origins one by one in connect-src", urn=resource.urn)
         if resource.type == CONTAINER:
             served = [one for one in addresses if one.resource is resource]
@@ -493,7 +493,7 @@ def zone_rate_limited(stack: Stack, parameters: Parameters) -> Findings:
 )
 def zone_https_set(stack: Stack, parameters: Parameters) -> Findings:
     found = _has_setting(stack, "always_use_https")
-    yield from _guarded(stack, found, "ZoneSetting", "a login may travel in clear", "always_use_https")
+    yield from _guarded(stack, found, "ZoneSetting", "a login may travel in plain text", "always_use_https")
 
 
 @rule(

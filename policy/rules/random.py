@@ -63,4 +63,4 @@ def password_kept(password: Resource, parameters: Parameters) -> Findings:
 )
 def bytes_unused(made: Resource, parameters: Parameters) -> Findings:
     """The id of RandomBytes is its value, and ids stand in the state in clear (seen in terraform-provider-random 3)."""
-    yield Finding(path="id", why="its value stands in the state in clear", write="a RandomPassword")
+    yield Finding(path="id", why="its value is in plain text in the state", write="a RandomPassword")

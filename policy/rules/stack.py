@@ -146,7 +146,7 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
     "networksAdvanced, envs",
     description="What is reached from outside shares no network with a database, a cache or a model server",
     severity="high",
-    remediation="Give the data a network of its own that only its one user is on.",
+    remediation="Give the data its own network, with its one user on it.",
     url=NETWORKS_URL,
 )
 def datastore_apart(stack: Stack, parameters: Parameters) -> Findings:

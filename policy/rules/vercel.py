@@ -40,14 +40,14 @@ _EVERYWHERE = {"development", "preview", "production"}
 )
 def provider_token_encrypted(provider: Resource, parameters: Parameters) -> Findings:
     if provider.inputs.get("apiToken") and not provider.inputs.is_secret("apiToken"):
-        yield Finding(path="apiToken", why="it stands in clear in the state", write="pulumi.Output.secret(...)")
+        yield Finding(path="apiToken", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
 
 @rule(
     "vercel-project-forks-asked",
     PROJECT,
     "gitForkProtection",
-    description="A pull request of a fork is built only after somebody of the team has said so",
+    description="A pull request of a fork is built only after a member of the team has approved it",
     severity="critical",
     remediation="Leave gitForkProtection out, or set it to True.",
     url=_DOCS + "git/vercel-for-github#deployment-authorizations-for-forks",
@@ -105,7 +105,7 @@ def project_password_long(project: Resource, parameters: Parameters) -> Findings
 def project_password_encrypted(project: Resource, parameters: Parameters) -> Findings:
     path = "passwordProtection.password"
     if project.inputs.section("passwordProtection").get("password") and not project.inputs.is_secret(path):
-        yield Finding(path=path, why="it stands in clear in the state", write="pulumi.Output.secret(...)")
+        yield Finding(path=path, why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
 
 @rule(
@@ -127,7 +127,7 @@ def project_directories_unlisted(project: Resource, parameters: Parameters) -> F
     "vercel-project-system-variables-hidden",
     PROJECT,
     "automaticallyExposeSystemEnvironmentVariables",
-    description="Builds get no variables of Vercel that nobody asked for",
+    description="Builds get no variables of Vercel unasked",
     severity="low",
     remediation="Set automaticallyExposeSystemEnvironmentVariables=False; Vercel's own default is on.",
     url=VARIABLES_URL + "/system-environment-variables",
@@ -143,7 +143,7 @@ def project_system_variables_hidden(project: Resource, parameters: Parameters) -
     "vercel-project-source-private",
     PROJECT,
     "publicSource",
-    description="A deployment's source is nobody's to read",
+    description="A deployment's source is not public",
     severity="high",
     remediation="Leave publicSource out; since 5.21 the provider ignores it.",
     url=_DOCS + "project-configuration/security-settings",
@@ -164,14 +164,14 @@ def project_source_private(project: Resource, parameters: Parameters) -> Finding
 )
 def project_support_asked(project: Resource, parameters: Parameters) -> Findings:
     if project.inputs.get("customerSuccessCodeVisibility", False):
-        yield Finding(path="customerSuccessCodeVisibility", why="people whom you do not know read the source", write="False")
+        yield Finding(path="customerSuccessCodeVisibility", why="people you do not know read the source", write="False")
 
 
 @rule(
     "vercel-project-variables-apart",
     PROJECT,
     "environments",
-    description="A project's variables are resources of their own",
+    description="A project's variables are separate resources",
     severity="medium",
     remediation="Use ProjectEnvironmentVariable for each; the two ways overwrite each other.",
     url="https://www.pulumi.com/registry/packages/vercel/api-docs/projectenvironmentvariable/",
@@ -284,7 +284,7 @@ def variable_secret_encrypted(resource: Resource, parameters: Parameters) -> Fin
         if resource.inputs.is_secret(f"{one.path}value") or one.inputs.get("value") is None:
             continue
         if one.inputs.get("sensitive", False) or one.looks_secret:
-            yield Finding(path=f"{one.path}value", why="it stands in clear in the state", write="pulumi.Output.secret(...)")
+            yield Finding(path=f"{one.path}value", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
 
 @rule(
@@ -293,7 +293,7 @@ def variable_secret_encrypted(resource: Resource, parameters: Parameters) -> Fin
     "targets",
     description="A secret is in production only",
     severity="high",
-    remediation='Set targets=["production"]; give previews secrets of their own, or none.',
+    remediation='Set targets=["production"]; give previews separate secrets, or none.',
     url=VARIABLES_URL,
     also=OTHER_VARIABLES,
     prowler=("project_environment_production_vars_not_in_preview",),
@@ -301,7 +301,7 @@ def variable_secret_encrypted(resource: Resource, parameters: Parameters) -> Fin
 def variable_secret_production_only(resource: Resource, parameters: Parameters) -> Findings:
     for one in settings(resource):
         if (one.inputs.get("sensitive", False) or one.looks_secret) and not one.targets <= _PRODUCTION:
-            why = "a branch that nobody has reviewed runs with it"
+            why = "an unreviewed branch runs with it"
             yield Finding(path=f"{one.path}targets", why=why, write='["production"]')
 
 
@@ -346,11 +346,11 @@ def variable_secret_not_default(resource: Resource, parameters: Parameters) -> F
     "environment",
     description="A deployment brings no secret along",
     severity="high",
-    remediation="Make it a sensitive ProjectEnvironmentVariable, which nobody can read back.",
+    remediation="Make it a sensitive ProjectEnvironmentVariable, which cannot be read back.",
     url=_SENSITIVE,
 )
 def deployment_secrets_absent(deployment: Resource, parameters: Parameters) -> Findings:
     for name in deployment.inputs.section("environment").values:
         if is_secret_name(name):
-            why = "it is kept with the deployment, readable, for as long as that is there"
+            why = "it is kept with the deployment, readable, for as long as that exists"
             yield Finding(path=f"environment.{name}", why=why, write="a sensitive ProjectEnvironmentVariable")

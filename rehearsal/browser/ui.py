@@ -155,7 +155,7 @@ def use(person: Person, findings: Findings) -> None:
         wait_until(page, lambda: findings.frames > before)
     with person.does("the run completed"):
         expect(visible(page, "Completed")).to_be_visible(timeout=RUN_MILLISECONDS)
-    with person.does("the run after a reload of its own address"):
+    with person.does("the run after a reload of its address"):
         # Skyvern names a recording before it has it: what is asked for at the very end is not there yet.
         page.wait_for_timeout(SETTLED_MILLISECONDS)
         page.reload(wait_until="domcontentloaded")

@@ -120,16 +120,16 @@ def _comparison(tokens: _Tokens) -> _Comparison:
                 accepted.add(_text(tokens.next()))
             return _Comparison(accepted)
         case other:
-            raise ValueError(f"{other!r} is no operator that the stand-in knows")
+            raise ValueError(f"{other!r} is not an operator that the stand-in knows")
 
 
 def _field(name: str, fields: Fields) -> Any:
     if name not in fields:
-        raise ValueError(f"{name!r} is no field that the stand-in knows")
+        raise ValueError(f"{name!r} is not a field that the stand-in knows")
     return fields[name]
 
 
 def _text(token: str | None) -> str:
     if token is None or not token.startswith('"'):
-        raise ValueError(f"{token!r} is no text in quotes")
+        raise ValueError(f"{token!r} is not a text in quotes")
     return re.sub(r"\\(.)", r"\1", token[1:-1])

@@ -192,7 +192,7 @@ def _shape(annotation: Any) -> Shape:
         return Shape(kind="object", fields=_outputs(_types.output_type_types(annotation)))
     if annotation is Any:
         return Shape(kind="any")
-    raise LookupError(f"{annotation!r} is no type that an SDK of Pulumi declares")
+    raise LookupError(f"{annotation!r} is not a type that an SDK of Pulumi declares")
 
 
 def _union(members: tuple[Any, ...]) -> Shape:

@@ -92,7 +92,7 @@ def test_a_bad_container_is_refused_by_name(project: Project) -> None:
     shown = preview(project, refused=True)
     assert "[mandatory] [severity: critical]  docker-container-unprivileged" in shown
     assert "one: privileged: the container is root on the host; write privileged=False" in shown
-    assert "one: envs[SECRET_KEY]: it stands in clear in the state and in every preview" in shown
+    assert "one: envs[SECRET_KEY]: it is in plain text in the state and in every preview" in shown
     assert shown.count("[mandatory]") == 2
     policies = shown.partition("Policies:")[2]
     assert KEY not in policies
@@ -143,7 +143,7 @@ def test_exemptions_and_levels_of_others(project: Project, tmp_path: Path) -> No
     (pack / "levels.yaml").write_text(exemption.replace("2999", "2020"))
     shown = preview(project, refused=True, pack=pack)
     assert "policy-exemption-current" in shown
-    assert "has expired on 2020-01-31" in shown
+    assert "expired on 2020-01-31" in shown
     assert "docker-container-root-read-only" in shown
 
     # What goes away is nobody's business, and an exemption for it no mistake.
@@ -153,7 +153,7 @@ def test_exemptions_and_levels_of_others(project: Project, tmp_path: Path) -> No
 
     (pack / "levels.yaml").write_text("default: strict\n")
     shown = preview(project, refused=True, pack=pack)
-    assert "their-policies/levels.yaml: default: is no level; write one of advisory, mandatory, disabled" in shown
+    assert "their-policies/levels.yaml: default: is not a level; write one of advisory, mandatory, disabled" in shown
     assert "Traceback" not in shown
 
 

@@ -69,7 +69,7 @@ def test_every_mistake_is_one_line_and_nothing_is_touched(project: Path, encrypt
     printed = done.stdout + done.stderr
     assert done.returncode != 0
     assert 'Pulumi.dev.yaml: host.docker_host: "tcp://10.0.0.1:2375" is a TCP socket' in printed
-    assert "Pulumi.dev.yaml: host.prt: is no known key; write `port`" in printed
+    assert "Pulumi.dev.yaml: host.prt: unknown key; write `port`" in printed
     assert "Traceback" not in printed
     assert "unhandled error" not in printed
     exported = pulumi(project, encrypted, "stack", "export", "-s", "dev").stdout
@@ -82,7 +82,7 @@ def test_an_llm_key_in_plain_text_is_refused_and_an_encrypted_one_is_taken(proje
     plain = encrypted.replace("config:", f"config:\n  skyvern:llm:\n    provider: openai\n    api_key: {secret}", 1)
     refused = pulumi(project, plain, "preview", "-s", "dev")
     assert refused.returncode != 0
-    assert "llm.api_key: stands in plain text" in refused.stdout + refused.stderr
+    assert "llm.api_key: is in plain text" in refused.stdout + refused.stderr
     assert secret not in refused.stdout + refused.stderr
 
     chosen = encrypted.replace("config:", "config:\n  skyvern:llm:\n    provider: openai", 1)

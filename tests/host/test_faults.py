@@ -238,7 +238,7 @@ def test_one_up_brings_back_what_was_killed_or_removed_by_hand(checkout: Checkou
         refused = checkout.run("script/up", check=False)
         assert refused.returncode == 1
         (line,) = refused.stderr.splitlines()
-        assert f"{volume} on {docker.host}: the volume has gone and the data in it" in line
+        assert f"{volume} on {docker.host}: the volume and the data in it are gone" in line
         assert f"pulumi up --refresh -s {STACK}" in line
         assert "1 to build or pull: egress" in refused.stdout
         assert volume not in checkout.names("volume")
@@ -247,8 +247,8 @@ def test_one_up_brings_back_what_was_killed_or_removed_by_hand(checkout: Checkou
 
     printed = checkout.run("script/up").stdout
     for part in removed:
-        assert f"container {name(part)} has gone: the up makes it again" in printed
-    assert f"network {name('smoke')} has gone: the up makes it again" in printed
+        assert f"container {name(part)} is gone: the up makes it again" in printed
+    assert f"network {name('smoke')} is gone: the up makes it again" in printed
     assert f"container {name('smoke-site')} is exited and does not start: removed" in printed
     for part in set(PARTS) - {*removed, "smoke-site"}:
         assert f"container {name(part)} did not run (exited): started" in printed
@@ -441,7 +441,7 @@ def test_a_state_file_that_is_cut_off_is_refused_with_the_way_back(checkout: Che
     (found,) = finding(checkout, "state")
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
-    assert line.startswith(f"{path}: is cut off or no state ({size} bytes), and nothing was changed; cp ")
+    assert line.startswith(f"{path}: is cut off or not a state file ({size} bytes), and nothing was changed; cp ")
     command = re.search(r"; (cp .*) puts the newest whole copy back", line)
     assert command is not None
     assert found["fix"].startswith(command[1])
@@ -637,7 +637,7 @@ def test_an_up_that_is_interrupted_again_and_again(checkout: Checkout, outputs: 
             # Ctrl-C lets Pulumi end its step and its notes, so there is nothing to clear.
             assert ("its lock is removed" in printed[point]) is (sent is signal.SIGKILL), story
         for point, made in (("roles", "postgres"), ("server", "roles"), ("end", "server")):
-            cleared = f"container skyvern-{stack}-{made} is in no state: removed" in printed[point]
+            cleared = f"container skyvern-{stack}-{made} is not in the state: removed" in printed[point]
             assert cleared is (sent is signal.SIGKILL), story
             assert ("the last up was stopped while creating" in printed[point]) is cleared, story
         checkout.pulumi(f"preview --refresh --expect-no-changes -s {stack}")

@@ -132,7 +132,7 @@ def test_without_both_walls_smoke_and_doctor_name_what_is_open_and_one_up_closes
     assert [one for one in problems if one.startswith("gateway reaches") and "no wall before the host" in one]
     assert {one["fix"] for one in findings(checkout)} == {f"script/up --stack {STACK}"}
 
-    assert f"container {FIREWALL} has gone: the up makes it again" in checkout.run("script/up").stdout
+    assert f"container {FIREWALL} is gone: the up makes it again" in checkout.run("script/up").stdout
     assert smoke(checkout).mark == "ok"
 
 

@@ -145,7 +145,7 @@ def test_a_pull_request_gets_a_comment_and_leaves_a_record(repository: Repositor
     told = repository.preview(1, merge)
     assert f"**{STACK}: changes in place** — 1 updated" in told, told
     assert "@@ update skyvern-host-skyvern-server (docker Container) @@\n- memory: 3072\n+ memory: 3328\n" in told, told
-    assert "What runs is what the state says" in told, told
+    assert "What runs matches the state" in told, told
     (artifact,) = repository.hub.artifacts
     assert artifact[0]["name"] == f"review-{STACK}-{repository.git('rev-parse', f'{merge}^{{tree}}')}"
 
@@ -176,7 +176,7 @@ def test_what_was_not_reviewed_is_refused(repository: Repository, tmp_path: Path
     # What nobody previewed has no record either.
     green, log = runner.run("deploy", "deploy", commit=another, event={})
     assert not green
-    assert f"stack {STACK}: nobody reviewed a preview of tree" in log
+    assert f"stack {STACK}: no reviewed preview of tree" in log
 
     repository.git("reset", "--quiet", "--hard", merge)
     repository.push(before)
@@ -204,7 +204,7 @@ def test_from_a_bad_deployment_there_is_a_way_back(repository: Repository) -> No
     assert not green
     outcome = repository.hub.comments[2][-1]["body"]
     assert re.search(r"❌ `+ ?ops apply: applied, but \d+ of \d+ smoke checks are green, and the stack is left", outcome), log
-    assert re.search(rf"the way back to {good[:12]}, which was green at \S+: bin/ops rollback -s {STACK}", outcome)
+    assert re.search(rf"to roll back to {good[:12]}, which was green at \S+: bin/ops rollback -s {STACK}", outcome)
 
     def migrate() -> None:
         """As far as anybody can tell by the name of the last migration; twice is back again."""
@@ -251,7 +251,7 @@ def test_what_somebody_changed_is_one_issue(repository: Repository) -> None:
         with world.edit() as data:
             del data["records"]["by-hand"]
     (issue,) = hub.issues
-    assert issue["title"] == f"Drift of {STACK}: 1 changed past the program, 3 in no state"
+    assert issue["title"] == f"Drift of {STACK}: 1 changed outside Pulumi, 3 not in the state"
     told = issue["body"]
     assert re.search(r"\| skyvern-host-gateway-caddy \| changed \| `memory`: \d+ → 300", told)
     for stray in ("container by-hand", "network by-hand", f"DNS record old.skyvern.test to {record['content']} (by-hand)"):

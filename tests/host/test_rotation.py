@@ -172,7 +172,7 @@ def test_a_rotation_that_is_killed_is_finished_by_the_next_up(checkout: Checkout
     done = checkout.run("script/up")
     assert "its lock is removed" in done.stdout
     assert "the last up was stopped while creating skyvern-host-skyvern-server" in done.stdout
-    assert "container skyvern-dev-server is in no state: removed" in done.stdout
+    assert "container skyvern-dev-server is not in the state: removed" in done.stdout
     assert container_id(checkout, "server") not in {"", old, orphan}
     assert role_password(checkout) != database
     assert "password authentication failed" in login_to_database(checkout, database)

@@ -43,7 +43,7 @@ class TestExemptions:
     def test_the_day_after_both_are_violations(self) -> None:
         said = judge([WRITABLE], levels(EXEMPTION), today=datetime.date(2026, 12, 1))
         assert broken(said) == ["docker-container-root-read-only", "policy-exemption-current"]
-        assert "has expired on 2026-11-30; mend what it covered and remove it" in said[-1].message
+        assert "expired on 2026-11-30; fix what it covered and remove it" in said[-1].message
 
     def test_one_that_covers_nothing_is_a_violation(self) -> None:
         said = judge([container()], levels(EXEMPTION))

@@ -179,5 +179,5 @@ Duration: 40s
 def test_an_unknown_part_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["previews"]) == 1
     assert capsys.readouterr().err == (
-        "bench: previews is no part; write one of preview, edge, up, memory, requests, artifacts, first-run\n"
+        "bench: previews is not a part; write one of preview, edge, up, memory, requests, artifacts, first-run\n"
     )

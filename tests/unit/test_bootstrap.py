@@ -697,7 +697,7 @@ config:
     ("text", "line"),
     [
         ("config:\n  skyvern:host:\n    port: 80\n", "Pulumi.dev.yaml: host.port: 80 "),
-        ("config:\n  skyvern:host: [\n", "Pulumi.dev.yaml: is no YAML in line "),
+        ("config:\n  skyvern:host: [\n", "Pulumi.dev.yaml: is not valid YAML in line "),
         ("config:\n  skyvern:images:\n    source: else\n", "Pulumi.dev.yaml: images.source: "),
     ],
 )

@@ -230,7 +230,7 @@ def test_nothing_on_a_healthy_stack() -> None:
         (
             with_server(status="exited", exit_code=137, oom_killed=True),
             "skyvern-dev-server",
-            "want of memory",
+            "killed: out of memory",
             "larger server.memory_mib",
         ),
         (with_server(oom_killed=True), "skyvern-dev-server", "ran out of memory", "larger server.memory_mib"),
@@ -256,7 +256,7 @@ def test_nothing_on_a_healthy_stack() -> None:
             "reaches postgres: no wall",
             "script/up --stack dev",
         ),
-        (with_host(openings=None), "stack dev", "could not be looked at", "bin/ops smoke -s dev"),
+        (with_host(openings=None), "stack dev", "could not be checked", "bin/ops smoke -s dev"),
         (
             with_host(docker_rules_lost=True),
             "Docker",
@@ -289,7 +289,7 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_chrome("name", "unknown"), "http://10.222.222.1:9222/", "resolve this name (unknown)", "IP address as browser.url"),
         (with_chrome("connect", "timed out"), "http://10.222.222.1:9222/", "no answer to the server (timed out)", "firewall"),
         (with_chrome("status", "500"), "http://10.222.222.1:9222/", "status 500: Chrome refuses a Host", "browser.host_header"),
-        (with_chrome("other"), "http://10.222.222.1:9222/", "no debugging port", "correct the port of browser.url"),
+        (with_chrome("other"), "http://10.222.222.1:9222/", "not Chrome's debugging port", "correct the port of browser.url"),
         (with_chrome("redirect", "localhost"), "http://10.222.222.1:9222/", "on to localhost", "browser.host_header"),
         (with_gpu(), "llm.gpu", "no NVIDIA runtime", "docs/llm.md, or write llm.gpu: false into Pulumi.dev.yaml"),
         (
@@ -304,7 +304,7 @@ def test_nothing_on_a_healthy_stack() -> None:
             "keeps Chromium from making its sandbox",
             "kernel.apparmor_restrict_unprivileged_userns=0",
         ),
-        (with_pulumi(cli=False, deployed=None), "CLI", "has gone", "script/bootstrap"),
+        (with_pulumi(cli=False, deployed=None), "CLI", "is gone", "script/bootstrap"),
         (with_pulumi(passphrase_problem="0640"), "/p", "has mode 0640", "chmod 0600 /p"),
         (with_pulumi(passphrase_problem="missing"), "/p", "does not exist", "from your copy"),
         (with_pulumi(passphrase_problem="empty"), "/p", "is empty", "from your copy"),
@@ -340,12 +340,12 @@ def test_nothing_on_a_healthy_stack() -> None:
                 broken=(Broken(path=Path("/s.json"), size_bytes=7, remedy="cp a b"),),
             ),
             "/s.json",
-            "is cut off or no state (7 bytes)",
+            "is cut off or not a state file (7 bytes)",
             "cp a b",
         ),
         (with_deployed(pending=("creating x",)), "dev", "pending operations: creating x", "pulumi refresh -s dev"),
         (replace(HEALTHY, salt=""), "encryptionsalt", "is missing", "encryptionsalt: v1:salt"),
-        (replace(HEALTHY, salt="v1:other"), "encryptionsalt", "another one than the state's", "encryptionsalt: v1:salt"),
+        (replace(HEALTHY, salt="v1:other"), "encryptionsalt", "differs from the state's", "encryptionsalt: v1:salt"),
         (
             replace(
                 without_daemon(Daemon.SILENT),

@@ -76,7 +76,7 @@ def test_every_page_of_the_zone_is_read() -> None:
         (httpx.Response(502, text="<html>"), "Cloudflare: /zones: 502 Bad Gateway; see docs/cloudflare.md"),
         (
             httpx.Response(200, json={"success": True, "result": []}),
-            "Cloudflare: the token sees 0 zones example.com, so its records cannot be looked at",
+            "Cloudflare: the token sees 0 zones example.com, so its records cannot be checked",
         ),
     ],
 )
@@ -137,16 +137,16 @@ def test_exit_codes(found: Drift, code: int) -> None:
 
 
 def test_the_issue_says_what_and_what_to_do() -> None:
-    assert drift.title("prod", FOUND) == "Drift of prod: 2 changed past the program, 1 in no state"
+    assert drift.title("prod", FOUND) == "Drift of prod: 2 changed outside Pulumi, 1 not in the state"
     text = drift.markdown("prod", FOUND, link="https://github.example/run")
     assert "| `gateway` | changed | `memory`: `1` → `2` |" in text
     assert "| `old` | is gone |  |" in text
     assert "- `container x`\n" in text
     assert "[this run](https://github.example/run)" in text
-    assert drift.lines("prod", FOUND) == ["gateway: changed (memory)", "old: is gone", "container x: in no state"]
+    assert drift.lines("prod", FOUND) == ["gateway: changed (memory)", "old: is gone", "container x: not in the state"]
     assert drift.lines("prod", Drift(checked=True)) == ["stack prod: no drift"]
     failed = Drift(failure="no daemon")
-    assert drift.title("prod", failed) == "Drift of prod: could not be looked for"
+    assert drift.title("prod", failed) == "Drift of prod: could not be checked"
     assert "no daemon" in drift.markdown("prod", failed)
 
 

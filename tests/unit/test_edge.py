@@ -233,8 +233,8 @@ def test_access_guards_the_ui_and_the_connector_checks_it_too() -> None:
     [
         (
             {"failure": "invocation of cloudflare:index/getZone:getZone: failed to find exactly one result: 0 found"},
-            'edge.domain: the token sees no zone "example.com"; add the domain to Cloudflare, write the zone itself and no host '
-            "of it, or give the token this zone (docs/cloudflare.md)",
+            'edge.domain: the token sees no zone "example.com"; add the domain to Cloudflare, write the zone itself, not a host '
+            "in it, or give the token this zone (docs/cloudflare.md)",
         ),
         (
             {"failure": "failed to find exactly one result: 2 found"},
@@ -247,7 +247,8 @@ def test_access_guards_the_ui_and_the_connector_checks_it_too() -> None:
         ),
         (
             {"failure": "dial tcp: no route to host"},
-            'edge.domain: the zone "example.com" cannot be looked up; try again. The provider said: dial tcp: no route to host',
+            'edge.domain: the zone "example.com" cannot be looked up; try again. The provider reported: dial tcp: no route to '
+            "host",
         ),
         (
             {"status": "pending", "nameServers": ["a.ns.cloudflare.com", "b.ns.cloudflare.com"]},
@@ -265,7 +266,7 @@ def test_a_zone_that_cannot_serve_is_one_line(zone: dict[str, Any], line: str) -
         program.run(settings(CLOUDFLARE), stack="prod", zone=zone)
     (told,) = wrong.value.lines
     # How the engine introduces a provider's failure is its own.
-    for part in line.split(" It answered: ")[0].split(" The provider said: "):
+    for part in line.split(" It answered: ")[0].split(" The provider reported: "):
         assert part in told
     assert told.startswith("Pulumi.prod.yaml: edge.")
     assert "\n" not in told

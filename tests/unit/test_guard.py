@@ -299,7 +299,7 @@ def test_a_graft_puts_no_commit_on_main(checkout: Path) -> None:
 
 
 def test_without_git_nobody_can_tell(tmp_path: Path) -> None:
-    assert refused(tmp_path) == "git does not know this folder, so nobody can tell what it holds"
+    assert refused(tmp_path) == "this folder is not a git checkout, so its contents cannot be verified"
     guard.check("dev", tmp_path, unreviewed=False)
 
 
@@ -349,7 +349,7 @@ def test_a_person_at_the_terminal_is_asked(checkout: Path, answer: bool) -> None
     else:
         with pytest.raises(UserError, match="nothing was changed"):
             guard.check("prod", checkout, unreviewed=False, confirm=confirm)
-    assert questions == ["stack prod: the checkout differs from its commit (program.py). Deploy it all the same?"]
+    assert questions == ["stack prod: the checkout differs from its commit (program.py). Deploy it anyway?"]
 
 
 def test_up_and_rotate_ask_the_guard_before_anything_else(

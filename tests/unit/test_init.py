@@ -123,9 +123,9 @@ def test_options_alone_make_a_stack_of_its_own(calls: list[Any], tmp_path: Path)
 
 def test_without_a_terminal_every_answer_is_wanted(calls: list[Any], tmp_path: Path) -> None:
     given = {option: text for option, text in GIVEN.items() if option not in {"--port", "--llm"}}
-    with pytest.raises(UserError, match="nobody can be asked here; give --port, --llm as well"):
+    with pytest.raises(UserError, match="there is no terminal to ask on; add --port, --llm"):
         init.main("third", given, api_key_file=None, terminal=Person().terminal(attended=False))
-    with pytest.raises(UserError, match="give --model, --api-key-file as well"):
+    with pytest.raises(UserError, match="add --model, --api-key-file"):
         init.main("third", GIVEN | {"--llm": "openai"}, api_key_file=None, terminal=Person().terminal(attended=False))
     assert not (tmp_path / "Pulumi.third.yaml").exists()
     assert calls == []
@@ -203,13 +203,13 @@ def test_a_key_from_a_file(calls: list[Any], tmp_path: Path) -> None:
     ("option", "text", "line"),
     [
         ("--port", "80", r"--port: 80 is wrong: .* greater than or equal to 1024"),
-        ("--port", "many", r'--port: "many" is no value for it; write a whole number'),
+        ("--port", "many", r'--port: "many" is not a valid value; write a whole number'),
         ("--docker-host", "tcp://10.0.0.1:2375", r"--docker-host: .* is a TCP socket"),
         ("--images", "hub", r"--images: .* is not possible here; write 'official' or 'packages'"),
-        ("--timezone", "Asia/Soul", r"--timezone: .* is no time zone; write a tz database name, for example Asia/Seoul"),
+        ("--timezone", "Asia/Soul", r"--timezone: .* is not a time zone; write a tz database name, for example Asia/Seoul"),
         ("--memory-mib", "9000", r"--memory-mib: this Docker host has 8000 MiB"),
         ("--cpus", "3", r"--cpus: this Docker host has 2"),
-        ("--llm", "chatgpt", r"--llm: .* is no provider; write one of none, openai"),
+        ("--llm", "chatgpt", r"--llm: .* is not a provider; write one of none, openai"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(

@@ -325,5 +325,5 @@ def test_wrong_inputs_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=r"x: No such file or directory; make it with bin/ops preview --format json"):
         command.main([], Options(), [tmp_path / "x"])
     (tmp_path / "x").write_text("[{}]")
-    with pytest.raises(UserError, match=r"x: 0\.stack: is no preview; make it with"):
+    with pytest.raises(UserError, match=r"x: 0\.stack: is not a preview; make it with"):
         command.main([], Options(), [tmp_path / "x"])

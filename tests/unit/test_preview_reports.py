@@ -71,7 +71,7 @@ def test_the_verdict_comes_first_and_names_the_worst() -> None:
         "policy-violation": "⛔ **`prod`: refused by policy**",
         "rotation": "♻️ **`prod`: something is replaced**",
     }
-    assert first["rotation"].endswith("7 replaced, 1 updated · 🔑 3 secrets made anew · ⏱️ 3 restarts, each up to 90 s")
+    assert first["rotation"].endswith("7 replaced, 1 updated · 🔑 3 secrets rotated · ⏱️ 3 restarts, each up to 90 s")
     assert first["exemption"].endswith("⏰ 1 exemption about to end")
     assert first["drift"].endswith("🌊 drift in 2 resources")
     assert "🔓 3 addresses gained" in first["new-public-host"]
@@ -172,9 +172,9 @@ def test_code_survives_backticks_and_tables() -> None:
 def test_a_drift_that_could_not_be_looked_for_does_not_pass_for_none() -> None:
     siren = Step(urn="urn:x::data", type="docker:index/volume:Volume", name="data", operation="delete", stateful=True)
     text = markdown([dataclasses.replace(ABOUT, steps=(siren,), drift=Drift(checked=True, failure="no daemon at `x`"))])
-    assert "- ❌ **`prod`: the drift could not be looked at** — 🚨 data or secrets would be lost" in text
+    assert "- ❌ **`prod`: the drift could not be checked** — 🚨 data or secrets would be lost" in text
     assert "so nothing is known about it: ``" in text
-    assert "Not before the drift can be looked for" in text
+    assert "Check for drift first" in text
 
 
 # --- Stacks side by side ---------------------------------------------------------------------------------------------------

@@ -152,9 +152,9 @@ def test_a_tree_that_nobody_reviewed_has_no_record(hub: GitHub, tmp_path: Path, 
     assert not why.exists()
     assert (tmp_path / "review.json").read_bytes() == b"{}"
     assert asked == [f"review-prod-{TREE}/review-prod.json"]
-    with pytest.raises(UserError, match=r"^stack prod: nobody reviewed a preview of tree aaaaaaaaaaaa: "):
+    with pytest.raises(UserError, match=r"^stack prod: no reviewed preview of tree aaaaaaaaaaaa: "):
         pull_request.record("prod", tmp_path / "another.json", why)
-    assert why.read_text().startswith("❌ `stack prod: nobody reviewed a preview of tree ")
+    assert why.read_text().startswith("❌ `stack prod: no reviewed preview of tree ")
     assert not (tmp_path / "another.json").exists()
 
 

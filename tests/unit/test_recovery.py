@@ -114,7 +114,7 @@ def test_a_pulumi_at_work_is_left_alone(
     monkeypatch.setattr(recovery, "runs", lambda pid: alive)
     machine.found = [SERVER]
     lock(tmp_path, pid=4711, host=host)
-    with pytest.raises(UserError, match=rf"^stack dev: a Pulumi is at work on it \(process 4711 of me on {host}, since "):
+    with pytest.raises(UserError, match=rf"^stack dev: another Pulumi is working on it \(process 4711 of me on {host}, since "):
         machine.recover()
     assert machine.calls == []
 
@@ -141,8 +141,8 @@ def test_what_no_state_knows_is_removed_containers_first(machine: Machine) -> No
     ]
     assert told == [
         "the last up was stopped while creating skyvern-host-skyvern-server",
-        "container skyvern-dev-server is in no state: removed (no data is in it, volumes stay)",
-        "network skyvern-dev-data is in no state: removed (no data is in it, volumes stay)",
+        "container skyvern-dev-server is not in the state: removed (it holds no data; volumes stay)",
+        "network skyvern-dev-data is not in the state: removed (it holds no data; volumes stay)",
     ]
 
 
@@ -177,6 +177,6 @@ def test_what_may_be_at_cloudflare_is_named_and_nothing_else() -> None:
             ]
         )
     )
-    assert [line.split(" may be ")[0] for line in told] == ['the tunnel "skyvern-dev"', 'the policy "skyvern-dev: people"']
+    assert [line.split(" may exist ")[0] for line in told] == ['the tunnel "skyvern-dev"', 'the policy "skyvern-dev: people"']
     assert "1013" in told[0]
     assert "the up makes another one" in told[1]

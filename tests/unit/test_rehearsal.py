@@ -159,7 +159,7 @@ def test_servers_of_another_process_are_not_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["127.0.0.1", ":8443", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:x"])
 def test_a_way_that_is_none_is_one_line(given: str) -> None:
-    with pytest.raises(UserError, match=r"--connect-to: .* is no address with a port; write it as"):
+    with pytest.raises(UserError, match=r"--connect-to: .* is not an address with a port; write it as"):
         smoke.parse_way(None, given)
 
 

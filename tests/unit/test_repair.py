@@ -93,8 +93,8 @@ def test_pulumi_is_shown_what_has_gone(machine: Machine) -> None:
     machine.repair()
     assert machine.calls == ["pulumi refresh --stack dev --yes --skip-preview --non-interactive"]
     assert machine.told == [
-        "network skyvern-dev-data has gone: the up makes it again",
-        "container skyvern-dev-server has gone: the up makes it again",
+        "network skyvern-dev-data is gone: the up makes it again",
+        "container skyvern-dev-server is gone: the up makes it again",
     ]
 
 
@@ -113,7 +113,7 @@ def test_a_container_that_does_not_start_is_made_again(machine: Machine) -> None
 def test_a_data_volume_that_has_gone_is_refused_before_anything_is_done(machine: Machine) -> None:
     machine.volumes = set()
     machine.states["b" * 64] = "exited"
-    with pytest.raises(UserError, match=r"^stack dev: skyvern-dev-postgres on unix:///x: the volume has gone and the data"):
+    with pytest.raises(UserError, match=r"^stack dev: skyvern-dev-postgres on unix:///x: the volume and the data in it are gone"):
         machine.repair()
     assert machine.calls == []
 

@@ -95,7 +95,7 @@ MOVED: list[tuple[dict[str, Any], str]] = [
     ),
     (drifted(step(SERVER, "delete")), "skyvern-host-server: removed by hand"),
     (drifted(), "no longer drifted: skyvern-host-server"),
-    (drifted(step(SERVER, "update", "memory"), unmanaged=("network x", "container y")), "in no state: container y"),
+    (drifted(step(SERVER, "update", "memory"), unmanaged=("network x", "container y")), "not in the state: container y"),
     (drifted(step(SERVER, "update", "memory"), unmanaged=()), "removed: network x"),
     ({"steps": ()}, "the plan: no longer replace skyvern-host-gateway-caddy"),
     (
@@ -129,7 +129,7 @@ def test_every_field_of_a_record_is_compared() -> None:
 def test_another_document_is_one_line(tmp_path: Path, change: dict[str, Any] | None) -> None:
     path = tmp_path / "review.json"
     path.write_text("[]" if change is None else json.dumps(json.loads(review.dump(record_of())) | change))
-    with pytest.raises(UserError, match=r"is no review record of this version; make it with bin/ops review$"):
+    with pytest.raises(UserError, match=r"is not a review record of this version; make it with bin/ops review$"):
         review.load(path)
     with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
         review.load(tmp_path / "none")

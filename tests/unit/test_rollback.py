@@ -51,7 +51,7 @@ def test_a_green_run_is_noted_with_its_commit(host: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("good", "commit", "database", "why"),
     [
-        (None, NEW, FORM, "no deployment of this stack was noted as good here"),
+        (None, NEW, FORM, "no good deployment of this stack is recorded here"),
         (GOOD, OLD, FORM, "aaaaaaaaaaaa is the last good commit itself"),
         (
             GOOD,
@@ -69,14 +69,14 @@ def test_there_may_be_no_way_back(good: Good | None, commit: str, database: str,
 
 
 def test_the_way_back_is_named_or_said_not_to_be_there(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rollback.way_back("prod", DOCKER, host).startswith("the way back to aaaaaaaaaaaa, which was green at 20")
+    assert rollback.way_back("prod", DOCKER, host).startswith("to roll back to aaaaaaaaaaaa, which was green at 20")
     assert rollback.way_back("prod", DOCKER, host).endswith(": bin/ops rollback -s prod")
 
     def no_answer(self: Docker, *arguments: object) -> str:
         raise UserError("docker: exit 1: is not running")
 
     monkeypatch.setattr(Docker, "run", no_answer)
-    assert rollback.way_back("prod", DOCKER, host) == "there is no way back: docker: exit 1: is not running"
+    assert rollback.way_back("prod", DOCKER, host) == "no rollback is possible: docker: exit 1: is not running"
 
 
 def test_it_is_a_fresh_up_of_that_commit_in_a_checkout_of_its_own(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_it_is_a_fresh_up_of_that_commit_in_a_checkout_of_its_own(host: Path, mo
         return 3
 
     monkeypatch.setattr(deploy, "run_attended", up)
-    with pytest.raises(UserError, match=r"^ops rollback: nobody can be asked here; add --yes$"):
+    with pytest.raises(UserError, match=r"^ops rollback: there is no terminal to ask on; add --yes$"):
         rollback.rollback("prod", host, yes=False, ask=False)
     monkeypatch.setattr(deploy, "confirm", lambda _: False)
     with pytest.raises(UserError, match=r"^ops rollback: nothing was changed$"):

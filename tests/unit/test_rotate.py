@@ -95,7 +95,7 @@ def test_all_is_one_up(seen: list[str], tmp_path: Path) -> None:
 
 
 def test_nothing_is_done_unasked(seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match=r"^ops rotate: nobody can be asked here; add --yes$"):
+    with pytest.raises(UserError, match=r"^ops rotate: there is no terminal to ask on; add --yes$"):
         rotate.rotate("ui-login", "dev", yes=False)
     assert seen == []
     assert stack_file(tmp_path) == STACK_FILE
@@ -149,7 +149,7 @@ def test_sessions_end_once_the_new_login_counts(seen: list[str], what: Any) -> N
 
 def test_a_session_that_still_works_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotate, "sessions_are_ended", lambda *_: False)
-    with pytest.raises(UserError, match=r"^ops rotate: the old secret still works: a session of before; "):
+    with pytest.raises(UserError, match=r"^ops rotate: the old secret still works: an earlier session; "):
         rotate.rotate("ui-login", "dev", yes=True)
 
 
@@ -158,7 +158,7 @@ def test_a_stack_that_gave_no_session_is_rotated_all_the_same(
 ) -> None:
     monkeypatch.setattr(rotate, "sessions_are_ended", lambda *_: None)
     rotate.rotate("ui-login", "dev", yes=True)
-    assert "skip  a session token of before is refused: there was none to try" in capsys.readouterr().out
+    assert "skip  an earlier session token is refused: there was none to try" in capsys.readouterr().out
 
 
 def test_a_red_smoke_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

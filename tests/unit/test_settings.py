@@ -38,14 +38,14 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
 @pytest.mark.parametrize(
     ("raw", "line"),
     [
-        ({"hosts": {}}, "hosts: is no known key; write `host`"),
+        ({"hosts": {}}, "hosts: unknown key; write `host`"),
         (
             {"zzz": {}},
-            "zzz: is no known key; known here: "
+            "zzz: unknown key; known here: "
             "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server",
         ),
-        ({"host": {"prt": 8080}}, "host.prt: is no known key; write `port`"),
-        ({"host": 8080}, "host: 8080 is no section; write its keys below it (docs/configuration.md)"),
+        ({"host": {"prt": 8080}}, "host.prt: unknown key; write `port`"),
+        ({"host": 8080}, "host: 8080 is not a section; write its keys below it (docs/configuration.md)"),
         (
             {"host": {"port": 80}},
             "host.port: 80 is wrong: input should be greater than or equal to 1024; write another value",
@@ -57,19 +57,19 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             {"host": {"docker_host": "/var/run/docker.sock"}},
-            'host.docker_host: "/var/run/docker.sock" is no Docker socket; write unix:///var/run/docker.sock',
+            'host.docker_host: "/var/run/docker.sock" is not a Docker socket; write unix:///var/run/docker.sock',
         ),
         (
             {"host": {"timezone": "Asia Seoul"}},
-            'host.timezone: "Asia Seoul" is no time zone; write a tz database name, for example Asia/Seoul',
+            'host.timezone: "Asia Seoul" is not a time zone; write a tz database name, for example Asia/Seoul',
         ),
         (
             {"host": {"timezone": "Asia/Soul"}},
-            'host.timezone: "Asia/Soul" is no time zone; write a tz database name, for example Asia/Seoul',
+            'host.timezone: "Asia/Soul" is not a time zone; write a tz database name, for example Asia/Seoul',
         ),
         (
             {"host": {"docker_host": "unix:///var/run/docker sock"}},
-            'host.docker_host: "unix:///var/run/docker sock" is no Docker socket; write unix:///var/run/docker.sock',
+            'host.docker_host: "unix:///var/run/docker sock" is not a Docker socket; write unix:///var/run/docker.sock',
         ),
         ({"host": {"port": "8080"}}, 'host.port: "8080" is wrong: input should be a valid integer; write another value'),
         (
@@ -90,50 +90,49 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             {"llm": {"provider": "openai", "api_key": SECRET, "secondary_key": ""}},
-            'llm.secondary_key: "" is no LLM key that Skyvern registers; write one that starts with OPENAI_, for example '
+            'llm.secondary_key: "" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, for example '
             "OPENAI_GPT-4O-2024-08-06",
         ),
         (
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://", "model": "m"}},
-            'llm.base_url: "https://" is no URL; write it whole, for example https://llm.example.com/v1',
+            'llm.base_url: "https://" is not a URL; write it in full, for example https://llm.example.com/v1',
         ),
         (
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://u:pw@h/v1", "model": "m"}},
-            "llm.base_url: holds a user or password, which would stand in clear; write it without",
+            "llm.base_url: contains a user or password, which would be stored in plain text; remove it",
         ),
         (
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://h/v1?key=pw", "model": "m"}},
-            "llm.base_url: has a query, which would stand in clear; write it without",
+            "llm.base_url: has a query string, which would be stored in plain text; remove it",
         ),
         ({"images": {"source": "hub"}}, "images.source: \"hub\" is not possible here; write 'official' or 'packages'"),
         (
             {"browser": {"locale": "korean"}},
-            'browser.locale: "korean" has another form than ^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$; write one, '
-            "for example en-US",
+            'browser.locale: "korean" does not match ^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$; write one, for example en-US',
         ),
-        ({"browser": {"type": "chrome"}}, 'browser.type: "chrome" is no type; write one of headless, headful, cdp-connect'),
+        ({"browser": {"type": "chrome"}}, 'browser.type: "chrome" is not a type; write one of headless, headful, cdp-connect'),
         ({"browser": {"type": None}}, "browser.type: is missing; write one of headless, headful, cdp-connect"),
-        ({"browser": "headful"}, 'browser: "headful" is no section; write its keys below it (docs/configuration.md)'),
-        ({"browser": {"url": CHROME}}, "browser.url: is no known key; known here: locale, sandbox, type"),
+        ({"browser": "headful"}, 'browser: "headful" is not a section; write its keys below it (docs/configuration.md)'),
+        ({"browser": {"url": CHROME}}, "browser.url: unknown key; known here: locale, sandbox, type"),
         (
             {"browser": {"type": "cdp-connect"}},
             "browser.url: is missing; write it below `browser`, for example http://10.222.222.1:9222/",
         ),
         (
             {"browser": {"type": "cdp-connect", "url": CHROME, "locale": "ko-KR"}},
-            "browser.locale: is no known key; known here: host_header, proxy_port, type, url",
+            "browser.locale: unknown key; known here: host_header, proxy_port, type, url",
         ),
         (
             {"browser": {"type": "cdp-connect", "url": "10.222.222.1:9222"}},
-            'browser.url: "10.222.222.1:9222" is no URL; write it whole, for example http://10.222.222.1:9222/',
+            'browser.url: "10.222.222.1:9222" is not a URL; write it in full, for example http://10.222.222.1:9222/',
         ),
         (
             {"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:92222"}},
-            'browser.url: "http://10.222.222.1:92222" is no URL; write it whole, for example http://10.222.222.1:9222/',
+            'browser.url: "http://10.222.222.1:92222" is not a URL; write it in full, for example http://10.222.222.1:9222/',
         ),
         (
             {"browser": {"type": "cdp-connect", "url": "ws://10.222.222.1:9222/devtools/browser/1"}},
-            'browser.url: "ws://10.222.222.1:9222/devtools/browser/1" is no URL; write it whole, for example '
+            'browser.url: "ws://10.222.222.1:9222/devtools/browser/1" is not a URL; write it in full, for example '
             "http://10.222.222.1:9222/",
         ),
         (
@@ -152,31 +151,31 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             {"browser": {"type": "cdp-connect", "url": "http://me:secret@10.222.222.1:9222"}},
-            "browser.url: holds a user or password, and Chrome knows none; write it without",
+            "browser.url: contains a user or password, which Chrome does not use; remove it",
         ),
         (
             {"browser": {"type": "cdp-connect", "url": CHROME, "host_header": "localhost"}},
-            'browser.host_header: "localhost" has another form than ^[0-9A-Fa-f.:\\[\\]]+:[0-9]{1,5}$; write one, for example '
+            'browser.host_header: "localhost" does not match ^[0-9A-Fa-f.:\\[\\]]+:[0-9]{1,5}$; write one, for example '
             "10.222.222.1:9222",
         ),
         (
             {"browser": {"type": "cdp-connect", "url": CHROME, "proxy_port": 8080}},
-            "browser.proxy_port: 8080 is host.port too; write another port",
+            "browser.proxy_port: 8080 is also host.port; write another port",
         ),
         ({"llm": {}}, "llm.provider: is missing; write one of none, openai, anthropic, gemini, openai-compatible, ollama"),
         (
             {"llm": {"provider": "gpt"}},
-            'llm.provider: "gpt" is no provider; write one of none, openai, anthropic, gemini, openai-compatible, ollama',
+            'llm.provider: "gpt" is not a provider; write one of none, openai, anthropic, gemini, openai-compatible, ollama',
         ),
         ({"llm": {"provider": "openai"}}, "llm.api_key: is missing; write it below `llm`"),
         (
             {"llm": {"provider": "openai", "api_key": SECRET, "key": "OPENAI_GPT4OMINI"}},
-            'llm.key: "OPENAI_GPT4OMINI" is no LLM key that Skyvern registers; write one that starts with OPENAI_, '
+            'llm.key: "OPENAI_GPT4OMINI" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, '
             "for example OPENAI_GPT4O_MINI",
         ),
         (
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "llm:1", "model": "m"}},
-            'llm.base_url: "llm:1" is no URL; write it whole, for example https://llm.example.com/v1',
+            'llm.base_url: "llm:1" is not a URL; write it in full, for example https://llm.example.com/v1',
         ),
         (
             {"llm": {"provider": "ollama"}},
@@ -188,11 +187,11 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             {"llm": {"provider": "ollama", "model": "--help"}},
-            'llm.model: "--help" is no model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct',
+            'llm.model: "--help" is not a model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct',
         ),
         (
             {"llm": {"provider": "ollama", "model": "llava:7b", "keep_alive": "5 minutes"}},
-            'llm.keep_alive: "5 minutes" has another form than ^(-1|0|[1-9][0-9]*[smh])$; write one, for example 1h',
+            'llm.keep_alive: "5 minutes" does not match ^(-1|0|[1-9][0-9]*[smh])$; write one, for example 1h',
         ),
         (
             {"llm": {"provider": "ollama", "model": "llava:7b", "context_length": 512}},
@@ -204,7 +203,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             {"host": {"docker_host": "ssh://host.example.com"}},
-            'host.docker_host: "ssh://host.example.com" is no SSH address of a Docker host; write ssh://user@host or '
+            'host.docker_host: "ssh://host.example.com" is not an SSH address of a Docker host; write ssh://user@host or '
             "ssh://user@host:port",
         ),
         (
@@ -212,9 +211,9 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             "host.docker_host: holds a password, and SSH needs a key; write ssh://user@host",
         ),
         ({"edge": {}}, "edge.provider: is missing; write one of none, cloudflare, ngrok"),
-        ({"edge": {"provider": "aws"}}, 'edge.provider: "aws" is no provider; write one of none, cloudflare, ngrok'),
-        ({"frontend": {"provider": "x"}}, 'frontend.provider: "x" is no provider; write one of gateway, vercel'),
-        ({"frontend": {"provider": "gateway", "artifacts": False}}, "frontend.artifacts: is no known key; known here: provider"),
+        ({"edge": {"provider": "aws"}}, 'edge.provider: "aws" is not a provider; write one of none, cloudflare, ngrok'),
+        ({"frontend": {"provider": "x"}}, 'frontend.provider: "x" is not a provider; write one of gateway, vercel'),
+        ({"frontend": {"provider": "gateway", "artifacts": False}}, "frontend.artifacts: unknown key; known here: provider"),
         (
             {"edge": {"provider": "cloudflare", "api_token": TOKEN}},
             "edge.domain: is missing; write it below `edge`, for example example.com",
@@ -230,7 +229,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             cloudflare(domain="Example"),
-            'edge.domain: "Example" is no domain; write it bare and in lower case, for example example.com',
+            'edge.domain: "Example" is not a domain; use lower case without scheme or path, for example example.com',
         ),
         (
             cloudflare(domain="dev1.example.com"),
@@ -241,7 +240,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (cloudflare(api_token="a" * 81), "edge.api_token: is too long for a key; write the whole key"),
         (
             cloudflare(api_token="Bearer " + "a" * 40),
-            "edge.api_token: is no Cloudflare API token; write it as the dashboard showed it",
+            "edge.api_token: is not a Cloudflare API token; write it as the dashboard showed it",
         ),
         (
             cloudflare(plan="enterprise"),
@@ -257,12 +256,12 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             cloudflare(firewall_ruleset_id="mine"),
-            'edge.firewall_ruleset_id: "mine" has another form than ^[0-9a-f]{32}$; write one, for example '
+            'edge.firewall_ruleset_id: "mine" does not match ^[0-9a-f]{32}$; write one, for example '
             "2f2feab2026849078ba485f918791bdc",
         ),
         (
             cloudflare(access_team="acme"),
-            "edge.access_team: lets nobody in; write edge.access_emails or edge.access_domains, too",
+            "edge.access_team: would admit no one; set edge.access_emails or edge.access_domains as well",
         ),
         (
             cloudflare(access_emails=["a@example.com"]),
@@ -270,11 +269,11 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             cloudflare(access_team="acme", access_emails=["ops"]),
-            'edge.access_emails: "ops" is no mail address; write one, for example ops@example.com',
+            'edge.access_emails: "ops" is not an email address; write one, for example ops@example.com',
         ),
         (
             cloudflare(access_team="acme", access_domains=["@example.com"]),
-            'edge.access_domains: "@example.com" is no mail domain; write one, for example example.com',
+            'edge.access_domains: "@example.com" is not a mail domain; write one, for example example.com',
         ),
         (
             {**cloudflare(access_team="acme", access_emails=["a@example.com"]), "frontend": VERCEL},
@@ -288,7 +287,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"images": {"source": "packages"}, **cloudflare()},
             'images.source: "packages" has no connector: neither cloudflared nor ngrok can be built from packages; write '
-            "official, or name an image of your own in edge.connector_image",
+            "official, or name your own image in edge.connector_image",
         ),
         (
             {"frontend": VERCEL},
@@ -301,11 +300,11 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (vercel(api_token="abc"), "frontend.api_token: is too short for a key; write the whole key"),
         (
             vercel(api_token="Bearer " + "a" * 24),
-            "frontend.api_token: is no token of Vercel; write it as the dashboard showed it",
+            "frontend.api_token: is not a Vercel token; write it as the dashboard showed it",
         ),
         (
             vercel(team="https://vercel.com/acme"),
-            'frontend.team: "https://vercel.com/acme" has another form than ^(team_[A-Za-z0-9]+|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$; '
+            'frontend.team: "https://vercel.com/acme" does not match ^(team_[A-Za-z0-9]+|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$; '
             "write one, for example acme",
         ),
         (
@@ -323,12 +322,12 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             vercel(project="Skyvern"),
-            'frontend.project: "Skyvern" has another form than ^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$; write one, for example '
+            'frontend.project: "Skyvern" does not match ^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$; write one, for example '
             "skyvern-prod",
         ),
         (
             vercel(region="seoul"),
-            'frontend.region: "seoul" has another form than ^[a-z]{3}[0-9]$; write one, for example hnd1',
+            'frontend.region: "seoul" does not match ^[a-z]{3}[0-9]$; write one, for example hnd1',
         ),
         (
             vercel(source="git"),
@@ -341,7 +340,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             vercel(source="git", repository="https://github.com/acme/x"),
-            'frontend.repository: "https://github.com/acme/x" has another form than ^[\\w.-]+(/[\\w.-]+)+$; write one, for '
+            'frontend.repository: "https://github.com/acme/x" does not match ^[\\w.-]+(/[\\w.-]+)+$; write one, for '
             "example acme/skyvern-stack",
         ),
         (
@@ -364,7 +363,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             'edge.domain: "https://x.ngrok.app" is a URL; write the bare domain, for example example.com',
         ),
         # A key of another arm of the choice is refused instead of being ignored.
-        ({"llm": {"provider": "none", "api_key": SECRET}}, "llm.api_key: is no known key; known here: provider"),
+        ({"llm": {"provider": "none", "api_key": SECRET}}, "llm.api_key: unknown key; known here: provider"),
     ],
 )
 def test_each_mistake_has_its_line(raw: dict[str, Any], line: str) -> None:
@@ -378,7 +377,7 @@ def test_all_mistakes_at_once() -> None:
 def test_a_secret_in_plain_text_is_refused_without_showing_it() -> None:
     found = lines({"llm": {"provider": "openai", "api_key": SECRET}}, secret_keys=frozenset())
     assert found == [
-        "Pulumi.prod.yaml: llm.api_key: stands in plain text; write it with `pulumi config set --secret --path llm.api_key`"
+        "Pulumi.prod.yaml: llm.api_key: is in plain text; set it with `pulumi config set --secret --path llm.api_key`"
     ]
 
 
@@ -397,13 +396,13 @@ def test_every_variable_of_the_guide_has_an_answer() -> None:
     for name in VercelFrontend.instead:
         (line,) = lines(vercel(**{name: SECRET}))
         assert line.startswith(f"Pulumi.prod.yaml: frontend.{name}: ")
-        assert "is no known key" not in line
+        assert "unknown key" not in line
         assert SECRET not in line
 
 
 def test_the_frontends_token_in_plain_text_is_refused() -> None:
     assert lines(vercel(), secret_keys=frozenset({"edge"})) == [
-        "Pulumi.prod.yaml: frontend.api_token: stands in plain text; write it with "
+        "Pulumi.prod.yaml: frontend.api_token: is in plain text; set it with "
         "`pulumi config set --secret --path frontend.api_token`"
     ]
 
@@ -422,7 +421,7 @@ def test_tokens_of_every_age_are_taken(token: str) -> None:
 )
 def test_an_edges_secret_in_plain_text_is_refused(edge: dict[str, Any], key: str) -> None:
     assert lines(edge, secret_keys=frozenset()) == [
-        f"Pulumi.prod.yaml: edge.{key}: stands in plain text; write it with `pulumi config set --secret --path edge.{key}`"
+        f"Pulumi.prod.yaml: edge.{key}: is in plain text; set it with `pulumi config set --secret --path edge.{key}`"
     ]
 
 
@@ -477,7 +476,7 @@ def test_the_stack_decides_which_file_an_error_names(monkeypatch: pytest.MonkeyP
     with pytest.raises(SettingsError) as wrong:
         settings.load()
     assert wrong.value.lines == [
-        "Pulumi.staging.yaml: host: is one value; write a section with keys below it (docs/configuration.md)"
+        "Pulumi.staging.yaml: host: is a single value; write a section with keys below it (docs/configuration.md)"
     ]
     runtime_config.set_all_config({"skyvern:host": '{"port": 9000}'}, [])
     assert settings.load().host.port == 9000

@@ -703,7 +703,7 @@ class TestSandbox:
     @pytest.mark.parametrize(
         ("page", "problem"),
         [
-            ({"filters": 1}, "no system call filter of its own"),
+            ({"filters": 1}, "lacks its own system call filter"),
             ({"no_new_privileges": False}, "may gain privileges"),
             ({"own": ["pid", "net"]}, "shares the user namespace"),
             ({"own": []}, "shares the net, pid, user namespace"),

@@ -138,7 +138,7 @@ def test_times(text: str, seconds: float | None) -> None:
 def test_one_table() -> None:
     first, *lines = status.render(STATUS, NOW).splitlines()
     assert first == (
-        "stack dev: 1 of 1 containers are well; http://localhost:8080, API answers, Skyvern 1.0.56; "
+        "stack dev: 1 of 1 containers healthy; http://localhost:8080, API answers, Skyvern 1.0.56; "
         "skyvern-stack 0.1.0+0123456789ab"
     )
     assert lines == [
@@ -160,7 +160,7 @@ def test_a_stack_that_is_down_says_so() -> None:
 
 def test_an_ill_container_points_to_the_doctor() -> None:
     ill = replace(STATUS, containers=[replace(GATEWAY, health="unhealthy")])
-    assert "0 of 1 containers are well" in status.summary(ill)
+    assert "0 of 1 containers healthy" in status.summary(ill)
     assert status.summary(ill).endswith("bin/ops doctor -s dev says what to do")
 
 

@@ -241,7 +241,7 @@ def test_git_builds_the_same_folder_from_a_branch() -> None:
             "Could not read Vercel Team acme,\n unexpected error: forbidden - Not authorized",
             'frontend.api_token: Vercel refuses it for the team "acme"; make one as docs/vercel.md says. It answered: ',
         ),
-        ("dial tcp: no route to host", "frontend.provider: Vercel cannot be asked; try again. The provider said: "),
+        ("dial tcp: no route to host", "frontend.provider: Vercel cannot be reached; try again. The provider reported: "),
     ],
 )
 def test_an_account_that_cannot_serve_is_one_line(failure: str, line: str) -> None:
@@ -257,7 +257,7 @@ def test_a_stack_whose_name_is_no_projects_name_is_told_so() -> None:
     with pytest.raises(SettingsError) as wrong:
         run(stack="Prod_2")
     assert wrong.value.lines == [
-        'Pulumi.Prod_2.yaml: frontend.project: is missing, and "skyvern-Prod_2" is no name for a project; write one, for example '
+        'Pulumi.Prod_2.yaml: frontend.project: is missing, and "skyvern-Prod_2" is not a project name; write one, for example '
         "skyvern-prod"
     ]
     assert only(run({"project": "mine"}, stack="Prod_2"), PROJECT)["name"] == "mine"
@@ -289,7 +289,7 @@ def test_the_projects_own_address_is_not_the_uis(project: str | None) -> None:
     with pytest.raises(SettingsError) as wrong:
         run({"vercel_app": "skyvern-prod", "project": project})
     assert wrong.value.lines == [
-        'Pulumi.prod.yaml: frontend.vercel_app: "skyvern-prod" is the project\'s name, whose address Vercel gives out itself; '
+        'Pulumi.prod.yaml: frontend.vercel_app: "skyvern-prod" is the project\'s name, whose address Vercel assigns itself; '
         "write another"
     ]
 

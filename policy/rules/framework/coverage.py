@@ -22,7 +22,7 @@ class Control:
 
 _BUILD = "a matter of the image's build, which no resource shows"
 CONTROLS = (
-    Control("4.1", "Containers run as a user of their own"),
+    Control("4.1", "Containers run as their own user"),
     Control("4.2", "Base images are trusted"),
     Control("4.3", "No unneeded packages", _BUILD, "out of scope"),
     Control("4.4", "Images are scanned and rebuilt", _BUILD, "out of scope"),
@@ -84,7 +84,7 @@ CONTROLS = (
 )
 
 
-_EXTRA = "no matter of who gets in"
+_EXTRA = "unrelated to who gets in"
 _ELSEWHERE = "the rules are in the gateway, where every edge has them"
 _MAIL = "the mail of the domain is not this stack's"
 _PLAN = "the plans that a small team has do not offer it"
@@ -120,7 +120,7 @@ CHECKS = (
     Control("zone_server_side_excludes_enabled", "", _EXTRA, "out of scope"),
     Control("zone_ssl_strict", ""),
     Control("zone_tls_1_3_enabled", ""),
-    Control("zone_universal_ssl_enabled", "", "on in every zone that nobody has changed", "out of scope"),
+    Control("zone_universal_ssl_enabled", "", "on in every zone by default", "out of scope"),
     Control("zone_waf_enabled", "", "as an advice: the zone may have one already"),
     Control("zone_waf_owasp_ruleset_enabled", "", _PLAN, "out of scope"),
     Control("authentication_no_stale_tokens", "", _TEAM, "not expressible"),
@@ -180,7 +180,7 @@ def _table(rules: Sequence[Rule], controls: Sequence[Control], what: str) -> lis
 def report(rules: Sequence[Rule]) -> str:
     """The whole page; ValueError for a control that is neither covered nor explained, or both."""
     lines = [
-        "# What the pack covers",
+        "# Coverage of the policy pack",
         "",
         "Made by `python -m rules.framework.coverage`; a test keeps it current.",
         "",

@@ -21,7 +21,7 @@ _README = "https://www.pulumi.com/docs/insights/policy/"
     "exemptions",
     description="An exemption is used, and has a day on which it ends that has not passed",
     severity="high",
-    remediation="Mend what was exempted and remove the exemption from levels.yaml.",
+    remediation="Fix what was exempted and remove the exemption from levels.yaml.",
     url=_README,
 )
 def exemption_current(subject: Any, parameters: Mapping[str, Any]) -> Any:
@@ -176,7 +176,7 @@ class Evaluation:
                 continue
             covered = [one.urn for one in stack.resources if exemption.covers(exemption.rule, one.urn)]
             if self.today > exemption.expires:
-                problem = f"has expired on {exemption.expires}; mend what it covered and remove it"
+                problem = f"expired on {exemption.expires}; fix what it covered and remove it"
             elif exemption not in self.used and all(urn in self.seen for urn in covered):
                 problem = "covers nothing that breaks the rule; remove it"
             else:

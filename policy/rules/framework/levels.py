@@ -66,7 +66,7 @@ def parse(text: str, rules: Iterable[Rule], *, file: str = "levels.yaml") -> Lev
         raw = yaml.safe_load(text) or {}
     except yaml.YAMLError as broken:
         mark = getattr(broken, "problem_mark", None)
-        raise LevelsError([f"{file}: line {mark.line + 1 if mark else 1}: is no YAML; mend the line"]) from None
+        raise LevelsError([f"{file}: line {mark.line + 1 if mark else 1}: is not valid YAML; correct the line"]) from None
     reader = _Reader(file, {rule.name: rule for rule in rules})
     levels = reader.levels(raw)
     if reader.mistakes:
@@ -84,7 +84,7 @@ class _Reader:
         sections = self._mapping("the file", raw)
         for name in sections:
             if name not in {"default", "rules", "stacks", "parameters", "exemptions"}:
-                self.mistakes.append(f"{name}: is no key; known are default, rules, stacks, parameters, exemptions")
+                self.mistakes.append(f"{name}: is not a key; known are default, rules, stacks, parameters, exemptions")
         return Levels(
             default=self._level("default", sections.get("default", "mandatory")),
             rules=self._by_rule("rules", sections.get("rules")),
@@ -103,14 +103,14 @@ class _Reader:
     def _mapping(self, path: str, value: Any) -> Mapping[str, Any]:
         if value is None or isinstance(value, dict):
             return value or {}
-        self.mistakes.append(f"{path}: is no mapping; write keys below it")
+        self.mistakes.append(f"{path}: is not a mapping; write keys below it")
         return {}
 
     def _rule(self, path: str, name: str) -> bool:
         if name in self.known:
             return True
         near = difflib.get_close_matches(name, sorted(self.known), n=1)
-        self.mistakes.append(f"{path}: is no rule; " + (f"write {near[0]}" if near else "COVERAGE.md lists them"))
+        self.mistakes.append(f"{path}: is not a rule; " + (f"write {near[0]}" if near else "COVERAGE.md lists them"))
         return False
 
     def _level(self, path: str, value: Any) -> Level:
@@ -118,7 +118,7 @@ class _Reader:
             if value == level:
                 found: Level = level
                 return found
-        self.mistakes.append(f"{path}: is no level; write one of {', '.join(get_args(Level))}")
+        self.mistakes.append(f"{path}: is not a level; write one of {', '.join(get_args(Level))}")
         return "mandatory"
 
     def _by_rule(self, path: str, raw: Any) -> Mapping[str, Level]:
@@ -133,14 +133,14 @@ class _Reader:
         known = self.known[rule].parameters
         for name, value in values.items():
             if name not in known:
-                self.mistakes.append(f"parameters.{rule}.{name}: is no parameter; known are {', '.join(known) or 'none'}")
+                self.mistakes.append(f"parameters.{rule}.{name}: is not a parameter; known are {', '.join(known) or 'none'}")
             elif type(value) is not type(known[name]):
                 self.mistakes.append(f"parameters.{rule}.{name}: has another type; write a {type(known[name]).__name__}")
         return values
 
     def _exemptions(self, raw: Any) -> tuple[Exemption, ...]:
         if not isinstance(raw, list):
-            self.mistakes.append("exemptions: is no list; write one exemption an item")
+            self.mistakes.append("exemptions: is not a list; write one exemption per item")
             return ()
         found = []
         for index, item in enumerate(raw):
@@ -150,7 +150,7 @@ class _Reader:
             if wrong:
                 self.mistakes.append(f"{path}: {', '.join(wrong)}: write exactly {', '.join(sorted(_EXEMPTION_KEYS))}")
             elif type(values["expires"]) is not datetime.date:
-                self.mistakes.append(f"{path}.expires: is no date; write one as 2027-01-31")
+                self.mistakes.append(f"{path}.expires: is not a date; write one as 2027-01-31")
             elif not str(values["reason"]).strip():
                 self.mistakes.append(f"{path}.reason: is empty; write why, for whoever reads the report")
             elif self._rule(f"{path}.rule", values["rule"]):
