@@ -29,12 +29,11 @@ from ops.smoke.site import Site, client_for
 from ops.smoke.workflow_checks import definition, finished_run
 from ops.stack import Outputs, parse
 from tests.host import contents
-from tests.host.conftest import IMAGES, Checkout, Dockerd
+from tests.host.conftest import IMAGES, PARTS, Checkout, Dockerd
 
 # Of as many checks as there are by now.
 ALL_GREEN = re.compile(r"\b(\d+) of \1 checks green")
 STACK = "dev"
-PARTS = ("artifacts", "egress", "firewall", "gateway", "postgres", "retention", "roles", "server", "smoke-site")
 # The server's own start takes 20 s on an idle machine; Docker waits longer before each further try.
 HEALED_SECONDS = 180
 pytestmark = pytest.mark.timeout(4800)
