@@ -4,8 +4,17 @@ import itertools
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+# Generated examples. What is run before a merge says the same twice, so it has the same ones each time; script/test nightly looks
+# for others, and for ten times as many.
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("nightly", settings.get_profile("ci"), derandomize=False, max_examples=1000)
+settings.load_profile("ci")
 
 
 def pytest_configure() -> None:

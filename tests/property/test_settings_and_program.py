@@ -4,13 +4,14 @@ import json
 import re
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from components import llm_keys
 from components.settings import Settings, SettingsError, parse
 from tests import program
 from tests.program import VERCEL, Program, Secret, plain
+from tests.property.examples import one_in
 
 SECRETS = frozenset({"llm", "edge", "frontend"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
@@ -193,7 +194,7 @@ def sent(value: Any) -> Any:
     return json.dumps(plain(value), sort_keys=True)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@one_in(8)
 @given(raw=STACK_FILES)
 def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> None:
     run = program.run(parse(raw, file="x", secret_keys=SECRETS))
@@ -266,7 +267,7 @@ def assert_reachable(run: Program, edge: str, frontend: dict[str, Any]) -> None:
     )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@one_in(20)
 @given(raw=STACK_FILES)
 def test_the_same_stack_file_gives_the_same_plan(raw: dict[str, Any]) -> None:
     def plan() -> list[tuple[str, str, str]]:
@@ -276,7 +277,7 @@ def test_the_same_stack_file_gives_the_same_plan(raw: dict[str, Any]) -> None:
     assert plan() == plan()
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@one_in(20)
 @given(raw=STACK_FILES)
 def test_dev_and_prod_share_nothing_on_one_host(raw: dict[str, Any]) -> None:
     def names(stack: str) -> set[str]:
@@ -286,7 +287,6 @@ def test_dev_and_prod_share_nothing_on_one_host(raw: dict[str, Any]) -> None:
     assert not names("dev") & names("prod")
 
 
-@settings(max_examples=100, deadline=None)
 @given(raw=STACK_FILES, data=st.data(), value=WRONG_VALUES)
 def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, value: Any) -> None:
     paths = [(section, key) for section, keys in sorted(raw.items()) for key in sorted(keys)]
