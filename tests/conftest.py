@@ -1,10 +1,20 @@
 """What holds for all tests."""
 
+import itertools
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+# Generated examples. What is run before a merge says the same twice, so it has the same ones each time; script/test nightly looks
+# for others, and for ten times as many.
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("nightly", settings.get_profile("ci"), derandomize=False, max_examples=1000)
+settings.load_profile("ci")
 
 
 def pytest_configure() -> None:
@@ -20,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # Their tests share a daemon, and wait for containers most of the time.
 HOST = "tests/host/"
+WHOLE = (HOST, "tests/engine/", "tests/site/")
+# Of the host tests, most of which use one stack: its first up is looked at before all else, its end comes last.
+STORY = {f"{HOST}test_first_up.py": -1, f"{HOST}test_deployment.py": 1}
+
+_WRITTEN = pytest.StashKey[int]()
+_number = itertools.count()
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # untyped in xdist
@@ -38,6 +54,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
     return Lanes(config, log)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.stash[_WRITTEN] = next(_number)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Host tests first, in the order that they have among them."""
-    items.sort(key=lambda item: not item.nodeid.startswith(HOST))
+    """Host tests first, and what deploys something whole in the order in which it is written: most of it tells a story.
+
+    The others stay as pytest-randomly has shuffled them, which it does before this.
+    """
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[int, int, int]:
+    for group, folder in enumerate(WHOLE):
+        if item.nodeid.startswith(folder):
+            return group, STORY.get(item.nodeid.partition("::")[0], 0), item.stash[_WRITTEN]
+    return len(WHOLE), 0, 0

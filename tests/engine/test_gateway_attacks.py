@@ -188,16 +188,19 @@ def test_without_a_key_only_the_heartbeat_itself_is_sent_on(cloudflare: Gateway)
 
 
 def test_with_a_key_what_is_hidden_stays_hidden(cloudflare: Gateway) -> None:
+    sent_on = 0
     for target in (*HIDDEN, *UNSERVED):
         for path in spellings(target):
             for host in (API, APP):
                 seen = cloudflare.ask(host, path, {"X-Api-Key": API_KEY, **LOGIN}).seen
                 if seen is not None:
+                    sent_on += 1
                     reached = upstream_path(seen["path"])
                     # Compared as it is: Skyvern's router neither cleans paths nor ignores case.
                     assert reached not in HIDDEN + UNSERVED, (path, reached)
                     assert "/../" not in reached
                     assert "//" not in reached
+    assert sent_on > 50
 
 
 @pytest.mark.parametrize("slash", ["//", "/./", "/x/../", "%2f", "/;/", "%5c"])
@@ -446,19 +449,21 @@ def test_a_stream_opens_with_a_known_key_alone(layouts: dict[str, Gateway], path
     for layout, host in (("cloudflare", API), ("cloudflare", APP), ("vercel", WSS)):
         for number, query in enumerate(NO_KEYS):
             answer = layouts[layout].ask(host, path + query, {**UPGRADE, **client(number)})
-            assert answer.status in {403, 404}, (query, answer)
+            assert answer.status == (404 if "/vnc/" in path else 403), (query, answer)
             assert answer.seen is None
         assert layouts[layout].ask(host, f"{path}?apikey={KEY['X-Api-Key']}", UPGRADE).status == served
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
-@pytest.mark.parametrize("headers", [{}, KEY])
-def test_an_upgrade_of_another_method_does_not_hang(cloudflare: Gateway, method: str, headers: dict[str, str]) -> None:
-    started = time.monotonic()
+@pytest.mark.parametrize(("headers", "refusal"), [({}, 403), (KEY, 400)], ids=["a key in the query", "a key where it belongs"])
+def test_an_upgrade_of_another_method_does_not_hang(
+    cloudflare: Gateway, method: str, headers: dict[str, str], refusal: int
+) -> None:
+    before = len(Double.lines)
     answer = cloudflare.ask(API, f"{STREAM}?apikey={KEY['X-Api-Key']}", {**UPGRADE, **headers}, method)
-    assert answer.status in {400, 403}
-    assert answer.seen is None
-    assert time.monotonic() - started < 1
+    assert answer.status == refusal
+    # One that got to Skyvern would wait for what follows its head.
+    assert [line for line in Double.lines[before:] if STREAM in line] == []
 
 
 # --- Origins -------------------------------------------------------------------------------------------------------------
@@ -625,20 +630,32 @@ def test_unknown_keys_are_limited_and_known_ones_are_not(caddy: Path, double: in
         assert gateway.ask(API, "/v1/workflows", {"X-Api-Key": unknown_key(), **client(2)}).status == 403
 
 
-def test_wrong_logins_are_limited_and_cost_the_same(caddy: Path, double: int, tmp_path: Path) -> None:
+def test_wrong_logins_are_limited(caddy: Path, double: int, tmp_path: Path) -> None:
     with running(caddy, tmp_path, "loopback", double) as gateway:
-        took: dict[str, list[float]] = {"skyvern": [], "unknown": []}
-        statuses = []
-        for number, user in itertools.product(range(30), took):
-            started = time.monotonic()
-            statuses.append(gateway.ask("localhost", "/", {"Authorization": _basic(user, str(number))}).status)
-            took[user].append(time.monotonic() - started)
+        statuses = [
+            gateway.ask("localhost", "/", {"Authorization": _basic(user, str(number))}).status
+            for number, user in itertools.product(range(30), ("skyvern", "unknown"))
+        ]
         assert set(statuses) == {401, 429}
         assert statuses[:20] == [401] * 20
-        known, unknown = (sorted(times)[15] for times in took.values())
-        assert abs(known - unknown) < 0.005
-        assert max(known, unknown) < 0.02, "no costly hash"
         assert gateway.ask("localhost", "/", LOGIN).status == 200
+
+
+def test_wrong_logins_cost_little_and_the_same(caddy: Path, double: int, tmp_path: Path) -> None:
+    """In seconds of the gateway's own work, because a clock shows what else this machine does."""
+    tries = 50
+    worked: dict[str, float] = {}
+    with running(caddy, tmp_path, "cloudflare", double) as gateway:
+        for offset, user in ((0, "skyvern"), (tries, "unknown")):
+            before = gateway.worked_seconds()
+            # Ten of each client and a hundred of all, which is within the limits.
+            clients = [client((offset + number) // 10) for number in range(tries)]
+            headers = {"Authorization": _basic(user, "wrong")}
+            assert {gateway.ask(APP, "/", {**headers, **one}).status for one in clients} == {401}
+            worked[user] = gateway.worked_seconds() - before
+    # A hash that is made to be slow takes 50 ms a try.
+    assert max(worked.values()) / tries < 0.005, worked
+    assert abs(worked["skyvern"] - worked["unknown"]) / tries < 0.002, worked
 
 
 def _basic(user: str, password: str) -> str:
@@ -677,9 +694,9 @@ def test_connections_of_one_address_are_limited(caddy: Path, double: int, tmp_pa
 def test_a_client_that_says_nothing_is_let_go(caddy: Path, double: int, tmp_path: Path) -> None:
     with running(caddy, tmp_path, "loopback", double) as gateway:
         started = time.monotonic()
-
         with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as line:
             line.sendall(b"GET / HTTP/1.1\r\n")
             while line.recv(1000):
                 pass
-        assert 8 < time.monotonic() - started < 15
+        # Not at once, because some are slow; and before the test's own limit of 30 seconds, which would be an error here.
+        assert time.monotonic() - started > 8

@@ -1,11 +1,16 @@
-"""What a stack holds: every row of its database and every file of its data volumes, to be compared before and after a fault."""
+"""What a stack holds: its secrets, and every row of its database and every file of its data volumes, to be compared before and
+after a fault.
+"""
 
 import hashlib
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.host.volumes import SKYVERN_FOLDERS
+from components.secrets import derive_fernet_key, login_hash
 from tests.host.conftest import Checkout
 
 # Sessions of the UI and scheduler's notes come and go by themselves.
@@ -59,3 +64,19 @@ def read_settled(checkout: Checkout, stack: str) -> Contents:
 def volume_path(checkout: Checkout, volume: str) -> Path:
     """Where the daemon keeps a volume on this machine."""
     return Path(checkout.docker.run("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip())
+
+
+def generated_secrets(state: dict[str, Any]) -> dict[str, str]:
+    """Every generated value by the name of its resource, and the keys that are made of them."""
+    found = {}
+    for one in state["deployment"]["resources"]:
+        name = one["urn"].split("::")[-1].removeprefix("skyvern-secrets-")
+        for field in ("result", "bcryptHash"):
+            value = one.get("outputs", {}).get(field)
+            # The organisation's id is a name: it stands in the outputs and in paths.
+            if isinstance(value, dict) and "plaintext" in value and name != "organization":
+                found[f"{name}.{field}"] = json.loads(value["plaintext"])
+    return found | {
+        "login hash": login_hash(found["ui-login.result"]),
+        "vault key": derive_fernet_key(found["vault-key.result"]),
+    }

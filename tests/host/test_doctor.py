@@ -8,7 +8,6 @@ import re
 import select
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.host.conftest import Checkout
+from tests.waiting import wait_for
 
 STACK = "dev"
 # The first test deploys the stack, which builds every image where the cache has none.
@@ -58,11 +58,7 @@ def heal(checkout: Checkout, remedy: str) -> None:
 
 
 def wait_until_healthy(checkout: Checkout) -> None:
-    for _ in range(60):
-        if not findings(checkout):
-            return
-        time.sleep(2)
-    assert findings(checkout) == []
+    wait_for(lambda: not findings(checkout), lambda: json.dumps(findings(checkout), indent=1), seconds=120, pause=0.25)
 
 
 @contextmanager
@@ -105,11 +101,8 @@ def test_containers_that_do_not_do_well(healthy: Checkout) -> None:
     docker.run("image", "rm", image)
     passphrase.chmod(0o644)
     try:
-        for _ in range(60):
-            found = findings(healthy)
-            if any(one["problem"] == "runs and is unhealthy" for one in found):
-                break
-            time.sleep(1)
+        wait_for(lambda: any(one["problem"] == "runs and is unhealthy" for one in findings(healthy)), seconds=120, pause=0.25)
+        found = findings(healthy)
         assert fix(found, image, "is not on the daemon") == f"bin/ops images build -s {STACK}"
         for subject, problem, remedy in (
             (name("smoke-site"), "does not run (exited", f"start {name('smoke-site')}"),
@@ -144,10 +137,7 @@ def test_what_was_removed_or_made_by_hand(healthy: Checkout) -> None:
     # The test daemon has no default bridge.
     by_hand("gateway", "--network", name("edge"), "--publish", f"0.0.0.0:{port}:8080", strange, "smoke-site")
     by_hand("artifacts", "--network", "none", "--restart", "always", strange, "false")
-    for _ in range(60):
-        if docker.inspect(name("artifacts"))["RestartCount"] > 3:
-            break
-        time.sleep(0.5)
+    wait_for(lambda: docker.inspect(name("artifacts"))["RestartCount"] > 3, seconds=60, pause=0.25)
     found = findings(healthy)
     again = f"pulumi up --refresh -s {STACK}"
     assert fix(found, name("egress"), "does not exist") == again

@@ -5,6 +5,7 @@ machine is said at its test: a reboot leaves the kernel running, and a clock tha
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -29,12 +30,12 @@ from ops.smoke.site import Site, client_for
 from ops.smoke.workflow_checks import definition, finished_run
 from ops.stack import Outputs, parse
 from tests.host import contents
-from tests.host.conftest import IMAGES, Checkout, Dockerd
+from tests.host.conftest import IMAGES, PARTS, Checkout, Dockerd
+from tests.waiting import wait_for
 
 # Of as many checks as there are by now.
 ALL_GREEN = re.compile(r"\b(\d+) of \1 checks green")
 STACK = "dev"
-PARTS = ("artifacts", "egress", "firewall", "gateway", "postgres", "retention", "roles", "server", "smoke-site")
 # The server's own start takes 20 s on an idle machine; Docker waits longer before each further try.
 HEALED_SECONDS = 180
 pytestmark = pytest.mark.timeout(4800)
@@ -93,10 +94,7 @@ def wait_until_healthy(docker: Docker, since: dict[str, datetime | None] | None 
 
 
 def wait(condition: Callable[[], bool], failure: Callable[[], str] = lambda: "", seconds: float = HEALED_SECONDS) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, failure()
-        time.sleep(0.3)
+    wait_for(condition, failure, seconds=seconds, pause=0.25)
 
 
 def workflows(site: Site) -> httpx.Response:
@@ -112,8 +110,11 @@ def finding(checkout: Checkout, check: str) -> list[dict[str, str]]:
 # --- Containers, daemon, machine -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parts", [("postgres",), PARTS], ids=["postgres", "all"])
-def test_a_process_that_dies_is_started_again(checkout: Checkout, site: Site, kept: None, parts: tuple[str, ...]) -> None:
+# The database alone ends and comes back in test_a_full_disk as well.
+@pytest.mark.parametrize(
+    "parts", [pytest.param(["postgres"], id="postgres", marks=pytest.mark.nightly), pytest.param(PARTS, id="all")]
+)
+def test_a_process_that_dies_is_started_again(checkout: Checkout, site: Site, kept: None, parts: Collection[str]) -> None:
     """SIGKILL from outside, as the kernel does for want of memory."""
     before = started(checkout.docker)
     pids = checkout.docker.run("inspect", "--format", "{{.State.Pid}}", *map(name, parts)).split()
@@ -216,10 +217,13 @@ def without_volume(checkout: Checkout, volume: str) -> Iterator[None]:
     flags = [part for label, value in labels.items() for part in ("--label", f"{label}={value}")]
     subprocess.run(["cp", "--archive", root, aside], check=True)
     checkout.docker.run("volume", "rm", volume)
-    yield
-    checkout.docker.run("volume", "create", *flags, volume)
-    subprocess.run(["cp", "--archive", f"{aside}/.", root], check=True)
-    subprocess.run(["rm", "-r", aside], check=True)
+    try:
+        yield
+    finally:
+        # Also where the block has failed because there is one again.
+        checkout.docker.run("volume", "create", *flags, volume)
+        subprocess.run(["cp", "--archive", f"{aside}/.", root], check=True)
+        subprocess.run(["rm", "-r", aside], check=True)
 
 
 def test_one_up_brings_back_what_was_killed_or_removed_by_hand(checkout: Checkout, site: Site, kept: None) -> None:
@@ -288,18 +292,20 @@ def small_disk(checkout: Checkout) -> Iterator[Path]:
     os.chown(root, 999, 999)
     root.chmod(0o700)
     docker.run("start", postgres)
-    wait_until_healthy(docker)
-    yield root
-    docker.run("stop", postgres)
-    subprocess.run(["rm", "-r", aside], check=True)
-    aside.mkdir()
-    move(root, aside)
-    subprocess.run(["umount", root], check=True)
-    root.rmdir()
-    aside.rename(root)
-    os.chown(root, 999, 999)
-    root.chmod(0o700)
-    docker.run("start", postgres)
+    try:
+        wait_until_healthy(docker)
+        yield root
+    finally:
+        docker.run("stop", postgres)
+        subprocess.run(["rm", "-r", aside], check=True)
+        aside.mkdir()
+        move(root, aside)
+        subprocess.run(["umount", root], check=True)
+        root.rmdir()
+        aside.rename(root)
+        os.chown(root, 999, 999)
+        root.chmod(0o700)
+        docker.run("start", postgres)
 
 
 def test_a_full_disk(checkout: Checkout, site: Site, kept: None, small_disk: Path) -> None:
@@ -431,8 +437,9 @@ def test_without_the_egress_proxy_the_browser_reaches_nothing(checkout: Checkout
 # --- The state -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 100_000])
-def test_a_state_file_that_is_cut_off_is_refused_with_the_way_back(checkout: Checkout, site: Site, kept: None, size: int) -> None:
+def test_a_state_file_that_is_cut_off_is_refused_with_the_way_back(checkout: Checkout, site: Site, kept: None) -> None:
+    """Where nothing is left of it, it is refused in the same words: tests/unit/test_checkpoint.py."""
+    size = 100_000
     folder = Path(checkout.environment["HOME"]) / ".config" / "skyvern-stack" / "state" / ".pulumi" / "stacks" / "skyvern"
     path = folder / f"{STACK}.json"
     whole, containers = path.read_text(), started(checkout.docker)
@@ -601,15 +608,26 @@ def interrupt(up: "subprocess.Popen[str]", sent: signal.Signals, engine_alone: b
                 os.kill(int(path.parent.name), sent)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_an_up_that_is_interrupted_again_and_again(checkout: Checkout, outputs: Outputs, sent: signal.Signals) -> None:
-    """The first ``script/up`` of a stack is stopped at five points, each by the one after it; the sixth ends green."""
+@pytest.mark.parametrize(
+    ("sent", "points"),
+    [
+        pytest.param(signal.SIGKILL, [*POINTS], id="SIGKILL"),
+        # With nothing made, and in the longest step.
+        pytest.param(signal.SIGINT, ["lock", "server"], id="SIGINT"),
+        pytest.param(signal.SIGINT, [*POINTS], id="SIGINT-everywhere", marks=pytest.mark.nightly),
+    ],
+)
+def test_an_up_that_is_interrupted_again_and_again(
+    checkout: Checkout, outputs: Outputs, sent: signal.Signals, points: list[str]
+) -> None:
+    """The first ``script/up`` of a stack is stopped at each of the points, one after the other; the last one ends green."""
     stack = sent.name.lower()
     checkout.write_stack(stack, port=free_port())
     printed: dict[str, str] = {}
     before = started(checkout.docker)
     try:
-        for number, (point, reached) in enumerate(POINTS.items()):
+        for number, point in enumerate(points):
+            reached = POINTS[point]
             up = subprocess.Popen(
                 ["script/up", "--stack", stack],
                 cwd=checkout.root,
@@ -633,13 +651,14 @@ def test_an_up_that_is_interrupted_again_and_again(checkout: Checkout, outputs: 
         printed["end"] = checkout.run("script/up", "--stack", stack).stdout
         story = "\n".join(f"=== {point}\n{text}" for point, text in printed.items())
         assert ALL_GREEN.search(printed["end"]), story
-        for point in ("network", "database", "roles", "server", "end"):
+        for stopped, after in itertools.pairwise([*points, "end"]):
             # Ctrl-C lets Pulumi end its step and its notes, so there is nothing to clear.
-            assert ("its lock is removed" in printed[point]) is (sent is signal.SIGKILL), story
-        for point, made in (("roles", "postgres"), ("server", "roles"), ("end", "server")):
-            cleared = f"container skyvern-{stack}-{made} is not in the state: removed" in printed[point]
-            assert cleared is (sent is signal.SIGKILL), story
-            assert ("the last up was stopped while creating" in printed[point]) is cleared, story
+            assert ("its lock is removed" in printed[after]) is (sent is signal.SIGKILL), story
+            if stopped in {"database", "roles", "server"}:
+                made = "postgres" if stopped == "database" else stopped
+                cleared = f"container skyvern-{stack}-{made} is not in the state: removed" in printed[after]
+                assert cleared is (sent is signal.SIGKILL), story
+                assert ("the last up was stopped while creating" in printed[after]) is cleared, story
         checkout.pulumi(f"preview --refresh --expect-no-changes -s {stack}")
     finally:
         remove(checkout, stack)

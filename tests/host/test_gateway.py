@@ -6,8 +6,8 @@ import socket
 import httpx
 import pytest
 
-from ops.docker import Docker
 from tests.host.conftest import Checkout
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 UPGRADE = {
@@ -33,10 +33,20 @@ def status(url: str, headers: dict[str, str] | None = None, method: str = "GET")
 
 
 @pytest.mark.parametrize(
-    "path", ["/internal/auth/status", "/api/v1/internal/auth/status", "/docs", "/redoc", "/openapi.json", "//docs", "/%64ocs"]
+    ("path", "refusal"),
+    [
+        ("/internal/auth/status", 404),
+        ("/api/v1/internal/auth/status", 404),
+        ("/docs", 404),
+        ("/redoc", 404),
+        ("/openapi.json", 404),
+        ("/%64ocs", 404),
+        # Two programs may read it differently, so nothing is judged.
+        ("//docs", 400),
+    ],
 )
-def test_hidden_paths_are_hidden_from_the_key_too(app: str, key: str, path: str) -> None:
-    assert status(app + path, {"x-api-key": key}) in {400, 401, 404}
+def test_hidden_paths_are_hidden_from_the_key_too(app: str, key: str, path: str, refusal: int) -> None:
+    assert status(app + path, {"x-api-key": key}) == refusal
 
 
 def test_a_stream_belongs_to_the_uis_own_pages(app: str, key: str) -> None:
@@ -60,12 +70,16 @@ def test_a_preflight_is_no_way_around_the_key(app: str) -> None:
 
 @pytest.mark.parametrize("name", ["apikey", "token", "APIKEY", "path"])
 def test_the_log_holds_no_query(checkout: Checkout, app: str, name: str) -> None:
-    marker = secrets.token_hex(16)
-    status(f"{app}/v1/workflows?{name}={marker}")
-    status(f"{app}//x/{name}?{name}={marker}")
-    log = Docker(checkout.docker.host).logs("skyvern-dev-gateway")
-    assert marker not in log
-    assert "?REDACTED" in log
+    marker, request = secrets.token_hex(16), secrets.token_hex(16)
+    status(f"{app}/v1/{request}?{name}={marker}")
+    status(f"{app}//x/{request}?{name}={marker}")
+
+    def log() -> str:
+        return checkout.docker.logs("skyvern-dev-gateway")
+
+    # A line is written behind the answer.
+    wait_for(lambda: log().count(f"/{request}?REDACTED") == 2)
+    assert marker not in log()
 
 
 def test_a_foreign_page_cannot_show_what_the_login_opens(checkout: Checkout, app: str) -> None:

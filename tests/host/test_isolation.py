@@ -6,7 +6,6 @@ container is what changes them, because it is in that namespace wherever it is.
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +18,7 @@ from ops.smoke import CHECKS, Result, run_check
 from ops.smoke.site import Site, client_for
 from ops.stack import parse
 from tests.host.conftest import IMAGES, Checkout, Dockerd
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 STACK = "dev"
@@ -51,10 +51,7 @@ def table(docker: Docker) -> bool:
 
 
 def wait_for_table(docker: Docker) -> None:
-    until = time.monotonic() + BACK_SECONDS
-    while not table(docker):
-        assert time.monotonic() < until, docker.logs(FIREWALL)
-        time.sleep(0.5)
+    wait_for(lambda: table(docker), lambda: docker.logs(FIREWALL), seconds=BACK_SECONDS, pause=0.25)
 
 
 def smoke(checkout: Checkout) -> Result:
@@ -68,6 +65,11 @@ def smoke(checkout: Checkout) -> Result:
 def findings(checkout: Checkout) -> list[dict[str, str]]:
     found = json.loads(checkout.run("bin/ops", "doctor", "-s", STACK, "--json", check=False).stdout)["findings"]
     return [one for one in found if one["check"] == "isolation"]
+
+
+def listens(port: int) -> bool:
+    """Whether something listens on a port of the daemon's network namespace."""
+    return f":{port} " in subprocess.run(["ss", "-ltnH"], capture_output=True, text=True, check=True).stdout
 
 
 def address(docker: Docker, part: str, network: str) -> str:
@@ -92,10 +94,8 @@ def test_flushed_rules_come_back_by_themselves(checkout: Checkout, docker: Docke
     docker.run("exec", FIREWALL, "nft", "delete", "table", "inet", f"skyvern-{STACK}")
     wait_for_table(docker)
     docker.run("exec", FIREWALL, "nft", "insert", "rule", "inet", f"skyvern-{STACK}", "forward", "accept")
-    until = time.monotonic() + BACK_SECONDS
-    while docker.logs(FIREWALL).count("changed or removed") < 2:
-        assert time.monotonic() < until, docker.logs(FIREWALL)
-        time.sleep(0.5)
+    noticed = "changed or removed"
+    wait_for(lambda: docker.logs(FIREWALL).count(noticed) >= 2, lambda: docker.logs(FIREWALL), seconds=BACK_SECONDS, pause=0.25)
     assert smoke(checkout).mark == "ok"
 
 
@@ -152,7 +152,8 @@ def test_what_the_stack_file_names_is_open_and_nothing_beside_it(checkout: Check
     try:
         for port in ("28999", "28998"):
             docker.run("run", "--detach", "--name", f"listener-{port}", "--network=host", image, *serve, port)
-        time.sleep(2)
+        # Both are there, so what is refused below is refused on the way.
+        wait_for(lambda: listens(28999) and listens(28998), pause=0.25)
         assert not reaches(28999)
         (checkout.root / f"Pulumi.{STACK}.yaml").write_text(
             file.replace("skyvern:server:", "skyvern:server:\n    allow: ['host:28999']", 1)

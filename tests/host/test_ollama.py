@@ -5,7 +5,6 @@ pull would have put it, and Skyvern's network path gets an answer from it.
 """
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +16,7 @@ from ops.smoke import llm_checks
 from ops.smoke.site import Check, Site, client_for
 from tests.host.conftest import Checkout
 from tests.host.tiny_model import tiny_gguf
+from tests.waiting import wait_for
 
 STACK = "model"
 PREFIX = f"skyvern-{STACK}"
@@ -112,14 +112,7 @@ def test_a_real_model_answers_over_skyverns_network(checkout: Checkout, docker: 
 
 def test_the_model_outlives_its_containers(checkout: Checkout, docker: Docker) -> None:
     docker.run("restart", f"{PREFIX}-ollama", f"{PREFIX}-ollama-pull")
-    for _ in range(60):
-        if docker.run("logs", "--tail", "1", f"{PREFIX}-ollama-pull").strip() == f"ollama-pull: {MODEL} is there":
-            break
-        time.sleep(1)
-    else:
-        raise AssertionError(docker.run("logs", f"{PREFIX}-ollama-pull"))
-    for _ in range(60):
-        if docker.inspect(f"{PREFIX}-ollama")["State"]["Health"]["Status"] == "healthy":
-            break
-        time.sleep(1)
+    there = f"ollama-pull: {MODEL} is there"
+    wait_for(lambda: docker.run("logs", "--tail", "1", f"{PREFIX}-ollama-pull").strip() == there, seconds=60, pause=0.25)
+    wait_for(lambda: docker.inspect(f"{PREFIX}-ollama")["State"]["Health"]["Status"] == "healthy", seconds=60, pause=0.25)
     assert model_check(checkout).mark == "ok"

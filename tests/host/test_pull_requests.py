@@ -20,8 +20,8 @@ from ops.bench.workspace import copy_checkout
 from tests import terminal
 from tests.github import GitHub, Runner
 from tests.host.conftest import Checkout
+from tests.host.contents import generated_secrets
 from tests.host.rehearsed import Rehearsed
-from tests.host.test_deployment import generated_secrets
 
 pytestmark = pytest.mark.timeout(4800)
 STACK = "rehearsal"

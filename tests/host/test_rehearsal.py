@@ -22,8 +22,8 @@ from ops.smoke.artifact_checks import artifact_url
 from ops.smoke.ui_checks import JWT, PLACEHOLDER, SAME_ORIGIN, asset_paths, session_token
 from rehearsal import servers, stack
 from tests.host.conftest import Checkout
+from tests.host.contents import generated_secrets
 from tests.host.rehearsed import Rehearsed
-from tests.host.test_deployment import generated_secrets
 from tests.waiting import wait_for
 
 GATEWAY = "skyvern-rehearsal-gateway"

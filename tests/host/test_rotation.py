@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.host.conftest import Checkout
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 
@@ -40,14 +41,21 @@ class Client:
 
     def __enter__(self) -> "Client":
         self._thread.start()
-        time.sleep(2)
+        self._hear(2)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # So that what comes after the last failure is seen as well.
-        time.sleep(2)
-        self._stop.set()
-        self._thread.join()
+        try:
+            self._hear(4)
+        finally:
+            self._stop.set()
+            self._thread.join()
+
+    def _hear(self, answers: int) -> None:
+        """Waits for further answers."""
+        before = len(self.seen)
+        wait_for(lambda: len(self.seen) >= before + answers)
 
     def failures(self, *answers: int) -> list[float]:
         """When something else came than ``answers``."""
@@ -196,14 +204,14 @@ def test_old_files_are_removed_and_young_ones_stay(checkout: Checkout, running: 
     docker = checkout.docker
     docker.run("exec", "skyvern-dev-server", "bash", "-c", plant)
     docker.run("restart", "skyvern-dev-retention")
-    for _ in range(60):
-        log = docker.run("logs", "--since", "60s", "skyvern-dev-retention")
+
+    def swept() -> bool:
+        log = docker.logs("skyvern-dev-retention", "--since", "60s")
         # Healthy again as well: the tests behind this one look at every container.
-        if "removed: " in log and docker.inspect("skyvern-dev-retention")["State"]["Health"]["Status"] == "healthy":
-            break
-        time.sleep(1)
-    assert "har 1 files" in log
-    assert "videos 1 files" in log
+        healthy = docker.inspect("skyvern-dev-retention")["State"]["Health"]["Status"] == "healthy"
+        return healthy and "har 1 files" in log and "videos 1 files" in log
+
+    wait_for(swept, seconds=60, pause=0.25)
     left = set(docker.run("exec", "skyvern-dev-server", "find", "/data").split())
     assert not {"/data/videos/old/deep/a.webm", "/data/har/h/a.har", "/data/videos/empty"} & left
     assert {

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from components.settings import parse
@@ -13,6 +13,7 @@ from policy.rules.random import PASSWORD
 from policy.rules.vercel import PROJECT, VARIABLE
 from tests import program
 from tests.policy.pack import broken, judge, registered
+from tests.property.examples import one_in
 from tests.property.test_settings_and_program import SECRETS, STACK_FILES
 
 REMOVED = object()
@@ -51,7 +52,7 @@ BREAKS: list[tuple[str, str, Any, set[str]]] = [
 ]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@one_in(8)
 @given(raw=STACK_FILES, stack=st.sampled_from(["dev", "prod", "eu-west"]))
 def test_every_valid_stack_file_gives_a_program_without_a_violation(raw: dict[str, Any], stack: str) -> None:
     # Its owner names it in levels.yaml.
@@ -61,7 +62,7 @@ def test_every_valid_stack_file_gives_a_program_without_a_violation(raw: dict[st
     assert broken(judge(sent, stack=stack)) == (["docker-container-log-level-quiet"] if debug else [])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@one_in(4)
 @given(raw=STACK_FILES, data=st.data(), case=st.sampled_from(BREAKS))
 def test_one_broken_property_is_named(raw: dict[str, Any], data: st.DataObject, case: tuple[str, str, Any, set[str]]) -> None:
     type_, property_, value, rules = case

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -206,7 +206,6 @@ def test_nor_is_the_issue_on_drift(hostile: str) -> None:
     check(drift.markdown("prod", found))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.text(alphabet="`|\\<>[]()!#*_~@&;\n\r -a", max_size=40))
 def test_nor_is_any_mixture_of_marks(text: str) -> None:
     for preview in variants(planted(None, f"{text}@octocat{text}")):

@@ -96,12 +96,16 @@ def anchors(text: str) -> set[str]:
     return ids
 
 
+def links(path: Path) -> list[str]:
+    """The targets of a page's relative links."""
+    targets = _LINK.findall(_CODE_SPAN.sub("", "\n".join(_prose(path.read_text()))))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
 def broken_links(path: Path) -> list[str]:
     """The relative links of a page whose file or heading does not exist."""
     broken = []
-    for target in _LINK.findall(_CODE_SPAN.sub("", "\n".join(_prose(path.read_text())))):
-        if re.match(r"[a-z]+:", target):
-            continue
+    for target in links(path):
         file, _, anchor = unquote(target).partition("#")
         there = (path.parent / file).resolve() if file else path
         if not there.exists() or (anchor and anchor not in anchors(there.read_text())):
@@ -121,6 +125,7 @@ def first_difference(english: str, korean: str) -> str:
 
 
 def test_every_page_exists_in_both_languages() -> None:
+    assert len(PAGES) > 30
     assert sorted(path.relative_to(KOREAN) for path in KOREAN.rglob("*.md")) == PAGES
 
 
@@ -144,6 +149,11 @@ def test_a_korean_page_links_to_korean_pages(korean: Path) -> None:
     targets = {(korean.parent / target.partition("#")[0]).resolve() for target in _LINK.findall(korean.read_text())}
     english = targets.intersection(page for page, translation in PAIRS if translation != korean)
     assert not english
+
+
+def test_links_are_found() -> None:
+    assert {ROOT / "README.md", *(DOCS / page for page in PAGES)} <= set(MARKDOWN)
+    assert sum(len(links(path)) for path in MARKDOWN) > 400
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())

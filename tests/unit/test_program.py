@@ -96,14 +96,17 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
 
 def test_a_container_with_secrets_says_what_else_it_is_given(dev: Program) -> None:
     """In a label, because the provider makes one secret of the whole list."""
+    with_secrets = set()
     for container in dev.of_type(CONTAINER):
         said = {one["label"]: one["value"] for one in container.inputs["labels"]}
         environment = dev.environment(container.inputs["hostname"])
         if not any(isinstance(value, Secret) for value in environment.values()):
             assert labels.ENVIRONMENT not in said
             continue
+        with_secrets.add(container.inputs["hostname"])
         told = labels.told_environment(said[labels.ENVIRONMENT])
         assert told == {key: None if isinstance(value, Secret) else value for key, value in environment.items()}
+    assert with_secrets == {"gateway", "postgres", "roles", "server"}
 
 
 def test_no_generated_secret_is_sent_in_clear(dev: Program) -> None:

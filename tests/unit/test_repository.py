@@ -22,6 +22,14 @@ def test_the_hooks_before_a_commit_are_the_first_steps_of_script_test() -> None:
     assert len(hooks) == 5
 
 
+def test_script_test_unit_says_which_programs_tests_are_left_out_without() -> None:
+    skips = re.compile(r'skipif\(shutil\.which\("([^"]+)"\) is None')
+    lane = [path for folder in ("unit", "property", "policy") for path in (ROOT / "tests" / folder).glob("*.py")]
+    needed = {name for path in lane for name in skips.findall(path.read_text())}
+    (pairs,) = re.findall(r"\n  absent=\(\)\n  for pair in (.+); do\n", (ROOT / "script" / "test").read_text())
+    assert {pair.partition(":")[0] for pair in pairs.split()} == needed
+
+
 def test_whoever_changes_what_runs_on_a_host_needs_its_owner() -> None:
     lines = (ROOT / ".github" / "CODEOWNERS").read_text().splitlines()
     rules = [line.split() for line in lines if line and not line.startswith("#")]
