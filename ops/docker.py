@@ -8,6 +8,9 @@ from typing import Any
 
 from ops import process
 
+# Python in a container: -I takes no module from the folder in which it runs, which may be one that a page's browser can write to.
+PYTHON = ("python3", "-I", "-c")
+
 
 @dataclass(frozen=True)
 class Docker:

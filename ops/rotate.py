@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from components.settings import CloudflareEdge, Settings, VercelFrontend
 from ops import bootstrap, deploy, guard, process, recovery, sessions
 from ops import stack as stacks
-from ops.docker import Docker
+from ops.docker import PYTHON, Docker
 from ops.downtime import CONNECTOR_SECONDS, GATEWAY_SECONDS, SERVER_SECONDS
 from ops.errors import UserError
 from ops.paths import ROOT
@@ -209,7 +209,7 @@ def old_is_refused(name: str, old: Old, http: httpx.Client) -> bool | None:
             said = (
                 Docker(old.outputs.docker_host)
                 .run(
-                    *("exec", "--interactive", old.outputs.containers["server"], "python3", "-c", _LOGIN),
+                    *("exec", "--interactive", old.outputs.containers["server"], *PYTHON, _LOGIN),
                     stdin=old.database_password.get_secret_value().encode(),
                 )
                 .strip()

@@ -13,7 +13,7 @@ import httpx
 from components import endpoints
 from ops import bootstrap, inventory, table
 from ops import version as project
-from ops.docker import Docker
+from ops.docker import PYTHON, Docker
 from ops.errors import UserError
 from ops.inventory import MIB, Container, Volume
 
@@ -77,7 +77,7 @@ def skyvern_version(docker: Docker, containers: Sequence[Container]) -> str | No
     for server in containers:
         if server.part == "server" and server.status == "running":
             try:
-                return docker.run("exec", server.name, "python3", "-c", code, timeout_seconds=ANSWER_SECONDS).strip()
+                return docker.run("exec", server.name, *PYTHON, code, timeout_seconds=ANSWER_SECONDS).strip()
             except UserError:
                 return None
     return None

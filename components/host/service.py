@@ -45,6 +45,7 @@ class ServiceArgs:
     text and not an Output, or previews hide it.
     networks: names of the networks, where the part's name is its alias; none at all cuts it off.
     tmpfs: writable path -> size in MiB, on top of ``/tmp`` (64 MiB). The root itself is read-only.
+    executable_tmp: programs may be started from ``/tmp``, and from no other of these paths.
     memory_mib, cpus: hard limits; swap is not on top of memory.
     gpu: all of the host's NVIDIA GPUs.
     published_port: port on 127.0.0.1 of the host -> port of the container.
@@ -94,7 +95,6 @@ class HardenedService(pulumi.ComponentResource):
         health = args.health
         # Room for a slow disk on top of the time in which the check may fail.
         wait_seconds = health.start_seconds + health.retries * (health.interval_seconds + health.timeout_seconds) + 30
-        tmp_options = "rw,nosuid,nodev" + (",exec" if args.executable_tmp else ",noexec")
         container = docker.Container(
             name,
             name=f"{args.prefix}-{args.part}",
@@ -120,7 +120,7 @@ class HardenedService(pulumi.ComponentResource):
                 for mount in sorted(args.mounts, key=lambda mount: mount.path)
             ],
             tmpfs={
-                path: f"{tmp_options},size={mib}m,mode=1777"
+                path: f"rw,nosuid,nodev,{'exec' if args.executable_tmp and path == '/tmp' else 'noexec'},size={mib}m,mode=1777"  # noqa: S108
                 for path, mib in sorted({"/tmp": 64, **args.tmpfs}.items())  # noqa: S108
             },
             read_only=True,

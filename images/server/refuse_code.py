@@ -15,9 +15,11 @@ import sys
 import sysconfig
 import time
 from collections.abc import Awaitable, Callable
+from importlib.machinery import SourcelessFileLoader
 from pathlib import Path
 from types import CodeType
 from typing import Any
+from zipimport import zipimporter
 
 from start_report import report_failure
 
@@ -45,6 +47,7 @@ def configure_app(app: Any) -> None:
     try:
         answer_no(app)
         sys.addaudithook(refusal())
+        refuse_compiled()
     except BaseException as failure:
         report_failure("refuse code", started, failure)
         # After SystemExit, threads of libraries held the process for seven seconds more.
@@ -78,9 +81,10 @@ def always(answer: Any) -> Callable[..., Awaitable[Any]]:
 def refusal() -> Callable[[str, tuple[Any, ...]], None]:
     """An audit hook (PEP 578) that lets installed modules run and nothing else.
 
-    Every exec, eval and import raises the event "exec" with its code. Refused: a file outside the folders of installed modules,
-    as scripts are, and whatever Skyvern itself hands to exec or eval. Code that libraries make at run time (dataclasses,
-    Jinja's sandboxed templates) has no file, and Skyvern is not its caller.
+    Every exec, eval and import of Python raises the event "exec" with its code. Refused: a file outside the folders of installed
+    modules, as scripts are, and whatever Skyvern itself hands to exec or eval. Code that libraries make at run time (dataclasses,
+    Jinja's sandboxed templates) has no file, and Skyvern is not its caller. A shared library has no code, but its file is in the
+    event "import".
     """
     import skyvern
 
@@ -88,6 +92,8 @@ def refusal() -> Callable[[str, tuple[Any, ...]], None]:
     installed = tuple(f"{folder}/" for folder in (sys.prefix, sysconfig.get_path("stdlib"), Path(__file__).parent))
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "import" and arguments[1] and not arguments[1].startswith(installed):
+            raise PermissionError(REASON)
         if event != "exec":
             return
         code = arguments[0]
@@ -97,3 +103,16 @@ def refusal() -> Callable[[str, tuple[Any, ...]], None]:
             raise PermissionError(REASON)
 
     return refuse
+
+
+def refuse_compiled() -> None:
+    """No module without its source: what the hook takes for a file's name is, in compiled code, whatever its maker wrote.
+
+    Beside a source, Python corrects the name. No installed package is of these two kinds.
+    """
+
+    def get_code(self: object, name: str) -> CodeType:
+        raise PermissionError(REASON)
+
+    for loader in (SourcelessFileLoader, zipimporter):
+        setattr(loader, "get_code", get_code)  # noqa: B010

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ops.docker import PYTHON
 from ops.smoke.site import Site, expect, expect_status
 
 REQUESTS = 1000
@@ -50,8 +51,8 @@ print(time.monotonic() - began)
 
 def requests_per_second(site: Site, host: str, port: int) -> float:
     """Rate of a bounded number of lists of workflows over a few connections, asked from the server container."""
-    arguments = ("-c", _CLIENT, host, str(port), str(REQUESTS), str(CONNECTIONS))
-    return float(site.execute("server", "python3", *arguments, timeout_seconds=120))
+    arguments = (_CLIENT, host, str(port), str(REQUESTS), str(CONNECTIONS))
+    return float(site.execute("server", *PYTHON, *arguments, timeout_seconds=120))
 
 
 @contextmanager
@@ -78,4 +79,4 @@ def download(site: Site, path: str) -> None:
 
 def read_seconds(site: Site, path: str) -> float:
     """How long a process in the container takes to read the file from its volume, its own start left out."""
-    return float(site.execute("server", "python3", "-c", _READER, path))
+    return float(site.execute("server", *PYTHON, _READER, path))

@@ -29,7 +29,7 @@ from ops import images as image_commands
 from ops.bootstrap import Daemon, Machine, State
 from ops.bootstrap import pulumi as pulumi_command
 from ops.checkpoint import Broken
-from ops.docker import Docker
+from ops.docker import PYTHON, Docker
 from ops.doctor.edge_observation import EdgeFacts, observe_edge
 from ops.errors import UserError
 from ops.inventory import MIB, Container
@@ -495,7 +495,7 @@ def llm_error(docker: Docker, server: str, settings: Settings) -> str | None:
     if address is None:
         return None
     asked = _quiet(
-        docker.command("exec", server, "python3", "-c", _CONNECT, address[0], str(address[1])),
+        docker.command("exec", server, *PYTHON, _CONNECT, address[0], str(address[1])),
         env=docker.environment(),
         timeout_seconds=40,
     )
@@ -506,7 +506,7 @@ def ask_chrome(docker: Docker, server: str, settings: Settings) -> ChromeAnswer 
     """What cdp-connect's Chrome gives the server's container, which has the settings of the last ``pulumi up``."""
     if not isinstance(settings.browser, CdpBrowser):
         return None
-    asked = _quiet(docker.command("exec", server, "python3", "-c", _ASK_CHROME), env=docker.environment(), timeout_seconds=40)
+    asked = _quiet(docker.command("exec", server, *PYTHON, _ASK_CHROME), env=docker.environment(), timeout_seconds=40)
     # A server that was started with another browser has no such variable.
     return ChromeAnswer(**json.loads(asked.stdout)) if asked and asked.returncode == 0 else None
 

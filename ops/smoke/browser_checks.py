@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from ops.docker import PYTHON
 from ops.smoke import egress_log
 from ops.smoke.site import CheckNotApplicableError, Site, Visit, expect
 from ops.smoke.workflow_checks import cancel_run, definition, start_run, wait_for_end, workflow
@@ -126,7 +127,7 @@ def check_sandbox(site: Site) -> None:
     if site.execute("server", "sh", "-c", 'echo "$BROWSER_SANDBOX"').strip() == b"false":
         raise CheckNotApplicableError("browser.sandbox is false")
     hostile_visit(site)
-    found = sandbox_problems(json.loads(site.execute("server", "python3", "-c", LOOK, timeout_seconds=90)))
+    found = sandbox_problems(json.loads(site.execute("server", *PYTHON, LOOK, timeout_seconds=90)))
     expect(not found, shorten(found))
 
 
@@ -152,7 +153,7 @@ def hostile_visit(site: Site) -> Visit:
     """The one run that opens the hostile page, begun by whichever check needs it first: half a minute is enough once."""
     if site.visit is None:
         marker, since = f"reach-{secrets.token_hex(8)}", site.now()
-        places = json.loads(site.execute("server", "python3", "-c", LISTEN, packets_file(marker)))
+        places = json.loads(site.execute("server", *PYTHON, LISTEN, packets_file(marker)))
         body = definition("Smoke run: hostile page", page_url(site.outputs.smoke_url, marker, FORBIDDEN, places), STAY_SECONDS)
         site.visit = Visit(start_run(site, site.cleanup.enter_context(workflow(site, body))), marker, since)
         site.cleanup.callback(cancel_run, site, site.visit.run_id)

@@ -9,6 +9,7 @@ import secrets
 from contextlib import suppress
 from typing import Any
 
+from ops.docker import PYTHON
 from ops.smoke.site import CheckFailedError, CheckNotApplicableError, Site, expect, expect_status
 from ops.smoke.workflow_checks import finished_run, start_run, wait_for_end, workflow
 
@@ -53,7 +54,7 @@ def code_block() -> dict[str, Any]:
 
 def ask_inside(site: Site, method: str, path: str, body: str = "") -> int:
     """Status of a request that does not pass the gateway."""
-    return int(site.execute("server", "python3", "-c", ASK, method, path, body))
+    return int(site.execute("server", *PYTHON, ASK, method, path, body))
 
 
 def deployment(site: Site, workflow_id: str, marker: str) -> dict[str, Any]:

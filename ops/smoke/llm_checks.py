@@ -2,6 +2,7 @@
 
 import json
 
+from ops.docker import PYTHON
 from ops.smoke.site import CheckFailedError, Site, expect
 
 # Run in Skyvern's own container, so that it is Skyvern's network and Skyvern's settings that are tried. Prints what Ollama knows.
@@ -23,7 +24,7 @@ print(json.dumps({"model": os.environ["OLLAMA_MODEL"], "answer": answer}))
 
 def check_ollama_model(site: Site) -> None:
     """Ollama answers Skyvern and has the model of the stack file. It is not loaded: that takes a minute without a GPU."""
-    told = json.loads(site.execute("server", "python3", "-c", ASK))
+    told = json.loads(site.execute("server", *PYTHON, ASK))
     if told["answer"] == "missing":
         log = site.log("ollama-pull", "0")
         raise CheckFailedError(log[-1] if log else f"{told['model']} is missing, and ollama-pull has printed nothing yet")

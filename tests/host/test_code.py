@@ -1,4 +1,4 @@
-"""What a session token of the UI must not bring about on the real server: Python of its owner, and requests to private addresses.
+"""What a session token of the UI must not bring about on the real server: Python of its owner, requests to private addresses.
 
 With ``server.code_blocks: false``, as the dev stack has it. The smoke check does the same with the key; here it is the token, the
 answers are searched for names of secrets, and the interpreter's wall is tried without the others.
@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.docker import PYTHON
 from ops.smoke.code_checks import ask_inside, looping
 from ops.smoke.site import Site
 from ops.smoke.ui_checks import session_token
@@ -54,6 +55,60 @@ try:
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 except PermissionError as refusal:
     print(refusal)
+"""
+
+# Inside the server's container, past the gateway: a custom model whose parameters name a listener here, and one whose parameters
+# would have a file sent to it. Prints how each run ended and which requests arrived, the first of them its own.
+HOSTILE_MODELS = """
+import http.server, json, os, threading, time, urllib.error, urllib.request
+
+arrived = []
+
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        arrived.append(self.path)
+        self.send_error(404)
+
+    do_GET = do_POST
+
+    def log_message(self, *_):
+        pass
+
+def ask(url, method="GET", body=None):
+    headers = {"Content-Type": "application/json", "x-api-key": os.environ["SKYVERN_API_KEY"]}
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+threading.Thread(target=listener.serve_forever, daemon=True).start()
+here = f"http://127.0.0.1:{listener.server_port}"
+server = "http://127.0.0.1:" + os.environ["PORT"]
+credentials = {
+    "type": "external_account", "audience": "x", "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": here + "/token", "credential_source": {"file": "/etc/hostname"},
+}
+other = {"model": "vertex_ai/x", "vertex_project": "x", "vertex_location": "x", "vertex_credentials": json.dumps(credentials)}
+for extra in ({"base_url": here + "/model"}, {"base_url": "http://127.0.0.1:1", "fallbacks": [other]}):
+    arrived.clear()
+    ask(here + "/own")
+    config = {"provider": "gemini", "display_name": "x", "model_name": "m", "api_key": "k", "extra_parameters": extra}
+    model = ask(server + "/v1/custom-llms", "POST", {"config": config})["custom_llm"]["id"]
+    block = {"block_type": "text_prompt", "label": "ask", "prompt": "x", "model": {"model_name": "custom/" + model}}
+    body = {"json_definition": {"title": "Host test", "workflow_definition": {"parameters": [], "blocks": [block]}}}
+    workflow = ask(server + "/v1/workflows", "POST", body)["workflow_permanent_id"]
+    run = ask(server + "/v1/run/workflows", "POST", {"workflow_id": workflow})["run_id"]
+    deadline = time.monotonic() + 240
+    going = ("created", "queued", "running")
+    while (ended := ask(server + "/v1/runs/" + run))["status"] in going and time.monotonic() < deadline:
+        time.sleep(1)
+    ask(server + f"/v1/workflows/{workflow}/delete", "POST")
+    ask(server + "/v1/custom-llms/" + model, "DELETE")
+    print(ended["status"], "CUSTOM_LLM_" + model in ended["failure_reason"], *arrived)
 """
 
 
@@ -141,7 +196,29 @@ def test_pythons_own_refusal_lets_the_server_load_and_no_script(site: Site) -> N
 )
 def test_a_model_at_a_private_address_is_refused(site: Site, token: str, address: str, refusal: int) -> None:
     config = {"provider": "openai_compatible", "display_name": "x", "model_name": "m", "api_base": address, "api_key": "k"}
-    answer = ask(site, token, "POST", "/v1/custom-llms", {"config": config})
-    if answer.status_code == 200:
-        ask(site, token, "DELETE", f"/v1/custom-llms/{answer.json()['custom_llm']['id']}")
-    assert answer.status_code == refusal
+    assert ask(site, token, "POST", "/v1/custom-llms", {"config": config}).status_code == 404
+    # As if the gateway had let it through.
+    assert ask_inside(site, "POST", "/v1/custom-llms", json.dumps({"config": config})) == refusal
+
+
+def test_parameters_of_a_model_name_no_address_and_no_file(site: Site) -> None:
+    said = site.execute("server", *PYTHON, HOSTILE_MODELS, timeout_seconds=600).decode().splitlines()
+    assert said == ["failed True /own"] * 2
+
+
+def test_no_module_is_imported_from_where_a_browser_can_write(site: Site) -> None:
+    name = f"planted_{secrets.token_hex(8)}"
+    folders = ("/home/skyvern", "/tmp")  # noqa: S108
+    for folder in folders:
+        site.execute("server", "sh", "-c", 'echo "print(1)" > "$1"', "sh", f"{folder}/{name}.py")
+    try:
+        assert site.execute("server", "pwd").strip() == b"/"
+        for folder in folders:
+            # An operator's own command may be without -I.
+            for isolated in ("-I", "-B"):
+                python = f"! python3 {isolated}"
+                site.execute("server", "sh", "-c", f"cd {folder} && {python} -c 'import {name}' && {python} -m {name}")
+        assert b"noexec" in site.execute("server", "grep", " /home/skyvern ", "/proc/mounts")
+    finally:
+        for folder in folders:
+            site.execute("server", "rm", "-f", f"{folder}/{name}.py")

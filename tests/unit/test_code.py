@@ -145,18 +145,21 @@ def test_the_server_starts_with_it_unless_code_is_on(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "environ", {} if mode is None else {"CODE_BLOCK_MODE": mode})
     monkeypatch.setattr(os, "execv", lambda *_: None)
     start.serve()
-    assert ("refuse_code" in json.loads(os.environ["ADDITIONAL_MODULES"])) is refused
+    modules = json.loads(os.environ["ADDITIONAL_MODULES"])
+    assert ("refuse_code" in modules) is refused
+    assert "model_parameters" in modules
 
 
 # --- What Python itself refuses --------------------------------------------------------------------------------------------
 
 HOOKED = """
-import dataclasses, importlib.util, runpy, sys
+import dataclasses, importlib.util, marshal, runpy, sys, zipfile
 from pathlib import Path
 folder = Path(sys.argv[1])
 sys.path[:0] = [sys.argv[2], str(folder)]
 import refuse_code, skyvern
 sys.addaudithook(refuse_code.refusal())
+refuse_code.refuse_compiled()
 
 def outcome(call, *arguments):
     try:
@@ -169,6 +172,20 @@ def load(path):
     spec = importlib.util.spec_from_file_location("user_script", path)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
+def compiled(name):
+    code = compile(f"open({str(folder / 'ran')!r}, 'w')", name, "exec")
+    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+
+def load_binary(suffix, content):
+    (folder / f"binary{suffix}").write_bytes(content)
+    load(folder / f"binary{suffix}")
+
+def import_zipped():
+    with zipfile.ZipFile(folder / "zipped.zip", "w") as archive:
+        archive.writestr("zipped.pyc", compiled("<template>"))
+    sys.path.append(str(folder / "zipped.zip"))
+    import zipped
+
 def library():
     import colorsys
     dataclasses.make_dataclass("Made", ["field"])("value")
@@ -177,7 +194,9 @@ def library():
     assert namespace["done"] == 1
 
 print(outcome(skyvern.run, exec), outcome(skyvern.run, eval), outcome(skyvern.run_compiled), outcome(load, folder / "main.py"),
-      outcome(runpy.run_path, folder / "main.py"), outcome(library), (folder / "ran").exists())
+      outcome(runpy.run_path, folder / "main.py"), outcome(load_binary, ".pyc", compiled("<template>")),
+      outcome(load_binary, ".pyc", compiled(dataclasses.__file__)), outcome(load_binary, ".so", b""), outcome(import_zipped),
+      outcome(library), (folder / "ran").exists())
 """
 
 
@@ -190,7 +209,16 @@ def test_what_skyvern_executes_and_what_is_not_installed_is_refused_and_librarie
     done = subprocess.run(
         [sys.executable, "-c", HOOKED, tmp_path, SERVER_IMAGE], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.stdout.split() == ["True"] * 5 + ["False"] * 2, done.stderr
+    assert done.stdout.split() == ["True"] * 9 + ["False"] * 2, done.stderr
+
+
+def test_python_in_a_container_takes_no_module_from_its_folder() -> None:
+    """The home is the server's and its browser's; a module there would see the secrets of whoever runs a command."""
+    lines = (SERVER_IMAGE / "Dockerfile").read_text().splitlines()
+    assert "    PYTHONSAFEPATH=1 \\" in lines
+    assert [line for line in lines if line.startswith("WORKDIR")] == ["WORKDIR /"]
+    calls = [path for path in sorted((ROOT / "ops").rglob("*.py")) if '"python3"' in path.read_text()]
+    assert calls == [ROOT / "ops/docker.py"]
 
 
 # --- Every executor of the pinned Skyvern ----------------------------------------------------------------------------------
