@@ -141,7 +141,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
 def _main(root: Path) -> str | None:
     """The full ref of main, the remote's where there is one; None where git knows no such folder.
 
-    In full, because git reads ``origin/main`` as a tag or a local branch of that name first, and anybody who may push can make one.
+    In full, because git reads ``origin/main`` as a tag or a local branch first, and whoever may push can make a tag of that name.
     """
     try:
         return "refs/remotes/origin/main" if git(root, "remote").strip() else "refs/heads/main"
