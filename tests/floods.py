@@ -101,12 +101,34 @@ async def _bodies(target: Target, number: int) -> None:
         writer.close()
 
 
+async def _held_heartbeat(target: Target, _: int) -> None:
+    """A heartbeat whose body does not come."""
+    reader, writer = await asyncio.open_connection(target.address, target.port)
+    try:
+        writer.write(f"GET /api/v1/heartbeat HTTP/1.1\r\nHost: {target.host}\r\nContent-Length: 900\r\n\r\n".encode())
+        await writer.drain()
+        await reader.read()
+    finally:
+        writer.close()
+
+
+async def _silence(target: Target, _: int) -> None:
+    """A connection on which nothing is said."""
+    reader, writer = await asyncio.open_connection(target.address, target.port)
+    try:
+        await reader.read()
+    finally:
+        writer.close()
+
+
 # Name -> what one of the attackers does again and again, and how many they are.
 FLOODS: Mapping[str, tuple[Callable[[Target, int], Awaitable[None]], int]] = {
     "headers": (_headers, 200),
     "slow headers": (_slow_headers, 200),
     "logins": (_logins, 100),
     "bodies": (_bodies, 60),
+    "held heartbeat": (_held_heartbeat, 300),
+    "silent connections": (_silence, 300),
 }
 
 

@@ -15,8 +15,9 @@ from components.host.service import HardenedService, Health, ServiceArgs
 
 HEALTH_PORT = 8081
 
-# Open connections of all clients and of one address, and requests of one client at the same time. A connection costs the gateway
-# some 40 KiB at most while its request is judged. Behind an edge all connections are the connector's.
+# Open connections of all clients and of one address, and requests of one client at the same time, counted apart before and after
+# the credential. A connection costs the gateway some 40 KiB at most while its request is judged. Behind an edge all connections
+# are the connector's.
 MAX_CONNECTIONS = 1024
 MAX_CONNECTIONS_OF_ADDRESS = 256
 MAX_REQUESTS_OF_CLIENT = 100
@@ -138,10 +139,23 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	respond /healthz 200
 }}
 
+(body) {{
+	@body not {{
+		not header Transfer-Encoding *
+		not {{
+			header Content-Length *
+			not header Content-Length 0
+		}}
+	}}
+}}
+
 (observed) {{
 	log
 	header -Server{hsts}
 	handle_errors {{
+		# Before the answer net/http would wait for a body that was not read.
+		import body
+		header @body Connection close
 		header {{
 			-Server
 			Cache-Control no-store
@@ -152,17 +166,13 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	}}
 }}
 
-(guarded) {{
-	limits {MAX_REQUESTS_OF_CLIENT}
-	plain_path
-}}
-
 :{endpoints.GATEWAY_PORT} {{
 	import observed
-	route {{
-		limits {MAX_REQUESTS_OF_CLIENT}
-		error 421
-	}}
+	error 421
+}}
+
+(limited) {{
+	limits {MAX_REQUESTS_OF_CLIENT}
 }}
 
 (bare) {{
@@ -180,6 +190,14 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		# Skyvern sees a small body when all of it is here.
 		request_buffers 64KiB
 	}}
+}}
+
+(unkeyed) {{
+	# Nobody waits for what a stranger does not send.
+	import body
+	error @body 400
+	import limited
+	import server
 }}
 
 (session) {{
@@ -225,7 +243,14 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	@hidden path /docs /docs/* /redoc /redoc/* /openapi.json /internal /internal/* /api/internal /api/internal/*
 	error @hidden 404
 	@unserved path_regexp (?i)^/(?:api/)?v[0-9]+/(?:internal|stream/vnc)(?:/|$)
-	error @unserved 404{scripts}
+	error @unserved 404
+	# Skyvern hands their extra_parameters to litellm as keyword arguments, which read files and dial any address. The stack's
+	# model is in the stack file.
+	@language_models {{
+		not method GET HEAD OPTIONS DELETE
+		path_regexp (?i)^/(?:api/)?v[0-9]+/custom-llms(?:/|$)
+	}}
+	error @language_models 404{scripts}
 }}
 
 (stream) {{
@@ -242,6 +267,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		}}
 		error @strange_page 403
 		known_key query {_KEY_CHECK} {{$SKYVERN_API_KEY}}
+		import limited
 		import server
 	}}
 }}
@@ -261,6 +287,7 @@ def _api(urls: Endpoints) -> str:
 			error @other_method 405
 			@stranger not header X-Gateway-Key {$GATEWAY_KEY}
 			error @stranger 403
+			import limited
 			import session
 		}
 """
@@ -285,14 +312,11 @@ def _api(urls: Endpoints) -> str:
 			method GET HEAD
 			path /api/v1/heartbeat
 		}}
-		handle @heartbeat {{
-			request_body {{
-				max_size 1KiB
-			}}
+		route @heartbeat {{
 			# As judged, and by the one method that Skyvern has for it.
 			method GET
 			rewrite * /api/v1/heartbeat?
-			import server
+			import unkeyed
 		}}
 		@preflight {{
 			method OPTIONS
@@ -300,14 +324,12 @@ def _api(urls: Endpoints) -> str:
 			header Access-Control-Request-Method *
 			not header Upgrade *
 		}}
-		handle @preflight {{
-			request_body {{
-				max_size 1KiB
-			}}
-			import server
+		route @preflight {{
+			import unkeyed
 		}}
 		import stream {urls.app_url}
 		known_key header {_KEY_CHECK} {{$SKYVERN_API_KEY}}
+		import limited
 		# Skyvern's server waits for ever for what such a request never sends.
 		@no_upgrade {{
 			header Upgrade *
@@ -336,7 +358,7 @@ def _api(urls: Endpoints) -> str:
 (api) {{
 	import observed
 	route {{
-		import guarded
+		plain_path
 		import keyed
 {session if urls.on_vercel else ""}\
 		error 404
@@ -353,10 +375,11 @@ def _app(urls: Endpoints) -> str:
 (app) {{
 	import observed
 	route {{
-		import guarded
+		plain_path
 		import keyed
 
 		login {{$UI_LOGIN_SHA256}}
+		import limited
 		# The browser adds the login to requests of foreign pages too; they must not be able to show what they get.
 		header Cross-Origin-Resource-Policy same-origin
 
@@ -401,7 +424,7 @@ def _streams(urls: Endpoints) -> str:
 (streams) {{
 	import observed
 	route {{
-		import guarded
+		plain_path
 		import hidden
 		@elsewhere not path /api/v1/stream/* /v1/stream/*
 		error @elsewhere 404
@@ -418,9 +441,10 @@ def _artifacts(urls: Endpoints) -> str:
 (artifacts) {
 	import observed
 	route {
-		import guarded
+		plain_path
 		@stranger not header X-Gateway-Key {$GATEWAY_KEY}
 		error @stranger 403
+		import limited
 		header Cross-Origin-Resource-Policy same-origin
 		import recordings
 		error 404

@@ -86,9 +86,11 @@ func (l *Login) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 var keyForm = regexp.MustCompile(`^eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}$`)
 
 const (
-	// For so long Skyvern is not asked for a key again. It still looks itself at the key of every request that reaches it.
-	knownFor   = time.Minute
-	unknownFor = 10 * time.Second
+	// For so long Skyvern is not asked for a key again.
+	freshFor = 10 * time.Second
+	// For so long after that a key that was known still passes, while Skyvern is asked. It looks itself at the key of every request
+	// that reaches it.
+	knownFor = time.Hour
 	// The limit of all tries keeps the number far below; beyond it, what is not known any more is forgotten.
 	maximumKeys = 10_000
 )
@@ -162,7 +164,10 @@ func (k *KnownKey) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 
 // refuse answers at once; not as an error of Caddy's, whose answer would have no CORS headers.
 func refuse(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
-	unread(w, r)
+	// With a body that was not read, net/http would wait for it first.
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, err := w.Write(body)
@@ -197,11 +202,11 @@ type keyAnswer struct {
 
 // answer is what Skyvern says to the key, now or a short time ago.
 func (k *keyring) answer(r *http.Request, url, key string, digest [sha256.Size]byte) (keyAnswer, error) {
-	if answer := k.remembered(digest); answer.fresh() {
-		return answer, nil
+	remembered := k.remembered(digest)
+	if remembered.fresh() {
+		return remembered, nil
 	}
-	// A page that opens sends many requests with the same new token.
-	answer, err, _ := k.asking.Do(string(digest[:]), func() (any, error) {
+	ask := func() (any, error) {
 		answer := k.remembered(digest)
 		if answer.fresh() {
 			return answer, nil
@@ -210,11 +215,22 @@ func (k *keyring) answer(r *http.Request, url, key string, digest [sha256.Size]b
 			return keyAnswer{}, errTooMany
 		}
 		return k.ask(url, key, digest)
-	})
+	}
+	if remembered.known() {
+		// Nobody waits for it, and where Skyvern is slow or does not answer, nothing is lost.
+		k.asking.DoChan(string(digest[:]), ask)
+		return remembered, nil
+	}
+	// A page that opens sends many requests with the same new token.
+	answer, err, _ := k.asking.Do(string(digest[:]), ask)
 	return answer.(keyAnswer), err
 }
 
 func (a keyAnswer) fresh() bool { return time.Now().Before(a.until) }
+
+func (a keyAnswer) known() bool {
+	return a.status == http.StatusOK && time.Now().Before(a.until.Add(knownFor))
+}
 
 func (k *keyring) remembered(digest [sha256.Size]byte) keyAnswer {
 	k.mutex.Lock()
@@ -226,7 +242,7 @@ func (k *keyring) remember(digest [sha256.Size]byte, answer keyAnswer) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if len(k.answers) >= maximumKeys {
-		maps.DeleteFunc(k.answers, func(_ [sha256.Size]byte, answer keyAnswer) bool { return !answer.fresh() })
+		maps.DeleteFunc(k.answers, func(_ [sha256.Size]byte, answer keyAnswer) bool { return !answer.fresh() && !answer.known() })
 	}
 	k.answers[digest] = answer
 }
@@ -248,11 +264,11 @@ func (k *keyring) ask(url, key string, digest [sha256.Size]byte) (keyAnswer, err
 	if err != nil {
 		return keyAnswer{}, err
 	}
-	answer := keyAnswer{status: response.StatusCode, until: time.Now().Add(knownFor)}
+	answer := keyAnswer{status: response.StatusCode, until: time.Now().Add(freshFor)}
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-		answer.body, answer.until = body[:min(len(body), 1024)], time.Now().Add(unknownFor)
+		answer.body = body[:min(len(body), 1024)]
 	default:
 		return keyAnswer{}, fmt.Errorf("known_key: the server answered %d", response.StatusCode)
 	}
@@ -282,7 +298,7 @@ func (*NewToken) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		Token string `json:"token"`
 	}
 	if json.Unmarshal(body.Bytes(), &session) == nil && keyForm.MatchString(session.Token) {
-		keys.remember(sha256.Sum256([]byte(session.Token)), keyAnswer{status: http.StatusOK, until: time.Now().Add(knownFor)})
+		keys.remember(sha256.Sum256([]byte(session.Token)), keyAnswer{status: http.StatusOK, until: time.Now().Add(freshFor)})
 	}
 	return recorder.WriteResponse()
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -16,7 +18,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Connections{})
+	caddy.RegisterModule(new(Connections))
 	caddy.RegisterModule(Limits{})
 	httpcaddyfile.RegisterHandlerDirective("limits", parse[Limits])
 }
@@ -59,33 +61,27 @@ func clientOf(r *http.Request) string {
 	return client(address)
 }
 
-// counts is a number per client, for instance of its open connections.
+// counts is a number per client.
 type counts struct {
 	mutex  sync.Mutex
 	counts map[string]int
-	all    int
 }
 
-// add counts one more, unless the client (0: without a limit) or all have their limit; release counts it down again.
-func (c *counts) add(who string, clientLimit, limit int) (release func(), ok bool) {
+// add counts one more, unless the client has its limit; release counts it down again.
+func (c *counts) add(who string, limit int) (release func(), ok bool) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	if c.counts == nil {
-		c.counts = map[string]int{}
-	}
-	if c.all >= limit || (clientLimit > 0 && c.counts[who] >= clientLimit) {
+	if c.counts[who] >= limit {
 		return nil, false
 	}
-	c.all++
 	c.counts[who]++
-	return sync.OnceFunc(func() {
+	return func() {
 		c.mutex.Lock()
 		defer c.mutex.Unlock()
-		c.all--
 		if c.counts[who]--; c.counts[who] == 0 {
 			delete(c.counts, who)
 		}
-	}), true
+	}, true
 }
 
 // tries bounds how often strangers may be wrong.
@@ -118,11 +114,14 @@ func tooMany(w http.ResponseWriter, reason string) error {
 	return caddyhttp.Error(http.StatusTooManyRequests, errors.New(reason))
 }
 
-// Limits bounds the requests of one client that run at the same time.
+// Limits bounds the requests of one client that run at the same time. Each place where the directive stands counts its own, so that
+// requests before a credential take nothing from those after it.
 //
 //	limits <requests>
 type Limits struct {
 	Requests int `json:"requests"`
+
+	running *counts
 }
 
 // CaddyModule names the module.
@@ -135,40 +134,52 @@ func (l *Limits) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return numbers(d, &l.Requests)
 }
 
-var running counts
+// Provision begins to count.
+func (l *Limits) Provision(caddy.Context) error {
+	l.running = &counts{counts: map[string]int{}}
+	return nil
+}
 
 // ServeHTTP answers 429 to a client with too many requests under way.
 func (l *Limits) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	// Connections bound the number of all.
-	release, ok := running.add(clientOf(r), l.Requests, 1<<30)
+	release, ok := l.running.add(clientOf(r), l.Requests)
 	if !ok {
 		return tooMany(w, "too many requests at the same time")
 	}
 	defer release()
-	err := next.ServeHTTP(w, r)
-	if err != nil {
-		unread(w, r)
+	if conn, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+		conn.keep(true)
+		defer conn.keep(false)
 	}
-	return err
+	return next.ServeHTTP(w, r)
 }
 
-// unread closes the connection after an answer to a request whose body was not read: net/http would wait for the body first.
-func unread(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
-}
-
-// Connections closes connections beyond a number, of one address (0: without a limit) and of all.
+// Connections bounds the open connections of one address (0: without a limit) and of all. Beyond, the oldest is closed on which no
+// request is under way that Limits counts: one that is silent, or sends what was refused, keeps nobody out. Where there is none, the
+// new one is closed.
 //
 //	connections <all> <address>
 type Connections struct {
 	All     int `json:"all"`
 	Address int `json:"address"`
+
+	mutex sync.Mutex
+	// In the order in which they came, or had their last request.
+	open []*connection
 }
 
+type connection struct {
+	net.Conn
+	of   *Connections
+	who  string
+	kept bool
+}
+
+// connectionKey is where the context of a request has its connection.
+type connectionKey struct{}
+
 // CaddyModule names the module.
-func (Connections) CaddyModule() caddy.ModuleInfo {
+func (*Connections) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "caddy.listeners.connections", New: func() caddy.Module { return new(Connections) }}
 }
 
@@ -177,15 +188,24 @@ func (c *Connections) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return numbers(d, &c.All, &c.Address)
 }
 
+// Provision lets requests know their connection.
+func (c *Connections) Provision(ctx caddy.Context) error {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok {
+		return errors.New("connections: not in an HTTP server")
+	}
+	server.RegisterConnContext(c.inContext)
+	return nil
+}
+
 // WrapListener bounds the connections of a listener.
 func (c *Connections) WrapListener(listener net.Listener) net.Listener {
-	return &bounded{Listener: listener, limits: *c}
+	return &bounded{Listener: listener, connections: c}
 }
 
 type bounded struct {
 	net.Listener
-	limits Connections
-	open   counts
+	connections *Connections
 }
 
 // Accept returns the next connection within the limits.
@@ -195,27 +215,69 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-		if release, ok := b.open.add(client(host), b.limits.Address, b.limits.All); ok {
-			return &counted{Conn: conn, release: release}, nil
+		if admitted := b.connections.admit(conn); admitted != nil {
+			return admitted, nil
 		}
 		_ = conn.Close()
 	}
 }
 
-type counted struct {
-	net.Conn
-	release func()
+// admit makes room for a connection; nil if there is none.
+func (c *Connections) admit(conn net.Conn) net.Conn {
+	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
+	added := &connection{Conn: conn, of: c, who: client(host)}
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	same := 0
+	for _, open := range c.open {
+		if open.who == added.who {
+			same++
+		}
+	}
+	ofAddress := c.Address > 0 && same >= c.Address
+	if ofAddress || len(c.open) >= c.All {
+		index := slices.IndexFunc(c.open, func(open *connection) bool { return !open.kept && (!ofAddress || open.who == added.who) })
+		if index < 0 {
+			return nil
+		}
+		_ = c.open[index].Conn.Close()
+		c.open = slices.Delete(c.open, index, index+1)
+	}
+	c.open = append(c.open, added)
+	return added
+}
+
+func (c *Connections) inContext(ctx context.Context, conn net.Conn) context.Context {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	// Caddy has wrapped the connection, but its address is still the same pointer.
+	index := slices.IndexFunc(c.open, func(open *connection) bool { return open.RemoteAddr() == conn.RemoteAddr() })
+	if index < 0 {
+		return ctx
+	}
+	return context.WithValue(ctx, connectionKey{}, c.open[index])
+}
+
+// keep says whether the connection has a request under way.
+func (c *connection) keep(kept bool) {
+	c.of.mutex.Lock()
+	defer c.of.mutex.Unlock()
+	c.kept = kept
+	if index := slices.Index(c.of.open, c); index >= 0 {
+		c.of.open = append(slices.Delete(c.of.open, index, index+1), c)
+	}
 }
 
 // Close closes the connection and makes room for another.
-func (c *counted) Close() error {
-	defer c.release()
+func (c *connection) Close() error {
+	c.of.mutex.Lock()
+	c.of.open = slices.DeleteFunc(c.of.open, func(open *connection) bool { return open == c })
+	c.of.mutex.Unlock()
 	return c.Conn.Close()
 }
 
 // CloseWrite is how net/http lets a client read a refusal while the client still sends.
-func (c *counted) CloseWrite() error {
+func (c *connection) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
@@ -241,5 +303,7 @@ func numbers(d *caddyfile.Dispenser, targets ...*int) error {
 
 var (
 	_ caddyhttp.MiddlewareHandler = (*Limits)(nil)
+	_ caddy.Provisioner           = (*Limits)(nil)
 	_ caddy.ListenerWrapper       = (*Connections)(nil)
+	_ caddy.Provisioner           = (*Connections)(nil)
 )

@@ -23,7 +23,8 @@ func init() {
 // PlainPath answers 400 to a path that can be read in more than one way.
 //
 // Caddy's matchers judge a path that is decoded and cleaned, and the one that came is sent on. For a plain path both are the same.
-// No braces either, in which Caddy's placeholders are written.
+// No braces either, in which Caddy's placeholders are written, but for Skyvern's own paths: they are sent on as they are, and its UI
+// asks for {{ templates }}.
 type PlainPath struct{}
 
 // CaddyModule names the module.
@@ -37,7 +38,9 @@ func (*PlainPath) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return numb
 // ServeHTTP lets plain paths pass.
 func (*PlainPath) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	raw := strings.ToLower(r.URL.EscapedPath())
-	if !plain(r.URL.Path) || strings.Contains(r.URL.Path, ";") || strings.ContainsAny(r.URL.Path, "{}") || strings.Contains(raw, "%2f") {
+	skyvern := strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/v1/")
+	braces := !skyvern && strings.ContainsAny(r.URL.Path, "{}")
+	if !plain(r.URL.Path) || braces || strings.Contains(r.URL.Path, ";") || strings.Contains(raw, "%2f") {
 		return caddyhttp.Error(http.StatusBadRequest, errors.New("not a plain path"))
 	}
 	return next.ServeHTTP(w, r)

@@ -114,11 +114,16 @@ class Double(BaseHTTPRequestHandler):
     # What was asked so far: by lines of requests, and the keys of key checks.
     lines: ClassVar[list[str]] = []
     checked: ClassVar[list[str]] = []
+    # What a key check gets, where that is not an answer to its key.
+    check_status: ClassVar[int | None] = None
 
     def _answer(self) -> None:
         self.lines.append(self.requestline)
         if self.path == "/api/v1/models":
             self.checked.append(self.headers.get("X-Api-Key", ""))
+            if self.check_status:
+                self._send(self.check_status, b'{"detail":"Invalid credentials"}')
+                return
         if self.headers.get("Upgrade"):
             self.send_response(101)
             self.send_header("Connection", "Upgrade")
@@ -182,7 +187,7 @@ def build() -> Path:
         folder.mkdir(parents=True)
         for path in sources:
             shutil.copy2(path, folder / path.name)
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false"}
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false"}
         subprocess.run(["go", "build", "-o", "caddy", "."], cwd=folder, env=environment, check=True, timeout=800)
         (folder / "caddy").rename(program)
         shutil.rmtree(folder)

@@ -208,6 +208,28 @@ def test_a_path_that_can_be_read_in_two_ways_is_refused(cloudflare: Gateway, sla
     assert cloudflare.ask(API, f"/api/v1{slash}heartbeat").status == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        # As the UI asks for what was cached for {{ url }}.
+        ("/v1/scripts/wpid_1/%7B%7B%20url%20%7D%7D/values", 200),
+        ("/api/v1/scripts/wpid_1/{{url}}/values", 200),
+        # Skyvern has no such route either: its own parts end at a slash that is decoded.
+        ("/v1/scripts/wpid_1/a%2Fb/values", 400),
+        ("/artifact/%7Bx%7D", 400),
+        ("/%7Bx%7D", 400),
+        ("/assets/{x}.js", 400),
+        ("/api%7Bx%7D", 400),
+    ],
+)
+def test_braces_are_for_skyvern_alone(cloudflare: Gateway, path: str, status: int) -> None:
+    answer = cloudflare.ask(APP, path, {**LOGIN, **KEY})
+    assert answer.status == status
+    if status == 200:
+        assert answer.seen is not None
+        assert upstream_path(answer.seen["path"]) == urllib.parse.unquote(path)
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_heartbeat_is_asked_as_skyvern_knows_it(cloudflare: Gateway, method: str) -> None:
     before = len(Double.lines)
@@ -236,6 +258,25 @@ def test_uploaded_code_has_no_route_where_code_is_off(caddy: Path, double: int, 
         for path in ("/v1/scripts", "/v1/scripts/s_1/deploy"):
             assert off.ask(API, path, KEY).status == 200, "the UI lists scripts"
         assert off.ask(API, "/v1/scripts/s_1/run", KEY, "POST").status == 200
+
+
+@pytest.mark.parametrize("layout", ["loopback", "cloudflare", "vercel"])
+def test_no_caller_adds_a_language_model(layouts: dict[str, Gateway], layout: str) -> None:
+    """Skyvern hands ``extra_parameters`` of one to litellm as keyword arguments, which read files and dial any address."""
+    host = "localhost" if layout == "loopback" else API
+    for prefix, path in itertools.product(("/v1", "/api/v1", "/api/v2"), ("", "/", "/c_1", "/c_1/")):
+        for spelling in (f"{prefix}/custom-llms{path}", f"{prefix}/Custom%2DLLMs{path}"):
+            for method in ("POST", "PUT", "PATCH", "QUERY"):
+                answer = layouts[layout].ask(host, spelling, KEY, method, b"{}")
+                assert (answer.status, answer.seen) == (404, None), (method, spelling)
+        # What is there can be seen and removed.
+        for method in ("GET", "DELETE"):
+            assert layouts[layout].ask(host, f"{prefix}/custom-llms{path}", KEY, method).status == 200
+    assert layouts[layout].ask(host, "/v1/custom-llmsx", KEY, "POST", b"{}").status == 200
+    for path in ("/v1/custom-llms", "/api/v1/custom-llms/c_1"):
+        for spelling in spellings(path):
+            seen = layouts[layout].ask(host, spelling, KEY, "POST").seen
+            assert seen is None or upstream_path(seen["path"]).rstrip("/") != path, spelling
 
 
 # --- Framing -------------------------------------------------------------------------------------------------------------
@@ -581,6 +622,25 @@ def test_no_body_passes_without_a_known_key(cloudflare: Gateway, headers: dict[s
     assert [line for line in Double.lines[before:] if "POST" in line] == []
 
 
+@pytest.mark.parametrize(
+    "length", ["Content-Length: 900", "Content-Length: 0\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked"]
+)
+@pytest.mark.parametrize("request_line", [f"GET {HEARTBEAT}", f"HEAD {HEARTBEAT}", "OPTIONS /v1/workflows"])
+def test_what_needs_no_key_has_no_body(cloudflare: Gateway, request_line: str, length: str) -> None:
+    """Else the gateway would wait for it, and a stranger could hold as many requests as are counted."""
+    before = len(Double.lines)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in PREFLIGHT.items())
+    heard = cloudflare.say(f"{request_line} HTTP/1.1\r\nHost: {API}\r\n{lines}{length}\r\n\r\n".encode())
+    assert heard.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nConnection: close\r\n" in heard
+    assert Double.lines[before:] == []
+
+
+def test_an_empty_body_is_no_body(cloudflare: Gateway) -> None:
+    assert cloudflare.ask(API, HEARTBEAT, {"Content-Length": "0"}).status == 200
+    assert cloudflare.ask(API, "/v1/workflows", {**PREFLIGHT, "Content-Length": "0"}, "OPTIONS").status == 200
+
+
 UPLOADS = (
     "/v1/upload_file",
     "/api/v1/upload_file/",
@@ -615,6 +675,25 @@ def test_skyvern_is_asked_once_for_a_key(caddy: Path, double: int, tmp_path: Pat
             assert gateway.ask("localhost", "/v1/workflows", {"X-Api-Key": unknown_key(3)}).status == 403
             assert gateway.ask("localhost", "/v1/workflows", {"X-Api-Key": API_KEY}).status == 200
         assert Double.checked[before:] == [KEY["X-Api-Key"], unknown_key(3)]
+
+
+def test_a_key_that_was_known_is_let_through_while_skyvern_does_not_say(
+    caddy: Path, double: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(caddy, tmp_path, "cloudflare", double) as gateway:
+        assert gateway.ask(API, "/v1/workflows", KEY).status == 200
+        # Until it is asked for again.
+        time.sleep(11)
+        monkeypatch.setattr(Double, "check_status", 500)
+        asked = len(Double.checked)
+        assert [gateway.ask(API, "/v1/workflows", KEY).status for _ in range(3)] == [200] * 3
+        assert gateway.ask(API, "/v1/workflows", {"X-Api-Key": unknown_key(4)}).status == 502
+        assert KEY["X-Api-Key"] in Double.checked[asked:]
+        # Revoked: Skyvern itself refuses what comes until the gateway knows.
+        monkeypatch.setattr(Double, "check_status", 403)
+        gateway.ask(API, "/v1/workflows", KEY)
+        time.sleep(0.5)
+        assert gateway.ask(API, "/v1/workflows", KEY).status == 403
 
 
 def test_unknown_keys_are_limited_and_known_ones_are_not(caddy: Path, double: int, tmp_path: Path) -> None:
@@ -673,6 +752,9 @@ def test_requests_of_one_client_are_limited(caddy: Path, double: int, tmp_path: 
             held.append(line)
         time.sleep(1)
         assert gateway.ask(API, "/v1/workflows", {**KEY, **client(1)}).status == 429
+        # Counted apart: what needs no key, and what has the login.
+        assert gateway.ask(API, HEARTBEAT, client(1)).status == 200
+        assert gateway.ask(APP, "/", {**LOGIN, **client(1)}).status == 200
         assert gateway.ask(API, "/v1/workflows", {**KEY, **client(2)}).status == 200
         for line in held:
             line.close()
@@ -680,14 +762,23 @@ def test_requests_of_one_client_are_limited(caddy: Path, double: int, tmp_path: 
 
 def test_connections_of_one_address_are_limited(caddy: Path, double: int, tmp_path: Path) -> None:
     with running(caddy, tmp_path, "loopback", double) as gateway:
+        # A request under way.
+        upload = socket.create_connection(("127.0.0.1", gateway.port), timeout=5)
+        upload.sendall(
+            f"POST {UPLOADS[0]} HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {API_KEY}\r\nContent-Length: 9\r\n\r\n".encode()
+        )
+        time.sleep(0.5)
         held = [socket.create_connection(("127.0.0.1", gateway.port), timeout=5) for _ in range(300)]
         time.sleep(0.5)
         closed, _, _ = select.select(held, [], [], 0)
-        assert len(held) - len(closed) == 256
-        for line in held:
+        assert len(held) - len(closed) == 255
+        assert closed == held[:45], "those that have waited longest"
+        upload.sendall(b"x" * 9)
+        assert upload.recv(1000).startswith(b"HTTP/1.1 200 ")
+        for path, headers in ((HEARTBEAT, {}), ("/v1/workflows", KEY), ("/", LOGIN)):
+            assert gateway.ask("localhost", path, headers).status == 200
+        for line in (upload, *held):
             line.close()
-        time.sleep(0.5)
-        assert gateway.ask("localhost", HEARTBEAT).status == 200
 
 
 @pytest.mark.timeout(120)

@@ -57,6 +57,7 @@ HIDDEN = re.compile(
     r"/(?:docs|redoc)(?:/|$)|/openapi\.json$|(?:/api)?(?:/v\d+)?/internal(?:/|$)|(?:/api)?/v\d+/stream/vnc(?:/|$)"
 )
 UPLOADS_OF_CODE = re.compile(r"/(?:api/)?v\d+/scripts(?:/?$|/[^/]+/deploy)")
+LANGUAGE_MODELS = re.compile(r"/(?:api/)?v\d+/custom-llms(?:/|$)")
 READING = {"GET", "HEAD", "OPTIONS"}
 
 # Routes of Skyvern 1.0.56 that do not ask for a key by themselves, and what they answer to a wrong one: nothing of the stack.
@@ -152,7 +153,11 @@ def without_key(method: str, path: str) -> int:
     """What the gateway answers without a key that is known, and without a login."""
     # As Caddy compares paths: decoded, in any case.
     judged = unquote(path.partition("?")[0]).lower()
-    if HIDDEN.match(judged) or (method not in READING and UPLOADS_OF_CODE.match(judged)):
+    if (
+        HIDDEN.match(judged)
+        or (method not in READING and UPLOADS_OF_CODE.match(judged))
+        or (method not in {*READING, "DELETE"} and LANGUAGE_MODELS.match(judged))
+    ):
         return 404
     if judged == HEARTBEAT and method in {"GET", "HEAD"}:
         return 200
@@ -337,8 +342,7 @@ def ambiguous(path: str) -> list[str]:
         f"{path}%0d%0aX-Api-Key:%20x",
         f"/%09{path}",
         f"{path}%7f",
-        f"{path}/{{env.SKYVERN_API_KEY}}",
-        f"{path}%7Bx%7D",
+        *([] if path.startswith(("/api/", "/v1/")) else braces(path)),
         f"{path}%",
         f"{path}%zz",
     ]
@@ -371,7 +375,13 @@ def judged(path: str) -> list[str]:
         f"{path}~",
         f"{path}.png",
         f"{path}.json",
+        *(braces(path) if path.startswith(("/api/", "/v1/")) else []),
     ]
+
+
+def braces(path: str) -> list[str]:
+    """What Caddy might take for a placeholder, where it fills any in; on its way to Skyvern it does not."""
+    return [f"{path}/{{env.SKYVERN_API_KEY}}", f"{path}%7Bx%7D"]
 
 
 def by_group(routes: list[Route], hidden: bool) -> list[str]:
