@@ -21,9 +21,16 @@ KOREAN = DOCS / "ko"
 PAGES = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md") if KOREAN not in path.parents)
 PAIRS = [(ROOT / "README.md", ROOT / "README.ko.md"), *((DOCS / page, KOREAN / page) for page in PAGES)]
 
-# Expected reports of other tests (golden), and files that were installed into the checkout.
-_NOT_PAGES = {"golden", "node_modules", ".venv", ".git"}
-MARKDOWN = sorted(path for path in ROOT.rglob("*.md") if not _NOT_PAGES.intersection(path.relative_to(ROOT).parts))
+# Expected reports of other tests (golden), and what was installed into the checkout or left there by pytest.
+_NOT_PAGES = {"golden", "node_modules"}
+
+
+def _is_page(path: Path) -> bool:
+    inside = path.relative_to(ROOT).parts
+    return not _NOT_PAGES.intersection(inside) and not any(part.startswith(".") and part != ".github" for part in inside)
+
+
+MARKDOWN = sorted(path for path in ROOT.rglob("*.md") if _is_page(path))
 
 _FENCE = re.compile(r"\s*```(\w*)")
 _HEADING = re.compile(r"(#{1,6}) (.+)")
