@@ -172,6 +172,15 @@ def test_bodies_ranges_and_streams_pass(connected: Rig) -> None:
         assert b"".join(parts) == b"second"
 
 
+def test_many_bodies_at_once_come_back_whole(connected: Rig) -> None:
+    """Without full duplex in the agent, a few of a hundred answers broke off."""
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(
+            pool.map(lambda _: connected.http.post("https://api.example.com/echo", content=LARGE, timeout=60), range(100))
+        )
+    assert all(answer.content == LARGE for answer in answers)
+
+
 def test_a_websocket_passes_bytes_in_both_directions(connected: Rig) -> None:
     context = ssl.create_default_context(cafile=connected.edge.ca_file)
     with (

@@ -86,6 +86,9 @@ func (r *router) configure(given *configuration) error {
 }
 
 func (r *router) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	// Otherwise net/http closes the request's body when the answer begins, at times before the transport has seen its end, which
+	// then drops the connection to the origin in the middle of the answer.
+	http.NewResponseController(w).EnableFullDuplex()
 	rules := r.rules.Load()
 	if rules == nil || len(*rules) == 0 {
 		http.Error(w, "No ingress rules were defined", http.StatusServiceUnavailable)
