@@ -57,7 +57,8 @@ def two_at_once(checkout: Checkout) -> tuple[list[tuple[str, ...]], list[dict[st
             seen: list[tuple[str, ...]] = []
             deadline = time.monotonic() + 180
             while True:
-                runs = [read_run(target, one) for one in ids]
+                # The later one first: between two questions the earlier one may end and let it begin.
+                runs = [read_run(target, one) for one in reversed(ids)][::-1]
                 seen.append(tuple(run["status"] for run in runs))
                 if set(seen[-1]) <= FINAL or time.monotonic() > deadline:
                     return seen, runs
