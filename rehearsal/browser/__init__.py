@@ -76,7 +76,12 @@ def run(
         }
         options = ["--rm", "--interactive", f"--network={network}", "--init", "--cap-drop=ALL", "--shm-size=512m"]
         # The pages are ours, and without its namespaces Chromium runs under any profile of the host.
-        options += ["--env=BROWSER_SANDBOX=false", *(f"--volume={source}:{target}" for source, target in mounts.items())]
+        # The image keeps a script's folder from what Python imports from (PYTHONSAFEPATH).
+        options += [
+            "--env=BROWSER_SANDBOX=false",
+            "--env=PYTHONPATH=/rehearsal",
+            *(f"--volume={source}:{target}" for source, target in mounts.items()),
+        ]
         # With an interface besides loopback: without one, Chromium tells its pages that they are offline.
         docker.run("network", "create", "--internal", "--label=skyvern.stack=rehearsal", network)
         try:
