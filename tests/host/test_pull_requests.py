@@ -143,7 +143,7 @@ def repository(checkout: Checkout, rehearsed: Rehearsed, tmp_path_factory: pytes
 def test_a_pull_request_gets_a_comment_and_leaves_a_record(repository: Repository) -> None:
     merge = repository.open(1, FILE, "memory_mib: 3072", "memory_mib: 3328")
     told = repository.preview(1, merge)
-    assert f"**{STACK}: changes in place** — 1 updated" in told, told
+    assert f"**`{STACK}`: changes in place** — 1 updated" in told, told
     assert "@@ update skyvern-host-skyvern-server (docker Container) @@\n- memory: 3072\n+ memory: 3328\n" in told, told
     assert "What runs matches the state" in told, told
     (artifact,) = repository.hub.artifacts
@@ -253,9 +253,9 @@ def test_what_somebody_changed_is_one_issue(repository: Repository) -> None:
     (issue,) = hub.issues
     assert issue["title"] == f"Drift of {STACK}: 1 changed outside Pulumi, 3 not in the state"
     told = issue["body"]
-    assert re.search(r"\| skyvern-host-gateway-caddy \| changed \| `memory`: \d+ → 300", told)
+    assert re.search(r"\| `skyvern-host-gateway-caddy` \| changed \| `memory`: `\d+` → `300", told)
     for stray in ("container by-hand", "network by-hand", f"DNS record old.skyvern.test to {record['content']} (by-hand)"):
-        assert f"- {stray}\n" in told
+        assert f"- `{stray}`\n" in told
     assert "issue in acme/skyvern: closed" in look()
     assert [one["state"] for one in hub.issues] == ["closed"]
 
