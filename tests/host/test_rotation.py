@@ -135,8 +135,8 @@ def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running
     assert status == (401 if rotated["ui-login"] else 200)
     refused = "password authentication failed" in login_to_database(checkout, database)
     assert refused is rotated["database"]
-    # A session that somebody opened before ends, and the next one works; with another database password, too: the container that sets
-    # it ends sessions whenever it starts.
+    # A session from before ends, and the next one works. With another database password, too: the container that sets it ends
+    # sessions whenever it starts.
     assert asks_with(running, session) == 403
     assert asks_with(running, open_session(running, checkout.output("ui_password"))) == 200
     printed = done.stdout + done.stderr
