@@ -668,6 +668,9 @@ def test_an_up_that_is_interrupted_again_and_again(
 def remove(checkout: Checkout, stack: str) -> None:
     """Everything of a stack that is not needed any more, the fast way."""
     label = f"label=skyvern.stack={stack}"
+    # Only a firewall that is asked to end takes its rules with it; one that is killed leaves its walls standing.
+    if checkout.docker.run("ps", "--quiet", "--filter", f"name=^skyvern-{stack}-firewall$"):
+        checkout.docker.run("stop", f"skyvern-{stack}-firewall")
     for kind, flags in (("container", ("--all", "--quiet")), ("network", ("--quiet",)), ("volume", ("--quiet",))):
         if found := checkout.docker.run(kind, "ls", *flags, "--filter", label).split():
             checkout.docker.run(kind, "rm", *(("--force",) if kind != "network" else ()), *found)

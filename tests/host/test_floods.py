@@ -50,3 +50,4 @@ def test_others_are_served(checkout: Checkout, first_up: str, flood: str, second
     assert (life(checkout, GATEWAY), life(checkout, SERVER)) == before, "ended or started again"
     assert most_memory_mib(checkout, GATEWAY) < MEMORY_MIB
     floods.assert_served(waited)
+    floods.assert_recovered(target, requests)
