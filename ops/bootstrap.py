@@ -27,8 +27,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops import process, switched_off
+from ops.clients import process
 from ops.errors import UserError
+from ops.machine import switched_off
 from ops.paths import ROOT, cache_dir, config_dir
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool)
 
 def observe_daemon(host: str) -> Daemon:
     """Asks the daemon at ``host`` for its version."""
-    from ops.docker import Docker
+    from ops.clients.docker import Docker
 
     docker = Docker(host)
     try:
@@ -577,7 +578,7 @@ def ensure_engine(requested: EngineChoice | None, progress: Progress) -> EngineR
 
 
 def _modules_engine(why: str, progress: Progress, *, forced: bool) -> EngineRecord:
-    from ops import engine
+    from ops.machine import engine_from_modules as engine
 
     if not (cache_dir() / "engine" / engine.content_hash()).is_dir():
         progress(f"Pulumi: {why}.")

@@ -11,22 +11,27 @@ from typing import Annotated, Literal
 import typer
 
 from components.settings import SettingsError
-from ops import apply as reviewed
-from ops import bootstrap, configuration, guard, images, process, pull_request, sessions, skyvern_settings, switched_off
-from ops import doctor as doctor_run
-from ops import drift as stack_drift
-from ops import init as stack_init
-from ops import logs as stack_logs
+from ops import bootstrap, configuration, skyvern_settings
 from ops import preview as previews
-from ops import rollback as stack_rollback
-from ops import rotate as rotation
-from ops import smoke as smoke_run
-from ops import stack as stacks
-from ops import status as stack_status
-from ops import version as project
-from ops.docker import Docker
+from ops.clients import process
+from ops.clients.docker import Docker
+from ops.deploy import guard, sessions
+from ops.deploy import init as stack_init
+from ops.deploy import rollback as stack_rollback
+from ops.deploy import rotate as rotation
 from ops.errors import UserError
+from ops.images import build as images
+from ops.machine import switched_off
+from ops.observe import doctor as doctor_run
+from ops.observe import logs as stack_logs
+from ops.observe import smoke as smoke_run
+from ops.observe import status as stack_status
+from ops.observe import version as project
 from ops.preview import report
+from ops.review import apply as reviewed
+from ops.review import drift as stack_drift
+from ops.review import pull_request
+from ops.stack import outputs as stacks
 
 app = typer.Typer(
     help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False

@@ -2,7 +2,7 @@
 
 The same in Korean is docs/ko/skyvern-settings.md, with the texts of configuration.ko.yaml. The decisions and their format are in
 components/host/skyvern_settings.toml. Not here: the comparison with the wheel and with what the program sends, which is a test
-(tests/unit/test_skyvern_settings.py).
+(tests/unit/components/settings/test_skyvern_settings.py).
 """
 
 import tomllib
@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Literal
 
 from ops import configuration
-from ops.images import SKYVERN_VERSION
+from ops.images.build import SKYVERN_VERSION
 from ops.paths import ROOT
 
 DECISIONS = ROOT / "components/host/skyvern_settings.toml"

@@ -1,6 +1,6 @@
 """Which image each part runs: public ones by digest, ours by the hash of everything they are built from.
 
-Pure, and read at every preview: no daemon, no git, no network. Not here: building them (ops/images.py).
+Pure, and read at every preview: no daemon, no git, no network. Not here: building them (ops/images/build.py).
 """
 
 import hashlib

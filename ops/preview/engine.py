@@ -16,9 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap, guard, images, recovery
-from ops.docker import Docker
+from ops import bootstrap
+from ops.clients.docker import Docker
+from ops.deploy import guard, recovery
 from ops.errors import UserError
+from ops.images import build as images
 from ops.paths import ROOT
 from ops.preview import events, state
 from ops.preview.events import Reading

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ops import downtime
+from ops.deploy.rotate import ROTATIONS
 from ops.preview import diff, exposure
 from ops.preview.environment import with_environment, with_list, with_names
 from ops.preview.exposure import CONTAINER
@@ -29,7 +29,7 @@ from ops.preview.model import (
 )
 from ops.preview.values import hide_pairs, plain_texts, readable, revealed, with_parts
 from ops.redaction import Redactor
-from ops.rotate import ROTATIONS
+from ops.stack import impact as downtime
 
 Event = Mapping[str, Any]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap, process
+from ops import bootstrap
+from ops.clients import process
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.preview.diff import value_at

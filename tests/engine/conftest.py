@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.engine import Engine, ensure
-from rehearsal.standin import install
+from lab.standins.providers import install
+from ops.machine.engine_from_modules import Engine, ensure
 from tests.engine import gateways
 
 

@@ -24,11 +24,11 @@ from components import endpoints
 from components.host.gateway import HEALTH_PORT, caddyfile
 from components.secrets import login_hash
 from components.settings import Settings
+from lab.workspace import free_port
 from ops import bootstrap
-from ops.bench.workspace import free_port
 from ops.paths import ROOT, cache_dir
-from tests.program import VERCEL
-from tests.security_table import API_KEY, GATEWAY_KEY, KEY, PASSWORD
+from tests.support.program import VERCEL
+from tests.support.security_table import API_KEY, GATEWAY_KEY, KEY, PASSWORD
 
 TOKEN = "t" * 40
 # What the double answers to /ui-session, too.

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.engine import Engine, ensure
+from lab.standins.providers import install
+from ops.machine.engine_from_modules import Engine, ensure
 from ops.paths import ROOT
 from ops.preview import engine as previews
 from ops.preview import events, state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
-from rehearsal.standin import install
 from tests.engine.stack import Stack
 from tests.engine.test_edge import ACCESS, CLOUDFLARE, VERCEL
 

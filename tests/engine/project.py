@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.engine import Engine
-from tests import terminal
+from ops.machine.engine_from_modules import Engine
+from tests.support import terminal
 
 
 class Project:

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from ops.engine import Engine
+from lab.standins.providers import cloudflare, docker, vercel
+from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
-from rehearsal.standin import cloudflare, docker, vercel
 from tests.engine.project import Project
 
 # Key and value of the secret that each provider of a section needs.

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ops.engine import Engine
+from lab.standins.providers import World, cloudflare, vercel
+from ops.deploy.recovery import perhaps_at_cloudflare
+from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
-from ops.recovery import perhaps_at_cloudflare
-from rehearsal.standin import World, cloudflare, vercel
 from tests.engine.stack import Stack, told_lines
 
 pytestmark = pytest.mark.timeout(900)

@@ -18,8 +18,8 @@ import pytest
 
 from components.secrets import login_hash
 from tests.engine.gateways import SESSION_TOKEN, Double, Gateway, running
-from tests.floods import unknown_key
-from tests.security_table import (
+from tests.support.floods import unknown_key
+from tests.support.security_table import (
     API,
     API_KEY,
     APP,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import floods
 from tests.engine.gateways import SESSION_TOKEN, Double, running
-from tests.security_table import API_KEY, LOGIN, OWN_PAGE
+from tests.support import floods
+from tests.support.security_table import API_KEY, LOGIN, OWN_PAGE
 
 # Of 256 in the stack.
 MEMORY_MIB = 180

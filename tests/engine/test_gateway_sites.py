@@ -15,7 +15,7 @@ from components.host.gateway import caddyfile
 from components.secrets import login_hash
 from components.settings import Settings
 from tests.engine.gateways import LAYOUTS, Gateway, running
-from tests.security_table import (
+from tests.support.security_table import (
     API,
     API_KEY,
     APP,

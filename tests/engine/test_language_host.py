@@ -15,7 +15,7 @@ import pulumi_random
 import pytest
 from pulumi import _types
 
-from ops.engine import Engine
+from ops.machine.engine_from_modules import Engine
 from tests.engine.project import Project
 
 # docker.Image and its BuilderVersion live in the published plugin itself, not in the provider behind the bridge.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.engine import Engine
+from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
 from tests.engine.project import Project
 from tests.policy import wheel

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from lab.standins.providers import World, docker, install
 from ops import preview as command
-from ops.engine import Engine
+from ops.machine.engine_from_modules import Engine
 from ops.preview import Options, model, report, state
 from ops.preview import engine as engine_module
 from ops.preview.model import Preview
 from ops.preview.state import Workspace
 from ops.redaction import Redactor
-from rehearsal.standin import World, docker, install
 from tests.engine.previews import RECORDED, SCENARIOS, PreviewStack, drifted
 from tests.engine.project import Project
 

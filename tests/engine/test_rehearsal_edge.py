@@ -22,11 +22,11 @@ import httpx
 import pytest
 
 from components.edge.tunnel import connector_token
-from ops.bench.workspace import free_port
-from rehearsal import connector
-from rehearsal.edge import Edge
-from rehearsal.standin import World, cloudflare
-from tests.waiting import wait_for
+from lab.standins import connector
+from lab.standins.edge import Edge
+from lab.standins.providers import World, cloudflare
+from lab.workspace import free_port
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 SECRET = base64.b64encode(b"0" * 32).decode()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ops.engine import Engine
-from rehearsal.standin import World, cloudflare, install
+from lab.standins.providers import World, cloudflare, install
+from ops.machine.engine_from_modules import Engine
 from tests.engine.project import Project
 
 pytestmark = pytest.mark.timeout(300)

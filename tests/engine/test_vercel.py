@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ops.engine import Engine
-from rehearsal.standin import vercel
+from lab.standins.providers import vercel
+from ops.machine.engine_from_modules import Engine
 from tests.engine.stack import Stack, told_lines
 
 pytestmark = pytest.mark.timeout(600)

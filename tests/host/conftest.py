@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-import ops.bench.dockerd
+import lab.dockerd
 from components.host import images
-from ops import bootstrap, stack_file
-from ops.bench.own_network import own_network
-from ops.bench.workspace import copy_checkout, free_port
-from ops.docker import Docker
+from lab.own_network import own_network
+from lab.rehearsal.stack import Place
+from lab.workspace import copy_checkout, free_port
+from ops import bootstrap
+from ops.clients.docker import Docker
+from ops.observe.smoke.site import Site, client_for
 from ops.paths import ROOT, cache_dir
-from ops.smoke.site import Site, client_for
-from ops.stack import parse
-from rehearsal.stack import Place
+from ops.stack import file as stack_file
+from ops.stack.outputs import parse
 from tests.host.rehearsed import Rehearsed
 
 IMAGES: images.ImageSource = "official" if os.environ.get("SKYVERN_TEST_IMAGES") == "official" else "packages"
@@ -129,7 +130,7 @@ COMMIT
 """
 
 
-class Dockerd(ops.bench.dockerd.Dockerd):
+class Dockerd(lab.dockerd.Dockerd):
     """A daemon of the tests' own, which can be lost as in a power cut."""
 
     def lose_power(self) -> None:

@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.bench.workspace import Program
-from ops.docker import Docker
-from ops.smoke.site import Site, client_for
-from ops.stack import Outputs
-from rehearsal import servers
-from rehearsal.__main__ import way_of
-from rehearsal.edge import client_variables
-from rehearsal.servers import Servers
-from rehearsal.stack import Place
+from lab.rehearsal import servers
+from lab.rehearsal.__main__ import way_of
+from lab.rehearsal.servers import Servers
+from lab.rehearsal.stack import Place
+from lab.standins.edge import client_variables
+from lab.workspace import Program
+from ops.clients.docker import Docker
+from ops.observe.smoke.site import Site, client_for
+from ops.stack.outputs import Outputs
 
 
 @dataclass

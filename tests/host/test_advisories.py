@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ops import advisories
-from ops.advisories import Pin
 from ops.errors import UserError
+from ops.images import advisories
+from ops.images.advisories import Pin
 from tests.host.conftest import Checkout
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(4800)]

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from ops.smoke.artifact_checks import KINDS, unsafe_headers
-from ops.smoke.site import Site
+from ops.observe.smoke.artifact_checks import KINDS, unsafe_headers
+from ops.observe.smoke.site import Site
 
 pytestmark = [pytest.mark.timeout(4800), pytest.mark.nightly]
 CONTENT = b"recorded"

@@ -14,11 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from ops import smoke, stack
-from ops.bench.workspace import free_port
+from lab.workspace import free_port
 from ops.errors import UserError
-from ops.smoke.site import Site, client_for
-from ops.smoke.workflow_checks import FINAL, definition, read_run, start_run, workflow
+from ops.observe import smoke
+from ops.observe.smoke.site import Site, client_for
+from ops.observe.smoke.workflow_checks import FINAL, definition, read_run, start_run, workflow
+from ops.stack import outputs as stack
 from tests.host.conftest import Checkout
 
 SERVER = "skyvern-dev-server"

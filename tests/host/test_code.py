@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.docker import PYTHON
-from ops.smoke.code_checks import ask_inside, looping
-from ops.smoke.site import Site
-from ops.smoke.ui_checks import session_token
-from ops.smoke.workflow_checks import wait_for_end, workflow
+from ops.clients.docker import PYTHON
+from ops.observe.smoke.code_checks import ask_inside, looping
+from ops.observe.smoke.site import Site
+from ops.observe.smoke.ui_checks import session_token
+from ops.observe.smoke.workflow_checks import wait_for_end, workflow
 from tests.host.conftest import Checkout
 from tests.host.test_browsers import site_of
 

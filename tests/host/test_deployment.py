@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from components.host import images
-from ops.bench.workspace import free_port
+from lab.workspace import free_port
 from tests.host.conftest import IMAGES, PARTS, Checkout
 
 DATA = {"postgres", "artifacts", "browser-sessions", "credential-vault", "downloads", "har", "log", "videos"}

@@ -17,7 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.host.conftest import Checkout
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 STACK = "dev"
 # The first test deploys the stack, which builds every image where the cache has none.

@@ -1,7 +1,7 @@
 """Production's way in on the real stack: from the public names through the tunnel to the gateway and Skyvern, and away again.
 
 Real are Pulumi's engine, Docker, the gateway, Skyvern and all commands. Stand-ins are the APIs of Cloudflare and Vercel
-(rehearsal/standin), the edge (rehearsal/edge) and the connector (rehearsal/connector), which dials out as cloudflared does.
+(lab/standins/providers), the edge and the connector (lab/standins/edge, connector), which dials out as cloudflared does.
 The tests tell one story in the order in which they stand: up, ask, rotate, the UI on Vercel, ask, rotate, destroy.
 """
 
@@ -21,16 +21,16 @@ from typing import Any
 import httpx
 import pytest
 
-from ops import stack as stacks
-from ops.bench.workspace import free_port
-from ops.smoke.site import Site
-from ops.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
-from rehearsal import connector
-from rehearsal.edge import Edge
-from rehearsal.standin import World, cloudflare, install, vercel
-from tests import security_table as table
+from lab.standins import connector
+from lab.standins.edge import Edge
+from lab.standins.providers import World, cloudflare, install, vercel
+from lab.workspace import free_port
+from ops.observe.smoke.site import Site
+from ops.observe.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
+from ops.stack import outputs as stacks
 from tests.host.conftest import Checkout
-from tests.waiting import wait_for
+from tests.support import security_table as table
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 STACK = "public"

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from ops.smoke.site import Site
+from ops.observe.smoke.site import Site
 
 pytestmark = pytest.mark.timeout(4800)
 # Reads [[method, host], …]; prints the proxy's status and the name that Squid gives its own refusals. The port is the server's.

@@ -23,15 +23,15 @@ import httpx
 import pytest
 
 from components.host import images
-from ops import inventory
-from ops.bench.workspace import free_port
-from ops.docker import Docker
-from ops.smoke.site import Site, client_for
-from ops.smoke.workflow_checks import definition, finished_run
-from ops.stack import Outputs, parse
+from lab.workspace import free_port
+from ops.clients.docker import Docker
+from ops.observe.smoke.site import Site, client_for
+from ops.observe.smoke.workflow_checks import definition, finished_run
+from ops.stack import inventory
+from ops.stack.outputs import Outputs, parse
 from tests.host import contents
 from tests.host.conftest import IMAGES, PARTS, Checkout, Dockerd
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 # Of as many checks as there are by now.
 ALL_GREEN = re.compile(r"\b(\d+) of \1 checks green")
@@ -438,7 +438,7 @@ def test_without_the_egress_proxy_the_browser_reaches_nothing(checkout: Checkout
 
 
 def test_a_state_file_that_is_cut_off_is_refused_with_the_way_back(checkout: Checkout, site: Site, kept: None) -> None:
-    """Where nothing is left of it, it is refused in the same words: tests/unit/test_checkpoint.py."""
+    """Where nothing is left of it, it is refused in the same words: tests/unit/ops/stack/test_checkpoint.py."""
     size = 100_000
     folder = Path(checkout.environment["HOME"]) / ".config" / "skyvern-stack" / "state" / ".pulumi" / "stacks" / "skyvern"
     path = folder / f"{STACK}.json"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ops.smoke import browser_checks
-from ops.smoke.site import Site, client_for
-from ops.smoke.workflow_checks import definition, finished_run
-from ops.stack import parse
+from ops.observe.smoke import browser_checks
+from ops.observe.smoke.site import Site, client_for
+from ops.observe.smoke.workflow_checks import definition, finished_run
+from ops.stack.outputs import parse
 from tests.host.conftest import PARTS, Checkout
 from tests.host.contents import generated_secrets
 

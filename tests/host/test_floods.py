@@ -1,6 +1,6 @@
 """Floods of a stack's own gateway by a stranger: its memory is bounded, nothing is killed, and another client is served.
 
-The floods themselves are in tests/floods.py; without a container they are tried in tests/engine/test_gateway_floods.py.
+The floods themselves are in tests/support/floods.py; without a container they are tried in tests/engine/test_gateway_floods.py.
 """
 
 import base64
@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import floods
 from tests.host.conftest import Checkout
+from tests.support import floods
 
 pytestmark = pytest.mark.timeout(4800)
 GATEWAY, SERVER = "skyvern-dev-gateway", "skyvern-dev-server"

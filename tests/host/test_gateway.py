@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.host.conftest import Checkout
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 UPGRADE = {

@@ -12,13 +12,14 @@ import pytest
 
 from components.host import images
 from components.host.firewall import Destination, ruleset
-from ops import inventory, isolation
-from ops.docker import Docker
-from ops.smoke import CHECKS, Result, run_check
-from ops.smoke.site import Site, client_for
-from ops.stack import parse
+from ops.clients.docker import Docker
+from ops.observe import isolation
+from ops.observe.smoke import CHECKS, Result, run_check
+from ops.observe.smoke.site import Site, client_for
+from ops.stack import inventory
+from ops.stack.outputs import parse
 from tests.host.conftest import IMAGES, Checkout, Dockerd
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 STACK = "dev"

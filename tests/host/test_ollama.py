@@ -9,14 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops import smoke, stack
-from ops.bench.workspace import free_port
-from ops.docker import Docker
-from ops.smoke import llm_checks
-from ops.smoke.site import Check, Site, client_for
+from lab.workspace import free_port
+from ops.clients.docker import Docker
+from ops.observe import smoke
+from ops.observe.smoke import llm_checks
+from ops.observe.smoke.site import Check, Site, client_for
+from ops.stack import outputs as stack
 from tests.host.conftest import Checkout
 from tests.host.tiny_model import tiny_gguf
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 STACK = "model"
 PREFIX = f"skyvern-{STACK}"

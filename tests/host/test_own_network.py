@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.docker import Docker
+from ops.clients.docker import Docker
 from ops.paths import ROOT
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 # A daemon from start to stop, with a network of each kind, printing what the machine must not see.

@@ -1,7 +1,8 @@
 """From a branch to what runs, on production's shape: the workflows' own steps, what apply refuses, and the way back.
 
 Real are git, the engine, the policies, Docker, every container but the connector, and all commands. Stand-ins are those of the
-rehearsal, and GitHub (tests/github.py). The tests tell one story on one rehearsal and run in the order in which they stand.
+rehearsal, and GitHub (tests/support/github.py). The tests tell one story on one rehearsal and run in the order in which they are
+written.
 """
 
 import io
@@ -15,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from ops import guard
-from ops.bench.workspace import copy_checkout
-from tests import terminal
-from tests.github import GitHub, Runner
+from lab.workspace import copy_checkout
+from ops.deploy import guard
 from tests.host.conftest import Checkout
 from tests.host.contents import generated_secrets
 from tests.host.rehearsed import Rehearsed
+from tests.support import terminal
+from tests.support.github import GitHub, Runner
 
 pytestmark = pytest.mark.timeout(4800)
 STACK = "rehearsal"

@@ -18,13 +18,13 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
-from ops.smoke.artifact_checks import artifact_url
-from ops.smoke.ui_checks import JWT, PLACEHOLDER, SAME_ORIGIN, asset_paths, session_token
-from rehearsal import servers, stack
+from lab.rehearsal import servers, stack
+from ops.observe.smoke.artifact_checks import artifact_url
+from ops.observe.smoke.ui_checks import JWT, PLACEHOLDER, SAME_ORIGIN, asset_paths, session_token
 from tests.host.conftest import Checkout
 from tests.host.contents import generated_secrets
 from tests.host.rehearsed import Rehearsed
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 GATEWAY = "skyvern-rehearsal-gateway"
 MIB = 1024 * 1024

@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 import jwt
 import pytest
 
-from ops.smoke.site import Site
-from ops.smoke.ui_checks import is_app, session_token
+from ops.observe.smoke.site import Site
+from ops.observe.smoke.ui_checks import is_app, session_token
 
 pytestmark = pytest.mark.timeout(4800)
 sizes = pytest.mark.parametrize("step", [pytest.param(29, id="sample"), pytest.param(1, id="all", marks=pytest.mark.nightly)])

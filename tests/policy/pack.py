@@ -12,7 +12,7 @@ from policy.rules.framework.evaluation import Evaluation, Report
 from policy.rules.framework.levels import Levels, parse
 from policy.rules.framework.rule import Resource
 from policy.rules.framework.values import Inputs, decode
-from tests.program import Program, Secret
+from tests.support.program import Program, Secret
 
 PACK = Path(__file__).resolve().parents[2] / "policy"
 RULE = {rule.name: rule for rule in RULES}

@@ -12,9 +12,9 @@ import yaml
 
 from components.settings import Settings, parse
 from ops.paths import ROOT
-from tests import program
 from tests.policy.pack import broken, judge, levels, registered
-from tests.program import VERCEL
+from tests.support import program
+from tests.support.program import VERCEL
 
 REMOVED = object()
 # Argument of HardenedService's container -> what it is changed to, and who objects.

@@ -11,10 +11,10 @@ from policy.rules.cloudflare import ACCESS_POLICY, INGRESS, RECORD, TUNNEL
 from policy.rules.containers import CONTAINER, NETWORK, VOLUME
 from policy.rules.random import PASSWORD
 from policy.rules.vercel import PROJECT, VARIABLE
-from tests import program
 from tests.policy.pack import broken, judge, registered
 from tests.property.examples import one_in
 from tests.property.test_settings_and_program import SECRETS, STACK_FILES
+from tests.support import program
 
 REMOVED = object()
 # Type, property, what it becomes, and who objects, alone.

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ops import drift
 from ops.preview.model import Drift, Preview, dump, load
 from ops.preview.report import LIMIT, markdown
+from ops.review import drift
 
 PLANTED = "pLanTed"
 HOSTILE = (

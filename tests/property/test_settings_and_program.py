@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from components import llm_keys
 from components.settings import Settings, SettingsError, parse
-from tests import program
-from tests.program import VERCEL, Program, Secret, plain
 from tests.property.examples import one_in
+from tests.support import program
+from tests.support.program import VERCEL, Program, Secret, plain
 
 SECRETS = frozenset({"llm", "edge", "frontend"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.

@@ -11,7 +11,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { after, before, beforeEach, test } from "node:test";
 
-import { module, serve } from "../../rehearsal/vercel/serve.mjs";
+import { module, serve } from "../../lab/standins/vercel/serve.mjs";
 
 const OUTPUT = process.env.SITE_OUTPUT;
 const HEADERS = JSON.parse(process.env.SITE_HEADERS);

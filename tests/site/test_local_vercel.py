@@ -18,11 +18,11 @@ import pytest
 
 from components.frontend.vercel import public_variables
 from components.secrets import login_hash
-from ops.bench.workspace import free_port
-from rehearsal.edge.certificates import Authority
-from rehearsal.standin import World, vercel
-from rehearsal.vercel import build
-from rehearsal.vercel.platform import LocalVercel
+from lab.standins.edge.certificates import Authority
+from lab.standins.providers import World, vercel
+from lab.standins.vercel import build
+from lab.standins.vercel.platform import LocalVercel
+from lab.workspace import free_port
 from tests.site.test_site import URLS
 
 HOST = URLS.app_url.removeprefix("https://")

@@ -16,8 +16,8 @@ import pytest
 from components import endpoints
 from components.host.gateway import caddyfile, content_security_policy
 from components.settings import Settings
-from rehearsal.vercel import build
-from tests.program import VERCEL
+from lab.standins.vercel import build
+from tests.support.program import VERCEL
 
 TESTS = Path(__file__).parent
 URLS = endpoints.derive(

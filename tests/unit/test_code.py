@@ -20,11 +20,11 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.observe.smoke import code_checks, workflow_checks
+from ops.observe.smoke.site import CheckNotApplicableError
 from ops.paths import ROOT
-from ops.smoke import code_checks, workflow_checks
-from ops.smoke.site import CheckNotApplicableError
-from tests import skyvern_wheel
-from tests.unit.test_smoke import DockerDouble, Skyvern, fails, site
+from tests.support import skyvern_wheel
+from tests.unit.ops.observe.test_smoke import DockerDouble, Skyvern, fails, site
 
 SERVER_IMAGE = ROOT / "images/server"
 
@@ -218,7 +218,7 @@ def test_python_in_a_container_takes_no_module_from_its_folder() -> None:
     assert "    PYTHONSAFEPATH=1 \\" in lines
     assert [line for line in lines if line.startswith("WORKDIR")] == ["WORKDIR /"]
     calls = [path for path in sorted((ROOT / "ops").rglob("*.py")) if '"python3"' in path.read_text()]
-    assert calls == [ROOT / "ops/docker.py"]
+    assert calls == [ROOT / "ops/clients/docker.py"]
 
 
 # --- Every executor of the pinned Skyvern ----------------------------------------------------------------------------------

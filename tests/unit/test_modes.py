@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops import process
+from lab.rehearsal import browser
+from ops.clients import process
 from ops.errors import UserError
-from rehearsal import browser
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from components.host import labels
 from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from components.settings import AnthropicLlm, GeminiLlm, Llm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm, Settings
-from tests import program
-from tests.program import Program, Secret, plain
+from tests.support import program
+from tests.support.program import Program, Secret, plain
 
 CONTAINER = "docker:index/container:Container"
 PARTS = {"artifacts", "egress", "firewall", "gateway", "postgres", "retention", "roles", "server", "smoke-site"}

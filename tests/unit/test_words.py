@@ -34,7 +34,7 @@ WORDS = (
 )
 PATTERN = re.compile("|".join(f"({pattern})" for pattern, _, _ in WORDS), re.IGNORECASE)
 
-CODE = ("__main__.py", "components", "ops", "policy", "rehearsal")
+CODE = ("__main__.py", "components", "ops", "policy", "lab")
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "policy", "Pulumi.*.yaml")
 
 

@@ -1,0 +1,266 @@
+"""What the program costs against doing it by hand: a table, each row a ratio within one run; asserts nothing.
+
+Every figure is measured here and now on a stack of its own (``bench``, other names, port and state than any other), which is
+removed at the end. Medians of rounds in which both sides take turns, so that a busy machine is busy for both.
+"""
+
+import argparse
+import json
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from components import endpoints
+from lab.bench import by_hand, edge, first_run, load
+from lab.workspace import Workspace
+from ops import bootstrap
+from ops.clients import terminal as table
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.images import build as images
+from ops.observe.smoke.site import Site, client_for
+from ops.observe.smoke.workflow_checks import definition, finished_run
+from ops.paths import ROOT
+from ops.stack import inventory
+from ops.stack.inventory import MIB
+
+STACK = "bench"
+PREVIEW_ROUNDS = 7
+UP_ROUNDS = 3
+LOAD_ROUNDS = 5
+FILE_MIB = 256
+IDLE_SECONDS = 20
+PARTS = ("preview", "edge", "up", "memory", "requests", "artifacts")
+# Not one of those that run by default: it needs root, and builds or downloads everything anew.
+FIRST_RUN = "first-run"
+# Needs no daemon: stand-ins answer.
+EDGE = "edge"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One comparison. ours, theirs: in ``unit``. goal: in words, about ours divided by theirs; "" for none."""
+
+    name: str
+    ours: float
+    against: str
+    theirs: float
+    unit: str
+    goal: str = ""
+
+    def cells(self) -> tuple[str, ...]:
+        """Texts of the table's columns."""
+        ratio = f"{self.ours / self.theirs:.2f}" if self.theirs else "-"
+        return (self.name, _figure(self.ours, self.unit), self.against, _figure(self.theirs, self.unit), ratio, self.goal)
+
+
+HEAD = ("what", "here", "against", "there", "ratio", "goal")
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:.2f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall-clock seconds of a call."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def take_turns(rounds: int, *works: Callable[[], float], say: bootstrap.Progress = print) -> list[float]:
+    """The median of each work's figures over rounds in which they take turns; one round before does not count."""
+    for work in works:
+        work()
+    figures = [[work() for work in works] for _ in range(rounds)]
+    for column in zip(*figures, strict=True):
+        say(f"{' '.join(f'{one:.2f}' for one in column)}")
+    return [statistics.median(column) for column in zip(*figures, strict=True)]
+
+
+# --- The parts -----------------------------------------------------------------------------------------------------------
+
+
+def compare_previews(workspace: Workspace, say: bootstrap.Progress) -> list[Row]:
+    """A preview without a change against an empty program, and against a flat one with the same resources."""
+    empty = workspace.program("empty", "import pulumi\n")
+    flat = workspace.flat_program("flat")
+    with empty.deployed(), flat.deployed():
+        previews = [
+            lambda one=one: seconds_of(lambda: one.pulumi("preview", "--expect-no-changes"))
+            for one in (workspace.stack, empty, flat)
+        ]
+        ours, nothing, same = take_turns(PREVIEW_ROUNDS, *previews, say=say)
+    return [
+        Row(name="preview, no change", ours=ours, against="an empty program", theirs=nothing, unit="s", goal="<= 1.2"),
+        Row(name="preview, no change", ours=ours, against="the same resources, flat", theirs=same, unit="s", goal="<= 1.1"),
+    ]
+
+
+def compare_edge_previews(say: bootstrap.Progress) -> list[Row]:
+    """A preview without a change of a stack with Cloudflare's edge, against a flat program with the same resources; and the same
+    with the policy pack."""
+    with edge.programs() as (ours, flat):
+        judged = replace(ours, env={**ours.env, "PULUMI_OPTION_POLICY_PACK": str(ROOT / "policy")})
+        previews = [
+            lambda one=one: seconds_of(lambda: one.pulumi("preview", "--expect-no-changes")) for one in (ours, flat, judged)
+        ]
+        here, there, with_policies = take_turns(PREVIEW_ROUNDS, *previews, say=say)
+    name = "preview with an edge, no change"
+    return [
+        Row(name=name, ours=here, against="the same resources, flat", theirs=there, unit="s", goal="<= 1.1"),
+        Row(name=f"{name}, policies", ours=with_policies, against="without policies", theirs=here, unit="s", goal="<= 1.2"),
+    ]
+
+
+def compare_ups(workspace: Workspace, docker: Docker, say: bootstrap.Progress) -> list[Row]:
+    """From nothing but images to all healthy: ``pulumi up`` against a script that runs the same containers."""
+    stack = workspace.stack
+    script = by_hand.script(docker, inventory.documents(docker, STACK), inventory.network_documents(docker, STACK))
+
+    def program() -> float:
+        stack.remove()
+        return seconds_of(lambda: stack.pulumi("up", "--yes", "--skip-preview"))
+
+    def hand() -> float:
+        stack.remove()
+        try:
+            return seconds_of(lambda: workspace.run_script(script))
+        finally:
+            by_hand.remove(docker, STACK)
+
+    # The program last, so that its stack is there for the parts that follow.
+    theirs, ours = take_turns(UP_ROUNDS, hand, program, say=say)
+    return [Row(name="up, images present", ours=ours, against="a plain script", theirs=theirs, unit="s", goal="<= 1.1")]
+
+
+def measure_memory(site: Site, docker: Docker, say: bootstrap.Progress) -> list[Row]:
+    """Of every container after a run against idle."""
+    names = site.outputs.containers
+    say(f"idle for {IDLE_SECONDS} s")
+    time.sleep(IDLE_SECONDS)
+    idle = inventory.memory_in_use(docker, names.values())
+    with finished_run(site, definition("Bench", site.outputs.smoke_url + "/")):
+        pass
+    after = inventory.memory_in_use(docker, names.values())
+    return [
+        Row(name=f"memory of {part}", ours=after[name] / MIB, against="idle", theirs=idle[name] / MIB, unit="MiB")
+        for part, name in sorted(names.items())
+    ]
+
+
+def compare_requests(site: Site, say: bootstrap.Progress) -> list[Row]:
+    """Requests per second to the API through the gateway against without it, from where both are equally far."""
+    through, direct = take_turns(
+        LOAD_ROUNDS,
+        lambda: load.requests_per_second(site, "gateway", endpoints.GATEWAY_PORT),
+        lambda: load.requests_per_second(site, "server", endpoints.SERVER_PORT),
+        say=say,
+    )
+    return [Row(name="requests through the gateway", ours=through, against="the API", theirs=direct, unit="/s", goal=">= 0.9")]
+
+
+def compare_artifacts(site: Site, say: bootstrap.Progress) -> list[Row]:
+    """A recording through login, gateway and file server against reading its file."""
+    with load.big_artifact(site, FILE_MIB) as path:
+        through, read = take_turns(
+            LOAD_ROUNDS,
+            lambda: FILE_MIB / seconds_of(lambda: load.download(site, path)),
+            lambda: FILE_MIB / load.read_seconds(site, path),
+            say=say,
+        )
+    return [Row(name=f"recording of {FILE_MIB} MiB", ours=through, against="reading the file", theirs=read, unit="MiB/s")]
+
+
+def compare_first_run(like: str, say: bootstrap.Progress) -> list[Row]:
+    """``script/up`` by step on a machine without our caches, images and state, against the same again."""
+    with first_run.fresh_machine(like) as (checkout, env, source):
+        say(f"script/up --images {source} on a machine that has Docker alone")
+        first = first_run.up(checkout, env, source)
+        say("script/up once more")
+        second = first_run.up(checkout, env, source)
+    rows = {**first, "in all": sum(first.values())}
+    again = {**second, "in all": sum(second.values())}
+    return [
+        Row(name=f"first run: {step}", ours=seconds, against="the second run", theirs=again.get(step, 0), unit="s")
+        for step, seconds in rows.items()
+    ]
+
+
+# --- The command ---------------------------------------------------------------------------------------------------------
+
+
+def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row]:
+    """Rows of the named parts. like: the stack whose file says which daemon and images."""
+    settings = bootstrap.stack_settings(like)
+    docker = Docker(settings.host.docker_host)
+    on_daemon = set(parts) - {EDGE, FIRST_RUN}
+    if on_daemon and inventory.containers(docker, STACK):
+        raise UserError(f"bench: containers of a stack {STACK} run on {docker.host}; remove them, an earlier bench left them")
+    rows = compare_first_run(like, say) if FIRST_RUN in parts else []
+    if EDGE in parts:
+        say("preview with an edge")
+        rows += compare_edge_previews(say)
+    if not on_daemon:
+        return rows
+    images.build(docker, settings.images.source, say, images.asked_for(settings))
+    with ExitStack() as cleanup:
+        workspace = cleanup.enter_context(Workspace.temporary(STACK, like=like))
+        stack = workspace.stack
+        cleanup.callback(stack.remove)
+        say("pulumi up of the stack that is measured")
+        stack.pulumi("up", "--yes", "--skip-preview")
+        if "preview" in parts:
+            say("preview")
+            rows += compare_previews(workspace, say)
+        if "up" in parts:
+            say("up")
+            rows += compare_ups(workspace, docker, say)
+        outputs = stack.outputs()
+        site = Site(outputs, cleanup.enter_context(client_for(outputs)), docker)
+        if "memory" in parts:
+            rows += measure_memory(site, docker, say)
+        if "requests" in parts:
+            say("requests")
+            rows += compare_requests(site, say)
+        if "artifacts" in parts:
+            say("artifacts")
+            rows += compare_artifacts(site, say)
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of script/bench; 1 with one line for a UserError."""
+    parser = argparse.ArgumentParser(prog="script/bench", description="Compares what the program costs with doing it by hand.")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all of these by default) and {FIRST_RUN}"
+    )
+    parser.add_argument("--like", default="dev", help="the stack whose daemon and images are used (default: dev)")
+    parser.add_argument("--json", type=Path, help="write the figures into this file too")
+    options = parser.parse_args(arguments)
+    unknown = set(options.parts) - {*PARTS, FIRST_RUN}
+
+    def say(line: str) -> None:
+        print(f"      {line}", file=sys.stderr, flush=True)
+
+    # As Ctrl-C: what was started for the measurement is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if unknown:
+            raise UserError(f"bench: {sorted(unknown)[0]} is not a part; write one of {', '.join((*PARTS, FIRST_RUN))}")
+        rows = run(options.parts or PARTS, like=options.like, say=say)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("script/bench: interrupted; what it made is removed", file=sys.stderr)
+        return 130
+    print(table.render(HEAD, [row.cells() for row in rows]))
+    if options.json is not None:
+        options.json.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
+    return 0

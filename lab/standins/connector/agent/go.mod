@@ -1,0 +1,3 @@
+module skyvern-stack/lab/connector
+
+go 1.25.0

@@ -1,0 +1,230 @@
+"""What Cloudflare does with a request by the zone's own settings, rules and Access applications, before any tunnel sees it.
+
+Pure functions of a world and a request, but for the rate limits, which count. Not here: how bytes travel (relay.py).
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+import jwt
+
+from components.endpoints import TUNNEL_SUFFIX
+from lab.standins.edge.expressions import matches
+from lab.standins.providers.world import Data
+
+ACCESS_COOKIE = "CF_Authorization"
+ACCESS_HEADER = "cf-access-jwt-assertion"
+# Largest body of a request on the free and pro plans.
+MOST_BYTES = 100 * 1024 * 1024
+MARK = "x-rehearsal"
+
+Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The head of a request. client: its address. headers: names in lower case."""
+
+    scheme: Literal["http", "https"]
+    method: str
+    host: str
+    target: str
+    client: str
+    headers: tuple[Header, ...]
+
+    def header(self, name: str) -> str:
+        """The first header of a name, or nothing."""
+        return next((value.decode("latin-1") for key, value in self.headers if key == name.encode()), "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the edge answers by itself. why: for its log and for tests, in a header that Cloudflare does not have."""
+
+    status: int
+    why: str
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Name:
+    """Where a host's record leads: to a tunnel of a zone, by id, or (zone None) to an address outside of Cloudflare."""
+
+    target: str
+    zone: Data | None
+
+
+def resolve(data: Data, host: str) -> Name | None:
+    """What DNS answers. None: no such record, one that is no CNAME, or a zone that is not active."""
+    zone = zone_of(data, host)
+    if zone is None or zone["status"] != "active":
+        return None
+    for record in data["records"].values():
+        if (record["name"], record["type"].upper()) == (host, "CNAME"):
+            content: str = record["content"].rstrip(".")
+            if record["proxied"] and content.endswith(TUNNEL_SUFFIX):
+                return Name(content.removesuffix(TUNNEL_SUFFIX), zone)
+            # The name of a tunnel has no address of its own.
+            return None if content.endswith(TUNNEL_SUFFIX) else Name(content, None)
+    return None
+
+
+def zone_of(data: Data, host: str) -> Data | None:
+    """The zone that a host is in."""
+    zones: Iterable[Data] = data["zones"].values()
+    return next((zone for zone in zones if host == zone["name"] or host.endswith(f".{zone['name']}")), None)
+
+
+# --- In the order in which Cloudflare does it ------------------------------------------------------------------------------
+
+
+@dataclass
+class Limits:
+    """How often an address has asked, by rate limiting rule."""
+
+    _asked: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    _stopped: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def exceeded(self, rule: Data, client: str) -> bool:
+        """Counts a request that the rule is about; whether it is one too many."""
+        now, who, limit = time.monotonic(), (rule["id"], client), rule["ratelimit"]
+        if self._stopped.get(who, 0) > now:
+            return True
+        asked = [when for when in self._asked.get(who, []) if when > now - limit["period"]]
+        self._asked[who] = [*asked, now]
+        if len(asked) < limit["requestsPerPeriod"]:
+            return False
+        self._stopped[who] = now + limit["mitigationTimeout"]
+        return True
+
+
+def judge(data: Data, zone: Data, request: Request, limits: Limits) -> Answer | None:
+    """The edge's own answer, None where the request goes on to the tunnel."""
+    if request.scheme == "http" and zone["settings"]["always_use_https"] == "on":
+        url = f"https://{request.host}{request.target}"
+        return Answer(status=301, why="always_use_https", headers={"location": url})
+    if request.header("content-length").isdigit() and int(request.header("content-length")) > MOST_BYTES:
+        return Answer(status=413, why="body too large")
+    fields = request_fields(request)
+    for phase in ("http_request_firewall_custom", "http_ratelimit"):
+        for rule in _rules(data, zone, phase):
+            try:
+                hit = matches(rule["expression"], fields)
+            except ValueError as unreadable:
+                return Answer(status=500, why=f"the stand-in cannot judge the rule {rule['ref']}: {unreadable}")
+            if not hit:
+                continue
+            if phase == "http_request_firewall_custom" and rule["action"] == "block":
+                return Answer(status=403, why=f"blocked by {rule['ref']}", body="error code: 1020\n")
+            if phase == "http_ratelimit" and limits.exceeded(rule, request.client):
+                return Answer(status=429, why=f"limited by {rule['ref']}", body="error code: 1015\n")
+    application = application_of(data, request.host)
+    if application is not None and not _logged_in(application, request):
+        return Answer(status=302, why="Access", headers={"location": f"https://team.cloudflareaccess.com/login/{request.host}"})
+    return None
+
+
+def _rules(data: Data, zone: Data, phase: str) -> list[Data]:
+    return [
+        rule
+        for ruleset in data["rulesets"].values()
+        if (ruleset.get("zoneId"), ruleset["phase"]) == (zone["id"], phase)
+        for rule in ruleset["rules"]
+        if rule["enabled"]
+    ]
+
+
+def request_fields(request: Request) -> dict[str, Any]:
+    """The fields of a request that expressions may name. The path is as it was sent: Cloudflare would normalise it first."""
+    parts = urlsplit(request.target)
+    return {
+        "http.host": request.host,
+        "http.request.method": request.method,
+        "http.request.uri.path": parts.path,
+        "http.request.uri.query": parts.query,
+        "http.request.uri.args.names": [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)],
+        "http.request.headers.names": [name.decode("latin-1") for name, _ in request.headers],
+        "ip.src": request.client,
+    }
+
+
+# --- Access ----------------------------------------------------------------------------------------------------------------
+
+
+def application_of(data: Data, host: str) -> Data | None:
+    """The Access application that protects a host."""
+    found: Iterable[Data] = data["applications"].values()
+    return next((one for one in found if host in one["selfHostedDomains"]), None)
+
+
+def access_token(data: Data, host: str, email: str, *, seconds: int = 3600) -> str:
+    """What a person has after a login at Access. Signed with the tunnel's secret, which the stand-in connector knows, too.
+
+    Raises PermissionError for somebody whom no policy of the application lets in.
+    """
+    application, name = application_of(data, host), resolve(data, host)
+    if application is None or name is None:
+        raise LookupError(f"{host} has no Access application or no record")
+    rules = [rule for link in application["policies"] for rule in data["policies"][link["id"]]["includes"]]
+    if not any(_includes(rule, email) for rule in rules):
+        raise PermissionError(email)
+    claims = {"aud": [application["aud"]], "email": email, "exp": int(time.time()) + seconds}
+    return jwt.encode(claims, data["tunnel_secrets"][name.target], algorithm="HS256")
+
+
+def _includes(rule: Data, email: str) -> bool:
+    exact, domain = (rule.get("email") or {}).get("email"), (rule.get("emailDomain") or {}).get("domain")
+    return email == exact or (domain is not None and email.endswith(f"@{domain}"))
+
+
+def assertion(request: Request) -> str:
+    """The token of Access in a request's cookies, or nothing."""
+    try:
+        cookie = SimpleCookie(request.header("cookie")).get(ACCESS_COOKIE)
+    except CookieError:
+        return ""
+    return "" if cookie is None else cookie.value
+
+
+def _logged_in(application: Data, request: Request) -> bool:
+    """Whether there is a token for this application; the connector is the one who looks at the signature."""
+    try:
+        claims = jwt.decode(assertion(request), options={"verify_signature": False, "verify_exp": True})
+    except jwt.InvalidTokenError:
+        return False
+    return application["aud"] in claims.get("aud", [])
+
+
+# --- What is added ---------------------------------------------------------------------------------------------------------
+
+
+def forwarded(request: Request, ray: str, *, access: bool) -> list[Header]:
+    """The headers of a request as they leave Cloudflare for the tunnel; whatever a client wrote in their place is gone."""
+    before = request.header("x-forwarded-for")
+    added = {
+        "cf-connecting-ip": request.client,
+        "cf-ipcountry": "XX",
+        "cf-ray": ray,
+        "cf-visitor": f'{{"scheme":"{request.scheme}"}}',
+        "cdn-loop": "cloudflare; loops=1",
+        "x-forwarded-for": f"{before},{request.client}" if before else request.client,
+        "x-forwarded-proto": request.scheme,
+        **({ACCESS_HEADER: assertion(request)} if access else {}),
+    }
+    kept = [(name, value) for name, value in request.headers if name.decode("latin-1") not in {*added, ACCESS_HEADER}]
+    return [*kept, *((name.encode(), value.encode("latin-1")) for name, value in added.items())]
+
+
+def answered(zone: Data, ray: str) -> list[Header]:
+    """What Cloudflare adds to every answer of a zone."""
+    headers = [(b"server", b"cloudflare"), (b"cf-ray", ray.encode())]
+    strict = zone["settings"]["security_header"]["strict_transport_security"]
+    if strict["enabled"]:
+        subdomains = "; includeSubDomains" if strict["include_subdomains"] else ""
+        headers.append((b"strict-transport-security", f"max-age={strict['max_age']:.0f}{subdomains}".encode()))
+    return headers

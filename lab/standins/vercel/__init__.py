@@ -1,0 +1,5 @@
+"""The local Vercel: builds deployments with Vercel's own command line and serves them as Vercel would.
+
+build.py makes the output, serve.mjs serves one output, platform.mjs all deployments on one port, platform.py keeps them like the
+world. No account and no request to Vercel. Not here: the API that a program deploys through (lab/standins/providers/vercel.py).
+"""

@@ -1,0 +1,86 @@
+"""``vercel build`` without an account: from a project's files to the folder ``.vercel/output`` that Vercel would deploy."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ops.clients import process
+from ops.paths import ROOT, cache_dir
+
+SITE = ROOT / "site"
+TOOLS = Path(__file__).parent
+# What a checkout of the site has beside its files.
+LEFT_OUT = ("node_modules", "dist", ".vercel")
+BUILD_SECONDS = 900
+
+
+def cached(name: str, source: Path, make: Callable[[Path], object]) -> Path:
+    """A folder of the cache that ``make`` fills, once for every content of ``source``; half-made ones are never seen."""
+    parent = cache_dir() / "vercel"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    with (parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            staging = parent / f"{name}.partial"
+            for old in (staging, *parent.glob(f"{name}-*")):
+                shutil.rmtree(old, ignore_errors=True)
+            staging.mkdir()
+            make(staging)
+            staging.rename(folder)
+    return folder
+
+
+def command_line() -> Path:
+    """Vercel's command line, a program for Node.js; from npm the first time."""
+    return cached("tools", TOOLS / "package-lock.json", _install_tools) / "node_modules/vercel/dist/vc.js"
+
+
+def wheel() -> Path:
+    """The UI's wheel, from wherever pip finds it: not every machine reaches the public index, which the build asks by itself."""
+    requirements = SITE / "ui-requirements.txt"
+    (found,) = cached("wheel", requirements, lambda folder: download_wheels(folder, requirements)).glob("*.whl")
+    return found
+
+
+def _install_tools(folder: Path) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(TOOLS / name, folder)
+    process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, timeout_seconds=BUILD_SECONDS)
+
+
+def download_wheels(folder: Path, requirements: Path) -> None:
+    """The wheels that a file of requirements names by their hashes, without what they depend on."""
+    options: tuple[str | Path, ...] = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", requirements]
+    process.capture(command, cwd=folder, timeout_seconds=BUILD_SECONDS)
+
+
+def site_settings() -> dict[str, Any]:
+    """What a project of the site has to say: nothing but its version of Node.js, which package.json has."""
+    return {"framework": None, "nodeVersion": json.loads((SITE / "package.json").read_text())["engines"]["node"]}
+
+
+def build(folder: Path, settings: Mapping[str, Any], variables: Mapping[str, str], work: Path) -> Path:
+    """Runs ``vercel build --prod`` on a project's files in ``folder``, which it changes; returns ``.vercel/output``.
+
+    settings: of the project, as its ``project.json`` has them. variables: of the production environment. work: for files beside.
+    Raises UserError when the build fails, with the end of what it said.
+    """
+    (folder / ".vercel").mkdir(exist_ok=True)
+    project = {"projectId": "prj_local", "orgId": "team_local", "settings": dict(settings)}
+    (folder / ".vercel/project.json").write_text(json.dumps(project))
+    # It asks Vercel who is logged in and builds without an answer. Nobody's login, and an address where nobody listens.
+    nobody: tuple[str | Path, ...] = ("--token", "none", "--api", "http://127.0.0.1:9", "--global-config", work / "settings")
+    own = {"SKYVERN_UI_WHEEL": str(wheel()), "VERCEL_TELEMETRY_DISABLED": "1", "NO_UPDATE_NOTIFIER": "1"}
+    # Nothing of this shell that could stand in for a variable that the project lacks.
+    shell = {name: value for name, value in os.environ.items() if not name.startswith(("VITE_", "SKYVERN_", "VERCEL_"))}
+    command = ["node", command_line(), "build", "--prod", "--yes", *nobody]
+    process.capture(command, cwd=folder, env={**shell, **variables, **own}, timeout_seconds=BUILD_SECONDS)
+    return folder / ".vercel/output"

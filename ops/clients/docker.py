@@ -1,0 +1,45 @@
+"""The docker CLI, always told which daemon: an ambient DOCKER_HOST or docker context never chooses it."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.clients import process
+
+# Python in a container: -I takes no module from the folder in which it runs, which may be one that a page's browser can write to.
+PYTHON = ("python3", "-I", "-c")
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A Docker daemon, addressed as ``unix:///var/run/docker.sock``."""
+
+    host: str
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The command line for ``docker ARGUMENTS`` on this daemon."""
+        return ["docker", "--host", self.host, *(str(argument) for argument in arguments)]
+
+    def environment(self) -> dict[str, str]:
+        """The process environment without the variables by which docker picks another daemon."""
+        return {key: value for key, value in os.environ.items() if key not in {"DOCKER_HOST", "DOCKER_CONTEXT"}}
+
+    def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        """Output of ``docker ARGUMENTS`` as text; UserError when it fails."""
+        return self.run_bytes(*arguments, stdin=stdin, timeout_seconds=timeout_seconds).decode(errors="replace")
+
+    def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
+        """Output of ``docker ARGUMENTS`` as bytes; UserError when it fails."""
+        return process.capture(self.command(*arguments), env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def logs(self, name: str, *flags: str) -> str:
+        """What a container wrote, both streams: nginx, Skyvern and Caddy write to standard error."""
+        command = self.command("logs", *flags, name)
+        return process.capture(["sh", "-c", 'exec "$@" 2>&1', "sh", *command], env=self.environment()).decode(errors="replace")
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """``docker inspect`` of one object; UserError when it does not exist."""
+        found: list[dict[str, Any]] = json.loads(self.run("inspect", name))
+        return found[0]

@@ -1,0 +1,61 @@
+"""What ``script/up`` tries before it changes anything: does this host let the containers have what the stack file asks for.
+
+Not here: everything that can be told without a container (ops/doctor).
+"""
+
+from components.host import images
+from components.host.firewall import ruleset
+from components.host.skyvern import PROFILE, SKYVERN_ID
+from components.settings import CdpBrowser, OllamaLlm, Settings
+from ops.bootstrap import Progress
+from ops.clients.docker import Docker
+from ops.errors import UserError
+
+
+def check(docker: Docker, settings: Settings, progress: Progress) -> None:
+    """Raises UserError with one line for the first thing that the host does not allow; the images have to be there."""
+    if settings.host.firewall:
+        try_firewall(docker, images.references(settings.images.source)["egress"])
+        progress("the kernel takes the stack's firewall")
+    if not isinstance(settings.browser, CdpBrowser) and settings.browser.sandbox:
+        try_sandbox(docker, images.references(settings.images.source)["server"])
+        progress("Chromium can make its sandbox")
+    if isinstance(settings.llm, OllamaLlm) and settings.llm.gpu:
+        find_gpu_runtime(docker)
+        progress("Docker has an NVIDIA runtime")
+
+
+def try_sandbox(docker: Docker, image: str) -> None:
+    """Makes a sandbox as Chromium would, in a container like the server's."""
+    options = ("--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
+    identity = (f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--security-opt=seccomp={PROFILE}")
+    try:
+        docker.run("run", "--rm", *options, *identity, image, "skyvern-start", "sandbox")
+    except UserError as failed:
+        raise UserError(f"nothing was changed: {failed}") from failed
+
+
+def try_firewall(docker: Docker, image: str) -> None:
+    """Lets the kernel judge such rules, without putting them in force, in a container like the firewall's."""
+    options = ("--network=host", "--user=0:0", "--read-only", "--cap-drop=ALL", "--cap-add=NET_ADMIN")
+    rules = ruleset("skyvern-try", {"app": "br-000000000000"}, {"outgoing": "br-000000000001"}, [])
+    try:
+        docker.run(
+            *("run", "--rm", "--interactive", *options, "--security-opt=no-new-privileges:true"),
+            *(image, "nft", "--check", "--file", "-"),
+            stdin=rules.encode(),
+        )
+    except UserError as failed:
+        raise UserError(
+            f"nothing was changed: this Docker host cannot have the stack's firewall: {failed}; write host.firewall: false into "
+            "the stack file (docs/security.md says what is then open)"
+        ) from failed
+
+
+def find_gpu_runtime(docker: Docker) -> None:
+    """Docker says by what it can run containers; without NVIDIA's, it refuses one that asks for a GPU."""
+    if "nvidia" not in docker.run("info", "--format", "{{json .Runtimes}}"):
+        raise UserError(
+            "nothing was changed: llm.gpu is true, and Docker has no NVIDIA runtime; install NVIDIA's container toolkit as in "
+            "docs/llm.md, or write llm.gpu: false into the stack file"
+        )

@@ -1,0 +1,105 @@
+"""What somebody did to the daemon behind Pulumi's back, mended around the next ``pulumi up``.
+
+A plain ``pulumi up`` compares the program with the state and does not look at the daemon, so it sees neither a container that was
+killed or stopped by hand, which Docker leaves down for good, nor one that was removed. Only containers and networks are made
+again: a data volume that has gone is refused, because an empty one in its place would look like a loss of nothing.
+Not here: what an interrupted up leaves (ops/deploy/recovery.py).
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ops.bootstrap import Progress
+from ops.clients.docker import Docker
+from ops.deploy import recovery
+from ops.errors import UserError
+from ops.stack import inventory
+
+# Longer than the longest start of a container after a power cut.
+HEALTHY_SECONDS = 240
+_DOWN = {"created", "dead", "exited", "paused"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A container, network or volume of the state. id: as Docker has it (a volume's is its name)."""
+
+    kind: str
+    id: str
+    name: str
+    protected: bool
+
+
+def repair(stack: str, docker: Docker, progress: Progress) -> None:
+    """Starts what was stopped and lets Pulumi see what has gone, with a line for each; silent when nothing differs.
+
+    Raises UserError when a protected volume has gone.
+    """
+    recorded = parse(recovery.export(stack))
+    states = _container_states(docker)
+    present = {
+        "container": set(states),
+        "network": set(docker.run("network", "ls", "--no-trunc", "--quiet").split()),
+        "volume": set(docker.run("volume", "ls", "--quiet").split()),
+    }
+    gone = [one for one in recorded if one.id not in present[one.kind]]
+    if lost := [one.name for one in gone if one.protected]:
+        raise UserError(
+            f"stack {stack}: {', '.join(lost)} on {docker.host}: the volume and the data in it are gone; put it back from your "
+            f"backup, or begin with an empty one by pulumi up --refresh -s {stack}"
+        )
+    # In the order of the state, where each stands behind what it depends on.
+    for one in recorded:
+        if one.kind == "container" and states.get(one.id) in _DOWN and not _start(one, states[one.id], docker, progress):
+            gone.append(one)
+    if not gone:
+        return
+    for one in gone:
+        progress(f"{one.kind} {one.name} is gone: the up makes it again")
+    recovery.refresh(stack)
+
+
+def parse(state: dict[str, Any]) -> list[Recorded]:
+    """The daemon's objects in the ``deployment`` of ``pulumi stack export``, in its order."""
+    kinds = {f"docker:index/{kind}:{kind.capitalize()}": kind for kind in ("container", "network", "volume")}
+    return [
+        Recorded(kind, one["id"], one["outputs"]["name"], bool(one.get("protect")))
+        for one in state.get("resources") or []
+        if (kind := kinds.get(one["type"])) and not one.get("delete")
+    ]
+
+
+def wait_until_healthy(stack: str, docker: Docker, progress: Progress) -> None:
+    """Waits for containers that were started outside of the up; UserError when one does not get well."""
+    until = time.monotonic() + HEALTHY_SECONDS
+    told = False
+    while unwell := [
+        one.name for one in inventory.containers(docker, stack) if one.status != "running" or one.health not in {"", "healthy"}
+    ]:
+        if time.monotonic() > until:
+            raise UserError(
+                f"stack {stack}: not healthy within {HEALTHY_SECONDS} s: {', '.join(unwell)}; "
+                f"bin/ops doctor -s {stack} says what to do"
+            )
+        if not told:
+            progress(f"waiting until healthy: {', '.join(unwell)}")
+            told = True
+        time.sleep(1)
+
+
+def _container_states(docker: Docker) -> dict[str, str]:
+    listed = docker.run("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.State}}")
+    return dict(line.split(" ", 1) for line in listed.splitlines())
+
+
+def _start(one: Recorded, state: str, docker: Docker, progress: Progress) -> bool:
+    """False when it could not be started and was removed: no data is in it."""
+    try:
+        docker.run("unpause" if state == "paused" else "start", one.id)
+    except UserError as failed:
+        progress(f"container {one.name} is {state} and does not start: removed ({failed})")
+        docker.run("rm", "--force", one.id)
+        return False
+    progress(f"container {one.name} did not run ({state}): started")
+    return True

@@ -1,0 +1,19 @@
+"""``ops end-sessions``: every session token of the UI that is out is refused from now on.
+
+A token is valid while its row in the database is there (Skyvern 1.0.56 asks for it at each request and keeps none in memory), so
+it ends without a restart. The UI fetches a new one by its login. A live view that is open stays open until its page is closed.
+Not here: the rotations that end sessions as well (ops/deploy/rotate.py), and the organisation's API key, which is no session.
+"""
+
+from components.host.postgres import END_SESSIONS
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.stack.outputs import Outputs
+
+
+def end(docker: Docker, outputs: Outputs) -> None:
+    """Ends them all; UserError where the database cannot be asked."""
+    try:
+        docker.run("exec", outputs.containers["roles"], "bash", "-c", f"set -eu\n{END_SESSIONS}")
+    except UserError as failed:
+        raise UserError(f"sessions: not ended ({failed}); see bin/ops logs roles postgres") from failed

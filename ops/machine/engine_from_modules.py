@@ -1,0 +1,180 @@
+"""Builds Pulumi's CLI and its docker and random plugins from Go modules, for a machine that reaches only package registries.
+
+Everything lands in one folder below the cache, named by the hash of tools/engine: ``bin`` (CLI and language host) and ``home``,
+a PULUMI_HOME of its own, so that these plugins and the published ones never mix and ``~/.pulumi`` stays as it is.
+
+Not here: the decision to use it (script/bootstrap asks for a published CLI first), and the plugins of Cloudflare and Vercel,
+which no registry has.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.clients import process
+from ops.paths import ROOT, cache_dir
+
+SOURCES = ROOT / "tools" / "engine"
+CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
+VERSION_VARIABLE = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
+SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
+PLUGINS = ("docker", "random")
+
+# A folder that no command has used for this long belongs to a checkout or version that is gone; each takes about 280 MB.
+UNUSED_DAYS = 30
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A built engine.
+
+    bin_dir: folder with ``pulumi`` and ``pulumi-language-python``. pulumi_home: PULUMI_HOME with the plugins.
+    version: of the CLI, without "v".
+    """
+
+    bin_dir: Path
+    pulumi_home: Path
+    version: str
+
+    def variables(self, base: Mapping[str, str]) -> dict[str, str]:
+        """The process environment ``base`` with this engine first on PATH."""
+        return {
+            **base,
+            "PATH": os.pathsep.join([str(self.bin_dir), base.get("PATH", os.defpath)]),
+            "PULUMI_HOME": str(self.pulumi_home),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+
+
+def versions(sources: Path = SOURCES) -> dict[str, str]:
+    """Pinned versions of ``pulumi`` (the CLI) and of the plugins ``docker`` and ``random``, without "v"."""
+    pins: dict[str, str] = json.loads((sources / "pins.json").read_text())
+    return pins
+
+
+def content_hash(sources: Path = SOURCES) -> str:
+    """12 hex digits over the names and bytes of all files that the built folder depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(sources.rglob("*")):
+        if path.suffix in {".go", ".mod", ".sum", ".json"} or path.name == "language_host.py":
+            name, content = str(path.relative_to(sources)).encode(), path.read_bytes()
+            digest.update(b"%d %s %d " % (len(name), name, len(content)) + content)
+    return digest.hexdigest()[:12]
+
+
+def ensure(cache: Path | None = None, progress: Progress = lambda line: None) -> Engine:
+    """The engine, built first when this cache has none for the present sources.
+
+    cache: the application's cache folder, ``cache_dir()`` by default. progress: gets one line a step.
+    Needs Go (``bootstrap.ensure_go``). Raises UserError when a build fails; what is in the cache is always complete.
+    """
+    engines = (cache or cache_dir()) / "engine"
+    folder = engines / content_hash()
+    engines.mkdir(parents=True, exist_ok=True)
+    # One builder at a time: the second finds what the first has built.
+    with _locked(engines / ".lock"):
+        if not folder.exists():
+            staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=engines))
+            try:
+                _build(staging, progress)
+                staging.chmod(0o755)
+                staging.rename(folder)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        _write_language_host(folder / "bin")
+        os.utime(folder)
+        _remove_unused(engines)
+    return Engine(bin_dir=folder / "bin", pulumi_home=folder / "home", version=versions()["pulumi"])
+
+
+def _build(staging: Path, progress: Progress) -> None:
+    pins = versions()
+    bin_dir, log = staging / "bin", staging.parent / "build.log"
+    flags = f"-X {VERSION_VARIABLE}=v{pins['pulumi']}"
+    _compile("pulumi", pins["pulumi"], SOURCES / "cli", CLI_PACKAGE, flags, bin_dir / "pulumi", log, progress)
+    sdk = process.capture(["go", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE], cwd=SOURCES / "cli", env=_go_variables())
+    # The module cache is read-only; a copy keeps those modes unless told otherwise.
+    shutil.copyfile(
+        Path(sdk.decode().strip()) / "python" / "cmd" / "pulumi-language-python-exec",
+        bin_dir / "pulumi-language-python-exec",
+    )
+    shutil.copyfile(SOURCES / "language_host.py", bin_dir / "language_host.py")
+    engine = Engine(bin_dir=bin_dir, pulumi_home=staging / "home", version=pins["pulumi"])
+    for name in PLUGINS:
+        binary = staging / f"pulumi-resource-{name}"
+        _compile(f"{name} plugin", pins[name], SOURCES / name, ".", f"-X main.version={pins[name]}", binary, log, progress)
+        process.capture(
+            [bin_dir / "pulumi", "plugin", "install", "resource", name, pins[name], "--file", binary],
+            env=engine.variables(os.environ),
+        )
+        binary.unlink()
+    progress("built Pulumi's engine")
+
+
+def _compile(
+    what: str, version: str, module: Path, package: str, linker_flags: str, output: Path, log: Path, progress: Progress
+) -> None:
+    progress(f"building {what} {version} from Go modules (about 3 min on 2 cores) ...")
+    process.stream(
+        ["go", "build", "-trimpath", "-ldflags", f"-s -w {linker_flags}", "-o", output, package],
+        cwd=module,
+        env=_go_variables(),
+        log=log,
+    )
+
+
+def _go_variables() -> dict[str, str]:
+    # The user's build and module caches are used; a go.work or GOFLAGS of theirs must not change what is built.
+    return {**os.environ, "GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "0"}
+
+
+def _write_language_host(bin_dir: Path) -> None:
+    """Writes the executable that the engine starts, unless the one there names a Python that still exists.
+
+    The cache outlives a checkout and its virtual environment, so the Python inside it is looked at each time.
+    """
+    executable = bin_dir / "pulumi-language-python"
+    if executable.exists():
+        written_for = re.search(r"^python=(.*)$", executable.read_text(), re.MULTILINE)
+        if written_for and os.access(shlex.split(written_for[1])[0], os.X_OK):
+            return
+    replacement = executable.with_suffix(".new")
+    replacement.write_text(
+        f"""#!/bin/sh
+python={shlex.quote(sys.executable)}
+if [ ! -x "$python" ]; then
+    echo "pulumi-language-python: $python is gone; run script/bootstrap" >&2
+    exit 1
+fi
+exec "$python" -I "${{0%/*}}/language_host.py" "${{0%/*}}/pulumi-language-python-exec" "$@"
+"""
+    )
+    replacement.chmod(0o755)
+    replacement.rename(executable)
+
+
+def _remove_unused(engines: Path) -> None:
+    oldest = time.time() - UNUSED_DAYS * 86400
+    for entry in engines.iterdir():
+        if entry.is_dir() and entry.stat().st_mtime < oldest:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

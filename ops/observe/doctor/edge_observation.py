@@ -1,0 +1,273 @@
+"""What the doctor looks at of an edge: Cloudflare's API, the public names, and what the connector says of itself.
+
+Reads only. The API token is opened to ask with, and kept out of every fact. Not here: what is right and wrong (edge_checks.py).
+"""
+
+import json
+import os
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from components import endpoints
+from components.settings import CloudflareEdge, NgrokEdge, Settings
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.stack import token as cloudflare
+
+SECONDS = 10.0
+HEARTBEAT = "/api/v1/heartbeat"
+# What cloudflared logs, and what it means.
+_SAYINGS = {
+    "Invalid tunnel secret": "secret",
+    "Tunnel not found": "tunnel",
+    "token is not valid": "secret",
+    "failed to dial to edge with quic": "quic",
+    "failed to dial a quic connection": "quic",
+    "Unable to reach the origin service": "origin",
+    "no such host": "dns",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiFacts:
+    """What Cloudflare's API told.
+
+    problem: why nothing more could be asked, "" when it could: "unreadable" (the token, here), "unreachable", "refused",
+    "disabled", "expired". detail: of the problem. expires: of the token, None for one that does not.
+    zones: those of the domain, as the API has them. missing: permissions by the dashboard's names, those that even a read lacks.
+    tunnel: the stack's, as the API has it. records: host -> record, for the hosts of the stack. None: could not be asked.
+    """
+
+    problem: str = ""
+    detail: str = ""
+    expires: datetime | None = None
+    zones: Sequence[Mapping[str, Any]] | None = None
+    missing: Sequence[str] = ()
+    tunnel: Mapping[str, Any] | None = None
+    tunnels_seen: bool = False
+    records: Mapping[str, Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicAnswer:
+    """What a request from here to a public name gave.
+
+    problem: "" when HTTP answered; else "name" (does not resolve), "certificate", "connect". status, mark: of the answer; mark is
+    the edge's own word for what it did, such as ``challenge`` or an ngrok error code. expires: of the certificate.
+    """
+
+    problem: str = ""
+    detail: str = ""
+    status: int = 0
+    mark: str = ""
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeFacts:
+    """api: None for an edge without one. public: by host. connector: what its last lines complain of, "" when nothing."""
+
+    api: ApiFacts | None
+    public: Mapping[str, PublicAnswer] = field(default_factory=dict)
+    connector: str = ""
+
+
+def observe_edge(
+    stack: str,
+    docker: Docker,
+    settings: Settings,
+    *,
+    deployed: bool,
+    connector: str | None,
+    api_url: str = cloudflare.API_URL,
+) -> EdgeFacts | None:
+    """Asks the API and the public names; None without an edge. connector: its container, where it runs."""
+    edge = settings.edge
+    if not isinstance(edge, CloudflareEdge | NgrokEdge):
+        return None
+    api = None
+    if isinstance(edge, CloudflareEdge):
+        try:
+            token = cloudflare.read_token(stack)
+        except UserError as failed:
+            api = ApiFacts(problem="unreadable", detail=str(failed))
+        else:
+            # The API is looked at as the provider does, with a proxy where the environment names one.
+            with httpx.Client(base_url=api_url, timeout=SECONDS) as client:
+                api = ask_api(client, token, stack, settings)
+    public = {}
+    if deployed:
+        with httpx.Client(timeout=SECONDS, follow_redirects=False) as client:
+            public = {host: ask_public(client, host, path) for host, path in asked_paths(endpoints.derive(settings)).items()}
+    return EdgeFacts(api=api, public=public, connector="" if connector is None else connector_complaint(docker, connector))
+
+
+# --- Cloudflare's API ------------------------------------------------------------------------------------------------------
+
+
+class _Refused(Exception):
+    """403 to a read: the token lacks the permission, or what it is for."""
+
+
+def ask_api(client: httpx.Client, token: SecretStr, stack: str, settings: Settings) -> ApiFacts:
+    """What the token may see of the zone and the tunnel; GET requests only."""
+    edge = settings.edge
+    if not isinstance(edge, CloudflareEdge):
+        raise TypeError("only Cloudflare has this API")
+    client.headers["Authorization"] = f"Bearer {token.get_secret_value()}"
+    try:
+        verified = client.get("/user/tokens/verify")
+        if verified.status_code in {400, 401, 403}:
+            return ApiFacts(problem="refused", detail=_codes(verified))
+        told = _result(verified)
+        if told.get("status") in {"disabled", "expired"}:
+            return ApiFacts(problem=told["status"])
+        zones = _result(client.get("/zones", params={"name": edge.domain}))
+        expires = None if not told.get("expires_on") else datetime.fromisoformat(told["expires_on"].replace("Z", "+00:00"))
+        facts = ApiFacts(expires=expires, zones=zones)
+        return facts if len(zones) != 1 else _ask_parts(client, facts, zones[0], stack, settings, edge)
+    except _Refused as refused:
+        return ApiFacts(problem="refused", detail=str(refused))
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as failed:
+        return ApiFacts(problem="unreachable", detail=type(failed).__name__)
+
+
+def _ask_parts(
+    client: httpx.Client, facts: ApiFacts, zone: Mapping[str, Any], stack: str, settings: Settings, edge: CloudflareEdge
+) -> ApiFacts:
+    """Each permission by a read that needs it. What only writing needs cannot be tried without writing."""
+    zone_path, account_path = f"/zones/{zone['id']}", f"/accounts/{zone['account']['id']}"
+    missing: list[str] = []
+
+    def ask(permission: str, path: str, **query: str) -> Any:
+        try:
+            return _result(client.get(path, params=query))
+        except _Refused:
+            missing.append(permission)
+            return None
+
+    hosts = endpoints.derive(settings).sites
+    listed = ask("Zone: DNS: Edit", f"{zone_path}/dns_records", per_page="500")
+    records = None if listed is None else {one["name"]: one for one in listed if one["name"] in hosts}
+    if edge.always_https or edge.min_tls_1_2 or edge.tls_1_3 or edge.hsts:
+        ask("Zone: Zone Settings: Edit", f"{zone_path}/settings/always_use_https")
+    if edge.firewall or edge.rate_limit:
+        ask("Zone: Zone WAF: Edit", f"{zone_path}/rulesets")
+    name = f"skyvern-{stack.rsplit('/', 1)[-1]}"
+    tunnels = ask("Account: Cloudflare Tunnel: Edit", f"{account_path}/cfd_tunnel", name=name, is_deleted="false")
+    if edge.access_team is not None:
+        ask("Account: Access: Apps and Policies: Edit", f"{account_path}/access/apps")
+    return ApiFacts(
+        expires=facts.expires,
+        zones=facts.zones,
+        missing=missing,
+        records=records,
+        tunnel=next((one for one in tunnels or [] if one["name"] == name), None),
+        tunnels_seen=tunnels is not None,
+    )
+
+
+def _result(response: httpx.Response) -> Any:
+    if response.status_code in {401, 403}:
+        raise _Refused(_codes(response))
+    response.raise_for_status()
+    return response.json()["result"]
+
+
+def _codes(response: httpx.Response) -> str:
+    """Codes and messages of the API's errors; the messages repeat no token."""
+    try:
+        errors = response.json()["errors"]
+        return ", ".join(f"{one['code']} {one['message']}" for one in errors)[:200]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return str(response.status_code)
+
+
+# --- The public names ------------------------------------------------------------------------------------------------------
+
+
+def asked_paths(urls: endpoints.Endpoints) -> dict[str, str]:
+    """Host -> path. Where there is an API, its heartbeat: it answers 200 to everybody once the whole way to Skyvern works."""
+    paths = {host: HEARTBEAT if role in {"app", "api"} else "/" for host, role in urls.sites.items()}
+    return paths | ({urls.app_url.removeprefix("https://"): "/"} if urls.on_vercel else {})
+
+
+def ask_public(client: httpx.Client, host: str, path: str) -> PublicAnswer:
+    """One request without credentials, as anybody could make it. Behind a proxy, the proxy resolves the name."""
+    if not client_uses_proxy() and not resolves(host):
+        return PublicAnswer(problem="name")
+    try:
+        with client.stream("GET", f"https://{host}{path}") as answer:
+            text = answer.read()[:2000].decode(errors="replace")
+            stream = answer.extensions.get("network_stream")
+            connection = stream.get_extra_info("ssl_object") if stream is not None else None
+            certificate = connection.getpeercert() if connection is not None else None
+    except httpx.ProxyError as failed:
+        return PublicAnswer(problem="name", detail=str(failed)[:100])
+    except httpx.TransportError as failed:
+        cause = _certificate_error(failed)
+        if cause is not None:
+            return PublicAnswer(problem="certificate", detail=cause.verify_message)
+        return PublicAnswer(problem="connect", detail=type(failed).__name__)
+    mark = answer.headers.get("cf-mitigated") or answer.headers.get("ngrok-error-code") or ("1033" if "1033" in text else "")
+    expires = None
+    if certificate and "notAfter" in certificate:
+        expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+    return PublicAnswer(status=answer.status_code, mark=mark, expires=expires)
+
+
+def client_uses_proxy() -> bool:
+    """Whether requests to public names go through a proxy of the environment."""
+    return any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+
+
+def resolves(host: str) -> bool:
+    """Whether the name has an address for this machine."""
+    try:
+        return bool(socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM))
+    except OSError:
+        return False
+
+
+def _certificate_error(failed: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    while failed is not None:
+        if isinstance(failed, ssl.SSLCertVerificationError):
+            return failed
+        failed = failed.__cause__ or failed.__context__
+    return None
+
+
+# --- The connector ---------------------------------------------------------------------------------------------------------
+
+
+def connector_complaint(docker: Docker, container: str) -> str:
+    """What the connector's last lines complain of, by the words of ``_SAYINGS``; "" when nothing, or when it got over it."""
+    try:
+        log = docker.logs(container, "--tail", "40")
+    except UserError:
+        return ""
+    for line in reversed(log.splitlines()):
+        if "Registered tunnel connection" in line:
+            return ""
+        for saying, meaning in _SAYINGS.items():
+            if saying in line:
+                return meaning
+    return ""
+
+
+def leads_to(record: Mapping[str, Any], tunnel: Mapping[str, Any] | None) -> bool:
+    """Whether a DNS record is a proxied one to the tunnel."""
+    if tunnel is None:
+        return False
+    return (
+        record.get("type") == "CNAME"
+        and record.get("proxied") is True
+        and record.get("content") == f"{tunnel['id']}{endpoints.TUNNEL_SUFFIX}"
+    )

@@ -1,0 +1,209 @@
+"""``ops logs``: the logs of a stack's containers, merged by time, each line behind the name of its service.
+
+Skyvern and the gateway keep secrets out of their logs by themselves (LOG_RAW_API_REQUESTS off, headers and ``apikey`` left out).
+The mask here is a second net and no promise: it finds the values that containers hold in their environments, as they are and in
+the usual encodings of the whole value, and what has the form of a key. A value that is cut, split over lines or spaces, hashed,
+compressed or encoded twice passes, and so does a secret that no container knows, such as a password of a site in a stack trace.
+Control characters are shown as text, so that a page cannot write to the terminal through a log. Not here: logs of earlier
+containers, which Docker removes with them.
+"""
+
+import functools
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ops import bootstrap, redaction
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.stack import inventory
+from ops.stack.inventory import Container
+
+MASK = "***"
+# Lines of several containers reach us a little out of order; so long one waits for an earlier one.
+REORDER_SECONDS = 0.3
+
+_SHORTEST_SECRET = 8
+
+
+@dataclass(frozen=True, order=True)
+class Line:
+    """One line of a log. time: RFC 3339 with nanoseconds in UTC, as Docker prints it, so that text sorts as time does."""
+
+    time: str
+    service: str
+    text: str
+
+
+def secrets_of(environment: Iterable[str]) -> list[str]:
+    """Values of the environment that must not be shown, the longest first: a short one may be part of a longer one."""
+    found = set()
+    for element in environment:
+        name, _, value = element.partition("=")
+        if redaction.name_is_secret(name):
+            found.add(value)
+        found.update(redaction.url_passwords(value))
+    return sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """The text without these secrets and what has the form of a key or a token, as far as the module's docstring says."""
+    return _redactor(tuple(secrets)).text(text)
+
+
+# Escape sequences of terminals: strings (OSC, DCS, APC, PM, SOS) up to their end, CSI with its final byte, and two-byte ones.
+_ESCAPES = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]"
+)
+
+
+def printable(text: str) -> str:
+    """The text without colours and other sequences, each control character left as ``\\x0d``; tabs stay.
+
+    Format characters count as well: some turn the direction of what follows.
+    """
+    plain = _ESCAPES.sub("", text)
+    if plain.isprintable():
+        return plain
+    return "".join(_shown(letter) for letter in plain)
+
+
+def _shown(letter: str) -> str:
+    if letter == "\t" or unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return letter
+    return f"\\x{ord(letter):02x}" if ord(letter) < 256 else f"\\u{ord(letter):04x}"
+
+
+@functools.cache
+def _redactor(secrets: tuple[str, ...]) -> redaction.Redactor:
+    return redaction.Redactor.of(secrets, mask=MASK)
+
+
+def parse_line(service: str, raw: str) -> Line:
+    """A line of ``docker logs --timestamps``. Docker leaves out trailing zeros; they are put back, so that text sorts as time."""
+    moment, _, text = raw.rstrip("\r\n").partition(" ")
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z", moment)
+    if found is None:
+        return Line("", service, raw.rstrip("\r\n"))
+    return Line(f"{found[1]}.{(found[2] or '').ljust(9, '0')}Z", service, text)
+
+
+def render(line: Line, width: int) -> str:
+    """``17:35:33 gateway | text``, the date left out: it stands in most texts."""
+    return f"{line.time[11:19]} {line.service.ljust(width)} | {line.text}"
+
+
+def choose(stack: str, containers: Sequence[Container], wanted: Sequence[str]) -> list[Container]:
+    """The containers of the named services, all when none is named. UserError for a name that the stack has not."""
+    known = {one.part: one for one in containers}
+    if not known:
+        raise UserError(f"stack {stack}: has no container, so there are no logs; script/up --stack {stack} starts it")
+    if unknown := sorted(set(wanted) - set(known)):
+        raise UserError(f"stack {stack}: has no service {unknown[0]}; write one of {', '.join(sorted(known))}")
+    return [one for part, one in sorted(known.items()) if not wanted or part in wanted]
+
+
+def merged(lines: Iterable[Line]) -> list[Line]:
+    """Lines by time; those of one service at one time, or without a time, stay in their order."""
+    ordered = []
+    last: dict[str, str] = {}
+    for line in lines:
+        moment = last[line.service] = line.time or last.get(line.service, "")
+        ordered.append((moment, line))
+    return [line for _, line in sorted(ordered, key=lambda pair: pair[0])]
+
+
+def _command(docker: Docker, container: Container, options: Sequence[str]) -> list[str]:
+    return docker.command("logs", "--timestamps", *options, container.name)
+
+
+def read(docker: Docker, containers: Sequence[Container], options: Sequence[str]) -> list[Line]:
+    """What was logged so far. UserError with Docker's own words, for example about a wrong ``--since``."""
+    lines = []
+    for container in containers:
+        done = subprocess.run(
+            _command(docker, container, options),
+            env=docker.environment(),
+            stdin=subprocess.DEVNULL,
+            # Both streams of a container are its log.
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        text = done.stdout.decode(errors="replace")
+        if done.returncode:
+            raise UserError(f"docker logs {container.name}: {(text.strip().splitlines() or ['no answer'])[-1]}")
+        # Not splitlines: it ends lines at characters that a service wrote into one.
+        lines += [parse_line(container.part, raw) for raw in text.removesuffix("\n").split("\n") if text]
+    return merged(lines)
+
+
+def follow(docker: Docker, containers: Sequence[Container], options: Sequence[str]) -> Iterator[list[Line]]:
+    """What is being logged, in batches that are in order within themselves; ends when every container has ended.
+
+    The docker processes have a session of their own, so that Ctrl-C reaches this program alone, which then ends them.
+    """
+    arrived: queue.Queue[Line | None] = queue.Queue()
+    processes = []
+
+    def pump(container: Container, process: "subprocess.Popen[bytes]") -> None:
+        for raw in process.stdout or ():
+            arrived.put(parse_line(container.part, raw.decode(errors="replace")))
+        arrived.put(None)
+
+    try:
+        for container in containers:
+            process = subprocess.Popen(
+                _command(docker, container, ["--follow", *options]),
+                env=docker.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            processes.append(process)
+            threading.Thread(target=pump, args=(container, process), daemon=True).start()
+        open_ones = len(processes)
+        while open_ones:
+            batch = [arrived.get()]
+            time.sleep(REORDER_SECONDS)
+            while not arrived.empty():
+                batch.append(arrived.get())
+            open_ones -= batch.count(None)
+            yield merged(line for line in batch if line is not None)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def main(stack: str, services: Sequence[str], *, following: bool, since: str | None, tail: int | None) -> int:
+    """Prints the logs. 0, also after Ctrl-C; UserError for an unknown service, a wrong option or a silent daemon."""
+    docker = Docker(bootstrap.stack_settings(stack).host.docker_host)
+    chosen = choose(stack, inventory.containers(docker, stack), services)
+    secrets = secrets_of(inventory.environments(docker, stack))
+    width = max(len(one.part) for one in chosen)
+    options = [*(["--since", since] if since else []), *(["--tail", str(tail)] if tail is not None else [])]
+    batches = follow(docker, chosen, options) if following else iter([read(docker, chosen, options)])
+    try:
+        for batch in batches:
+            for line in batch:
+                # In this order: a secret with a colour in it is found without.
+                print(redact(printable(render(line, width)), secrets))
+            print(end="", flush=True)
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # Whoever read us, such as head, has enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

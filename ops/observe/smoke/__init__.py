@@ -1,0 +1,160 @@
+"""``ops smoke``: does a deployed stack do what it is for, and does it refuse what it must. One line a check.
+
+Everything is asked from outside, as a user, a program or a hostile page would; only logs, ffprobe and the planting of test
+files go through Docker. The checks leave nothing behind but finished runs, which Skyvern has no call to remove.
+Not here: deploying (script/up).
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.observe.smoke import (
+    api_checks,
+    artifact_checks,
+    browser_checks,
+    code_checks,
+    isolation_checks,
+    llm_checks,
+    ui_checks,
+    workflow_checks,
+)
+from ops.observe.smoke.site import UI, Check, CheckFailedError, CheckNotApplicableError, CheckSkippedError, Site, Way, client_for
+from ops.stack import outputs as stacks
+
+# In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
+CHECKS: tuple[Check, ...] = (
+    Check("heartbeat", "server", api_checks.check_heartbeat),
+    Check("API key", "server", api_checks.check_api_key),
+    Check("unknown host refused", "gateway", api_checks.check_unknown_host),
+    Check("API documentation not served", "gateway", api_checks.check_documentation),
+    Check("CORS", "server", api_checks.check_cors),
+    Check("UI login", UI, ui_checks.check_login),
+    Check("UI", UI, ui_checks.check_app),
+    Check("UI assets", UI, ui_checks.check_assets),
+    Check("UI session", UI, ui_checks.check_session),
+    Check("UI session refusals", UI, ui_checks.check_session_refusals),
+    Check("live stream", "server", ui_checks.check_stream),
+    Check("workflow run", "server", workflow_checks.check_workflow_run),
+    Check("recording", "artifacts", artifact_checks.check_recording),
+    Check("recording range", "artifacts", artifact_checks.check_range),
+    Check("screenshot", "artifacts", artifact_checks.check_screenshot),
+    Check("artifact login", UI, artifact_checks.check_artifact_login),
+    Check("artifact paths", "artifacts", artifact_checks.check_artifact_paths),
+    Check("artifact links", "artifacts", artifact_checks.check_symlinks),
+    Check("artifact sandbox", "artifacts", artifact_checks.check_sandbox),
+    Check("navigation guard", "server", workflow_checks.check_navigation_guard),
+    Check("isolation", "firewall", isolation_checks.check_isolation),
+    Check("code refused", "server", code_checks.check_code_refused),
+    Check("browser sandbox", "server", browser_checks.check_sandbox),
+    Check("hostile page", "egress", browser_checks.check_hostile_page),
+)
+# Only where the UI is on Vercel, which reaches the gateway from outside.
+VERCEL_CHECKS: tuple[Check, ...] = (
+    Check("gateway key", "gateway", ui_checks.check_gateway_key),
+    Check("artifact host", "gateway", artifact_checks.check_artifact_host),
+)
+# Only where the stack has the part that it is about.
+OPTIONAL_CHECKS: tuple[Check, ...] = (Check("language model", "ollama-pull", llm_checks.check_ollama_model),)
+NAME_WIDTH = max(len(check.name) for check in (*CHECKS, *VERCEL_CHECKS, *OPTIONAL_CHECKS))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a check.
+
+    mark: ``n/a`` for a check of something that the stack does not have by its settings, which is no failure.
+    detail: what was seen instead, empty when the check is green. look_at: a command that shows more, likewise.
+    """
+
+    name: str
+    mark: Literal["ok", "FAIL", "skip", "n/a"]
+    seconds: float
+    detail: str = ""
+    look_at: str = ""
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.mark in {"ok", "n/a"}
+
+
+def run_check(check: Check, site: Site) -> Result:
+    """Runs one check. An answer of an unexpected shape is a failure of the stack as well, and told without its content."""
+    started = time.monotonic()
+    mark: Literal["FAIL", "skip", "n/a"] = "FAIL"
+    try:
+        check.run(site)
+        return Result(check.name, "ok", time.monotonic() - started)
+    except CheckSkippedError as skipped:
+        mark, detail = "skip", str(skipped)
+    except CheckNotApplicableError as absent:
+        mark, detail = "n/a", str(absent)
+    except (CheckFailedError, UserError) as failed:
+        detail = str(failed)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as unexpected:
+        detail = f"an answer of an unexpected shape ({type(unexpected).__name__})"
+    return Result(check.name, mark, time.monotonic() - started, detail, check.look_at(site.outputs))
+
+
+def checks_for(outputs: stacks.Outputs) -> tuple[Check, ...]:
+    """The checks of every stack, and those of the parts that this one has besides."""
+    there = (check for check in OPTIONAL_CHECKS if check.part in outputs.containers)
+    return (*CHECKS, *(VERCEL_CHECKS if outputs.on_vercel else ()), *there)
+
+
+def run_checks(site: Site, checks: Sequence[Check] | None = None) -> Iterator[Result]:
+    """Runs the checks (those for the stack, unless others are named) in order, each whatever became of the others."""
+    try:
+        for check in checks_for(site.outputs) if checks is None else checks:
+            yield run_check(check, site)
+    finally:
+        # What a check would have ended that was not asked for, or not reached. The results are told by now.
+        with suppress(CheckFailedError, UserError):
+            site.cleanup.close()
+
+
+def render(result: Result) -> str:
+    """The line of a result; for one that is not green, a second line with the command that shows more."""
+    line = f"{result.mark:<4}  {result.name:<{NAME_WIDTH}}  {result.seconds:6.1f} s"
+    if result.mark == "ok":
+        return line
+    return f"{line}  {result.detail}" + (f"\n      look at: {result.look_at}" if result.mark == "FAIL" else "")
+
+
+def parse_way(ca_file: Path | None, connect_to: str | None) -> Way:
+    """The way that a command line names; UserError when it is none."""
+    if ca_file is not None and not ca_file.is_file():
+        raise UserError(f"--ca-file: {ca_file} does not exist; write the path of a PEM file")
+    if connect_to is None:
+        return Way(ca_file=ca_file)
+    host, colon, port = connect_to.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"--connect-to: {connect_to} is not an address with a port; write it as 127.0.0.1:8443")
+    return Way(ca_file=ca_file, connect_to=(host.strip("[]"), int(port)))
+
+
+def main(stack: str, *, as_json: bool = False, way: Way | None = None) -> int:
+    """Checks a deployed stack and prints one line a check as it goes, or one JSON list at the end.
+
+    way: how its public names are reached, where they are not public. 0 when every check is green, 1 otherwise; UserError when the
+    stack's outputs cannot be read.
+    """
+    outputs = stacks.outputs(stack)
+    results = []
+    with client_for(outputs, way) as client:
+        for result in run_checks(Site(outputs, client, Docker(outputs.docker_host))):
+            results.append(result)
+            if not as_json:
+                print(render(result), flush=True)
+    if as_json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    return 0 if all(result.fine for result in results) else 1

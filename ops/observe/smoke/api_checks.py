@@ -1,0 +1,71 @@
+"""Checks of the API as programs see it: liveness, keys, host names, documentation, CORS."""
+
+import httpx
+
+from ops.observe.smoke.site import REFUSED, CheckFailedError, Site, expect, expect_status
+
+HEARTBEAT = "/api/v1/heartbeat"
+WORKFLOWS = "/v1/workflows"
+FOREIGN_ORIGIN = "https://evil.example"
+# FastAPI's own pages; Skyvern 1.0.56 does not switch them off, so the gateway has to.
+DOCUMENTATION = ("/openapi.json", "/docs", "/redoc", "/api/v1/openapi.json", "/v1/openapi.json")
+
+
+def check_heartbeat(site: Site) -> None:
+    """The server answers through the gateway. Skyvern has no /api/v1/health."""
+    response = site.ask("GET", site.outputs.api_url + HEARTBEAT)
+    expect_status(response, 200)
+    expect(response.text.strip() == "Server is running.", f"GET {HEARTBEAT}: another text than Skyvern's")
+
+
+def check_api_key(site: Site) -> None:
+    """Without a key and with a wrong one nothing, with the stack's key the list of workflows (which reads the database)."""
+    url = site.outputs.api_url + WORKFLOWS
+    expect_status(site.ask("GET", url), 401, 403, what=f"GET {WORKFLOWS} without a key")
+    wrong = "smoke-run-wrong-key"
+    expect_status(site.ask("GET", url, key=wrong), 403, what=f"GET {WORKFLOWS} with a wrong key")
+    response = site.api("GET", WORKFLOWS)
+    expect_status(response, 200, what=f"GET {WORKFLOWS} with the stack's key")
+    expect(isinstance(response.json(), list), f"GET {WORKFLOWS}: not a list")
+
+
+def check_unknown_host(site: Site) -> None:
+    """A request for a name that is not the stack's is refused, with every credential that would open the right name."""
+    for url in (site.outputs.app_url + "/", site.outputs.api_url + HEARTBEAT):
+        request = site.http.build_request("GET", url, headers={"Host": "unknown.example"})
+        auth = httpx.BasicAuth(site.outputs.ui_username, site.outputs.ui_password.get_secret_value())
+        try:
+            response = site.http.send(request, auth=auth)
+        except httpx.RemoteProtocolError:
+            continue  # Caddy's abort: the connection closes without an answer.
+        except httpx.TransportError as error:
+            raise CheckFailedError(f"GET {url}: {type(error).__name__}") from error
+        expect_status(response, *REFUSED, what=f"GET {request.url.path} for the host unknown.example")
+
+
+def check_documentation(site: Site) -> None:
+    """The API's schema and its interactive pages are not served, not even with the key or the login."""
+    for path in DOCUMENTATION:
+        key = site.outputs.api_key.get_secret_value()
+        expect_status(site.ask("GET", site.outputs.api_url + path, key=key, login=True), 403, 404)
+
+
+def check_cors(site: Site) -> None:
+    """The UI's own origin may call the API from a browser, another origin may not."""
+    accepted = preflight(site, site.outputs.app_url)
+    expect_status(accepted, 200, 204, what="preflight from the UI's origin")
+    allowed = accepted.headers.get("access-control-allow-origin")
+    expect(allowed == site.outputs.app_url, f"preflight from the UI's origin allows {allowed}")
+    refused = preflight(site, FOREIGN_ORIGIN)
+    allowed = refused.headers.get("access-control-allow-origin")
+    expect(allowed is None, f"preflight from {FOREIGN_ORIGIN} allows {allowed}")
+
+
+def preflight(site: Site, origin: str) -> httpx.Response:
+    """What a browser asks before a page of ``origin`` may call the API with the headers that the UI sends."""
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-api-key,x-user-agent",
+    }
+    return site.ask("OPTIONS", site.outputs.api_url + WORKFLOWS, headers=headers)

@@ -1,0 +1,232 @@
+"""What every smoke check works with: the deployed stack over HTTP and over Docker, and how a check says that it failed.
+
+No check is here; they are in the modules beside this one, each named for what it looks at.
+"""
+
+import ipaddress
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.stack.outputs import Outputs
+
+REQUEST_SECONDS = 20.0
+# What serves the UI: the gateway, or the site on Vercel.
+UI = "ui"
+# A refusal is a decision: 401 would only say that the login was not understood, 5xx that something broke.
+REFUSED = frozenset({400, 403, 404, 405, 410, 421})
+
+
+class CheckFailedError(Exception):
+    """A check saw something else than it expects. The message is shown: what was asked, what came back, never a body."""
+
+
+class CheckNotApplicableError(Exception):
+    """A check is about something that this stack does not have by its settings; the message says what."""
+
+
+class CheckSkippedError(Exception):
+    """A check cannot run because an earlier one failed, which it names."""
+
+
+@dataclass(frozen=True)
+class CompletedRun:
+    """A finished workflow run and where its files lie in the server container.
+
+    recording_path, screenshot_path: absolute paths such as ``/data/artifacts/o_1/…/recording.mp4``; no recording of a Chrome
+    elsewhere.
+    """
+
+    run_id: str
+    recording_path: str | None
+    screenshot_path: str
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A run that opens the hostile page. marker: by which its requests are known. since: the daemon's clock before it began."""
+
+    run_id: str
+    marker: str
+    since: str
+
+
+@dataclass
+class Site:
+    """One deployed stack, as the checks see it.
+
+    http: client without credentials; the methods below add them one request at a time.
+    run: set by the check that completes a workflow run, read by those that look at its files.
+    visit: the run that has the hostile page open. cleanup: what is to be removed behind the last check.
+    """
+
+    outputs: Outputs
+    http: httpx.Client
+    docker: Docker
+    run: CompletedRun | None = None
+    recording: bytes = field(default=b"", repr=False)
+    visit: "Visit | None" = None
+    cleanup: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @property
+    def records(self) -> bool:
+        """Whether runs leave recordings: Playwright records a context that it made itself, not that of a Chrome elsewhere."""
+        return self.outputs.browser_type != "cdp-connect"
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        key: str | None = None,
+        login: bool = False,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        target: str | None = None,
+        stream: bool = False,
+    ) -> httpx.Response:
+        """One request.
+
+        ``key`` goes out as x-api-key, ``login`` as HTTP basic authentication, ``body`` as JSON. ``target`` replaces the
+        path and query as it stands: httpx removes dot segments from a URL, and those are what some checks are about.
+        With ``stream`` the body is not read and the caller closes the response.
+        """
+        sent = dict(headers or {})
+        if key is not None:
+            sent["x-api-key"] = key
+        request = self.http.build_request(method, url, headers=sent, json=body)
+        if target is not None:
+            request.extensions["target"] = target.encode("ascii")
+        auth = httpx.BasicAuth(self.outputs.ui_username, self.outputs.ui_password.get_secret_value()) if login else None
+        try:
+            return self.http.send(request, auth=auth, stream=stream, follow_redirects=False)
+        except httpx.TransportError as error:
+            raise CheckFailedError(f"{method} {request.url.copy_with(query=None)}: {type(error).__name__}") from error
+
+    def api(self, method: str, path: str, *, body: Any = None) -> httpx.Response:
+        """A request to the API with the stack's key."""
+        return self.ask(method, self.outputs.api_url + path, key=self.outputs.api_key.get_secret_value(), body=body)
+
+    def gateway_key(self) -> str:
+        """The key by which Vercel's middleware and the gateway know each other."""
+        if self.outputs.gateway_key is None:
+            raise CheckFailedError("the stack has no output gateway_key")
+        return self.outputs.gateway_key.get_secret_value()
+
+    def container(self, part: str) -> str:
+        """Name of a part's container."""
+        try:
+            return self.outputs.containers[part]
+        except KeyError as missing:
+            raise CheckFailedError(f"the stack's output containers has no {part}") from missing
+
+    def execute(self, part: str, *command: str, stdin: bytes | None = None, timeout_seconds: float = 60) -> bytes:
+        """Output of a command run in a part's container, as that container's own user."""
+        interactive = () if stdin is None else ("--interactive",)
+        try:
+            return self.docker.run_bytes(
+                "exec", *interactive, self.container(part), *command, stdin=stdin, timeout_seconds=timeout_seconds
+            )
+        except UserError as error:
+            raise CheckFailedError(str(error)) from error
+
+    def now(self) -> str:
+        """The Docker daemon's clock, RFC 3339: the one that stamps the logs, which may run on another machine."""
+        return self.docker.run("info", "--format", "{{.SystemTime}}").strip()
+
+    def log(self, part: str, since: str) -> list[str]:
+        """Lines that a part's container wrote since a time of ``now()``."""
+        return self.docker.logs(self.container(part), "--since", since).splitlines()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the smoke run.
+
+    name: what is looked at, a few words.
+    part: the container whose log explains a failure, or ``UI``, which another answers for in each stack.
+    run: raises CheckFailedError, CheckSkippedError or CheckNotApplicableError.
+    """
+
+    name: str
+    part: str
+    run: Callable[[Site], None]
+
+    def look_at(self, outputs: Outputs) -> str:
+        """What shows more: a command, but for what runs at Vercel."""
+        if self.part == UI and outputs.on_vercel:
+            return "the function's log of the project on Vercel"
+        part = "gateway" if self.part == UI else self.part
+        container = outputs.containers.get(part, part)
+        return f"docker --host {outputs.docker_host} logs --since 10m {container}"
+
+
+def expect(condition: bool, message: str) -> None:
+    """CheckFailedError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise CheckFailedError(message)
+
+
+def expect_status(response: httpx.Response, *allowed: int, what: str = "") -> None:
+    """CheckFailedError unless the response has one of the allowed status codes."""
+    if response.status_code not in allowed:
+        asked = what or f"{response.request.method} {response.request.url.path}"
+        expected = " or ".join(str(status) for status in sorted(allowed))
+        raise CheckFailedError(f"{asked} gave {response.status_code}, expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a stack's public names are reached where the internet does not know them.
+
+    ca_file: certificates (PEM) that are trusted in place of the system's. connect_to: address and port where every name leads.
+    """
+
+    ca_file: Path | None = None
+    connect_to: tuple[str, int] | None = None
+
+
+class _ConnectTo(httpx.HTTPTransport):
+    """Connects to one address whatever the name, which stays what the certificate is checked against and what Host says."""
+
+    def __init__(self, address: tuple[str, int], verify: ssl.SSLContext | bool) -> None:
+        # A connection is kept by its address, so that the next name would go through the one of the last.
+        super().__init__(verify=verify, limits=httpx.Limits(max_keepalive_connections=0))
+        self._host, self._port = address
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return super().handle_request(
+            httpx.Request(
+                request.method,
+                request.url.copy_with(host=self._host, port=self._port),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": request.url.host},
+            )
+        )
+
+
+def client_for(outputs: Outputs, way: Way | None = None) -> httpx.Client:
+    """The client for a stack. A proxy from the environment is used for public stacks only, never for loopback ones."""
+    way = way or Way()
+    verify = True if way.ca_file is None else ssl.create_default_context(cafile=way.ca_file)
+    if way.connect_to is not None:
+        return httpx.Client(timeout=REQUEST_SECONDS, transport=_ConnectTo(way.connect_to, verify))
+    return httpx.Client(timeout=REQUEST_SECONDS, verify=verify, trust_env=not is_loopback(outputs.app_url))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine, by name or literal address."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,135 @@
+"""Checks that run a workflow in the stack's own browser, and what every workflow of the smoke run shares."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site, expect, expect_status
+
+RUN_SECONDS = 180
+# Skyvern sets the final status before it closes the browser; only then the recording is written and converted.
+FILES_SECONDS = 60
+SETTLED_SECONDS = 20
+POLL_SECONDS = 1.0
+# skyvern/schemas/run_enums.py in the 1.0.56 wheel.
+FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
+METADATA_URL = "http://169.254.169.254/latest/meta-data/"
+
+
+def definition(title: str, url: str, wait_seconds: int = 0) -> dict[str, Any]:
+    """Request body of POST /v1/workflows: go to ``url``, then stay there for ``wait_seconds``. Needs no LLM."""
+    blocks: list[dict[str, Any]] = [{"block_type": "goto_url", "label": "open", "url": url}]
+    if wait_seconds:
+        blocks.append({"block_type": "wait", "label": "stay", "wait_sec": wait_seconds})
+    return {"json_definition": {"title": title, "workflow_definition": {"parameters": [], "blocks": blocks}}}
+
+
+def path_of(file_url: str) -> str:
+    """Path in the server container of a ``file:///data/…`` URL, cut as the UI cuts it; CheckFailedError for another."""
+    if not file_url.startswith("file:///"):
+        raise CheckFailedError(f"an artifact's URL is not a file:// URL but {urlsplit(file_url).scheme}://")
+    return file_url.removeprefix("file://")
+
+
+@contextmanager
+def workflow(site: Site, body: dict[str, Any]) -> Iterator[str]:
+    """The id of a workflow that exists inside the block only."""
+    created = site.api("POST", "/v1/workflows", body=body)
+    expect_status(created, 200)
+    workflow_id = str(created.json()["workflow_permanent_id"])
+    try:
+        yield workflow_id
+    finally:
+        site.api("POST", f"/v1/workflows/{workflow_id}/delete")
+
+
+def start_run(site: Site, workflow_id: str, **options: str) -> str:
+    """The id of a new run of a workflow. options: of the request, such as ``run_with``."""
+    started = site.api("POST", "/v1/run/workflows", body={"workflow_id": workflow_id, **options})
+    expect_status(started, 200)
+    return str(started.json()["run_id"])
+
+
+def wait_for_end(site: Site, run_id: str, limit_seconds: float = RUN_SECONDS) -> dict[str, Any]:
+    """The run once it has ended; CheckFailedError when it has not after ``limit_seconds``, and it is then cancelled."""
+    deadline = time.monotonic() + limit_seconds
+    while (run := read_run(site, run_id))["status"] not in FINAL:
+        if time.monotonic() > deadline:
+            cancel_run(site, run_id)
+            raise CheckFailedError(f"run {run_id} is {run['status']} after {limit_seconds:.0f} s")
+        time.sleep(POLL_SECONDS)
+    return run
+
+
+def cancel_run(site: Site, run_id: str) -> None:
+    """Ends a run, if it has not ended."""
+    if read_run(site, run_id)["status"] not in FINAL:
+        site.api("POST", f"/v1/runs/{run_id}/cancel")
+
+
+@contextmanager
+def finished_run(site: Site, body: dict[str, Any], limit_seconds: float = RUN_SECONDS) -> Iterator[dict[str, Any]]:
+    """Runs a new workflow to its end: the run, as GET /v1/runs/{id} tells it.
+
+    The workflow is removed behind the block, and not before: with it, Skyvern 1.0.56 answers 404 for its runs.
+    Raises CheckFailedError when the run has not ended after ``limit_seconds``; it is then cancelled.
+    """
+    with workflow(site, body) as workflow_id:
+        yield wait_for_end(site, start_run(site, workflow_id), limit_seconds)
+
+
+def read_run(site: Site, run_id: str) -> dict[str, Any]:
+    """GET /v1/runs/{id}."""
+    response = site.api("GET", f"/v1/runs/{run_id}")
+    expect_status(response, 200)
+    run: dict[str, Any] = response.json()
+    return run
+
+
+def screenshot_url(artifacts: list[dict[str, Any]]) -> str | None:
+    """URL of the last screenshot among a run's artifacts (GET /v1/runs/{id}/artifacts, oldest first)."""
+    shots = [artifact for artifact in artifacts if str(artifact["artifact_type"]).startswith("screenshot")]
+    return str(shots[-1].get("signed_url") or shots[-1]["uri"]) if shots else None
+
+
+def written(site: Site, path: str) -> bool:
+    """Whether a file is there and not empty. On a busy machine Skyvern names a recording before ffmpeg has written it."""
+    return b"written" in site.execute("server", "sh", "-c", '[ ! -s "$1" ] || echo written', "sh", path)
+
+
+def check_workflow_run(site: Site) -> None:
+    """A run against the page inside the stack completes and leaves a screenshot and, where there are any, a recording."""
+    with finished_run(site, definition("Smoke run", site.outputs.smoke_url + "/")) as run:
+        run_id = run["run_id"]
+        reason = str(run.get("failure_reason") or "no reason given")[:200]
+        expect(run["status"] == "completed", f"run {run_id} is {run['status']}: {reason}")
+        began = time.monotonic()
+        screenshot = None
+        while True:
+            recording = str(read_run(site, run_id).get("recording_url") or "")
+            if screenshot is None:
+                artifacts = site.api("GET", f"/v1/runs/{run_id}/artifacts")
+                expect_status(artifacts, 200)
+                screenshot = screenshot_url(artifacts.json())
+            if screenshot and not site.records:
+                site.run = CompletedRun(run_id, None, path_of(screenshot))
+                return
+            # A WebM is what Playwright wrote; Skyvern puts an MP4 in its place, or leaves it where ffmpeg failed.
+            final = not recording.endswith(".webm") or time.monotonic() - began > SETTLED_SECONDS
+            if recording and final and screenshot and written(site, path_of(recording)):
+                site.run = CompletedRun(run_id, path_of(recording), path_of(screenshot))
+                return
+            missing = "screenshot" if not screenshot and (recording or not site.records) else "recording"
+            expect(time.monotonic() - began < FILES_SECONDS, f"run {run_id} completed without a {missing}")
+            time.sleep(POLL_SECONDS)
+
+
+def check_navigation_guard(site: Site) -> None:
+    """Skyvern itself refuses to open the metadata address: its URL validation is on, before the proxy is asked.
+
+    Without it the run would complete on the proxy's error page.
+    """
+    with finished_run(site, definition("Smoke run: metadata address", METADATA_URL)) as run:
+        expect(run["status"] in {"failed", "terminated"}, f"a run that opens {METADATA_URL} is {run['status']}")

@@ -1,0 +1,147 @@
+"""What the workflows run: a preview with its record for a pull request, and what is told on GitHub of it.
+
+Each command is one step of a workflow, so that nothing is decided in YAML. Not here: GitHub's API (ops/clients/github.py), the
+report (ops/preview/report.py), the record (ops/review/record.py).
+"""
+
+import datetime
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.clients import github
+from ops.errors import UserError
+from ops.paths import ROOT
+from ops.preview.model import Drift, Preview, dump, exit_code, load
+from ops.review import apply as reviewed
+from ops.review import drift
+from ops.review import record as review
+
+app = typer.Typer(no_args_is_help=True)
+
+PREVIEW, REPORT = "preview.json", "report.md"
+
+Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example prod.")]
+
+
+def deployment_marker(stack: str) -> str:
+    """What the comment on a deployment begins with."""
+    return f"<!-- skyvern-deployment: {stack} -->"
+
+
+def record_name(stack: str) -> str:
+    """File of the record, as the report names it."""
+    return f"review-{stack}.json"
+
+
+def artifact_name(stack: str, tree: str) -> str:
+    """Of the artifact that holds the record; preview.yml gives it the same one."""
+    return f"review-{stack}-{tree}"
+
+
+def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
+    """Previews a stack and writes preview.json, report.md and, for what may be applied, review-STACK.json.
+
+    Returns the exit code and what was written, in a line: 0 for a preview that may be applied, changes or not; 1 for an error,
+    3 for a violated policy. Only a report is written then, because a record that is not there cannot be applied.
+    """
+    from ops.preview.report import markdown
+
+    # Before the first file of ours is there, which would be a change.
+    tree = review.tree_of(ROOT)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / record_name(stack)).unlink(missing_ok=True)
+    previews = [_preview(stack, base)]
+    (folder / PREVIEW).write_text(dump(previews))
+    (folder / REPORT).write_text(markdown(previews, limit=None))
+    try:
+        recorded = review.dump(review.record(previews[0], tree=tree))
+    except UserError as unfit:
+        return exit_code(previews), f"{unfit} ({folder / REPORT})"
+    (folder / record_name(stack)).write_text(recorded)
+    return 0, f"stack {stack}: {len(previews[0].steps)} steps; {folder} has the report and the record"
+
+
+def _preview(stack: str, base: str) -> Preview:
+    from ops.preview.engine import preview
+
+    try:
+        return preview(stack, drift=True, base=base)
+    except UserError as failed:
+        # A wrong stack file ends before there is an engine; it belongs into the comment all the same.
+        return Preview(stack=stack, made=datetime.datetime.now(datetime.UTC), base=base, failure=str(failed))
+
+
+@app.command()
+def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review wrote.")]) -> None:
+    """Post the report as the one comment of the pull request, edited in place; without a report, post that."""
+    from ops.preview.report import MARKER, markdown
+
+    run = github.run_of(os.environ)
+    if run.pull_request is None:
+        raise UserError("ops github comment: this run is not of a pull request")
+    path = folder / PREVIEW
+    if path.is_file():
+        text = markdown(load(path.read_text(), file=str(path)), limit=github.BODY_LIMIT, link=run.url)
+    else:
+        text = github.no_report(MARKER, run)
+    github.summarise(text)
+    with github.client(run, os.environ) as http:
+        done = github.Repository(run.repository, http).comment(run.pull_request, MARKER, text)
+    typer.echo(f"comment on {run.repository}#{run.pull_request}: {done}")
+
+
+@app.command()
+def record(
+    stack: Stack,
+    output: Annotated[Path, typer.Option(help="File to write it to.")] = Path("review.json"),
+    outcome: Annotated[Path | None, typer.Option(help="File for the reason if there is no record, as Markdown.")] = None,
+) -> None:
+    """Fetch the review record of the checkout: the artifact of the preview of the same tree."""
+    with reviewed.told_in(outcome):
+        _fetch(stack, output)
+
+
+def _fetch(stack: str, output: Path) -> None:
+    run = github.run_of(os.environ)
+    tree = review.tree_of(ROOT)
+    with github.client(run, os.environ) as http:
+        found = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), record_name(stack))
+    if found is None:
+        raise UserError(
+            f"stack {stack}: no reviewed preview of tree {tree[:12]}: main moved on after the preview, it was pushed to "
+            f"directly, or the preview is too old; read the preview of script/up --stack {stack} on the host, and let it apply"
+        )
+    output.write_bytes(found)
+    typer.echo(f"stack {stack}: the record of tree {tree[:12]} is in {output}")
+
+
+@app.command()
+def outcome(stack: Stack, file: Annotated[Path, typer.Argument(help="File that ops apply --outcome wrote.")]) -> None:
+    """Post the outcome of a deployment: in the summary of the run, and on the pull request that was merged."""
+    run = github.run_of(os.environ)
+    told = file.read_text() if file.is_file() else "❌ Nothing was deployed: the job ended before `ops apply`.\n"
+    text = f"{deployment_marker(stack)}\n### Deployment of {stack}\n\n{told}\n[Log]({run.url}) of `{run.commit[:12]}`.\n"
+    github.summarise(text)
+    with github.client(run, os.environ) as http:
+        repository = github.Repository(run.repository, http)
+        number = repository.merged_pull_request(run.commit)
+        done = "none" if number is None else repository.comment(number, deployment_marker(stack), text)
+    typer.echo(f"comment on {run.repository}#{number}: {done}" if number else "no pull request was merged by this commit")
+
+
+def keep_issue(stack: str, found: Drift) -> str:
+    """Brings the one issue on the drift of a stack up to date; what was done, in a line. UserError where GitHub refuses."""
+    run = github.run_of(os.environ)
+    with github.client(run, os.environ) as http:
+        repository = github.Repository(run.repository, http)
+        repository.refuse_public()
+        marker = drift.marker(stack)
+        if drift.exit_code(found) == 0:
+            done = repository.close_issue(marker, f"No drift any more: [checked]({run.url}).")
+        else:
+            text = drift.markdown(stack, found, link=run.url)
+            done = repository.issue(marker, drift.fingerprint(found), drift.title(stack, found), text)
+    return f"issue in {run.repository}: {done}"

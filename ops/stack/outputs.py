@@ -1,0 +1,73 @@
+"""What a deployed stack says about itself: its outputs, read with the Pulumi CLI.
+
+Not here: the stack's settings (components/settings.py), and anything that changes a stack.
+"""
+
+import json
+import os
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from ops import bootstrap, paths
+from ops.clients import process
+from ops.errors import UserError
+
+READ_SECONDS = 120
+
+
+class Outputs(BaseModel):
+    """The exports of a stack that day-two commands use.
+
+    app_url, api_url, stream_url: origins without a trailing slash, for example ``http://localhost:8080``.
+    browser_type: ``headless``, ``headful`` or ``cdp-connect``, as in the stack file.
+    gateway_key: where the UI is on Vercel. artifact_url: origin of recordings there, for that key; None where none are shown.
+    smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
+    docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``.
+    containers: part (``gateway``) to container name (``skyvern-dev-gateway``).
+    """
+
+    # Exports that no command here reads may come and go.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    app_url: str
+    api_url: str
+    stream_url: str
+    browser_type: str
+    smoke_url: str
+    ui_username: str
+    ui_password: SecretStr
+    api_key: SecretStr
+    docker_host: str
+    containers: dict[str, str]
+    gateway_key: SecretStr | None = None
+    artifact_url: str | None = None
+
+    @property
+    def on_vercel(self) -> bool:
+        """Whether the UI is on Vercel; else it is behind the gateway."""
+        return self.gateway_key is not None
+
+
+def parse(stack: str, text: str | bytes) -> Outputs:
+    """Outputs from the JSON of ``pulumi stack output --json --show-secrets``.
+
+    Raises UserError when an output is missing. The error names it and never repeats a value: one of them may be a key.
+    """
+    try:
+        return Outputs.model_validate(json.loads(text))
+    except json.JSONDecodeError as wrong:
+        raise UserError(f"stack {stack}: pulumi stack output printed no JSON; run pulumi up -s {stack}") from wrong
+    except ValidationError as wrong:
+        fields = ", ".join(sorted({".".join(str(part) for part in error["loc"]) for error in wrong.errors()}))
+        raise UserError(f"stack {stack}: outputs missing or malformed: {fields}; run pulumi up -s {stack}") from None
+
+
+def outputs(stack: str) -> Outputs:
+    """The outputs of ``stack``, secrets included; UserError when there is no such stack or it was never deployed."""
+    text = process.capture(
+        ["pulumi", "stack", "output", "--json", "--show-secrets", "-s", stack, "--non-interactive"],
+        cwd=paths.ROOT,
+        env={**os.environ, **bootstrap.environment()},
+        timeout_seconds=READ_SECONDS,
+    )
+    return parse(stack, text)

@@ -1,3 +1,0 @@
-module skyvern-stack/rehearsal/connector
-
-go 1.25.0

@@ -1,0 +1,337 @@
+"""What a stack with an edge registers: read off the wire, and the pure functions behind it."""
+
+import base64
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from components import endpoints
+from components.edge import ngrok, tunnel
+from components.endpoints import Endpoints
+from components.settings import CloudflareEdge, Settings, SettingsError
+from ops.paths import ROOT
+from tests.support import program
+from tests.support.program import Program, Secret, plain
+
+TOKEN = "t" * 40
+CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": TOKEN}
+NGROK: dict[str, Any] = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": TOKEN}
+ACCESS = {"access_team": "acme", "access_emails": ["b@example.com", "a@example.com"], "access_domains": ["example.org"]}
+VERCEL = program.VERCEL
+
+CONFIG = "cloudflare:index/zeroTrustTunnelCloudflaredConfig:ZeroTrustTunnelCloudflaredConfig"
+CONTAINER = "docker:index/container:Container"
+RECORD = "cloudflare:index/dnsRecord:DnsRecord"
+RULESET = "cloudflare:index/ruleset:Ruleset"
+SETTING = "cloudflare:index/zoneSetting:ZoneSetting"
+TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
+
+
+def settings(edge: dict[str, Any], **sections: Any) -> Settings:
+    return Settings.model_validate({"edge": edge, **sections})
+
+
+def urls_of(edge: dict[str, Any], **sections: Any) -> Endpoints:
+    return endpoints.derive(settings(edge, **sections))
+
+
+def cloudflare_edge(**keys: Any) -> CloudflareEdge:
+    return CloudflareEdge.model_validate(CLOUDFLARE | keys)
+
+
+@pytest.fixture(scope="module")
+def prod() -> Program:
+    return program.run(settings(CLOUDFLARE), stack="prod")
+
+
+@pytest.fixture(scope="module")
+def on_vercel() -> Program:
+    return program.run(settings(CLOUDFLARE, frontend=VERCEL), stack="prod")
+
+
+# --- Cloudflare ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["prod", "on_vercel"])
+def test_every_host_has_its_rule_and_its_record_and_all_lead_to_the_gateway(run: str, prod: Program, on_vercel: Program) -> None:
+    deployed = {"prod": prod, "on_vercel": on_vercel}[run]
+    (config,) = deployed.of_type(CONFIG)
+    *rules, last = config.inputs["config"]["ingresses"]
+    assert last == {"service": "http_status:404"}
+    assert {rule["service"] for rule in rules} == {"http://gateway:8080"}
+    # One on Vercel is no rule's (tests/unit/components/frontend/test_vercel.py).
+    records = {one.inputs["name"]: one.inputs for one in deployed.of_type(RECORD) if one.inputs["proxied"]}
+    assert [rule["hostname"] for rule in rules] == sorted(records)
+    for record in records.values():
+        assert record["content"] == "id-of-skyvern-edge-tunnel.cfargotunnel.com"
+        assert record["type"] == "CNAME"
+        assert record["proxied"] is True
+        assert record["ttl"] == 1
+    # A site each in the gateway, and no site without a record.
+    caddyfile = deployed.container("gateway").inputs["command"][1]
+    sites = [line.split()[0] for line in caddyfile.splitlines() if line.startswith("http://")]
+    assert sites == ["http://127.0.0.1:8081", *(f"http://{host}:8080" for host in sorted(records))]
+
+
+def test_the_tunnel_is_managed_at_cloudflare_with_a_secret_of_ours(prod: Program) -> None:
+    (sent,) = prod.of_type(TUNNEL)
+    assert sent.inputs["configSrc"] == "cloudflare"
+    assert sent.inputs["name"] == "skyvern-prod"
+    assert sent.inputs["accountId"] == "a" * 32
+    secret = sent.inputs["tunnelSecret"]
+    assert isinstance(secret, Secret)
+    assert len(base64.b64decode(secret.value, validate=True)) == 32
+    token = prod.environment("connector")["TUNNEL_TOKEN"]
+    assert isinstance(token, Secret)
+    assert json.loads(base64.b64decode(token.value)) == {"a": "a" * 32, "t": "id-of-skyvern-edge-tunnel", "s": secret.value}
+
+
+def test_a_raised_epoch_gives_another_tunnel_secret(prod: Program) -> None:
+    def secret(run: Program) -> Any:
+        return plain(run.of_type(TUNNEL)[0].inputs["tunnelSecret"])
+
+    rotated = program.run(settings(CLOUDFLARE, rotation={"tunnel": 2}), stack="prod")
+    assert secret(rotated) != secret(prod)
+
+
+def test_the_api_token_is_sent_to_the_provider_alone_and_as_a_secret(prod: Program) -> None:
+    holders = [one for one in prod.registrations if TOKEN in json.dumps(plain(one.inputs))]
+    assert [one.type for one in holders] == ["pulumi:providers:cloudflare"]
+    assert holders[0].inputs["apiToken"] == Secret(TOKEN)
+
+
+def test_the_connector_comes_last_and_reaches_the_gateway_and_the_internet_only(prod: Program) -> None:
+    connector = prod.container("connector")
+    assert connector.inputs["entrypoints"] == ["cloudflared", "--no-autoupdate"]
+    assert connector.inputs["command"] == ["tunnel", "run"]
+    assert connector.inputs["healthcheck"]["tests"][-1] == "ready"
+    assert connector.inputs["destroyGraceSeconds"] == 35
+    assert connector.inputs["user"] == "65532:65532"
+    assert "ports" not in connector.inputs or connector.inputs["ports"] == []
+    assert [network["name"] for network in connector.inputs["networksAdvanced"]] == ["skyvern-prod-tunnel", "skyvern-prod-edge"]
+    environment = prod.environment("connector")
+    assert environment["TUNNEL_METRICS"].startswith("127.0.0.1:")
+    assert environment["TUNNEL_TRANSPORT_PROTOCOL"] == "auto"
+    # A child comes after its component, and goes before it.
+    (component,) = prod.of_type("skyvern:host:Connector")
+    waits_for = {urn.rpartition("::")[2] for urn in component.dependencies}
+    assert {"skyvern-edge-ingress", "skyvern-edge-api", "skyvern-edge-app", "skyvern-host-gateway-caddy"} <= waits_for
+    # A record may never be without its rule.
+    for record in prod.of_type(RECORD):
+        assert record.inputs["proxied"]
+        assert "skyvern-edge-ingress" in {urn.rpartition("::")[2] for urn in record.dependencies}
+
+
+def test_nothing_is_published_and_nobody_else_shares_the_way_out(prod: Program) -> None:
+    networks: dict[str, set[str]] = {}
+    for one in prod.of_type(CONTAINER):
+        assert not one.inputs.get("ports"), one.name
+        for network in one.inputs.get("networksAdvanced", []):
+            networks.setdefault(network["name"].removeprefix("skyvern-prod-"), set()).add(one.inputs["hostname"])
+    assert networks["tunnel"] == {"connector"}
+    assert networks["edge"] == {"connector", "gateway"}
+    internal = {one.inputs["name"]: one.inputs["internal"] for one in prod.of_type("docker:index/network:Network")}
+    assert {name for name, closed in internal.items() if not closed} == {"skyvern-prod-outgoing", "skyvern-prod-tunnel"}
+
+
+def test_skyvern_knows_its_public_addresses(prod: Program, on_vercel: Program) -> None:
+    for run, api in ((prod, "https://app.example.com"), (on_vercel, "https://api.example.com")):
+        server, gateway = run.environment("server"), run.environment("gateway")
+        assert json.loads(server["ALLOWED_ORIGINS"]) == ["https://app.example.com"]
+        assert server["SKYVERN_BASE_URL"] == "https://api.example.com"
+        assert gateway["VITE_API_BASE_URL"] == f"{api}/api/v1"
+        assert gateway["CONNECTOR_SUBNET"] == "10.9.8.0/24"
+        assert plain(run.outputs["api_url"]) == "https://api.example.com"
+
+
+def test_the_gateway_key_exists_for_vercel_only(prod: Program, on_vercel: Program) -> None:
+    assert "GATEWAY_KEY" not in prod.environment("gateway")
+    assert "gateway_key" not in prod.outputs
+    assert isinstance(on_vercel.environment("gateway")["GATEWAY_KEY"], Secret)
+    assert isinstance(on_vercel.outputs["gateway_key"], Secret)
+
+
+def test_zone_settings_can_each_be_left_alone(prod: Program) -> None:
+    sent = {one.inputs["settingId"]: one.inputs["value"] for one in prod.of_type(SETTING)}
+    assert set(sent) == {"always_use_https", "min_tls_version", "security_header", "tls_1_3"}
+    # In another case the keys would come back changed, a difference at each preview.
+    assert sent["security_header"]["strict_transport_security"]["include_subdomains"] is False
+    switches = {"always_https": "always_use_https", "min_tls_1_2": "min_tls_version", "hsts": "security_header", "tls_1_3": ""}
+    for switch, setting in switches.items():
+        left = tunnel.zone_settings(cloudflare_edge(**{switch: False}))
+        assert set(sent) - set(left) == {setting or switch}
+
+
+def test_the_firewall_stops_what_has_no_key(prod: Program, on_vercel: Program) -> None:
+    (api,) = tunnel.firewall_rules(urls_of(CLOUDFLARE)).values()
+    assert 'http.host eq "api.example.com"' in api
+    assert 'ne "OPTIONS"' in api
+    assert "/api/v1/heartbeat" in api
+    assert "x-gateway-key" not in api
+    rules = tunnel.firewall_rules(urls_of(CLOUDFLARE, frontend=VERCEL))
+    assert len(rules) == 2
+    assert "x-gateway-key" in rules["skyvern_api_without_key"]
+    assert 'http.host eq "wss.example.com"' in rules["skyvern_stream_without_key"]
+    for run in (prod, on_vercel):
+        sent = {one.inputs["phase"]: one.inputs["rules"] for one in run.of_type(RULESET)}
+        assert set(sent) == {"http_request_firewall_custom", "http_ratelimit"}
+        for rule in (*sent["http_request_firewall_custom"], *sent["http_ratelimit"]):
+            assert rule["ref"]
+            assert rule["action"] == "block"
+            assert rule["expression"].count("(") == rule["expression"].count(")")
+
+
+def test_the_free_plans_rate_limit_names_no_host() -> None:
+    urls = urls_of(CLOUDFLARE, frontend=VERCEL)
+    assert "http.host" not in tunnel.rate_limit_expression(urls, cloudflare_edge())
+    paid = tunnel.rate_limit_expression(urls, cloudflare_edge(plan="pro"))
+    assert 'http.host in {"api.example.com" "wss.example.com"}' in paid
+
+
+def test_firewall_and_rate_limit_can_be_switched_off() -> None:
+    run = program.run(settings({**CLOUDFLARE, "firewall": False, "rate_limit": False}), stack="prod")
+    assert run.of_type(RULESET) == []
+
+
+def test_rules_of_somebody_are_adopted_as_they_are_and_left_behind() -> None:
+    adopted = {"firewall_ruleset_id": "f" * 32, "rate_limit_ruleset_id": "e" * 32}
+    sent = {one.inputs["phase"]: one for one in program.run(settings(CLOUDFLARE | adopted)).of_type(RULESET)}
+    firewall = sent["http_request_firewall_custom"]
+    assert firewall.import_id == f"zones/{'0' * 32}/{'f' * 32}"
+    assert sent["http_ratelimit"].import_id == f"zones/{'0' * 32}/{'e' * 32}"
+    assert "rules" in firewall.ignore_changes
+    assert firewall.retain_on_delete
+
+
+def test_access_guards_the_ui_and_the_connector_checks_it_too() -> None:
+    run = program.run(settings(CLOUDFLARE | ACCESS), stack="prod")
+    (application,) = run.of_type("cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication")
+    (policy,) = run.of_type("cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy")
+    assert application.inputs["domain"] == "app.example.com"
+    assert application.inputs["policies"] == [{"id": f"id-of-{policy.name}", "precedence": 1}]
+    assert policy.inputs["decision"] == "allow"
+    assert policy.inputs["includes"] == [
+        {"email": {"email": "a@example.com"}},
+        {"email": {"email": "b@example.com"}},
+        {"emailDomain": {"domain": "example.org"}},
+    ]
+    (config,) = run.of_type(CONFIG)
+    by_host = {rule.get("hostname"): rule.get("originRequest") for rule in config.inputs["config"]["ingresses"]}
+    assert by_host == {
+        "api.example.com": None,
+        "app.example.com": {"access": {"audTags": [f"aud-of-{application.name}"], "required": True, "teamName": "acme"}},
+        None: None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("zone", "line"),
+    [
+        (
+            {"failure": "invocation of cloudflare:index/getZone:getZone: failed to find exactly one result: 0 found"},
+            'edge.domain: the token sees no zone "example.com"; add the domain to Cloudflare, write the zone itself, not a host '
+            "in it, or give the token this zone (docs/cloudflare.md)",
+        ),
+        (
+            {"failure": "failed to find exactly one result: 2 found"},
+            'edge.domain: the token sees 2 zones "example.com"; give it the zone of one account only',
+        ),
+        (
+            {"failure": 'GET "https://x/zones": 403 Forbidden {"errors":[{"code":9109,\n"message":"Invalid access token"}]}'},
+            "edge.api_token: Cloudflare refuses it; make one as docs/cloudflare.md says. It answered: GET "
+            '"https://x/zones": 403 Forbidden {"errors":[{"code":9109, "message":"Invalid access token"}]}',
+        ),
+        (
+            {"failure": "dial tcp: no route to host"},
+            'edge.domain: the zone "example.com" cannot be looked up; try again. The provider reported: dial tcp: no route to '
+            "host",
+        ),
+        (
+            {"status": "pending", "nameServers": ["a.ns.cloudflare.com", "b.ns.cloudflare.com"]},
+            'edge.domain: the zone example.com is "pending"; set its name servers at the registrar to a.ns.cloudflare.com and '
+            "b.ns.cloudflare.com",
+        ),
+        (
+            {"account": {"id": None}},
+            "edge.api_token: may not see the zone's account; give the token Zone: Read (docs/cloudflare.md)",
+        ),
+    ],
+)
+def test_a_zone_that_cannot_serve_is_one_line(zone: dict[str, Any], line: str) -> None:
+    with pytest.raises(SettingsError) as wrong:
+        program.run(settings(CLOUDFLARE), stack="prod", zone=zone)
+    (told,) = wrong.value.lines
+    # How the engine introduces a provider's failure is its own.
+    for part in line.split(" It answered: ")[0].split(" The provider reported: "):
+        assert part in told
+    assert told.startswith("Pulumi.prod.yaml: edge.")
+    assert "\n" not in told
+    assert TOKEN not in told
+
+
+# --- ngrok ---------------------------------------------------------------------------------------------------------------
+
+
+def test_ngrok_is_a_container_and_nothing_else() -> None:
+    run = program.run(settings(NGROK), stack="prod")
+    assert not [one for one in run.registrations if one.type.startswith(("cloudflare:", "pulumi:providers:cloudflare"))]
+    connector = run.container("ngrok")
+    assert TOKEN not in json.dumps(plain(connector.inputs["command"]))
+    assert run.environment("ngrok")["NGROK_AUTHTOKEN"] == Secret(TOKEN)
+    assert [network["name"] for network in connector.inputs["networksAdvanced"]] == ["skyvern-prod-tunnel", "skyvern-prod-edge"]
+    assert all(not one.inputs.get("ports") for one in run.of_type(CONTAINER))
+    config = yaml.safe_load(connector.inputs["command"][-1])
+    assert config == {
+        "version": 3,
+        "agent": {"update_check": False, "web_addr": "127.0.0.1:4040"},
+        "endpoints": [{"name": "skyvern", "url": "https://your-name.ngrok.app", "upstream": {"url": "http://gateway:8080"}}],
+    }
+
+
+def test_ngroks_start_writes_the_configuration_without_the_token(tmp_path: Any) -> None:
+    # The shell around the agent, run with doubles of the agent and of its folder.
+    script = ngrok._START.replace("/tmp/", f"{tmp_path}/")  # noqa: S108  # the container's own
+    agent = tmp_path / "ngrok"
+    agent.write_text('#!/bin/sh\necho "$@"\n')
+    agent.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", script, "ngrok-start", ngrok.agent_config("x.example")],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [
+        *("start", "--all", "--config", f"{tmp_path}/ngrok.yml"),
+        *("--log", "stdout", "--log-format", "json"),
+    ]
+    assert yaml.safe_load((tmp_path / "ngrok.yml").read_text())["version"] == 3
+
+
+# --- Neither -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edge", ["{}", repr({"edge": NGROK})])
+def test_a_stack_without_cloudflare_does_not_load_its_sdk(edge: str) -> None:
+    script = f"""
+import sys
+from components.settings import Settings
+from tests import program
+program.run(Settings.model_validate({edge}))
+sys.exit("pulumi_cloudflare" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_docker_host_over_ssh_is_reached_by_one_connection() -> None:
+    run = program.run(Settings.model_validate({"host": {"docker_host": "ssh://deploy@host.example.com:2222"}}))
+    (provider,) = run.of_type("pulumi:providers:docker")
+    assert provider.inputs["host"] == "ssh://deploy@host.example.com:2222"
+    assert "ControlMaster=auto" in plain(provider.inputs["sshOpts"])
+    (local,) = program.run(Settings()).of_type("pulumi:providers:docker")
+    assert "sshOpts" not in local.inputs

@@ -1,0 +1,525 @@
+"""The schema of the stack file: each mistake gives its one line."""
+
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from pulumi.runtime import config as runtime_config
+
+from components import settings
+from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, VercelFrontend, parse
+from ops.paths import ROOT
+from tests.support.program import VERCEL
+
+SECRET = "sk-live-1234567890"
+CHROME = "http://10.222.222.1:9222/"
+
+
+TOKEN = "t" * 40
+
+
+def cloudflare(**keys: Any) -> dict[str, Any]:
+    """A stack file's edge section, right but for the keys."""
+    return {"edge": {"provider": "cloudflare", "domain": "example.com", "api_token": TOKEN, **keys}}
+
+
+def vercel(**keys: Any) -> dict[str, Any]:
+    """A stack file's edge and frontend sections, right but for the keys of the frontend; None leaves one out."""
+    return {**cloudflare(), "frontend": {key: value for key, value in (VERCEL | keys).items() if value is not None}}
+
+
+def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm", "edge", "frontend"})) -> list[str]:
+    with pytest.raises(SettingsError) as wrong:
+        parse(raw, file="Pulumi.prod.yaml", secret_keys=secret_keys)
+    return wrong.value.lines
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        ({"hosts": {}}, "hosts: unknown key; write `host`"),
+        (
+            {"zzz": {}},
+            "zzz: unknown key; known here: "
+            "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server",
+        ),
+        ({"host": {"prt": 8080}}, "host.prt: unknown key; write `port`"),
+        ({"host": 8080}, "host: 8080 is not a section; write its keys below it (docs/configuration.md)"),
+        (
+            {"host": {"port": 80}},
+            "host.port: 80 is wrong: input should be greater than or equal to 1024; write another value",
+        ),
+        (
+            {"host": {"docker_host": "tcp://10.0.0.1:2375"}},
+            'host.docker_host: "tcp://10.0.0.1:2375" is a TCP socket, which hands the whole machine to whoever reaches it; '
+            "write unix:///path/to/docker.sock",
+        ),
+        (
+            {"host": {"docker_host": "/var/run/docker.sock"}},
+            'host.docker_host: "/var/run/docker.sock" is not a Docker socket; write unix:///var/run/docker.sock',
+        ),
+        (
+            {"host": {"timezone": "Asia Seoul"}},
+            'host.timezone: "Asia Seoul" is not a time zone; write a tz database name, for example Asia/Seoul',
+        ),
+        (
+            {"host": {"timezone": "Asia/Soul"}},
+            'host.timezone: "Asia/Soul" is not a time zone; write a tz database name, for example Asia/Seoul',
+        ),
+        (
+            {"host": {"docker_host": "unix:///var/run/docker sock"}},
+            'host.docker_host: "unix:///var/run/docker sock" is not a Docker socket; write unix:///var/run/docker.sock',
+        ),
+        ({"host": {"port": "8080"}}, 'host.port: "8080" is wrong: input should be a valid integer; write another value'),
+        (
+            {"server": {"code_blocks": "yes"}},
+            'server.code_blocks: "yes" is wrong: input should be a valid boolean; write another value',
+        ),
+        (
+            {"rotation": {"database": True}},
+            "rotation.database: true is wrong: input should be a valid integer; write another value",
+        ),
+        (
+            {"server": {"cpus": 0.001}},
+            "server.cpus: 0.001 is wrong: input should be greater than or equal to 0.01; write another value",
+        ),
+        (
+            {"llm": {"provider": "openai", "api_key": ""}},
+            "llm.api_key: is too short for a key; write the whole key",
+        ),
+        (
+            {"llm": {"provider": "openai", "api_key": SECRET, "secondary_key": ""}},
+            'llm.secondary_key: "" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, for example '
+            "OPENAI_GPT-4O-2024-08-06",
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://", "model": "m"}},
+            'llm.base_url: "https://" is not a URL; write it in full, for example https://llm.example.com/v1',
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://u:pw@h/v1", "model": "m"}},
+            "llm.base_url: contains a user or password, which would be stored in plain text; remove it",
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://h/v1?key=pw", "model": "m"}},
+            "llm.base_url: has a query string, which would be stored in plain text; remove it",
+        ),
+        ({"images": {"source": "hub"}}, "images.source: \"hub\" is not possible here; write 'official' or 'packages'"),
+        (
+            {"browser": {"locale": "korean"}},
+            'browser.locale: "korean" does not match ^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$; write one, for example en-US',
+        ),
+        ({"browser": {"type": "chrome"}}, 'browser.type: "chrome" is not a type; write one of headless, headful, cdp-connect'),
+        ({"browser": {"type": None}}, "browser.type: is missing; write one of headless, headful, cdp-connect"),
+        ({"browser": "headful"}, 'browser: "headful" is not a section; write its keys below it (docs/configuration.md)'),
+        ({"browser": {"url": CHROME}}, "browser.url: unknown key; known here: locale, sandbox, type"),
+        (
+            {"browser": {"type": "cdp-connect"}},
+            "browser.url: is missing; write it below `browser`, for example http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": CHROME, "locale": "ko-KR"}},
+            "browser.locale: unknown key; known here: host_header, proxy_port, type, url",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "10.222.222.1:9222"}},
+            'browser.url: "10.222.222.1:9222" is not a URL; write it in full, for example http://10.222.222.1:9222/',
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:92222"}},
+            'browser.url: "http://10.222.222.1:92222" is not a URL; write it in full, for example http://10.222.222.1:9222/',
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "ws://10.222.222.1:9222/devtools/browser/1"}},
+            'browser.url: "ws://10.222.222.1:9222/devtools/browser/1" is not a URL; write it in full, for example '
+            "http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://10.222.222.1/"}},
+            'browser.url: "http://10.222.222.1/" has no port; write Chrome\'s debugging port, for example http://10.222.222.1:9222/',
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:9222/json/version"}},
+            'browser.url: "http://10.222.222.1:9222/json/version" has a path; write host and port alone, for example '
+            "http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://127.0.0.1:9222"}},
+            'browser.url: "http://127.0.0.1:9222" is the container itself; write the address of Chrome\'s machine, for example '
+            "http://10.222.222.1:9222/",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": "http://me:secret@10.222.222.1:9222"}},
+            "browser.url: contains a user or password, which Chrome does not use; remove it",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": CHROME, "host_header": "localhost"}},
+            'browser.host_header: "localhost" does not match ^[0-9A-Fa-f.:\\[\\]]+:[0-9]{1,5}$; write one, for example '
+            "10.222.222.1:9222",
+        ),
+        (
+            {"browser": {"type": "cdp-connect", "url": CHROME, "proxy_port": 8080}},
+            "browser.proxy_port: 8080 is also host.port; write another port",
+        ),
+        ({"llm": {}}, "llm.provider: is missing; write one of none, openai, anthropic, gemini, openai-compatible, ollama"),
+        (
+            {"llm": {"provider": "gpt"}},
+            'llm.provider: "gpt" is not a provider; write one of none, openai, anthropic, gemini, openai-compatible, ollama',
+        ),
+        ({"llm": {"provider": "openai"}}, "llm.api_key: is missing; write it below `llm`"),
+        (
+            {"llm": {"provider": "openai", "api_key": SECRET, "key": "OPENAI_GPT4OMINI"}},
+            'llm.key: "OPENAI_GPT4OMINI" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, '
+            "for example OPENAI_GPT4O_MINI",
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "llm:1", "model": "m"}},
+            'llm.base_url: "llm:1" is not a URL; write it in full, for example https://llm.example.com/v1',
+        ),
+        (
+            {"llm": {"provider": "ollama"}},
+            "llm.model: is missing; write it below `llm`, for example qwen2.5:7b-instruct",
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "qwen2.5"}},
+            'llm.model: "qwen2.5" has no tag, so it could be another model tomorrow; write one, for example qwen2.5:7b-instruct',
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "--help"}},
+            'llm.model: "--help" is not a model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct',
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "llava:7b", "keep_alive": "5 minutes"}},
+            'llm.keep_alive: "5 minutes" does not match ^(-1|0|[1-9][0-9]*[smh])$; write one, for example 1h',
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "llava:7b", "context_length": 512}},
+            "llm.context_length: 512 is wrong: input should be greater than or equal to 2048; write another value",
+        ),
+        (
+            {"rotation": {"database": 0}},
+            "rotation.database: 0 is wrong: input should be greater than or equal to 1; write another value",
+        ),
+        (
+            {"host": {"docker_host": "ssh://host.example.com"}},
+            'host.docker_host: "ssh://host.example.com" is not an SSH address of a Docker host; write ssh://user@host or '
+            "ssh://user@host:port",
+        ),
+        (
+            {"host": {"docker_host": "ssh://deploy:hunter2@host"}},
+            "host.docker_host: holds a password, and SSH needs a key; write ssh://user@host",
+        ),
+        ({"edge": {}}, "edge.provider: is missing; write one of none, cloudflare, ngrok"),
+        ({"edge": {"provider": "aws"}}, 'edge.provider: "aws" is not a provider; write one of none, cloudflare, ngrok'),
+        ({"frontend": {"provider": "x"}}, 'frontend.provider: "x" is not a provider; write one of gateway, vercel'),
+        ({"frontend": {"provider": "gateway", "artifacts": False}}, "frontend.artifacts: unknown key; known here: provider"),
+        (
+            {"edge": {"provider": "cloudflare", "api_token": TOKEN}},
+            "edge.domain: is missing; write it below `edge`, for example example.com",
+        ),
+        ({"edge": {"provider": "cloudflare", "domain": "example.com"}}, "edge.api_token: is missing; write it below `edge`"),
+        (
+            cloudflare(domain="https://example.com"),
+            'edge.domain: "https://example.com" is a URL; write the bare domain, for example example.com',
+        ),
+        (
+            cloudflare(domain="example.com:443"),
+            'edge.domain: "example.com:443" is a URL; write the bare domain, for example example.com',
+        ),
+        (
+            cloudflare(domain="Example"),
+            'edge.domain: "Example" is not a domain; use lower case without scheme or path, for example example.com',
+        ),
+        (
+            cloudflare(domain="dev1.example.com"),
+            'edge.domain: "dev1.example.com" has "v1" in it, which Skyvern\'s UI takes for the version in its URLs; use another '
+            "domain",
+        ),
+        (cloudflare(api_token="abc"), "edge.api_token: is too short for a key; write the whole key"),
+        (cloudflare(api_token="a" * 81), "edge.api_token: is too long for a key; write the whole key"),
+        (
+            cloudflare(api_token="Bearer " + "a" * 40),
+            "edge.api_token: is not a Cloudflare API token; write it as the dashboard showed it",
+        ),
+        (
+            cloudflare(plan="enterprise"),
+            "edge.plan: \"enterprise\" is not possible here; write 'free', 'pro' or 'business'",
+        ),
+        (
+            cloudflare(rate_limit_period=60),
+            "edge.rate_limit_period: 60 is more than the plan free allows; write 10 or less",
+        ),
+        (
+            cloudflare(plan="pro", rate_limit_period=60, rate_limit_timeout=86400),
+            "edge.rate_limit_timeout: 86400 is more than the plan pro allows; write 3600 or less",
+        ),
+        (
+            cloudflare(firewall_ruleset_id="mine"),
+            'edge.firewall_ruleset_id: "mine" does not match ^[0-9a-f]{32}$; write one, for example '
+            "2f2feab2026849078ba485f918791bdc",
+        ),
+        (
+            cloudflare(access_team="acme"),
+            "edge.access_team: would admit no one; set edge.access_emails or edge.access_domains as well",
+        ),
+        (
+            cloudflare(access_emails=["a@example.com"]),
+            "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example",
+        ),
+        (
+            cloudflare(access_team="acme", access_emails=["ops"]),
+            'edge.access_emails: "ops" is not an email address; write one, for example ops@example.com',
+        ),
+        (
+            cloudflare(access_team="acme", access_domains=["@example.com"]),
+            'edge.access_domains: "@example.com" is not a mail domain; write one, for example example.com',
+        ),
+        (
+            {**cloudflare(access_team="acme", access_emails=["a@example.com"]), "frontend": VERCEL},
+            "edge.access_team: guards the UI on this host, and the UI is on Vercel; remove it",
+        ),
+        (
+            cloudflare(connector_image="cloudflare/cloudflared:latest"),
+            'edge.connector_image: "cloudflare/cloudflared:latest" has no digest, so it could be another image tomorrow; write '
+            "NAME@sha256:… or localhost/NAME:TAG",
+        ),
+        (
+            {"images": {"source": "packages"}, **cloudflare()},
+            'images.source: "packages" has no connector: neither cloudflared nor ngrok can be built from packages; write '
+            "official, or name your own image in edge.connector_image",
+        ),
+        (
+            {"frontend": VERCEL},
+            'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is "none"; write '
+            "gateway, or edge.provider: cloudflare",
+        ),
+        (vercel(api_token=None), "frontend.api_token: is missing; write it below `frontend`"),
+        (vercel(team=None), "frontend.team: is missing; write it below `frontend`, for example acme"),
+        (vercel(plan=None), "frontend.plan: is missing; write it below `frontend`, for example pro"),
+        (vercel(api_token="abc"), "frontend.api_token: is too short for a key; write the whole key"),
+        (
+            vercel(api_token="Bearer " + "a" * 24),
+            "frontend.api_token: is not a Vercel token; write it as the dashboard showed it",
+        ),
+        (
+            vercel(team="https://vercel.com/acme"),
+            'frontend.team: "https://vercel.com/acme" does not match ^(team_[A-Za-z0-9]+|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$; '
+            "write one, for example acme",
+        ),
+        (
+            vercel(plan="enterprise"),
+            "frontend.plan: \"enterprise\" is not possible here; write 'hobby' or 'pro'",
+        ),
+        (
+            vercel(plan="hobby"),
+            'frontend.plan: "hobby" may not serve a business (Vercel\'s fair use guidelines); write pro, '
+            "frontend.non_commercial: true where it serves none, or frontend.provider: gateway",
+        ),
+        (
+            vercel(non_commercial=True),
+            'frontend.non_commercial: is for the plan hobby, and frontend.plan is "pro"; remove it',
+        ),
+        (
+            vercel(project="Skyvern"),
+            'frontend.project: "Skyvern" does not match ^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$; write one, for example '
+            "skyvern-prod",
+        ),
+        (
+            vercel(region="seoul"),
+            'frontend.region: "seoul" does not match ^[a-z]{3}[0-9]$; write one, for example hnd1',
+        ),
+        (
+            vercel(source="git"),
+            "frontend.repository: is missing; write OWNER/NAME of your own copy of this project, and install Vercel's app on it "
+            "first (docs/vercel.md); or write frontend.source: upload",
+        ),
+        (
+            vercel(repository="acme/skyvern-stack"),
+            'frontend.repository: is for frontend.source: git, and that is "upload"; write git, or remove it',
+        ),
+        (
+            vercel(source="git", repository="https://github.com/acme/x"),
+            'frontend.repository: "https://github.com/acme/x" does not match ^[\\w.-]+(/[\\w.-]+)+$; write one, for '
+            "example acme/skyvern-stack",
+        ),
+        (
+            vercel(vercel_app="acme", verification="vc-domain-verify=a,1"),
+            "frontend.verification: is for a domain, and frontend.vercel_app needs none; remove it",
+        ),
+        # What guides for Skyvern on Vercel set by hand.
+        (
+            vercel(VITE_SKYVERN_API_KEY=SECRET),
+            "frontend.VITE_SKYVERN_API_KEY: would put the organisation's key into a file that everybody can read; remove it: "
+            "the UI gets a session token after its login",
+        ),
+        (vercel(VITE_API_BASE_URL="https://x"), "frontend.VITE_API_BASE_URL: is made from edge.domain; remove it"),
+        (
+            vercel(VITE_ENABLE_CODE_BLOCK="true"),
+            "frontend.VITE_ENABLE_CODE_BLOCK: is fixed in the published UI; write server.code_blocks",
+        ),
+        (
+            {"edge": {"provider": "ngrok", "domain": "https://x.ngrok.app", "authtoken": TOKEN}},
+            'edge.domain: "https://x.ngrok.app" is a URL; write the bare domain, for example example.com',
+        ),
+        # A key of another arm of the choice is refused instead of being ignored.
+        ({"llm": {"provider": "none", "api_key": SECRET}}, "llm.api_key: unknown key; known here: provider"),
+    ],
+)
+def test_each_mistake_has_its_line(raw: dict[str, Any], line: str) -> None:
+    assert lines(raw) == [f"Pulumi.prod.yaml: {line}"]
+
+
+def test_all_mistakes_at_once() -> None:
+    assert len(lines({"host": {"port": 1}, "images": {"source": "x"}, "llm": {}})) == 3
+
+
+def test_a_secret_in_plain_text_is_refused_without_showing_it() -> None:
+    found = lines({"llm": {"provider": "openai", "api_key": SECRET}}, secret_keys=frozenset())
+    assert found == [
+        "Pulumi.prod.yaml: llm.api_key: is in plain text; set it with `pulumi config set --secret --path llm.api_key`"
+    ]
+
+
+@pytest.mark.parametrize("value", [12345678901234, ["sk-live-1234567890"], {"x": "sk-live-1234567890"}])
+def test_a_wrong_secret_is_never_shown(value: Any) -> None:
+    (line,) = lines({"llm": {"provider": "openai", "api_key": value}})
+    assert line.startswith("Pulumi.prod.yaml: llm.api_key: ")
+    assert "1234567890" not in line
+
+
+def test_every_variable_of_the_guide_has_an_answer() -> None:
+    assert set(VercelFrontend.instead) == {
+        *("VITE_API_BASE_URL", "VITE_WSS_BASE_URL", "VITE_ARTIFACT_API_BASE_URL", "VITE_BROWSER_STREAMING_MODE"),
+        *("VITE_SKYVERN_API_KEY", "VITE_ENVIRONMENT", "VITE_ENABLE_LOG_ARTIFACTS", "VITE_ENABLE_CODE_BLOCK"),
+    }
+    for name in VercelFrontend.instead:
+        (line,) = lines(vercel(**{name: SECRET}))
+        assert line.startswith(f"Pulumi.prod.yaml: frontend.{name}: ")
+        assert "unknown key" not in line
+        assert SECRET not in line
+
+
+def test_the_frontends_token_in_plain_text_is_refused() -> None:
+    assert lines(vercel(), secret_keys=frozenset({"edge"})) == [
+        "Pulumi.prod.yaml: frontend.api_token: is in plain text; set it with "
+        "`pulumi config set --secret --path frontend.api_token`"
+    ]
+
+
+@pytest.mark.parametrize("token", ["a" * 24, "vcp_" + "A1" * 20, "a" * 24 + "-_"])
+def test_tokens_of_every_age_are_taken(token: str) -> None:
+    parse(vercel(api_token=token), file="x", secret_keys=frozenset({"edge", "frontend"}))
+
+
+@pytest.mark.parametrize(
+    ("edge", "key"),
+    [
+        (cloudflare(), "api_token"),
+        ({"edge": {"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": TOKEN}}, "authtoken"),
+    ],
+)
+def test_an_edges_secret_in_plain_text_is_refused(edge: dict[str, Any], key: str) -> None:
+    assert lines(edge, secret_keys=frozenset()) == [
+        f"Pulumi.prod.yaml: edge.{key}: is in plain text; set it with `pulumi config set --secret --path edge.{key}`"
+    ]
+
+
+def test_an_image_of_ones_own_makes_up_for_a_connector_that_cannot_be_built() -> None:
+    raw = {"images": {"source": "packages"}, **cloudflare(connector_image="localhost/mine/cloudflared:2026.9.3")}
+    assert parse(raw, file="x", secret_keys=frozenset({"edge"})).images.source == "packages"
+
+
+def test_defaults_deploy() -> None:
+    assert parse({}, file="x") == Settings()
+
+
+def test_a_secret_is_read() -> None:
+    llm = parse({"llm": {"provider": "openai", "api_key": SECRET}}, file="x", secret_keys=frozenset({"llm"})).llm
+    assert isinstance(llm, OpenAiLlm)
+    assert llm.api_key.get_secret_value() == SECRET
+    assert SECRET not in repr(llm)
+
+
+@pytest.mark.parametrize(
+    ("model", "vision"),
+    [
+        ("llava:7b", True),
+        ("llama3.2-vision:11b", True),
+        ("qwen2.5vl:7b", True),
+        ("gemma3:4b", True),
+        ("minicpm-v:8b", True),
+        ("moondream:1.8b", True),
+        ("bakllava:7b", True),
+        ("registry.example.com:5000/team/llava:7b", True),
+        # Names that begin alike read text only.
+        ("gemma3:1b", False),
+        ("gemma3n:e4b", False),
+        ("llama3.2:3b", False),
+        ("qwen2.5:7b-instruct", False),
+    ],
+)
+def test_a_models_name_tells_whether_it_reads_screenshots(model: str, vision: bool) -> None:
+    assert OllamaLlm(provider="ollama", model=model).reads_screenshots is vision
+    assert OllamaLlm(provider="ollama", model=model, vision=not vision).reads_screenshots is not vision
+
+
+@pytest.mark.parametrize("keep_alive", ["-1", "0", "90s", "5m", "24h"])
+def test_keep_alive_takes_what_ollama_takes(keep_alive: str) -> None:
+    assert OllamaLlm(provider="ollama", model="llava:7b", keep_alive=keep_alive).keep_alive == keep_alive
+
+
+def test_the_stack_decides_which_file_an_error_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "get_project", lambda: "skyvern")
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "staging")
+    runtime_config.set_all_config({"skyvern:host": "nope", "cloudflare:apiToken": "ignored"}, [])
+    with pytest.raises(SettingsError) as wrong:
+        settings.load()
+    assert wrong.value.lines == [
+        "Pulumi.staging.yaml: host: is a single value; write a section with keys below it (docs/configuration.md)"
+    ]
+    runtime_config.set_all_config({"skyvern:host": '{"port": 9000}'}, [])
+    assert settings.load().host.port == 9000
+
+
+def committed(stack: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return {name.removeprefix("skyvern:"): value for name, value in config.items()}
+
+
+def test_the_committed_dev_stack_is_complete() -> None:
+    assert parse(committed("dev"), file="Pulumi.dev.yaml").llm.provider == "none"
+
+
+def test_the_committed_prod_stack_lacks_only_what_its_owner_must_give() -> None:
+    assert lines(committed("prod")) == [
+        "Pulumi.prod.yaml: llm.api_key: is missing; write it below `llm`",
+        "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
+        "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
+    ]
+
+
+@pytest.mark.parametrize(
+    "entry", ["192.168.1.20:587", "10.0.0.0/8:443", "host:5678", "[fd00::5]:25", "[fd00::/8]:7844", "169.254.169.254:80"]
+)
+def test_private_destinations_are_allowed_one_by_one(entry: str) -> None:
+    assert parse({"server": {"allow": [entry]}}, file="f").server.allow == [entry]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("10.0.0.5", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("10.0.0.5:70000", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("mail.lan:25", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("10.0.0.5/8:25", "is not an address; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("127.0.0.1:25", "is the container itself; write host:PORT for a service of the Docker host"),
+        ("93.184.216.34:443", "is not private, so it needs no entry; remove it"),
+        # Would be everything.
+        ("0.0.0.0/0:443", "is not private, so it needs no entry; remove it"),
+        ("[::/0]:443", "is not private, so it needs no entry; remove it"),
+    ],
+)
+def test_a_wrong_destination_is_one_line(entry: str, problem: str) -> None:
+    assert lines({"server": {"allow": [entry]}}) == [f'Pulumi.prod.yaml: server.allow: "{entry}" {problem}']
+    assert lines(cloudflare(allow=[entry])) == [f'Pulumi.prod.yaml: edge.allow: "{entry}" {problem}']

@@ -1,0 +1,499 @@
+"""What each kind of browser makes of the server, and the server image's own parts that hold a browser or share one."""
+
+import asyncio
+import contextlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.host.skyvern import PROFILE
+from components.settings import Settings
+from ops.paths import ROOT
+from tests.support import program
+from tests.support.program import Program, plain
+
+SERVER_IMAGE = ROOT / "images/server"
+CHROME = {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}
+# Flags of clone(2) that make namespaces, as linux/sched.h has them.
+NAMESPACES = {
+    "mount": 0x00020000,
+    "cgroup": 0x02000000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "user": 0x10000000,
+    "pid": 0x20000000,
+    "net": 0x40000000,
+    "time": 0x00000080,
+}
+
+
+def build(browser: dict[str, Any]) -> Program:
+    return program.run(Settings.model_validate({"browser": browser}))
+
+
+def profile_of(run: Program) -> dict[str, Any] | None:
+    """The seccomp profile that the server is sent; None for Docker's own."""
+    options = run.container("server").inputs["securityOpts"]
+    assert "no-new-privileges:true" in options
+    (found,) = [option.partition("=")[2] for option in options if option.startswith("seccomp=")] or [None]
+    return None if found is None else dict(json.loads(found))
+
+
+def rules_for(name: str) -> list[dict[str, Any]]:
+    return [rule for rule in json.loads(PROFILE.read_text())["syscalls"] if name in rule["names"]]
+
+
+# --- The program ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["headless", "headful"])
+def test_a_browser_of_the_stack_keeps_its_sandbox(kind: str) -> None:
+    run = build({"type": kind})
+    assert profile_of(run) == json.loads(PROFILE.read_text())
+    environment = run.environment("server")
+    assert environment["BROWSER_SANDBOX"] == "true"
+    assert environment["BROWSER_TYPE"] == f"chromium-{kind}"
+    assert "--no-sandbox" not in environment["BROWSER_ADDITIONAL_ARGS"]
+    assert "BROWSER_REMOTE_DEBUGGING_URL" not in environment
+    assert run.container("egress").inputs.get("ports", []) == []
+
+
+def test_without_a_sandbox_the_server_has_dockers_profile() -> None:
+    run = build({"sandbox": False})
+    assert profile_of(run) is None
+    assert run.environment("server")["BROWSER_SANDBOX"] == "false"
+
+
+def test_a_chrome_elsewhere_has_the_proxy_on_loopback_and_the_server_no_profile() -> None:
+    run = build({**CHROME, "host_header": "10.222.222.1:9222", "proxy_port": 3200})
+    assert profile_of(run) is None
+    environment = run.environment("server")
+    assert environment["BROWSER_TYPE"] == "cdp-connect"
+    assert environment["BROWSER_STREAMING_MODE"] == "cdp"
+    assert environment["BROWSER_REMOTE_DEBUGGING_URL"] == "http://10.222.222.1:9222/"
+    assert environment["BROWSER_REMOTE_DEBUGGING_HOST_HEADER"] == "10.222.222.1:9222"
+    assert not {"BROWSER_ADDITIONAL_ARGS", "BROWSER_LOCALE", "BROWSER_SANDBOX"} & environment.keys()
+    # Chrome's machine is no exception to Skyvern's URL validation: workflows must not open it.
+    assert json.loads(environment["ALLOWED_HOSTS"]) == ["smoke-site"]
+    assert run.container("egress").inputs["ports"] == [{"ip": "127.0.0.1", "external": 3200, "internal": 3128, "protocol": "tcp"}]
+    # Docker publishes a port on the first network, and not on one that is internal.
+    assert run.container("egress").inputs["networkMode"] == "skyvern-dev-outgoing"
+    assert plain(run.outputs["browser_type"]) == "cdp-connect"
+    assert "BROWSER_REMOTE_DEBUGGING_HOST_HEADER" not in build(CHROME).environment("server")
+
+
+# --- The profile ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_profile_lets_chromium_make_its_namespaces_and_no_others() -> None:
+    for name in ("clone", "unshare"):
+        (rule,) = rules_for(name)
+        (condition,) = rule["args"]
+        assert (condition["index"], condition["op"], condition["valueTwo"]) == (0, "SCMP_CMP_MASKED_EQ", 0)
+        forbidden = {kind for kind, flag in NAMESPACES.items() if flag & condition["value"]}
+        assert forbidden == {"mount", "cgroup", "uts", "ipc", "time"}
+    (unseen,) = rules_for("clone3")
+    assert (unseen["action"], unseen["errnoRet"]) == ("SCMP_ACT_ERRNO", 38)
+
+
+def test_what_a_namespace_would_make_dangerous_stays_closed() -> None:
+    for name in (
+        "mount",
+        "umount2",
+        "setns",
+        "pivot_root",
+        "bpf",
+        "keyctl",
+        "add_key",
+        "ptrace",
+        "perf_event_open",
+        "io_uring_setup",
+    ):
+        assert rules_for(name) == [], name
+    assert json.loads(PROFILE.read_text())["defaultAction"] == "SCMP_ACT_ERRNO"
+    # Local sockets, TCP and UDP. No netlink, so no packet filter and no new devices; no raw sockets.
+    masked = [
+        (rule["args"][0]["value"], *(arg.get("valueTwo", arg["value"]) for arg in rule["args"][1:]))
+        for rule in rules_for("socket")
+    ]
+    assert masked == [(1,), *((family, *kind) for family in (2, 10) for kind in ((1, 0), (1, 6), (2, 0), (2, 17)))]
+    assert [rule["args"][0]["value"] for rule in rules_for("socketpair")] == [1]
+    # From 64 on they are the packet filter's, and 31 puts another protocol on top of TCP.
+    for name in ("getsockopt", "setsockopt"):
+        options = [[(arg["index"], arg["op"], arg["value"]) for arg in rule["args"]] for rule in rules_for(name)]
+        level = [(1, "SCMP_CMP_EQ", number) for number in (1, 6, 0, 41)]
+        below = [(2, "SCMP_CMP_LT", number) for number in (31, 64, 64)]
+        assert options == [[level[0]], *([one, limit] for one, limit in zip(level[1:], below, strict=True))]
+    # Of the requests to sockets (0x89..) those that ask, and the one that brings loopback up.
+    requests = {arg["value"] for rule in rules_for("ioctl") for arg in rule["args"] if arg["op"] == "SCMP_CMP_EQ"}
+    assert requests == {0x8910, 0x8912, 0x8913, 0x8914, 0x8915, 0x8933}
+    # A 32-bit program has other numbers and socketcall, whose arguments no filter sees.
+    assert all(one["subArchitectures"] == [] for one in json.loads(PROFILE.read_text())["archMap"])
+    assert rules_for("socketcall") == []
+
+
+# --- The wrapper ---------------------------------------------------------------------------------------------------------
+
+
+PROXY = "--proxy-server=http://e:1"
+AGAINST = ["--no-sandbox", "--disable-setuid-sandbox"]
+HARMLESS = ["--headless", PROXY, "--disable-dev-shm-usage", "a b", "", "about:blank"]
+
+
+def load(name: str) -> ModuleType:
+    """A program or module of the server's image."""
+    path = SERVER_IMAGE / name
+    loader = importlib.machinery.SourceFileLoader(path.stem, str(path))
+    spec = importlib.util.spec_from_loader(path.stem, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, list[str], dict[str, str], bool]]:
+    """Calls the wrapper by a name: what it would become, with which arguments and environment, and whether apart."""
+    wrapper = load("sandboxed")
+
+    def start(called: str, *arguments: str, **environment: str) -> tuple[str, list[str], dict[str, str], bool]:
+        apart: list[bool] = []
+        ran: list[Any] = []
+
+        def enclose(given: list[str]) -> list[str]:
+            apart.append(True)
+            return given
+
+        monkeypatch.setattr(wrapper, "enclose", enclose)
+        monkeypatch.setattr(wrapper.os, "environ", environment)
+        monkeypatch.setattr(wrapper.os, "execve", lambda *given: ran.append(given))
+        wrapper.main(called, list(arguments))
+        [(program, [own, *rest], given)] = ran
+        assert own == program
+        return program, rest, given, bool(apart)
+
+    return start
+
+
+@pytest.mark.parametrize("sandbox", [None, "true", "anything"])
+def test_chromium_keeps_its_sandbox_and_has_its_own_network(started: Callable[..., Any], sandbox: str | None) -> None:
+    environment = {} if sandbox is None else {"BROWSER_SANDBOX": sandbox}
+    program, arguments, _, apart = started("/opt/browsers/x/chrome", *AGAINST, *HARMLESS, **environment)
+    assert (program, arguments, apart) == ("/usr/lib/chromium/chromium", HARMLESS, True)
+
+
+def test_only_a_clear_no_does_without(started: Callable[..., Any]) -> None:
+    _, arguments, _, apart = started("chrome", *AGAINST, *HARMLESS, BROWSER_SANDBOX="false")
+    assert (arguments, apart) == ([*AGAINST, *HARMLESS], False)
+
+
+@pytest.mark.parametrize("name", ["Xvfb", "ffmpeg", "ffmpeg-linux", "ffprobe", "tesseract"])
+def test_programs_that_read_what_pages_send_are_apart_too(started: Callable[..., Any], name: str) -> None:
+    program, arguments, _, apart = started(f"/usr/local/bin/{name}", "-i", "--no-sandbox", BROWSER_SANDBOX="true")
+    assert (program, arguments, apart) == (f"/usr/bin/{name.removesuffix('-linux')}", ["-i", "--no-sandbox"], True)
+    # Of a server whose Chrome is elsewhere, under Docker's own profile.
+    assert started(name)[3] is False
+    assert started(name, BROWSER_SANDBOX="false")[3] is False
+
+
+@pytest.mark.parametrize("sandbox", ["true", "false"])
+def test_no_secret_of_the_server_is_in_their_environment(started: Callable[..., Any], sandbox: str) -> None:
+    kept = {"PATH": "/bin", "HOME": "/home/skyvern", "LC_ALL": "C", "TZ": "Asia/Seoul", "DISPLAY": ":99", "XDG_CACHE_HOME": "/x"}
+    dropped = dict.fromkeys(
+        ["SECRET_KEY", "LOCAL_CREDENTIAL_VAULT_KEY", "DATABASE_STRING", "SKYVERN_API_KEY", "OPENAI_API_KEY", "A_LATER_ONE"], "x"
+    )
+    for name in ("chrome", "ffmpeg-linux"):
+        assert started(name, **kept, **dropped, BROWSER_SANDBOX=sandbox)[2] == kept
+
+
+def test_of_several_flags_the_last_counts() -> None:
+    last_value = load("sandboxed").last_value
+    assert last_value(["--proxy-server=a", "--proxy-server=b:1", "x"], "--proxy-server=") == "b:1"
+    assert last_value(["x"], "--proxy-server=") is None
+
+
+# --- The relay -----------------------------------------------------------------------------------------------------------
+
+
+async def relayed(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, Any]], far: Any) -> Any:
+    """What ``talk`` returns on a connection that the relay passes on to a server that runs ``far`` on each connection."""
+    relay = load("browser_relay.py")
+    server = await asyncio.start_server(far, "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    task = asyncio.create_task(relay.serve(listener, server.sockets[0].getsockname()))
+    try:
+        async with asyncio.timeout(20):
+            return await talk(*await asyncio.open_connection(*listener.getsockname()))
+    finally:
+        task.cancel()
+        server.close()
+
+
+def test_the_relay_passes_on_both_ways_and_each_end_by_itself() -> None:
+    """The far side answers only when it has seen the end of what was asked: a relay that closes both ways at once loses that."""
+
+    async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.read()
+        writer.write(asked[::-1])
+        await writer.drain()
+        writer.close()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"a" * 500_000 + b"b")
+        writer.write_eof()
+        return await reader.read()
+
+    assert asyncio.run(relayed(talk, far)) == b"b" + b"a" * 500_000
+
+
+def test_a_slow_reader_does_not_fill_the_relay() -> None:
+    sent = 0
+
+    async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        while sent < 200 << 20:
+            writer.write(b"x" * (1 << 20))
+            await writer.drain()
+            sent += 1 << 20
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        # Nothing is read after the first byte; what the kernel and the relay keep meanwhile is a few megabytes.
+        await reader.readexactly(1)
+        before = -1
+        while sent != before:
+            before = sent
+            await asyncio.sleep(0.3)
+        return sent
+
+    assert asyncio.run(relayed(talk, far)) < 50 << 20
+
+
+def test_a_connection_that_fails_is_closed_and_the_next_one_served() -> None:
+    async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(1) == b"r":
+            writer.transport.abort()
+        else:
+            writer.write(b"well")
+            writer.close()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"r")
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        reader, writer = await asyncio.open_connection(*writer.get_extra_info("peername"))
+        writer.write(b"w")
+        return await reader.read()
+
+    assert asyncio.run(relayed(talk, far)) == b"well"
+
+
+def test_where_nobody_listens_the_connection_is_closed() -> None:
+    async def story() -> bytes:
+        relay = load("browser_relay.py")
+        closed, listener = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+        nowhere = closed.getsockname()
+        closed.close()
+        task = asyncio.create_task(relay.serve(listener, nowhere))
+        for _ in range(2):
+            reader, _ = await asyncio.open_connection(*listener.getsockname())
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 10) == b""
+        task.cancel()
+        return b""
+
+    assert asyncio.run(story()) == b""
+
+
+# --- The secrets of the server's environment -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    """The module that forgets, and a double for Playwright's transport with what it knows of the environment."""
+    monkeypatch.syspath_prepend(str(SERVER_IMAGE))
+    transport = ModuleType("playwright._impl.transport")
+    vars(transport)["get_driver_env"] = lambda: {**os.environ, "PW_LANG_NAME": "python"}
+    package = ModuleType("playwright._impl")
+    vars(package)["transport"] = transport
+    for name, module in (("playwright", ModuleType("playwright")), ("playwright._impl", package)):
+        monkeypatch.setitem(sys.modules, name, module)
+    module = load("forget_secrets.py")
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda name: SimpleNamespace(prctl=lambda *given: 0))
+    return module, transport
+
+
+FORGOTTEN = ("DATABASE_STRING", "LOCAL_CREDENTIAL_VAULT_KEY", "SECRET_KEY", "SKYVERN_API_KEY", "OPENAI_COMPATIBLE_API_KEY")
+
+
+def test_no_program_of_the_server_inherits_a_secret(
+    forgetful: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, transport = forgetful
+    for name in (*FORGOTTEN, *module.READ_AGAIN, "TIKTOKEN_CACHE_DIR", "BROWSER_SANDBOX"):
+        monkeypatch.setenv(name, "value")
+    module.forget()
+    inherited = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
+    assert {name for name in (*FORGOTTEN, *module.READ_AGAIN) if f"{name}=" in inherited} == set()
+    # litellm reads the keys of models again, and where tiktoken's files are.
+    assert {name for name in (*FORGOTTEN, *module.READ_AGAIN) if name in os.environ} == set(module.READ_AGAIN)
+    assert "TIKTOKEN_CACHE_DIR=value" in inherited
+    # Playwright copies this process's mapping for its driver, which starts the browser.
+    driver = transport.get_driver_env()
+    assert driver["BROWSER_SANDBOX"] == "value"
+    assert driver["PW_LANG_NAME"] == "python"
+    assert not {*FORGOTTEN, *module.READ_AGAIN} & driver.keys()
+
+
+def test_a_changed_playwright_or_kernel_fails_the_start(
+    forgetful: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, transport = forgetful
+    monkeypatch.setattr(module.ctypes, "CDLL", lambda name: SimpleNamespace(prctl=lambda *given: -1))
+    with pytest.raises(RuntimeError, match="kernel"):
+        module.forget()
+    del vars(transport)["get_driver_env"]
+    with pytest.raises(RuntimeError, match="Playwright"):
+        module.forget()
+
+
+# --- One run at a time ---------------------------------------------------------------------------------------------------
+
+
+class Executor:
+    """The methods of Skyvern's executor that the module knows, as 1.0.56 has them."""
+
+    def __init__(self) -> None:
+        self._scheduled_retry_resumes: set[tuple[str, int]] = set()
+        self.running: list[str] = []
+        self.most = 0
+        self.finished: list[str] = []
+        self.events: dict[str, asyncio.Event] = {}
+
+    def _schedule(
+        self, background_tasks: None, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any
+    ) -> asyncio.Task[Any]:
+        return asyncio.get_running_loop().create_task(func(*args))
+
+    async def _resume_pending_retry(self, attempt: Any) -> None:
+        await self.events["retry"].wait()
+        await self._dispatch_retry_resume(attempt, {})
+
+    async def _dispatch_retry_resume(self, attempt: Any, execution_kwargs: dict[str, Any]) -> None:
+        await self.work(attempt.workflow_run_id)
+
+    async def work(self, name: str) -> None:
+        self.running.append(name)
+        self.most = max(self.most, len(self.running))
+        await asyncio.sleep(0)
+        await self.events[name].wait()
+        self.running.remove(name)
+        self.finished.append(name)
+        if name == "fails":
+            raise RuntimeError(name)
+
+
+class Attempt:
+    def __init__(self, name: str) -> None:
+        self.workflow_run_id, self.attempt_number = name, 1
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module with doubles for Skyvern's modules, which are in its image only."""
+    chosen: list[Any] = []
+
+    class Factory:
+        set_executor = staticmethod(chosen.append)
+
+    doubles: dict[str, dict[str, Any]] = {
+        "fastapi": {"BackgroundTasks": object},
+        "skyvern.forge.sdk.executor.background_task_executor": {"BackgroundTaskExecutor": Executor},
+        "skyvern.forge.sdk.executor.factory": {"AsyncExecutorFactory": Factory},
+    }
+    for name, names in doubles.items():
+        double = ModuleType(name)
+        vars(double).update(names)
+        monkeypatch.setitem(sys.modules, name, double)
+    for package in ("skyvern", "skyvern.forge", "skyvern.forge.sdk", "skyvern.forge.sdk.executor"):
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    spec = importlib.util.spec_from_file_location("one_run_at_a_time", SERVER_IMAGE / "one_run_at_a_time.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    vars(module)["chosen"] = chosen
+    return module
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_runs_of_every_kind_take_turns_in_their_order(turns: ModuleType) -> None:
+    async def story() -> Any:
+        one = turns.OneRunAtATime()
+        one.events = {name: asyncio.Event() for name in ("workflow", "fails", "task", "retry", "again")}
+        tasks = [
+            one._schedule(None, one._dispatch_retry_resume, Attempt("workflow"), {}),
+            one._schedule(None, one.work, "fails"),
+            one._schedule(None, one._dispatch_retry_resume, Attempt("task"), {}),
+            # Sleeps until its time has come, and holds nobody up meanwhile.
+            one._schedule(None, one._resume_pending_retry, Attempt("again")),
+        ]
+        await settle()
+        assert one.running == ["workflow"]
+        # Marked as somebody's, so that Skyvern's recovery leaves it alone; the one that runs is no longer.
+        assert one._scheduled_retry_resumes == {("task", 1)}
+        for name in ("workflow", "fails", "task", "retry", "again"):
+            one.events[name].set()
+            await settle()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return one
+
+    one = asyncio.run(story())
+    assert one.finished == ["workflow", "fails", "task", "again"]
+    assert one.most == 1
+    assert one._scheduled_retry_resumes == set()
+
+
+def test_a_run_that_is_cancelled_while_it_waits_holds_nobody_up(turns: ModuleType) -> None:
+    async def story() -> Any:
+        one = turns.OneRunAtATime()
+        one.events = {name: asyncio.Event() for name in ("first", "second", "third")}
+        first, second, third = (one._schedule(None, one._dispatch_retry_resume, Attempt(name), {}) for name in one.events)
+        await settle()
+        second.cancel()
+        for event in one.events.values():
+            event.set()
+        await asyncio.gather(first, second, third, return_exceptions=True)
+        return one
+
+    one = asyncio.run(story())
+    assert one.finished == ["first", "third"]
+    assert one._scheduled_retry_resumes == set()
+
+
+def test_it_becomes_skyverns_executor_and_a_changed_skyvern_fails_the_start(
+    turns: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns.configure_app(None)
+    assert [type(one) for one in vars(turns)["chosen"]] == [turns.OneRunAtATime]
+    for name in ("_schedule", "_resume_pending_retry", "_dispatch_retry_resume"):
+        with monkeypatch.context() as change:
+            change.delattr(Executor, name)
+            with pytest.raises(RuntimeError, match=f"executor has no {name};"):
+                turns.configure_app(None)
+    monkeypatch.setattr(Executor, "__init__", lambda self: None)
+    with pytest.raises(RuntimeError, match="executor has no _scheduled_retry_resumes;"):
+        turns.configure_app(None)
+    assert len(vars(turns)["chosen"]) == 1

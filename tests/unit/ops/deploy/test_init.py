@@ -1,0 +1,344 @@
+"""``ops init`` with doubles and on a real pseudo-terminal: what is asked, refused and written, and that no key is shown."""
+
+import os
+import pty
+import select
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from ops import bootstrap
+from ops.bootstrap import Daemon
+from ops.clients import process
+from ops.deploy import init
+from ops.deploy import up as deploy
+from ops.deploy.init import Facts, Terminal
+from ops.errors import UserError
+from ops.paths import ROOT
+
+KEY = "sk-test-0123456789abcdef"
+FACTS = Facts(memory_mib=8000, cpus=2, own_ports=frozenset({8080, 8090, 18090, 18555}))
+GIVEN = {
+    "--docker-host": "unix:///run/x.sock",
+    "--images": "official",
+    "--port": "18555",
+    "--timezone": "Asia/Seoul",
+    "--memory-mib": "4096",
+    "--cpus": "2",
+    "--llm": "none",
+}
+FILE = """\
+# The stack that runs the business.
+config:
+  skyvern:images:
+    source: official # or packages
+  skyvern:host:
+    docker_host: unix:///run/x.sock
+    # Not dev's port.
+    port: 18090
+  skyvern:llm:
+    provider: openai
+    key: OPENAI_GPT4O_MINI
+    secondary_key: OPENAI_GPT4O_MINI
+    api_key:
+      secure: v1:abc
+encryptionsalt: v1:salt
+"""
+
+
+class Person:
+    """Answers in the order of a list, and keeps what was asked and said."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.prompts: list[str] = []
+        self.said: list[str] = []
+
+    def terminal(self, *, attended: bool = True) -> Terminal:
+        def ask(prompt: str) -> str:
+            self.prompts.append(prompt.strip())
+            if not self.answers:
+                raise EOFError
+            return self.answers.pop(0)
+
+        return Terminal(attended=attended, ask=ask, ask_secret=ask, say=self.said.append)
+
+
+def as_committed(name: str) -> str:
+    """A stack file of the checkout without what the first up of a stack writes into it."""
+    kept = [line for line in (ROOT / name).read_text().splitlines(keepends=True) if not line.startswith("encryptionsalt:")]
+    return "".join(kept).replace("source: packages", "source: official")
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[list[str], bytes | None]]]:
+    """A checkout with its templates; Pulumi and Docker are doubles. The commands that were run, with their standard input."""
+    for name in ("Pulumi.dev.yaml", "Pulumi.prod.yaml"):
+        (tmp_path / name).write_text(as_committed(name))
+    run: list[tuple[list[str], bytes | None]] = []
+
+    def capture(command: list[str], *, stdin: bytes | None = None, **options: Any) -> bytes:
+        run.append((command, stdin))
+        path = tmp_path / f"Pulumi.{command[command.index('--stack') + 1]}.yaml"
+        yaml = YAML()
+        document = yaml.load(path)
+        document["config"]["skyvern:llm"]["api_key"] = {"secure": "v1:new"}
+        yaml.dump(document, path)
+        return b""
+
+    monkeypatch.setattr(init, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "engine_environment", lambda: {"PATH": "/engine"})
+    monkeypatch.setattr(bootstrap, "environment", lambda: {"PATH": "/engine"})
+    monkeypatch.setattr(bootstrap, "ensure_state", lambda say: None)
+    monkeypatch.setattr(deploy, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack], None)))
+    monkeypatch.setattr(bootstrap, "pulumi", lambda *arguments: ["pulumi", *arguments])
+    monkeypatch.setattr(process, "capture", capture)
+    monkeypatch.setattr(init, "observe_facts", lambda stack, say: lambda host: FACTS)
+    yield run
+    assert not any(KEY in argument for command, _ in run for argument in command)
+
+
+def config(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe").load(path)["config"]
+    return found
+
+
+def test_options_alone_make_a_stack_of_its_own(calls: list[Any], tmp_path: Path) -> None:
+    person = Person()
+    assert init.main("third", GIVEN, api_key_file=None, terminal=person.terminal(attended=False)) == 0
+    written = config(tmp_path / "Pulumi.third.yaml")
+    assert written["skyvern:host"] == {"docker_host": "unix:///run/x.sock", "port": 18555, "timezone": "Asia/Seoul"}
+    assert written["skyvern:server"] == {"memory_mib": 4096, "cpus": 2.0}
+    assert written["skyvern:llm"] == {"provider": "none"}
+    assert (tmp_path / "Pulumi.third.yaml").read_text().startswith("# third: made by ops init.")
+    assert calls == [(["stack", "init", "third"], None)]
+    assert person.prompts == []
+
+
+def test_without_a_terminal_every_answer_is_wanted(calls: list[Any], tmp_path: Path) -> None:
+    given = {option: text for option, text in GIVEN.items() if option not in {"--port", "--llm"}}
+    with pytest.raises(UserError, match="there is no terminal to ask on; add --port, --llm"):
+        init.main("third", given, api_key_file=None, terminal=Person().terminal(attended=False))
+    with pytest.raises(UserError, match="add --model, --api-key-file"):
+        init.main("third", GIVEN | {"--llm": "openai"}, api_key_file=None, terminal=Person().terminal(attended=False))
+    assert not (tmp_path / "Pulumi.third.yaml").exists()
+    assert calls == []
+
+
+def test_a_person_keeps_what_stands_in_brackets(calls: list[Any], tmp_path: Path) -> None:
+    person = Person(*[""] * 9)
+    before = config(tmp_path / "Pulumi.dev.yaml")
+    assert init.main("dev", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert person.prompts[:4] == [
+        "Docker socket [unix:///var/run/docker.sock]:",
+        "Images: official (pulled) or packages (built here) [official]:",
+        "Port of the gateway on 127.0.0.1 [8080]:",
+        "Time zone [Asia/Seoul]:",
+    ]
+    assert (tmp_path / "Pulumi.dev.yaml").read_text().startswith(as_committed("Pulumi.dev.yaml").splitlines()[0])
+    assert config(tmp_path / "Pulumi.dev.yaml") == before | {"skyvern:server": {"memory_mib": 4096, "cpus": 2.0}}
+
+
+def test_the_templates_limits_are_cut_to_the_machine(calls: list[Any], tmp_path: Path) -> None:
+    person = Person(*[""] * 8, KEY)
+    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert any("MiB [8000]" in prompt for prompt in person.prompts)
+    assert config(tmp_path / "Pulumi.prod.yaml")["skyvern:server"] == {"memory_mib": 8000, "cpus": 2.0}
+    assert "# Three to five browsers at once" in (tmp_path / "Pulumi.prod.yaml").read_text()
+
+
+def test_the_key_goes_to_pulumi_by_its_standard_input(calls: list[Any], tmp_path: Path) -> None:
+    person = Person(*[""] * 8, "has a space", "", KEY)
+    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert calls == [
+        (["stack", "init", "prod"], None),
+        (
+            ["pulumi", "config", "set", "--secret", "--path", "llm.api_key", "--stack", "prod", "--non-interactive"],
+            KEY.encode(),
+        ),
+    ]
+    assert person.prompts[-1] == "API key, not shown:"
+    assert person.said[1:3] == [
+        "    the key has a space or another character that no key has; was something else pasted?",
+        "    the key is empty",
+    ]
+    assert KEY not in "".join(person.said) + (tmp_path / "Pulumi.prod.yaml").read_text()
+
+
+def test_running_it_again_keeps_the_present_key(calls: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.prod.yaml").write_text(FILE)
+    person = Person(*[""] * 9)
+    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert person.prompts[2] == "Port of the gateway on 127.0.0.1 [18090]:"
+    assert person.prompts[-1] == "API key, not shown [the present one]:"
+    assert calls == [(["stack", "init", "prod"], None)]
+    text = (tmp_path / "Pulumi.prod.yaml").read_text()
+    for kept in ("secure: v1:abc", "# Not dev's port.", "# or packages", "encryptionsalt: v1:salt", "secondary_key"):
+        assert kept in text
+
+
+def test_another_provider_takes_the_old_key_away(calls: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.prod.yaml").write_text(FILE)
+    person = Person("", "", "", "", "", "", "none")
+    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert config(tmp_path / "Pulumi.prod.yaml")["skyvern:llm"] == {"provider": "none"}
+
+
+def test_a_key_from_a_file(calls: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    given = GIVEN | {"--llm": "openai-compatible", "--model": "m", "--base-url": "https://llm.example.com/v1/"}
+    assert init.main("third", given, api_key_file=str(tmp_path / "key"), terminal=Person().terminal(attended=False)) == 0
+    assert calls[-1][1] == KEY.encode()
+    with pytest.raises(UserError, match="cannot be read"):
+        init.main("third", given, api_key_file=str(tmp_path / "none"), terminal=Person().terminal(attended=False))
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "line"),
+    [
+        ("--port", "80", r"--port: 80 is wrong: .* greater than or equal to 1024"),
+        ("--port", "many", r'--port: "many" is not a valid value; write a whole number'),
+        ("--docker-host", "tcp://10.0.0.1:2375", r"--docker-host: .* is a TCP socket"),
+        ("--images", "hub", r"--images: .* is not possible here; write 'official' or 'packages'"),
+        ("--timezone", "Asia/Soul", r"--timezone: .* is not a time zone; write a tz database name, for example Asia/Seoul"),
+        ("--memory-mib", "9000", r"--memory-mib: this Docker host has 8000 MiB"),
+        ("--cpus", "3", r"--cpus: this Docker host has 2"),
+        ("--llm", "chatgpt", r"--llm: .* is not a provider; write one of none, openai"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_writes_nothing(
+    calls: list[Any], tmp_path: Path, option: str, text: str, line: str
+) -> None:
+    with pytest.raises(UserError, match=line):
+        init.main("third", GIVEN | {option: text}, api_key_file=None, terminal=Person().terminal(attended=False))
+    assert not (tmp_path / "Pulumi.third.yaml").exists()
+    assert calls == []
+
+
+def test_an_unknown_model_is_refused_with_a_near_one(calls: list[Any]) -> None:
+    given = GIVEN | {"--llm": "openai", "--model": "OPENAI_GPT4O_MINY"}
+    with pytest.raises(UserError, match=r"--model: .* for example OPENAI_GPT4O_MINI"):
+        init.main("third", given, api_key_file=None, terminal=Person(KEY).terminal())
+
+
+def test_a_person_is_asked_again_after_a_wrong_answer(calls: list[Any], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        person = Person("", "", str(port), "8080", *[""] * 5)
+        assert init.main("dev", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert f"    another program listens on 127.0.0.1:{port}; write another port" in person.said
+    assert config(tmp_path / "Pulumi.dev.yaml")["skyvern:host"]["port"] == 8080
+
+
+def test_a_stack_keeps_its_own_port_and_the_source_of_its_data() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert init.judge_port(port, Facts())
+        assert init.judge_port(port, Facts(own_ports=frozenset({port}))) == ""
+    assert init.judge_source("packages", Facts(data_source="official")).startswith("this stack's data was made with official")
+    assert init.judge_source("packages", Facts()) == ""
+
+
+def test_interrupted_means_that_nothing_is_written(calls: list[Any], tmp_path: Path) -> None:
+    before = (tmp_path / "Pulumi.dev.yaml").read_text()
+    person = Person("", "")
+    assert init.main("dev", {}, api_key_file=None, terminal=person.terminal()) == 130
+    assert "nothing was written" in person.said[-1]
+    assert (tmp_path / "Pulumi.dev.yaml").read_text() == before
+    assert calls == []
+
+
+def test_a_silent_daemon_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "observe_daemon", lambda host: Daemon.SILENT)
+    said: list[str] = []
+    assert init.observe_facts("dev", said.append)("unix:///run/x.sock") == Facts()
+    assert "does not answer now" in said[0]
+
+
+def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
+    """A real pseudo-terminal: prompts, a wrong answer, a key that is typed and never echoed."""
+    (tmp_path / "Pulumi.dev.yaml").write_text(as_committed("Pulumi.dev.yaml"))
+    program = textwrap.dedent(
+        f"""
+        import fcntl, sys, termios
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        sys.path.insert(0, {str(ROOT)!r})
+        from pathlib import Path
+        from ops import bootstrap, deploy, init, process
+        init.ROOT = bootstrap.ROOT = Path({str(tmp_path)!r})
+        bootstrap.engine_environment = bootstrap.environment = lambda: {{"PATH": ""}}
+        bootstrap.ensure_state = lambda say: None
+        bootstrap.observe_daemon = lambda host: bootstrap.Daemon.SILENT
+        bootstrap.stack_settings = lambda stack: None
+        deploy.ensure_stack = lambda stack, say: None
+        bootstrap.pulumi = lambda *arguments: list(arguments)
+        process.capture = lambda command, stdin=None, **rest: Path({str(tmp_path / "stdin")!r}).write_bytes(stdin)
+        sys.exit(init.main("dev", {{}}, api_key_file=None))
+        """
+    )
+    master, slave = pty.openpty()
+    asked = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=slave, stdout=slave, stderr=slave, start_new_session=True, close_fds=True
+    )
+    os.close(slave)
+    screen = ""
+
+    def wait_for(text: str) -> None:
+        nonlocal screen
+        until = time.monotonic() + 30
+        while text not in screen:
+            assert time.monotonic() < until, screen
+            if select.select([master], [], [], 1)[0]:
+                try:
+                    screen += os.read(master, 4096).decode()
+                except OSError:
+                    break
+        assert text in screen, screen
+
+    for prompt, answer in (
+        ("Docker socket [", ""),
+        ("Images: ", ""),
+        ("Port of the gateway", "18556"),
+        ("Time zone", "UTC"),
+        ("Memory", "one"),
+        ("write a whole number", "2048"),
+        ("CPU cores", ""),
+        ("Language model", "openai"),
+        ("LLM_KEY", ""),
+        ("API key, not shown", KEY),
+    ):
+        wait_for(prompt)
+        time.sleep(0.1)
+        os.write(master, f"{answer}\n".encode())
+    wait_for("Pulumi.dev.yaml is written")
+    assert asked.wait(20) == 0
+    os.close(master)
+    assert KEY not in screen
+    assert (tmp_path / "stdin").read_text() == KEY
+    written = config(tmp_path / "Pulumi.dev.yaml")
+    assert written["skyvern:host"]["port"] == 18556
+    assert written["skyvern:server"]["memory_mib"] == 2048
+    assert written["skyvern:llm"] == {"provider": "openai", "key": "OPENAI_GPT4O_MINI"}
+
+
+def test_what_the_edge_still_lacks_is_told(calls: list[Any], tmp_path: Path) -> None:
+    person = Person(*[""] * 8, KEY)
+    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert person.said[-3:-1] == [
+        "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
+        "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
+    ]
+    assert person.said[-1].endswith("script/up --stack prod")

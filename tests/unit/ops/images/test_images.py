@@ -1,0 +1,344 @@
+"""Which images a stack runs (components/host/images.py) and how they get onto a daemon (ops/images/build.py)."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.host import images
+from components.settings import Settings
+from ops import bootstrap
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.images import build as ops_images
+
+REPOSITORY = images.ROOT
+OURS = re.compile(r"localhost/skyvern/[a-z]+:[0-9a-f]{12}")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what images are built from."""
+    root = tmp_path / "checkout"
+    # Without what an import of an image's module leaves there: each test starts from what git has.
+    shutil.copytree(REPOSITORY / "images", root / "images", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "site", root / "site", ignore=shutil.ignore_patterns("node_modules"))
+    return root
+
+
+def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """A ``docker`` first on PATH that writes its arguments to a file, one call a line, and then runs ``script``."""
+    folder.mkdir()
+    calls = folder / "calls"
+    program = folder / "docker"
+    program.write_text(f'#!/bin/bash\necho "$*" >> {calls}\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return calls
+
+
+# --- References --------------------------------------------------------------------------------------------------------
+
+
+def test_official_bases_are_pinned_by_digest_and_packages_has_no_public_image() -> None:
+    official, packages = images.references("official"), images.references("packages")
+    assert set(official) - images.CONNECTORS == set(packages) == set(images.BASES)
+    for image in ("debian", "cloudflared", "ngrok", "ollama", "postgres"):
+        assert re.fullmatch(r"[a-z/]+:[^@]+@sha256:[0-9a-f]{64}", official[image])
+    assert all(OURS.fullmatch(reference) for reference in packages.values())
+    assert all(OURS.fullmatch(official[image]) for image in ("server", "gateway", "artifacts", "egress", "llm"))
+
+
+def test_source_is_in_the_tag_of_everything_built_on_a_base() -> None:
+    official, packages = images.references("official"), images.references("packages")
+    assert [image for image in images.BASES if official[image] == packages[image]] == ["caddy"], "compiled for both"
+
+
+def test_unknown_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="'hub'"):
+        images.references("hub")  # type: ignore[arg-type]
+
+
+def test_bases_come_before_what_is_built_on_them() -> None:
+    order = list(images.BASES)
+    assert all(order.index(base) < order.index(image) for image, bases in images.BASES.items() for base in bases)
+
+
+def test_tags_depend_on_content_only(checkout: Path) -> None:
+    # A clone under another umask, at another time, on a file system that makes everything executable.
+    before = images.references("packages")
+    for path in (checkout / "images").rglob("*"):
+        path.chmod(0o700)
+        os.utime(path, (1, 1))
+    (checkout / "images/server/__pycache__").mkdir()
+    (checkout / "images/server/__pycache__/link-browsers.cpython-311.pyc").write_bytes(b"\0")
+    (checkout / "images/server/.Dockerfile.swp").write_text("x")
+    (checkout / "images/server/Dockerfile~").write_text("x")
+    assert dict(images.references("packages", checkout)) == dict(before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "renamed"),
+    [
+        ("images/server/skyvern-start", {"server"}),
+        ("images/artifacts/smoke/hostile.html", {"artifacts"}),
+        ("images/caddy/go.sum", {"caddy", "gateway"}),
+        ("site/patch.mjs", {"gateway"}),
+        ("images/llm/ollama-pull", {"llm"}),
+        ("images/ollama/go.sum", {"ollama", "llm"}),
+        ("images/debian/debian.sources", set(images.BASES) - {"caddy"}),
+        ("images/refreshed.txt", set(images.BASES)),
+    ],
+)
+def test_a_change_renames_what_is_built_from_it(checkout: Path, changed: str, renamed: set[str]) -> None:
+    before = images.references("packages")
+    path = checkout / changed
+    path.write_bytes(path.read_bytes() + b"\n")
+    after = images.references("packages", checkout)
+    assert {image for image in images.BASES if before[image] != after[image]} == renamed
+
+
+def test_a_file_that_moves_renames_the_image(checkout: Path) -> None:
+    before = images.references("official")["egress"]
+    (checkout / "images/egress/squid.conf").rename(checkout / "images/egress/squid.txt")
+    assert images.references("official", checkout)["egress"] != before
+
+
+# --- Contexts ------------------------------------------------------------------------------------------------------------
+
+
+def test_context_has_fixed_modes_and_the_certificate_bundle_outside_the_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("certificates")
+    for variable in ops_images.CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    old_umask = os.umask(0o077)
+    try:
+        ops_images.copy_context("gateway", tmp_path / "context")
+    finally:
+        os.umask(old_umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "context").iterdir()}
+    assert modes["gateway-start"] == 0o755
+    assert modes["Dockerfile"] == modes["patch.mjs"] == modes["ca.crt"] == 0o644
+    assert (tmp_path / "context/ca.crt").read_text() == "certificates"
+    assert "ca.crt" not in dict(images.context_files("gateway"))
+
+
+def test_certificate_bundle_is_empty_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ops_images.CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PIP_CERT", str(tmp_path / "does-not-exist"))
+    ops_images.copy_context("egress", tmp_path / "context")
+    assert (tmp_path / "context/ca.crt").read_bytes() == b""
+
+
+@pytest.mark.parametrize("image", [image for image in images.BASES if image != "debian"])
+def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image: str) -> None:
+    text = (REPOSITORY / "images" / image / "Dockerfile").read_text()
+    for only_buildkit in ("--mount", "<<", "--chmod", "--link", "# syntax"):
+        assert only_buildkit not in text
+    last_stage = text.rpartition("\nFROM ")[2]
+    assert "ca.crt" not in last_stage
+    for base in images.BASES[image]:
+        assert f"ARG {base.upper()}\n" in text
+    assert not re.search(r"https?://", re.sub(r"#.*", "", text))
+    # Stand-ins for public images that say no user either; what is built on them does.
+    if image not in {"caddy", "ollama"}:
+        assert re.search(r"^USER [1-9][0-9]*:[0-9]+$", last_stage, re.MULTILINE)
+
+
+def test_server_and_ui_have_one_version() -> None:
+    requirement = (REPOSITORY / "images/server/requirements.in").read_text().strip()
+    assert requirement == f"skyvern[server]=={ops_images.SKYVERN_VERSION}"
+    assert f"skyvern-ui=={ops_images.SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["images/server/requirements.txt", "images/server/build-requirements.txt", "site/ui-requirements.txt"]
+)
+def test_requirements_are_exact_and_hashed_and_name_no_index(name: str) -> None:
+    text = (REPOSITORY / name).read_text()
+    assert "index-url" not in text
+    pinned = re.findall(r"^[A-Za-z0-9][^\n]*\\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+    assert len(pinned) == len(re.findall(r"^[A-Za-z0-9]", text, re.MULTILINE)) > 0
+    assert all("==" in line for line in pinned)
+
+
+# --- Scripts in the images -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("PANEL OTHERS PLACEHOLDERS", None),
+        ("PANEL PANEL OTHERS PLACEHOLDERS", "expected 1 place(s), found 2"),
+        ("OTHERS PLACEHOLDERS", "expected 1 place(s), found 0"),
+        ("PANEL PLACEHOLDERS", "expected 1 place(s), found 0"),
+        ("PANEL OTHERS", "placeholders changed: __VITE_API_BASE_URL_PLACEHOLDER__, "),
+        ("PANEL OTHERS PLACEHOLDERS __VITE_NEW_PLACEHOLDER__", "placeholders changed: __VITE_NEW_PLACEHOLDER__"),
+    ],
+)
+def test_patch_fits_exactly_once_or_fails(tmp_path: Path, script: str, problem: str | None) -> None:
+    names = ("API_BASE_URL", "ARTIFACT_API_BASE_URL", "BROWSER_STREAMING_MODE", "WSS_BASE_URL")
+    patched = re.findall(r"^    from: (['\"])(.*)\1,$", (REPOSITORY / "site/patch.mjs").read_text(), re.MULTILINE)
+    panel, *others = (text for _, text in patched)
+    assert panel == "if(d.signed_url)return YLt(d.signed_url,d.artifact_id,n);"
+    text = script.replace("PANEL", panel).replace("OTHERS", " ".join(others))
+    text = text.replace("PLACEHOLDERS", " ".join(f"__VITE_{name}_PLACEHOLDER__" for name in names))
+    (tmp_path / "assets").mkdir()
+    bundle = tmp_path / "assets/index.js"
+    bundle.write_text(text)
+    done = subprocess.run(["node", REPOSITORY / "site/patch.mjs", tmp_path], capture_output=True, text=True, check=False)
+    if problem is None:
+        assert done.returncode == 0, done.stderr
+        assert 'if(d.signed_url&&!d.signed_url.startsWith("file://"))return YLt(' in bundle.read_text()
+    else:
+        assert done.returncode == 1
+        assert problem in done.stderr
+        assert bundle.read_text() == text
+
+
+# --- Building ------------------------------------------------------------------------------------------------------------
+
+
+def nothing_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str = "") -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return fake_docker(tmp_path / "bin", monkeypatch, script)
+
+
+def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch)
+    docker = Docker("unix:///nowhere.sock")
+    assert ops_images.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "caddy", "gateway", "server"]
+    assert set(ops_images.outstanding(docker, "packages")) == set(images.BASES) - {"ollama", "llm"}
+
+
+def test_ollama_is_built_for_stacks_that_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch)
+    docker = Docker("unix:///nowhere.sock")
+    with_it = Settings.model_validate({"llm": {"provider": "ollama", "model": "llava:7b"}})
+    assert ops_images.asked_for(Settings()) == frozenset()
+    assert "llm" not in ops_images.parts("packages")
+    optional = ops_images.asked_for(with_it)
+    # The builder pulls the public image by itself.
+    assert ops_images.outstanding(docker, "official", optional)[-1] == "llm"
+    assert "ollama" not in ops_images.outstanding(docker, "official", optional)
+    assert ops_images.outstanding(docker, "packages", optional)[-2:] == ["ollama", "llm"]
+    lines: list[str] = []
+    monkeypatch.setattr(ops_images, "_build_one", lambda docker, image, *_: lines.append(image))
+    monkeypatch.setattr(bootstrap, "ensure_package_tools", lambda progress: None)
+    ops_images.build(docker, "packages", lambda line: None, optional)
+    assert lines[-2:] == ["ollama", "llm"]
+
+
+def test_a_base_is_not_built_when_nothing_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As after `docker image prune`: all is there but the bases.
+    parts = "|".join(images.references("packages")[image] for image in ops_images.parts("packages"))
+    nothing_present(tmp_path, monkeypatch, f'case "${{@: -1}}" in {parts}) echo sha256:1 ;; esac')
+    assert ops_images.outstanding(Docker("unix:///nowhere.sock"), "packages") == []
+
+
+def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ops_images.PROXY_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy:3128")
+    references = images.references("official")
+    ops_images.copy_context("gateway", tmp_path / "context")
+    command = ops_images.build_command(Docker("unix:///x.sock"), "gateway", references, tmp_path / "context")
+    assert command[:5] == ["docker", "--host", "unix:///x.sock", "build", "--network"]
+    assert f"DEBIAN={images.OFFICIAL['debian']}" in command
+    assert f"CADDY={references['caddy']}" in command
+    assert any(re.fullmatch(r"REFRESHED=\d{4}-\d\d-\d\d", part) for part in command)
+    assert "HTTPS_PROXY" in command
+    assert not any("password" in part for part in command)
+
+
+@pytest.mark.parametrize(("exit_code", "builder"), [(0, "1"), (1, "0")])
+def test_builder_is_the_daemons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_code: int, builder: str) -> None:
+    fake_docker(tmp_path / "bin", monkeypatch, f"exit {exit_code}")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere")
+    environment = ops_images.build_environment(Docker("unix:///x.sock"))
+    assert environment["DOCKER_BUILDKIT"] == builder
+    assert "DOCKER_HOST" not in environment
+    assert environment.get("BUILDX_BUILDER") == ("default" if builder == "1" else None)
+
+
+def test_a_failed_build_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) echo "no such host"; exit 1 ;; esac')
+    monkeypatch.setattr(bootstrap, "ensure_go", lambda progress: None)
+    lines: list[str] = []
+    with pytest.raises(UserError, match=r"image-postgres\.log.*no such host"):
+        ops_images.build(Docker("unix:///nowhere.sock"), "official", lines.append)
+    assert lines[0].startswith("6 to build or pull: postgres, egress, artifacts, caddy, gateway, server; about ")
+
+
+@pytest.mark.parametrize(("source", "asked"), [("packages", True), ("official", False)])
+def test_only_stand_ins_need_root_on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: images.ImageSource, asked: bool
+) -> None:
+    nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) exit 1 ;; esac')
+
+    def refuse(progress: Callable[[str], None]) -> None:
+        raise UserError("needs root")
+
+    monkeypatch.setattr(bootstrap, "ensure_package_tools", refuse)
+    go: list[str] = []
+    monkeypatch.setattr(bootstrap, "ensure_go", lambda progress: go.append("asked"))
+    with pytest.raises(UserError) as wrong:
+        ops_images.build(Docker("unix:///nowhere.sock"), source, lambda line: None)
+    assert ("needs root" in str(wrong.value)) is asked
+    assert go == ([] if asked else ["asked"]), "Caddy is compiled for both"
+
+
+def test_digest_prints_only_what_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unchanged = images.OFFICIAL["debian"].partition("@")[2]
+    manifest = json.dumps({"digest": unchanged})
+    other = json.dumps({"digest": "sha256:" + "1" * 64})
+    fake_docker(tmp_path / "bin", monkeypatch, f"""case "$*" in *debian*) echo '{manifest}' ;; *) echo '{other}' ;; esac""")
+    ops_images.public_digests()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("debian:trixie-slim: unchanged")
+    assert "cloudflare/cloudflared:2026.9.3@sha256:" + "1" * 64 in lines[1]
+    assert "components/host/images.py" in lines[-1]
+
+
+def test_digest_says_when_the_registry_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path / "bin", monkeypatch, """[ "$2" = version ] || { echo 'no such host' >&2; exit 1; }""")
+    with pytest.raises(UserError, match="no such host"):
+        ops_images.public_digests()
+
+
+def test_digest_names_the_missing_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_docker(tmp_path / "bin", monkeypatch, "exit 125")
+    with pytest.raises(UserError, match="install docker-buildx-plugin"):
+        ops_images.public_digests()
+
+
+@pytest.mark.parametrize(
+    ("edge", "asked"),
+    [
+        ({"provider": "none"}, frozenset()),
+        ({"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}, {"cloudflared"}),
+        ({"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": "t" * 40}, {"ngrok"}),
+        # One of the person's own is not ours to fetch.
+        (
+            {"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": "t" * 40, "connector_image": "localhost/mine/ngrok:1"},
+            frozenset(),
+        ),
+    ],
+)
+def test_a_connector_is_fetched_for_its_edge_only(edge: dict[str, str], asked: frozenset[str]) -> None:
+    optional = ops_images.asked_for(Settings.model_validate({"edge": edge}))
+    assert optional == asked
+    assert set(ops_images.parts("official", optional)) & images.CONNECTORS == asked

@@ -1,0 +1,687 @@
+"""The doctor's checks on observations: nothing on a healthy one, and one finding with its fix for each thing that is wrong."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.settings import parse
+from ops import bootstrap
+from ops.bootstrap import Daemon, Machine
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.observe import doctor
+from ops.observe.doctor import observation
+from ops.observe.doctor.observation import ChromeAnswer, DaemonFacts, Deployed, Disk, HostFacts, Observation, Planned, PulumiFacts
+from ops.stack.checkpoint import Broken
+from ops.stack.inventory import Container
+
+SERVER = Container(
+    name="skyvern-dev-server",
+    part="server",
+    image="localhost/skyvern/server:1",
+    image_id="sha256:1",
+    status="running",
+    health="healthy",
+    restarts=0,
+    exit_code=0,
+    oom_killed=False,
+    started_at=None,
+    memory_mib=4096,
+    read_only=True,
+    privileged=False,
+    capabilities_dropped=True,
+    no_new_privileges=True,
+    system_calls_filtered=True,
+    published=(),
+)
+GATEWAY = replace(
+    SERVER,
+    name="skyvern-dev-gateway",
+    part="gateway",
+    image="localhost/skyvern/gateway:2",
+    image_id="sha256:2",
+    memory_mib=256,
+    published=(("127.0.0.1", 8080, "8080/tcp"),),
+)
+HOST = HostFacts(
+    containers=(GATEWAY, SERVER),
+    volumes=("skyvern-dev-postgres",),
+    networks=("skyvern-dev-edge",),
+    present={"localhost/skyvern/server:1": "sha256:1", "localhost/skyvern/gateway:2": "sha256:2"},
+    disk=Disk(free_mib=20_000, free_inodes=1_000_000),
+    port_free=False,
+    heartbeat=200,
+    llm_error=None,
+    openings=(),
+)
+DEPLOYED = Deployed(
+    containers=(
+        Planned(name=GATEWAY.name, image=GATEWAY.image, memory_mib=256),
+        Planned(name=SERVER.name, image=SERVER.image, memory_mib=4096),
+    ),
+    volumes=("skyvern-dev-postgres",),
+    networks=("skyvern-dev-edge",),
+    pending=(),
+    salt="v1:salt",
+)
+PULUMI = PulumiFacts(
+    cli=True, backend="file:///state", passphrase_file=Path("/p"), passphrase_problem="", export_error="", deployed=DEPLOYED
+)
+DAEMON = DaemonFacts(
+    version="28.2.2", cgroup_version="2", storage_driver="overlay2", cpus=4, memory_mib=8192, skew_seconds=0.1, unsupported=()
+)
+HEALTHY = Observation(
+    stack="dev",
+    docker_host="unix:///var/run/docker.sock",
+    settings=parse({}, file="Pulumi.dev.yaml"),
+    mistakes=(),
+    salt="v1:salt",
+    named={"server": "localhost/skyvern/server:1", "gateway": "localhost/skyvern/gateway:2"},
+    machine=Machine(root=True, debian=True, wsl=0, systemd=True),
+    clock_synchronized=True,
+    namespace_limit="",
+    daemon=Daemon.ANSWERS,
+    socket_exists=True,
+    daemon_facts=DAEMON,
+    host=HOST,
+    pulumi=PULUMI,
+)
+
+
+def with_settings(**sections: Any) -> Observation:
+    return replace(HEALTHY, settings=parse(sections, file="Pulumi.dev.yaml"))
+
+
+def with_host(**changes: Any) -> Observation:
+    return replace(HEALTHY, host=replace(HOST, **changes))
+
+
+def with_server(**changes: Any) -> Observation:
+    return with_host(containers=(GATEWAY, replace(SERVER, **changes)))
+
+
+def with_gateway(**changes: Any) -> Observation:
+    return with_host(containers=(replace(GATEWAY, **changes), SERVER))
+
+
+def with_daemon(**changes: Any) -> Observation:
+    return replace(HEALTHY, daemon_facts=replace(DAEMON, **changes))
+
+
+def with_pulumi(**changes: Any) -> Observation:
+    return replace(HEALTHY, pulumi=replace(PULUMI, **changes))
+
+
+def with_deployed(**changes: Any) -> Observation:
+    return with_pulumi(deployed=replace(DEPLOYED, **changes))
+
+
+def with_machine(**changes: Any) -> Observation:
+    return replace(HEALTHY, machine=replace(HEALTHY.machine, **changes))
+
+
+def without_daemon(daemon: Daemon, *, socket_exists: bool = True) -> Observation:
+    return replace(HEALTHY, daemon=daemon, socket_exists=socket_exists, daemon_facts=None, host=None)
+
+
+def with_chrome(problem: str, detail: str = "") -> Observation:
+    settings = parse({"browser": {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}}, file="Pulumi.dev.yaml")
+    return replace(with_host(chrome=ChromeAnswer(problem=problem, detail=detail)), settings=settings)
+
+
+def with_gpu(**changes: Any) -> Observation:
+    llm = {"provider": "ollama", "model": "llava:7b", "gpu": True, "memory_mib": 1024}
+    return replace(with_settings(llm=llm), daemon_facts=replace(DAEMON, **changes))
+
+
+def with_limit(limit: str, *, server: Container | None) -> Observation:
+    """A kernel that forbids namespaces, on a stack whose state does not know the server where there is none."""
+    left = (GATEWAY,) if server is None else (GATEWAY, server)
+    recorded = DEPLOYED.containers[:1] if server is None else DEPLOYED.containers
+    seen = replace(HEALTHY, namespace_limit=limit, pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=recorded)))
+    return replace(seen, host=replace(HOST, containers=left))
+
+
+STRANGER = replace(SERVER, name="skyvern-dev-stranger", part="stranger")
+
+
+def test_nothing_on_a_healthy_stack() -> None:
+    assert doctor.examine(HEALTHY) == []
+    assert doctor.render(HEALTHY, []) == f"stack dev: nothing is wrong ({len(doctor.CHECKS)} checks)"
+    assert doctor.exit_code([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "subject", "problem", "fix"),
+    [
+        (without_daemon(Daemon.NO_CLI), "docker", "not on PATH", "script/bootstrap --stack dev"),
+        (without_daemon(Daemon.DENIED), "unix:///var/run/docker.sock", "may not use it", "usermod -aG docker"),
+        (without_daemon(Daemon.SILENT), "unix:///var/run/docker.sock", "nothing answers", "script/bootstrap"),
+        (without_daemon(Daemon.SILENT, socket_exists=False), "unix:///var/run/docker.sock", "does not exist", "bootstrap"),
+        (
+            replace(without_daemon(Daemon.SILENT), docker_host="unix:///run/other.sock"),
+            "unix:///run/other.sock",
+            "nothing answers",
+            "start that daemon, or correct host.docker_host in Pulumi.dev.yaml",
+        ),
+        (with_daemon(version="19.03.15"), "19.03.15", "older than 20.10", "install a current Docker"),
+        (with_daemon(unsupported=("swap",)), "version 2", "no swap limit", "swapaccount=1"),
+        (with_daemon(storage_driver="vfs"), "vfs", "copies every layer", "overlay2"),
+        (with_daemon(cpus=1), "server.cpus", "2, and the host has 1", "write server.cpus: 1 into Pulumi.dev.yaml"),
+        (with_daemon(memory_mib=4000), "server.memory_mib", "4096 MiB, and the host has 4000 MiB", "smaller server.memory_mib"),
+        (with_daemon(memory_mib=4300), "all limits", "4864 MiB together, and the host has 4300", "smaller server.memory_mib"),
+        (with_daemon(skew_seconds=-90), "Docker's clock", "is 90 s behind", "set-ntp true"),
+        (replace(HEALTHY, clock_synchronized=False), "this machine", "not synchronised", "set-ntp true"),
+        (with_machine(wsl=1), "WSL 1", "no kernel that runs containers", "wsl --set-version"),
+        (with_machine(wsl=2, systemd=False), "systemd", "is off", "/etc/wsl.conf"),
+        (
+            with_host(disk=Disk(free_mib=900, free_inodes=None)),
+            "Docker's storage",
+            "900 MiB are free, 3072",
+            "docker system prune",
+        ),
+        (with_host(disk=Disk(free_mib=9000, free_inodes=9)), "Docker's storage", "9 inodes are free", "docker system prune"),
+        (
+            with_host(present=dict(HOST.present) | {"localhost/skyvern/server:1": None}),
+            "localhost/skyvern/server:1",
+            "is not on the daemon",
+            "bin/ops images build -s dev",
+        ),
+        (
+            with_host(present=dict(HOST.present) | {"localhost/skyvern/server:1": "sha256:9"}),
+            "skyvern-dev-server",
+            "made from an older",
+            "pulumi up --refresh -s dev",
+        ),
+        (
+            replace(HEALTHY, settings=parse({"host": {"port": 8090}}, file="f")),
+            "127.0.0.1:8090",
+            "another program listens",
+            "ss -ltnp",
+        ),
+        (with_host(containers=(GATEWAY,)), "skyvern-dev-server", "does not exist", "pulumi up --refresh -s dev"),
+        (
+            with_host(containers=(GATEWAY, SERVER, STRANGER)),
+            "skyvern-dev-stranger",
+            "not in its state",
+            "docker rm --force skyvern-dev-stranger",
+        ),
+        (with_server(status="exited", exit_code=3), "skyvern-dev-server", "(exited, exit 3)", "docker start skyvern-dev-server"),
+        (
+            with_server(status="exited", exit_code=137, oom_killed=True),
+            "skyvern-dev-server",
+            "killed: out of memory",
+            "larger server.memory_mib",
+        ),
+        (with_server(oom_killed=True), "skyvern-dev-server", "ran out of memory", "larger server.memory_mib"),
+        (with_gateway(oom_killed=True), "skyvern-dev-gateway", "ran out of memory", "docker restart skyvern-dev-gateway"),
+        (with_server(status="paused"), "skyvern-dev-server", "is paused", "docker unpause skyvern-dev-server"),
+        (with_server(status="restarting", restarts=2), "skyvern-dev-server", "restart loop", "bin/ops logs -s dev server"),
+        (with_server(restarts=4), "skyvern-dev-server", "started it again 4 times", "bin/ops logs -s dev server"),
+        (with_server(health="unhealthy"), "skyvern-dev-server", "is unhealthy", "docker restart skyvern-dev-server"),
+        (with_server(health="starting"), "skyvern-dev-server", "still starting", "wait a minute"),
+        (with_server(image="localhost/skyvern/server:0"), "skyvern-dev-server", "the state says", "docker rm --force"),
+        (
+            replace(HEALTHY, named={"server": "localhost/skyvern/server:3"}),
+            "skyvern-dev-server",
+            "names localhost/skyvern/server:3",
+            "pulumi up -s dev",
+        ),
+        (with_server(read_only=False), "skyvern-dev-server", "can be written to", "docker rm --force skyvern-dev-server"),
+        (with_server(privileged=True), "skyvern-dev-server", "is privileged", "docker rm --force skyvern-dev-server"),
+        (with_server(capabilities_dropped=False), "skyvern-dev-server", "capabilities", "docker rm --force"),
+        (
+            with_host(openings=("gateway reaches postgres: no wall between the stack's networks",)),
+            "gateway",
+            "reaches postgres: no wall",
+            "script/up --stack dev",
+        ),
+        (with_host(openings=None), "stack dev", "could not be checked", "bin/ops smoke -s dev"),
+        (
+            with_host(docker_rules_lost=True),
+            "Docker",
+            "its own rules for the stack's networks are gone",
+            "sudo systemctl restart docker",
+        ),
+        (with_settings(host={"firewall": False}), "host.firewall", "is false", "write host.firewall: true into Pulumi.dev.yaml"),
+        (with_server(no_new_privileges=False), "skyvern-dev-server", "may gain privileges", "docker rm --force"),
+        (with_server(system_calls_filtered=False), "skyvern-dev-server", "no system call filter", "docker rm --force"),
+        (with_server(memory_mib=0), "skyvern-dev-server", "limit is none, and the state says 4096", "docker rm --force"),
+        (
+            with_gateway(published=(("127.0.0.1", 8080, "8080/tcp"), ("", 9090, "9090/tcp"))),
+            "skyvern-dev-gateway",
+            "port 9090 is published on 0.0.0.0",
+            "docker rm --force skyvern-dev-gateway, then pulumi up --refresh -s dev",
+        ),
+        (with_host(volumes=()), "skyvern-dev-postgres", "is gone", "pulumi up --refresh -s dev"),
+        (with_host(volumes=(*HOST.volumes, "old")), "old", "not in its state", "docker volume rm old"),
+        (with_host(networks=()), "skyvern-dev-edge", "does not exist", "pulumi up --refresh -s dev"),
+        (with_host(networks=(*HOST.networks, "old")), "old", "not in its state", "docker network rm old"),
+        (with_host(heartbeat=502), "127.0.0.1:8080", "the API answers 502", "docker restart skyvern-dev-gateway"),
+        (with_host(heartbeat=0), "127.0.0.1:8080", "the API does not answer", "docker restart skyvern-dev-gateway"),
+        (with_host(llm_error="timed out"), "none", "cannot connect to it: timed out", "DNS, firewall"),
+        (
+            replace(with_chrome(""), host=replace(HOST, proxy_port_free=False)),
+            "127.0.0.1:3128",
+            "another program listens",
+            "write another browser.proxy_port into Pulumi.dev.yaml",
+        ),
+        (with_chrome("name", "unknown"), "http://10.222.222.1:9222/", "resolve this name (unknown)", "IP address as browser.url"),
+        (with_chrome("connect", "timed out"), "http://10.222.222.1:9222/", "no answer to the server (timed out)", "firewall"),
+        (with_chrome("status", "500"), "http://10.222.222.1:9222/", "status 500: Chrome refuses a Host", "browser.host_header"),
+        (with_chrome("other"), "http://10.222.222.1:9222/", "not Chrome's debugging port", "correct the port of browser.url"),
+        (with_chrome("redirect", "localhost"), "http://10.222.222.1:9222/", "on to localhost", "browser.host_header"),
+        (with_gpu(), "llm.gpu", "no NVIDIA runtime", "docs/llm.md, or write llm.gpu: false into Pulumi.dev.yaml"),
+        (
+            with_limit("user.max_user_namespaces", server=None),
+            "user.max_user_namespaces",
+            "keeps Chromium from making its sandbox",
+            "echo user.max_user_namespaces=15000 | sudo tee",
+        ),
+        (
+            with_limit("kernel.apparmor_restrict_unprivileged_userns", server=None),
+            "kernel.apparmor_restrict_unprivileged_userns",
+            "keeps Chromium from making its sandbox",
+            "kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        (with_pulumi(cli=False, deployed=None), "CLI", "is gone", "script/bootstrap"),
+        (with_pulumi(passphrase_problem="0640"), "/p", "has mode 0640", "chmod 0600 /p"),
+        (with_pulumi(passphrase_problem="missing"), "/p", "does not exist", "from your copy"),
+        (with_pulumi(passphrase_problem="empty"), "/p", "is empty", "from your copy"),
+        (
+            with_pulumi(export_error="no stack named 'dev' found", deployed=None),
+            "dev",
+            "no such stack in file:///state",
+            "script/up --stack dev",
+        ),
+        (with_pulumi(export_error="connection refused", deployed=None), "file:///state", "connection refused", "whoami"),
+        (
+            with_host(connections=(93, 100)),
+            "skyvern-dev-postgres",
+            "93 of 100 connections are in use",
+            "docker restart skyvern-dev-server",
+        ),
+        (
+            with_host(disk=Disk(free_mib=0, free_inodes=None, where="volume skyvern-dev-postgres")),
+            "volume skyvern-dev-postgres",
+            "0 MiB are free",
+            "docker system prune",
+        ),
+        (
+            with_host(retention_waits="the last round was on 2026-01-31"),
+            "skyvern-dev-retention",
+            "removes nothing: the last round was on 2026-01-31",
+            "set the clock right",
+        ),
+        (
+            with_pulumi(
+                export_error="unexpected end",
+                deployed=None,
+                broken=(Broken(path=Path("/s.json"), size_bytes=7, remedy="cp a b"),),
+            ),
+            "/s.json",
+            "is cut off or not a state file (7 bytes)",
+            "cp a b",
+        ),
+        (with_deployed(pending=("creating x",)), "dev", "pending operations: creating x", "pulumi refresh -s dev"),
+        (replace(HEALTHY, salt=""), "encryptionsalt", "is missing", "encryptionsalt: v1:salt"),
+        (replace(HEALTHY, salt="v1:other"), "encryptionsalt", "differs from the state's", "encryptionsalt: v1:salt"),
+        (
+            replace(
+                without_daemon(Daemon.SILENT),
+                settings=None,
+                mistakes=("Pulumi.dev.yaml: host.port: 80 is too small; write another",),
+            ),
+            "Pulumi.dev.yaml",
+            "host.port: 80 is too small",
+            "write another",
+        ),
+    ],
+)
+def test_each_fault_is_one_finding_with_its_fix(seen: Observation, subject: str, problem: str, fix: str) -> None:
+    found = doctor.examine(seen)
+    assert len(found) == 1, found
+    assert found[0].subject == subject
+    assert problem in found[0].problem
+    assert fix in found[0].fix
+    lines = doctor.render(seen, found).splitlines()
+    assert found[0].fix in lines[1]
+
+
+def test_a_stack_that_was_never_deployed() -> None:
+    nothing = Deployed(containers=(), volumes=(), networks=(), pending=(), salt="")
+    seen = replace(with_host(containers=(), volumes=(), networks=(), port_free=True), pulumi=replace(PULUMI, deployed=nothing))
+    (only,) = doctor.examine(seen)
+    assert "never deployed" in only.problem
+    assert only.fix == "script/up --stack dev"
+
+
+def test_images_to_build_need_room() -> None:
+    seen = with_host(present=dict.fromkeys(HOST.present), disk=Disk(free_mib=6000, free_inodes=None))
+    assert any("for 2 images" in one.problem for one in doctor.examine(seen))
+
+
+def test_what_works_is_not_doubted() -> None:
+    """A sandbox that was made, a Chrome that answers, a GPU that was handed out: no setting of the host is held against it."""
+    assert doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=SERVER)) == []
+    assert doctor.examine(with_chrome("")) == []
+    assert doctor.examine(with_gpu(runtimes=("nvidia", "runc"))) == []
+    ollama = replace(SERVER, name="skyvern-dev-ollama", part="ollama", memory_mib=1024)
+    planned = Planned(name=ollama.name, image=ollama.image, memory_mib=1024)
+    runs = replace(
+        with_gpu(),
+        host=replace(HOST, containers=(GATEWAY, SERVER, ollama)),
+        pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=(*DEPLOYED.containers, planned))),
+    )
+    assert doctor.examine(runs) == []
+
+
+def test_no_sandbox_is_missed_where_none_is_wanted() -> None:
+    limited = with_limit("user.max_user_namespaces", server=None)
+    for browser in ({"sandbox": False}, {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}):
+        assert doctor.examine(replace(limited, settings=with_settings(browser=browser).settings)) == []
+
+
+def test_a_server_that_cannot_start_for_want_of_namespaces() -> None:
+    looping = replace(SERVER, status="restarting", restarts=2)
+    found = doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=looping))
+    assert {(one.level, one.check) for one in found} == {("error", "container"), ("error", "sandbox")}
+    waiting = doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=None))
+    assert [one.level for one in waiting] == ["warning"], "AppArmor's setting alone proves nothing"
+
+
+def test_wsl_gets_more_memory_in_windows() -> None:
+    seen = replace(with_daemon(memory_mib=4300), machine=replace(HEALTHY.machine, wsl=2), clock_synchronized=None)
+    (only,) = doctor.examine(seen)
+    assert ".wslconfig" in only.fix
+
+
+def test_another_daemon_is_named_in_the_fix() -> None:
+    seen = replace(with_server(status="paused"), docker_host="unix:///run/other.sock")
+    assert doctor.examine(seen)[0].fix == "docker --host unix:///run/other.sock unpause skyvern-dev-server"
+
+
+def test_some_connections_are_left() -> None:
+    assert doctor.examine(with_host(connections=(92, 100))) == []
+
+
+def test_errors_come_first_and_only_they_fail() -> None:
+    seen = replace(with_server(status="paused"), salt="")
+    found = doctor.examine(seen)
+    assert [one.level for one in found] == ["error", "warning"]
+    assert doctor.exit_code(found) == 1
+    assert doctor.exit_code(found[1:]) == 0
+
+
+# --- Observers -----------------------------------------------------------------------------------------------------------
+
+
+def test_docker_info() -> None:
+    now = datetime(2026, 1, 31, 9, 0, 0, tzinfo=UTC)
+    facts = observation.parse_daemon(
+        {
+            "ServerVersion": "20.10.24+dfsg1",
+            "CgroupVersion": "1",
+            "Driver": "overlay2",
+            "NCPU": 2,
+            "MemTotal": 25276510208,
+            "SystemTime": "2026-01-31T09:01:00.264643149Z",
+            "MemoryLimit": True,
+            "SwapLimit": False,
+        },
+        now,
+    )
+    assert facts.memory_mib == 24105
+    assert facts.unsupported == ("swap",)
+    assert facts.skew_seconds == pytest.approx(60.26, abs=0.01)
+    assert doctor.examine(with_daemon(version=facts.version)) == []
+
+
+def test_disk_by_df() -> None:
+    blocks = "Filesystem 1024-blocks Used Available Capacity Mounted on\noverlay 264212084 50789420 44711844 54% /\n"
+    inodes = "Filesystem Inodes IUsed IFree IUse% Mounted on\noverlay 16777216 1379642 15397574 9% /\n"
+    assert observation.parse_disk(blocks, inodes) == Disk(free_mib=43663, free_inodes=15397574)
+    uncounted = "Filesystem Inodes IUsed IFree IUse% Mounted on\noverlay 0 0 0 - /\n"
+    assert observation.parse_disk(blocks, uncounted) == Disk(free_mib=43663, free_inodes=None)
+
+
+class OneVolume(Docker):
+    """A daemon with a container on a disk of 42 GiB and a volume on this machine's."""
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        if arguments[0] == "volume":
+            return ["echo", "/proc" if arguments[-1] == "full" else "/nowhere"]
+        return ["printf", "%s\\n", "Filesystem 1024-blocks Used Available Capacity Mounted", "overlay 99 99 44711044 3% /"]
+
+
+def test_the_fullest_disk_is_told() -> None:
+    docker = OneVolume("unix:///x")
+    there = observation.observe_disk(docker, ["server"], ["elsewhere"])
+    assert there is not None
+    assert (there.free_mib, there.where) == (43663, "Docker's storage")
+    # /proc has no room at all.
+    full = observation.observe_disk(docker, ["server"], ["elsewhere", "full"])
+    assert full is not None
+    assert (full.free_mib, full.where) == (0, "volume full")
+
+
+@pytest.mark.parametrize(("said", "found"), [("97 100", (97, 100)), ("", None)])
+def test_connections_of_the_database(monkeypatch: pytest.MonkeyPatch, said: str, found: tuple[int, int] | None) -> None:
+    monkeypatch.setattr(Docker, "command", lambda self, *_: ["echo", said])
+    assert observation.observe_connections(Docker("unix:///x"), "roles") == found
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("retention: removed: har 0 files 0.0 MiB\n", ""), ("retention: WAITS: the last round was\n", "the last round was")],
+)
+def test_why_retention_waits(monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    monkeypatch.setattr(Docker, "logs", lambda self, *_: said)
+    assert observation.retention_waits(Docker("unix:///x"), "retention") == why
+
+
+def test_state() -> None:
+    def resource(kind: str, **inputs: Any) -> dict[str, Any]:
+        return {"type": f"docker:index/{kind}", "urn": f"urn:pulumi:dev::skyvern::{kind}::x", "inputs": inputs}
+
+    document = {
+        "deployment": {
+            "secrets_providers": {"type": "passphrase", "state": {"salt": "v1:salt"}},
+            "resources": [
+                resource("container:Container", name="skyvern-dev-server", image="a:1", memory=4096),
+                resource("container:Container", name="skyvern-dev-server", image="a:0") | {"delete": True},
+                resource("volume:Volume", name="v"),
+                resource("network:Network", name="n"),
+            ],
+            "pending_operations": [{"type": "creating", "resource": {"urn": "urn:pulumi:dev::skyvern::t::skyvern-x"}}],
+        }
+    }
+    assert observation.parse_state(document) == Deployed(
+        containers=[Planned(name="skyvern-dev-server", image="a:1", memory_mib=4096)],
+        volumes=["v"],
+        networks=["n"],
+        pending=["creating skyvern-x"],
+        salt="v1:salt",
+    )
+    assert observation.parse_state({"deployment": None}).containers == []
+
+
+def test_passphrase_file(tmp_path: Path) -> None:
+    path = tmp_path / "passphrase"
+    assert observation.passphrase_problem(path) == "missing"
+    path.touch(mode=0o600)
+    assert observation.passphrase_problem(path) == "empty"
+    path.write_text("secret")
+    assert observation.passphrase_problem(path) == ""
+    path.chmod(0o640)
+    assert observation.passphrase_problem(path) == "0640"
+
+
+@pytest.mark.parametrize(
+    ("llm", "address"),
+    [
+        ({"provider": "none"}, None),
+        ({"provider": "openai", "api_key": "k-of-a-test"}, ("api.openai.com", 443)),
+        (
+            {"provider": "openai-compatible", "api_key": "k-of-a-test", "base_url": "http://llm:4000/v1", "model": "m"},
+            ("llm", 4000),
+        ),
+        ({"provider": "openai-compatible", "api_key": "k-of-a-test", "base_url": "https://llm/v1", "model": "m"}, ("llm", 443)),
+    ],
+)
+def test_address_of_the_language_model(llm: dict[str, Any], address: tuple[str, int] | None) -> None:
+    settings = parse({"llm": llm}, file="f", secret_keys=frozenset({"llm"}))
+    assert observation.provider_address(settings) == address
+
+
+@pytest.mark.parametrize(
+    ("reference", "named"),
+    [
+        ("localhost/skyvern/server:1", "localhost/skyvern/server:2"),
+        ("postgres:17.5-trixie@sha256:aa", "postgres:17.6-trixie@sha256:bb"),
+        ("localhost:5000/other", None),
+    ],
+)
+def test_the_image_that_this_version_names(reference: str, named: str | None) -> None:
+    known = {"server": "localhost/skyvern/server:2", "postgres": "postgres:17.6-trixie@sha256:bb"}
+    assert observation.same_image(reference, known) == named
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(bootstrap, "read_record", lambda: SimpleNamespace(pulumi_home=None))
+    monkeypatch.setattr(bootstrap, "engine_environment", lambda: {"PATH": "/engine"})
+    monkeypatch.setattr(observation, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
+
+
+def answering(code: int, out: str = "", err: str = "") -> Callable[..., Any]:
+    def run(command: list[str], **options: Any) -> Any:
+        assert "--show-secrets" not in command
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return run
+
+
+@pytest.mark.usefixtures("prepared")
+def test_pulumi_is_asked_also_without_its_passphrase() -> None:
+    facts = observation.observe_pulumi("dev", answering(0, json.dumps({"deployment": {}})))
+    assert facts.deployed is not None
+    assert facts.passphrase_problem == "missing"
+    refused = observation.observe_pulumi("dev", answering(255, err="noise\nerror: no stack named 'dev' found\n"))
+    assert refused.deployed is None
+    assert refused.export_error == "no stack named 'dev' found"
+
+
+@pytest.mark.usefixtures("prepared")
+def test_a_passphrase_in_the_environment_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
+    assert observation.observe_pulumi("dev", answering(0, "{}")).passphrase_file is None
+
+
+def test_a_wrong_stack_file_is_seen_and_nothing_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(stack: str) -> None:
+        raise UserError("Pulumi.dev.yaml: a: is wrong; write b\nPulumi.dev.yaml: c: is wrong; write d")
+
+    monkeypatch.setattr(bootstrap, "stack_settings", wrong)
+    monkeypatch.setattr(observation, "observe_pulumi", lambda stack: PULUMI)
+    seen = observation.observe("dev")
+    assert seen.host is None
+    assert [one.fix for one in doctor.examine(seen)] == ["write b", "write d"]
+
+
+def test_skew_is_measured_against_the_middle_of_the_question() -> None:
+    class Answering:
+        def run(self, *arguments: str) -> str:
+            ahead = datetime.now(UTC) + timedelta(seconds=30)
+            return json.dumps({"SystemTime": ahead.isoformat().replace("+00:00", "Z")})
+
+    facts = observation.observe_daemon_facts(Answering())  # type: ignore[arg-type]  # a double
+    assert facts.skew_seconds == pytest.approx(30, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limit"),
+    [
+        ("user/max_user_namespaces", "0", "user.max_user_namespaces"),
+        ("user/max_user_namespaces", "96365", ""),
+        ("kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone"),
+        ("kernel/unprivileged_userns_clone", "1", ""),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "kernel.apparmor_restrict_unprivileged_userns"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "0", ""),
+    ],
+)
+def test_kernel_settings_that_forbid_namespaces(tmp_path: Path, name: str, value: str, limit: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(f"{value}\n")
+    assert observation.namespace_limit(tmp_path) == limit
+
+
+class Chrome(BaseHTTPRequestHandler):
+    """A debugging port: refuses names in the Host header and sends on to the address that was asked for, as Chrome 156 does."""
+
+    def do_GET(self) -> None:
+        host = self.headers["Host"]
+        if self.path != "/json/version":
+            self.send_error(404)
+        elif not host.startswith("127."):
+            self.send_error(500)
+        else:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"webSocketDebuggerUrl": f"ws://{host}/devtools/browser/1"}).encode())
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+class Elsewhere(Chrome):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def ask_chrome(url: str, header: str = "") -> ChromeAnswer:
+    """The question as the server's container would ask it."""
+    variables = {"BROWSER_REMOTE_DEBUGGING_URL": url, **({"BROWSER_REMOTE_DEBUGGING_HOST_HEADER": header} if header else {})}
+    asked = subprocess.run(
+        [sys.executable, "-c", observation._ASK_CHROME], env=variables, capture_output=True, text=True, check=True
+    )
+    return ChromeAnswer(**json.loads(asked.stdout))
+
+
+def test_each_way_in_which_a_chrome_does_not_answer() -> None:
+    with serving(Chrome) as port, serving(Elsewhere) as other, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = closed.getsockname()[1]
+        assert ask_chrome(f"http://127.0.0.1:{port}/") == ChromeAnswer(problem="")
+        assert ask_chrome(f"http://localhost:{port}", f"127.0.0.1:{port}").problem == ""
+        assert ask_chrome(f"http://localhost:{port}") == ChromeAnswer(problem="status", detail="500")
+        assert ask_chrome(f"http://127.0.0.1:{port}", f"127.0.0.1:{nobody}").problem == "redirect"
+        assert ask_chrome(f"http://127.0.0.1:{other}").problem == "other"
+        assert ask_chrome(f"http://127.0.0.1:{nobody}").problem == "connect"
+        assert ask_chrome("http://no-such-name.invalid:9222").problem == "name"

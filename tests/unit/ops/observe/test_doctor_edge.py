@@ -1,0 +1,277 @@
+"""The doctor and an edge: what it asks of Cloudflare's API and the public names, and one finding with its fix for each fault."""
+
+import ssl
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from components import endpoints
+from components.settings import Settings, parse
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.observe import doctor
+from ops.observe.doctor import edge_observation
+from ops.observe.doctor.edge_observation import ApiFacts, EdgeFacts, PublicAnswer, ask_api, ask_public, asked_paths
+from ops.observe.doctor.observation import Observation
+from ops.stack import token as cloudflare_api
+from tests.support.program import VERCEL
+from tests.unit.components.settings.test_settings import TOKEN, cloudflare
+from tests.unit.ops.observe.test_doctor import HEALTHY
+
+ENCRYPTED_SECTIONS = frozenset({"edge", "frontend"})
+ZONE = {
+    "id": "0123456789abcdef0123456789abcdef",
+    "name": "example.com",
+    "status": "active",
+    "paused": False,
+    "account": {"id": "fedcba9876543210fedcba9876543210"},
+    "name_servers": ["ada.ns.cloudflare.com", "bob.ns.cloudflare.com"],
+    "plan": {"legacy_id": "free"},
+}
+TUNNEL = {"id": "c1744f8b-faa1-48a4-9e5c-02ac921467fa", "name": "skyvern-dev", "status": "healthy", "connections": [{}] * 4}
+RECORDS = [
+    {"name": f"{host}.example.com", "type": "CNAME", "proxied": True, "content": f"{TUNNEL['id']}.cfargotunnel.com"}
+    for host in ("api", "app")
+]
+SETTINGS = parse(cloudflare(), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+WITH_ACCESS = parse(
+    cloudflare(access_team="acme", access_emails=["ops@example.com"]), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS
+)
+
+
+class Api:
+    """Cloudflare's API as the doctor reads it. answers: path below /client/v4 -> result, or a status with an error's code."""
+
+    def __init__(self, **faults: tuple[int, int] | Any) -> None:
+        self.asked: list[httpx.Request] = []
+        zone, account = f"/zones/{ZONE['id']}", f"/accounts/{ZONE['account']['id']}"  # type: ignore[index]
+        self.answers: dict[str, Any] = {
+            "/user/tokens/verify": {"id": "1", "status": "active"},
+            "/zones": [ZONE],
+            f"{zone}/dns_records": RECORDS,
+            f"{zone}/settings/always_use_https": {"id": "always_use_https", "value": "on"},
+            f"{zone}/rulesets": [],
+            f"{account}/cfd_tunnel": [TUNNEL],
+            f"{account}/access/apps": [],
+        }
+        for name, fault in faults.items():
+            (path,) = [path for path in self.answers if path.endswith(f"/{name}")]
+            self.answers[path] = fault
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        answer = self.answers[request.url.path.removeprefix("/client/v4")]
+        if isinstance(answer, tuple):
+            status, code = answer
+            errors = [{"code": code, "message": "no"}]
+            return httpx.Response(status, json={"success": False, "errors": errors, "result": None})
+        return httpx.Response(200, json={"success": True, "errors": [], "result": answer})
+
+    def facts(self, settings: Settings = SETTINGS) -> ApiFacts:
+        with httpx.Client(base_url=cloudflare_api.API_URL, transport=httpx.MockTransport(self)) as client:
+            return ask_api(client, SecretStr(TOKEN), "dev", settings)
+
+
+PUBLIC = {host: PublicAnswer(status=200) for host in ("api.example.com", "app.example.com")}
+WELL = EdgeFacts(api=Api().facts(), public=PUBLIC)
+PROD = replace(HEALTHY, settings=SETTINGS, edge=WELL)
+
+
+def seen_with(settings: Settings = SETTINGS, **faults: Any) -> Observation:
+    """An observation with a fault of the API."""
+    answers = {**PUBLIC, "app.example.com": PublicAnswer(status=302)} if settings is WITH_ACCESS else PUBLIC
+    return replace(PROD, settings=settings, edge=EdgeFacts(api=Api(**faults).facts(settings), public=answers))
+
+
+def public(host: str = "api.example.com", **answer: Any) -> Observation:
+    return replace(PROD, edge=replace(WELL, public={**PUBLIC, host: PublicAnswer(**answer)}))
+
+
+def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
+    assert doctor.examine(PROD) == []
+    api = Api()
+    api.facts(WITH_ACCESS)
+    assert {request.method for request in api.asked} == {"GET"}
+    assert len(api.asked) == len(api.answers)
+    # Nothing of Cloudflare is asked where it is not used.
+    none = Api()
+    none.facts(parse(cloudflare(firewall=False, rate_limit=False), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS))
+    assert not [request for request in none.asked if "rulesets" in request.url.path or "access" in request.url.path]
+
+
+@pytest.mark.parametrize(
+    ("seen", "subject", "problem", "fix"),
+    [
+        (seen_with(verify=(401, 1000)), "edge.api_token", "Cloudflare refuses it: 1000 no", "config set --secret"),
+        (seen_with(verify={"status": "expired"}), "edge.api_token", "is expired", "config set --secret"),
+        (seen_with(verify={"status": "disabled"}), "edge.api_token", "is disabled", "config set --secret"),
+        (
+            seen_with(verify={"status": "active", "expires_on": f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}"}),
+            "edge.api_token",
+            "expires on 20",
+            "config set --secret",
+        ),
+        (seen_with(verify=(500, 1)), "api.cloudflare.com", "cannot be asked: HTTPStatusError", "api.cloudflare.com:443"),
+        (seen_with(zones=[]), "example.com", "sees no such zone", "correct edge.domain in Pulumi.dev.yaml"),
+        (seen_with(zones=[ZONE, ZONE]), "example.com", "sees 2 zones", "one account's only"),
+        (seen_with(zones=[{**ZONE, "status": "pending"}]), "example.com", 'is "pending"', "ada.ns.cloudflare.com and bob.ns"),
+        (seen_with(zones=[{**ZONE, "paused": True}]), "example.com", "is paused", "switch Cloudflare on"),
+        (seen_with(zones=[{**ZONE, "plan": {"legacy_id": "pro"}}]), "edge.plan", 'zone is on "pro"', "write edge.plan: pro"),
+        (seen_with(dns_records=(403, 10000)), "Zone: DNS: Edit", "no such permission", "add it to the token"),
+        (seen_with(always_use_https=(403, 10000)), "Zone: Zone Settings: Edit", "no such permission", "add it"),
+        (seen_with(rulesets=(403, 10000)), "Zone: Zone WAF: Edit", "no such permission", "add it to the token"),
+        (seen_with(cfd_tunnel=(403, 10000)), "Account: Cloudflare Tunnel: Edit", "no such permission", "add it"),
+        (seen_with(WITH_ACCESS, apps=(403, 10000)), "Account: Access: Apps and Policies: Edit", "no such", "add it"),
+        (seen_with(dns_records=RECORDS[:1]), "app.example.com", "is not in the zone", "pulumi up --refresh -s dev"),
+        (
+            seen_with(dns_records=[RECORDS[0], {**RECORDS[1], "proxied": False}]),
+            "app.example.com",
+            "is not proxied to this stack's tunnel",
+            "pulumi up --refresh -s dev",
+        ),
+        (seen_with(cfd_tunnel=[]), "skyvern-dev", "does not exist at Cloudflare", "pulumi up --refresh -s dev"),
+        (
+            seen_with(cfd_tunnel=[{**TUNNEL, "status": "down", "connections": []}]),
+            "skyvern-dev",
+            "no connector is connected",
+            "docker restart skyvern-dev-connector",
+        ),
+        (
+            seen_with(cfd_tunnel=[{**TUNNEL, "status": "degraded", "connections": [{}]}]),
+            "skyvern-dev",
+            "is degraded, with 1 of 4",
+            "edge.protocol: http2",
+        ),
+        (replace(PROD, edge=replace(WELL, connector="secret")), "skyvern-dev-connector", "refuses its token", "pulumi up"),
+        (replace(PROD, edge=replace(WELL, connector="quic")), "skyvern-dev-connector", "UDP port 7844", "http2"),
+        (public(problem="name"), "api.example.com", "does not resolve", "dig +trace api.example.com"),
+        (public(problem="certificate", detail="has expired"), "api.example.com", "has expired", "Universal SSL"),
+        (
+            public(status=200, expires=datetime.now(UTC) + timedelta(days=2)),
+            "api.example.com",
+            "expires on 20",
+            "look at its renewal",
+        ),
+        (public(problem="connect", detail="ConnectTimeout"), "api.example.com", "ConnectTimeout", "port 443"),
+        (public(status=403, mark="challenge"), "api.example.com", "challenges programs", "Bot Fight Mode"),
+        (public(status=530, mark="1033"), "api.example.com", "no connector is connected", "restart skyvern-dev-connector"),
+        (public(status=502), "api.example.com", "does not reach", "restart skyvern-dev-gateway"),
+        (public("app.example.com", status=404), "app.example.com", "answers 404, expected 200", "bin/ops smoke -s dev"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_fault_is_one_finding_with_one_fix(seen: Observation, subject: str, problem: str, fix: str) -> None:
+    (finding,) = doctor.examine(seen)
+    assert finding.subject == subject
+    assert problem in finding.problem
+    assert fix in finding.fix
+    assert TOKEN not in doctor.render(seen, [finding])
+
+
+def test_a_stack_that_was_never_deployed_has_no_records_to_miss() -> None:
+    assert HEALTHY.pulumi.deployed is not None
+    nothing = replace(HEALTHY.pulumi, deployed=replace(HEALTHY.pulumi.deployed, containers=()))
+    seen = replace(seen_with(cfd_tunnel=[], dns_records=[]), pulumi=nothing)
+    assert not [one for one in doctor.examine(seen) if one.check in {"tunnel", "DNS record"}]
+
+
+def test_with_access_before_the_ui_a_redirect_is_right() -> None:
+    assert doctor.examine(seen_with(WITH_ACCESS)) == []
+
+
+def test_with_the_ui_on_vercel_each_host_has_its_refusal() -> None:
+    settings = parse({**cloudflare(), "frontend": VERCEL}, file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+    paths = asked_paths(endpoints.derive(settings))
+    assert set(paths) == {f"{host}.example.com" for host in ("api", "app", "artifact", "wss")}
+    statuses = {"api": 200, "app": 401, "artifact": 403, "wss": 403}
+    answers = {f"{host}.example.com": PublicAnswer(status=status) for host, status in statuses.items()}
+    records = [{**RECORDS[0], "name": host} for host in answers if not host.startswith("app.")]
+    facts = EdgeFacts(api=Api(dns_records=records).facts(settings), public=answers)
+    assert doctor.examine(replace(PROD, settings=settings, edge=facts)) == []
+
+
+# --- How the public names are asked --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (httpx.Response(200), PublicAnswer(status=200)),
+        (httpx.Response(530, text="error code: 1033\n"), PublicAnswer(status=530, mark="1033")),
+        (httpx.Response(403, headers={"cf-mitigated": "challenge"}), PublicAnswer(status=403, mark="challenge")),
+        (
+            httpx.Response(404, headers={"ngrok-error-code": "ERR_NGROK_3200"}),
+            PublicAnswer(status=404, mark="ERR_NGROK_3200"),
+        ),
+        (httpx.ConnectTimeout("late"), PublicAnswer(problem="connect", detail="ConnectTimeout")),
+        (httpx.ProxyError("502 Bad Gateway"), PublicAnswer(problem="name", detail="502 Bad Gateway")),
+    ],
+    ids=repr,
+)
+def test_what_a_public_name_gives(
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response | httpx.TransportError, found: PublicAnswer
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert str(request.url) == "https://api.example.com/api/v1/heartbeat"
+        assert not {"authorization", "x-api-key"} & set(request.headers)
+        if isinstance(answer, httpx.Response):
+            return answer
+        raise answer
+
+    with httpx.Client(transport=httpx.MockTransport(handle)) as client:
+        assert ask_public(client, "api.example.com", "/api/v1/heartbeat") == found
+
+
+def test_a_bad_certificate_is_told_from_a_bad_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    refused.verify_message = "certificate has expired"
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("ssl") from refused
+
+    with httpx.Client(transport=httpx.MockTransport(handle)) as client:
+        answer = ask_public(client, "api.example.com", "/")
+    assert answer == PublicAnswer(problem="certificate", detail="certificate has expired")
+
+
+def test_a_name_without_an_address_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(edge_observation, "resolves", lambda host: False)
+    with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(500))) as client:
+        assert ask_public(client, "api.example.com", "/") == PublicAnswer(problem="name")
+
+
+# --- The token and the connector -----------------------------------------------------------------------------------------
+
+
+def test_a_token_that_cannot_be_opened_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(stack: str) -> SecretStr:
+        raise UserError("pulumi: exit 255: incorrect passphrase")
+
+    monkeypatch.setattr(cloudflare_api, "read_token", fail)
+    facts = edge_observation.observe_edge("dev", Docker("unix:///x"), SETTINGS, deployed=False, connector=None)
+    (finding,) = doctor.examine(replace(PROD, edge=facts))
+    assert "incorrect passphrase" in finding.problem
+
+
+@pytest.mark.parametrize(
+    ("log", "complaint"),
+    [
+        ("", ""),
+        ('ERR Register tunnel error from server side error="Unauthorized: Invalid tunnel secret"', "secret"),
+        ("ERR failed to dial to edge with quic: timeout: no recent network activity", "quic"),
+        ("ERR Unauthorized: Tunnel not found\nINF Registered tunnel connection connIndex=0", ""),
+        ('INF Registered tunnel connection\nERR  error="Unable to reach the origin service."', "origin"),
+    ],
+)
+def test_the_connectors_last_words(monkeypatch: pytest.MonkeyPatch, log: str, complaint: str) -> None:
+    monkeypatch.setattr(Docker, "logs", lambda self, name, *flags: log)
+    assert edge_observation.connector_complaint(Docker("unix:///x"), "skyvern-dev-connector") == complaint
