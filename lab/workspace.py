@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
+from ops.machine import environment
 from ops.paths import ROOT
 from ops.stack import inventory
 from ops.stack.outputs import Outputs, parse
+from ops.stack.stack import Stack
 
 UP_SECONDS = 1200
 _PROJECT = "name: {name}\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: .venv\n"
@@ -47,12 +48,12 @@ class Program:
 
     def pulumi(self, *arguments: str) -> bytes:
         """Output of ``pulumi ARGUMENTS`` on its stack; UserError when it fails."""
-        command = bootstrap.pulumi(*arguments, "--stack", self.stack)
+        command = ["pulumi", *arguments, "--stack", self.stack]
         return process.capture(command, cwd=self.folder, env=self.env, timeout_seconds=UP_SECONDS)
 
     def create(self) -> "Program":
         """Creates the stack in the state."""
-        process.capture(bootstrap.pulumi("stack", "init", self.stack, "--no-select"), cwd=self.folder, env=self.env)
+        process.capture(["pulumi", "stack", "init", self.stack, "--no-select"], cwd=self.folder, env=self.env)
         return self
 
     def outputs(self) -> Outputs:
@@ -94,7 +95,7 @@ class Workspace:
         try:
             checkout, state = folder / "checkout", folder / "state"
             state.mkdir()
-            settings = bootstrap.stack_settings(like)
+            settings = Stack(like).settings()
             config = {
                 "skyvern:host": {"docker_host": settings.host.docker_host, "port": free_port()},
                 "skyvern:images": {"source": settings.images.source},
@@ -102,7 +103,7 @@ class Workspace:
             write_checkout(checkout, name, config)
             env = {
                 **os.environ,
-                **bootstrap.engine_environment(),
+                **environment.for_engine(),
                 "PULUMI_BACKEND_URL": f"file://{state}",
                 "PULUMI_CONFIG_PASSPHRASE": secrets.token_hex(16),
             }

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from components.settings import SettingsError
-from ops import bootstrap, configuration, skyvern_settings
+from ops import configuration, skyvern_settings, switched_off
 from ops import preview as previews
 from ops.clients import process
 from ops.clients.docker import Docker
@@ -20,8 +20,8 @@ from ops.deploy import init as stack_init
 from ops.deploy import rollback as stack_rollback
 from ops.deploy import rotate as rotation
 from ops.errors import UserError
-from ops.images import build as images
-from ops.machine import switched_off
+from ops.images import commands, source
+from ops.machine import environment
 from ops.observe import doctor as doctor_run
 from ops.observe import logs as stack_logs
 from ops.observe import smoke as smoke_run
@@ -31,28 +31,24 @@ from ops.preview import report
 from ops.review import apply as reviewed
 from ops.review import drift as stack_drift
 from ops.review import pull_request
-from ops.stack import outputs as stacks
+from ops.stack.option import DEV, StackOption, parse
+from ops.stack.stack import Stack
 
 app = typer.Typer(
     help="Day-two commands of the Skyvern stack.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
-app.add_typer(images.app, name="images", help="Container images: build, list, digest, advisories.")
+app.add_typer(commands.app, name="images", help="Container images: build, list, digest, advisories.")
 
-Stack = Annotated[str, typer.Option("--stack", "-s", callback=bootstrap.stack_name, help="Stack, for example dev.")]
 Unreviewed = Annotated[
     bool, typer.Option(guard.OVERRIDE, help="Proceed with changes that are not on main; see docs/pull-requests.md.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
-def _stack_names(texts: list[str] | None) -> list[str] | None:
-    return None if texts is None else [bootstrap.stack_name(text) for text in texts]
-
-
 @app.command()
 def smoke(
-    stack: Stack = "dev",
+    stack: StackOption = DEV,
     as_json: AsJson = False,
     ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust in place of the system's.")] = None,
     connect_to: Annotated[str | None, typer.Option(help="ADDRESS:PORT where every public name leads.")] = None,
@@ -63,8 +59,8 @@ def smoke(
 
 @app.command()
 def rotate(
-    what: Annotated[rotation.What, typer.Argument(help="The secret to rotate.")],
-    stack: Stack = "dev",
+    what: Annotated[rotation.SecretName, typer.Argument(help="The secret to rotate.")],
+    stack: StackOption = DEV,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before applying.")] = False,
     unreviewed: Unreviewed = False,
 ) -> None:
@@ -74,13 +70,13 @@ def rotate(
 
 @app.command()
 def review(
-    stack: Stack = "dev",
+    stack: StackOption = DEV,
     base: Annotated[str, typer.Option(help="Commit that the change is compared with, for the report.")] = "",
     output: Annotated[Path, typer.Option(help="Folder for preview.json, report.md and review-STACK.json.")] = Path("review"),
 ) -> None:
     """Preview a stack; write the report to read, and the record by which ops apply applies exactly that."""
-    code, told = pull_request.write_review(stack, output, base=base)
-    typer.echo(told, err=code != 0)
+    code, line = pull_request.write_review(stack, output, base=base)
+    typer.echo(line, err=code != 0)
     raise typer.Exit(code)
 
 
@@ -96,28 +92,27 @@ def apply(
 
 @app.command()
 def drift(
-    stack: Stack = "dev",
+    stack: StackOption = DEV,
     as_json: AsJson = False,
     issue: Annotated[bool, typer.Option("--issue", help="Keep one issue on GitHub up to date; exit 2 becomes 0.")] = False,
 ) -> None:
     """Show differences from the state, and what is not in it. Changes nothing; exit 2 if there are any, 1 on errors."""
     found = stack_drift.find(stack)
     code = stack_drift.exit_code(found)
-    typer.echo(json.dumps(dataclasses.asdict(found), indent=2) if as_json else "\n".join(stack_drift.lines(stack, found)))
+    typer.echo(json.dumps(dataclasses.asdict(found), indent=2) if as_json else "\n".join(stack_drift.lines(stack.name, found)))
     if issue:
         typer.echo(pull_request.keep_issue(stack, found), err=True)
     raise typer.Exit(0 if issue and code == 2 else code)
 
 
 @app.command()
-def rollback(stack: Stack = "dev", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def rollback(stack: StackOption = DEV, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Deploy the last commit whose smoke run was green; refused if the database was migrated since."""
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    stack_rollback.rollback(stack, bootstrap.stack_file(stack).parent, yes=yes, ask=terminal)
+    stack_rollback.rollback(stack, yes=yes)
 
 
 @app.command()
-def status(stack: Stack = "dev", as_json: AsJson = False) -> None:
+def status(stack: StackOption = DEV, as_json: AsJson = False) -> None:
     """Show what runs: containers, health, memory, disk, address. Also when the stack is down."""
     raise typer.Exit(stack_status.main(stack, json_wanted=as_json))
 
@@ -125,7 +120,7 @@ def status(stack: Stack = "dev", as_json: AsJson = False) -> None:
 @app.command()
 def logs(
     services: Annotated[list[str] | None, typer.Argument(help="Services, for example server gateway; all by default.")] = None,
-    stack: Stack = "dev",
+    stack: StackOption = DEV,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until Ctrl-C.")] = False,
     since: Annotated[str | None, typer.Option(help="Start time, for example 10m or 2026-01-31T09:00:00.")] = None,
     tail: Annotated[int | None, typer.Option(min=0, help="Number of last lines of each service.")] = None,
@@ -135,15 +130,15 @@ def logs(
 
 
 @app.command(name="end-sessions")
-def end_sessions(stack: Stack = "dev") -> None:
+def end_sessions(stack: StackOption = DEV) -> None:
     """End every session of the UI: issued tokens are refused at once. Stops nothing; the UI logs in again by itself."""
-    outputs = stacks.outputs(stack)
+    outputs = stack.outputs()
     sessions.end(Docker(outputs.docker_host), outputs)
     typer.echo(f"stack {stack}: every session token issued until now is refused")
 
 
 @app.command()
-def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
+def doctor(stack: StackOption = DEV, as_json: AsJson = False) -> None:
     """Show what is wrong with the stack and its host, each with one fix. Changes nothing; exit 1 on errors."""
     raise typer.Exit(doctor_run.main(stack, json_wanted=as_json))
 
@@ -151,7 +146,7 @@ def doctor(stack: Stack = "dev", as_json: AsJson = False) -> None:
 @app.command()
 def preview(
     stacks: Annotated[
-        list[str] | None, typer.Argument(callback=_stack_names, help="Stacks, for example dev prod; dev by default.")
+        list[Stack] | None, typer.Argument(parser=parse, metavar="STACK", help="Stacks, for example dev prod; dev by default.")
     ] = None,
     form: Annotated[previews.Format, typer.Option("--format", help="markdown for people, json for programs.")] = "markdown",
     output: Annotated[Path | None, typer.Option(help="File for the report instead of standard output.")] = None,
@@ -172,7 +167,7 @@ def preview(
 
 @app.command()
 def init(
-    stack: Annotated[str, typer.Argument(callback=bootstrap.stack_name, help="Stack, for example dev or prod.")],
+    stack: Annotated[Stack, typer.Argument(parser=parse, metavar="STACK", help="Stack, for example dev or prod.")],
     images_source: Annotated[str | None, typer.Option("--images", help="official or packages.")] = None,
     docker_host: Annotated[str | None, typer.Option(help="unix:///path/to/docker.sock")] = None,
     port: Annotated[str | None, typer.Option(help="Port of the gateway on 127.0.0.1.")] = None,
@@ -204,13 +199,13 @@ def init(
 def version() -> None:
     """Print the versions of this project, the engine, the SDKs and Skyvern in one line."""
     try:
-        found = process.capture(["pulumi", "version"], env={**os.environ, **bootstrap.engine_environment()}).decode().strip()
+        found = process.capture(["pulumi", "version"], env={**os.environ, **environment.for_engine()}).decode().strip()
         engine = f"engine {found}"
     except UserError:
         engine = "no engine"
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
     python = f"Python {sys.version.split()[0]}"
-    typer.echo(f"{project.NAME} {project.read()}; {engine}; {python}; {sdks}; Skyvern {images.SKYVERN_VERSION}")
+    typer.echo(f"{project.NAME} {project.read()}; {engine}; {python}; {sdks}; Skyvern {source.SKYVERN_VERSION}")
 
 
 @app.command(name="configuration")

@@ -1,4 +1,4 @@
-"""Where things lie: the checkout, the cache that may be deleted at any time, the configuration that may not."""
+"""Folders of this project, and the one way to write a file: whole or not at all."""
 
 import os
 from pathlib import Path
@@ -15,3 +15,13 @@ def cache_dir() -> Path:
 def config_dir() -> Path:
     """Folder of what cannot be made again (passphrase, local state), ``~/.config/skyvern-stack`` by default."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / APPLICATION
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that other programs see as it was or as it is to be, never in between. An existing file keeps its mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    if path.exists():
+        partial.chmod(path.stat().st_mode)
+    partial.replace(path)

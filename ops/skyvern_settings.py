@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Literal
 
 from ops import configuration
-from ops.images.build import SKYVERN_VERSION
+from ops.images.source import SKYVERN_VERSION
 from ops.paths import ROOT
 
 DECISIONS = ROOT / "components/host/skyvern_settings.toml"

@@ -18,16 +18,16 @@ from pathlib import Path
 from components import endpoints
 from lab.bench import by_hand, edge, first_run, load
 from lab.workspace import Workspace
-from ops import bootstrap
-from ops.clients import terminal as table
+from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.images import build as images
+from ops.images import build, needs
 from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import definition, finished_run
 from ops.paths import ROOT
 from ops.stack import inventory
 from ops.stack.inventory import MIB
+from ops.stack.stack import Stack
 
 STACK = "bench"
 PREVIEW_ROUNDS = 7
@@ -73,7 +73,7 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def take_turns(rounds: int, *works: Callable[[], float], say: bootstrap.Progress = print) -> list[float]:
+def take_turns(rounds: int, *works: Callable[[], float], say: terminal.Progress = print) -> list[float]:
     """The median of each work's figures over rounds in which they take turns; one round before does not count."""
     for work in works:
         work()
@@ -86,7 +86,7 @@ def take_turns(rounds: int, *works: Callable[[], float], say: bootstrap.Progress
 # --- The parts -----------------------------------------------------------------------------------------------------------
 
 
-def compare_previews(workspace: Workspace, say: bootstrap.Progress) -> list[Row]:
+def compare_previews(workspace: Workspace, say: terminal.Progress) -> list[Row]:
     """A preview without a change against an empty program, and against a flat one with the same resources."""
     empty = workspace.program("empty", "import pulumi\n")
     flat = workspace.flat_program("flat")
@@ -102,7 +102,7 @@ def compare_previews(workspace: Workspace, say: bootstrap.Progress) -> list[Row]
     ]
 
 
-def compare_edge_previews(say: bootstrap.Progress) -> list[Row]:
+def compare_edge_previews(say: terminal.Progress) -> list[Row]:
     """A preview without a change of a stack with Cloudflare's edge, against a flat program with the same resources; and the same
     with the policy pack."""
     with edge.programs() as (ours, flat):
@@ -118,7 +118,7 @@ def compare_edge_previews(say: bootstrap.Progress) -> list[Row]:
     ]
 
 
-def compare_ups(workspace: Workspace, docker: Docker, say: bootstrap.Progress) -> list[Row]:
+def compare_ups(workspace: Workspace, docker: Docker, say: terminal.Progress) -> list[Row]:
     """From nothing but images to all healthy: ``pulumi up`` against a script that runs the same containers."""
     stack = workspace.stack
     script = by_hand.script(docker, inventory.documents(docker, STACK), inventory.network_documents(docker, STACK))
@@ -139,7 +139,7 @@ def compare_ups(workspace: Workspace, docker: Docker, say: bootstrap.Progress) -
     return [Row(name="up, images present", ours=ours, against="a plain script", theirs=theirs, unit="s", goal="<= 1.1")]
 
 
-def measure_memory(site: Site, docker: Docker, say: bootstrap.Progress) -> list[Row]:
+def measure_memory(site: Site, docker: Docker, say: terminal.Progress) -> list[Row]:
     """Of every container after a run against idle."""
     names = site.outputs.containers
     say(f"idle for {IDLE_SECONDS} s")
@@ -154,7 +154,7 @@ def measure_memory(site: Site, docker: Docker, say: bootstrap.Progress) -> list[
     ]
 
 
-def compare_requests(site: Site, say: bootstrap.Progress) -> list[Row]:
+def compare_requests(site: Site, say: terminal.Progress) -> list[Row]:
     """Requests per second to the API through the gateway against without it, from where both are equally far."""
     through, direct = take_turns(
         LOAD_ROUNDS,
@@ -165,7 +165,7 @@ def compare_requests(site: Site, say: bootstrap.Progress) -> list[Row]:
     return [Row(name="requests through the gateway", ours=through, against="the API", theirs=direct, unit="/s", goal=">= 0.9")]
 
 
-def compare_artifacts(site: Site, say: bootstrap.Progress) -> list[Row]:
+def compare_artifacts(site: Site, say: terminal.Progress) -> list[Row]:
     """A recording through login, gateway and file server against reading its file."""
     with load.big_artifact(site, FILE_MIB) as path:
         through, read = take_turns(
@@ -177,7 +177,7 @@ def compare_artifacts(site: Site, say: bootstrap.Progress) -> list[Row]:
     return [Row(name=f"recording of {FILE_MIB} MiB", ours=through, against="reading the file", theirs=read, unit="MiB/s")]
 
 
-def compare_first_run(like: str, say: bootstrap.Progress) -> list[Row]:
+def compare_first_run(like: str, say: terminal.Progress) -> list[Row]:
     """``script/up`` by step on a machine without our caches, images and state, against the same again."""
     with first_run.fresh_machine(like) as (checkout, env, source):
         say(f"script/up --images {source} on a machine that has Docker alone")
@@ -195,9 +195,9 @@ def compare_first_run(like: str, say: bootstrap.Progress) -> list[Row]:
 # --- The command ---------------------------------------------------------------------------------------------------------
 
 
-def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row]:
+def run(parts: Sequence[str], *, like: str, say: terminal.Progress) -> list[Row]:
     """Rows of the named parts. like: the stack whose file says which daemon and images."""
-    settings = bootstrap.stack_settings(like)
+    settings = Stack(like).settings()
     docker = Docker(settings.host.docker_host)
     on_daemon = set(parts) - {EDGE, FIRST_RUN}
     if on_daemon and inventory.containers(docker, STACK):
@@ -208,7 +208,7 @@ def run(parts: Sequence[str], *, like: str, say: bootstrap.Progress) -> list[Row
         rows += compare_edge_previews(say)
     if not on_daemon:
         return rows
-    images.build(docker, settings.images.source, say, images.asked_for(settings))
+    build.build(docker, settings.images.source, say, needs.asked_for(settings))
     with ExitStack() as cleanup:
         workspace = cleanup.enter_context(Workspace.temporary(STACK, like=like))
         stack = workspace.stack
@@ -250,17 +250,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     # As Ctrl-C: what was started for the measurement is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+
+    def measure() -> None:
         if unknown:
             raise UserError(f"bench: {sorted(unknown)[0]} is not a part; write one of {', '.join((*PARTS, FIRST_RUN))}")
         rows = run(options.parts or PARTS, like=options.like, say=say)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("script/bench: interrupted; what it made is removed", file=sys.stderr)
-        return 130
-    print(table.render(HEAD, [row.cells() for row in rows]))
-    if options.json is not None:
-        options.json.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
-    return 0
+        print(terminal.table(HEAD, [row.cells() for row in rows]))
+        if options.json is not None:
+            options.json.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
+
+    return terminal.run_main("script/bench", measure, resume="what it made is removed")

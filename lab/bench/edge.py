@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.workspace import FLAT, Program, flatten, write_checkout, write_project
-from ops import bootstrap
 from ops.clients.docker import Docker
+from ops.machine import engine
+from ops.machine import environment as child_environment
 
 STACK = "edge"
 _SDKS = "import pulumi_cloudflare\n"
@@ -29,12 +30,12 @@ def programs() -> Iterator[tuple[Program, Program]]:
 
     with tempfile.TemporaryDirectory(prefix="skyvern-bench-") as temporary:
         folder = Path(temporary)
-        home = install(folder / "home", bootstrap.engine_pulumi_home(), "cloudflare", "docker")
+        home = install(folder / "home", engine.engine_pulumi_home(), "cloudflare", "docker")
         (folder / "state").mkdir()
 
         def environment(world: World) -> dict[str, str]:
             world.connect(f"skyvern-{STACK}", docker.add_daemon(world) / f"skyvern-{STACK}-connector")
-            variables = {**os.environ, **bootstrap.engine_environment(), **world.variables()}
+            variables = {**os.environ, **child_environment.for_engine(), **world.variables()}
             for name in ("PULUMI_OPTION_POLICY_PACK", "PULUMI_CONFIG_PASSPHRASE_FILE"):
                 variables.pop(name, None)
             return variables | {

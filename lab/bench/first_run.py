@@ -14,9 +14,9 @@ from typing import Any
 from lab.dockerd import Dockerd
 from lab.own_network import own_network
 from lab.workspace import copy_checkout, free_port
-from ops import bootstrap
 from ops.errors import UserError
-from ops.stack import file as stack_file
+from ops.stack import file
+from ops.stack.stack import Stack
 
 # Whatever a person's shell may know about Pulumi, Docker, caches or an environment of Python.
 _OWN = ("PULUMI", "DOCKER", "XDG_", "VIRTUAL_ENV", "GOCACHE", "GOPATH", "PIP_CACHE_DIR")
@@ -52,7 +52,7 @@ def fresh_machine(like: str) -> Iterator[tuple[Path, dict[str, str], str]]:
             checkout, home = folder / "checkout", folder / "home"
             home.mkdir()
             copy_checkout(checkout)
-            source = bootstrap.stack_settings(like).images.source
+            source = Stack(like).settings().images.source
             target = checkout / "Pulumi.dev.yaml"
 
             def move(document: dict[str, Any]) -> bool:
@@ -60,7 +60,7 @@ def fresh_machine(like: str) -> Iterator[tuple[Path, dict[str, str], str]]:
                 document["config"]["skyvern:images"] = {"source": source}
                 return True
 
-            stack_file.edit(target, move)
+            file.edit(target, move)
             env = {key: value for key, value in os.environ.items() if not key.startswith(_OWN)}
             yield checkout, {**env, "HOME": str(home)}, source
         finally:

@@ -10,17 +10,18 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+from components.host.images import ImageSource
 from lab.rehearsal import browser, servers, stack
 from lab.rehearsal.servers import Servers
 from lab.rehearsal.stack import NAME, Place
 from lab.standins import connector
-from ops import bootstrap
-from ops.clients import process
+from ops.clients import process, terminal
 from ops.clients.docker import Docker
-from ops.deploy import up as deploy
-from ops.deploy.up import Source, Steps
+from ops.clients.terminal import Steps
+from ops.deploy import update
 from ops.errors import UserError
-from ops.images import build as images
+from ops.images import build, needs, source
+from ops.machine import daemon, engine, go, system
 from ops.observe.smoke.site import Way
 from ops.paths import cache_dir
 from ops.stack.outputs import Outputs
@@ -41,7 +42,7 @@ def check_tools() -> None:
     """Raises UserError with what is missing on this machine."""
     for name, package in (("node", "nodejs"), ("npm", "npm"), ("openssl", "openssl"), ("go", "")):
         if name == "go":
-            bootstrap.ensure_go(lambda line: None)
+            go.ensure_go(lambda line: None)
         elif shutil.which(name) is None:
             raise UserError(f"rehearsal: {name} is missing; run: sudo apt-get install -y {package}")
     told = process.capture(["node", "--version"]).decode().strip().removeprefix("v")
@@ -50,14 +51,14 @@ def check_tools() -> None:
         raise UserError(f"rehearsal: Node.js {told} is too old for Vercel's command line; install 20.11 or newer")
 
 
-def choose_source(requested: Source | None, docker: Docker) -> Source:
+def choose_source(requested: ImageSource | None, docker: Docker) -> ImageSource:
     """Where the images come from: as asked for, as existing data was made, else official where the registry answers."""
-    made_with = deploy.source_of(docker, f"{stack.PREFIX}-postgres")
+    made_with = source.source_of(docker, f"{stack.PREFIX}-postgres")
     if requested is not None and made_with not in {None, requested}:
         raise UserError(f"rehearsal: its data was made with {made_with} images; run script/rehearse --destroy first")
     if requested or made_with:
         return requested or ("packages" if made_with == "packages" else "official")
-    return "official" if bootstrap.answers(deploy.REGISTRY, accepted=(200, 401)) else "packages"
+    return "official" if system.answers(source.REGISTRY, accepted=(200, 401)) else "packages"
 
 
 # --- Steps ---------------------------------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ script/rehearse --keep again deploys what has changed; script/rehearse --destroy
     )
 
 
-def rehearse(*, source: Source | None, keep: bool) -> None:
+def rehearse(*, images_source: ImageSource | None, keep: bool) -> None:
     """All steps in order; UserError at the first that cannot go on. Without ``keep`` nothing is left, whatever happened."""
     settings, domain = stack.settings()
     docker = Docker(settings.host.docker_host)
@@ -128,11 +129,11 @@ def rehearse(*, source: Source | None, keep: bool) -> None:
         if docker.host.startswith("ssh://"):
             raise UserError(f"{stack.COMMITTED.name}: host.docker_host: is another machine; write unix:///var/run/docker.sock")
         check_tools()
-        bootstrap.ensure_docker(docker.host, say)
-        bootstrap.ensure_engine(None, say)
+        daemon.ensure_docker(docker.host, say)
+        engine.ensure_engine(None, say)
     with steps.step("images") as say:
-        chosen = choose_source(source, docker)
-        images.build(docker, chosen, say, images.asked_for(settings))
+        chosen = choose_source(images_source, docker)
+        build.build(docker, chosen, say, needs.asked_for(settings))
     try:
         with steps.step("stand-ins") as say:
             place.prepare(domain)
@@ -148,7 +149,7 @@ def rehearse(*, source: Source | None, keep: bool) -> None:
         outputs = program.outputs()
         way = way_of(running)
         with steps.step("smoke, through the public names") as say:
-            green, total = deploy.run_smoke(outputs, say, way)
+            green, total = update.run_smoke(outputs, say, way)
             if green < total:
                 raise UserError(f"smoke: {green} of {total} checks green; each line above that is not ok names what to look at")
         with steps.step("UI in a browser") as say:
@@ -168,7 +169,7 @@ def destroy() -> None:
     if not place.exists and not stack.left_on(docker):
         print("There is no rehearsal.")
         return
-    bootstrap.ensure_engine(None, lambda line: None)
+    engine.ensure_engine(None, lambda line: None)
     remove(place, docker)
     print("The rehearsal is removed.")
 
@@ -179,20 +180,13 @@ def main(arguments: list[str] | None = None) -> int:
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--keep", action="store_true", help="leave it running for a look; again, it deploys what has changed")
     end.add_argument("--destroy", action="store_true", help="remove what --keep left running")
-    parser.add_argument("--images", choices=get_args(Source), help="where the images come from")
+    parser.add_argument("--images", choices=get_args(ImageSource), help="where the images come from")
     options = parser.parse_args(arguments)
-    try:
-        if options.destroy:
-            destroy()
-        else:
-            rehearse(source=options.images, keep=options.keep)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("script/rehearse: interrupted; script/rehearse --destroy removes what is left", file=sys.stderr)
-        return 130
-    return 0
+    return terminal.run_main(
+        "script/rehearse",
+        destroy if options.destroy else lambda: rehearse(images_source=options.images, keep=options.keep),
+        resume="script/rehearse --destroy removes what is left",
+    )
 
 
 if __name__ == "__main__":

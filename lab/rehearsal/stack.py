@@ -16,12 +16,12 @@ from typing import Any
 from components.settings import THIS_HOST, CloudflareEdge, Settings, SettingsError, parse
 from lab.standins.providers import World, cloudflare, install, vercel
 from lab.workspace import Program, free_port
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
+from ops.machine import engine, environment
 from ops.paths import ROOT, config_dir
-from ops.stack import file as stack_file
+from ops.stack import file
 
 NAME = "rehearsal"
 PREFIX = f"skyvern-{NAME}"
@@ -35,31 +35,19 @@ def folder() -> Path:
     return config_dir() / NAME
 
 
-def document() -> dict[str, Any]:
-    """The committed stack file; UserError when it is no YAML."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        loaded: dict[str, Any] = YAML(typ="safe").load(COMMITTED)
-    except (OSError, YAMLError) as broken:
-        raise UserError(f"{COMMITTED.name}: cannot be read; put it back with `git checkout {COMMITTED.name}`") from broken
-    return loaded
-
-
 def settings() -> tuple[Settings, str]:
     """What the committed stack file says, with a stand-in's token and image in it, and the domain.
 
     Raises UserError when it is wrong, or has another shape than production's.
     """
-    raw = {key.removeprefix("skyvern:"): dict(value) for key, value in document()["config"].items()}
+    raw = {key.removeprefix("skyvern:"): dict(value) for key, value in file.read(COMMITTED).items()}
     shape = {name: raw.get(name, {}).get("provider") for name in ("frontend", "edge")}
     if shape != {"frontend": "vercel", "edge": "cloudflare"}:
         raise UserError(
             f"{COMMITTED.name}: frontend.provider: is not what is rehearsed; write vercel, and edge.provider: cloudflare"
         )
-    raw["edge"].update(api_token=bootstrap.ENCRYPTED, connector_image="localhost/connector:any")
-    raw["frontend"].update(api_token=bootstrap.ENCRYPTED)
+    raw["edge"].update(api_token=file.ENCRYPTED, connector_image="localhost/connector:any")
+    raw["frontend"].update(api_token=file.ENCRYPTED)
     try:
         found = parse(raw, file=COMMITTED.name, secret_keys=frozenset(raw))
     except SettingsError as wrong:
@@ -104,7 +92,7 @@ class Place:
             passphrase.touch(mode=0o600)
             passphrase.write_text(secrets.token_urlsafe(32))
         shutil.rmtree(self.home, ignore_errors=True)
-        install(self.home, bootstrap.engine_pulumi_home(), "cloudflare", "vercel")
+        install(self.home, engine.engine_pulumi_home(), "cloudflare", "vercel")
 
     def state_variables(self) -> dict[str, str]:
         """Where the state is, and what opens it."""
@@ -118,7 +106,7 @@ class Place:
         shell = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "CLOUDFLARE_", "VERCEL_"))}
         env = {
             **shell,
-            **bootstrap.engine_environment(),
+            **environment.for_engine(),
             **self.world.variables(),
             **self.state_variables(),
             "PULUMI_HOME": str(self.home),
@@ -142,7 +130,7 @@ class Place:
             document["runtime"]["options"]["virtualenv"] = str(ROOT / ".venv")
             return True
 
-        stack_file.edit(project / "Pulumi.yaml", around)
+        file.edit(project / "Pulumi.yaml", around)
         target = project / f"Pulumi.{NAME}.yaml"
         before = _read(target)
         shutil.copy(COMMITTED, target)
@@ -156,21 +144,21 @@ class Place:
                 document["encryptionsalt"] = before["encryptionsalt"]
             return True
 
-        stack_file.edit(target, complete)
+        file.edit(target, complete)
         if "encryptionsalt" not in before:
             program.create()
         for path, token in tokens(self.world).items():
-            command = bootstrap.pulumi("config", "set", "--secret", "--path", path, "--stack", NAME, "--non-interactive")
+            command = ["pulumi", "config", "set", "--secret", "--path", path, "--stack", NAME, "--non-interactive"]
             process.capture(command, cwd=project, env=program.env, stdin=token.encode())
 
     def up(self, program: Program) -> None:
         """``pulumi up``, with the policies; UserError with the log's name when it fails."""
-        command = bootstrap.pulumi("up", "--yes", "--skip-preview", "--non-interactive", "--stack", NAME, "--color", "never")
+        command = ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", NAME, "--color", "never"]
         process.stream(command, cwd=program.folder, env=program.env, log=self.folder / "up.log")
 
     def expect_no_changes(self, program: Program) -> None:
         """A plan for what is deployed; UserError where it would change something."""
-        command = bootstrap.pulumi("preview", "--expect-no-changes", "--non-interactive", "--stack", NAME, "--color", "never")
+        command = ["pulumi", "preview", "--expect-no-changes", "--non-interactive", "--stack", NAME, "--color", "never"]
         process.stream(command, cwd=program.folder, env=program.env, log=self.folder / "second-plan.log")
 
     def remove(self) -> None:

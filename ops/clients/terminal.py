@@ -1,10 +1,103 @@
-"""Text tables for a terminal."""
+"""The terminal: steps with times, tables, questions, commands that run in front of a person, and the end of each program."""
 
-from collections.abc import Sequence
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ops import switched_off
+from ops.errors import UserError
+from ops.paths import ROOT
+
+# Prints one line about work that goes on.
+Progress = Callable[[str], None]
 
 
-def render(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def say(line: str) -> None:
+    """Prints a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+class Steps:
+    """Prints ``[2/6] images`` before each step and how long it took after it."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.number = 0
+        self.started = time.monotonic()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Progress]:
+        """One step; the value prints a line of it."""
+        self.number += 1
+        print(f"[{self.number}/{self.total}] {name} ...", flush=True)
+        began = time.monotonic()
+        yield lambda line: print(f"      {line}", flush=True)
+        print(f"      done in {time.monotonic() - began:.0f} s", flush=True)
+
+    @property
+    def seconds(self) -> float:
+        """Since the first step."""
+        return time.monotonic() - self.started
+
+
+def attended() -> bool:
+    """Whether a person can be asked here."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def need_answer(command: str, *, yes: bool, about: str = "") -> None:
+    """UserError where a command needs a yes, and there is neither ``--yes`` nor a terminal to ask on.
+
+    about: what needs it, as a clause (``prod needs confirmation``).
+    """
+    if not yes and not attended():
+        raise UserError(f"{command}: {f'{about} and ' if about else ''}there is no terminal to ask on; add --yes")
+
+
+def confirm(question: str) -> bool:
+    """Asks the person at the terminal; anything but yes is no."""
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def run_attended(command: Sequence[str], *, env: Mapping[str, str], ask: bool, folder: Path = ROOT) -> int:
+    """Runs a command on this terminal and returns its exit code.
+
+    ask: it may read answers from the terminal. folder: where it runs.
+
+    Ctrl-C goes to the command alone, which then finishes the step it is in: a Pulumi that is killed instead leaves pending
+    operations behind.
+    """
+    # A function, not SIG_IGN, which the command would inherit.
+    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        return subprocess.Popen(command, cwd=folder, env=env, stdin=None if ask else subprocess.DEVNULL).wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell, two spaces apart, nothing after the last cell of a line."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def run_main(program: str, work: Callable[[], object], *, resume: str = "run it again to continue") -> int:
+    """How every command line ends: the exit code of ``work``, 0, 1 after the line of a UserError, or 130 after Ctrl-C.
+
+    program: as the person typed it. resume: what to do after an interruption.
+    """
+    try:
+        switched_off.check()
+        work()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; {resume}", file=sys.stderr)
+        return 130
+    return 0

@@ -6,7 +6,6 @@ and deploying (script/up).
 """
 
 import getpass
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,16 +15,16 @@ from typing import Any
 from pydantic import SecretStr
 
 from components import settings as schema
-from ops import bootstrap
-from ops.bootstrap import Daemon
-from ops.clients import process
 from ops.clients.docker import Docker
-from ops.deploy import up as deploy
+from ops.clients.terminal import attended
+from ops.deploy import update
 from ops.errors import UserError
+from ops.images import source
+from ops.machine import backend, environment
+from ops.machine.daemon import Daemon, observe_daemon
 from ops.observe.doctor import observation
-from ops.paths import ROOT
-from ops.stack import file as stack_file
-from ops.stack import inventory
+from ops.stack import file, inventory
+from ops.stack.stack import Stack
 
 TEMPLATE = "Pulumi.dev.yaml"
 SECTIONS = {name: types for name, _, types in schema.sections()}
@@ -159,8 +158,10 @@ class Interview:
     present: section -> key -> value, encrypted ones as the text "encrypted". given: option -> text, from the command line.
     """
 
-    def __init__(self, file: str, present: Mapping[str, Mapping[str, Any]], given: Mapping[str, str], terminal: Terminal) -> None:
-        self.file = file
+    def __init__(
+        self, file_name: str, present: Mapping[str, Mapping[str, Any]], given: Mapping[str, str], terminal: Terminal
+    ) -> None:
+        self.file_name = file_name
         self.present = {section: dict(keys) for section, keys in present.items()}
         self.given = dict(given)
         self.terminal = terminal
@@ -212,9 +213,9 @@ class Interview:
             return text, f'"{text}" is not a valid value; write {kind}'
         try:
             tried = {**self.answers.get(section, {}), key: value}
-            schema.parse({section: tried}, file=self.file, secret_keys=frozenset({section}))
+            schema.parse({section: tried}, file=self.file_name, secret_keys=frozenset({section}))
         except schema.SettingsError as invalid:
-            prefix = f"{self.file}: {section}.{key}: "
+            prefix = f"{self.file_name}: {section}.{key}: "
             for line in invalid.lines:
                 if line.startswith(prefix) and ": is missing;" not in line:
                     return value, line.removeprefix(prefix)
@@ -261,11 +262,11 @@ def interview(talk: Interview, observe: Callable[[str], Facts], api_key: SecretS
     return talk.api_key(api_key, kept=kept) if wanted else None
 
 
-def observe_facts(stack: str, say: Callable[[str], None]) -> Callable[[str], Facts]:
+def observe_facts(stack: Stack, say: Callable[[str], None]) -> Callable[[str], Facts]:
     """Looks at the daemon that was named, and says so when it does not answer: script/up may start it later."""
 
     def observe(host: str) -> Facts:
-        daemon = bootstrap.observe_daemon(host)
+        daemon = observe_daemon(host)
         if daemon is not Daemon.ANSWERS:
             why = "may not be used by this user" if daemon is Daemon.DENIED else "does not answer now"
             say(f"    note: Docker at {host} {why}, so memory and CPUs are not tested; script/up says what to do")
@@ -277,11 +278,11 @@ def observe_facts(stack: str, say: Callable[[str], None]) -> Callable[[str], Fac
             cpus=there.cpus,
             own_ports=frozenset(
                 outside
-                for one in inventory.containers(docker, stack)
+                for one in inventory.containers(docker, stack.short)
                 if one.status == "running"
                 for _, outside, _ in one.published
             ),
-            data_source=deploy.source_of(docker, f"skyvern-{stack}-postgres"),
+            data_source=source.source_of(docker, stack.prefix("postgres")),
         )
 
     return observe
@@ -291,20 +292,12 @@ def observe_facts(stack: str, say: Callable[[str], None]) -> Callable[[str], Fac
 
 
 def read_present(path: Path) -> dict[str, dict[str, Any]]:
-    """The sections of a stack file, valid or not; an encrypted value reads "encrypted". UserError when it is no YAML."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        document = YAML(typ="safe").load(path) or {}
-    except YAMLError as broken:
-        raise UserError(f"{path.name}: is not valid YAML; correct it, or move it away and run ops init again") from broken
-    found = {}
-    for name, value in (document.get("config") or {}).items():
-        if str(name).startswith("skyvern:") and isinstance(value, dict):
-            section = {key: "encrypted" if isinstance(item, dict) else item for key, item in value.items()}
-            found[str(name).removeprefix("skyvern:")] = section
-    return found
+    """The sections of a stack file, valid or not; an encrypted value reads "encrypted". UserError when it is not valid YAML."""
+    return {
+        name: {key: "encrypted" if isinstance(item, dict) else item for key, item in section.items()}
+        for name, section in file.sections(file.read(path)).items()
+        if isinstance(section, dict)
+    }
 
 
 def write_answers(path: Path, answers: Mapping[str, Mapping[str, Any]], *, fresh_llm: bool) -> None:
@@ -325,28 +318,23 @@ def write_answers(path: Path, answers: Mapping[str, Mapping[str, Any]], *, fresh
                     changed = True
         return changed
 
-    stack_file.edit(path, change)
+    file.edit(path, change)
 
 
-def create_file(stack: str) -> Path:
-    """The stack's file, made from dev's where there is none; dev's first line and salt are dev's alone."""
-    path = ROOT / f"Pulumi.{stack}.yaml"
+def create_file(stack: Stack) -> Path:
+    """The stack's file, made from dev's if there is none; dev's first line and salt are dev's alone."""
+    path = stack.root / stack.file_name
     if not path.exists():
-        first, _, rest = (ROOT / TEMPLATE).read_text().partition("\n")
-        made = f"# {stack}: made by ops init. Every key: docs/configuration.md."
+        first, _, rest = (stack.root / TEMPLATE).read_text().partition("\n")
+        made = f"# {stack.short}: made by ops init. Every key: docs/configuration.md."
         path.write_text(f"{made}\n{rest}" if first.startswith("#") else f"{made}\n{first}\n{rest}")
-        stack_file.edit(path, lambda document: document.pop("encryptionsalt", None) is not None)
+        file.edit(path, lambda document: document.pop("encryptionsalt", None) is not None)
     return path
 
 
-def set_api_key(stack: str, key: SecretStr) -> None:
+def set_api_key(stack: Stack, key: SecretStr) -> None:
     """Encrypts the key into the stack file; Pulumi reads it from standard input."""
-    process.capture(
-        bootstrap.pulumi("config", "set", "--secret", "--path", "llm.api_key", "--stack", stack, "--non-interactive"),
-        cwd=ROOT,
-        env={**os.environ, **bootstrap.environment()},
-        stdin=key.get_secret_value().encode(),
-    )
+    stack.pulumi("config", "set", "--secret", "--path", "llm.api_key", stdin=key.get_secret_value().encode())
 
 
 def read_key_file(name: str) -> SecretStr:
@@ -358,12 +346,12 @@ def read_key_file(name: str) -> SecretStr:
     return SecretStr(text.strip())
 
 
-def main(stack: str, given: Mapping[str, str], *, api_key_file: str | None, terminal: Terminal | None = None) -> int:
-    """Asks, then creates the stack where it is missing and writes its file. Nothing is written before the last answer."""
-    terminal = terminal or Terminal(attended=sys.stdin.isatty() and sys.stdout.isatty() and api_key_file != "-")
-    bootstrap.engine_environment()  # UserError before anybody is asked in vain
-    path = ROOT / f"Pulumi.{stack}.yaml"
-    present = read_present(path if path.exists() else ROOT / TEMPLATE)
+def main(stack: Stack, given: Mapping[str, str], *, api_key_file: str | None, terminal: Terminal | None = None) -> int:
+    """Asks, then creates the stack if it is missing and writes its file. Nothing is written before the last answer."""
+    terminal = terminal or Terminal(attended=attended() and api_key_file != "-")
+    environment.for_engine()  # UserError before anybody is asked in vain
+    path = stack.root / stack.file_name
+    present = read_present(path if path.exists() else stack.root / TEMPLATE)
     key = read_key_file(api_key_file) if api_key_file is not None else None
     talk = Interview(path.name, present, given, terminal)
     if terminal.attended:
@@ -374,8 +362,8 @@ def main(stack: str, given: Mapping[str, str], *, api_key_file: str | None, term
         terminal.say("\ninit: interrupted; nothing was written")
         return 130
     create_file(stack)
-    bootstrap.ensure_state(lambda line: None)
-    deploy.ensure_stack(stack, lambda line: None)
+    backend.ensure_state(lambda line: None)
+    update.ensure_stack(stack, lambda line: None)
     fresh = talk.answers["llm"]["provider"] != read_present(path).get("llm", {}).get("provider")
     write_answers(path, talk.answers, fresh_llm=fresh)
     if new_key is not None:
@@ -383,18 +371,21 @@ def main(stack: str, given: Mapping[str, str], *, api_key_file: str | None, term
     missing = missing_edge(stack)
     for line in missing:
         terminal.say(line)
-    way_on = "write these (docs/cloudflare.md), or edge.provider: none; then" if missing else "next:"
-    terminal.say(f"{path.name} is written; {way_on} script/up --stack {stack}")
+    next_step = "write these (docs/cloudflare.md), or edge.provider: none; then" if missing else "next:"
+    terminal.say(f"{path.name} is written; {next_step} script/up --stack {stack}")
     return 0
 
 
-def missing_edge(stack: str) -> list[str]:
-    """What the stack file lacks for its edge, which belongs to an account that is not asked for; UserError for anything else."""
+def missing_edge(stack: Stack) -> list[str]:
+    """The lines about the edge that the stack file lacks, which belongs to an account that is not asked for.
+
+    UserError for anything else that is wrong.
+    """
     try:
-        bootstrap.stack_settings(stack)
+        stack.settings()
     except UserError as wrong:
         lines = str(wrong).splitlines()
-        if all(line.startswith(f"Pulumi.{stack}.yaml: edge.") and ": is missing; " in line for line in lines):
+        if all(line.startswith(f"{stack.file_name}: edge.") and ": is missing; " in line for line in lines):
             return lines
         raise
     return []

@@ -7,8 +7,8 @@ from components.host import images
 from components.host.firewall import ruleset
 from components.host.skyvern import PROFILE, SKYVERN_ID
 from components.settings import CdpBrowser, OllamaLlm, Settings
-from ops.bootstrap import Progress
 from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
 from ops.errors import UserError
 
 

@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ops.bootstrap import Progress
 from ops.clients.docker import Docker
-from ops.deploy import recovery
+from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.stack import inventory
+from ops.stack import inventory, state
+from ops.stack.stack import Stack
 
 # Longer than the longest start of a container after a power cut.
 HEALTHY_SECONDS = 240
@@ -31,12 +31,12 @@ class Recorded:
     protected: bool
 
 
-def repair(stack: str, docker: Docker, progress: Progress) -> None:
+def repair(stack: Stack, docker: Docker, progress: Progress) -> None:
     """Starts what was stopped and lets Pulumi see what has gone, with a line for each; silent when nothing differs.
 
     Raises UserError when a protected volume has gone.
     """
-    recorded = parse(recovery.export(stack))
+    recorded = parse(stack.state())
     states = _container_states(docker)
     present = {
         "container": set(states),
@@ -57,25 +57,27 @@ def repair(stack: str, docker: Docker, progress: Progress) -> None:
         return
     for one in gone:
         progress(f"{one.kind} {one.name} is gone: the up makes it again")
-    recovery.refresh(stack)
+    state.refresh(stack)
 
 
-def parse(state: dict[str, Any]) -> list[Recorded]:
-    """The daemon's objects in the ``deployment`` of ``pulumi stack export``, in its order."""
+def parse(recorded: dict[str, Any]) -> list[Recorded]:
+    """The daemon's objects of a state, in its order."""
     kinds = {f"docker:index/{kind}:{kind.capitalize()}": kind for kind in ("container", "network", "volume")}
     return [
         Recorded(kind, one["id"], one["outputs"]["name"], bool(one.get("protect")))
-        for one in state.get("resources") or []
+        for one in recorded.get("resources") or []
         if (kind := kinds.get(one["type"])) and not one.get("delete")
     ]
 
 
-def wait_until_healthy(stack: str, docker: Docker, progress: Progress) -> None:
+def wait_until_healthy(stack: Stack, docker: Docker, progress: Progress) -> None:
     """Waits for containers that were started outside of the up; UserError when one does not get well."""
     until = time.monotonic() + HEALTHY_SECONDS
     told = False
     while unwell := [
-        one.name for one in inventory.containers(docker, stack) if one.status != "running" or one.health not in {"", "healthy"}
+        one.name
+        for one in inventory.containers(docker, stack.short)
+        if one.status != "running" or one.health not in {"", "healthy"}
     ]:
         if time.monotonic() > until:
             raise UserError(

@@ -4,32 +4,22 @@ Images are built before a plan and not by it: a build has progress, a certificat
 way to show or pass them. Only what is missing is built. Not here: which image a part runs, and pulling at run time.
 """
 
-import datetime
-import json
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
-
-import httpx
-import typer
 
 from components.host import images
 from components.host.images import ImageSource
-from components.settings import CloudflareEdge, NgrokEdge, OllamaLlm, Settings
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.images import advisories
-from ops.paths import ROOT, cache_dir
-
-SKYVERN_VERSION = "1.0.56"
-Progress = Callable[[str], None]
+from ops.images import needs
+from ops.paths import cache_dir
 
 # Measured on 2 cores with a near mirror, rounded up; they tell a person whether to wait.
 EXPECTED_MINUTES = {
@@ -50,72 +40,8 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS
 # A fixed date on every file of a context, so that layers do not depend on when the checkout was made.
 CONTEXT_TIME = 1735689600
 
-app = typer.Typer(no_args_is_help=True)
-
-
-# --- Which images are present ----------------------------------------------------------------------------------------------
-
-
-def present(docker: Docker, reference: str) -> bool:
-    """Whether the daemon has the image. Raises UserError when it does not answer."""
-    # Listed, not inspected: a failed inspect cannot be told from a daemon that does not answer.
-    if "@" in reference:
-        repository, digest = reference.split("@")
-        listed = docker.run("image", "ls", "--digests", "--format", "{{.Digest}}", repository.rpartition(":")[0])
-        return digest in listed.split()
-    return bool(docker.run("image", "ls", "--quiet", reference).strip())
-
-
-def asked_for(settings: Settings) -> frozenset[str]:
-    """Images of the parts that only some stacks have."""
-    found = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
-    match settings.edge:
-        case CloudflareEdge(connector_image=None):
-            found.add("cloudflared")
-        case NgrokEdge(connector_image=None):
-            found.add("ngrok")
-    return frozenset(found)
-
-
-def parts(source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
-    """What runs in a stack, in build order; ``debian``, ``caddy`` and ``ollama`` are only built on."""
-    used_as_base = {base for bases in images.BASES.values() for base in bases}
-    left_out = used_as_base | (images.OPTIONAL - optional)
-    return [image for image in images.references(source) if image not in left_out]
-
-
-def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
-    """What has to be built or pulled, bases before what is built on them. A base that nobody needs is not in it."""
-    references = images.references(source)
-    wanted = parts(source, optional)
-    found: list[str] = []
-
-    def visit(image: str) -> None:
-        # The builder pulls public bases by itself.
-        public_base = source == "official" and image in images.OFFICIAL and image not in wanted
-        if image in found or public_base or present(docker, references[image]):
-            return
-        if references[image] not in images.OFFICIAL.values():
-            for base in images.BASES[image]:
-                visit(base)
-        found.append(image)
-
-    for image in wanted:
-        visit(image)
-    return found
-
 
 # --- Building ------------------------------------------------------------------------------------------------------------
-
-
-def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:
-    """What has to be built or pulled, with the tools for it at hand; UserError when the host lacks one."""
-    missing = outstanding(docker, source, optional)
-    if "debian" in missing:
-        bootstrap.ensure_package_tools(progress)
-    elif "caddy" in missing:
-        bootstrap.ensure_go(progress)
-    return missing
 
 
 def build(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> None:
@@ -125,9 +51,9 @@ def build(docker: Docker, source: ImageSource, progress: Progress, optional: fro
     Raises UserError with the log file of the image that failed, or when the host lacks a tool for the stand-ins.
     """
     references = images.references(source)
-    missing = prepare(docker, source, progress, optional)
+    missing = needs.prepare(docker, source, progress, optional)
     if not missing:
-        progress(f"all {len(parts(source, optional))} images are present")
+        progress(f"all {len(needs.parts(source, optional))} images are present")
         return
     minutes = sum(EXPECTED_MINUTES[image] for image in missing)
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
@@ -261,82 +187,3 @@ def _log_file(image: str) -> Path:
 
 
 # --- Commands ------------------------------------------------------------------------------------------------------------
-
-Stack = Annotated[
-    str, typer.Option("--stack", "-s", help="Stack whose file says where images come from and which daemon runs them.")
-]
-
-
-def _stack(stack: str) -> tuple[Docker, Settings]:
-    settings = bootstrap.stack_settings(stack)
-    return Docker(settings.host.docker_host), settings
-
-
-@app.command("build")
-def build_images(stack: Stack = "dev") -> None:
-    """Build or pull the images that are missing on the stack's daemon."""
-    docker, settings = _stack(stack)
-    build(docker, settings.images.source, typer.echo, asked_for(settings))
-
-
-@app.command("list")
-def list_images(stack: Stack = "dev") -> None:
-    """Print every image of a stack, and whether its daemon has it."""
-    docker, settings = _stack(stack)
-    references = images.references(settings.images.source)
-    for image in parts(settings.images.source, asked_for(settings)):
-        typer.echo(f"{image:<10} {'present' if present(docker, references[image]) else 'missing':<8} {references[image]}")
-
-
-@app.command("digest")
-def public_digests() -> None:
-    """Ask the registry what the pinned public tags point at now; print the lines to change in components/host/images.py."""
-    changed = 0
-    for image, reference in images.OFFICIAL.items():
-        tag, pinned = reference.split("@")
-        current = current_digest(tag)
-        changed += current != pinned
-        typer.echo(f"{image:<10} {tag}: " + ("unchanged" if current == pinned else f"now {tag}@{current} (pinned: {pinned})"))
-    if changed:
-        typer.echo("write the new digests into OFFICIAL in components/host/images.py; images built on them then get new tags")
-
-
-@app.command("advisories")
-def known_advisories(
-    stack: Stack = "dev",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
-) -> None:
-    """Check all pins and images for known vulnerabilities. Exit 0 none, 2 some, 3 not everything could be checked, 1 error."""
-    docker, settings = _stack(stack)
-    source = settings.images.source
-    references = images.references(source)
-    wanted = {image: references[image] for image in parts(source, asked_for(settings))}
-    known = advisories.accepted((ROOT / advisories.ACCEPTED).read_text(), datetime.datetime.now(datetime.UTC).date())
-    with httpx.Client(timeout=60) as http:
-        report = advisories.look(
-            docker,
-            wanted,
-            http,
-            wanted=advisories.pins(),
-            present=lambda reference: present(docker, reference),
-            known=known,
-        )
-    typer.echo(advisories.as_json(report) if as_json else "\n".join(advisories.lines(report)))
-    raise typer.Exit(report.exit_code)
-
-
-def current_digest(tag: str) -> str:
-    """Digest of a public tag for all platforms, ``sha256:...``; UserError when the registry does not answer."""
-    # buildx where the CLI has it: it prints the digest of the index. `manifest inspect` gives digests of single platforms only,
-    # from which the one of the index cannot be told.
-    if not _succeeds(["docker", "buildx", "version"], dict(os.environ)):
-        raise UserError(
-            "images: digest needs docker's buildx plugin; install docker-buildx-plugin or, from Debian, docker-buildx"
-        )
-    text = process.capture(
-        ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", tag], timeout_seconds=60
-    )
-    digest = json.loads(text).get("digest", "")
-    if not str(digest).startswith("sha256:"):
-        raise UserError(f"images: docker buildx imagetools inspect {tag} named no digest; update the buildx plugin")
-    return str(digest)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack import inventory
+from ops.stack.stack import Stack
 
 Wall = Literal["networks", "host", "outside"]
 # Discard: nothing of a stack or a host listens there, and no list of allowed ports names it.
@@ -143,20 +144,20 @@ def openings(tried: Sequence[Attempt], answers: str, *, walled: bool) -> Iterato
             yield Opening(attempt=one, answered=result == "open")
 
 
-def look(docker: Docker, stack: str, *, walled: bool, parts: Collection[str] | None = None) -> list[str]:
+def look(docker: Docker, stack: Stack, *, walled: bool, parts: Collection[str] | None = None) -> list[str]:
     """Tries everything from every part, or from the named ones: what is open, as ``clauses``. UserError where it could not look.
 
     walled: whether the stack has the firewall by its settings. Without, the host and private addresses are not tried: nothing
     closes them.
     """
-    containers = inventory.documents(docker, stack)
+    containers = inventory.documents(docker, stack.short)
     ids = {one["Config"]["Labels"].get("skyvern.part"): one for one in containers}
     # Their image has what it takes; by its id, for its name may have gone.
     image = next((ids[part]["Image"] for part in ("firewall", "egress") if part in ids), None)
     if image is None:
         raise UserError("could not look: there is neither a firewall nor an egress container, whose image would be used")
     host_addresses = _host_addresses(docker, ids["firewall"]["Id"]) if walled and "firewall" in ids else []
-    planned = attempts(containers, inventory.network_documents(docker, stack), host_addresses)
+    planned = attempts(containers, inventory.network_documents(docker, stack.short), host_addresses)
     if not walled:
         planned = {source: [one for one in tried if one.wall == "networks"] for source, tried in planned.items()}
 
@@ -202,12 +203,12 @@ def _host_addresses(docker: Docker, firewall: str) -> list[str]:
         return []
 
 
-def docker_rules_lost(docker: Docker, stack: str) -> bool:
+def docker_rules_lost(docker: Docker, stack: Stack) -> bool:
     """Whether Docker's own rules between the stack's networks are gone, as the firewall sees it; False where it cannot tell."""
-    bridges = [f"br-{network['Id'][:12]}" for network in inventory.network_documents(docker, stack)]
+    bridges = [f"br-{network['Id'][:12]}" for network in inventory.network_documents(docker, stack.short)]
     see = "nft --stateless list ruleset && echo legacy: $(cat /proc/net/ip_tables_names 2> /dev/null)"
     try:
-        seen = docker.run("exec", f"skyvern-{stack}-firewall", "sh", "-c", see)
+        seen = docker.run("exec", stack.prefix("firewall"), "sh", "-c", see)
     except UserError:
         return False
     return rules_lost(seen, bridges)

@@ -20,11 +20,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ops import bootstrap, redaction
+from ops import redaction
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack import inventory
 from ops.stack.inventory import Container
+from ops.stack.stack import Stack
 
 MASK = "***"
 # Lines of several containers reach us a little out of order; so long one waits for an earlier one.
@@ -102,7 +103,7 @@ def render(line: Line, width: int) -> str:
     return f"{line.time[11:19]} {line.service.ljust(width)} | {line.text}"
 
 
-def choose(stack: str, containers: Sequence[Container], wanted: Sequence[str]) -> list[Container]:
+def choose(stack: Stack, containers: Sequence[Container], wanted: Sequence[str]) -> list[Container]:
     """The containers of the named services, all when none is named. UserError for a name that the stack has not."""
     known = {one.part: one for one in containers}
     if not known:
@@ -187,11 +188,11 @@ def follow(docker: Docker, containers: Sequence[Container], options: Sequence[st
             process.wait()
 
 
-def main(stack: str, services: Sequence[str], *, following: bool, since: str | None, tail: int | None) -> int:
+def main(stack: Stack, services: Sequence[str], *, following: bool, since: str | None, tail: int | None) -> int:
     """Prints the logs. 0, also after Ctrl-C; UserError for an unknown service, a wrong option or a silent daemon."""
-    docker = Docker(bootstrap.stack_settings(stack).host.docker_host)
-    chosen = choose(stack, inventory.containers(docker, stack), services)
-    secrets = secrets_of(inventory.environments(docker, stack))
+    docker = stack.docker()
+    chosen = choose(stack, inventory.containers(docker, stack.short), services)
+    secrets = secrets_of(inventory.environments(docker, stack.short))
     width = max(len(one.part) for one in chosen)
     options = [*(["--since", since] if since else []), *(["--tail", str(tail)] if tail is not None else [])]
     batches = follow(docker, chosen, options) if following else iter([read(docker, chosen, options)])

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import httpx
 
 from components import endpoints
-from ops import bootstrap
-from ops.clients import terminal as table
+from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
 from ops.observe import version as project
 from ops.stack import inventory
 from ops.stack.inventory import MIB, Container, Volume
+from ops.stack.stack import Stack
 
 HEARTBEAT = "/api/v1/heartbeat"
 ANSWER_SECONDS = 5
@@ -43,15 +43,15 @@ class Status:
     volumes: Sequence[Volume]
 
 
-def observe(stack: str) -> Status:
+def observe(stack: Stack) -> Status:
     """The stack now. Raises UserError when its file is wrong or its daemon does not answer."""
-    settings = bootstrap.stack_settings(stack)
-    docker = Docker(settings.host.docker_host)
+    settings = stack.settings()
+    docker = stack.docker()
     address = endpoints.derive(settings).app_url
-    found = inventory.containers(docker, stack)
+    found = inventory.containers(docker, stack.short)
     running = [one.name for one in found if one.status == "running"]
     return Status(
-        stack=stack,
+        stack=stack.name,
         version=project.read(),
         docker_host=docker.host,
         address=address,
@@ -59,7 +59,7 @@ def observe(stack: str) -> Status:
         skyvern_version=skyvern_version(docker, found),
         containers=found,
         memory=inventory.memory_in_use(docker, running),
-        volumes=inventory.volumes(docker, stack, sizes=True),
+        volumes=inventory.volumes(docker, stack.short, sizes=True),
     )
 
 
@@ -120,7 +120,7 @@ def render(status: Status, now: datetime) -> str:
     ]
     rows += [(one.name, "volume", "-", "-", "-", size(one.size_bytes), "-") for one in status.volumes]
     head = ("name", "state", "health", "restarts", "up", "memory or disk", "image")
-    return summary(status) + ("\n\n" + table.render(head, rows) if rows else "")
+    return summary(status) + ("\n\n" + terminal.table(head, rows) if rows else "")
 
 
 def uptime(container: Container, now: datetime) -> str:
@@ -163,7 +163,7 @@ def as_json(status: Status) -> str:
     )
 
 
-def main(stack: str, *, json_wanted: bool = False) -> int:
+def main(stack: Stack, *, json_wanted: bool = False) -> int:
     """Prints the status; 0 also when the stack is down, which is no error of the question."""
     status = observe(stack)
     print(as_json(status) if json_wanted else render(status, datetime.now(UTC)))

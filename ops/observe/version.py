@@ -7,7 +7,7 @@ Not here: the versions of what it runs (``ops version`` adds them).
 import tomllib
 from pathlib import Path
 
-from ops.deploy import guard
+from ops.clients import git
 from ops.errors import UserError
 from ops.paths import ROOT
 
@@ -21,7 +21,7 @@ def read(root: Path = ROOT) -> str:
     if not (root / ".git").exists():
         return number
     try:
-        head = guard.head(root)
+        head = git.head(root)
     except UserError:
         return number
     return f"{number}+{head.commit[:12]}{'.changed' if head.changed else ''}"

@@ -9,7 +9,8 @@ from typing import Literal
 from ops.errors import UserError
 from ops.preview import engine, model, report
 from ops.preview.model import Preview
-from ops.preview.state import Workspace
+from ops.stack.option import DEV
+from ops.stack.stack import Stack
 
 Format = Literal["markdown", "json"]
 
@@ -26,23 +27,20 @@ class Options:
     limit: int = report.LIMIT
 
 
-def main(stacks: Sequence[str], options: Options, stored: Sequence[Path] = ()) -> int:
-    """Makes the previews, or reads stored ones, and writes the report; the exit code says the worst (``model.exit_code``).
+def main(stacks: Sequence[Stack], options: Options, stored: Sequence[Path] = ()) -> int:
+    """Makes the previews, or reads stored ones, and writes the report; the exit code is the worst (``model.exit_code``).
 
     Raises UserError for a wrong command line, an unknown stack or a stored file that holds no preview.
     """
     if stacks and stored:
         raise UserError("ops preview: --from takes the place of stacks; give one or the other")
     if stored:
-        previews = [one for path in stored for one in _read(path)]
+        previews = [preview for path in stored for preview in _read(path)]
     else:
-        workspace = Workspace.of_checkout()
         # All of them before the first, which takes its time.
         for stack in stacks:
-            workspace.stack_file(stack)
-        previews = [
-            engine.preview(stack, drift=options.drift, base=options.base, workspace=workspace) for stack in stacks or ["dev"]
-        ]
+            _ = stack.file
+        previews = [engine.preview(stack, drift=options.drift, base=options.base) for stack in stacks or [DEV]]
     text = (
         model.dump(previews)
         if options.form == "json"

@@ -16,17 +16,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap
+from ops.clients import git
 from ops.clients.docker import Docker
-from ops.deploy import guard, recovery
 from ops.errors import UserError
-from ops.images import build as images
+from ops.images import source
+from ops.machine.daemon import DEFAULT_SOCKET
 from ops.paths import ROOT
 from ops.preview import events, state
 from ops.preview.events import Reading
 from ops.preview.model import Drift, Preview
-from ops.preview.state import Workspace
 from ops.redaction import Redactor
+from ops.stack.stack import Stack
+from ops.stack.state import disposable, leftovers
 
 PREVIEW_SECONDS = 1200
 SDKS = ("pulumi", "pulumi-cloudflare", "pulumi-docker", "pulumi-policy", "pulumi-random", "pulumiverse-vercel")
@@ -41,29 +42,28 @@ class Run:
     said: str
 
 
-def preview(stack: str, *, drift: bool = True, base: str = "", workspace: Workspace | None = None) -> Preview:
+def preview(stack: Stack, *, drift: bool = True, base: str = "") -> Preview:
     """What ``pulumi up`` would do to a stack. drift: also look at what is really there. base: the commit it is compared with.
 
-    workspace: this checkout and the user's state by default. Raises UserError for a stack that does not exist and for a stack
-    file that is no YAML; whatever goes wrong within the engine is in the preview.
+    Raises UserError for a stack that does not exist and for a stack file that is not valid YAML; whatever goes wrong within the
+    engine is in the preview.
     """
-    context = _Context.of(stack, workspace)
-    workspace = context.workspace
+    context = _Context.of(stack)
     run = _run(context, "preview")
-    # What this change makes a secret must not be told by the look at the drift either.
-    redactor = events.aware(run.events, context.redactor)
+    # What this change makes a secret must not be shown by the look at the drift either.
+    redactor = events.with_secrets_of_both_sides(run.events, context.redactor)
     about = Preview(
-        stack=stack,
+        stack=stack.name,
         made=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
-        head=_head(workspace),
+        head=_head(stack),
         base=base,
-        config=state.flat_config(state.configured(workspace, stack), redactor),
-        config_hash=state.config_hash(workspace, stack),
+        config=state.flat_config(stack.config(), redactor),
+        config_hash=state.config_hash(stack),
         state_digest=state.digest(context.deployment),
-        versions=versions(workspace),
+        versions=versions(stack),
     )
-    found = build(about, run, redactor, disposable_volumes())
-    return dataclasses.replace(found, drift=_drift(context, redactor)) if drift else found
+    planned = build(about, run, redactor, disposable_volumes())
+    return dataclasses.replace(planned, drift=_drift(context, redactor)) if drift else planned
 
 
 def build(about: Preview, run: Run, redactor: Redactor, disposable: Sequence[str] = ()) -> Preview:
@@ -94,28 +94,26 @@ def build_drift(run: Run, redactor: Redactor) -> Drift:
     return Drift(checked=True, failure=why, steps=() if why else reading.steps)
 
 
-def drift(stack: str, workspace: Workspace | None = None) -> Drift:
-    """What is otherwise than the state of a stack says."""
-    context = _Context.of(stack, workspace)
+def drift(stack: Stack) -> Drift:
+    """Differences from the recorded state of a stack."""
+    context = _Context.of(stack)
     return _drift(context, context.redactor)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Context:
-    """What every run about one stack needs. It holds secrets."""
+    """Everything that the runs about one stack share. It holds secrets."""
 
-    stack: str
-    workspace: Workspace
+    stack: Stack
     deployment: state.Deployment = dataclasses.field(repr=False)
     redactor: Redactor
 
     @classmethod
-    def of(cls, stack: str, workspace: Workspace | None) -> "_Context":
-        workspace = workspace or Workspace.of_checkout()
-        workspace.stack_file(stack)
-        deployment = state.export(workspace, stack)
-        redactor = Redactor.of(state.secrets_of(workspace, stack, deployment))
-        return cls(stack=stack, workspace=workspace, deployment=deployment, redactor=redactor)
+    def of(cls, stack: Stack) -> "_Context":
+        # Before the engine is asked: UserError if there is no such file.
+        _ = stack.file
+        deployment = stack.state(show_secrets=True)
+        return cls(stack=stack, deployment=deployment, redactor=Redactor.of(state.secrets_of(stack, deployment)))
 
 
 def _drift(context: _Context, redactor: Redactor) -> Drift:
@@ -133,23 +131,25 @@ def _drift(context: _Context, redactor: Redactor) -> Drift:
 
 
 def _unmanaged(context: _Context) -> tuple[str, ...]:
-    """Containers and networks with the stack's labels that are in no state; UserError where the daemon does not answer."""
-    host = state.configured(context.workspace, context.stack).get("skyvern:host") or {}
-    found = recovery.labelled(context.stack, Docker(str(host.get("docker_host", bootstrap.DEFAULT_SOCKET))))
-    return tuple(sorted(f"{one.kind} {one.name}" for one in recovery.leftovers(dict(context.deployment), found)))
+    """Containers and networks with the stack's labels that are in no state; UserError if the daemon does not answer."""
+    # Of the file as it is: a drift is looked for even if a setting is wrong.
+    host = context.stack.config().get("skyvern:host") or {}
+    docker = Docker(str(host.get("docker_host", DEFAULT_SOCKET)))
+    left = leftovers(context.deployment, disposable(docker, context.stack.short))
+    return tuple(sorted(f"{item.kind} {item.name}" for item in left))
 
 
 def _run(context: _Context, *command: str) -> Run:
     """Runs ``pulumi COMMAND``; its log lives as long as this call, in a folder that nobody else may enter."""
     with tempfile.TemporaryDirectory(prefix="skyvern-preview-") as folder:
         log = Path(folder) / "events.jsonl"
-        arguments = ["--stack", context.stack, "--non-interactive", "--color", "never", "--event-log", str(log)]
+        arguments = ["--non-interactive", "--color", "never", "--event-log", str(log)]
         try:
             done = subprocess.run(
-                ["pulumi", *command, *arguments],
-                cwd=context.workspace.folder,
+                context.stack.command(*command, *arguments),
+                cwd=context.stack.root,
                 # Pulumi has no --event-log without it; the Automation API does the same.
-                env={**context.workspace.env, "PULUMI_DEBUG_COMMANDS": "true"},
+                env={**context.stack.environment(), "PULUMI_DEBUG_COMMANDS": "true"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -200,20 +200,20 @@ def disposable_volumes() -> Sequence[str]:
     return found
 
 
-def versions(workspace: Workspace) -> dict[str, str]:
+def versions(stack: Stack) -> dict[str, str]:
     """Engine, Python, Skyvern and the SDKs, by name."""
-    engine = workspace.pulumi("version").decode().strip().removeprefix("v")
+    engine = stack.pulumi("version").decode().strip().removeprefix("v")
     return {
         "engine": engine,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
-        "skyvern": images.SKYVERN_VERSION,
+        "skyvern": source.SKYVERN_VERSION,
         **{name: metadata.version(name) for name in SDKS},
     }
 
 
-def _head(workspace: Workspace) -> str:
+def _head(stack: Stack) -> str:
     try:
-        return guard.git(workspace.folder, "rev-parse", "HEAD").strip()
+        return git.run(stack.root, "rev-parse", "HEAD").strip()
     except UserError:
         # A checkout without git, as an archive is.
         return ""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ops.deploy.rotate import ROTATIONS
 from ops.preview import diff, exposure
 from ops.preview.environment import with_environment, with_list, with_names
 from ops.preview.exposure import CONTAINER
@@ -30,6 +29,7 @@ from ops.preview.model import (
 from ops.preview.values import hide_pairs, plain_texts, readable, revealed, with_parts
 from ops.redaction import Redactor
 from ops.stack import impact as downtime
+from ops.stack.impact import ROTATIONS
 
 Event = Mapping[str, Any]
 
@@ -114,7 +114,7 @@ def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[st
     drift: the run was a refresh, whose steps say what they found only when they end.
     """
     steps, hidden, outputs = _hidden(events, drift=drift)
-    redactor = aware(events, redactor, drift=drift)
+    redactor = with_secrets_of_both_sides(events, redactor, drift=drift)
     resources = [_resource(urn, meta, hidden[urn], redactor, disposable, drift=drift) for urn, meta in sorted(steps.items())]
     return Reading(
         resources=tuple(resources),
@@ -127,8 +127,8 @@ def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[st
     )
 
 
-def aware(events: Sequence[Event], redactor: Redactor, *, drift: bool = False) -> Redactor:
-    """The redactor, with what is in clear in the state and a secret in the program, or the other way round."""
+def with_secrets_of_both_sides(events: Sequence[Event], redactor: Redactor, *, drift: bool = False) -> Redactor:
+    """Extends the redactor with values that are plain in the state but secret in the program, or vice versa."""
     _, hidden, outputs = _hidden(events, drift=drift)
     secrets = outputs.revealed.union(*(one.revealed for one in hidden.values()))
     return Redactor.of([*redactor.values, *with_parts(secrets)], mask=redactor.mask) if secrets else redactor

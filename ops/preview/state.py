@@ -1,23 +1,17 @@
-"""What a preview is made from: the state, the configuration, and every secret in them that must not be told."""
+"""What a preview is made from: the state, the configuration, and every secret in them that must not be shown."""
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ops import bootstrap
-from ops.clients import process
-from ops.errors import UserError
-from ops.paths import ROOT
 from ops.preview.diff import value_at
 from ops.preview.model import SECRET
 from ops.preview.values import Sealed, sealed, secrets_in, with_parts
 from ops.redaction import Redactor, name_is_secret
+from ops.stack.stack import Stack
 
-PULUMI_SECONDS = 120
 VARIABLE = "vercel:index/projectEnvironmentVariable:ProjectEnvironmentVariable"
 
 Deployment = Mapping[str, Any]
@@ -29,8 +23,8 @@ Deployment = Mapping[str, Any]
 def digest(deployment: Deployment) -> str:
     """SHA-256 over the resources and pending operations of a state; "" for one without resources.
 
-    Without secrets, which are encrypted anew by every update, and without times; so an update that changes nothing leaves it as
-    it is. deployment: of ``pulumi stack export``, with or without ``--show-secrets``.
+    Without secrets, which are encrypted again by every update, and without times; so an update that changes nothing leaves it as
+    it is. deployment: of ``Stack.state``, with or without secrets.
     """
     resources = deployment.get("resources") or []
     if not resources:
@@ -140,65 +134,20 @@ def environment_secrets(variables: Mapping[str, str]) -> set[str]:
 # --- Effects ---------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workspace:
-    """A program with its stack files, and the environment in which Pulumi runs it, which may hold secrets."""
-
-    folder: Path
-    env: Mapping[str, str] = field(repr=False)
-
-    @classmethod
-    def of_checkout(cls) -> "Workspace":
-        """This checkout with the user's state; UserError before script/bootstrap."""
-        return cls(folder=ROOT, env={**os.environ, **bootstrap.environment()})
-
-    def pulumi(self, *arguments: str) -> bytes:
-        """What ``pulumi ARGUMENTS`` prints; UserError when it fails."""
-        return process.capture(
-            ["pulumi", *arguments, "--non-interactive"], cwd=self.folder, env=self.env, timeout_seconds=PULUMI_SECONDS
-        )
-
-    def stack_file(self, stack: str) -> Path:
-        """The stack's file; UserError when there is none."""
-        path = self.folder / f"Pulumi.{stack}.yaml"
-        if not path.is_file():
-            raise UserError(f"{path.name}: does not exist; name a stack that has a file, for example dev")
-        return path
-
-
-def configured(workspace: Workspace, stack: str) -> dict[str, Any]:
-    """The ``config`` of the stack's file, secrets encrypted; UserError when there is no such file or it is no YAML."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    path = workspace.stack_file(stack)
-    try:
-        document = YAML(typ="safe").load(path) or {}
-    except YAMLError:
-        raise UserError(f"{path.name}: is not valid YAML; correct it (docs/configuration.md)") from None
-    return dict(document.get("config") or {})
-
-
-def config_hash(workspace: Workspace, stack: str) -> str:
+def config_hash(stack: Stack) -> str:
     """SHA-256 over the project's file and the stack's."""
     hashed = hashlib.sha256()
-    for path in (workspace.folder / "Pulumi.yaml", workspace.stack_file(stack)):
+    for path in (stack.root / "Pulumi.yaml", stack.file):
         content = path.read_bytes()
         hashed.update(f"{path.name}\0{len(content)}\n".encode() + content)
     return hashed.hexdigest()
 
 
-def export(workspace: Workspace, stack: str) -> Deployment:
-    """The state with its secrets in clear: for comparing and blanking, never for display. Empty before the first ``up``."""
-    exported = json.loads(workspace.pulumi("stack", "export", "--show-secrets", "--stack", stack))
-    deployment: Deployment = exported.get("deployment") or {}
-    return deployment
-
-
-def secrets_of(workspace: Workspace, stack: str, deployment: Deployment) -> set[str]:
-    """Everything that must not be told about a stack: of its state, its configuration and the environment of Pulumi."""
-    shown = json.loads(workspace.pulumi("config", "--show-secrets", "--json", "--stack", stack))
-    found = state_secrets(deployment) | config_secrets(configured(workspace, stack), shown) | environment_secrets(workspace.env)
-    if file := workspace.env.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
-        found.add(Path(file).read_text().strip())
-    return found
+def secrets_of(stack: Stack, deployment: Deployment) -> set[str]:
+    """Every text that must not be shown about a stack: of its state, its configuration and the environment of Pulumi."""
+    variables = stack.environment()
+    shown = json.loads(stack.pulumi("config", "--show-secrets", "--json"))
+    secrets = state_secrets(deployment) | config_secrets(stack.config(), shown) | environment_secrets(variables)
+    if passphrase_file := variables.get("PULUMI_CONFIG_PASSPHRASE_FILE"):
+        secrets.add(Path(passphrase_file).read_text().strip())
+    return secrets

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops import bootstrap
-from ops.bootstrap import Progress
-from ops.clients.docker import Docker
-from ops.deploy import guard, preflight, repair, rollback
-from ops.deploy import up as deploy
+from ops.clients import git
+from ops.clients.terminal import Progress
+from ops.deploy import guard, preflight, releases, repair, update
 from ops.errors import UserError
-from ops.images import build as images
+from ops.images import build, needs
+from ops.preview import engine
 from ops.preview.model import Preview
 from ops.preview.report import code
-from ops.review import record as review
-from ops.stack import outputs as stacks
+from ops.review import record
+from ops.review.record import Record
+from ops.stack.stack import Stack
 
-Previewing = Callable[[str], Preview]
+Previewing = Callable[[Stack], Preview]
 
 
 def apply(
@@ -30,12 +30,12 @@ def apply(
 
     outcome: gets what came of it as Markdown, whatever that is. previewing: makes the preview to compare with, for tests.
     """
-    with told_in(outcome) as tell:
-        tell(_apply(review.load(path), unreviewed=unreviewed, progress=progress, previewing=previewing or _preview))
+    with write_outcome(outcome) as tell:
+        tell(_apply(record.load(path), unreviewed=unreviewed, progress=progress, previewing=previewing or _preview))
 
 
 @contextmanager
-def told_in(outcome: Path | None) -> Iterator[Callable[[str], None]]:
+def write_outcome(outcome: Path | None) -> Iterator[Callable[[str], None]]:
     """What came of the block in a file: the text that it gives, or why it failed. No file, where it gives no text."""
     told = ""
 
@@ -58,39 +58,36 @@ def told_in(outcome: Path | None) -> Iterator[Callable[[str], None]]:
             outcome.write_text(f"{told}\n")
 
 
-def _preview(stack: str) -> Preview:
-    from ops.preview.engine import preview
-
-    return preview(stack, drift=True)
+def _preview(stack: Stack) -> Preview:
+    return engine.preview(stack, drift=True)
 
 
-def _apply(reviewed: review.Record, *, unreviewed: bool, progress: Progress, previewing: Previewing) -> str:
-    stack = reviewed.stack
-    root = bootstrap.stack_file(stack).parent
-    guard.check(stack, root, unreviewed=unreviewed)
-    settings = bootstrap.stack_settings(stack)
-    docker = Docker(settings.host.docker_host)
-    tree = review.tree_of(root)
+def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress, previewing: Previewing) -> str:
+    stack = Stack(reviewed.stack)
+    guard.check(stack, unreviewed=unreviewed)
+    settings = stack.settings()
+    docker = stack.docker()
+    tree = git.tree_of(stack.root)
     if tree == reviewed.tree:
         # Not those of a tree that will be refused: that may take half an hour.
-        images.build(docker, settings.images.source, progress, images.asked_for(settings))
-    found = previewing(stack)
-    if differ := review.moved(reviewed, review.record(found, tree=tree)):
+        build.build(docker, settings.images.source, progress, needs.asked_for(settings))
+    planned = previewing(stack)
+    if differences := record.differences(reviewed, record.record(planned, tree=tree)):
         raise UserError(
-            f"ops apply: nothing was changed, because this is not what was reviewed: {'; '.join(differ)}. Preview and review it "
-            f"again, or run script/up --stack {stack} and read its preview"
+            f"ops apply: nothing was changed, because this is not what was reviewed: {'; '.join(differences)}. Preview and "
+            f"review it again, or run script/up --stack {stack} and read its preview"
         )
-    progress(f"stack {stack}: as reviewed: {len(found.steps)} steps, tree {tree[:12]}")
-    if found.steps:
+    progress(f"stack {stack}: as reviewed: {len(planned.steps)} steps, tree {tree[:12]}")
+    if planned.steps:
         preflight.check(docker, settings, progress)
-        deploy.pulumi_up(stack, unasked=True, previewed=True)
+        update.pulumi_up(stack, unasked=True, previewed=True)
         repair.wait_until_healthy(stack, docker, progress)
-    green, total = deploy.run_smoke(stacks.outputs(stack), progress)
+    green, total = update.run_smoke(stack.outputs(), progress)
     if green < total:
         raise UserError(
             f"ops apply: applied, but {green} of {total} smoke checks are green, and the stack is left as it is; "
-            f"{rollback.way_back(stack, docker, root)}"
+            f"{releases.rollback_hint(stack, docker)}"
         )
-    rollback.note(stack, docker, root)
-    done = f"applied {len(found.steps)} steps" if found.steps else "nothing to apply"
-    return f"✅ stack {stack}: {done} at {found.head[:12]}; {green} of {total} smoke checks are green."
+    releases.record_good(stack, docker)
+    done = f"applied {len(planned.steps)} steps" if planned.steps else "nothing to apply"
+    return f"✅ stack {stack}: {done} at {planned.head[:12]}; {green} of {total} smoke checks are green."

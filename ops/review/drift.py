@@ -1,6 +1,6 @@
-"""``ops drift``: what is otherwise than the state says, and what looks like ours and is in no state.
+"""``ops drift``: differences from the recorded state, and resources that look like ours but are not in it.
 
-A refresh finds what somebody changed on things that the state knows. It cannot find what was made past it: containers and
+A refresh finds changes of resources that the state knows. It cannot find what was made without Pulumi: containers and
 networks with our labels, and records of the zone with our comment or to our tunnel. Changes nothing. Not here: repair, which is
 script/up's (ops/deploy/repair.py).
 """
@@ -8,38 +8,36 @@ script/up's (ops/deploy/repair.py).
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 from components.endpoints import TUNNEL_SUFFIX
 from components.settings import CloudflareEdge
-from ops import bootstrap
-from ops.deploy import recovery
+from ops.clients import cloudflare
 from ops.errors import UserError
+from ops.preview import engine
 from ops.preview.model import Drift
 from ops.preview.report import code
-from ops.stack import token as cloudflare
+from ops.stack.stack import Stack
+from ops.stack.token import read_token
 
 # Of the components' CNAME records, and of what each of them leads to.
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
 
 
-def find(stack: str) -> Drift:
-    """The drift of a stack, everything that is in no state among it; ``failure`` says what could not be looked at."""
-    from ops.preview.engine import drift
-
-    found = drift(stack)
-    edge = bootstrap.stack_settings(stack).edge
+def find(stack: Stack) -> Drift:
+    """The drift of a stack, resources that are in no state included; ``failure`` names what could not be checked."""
+    found = engine.drift(stack)
+    edge = stack.settings().edge
     if not isinstance(edge, CloudflareEdge):
         return found
     try:
-        headers = {"Authorization": f"Bearer {cloudflare.read_token(stack).get_secret_value()}"}
-        with httpx.Client(base_url=cloudflare.API_URL, timeout=30, headers=headers) as http:
-            records = list(zone_records(http, edge.domain))
-        strays = stray_records(records, recovery.export(stack), prefix=f"skyvern-{stack.rsplit('/', 1)[-1]}")
+        with cloudflare.client(read_token(stack)) as http:
+            records = zone_records(http, edge.domain)
+        strays = stray_records(records, stack.state(), prefix=f"skyvern-{stack.short}")
     except UserError as failed:
         return dataclasses.replace(found, failure="; ".join(filter(None, [found.failure, str(failed)])))
     return dataclasses.replace(found, unmanaged=(*found.unmanaged, *strays))
@@ -55,25 +53,16 @@ def exit_code(found: Drift) -> int:
 # --- DNS -----------------------------------------------------------------------------------------------------------------
 
 
-def zone_records(http: httpx.Client, domain: str) -> Iterator[dict[str, Any]]:
-    """Every CNAME record of a zone, as Cloudflare's API has it (v4); UserError where it refuses."""
-    zones = _results(http, "/zones", {"name": domain})
+def zone_records(http: httpx.Client, domain: str) -> list[dict[str, Any]]:
+    """Every CNAME record of a zone, as Cloudflare's API has it; UserError where it refuses."""
+    zones = cloudflare.get(http, "/zones", name=domain)
     if len(zones) != 1:
         raise UserError(f"Cloudflare: the token sees {len(zones)} zones {domain}, so its records cannot be checked")
-    page = 1
-    while True:
-        # The largest page that the API takes for every plan.
-        records = _results(
-            http, f"/zones/{zones[0]['id']}/dns_records", {"type": "CNAME", "per_page": "100", "page": str(page), "order": "name"}
-        )
-        yield from records
-        if len(records) < 100:
-            return
-        page += 1
+    return list(cloudflare.pages(http, f"/zones/{zones[0]['id']}/dns_records", type="CNAME", order="name"))
 
 
 def stray_records(records: list[dict[str, Any]], state: Mapping[str, Any], *, prefix: str) -> list[str]:
-    """Records that look like the stack's and are in no state. state: the ``deployment`` of ``pulumi stack export``.
+    """Records that look like the stack's and are in no state. state: of ``Stack.state``.
 
     prefix: of the comment that the components write, ``skyvern-prod``. A record whose comment somebody removed is told by the
     tunnel that it leads to.
@@ -86,21 +75,6 @@ def stray_records(records: list[dict[str, Any]], state: Mapping[str, Any], *, pr
         for one in records
         if one["id"] not in known and (str(one.get("comment") or "").startswith(f"{prefix}:") or one["content"] in tunnels)
     )
-
-
-def _results(http: httpx.Client, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
-    try:
-        answer = http.get(path, params=dict(query))
-        body = answer.json()
-        if answer.is_success and body.get("success"):
-            results: list[dict[str, Any]] = body["result"]
-            return results
-        said = ", ".join(f"{one['code']} {one['message']}" for one in body.get("errors") or [])
-    except httpx.HTTPError as failed:
-        raise UserError(f"Cloudflare: {path}: {type(failed).__name__}; try again") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        said = ""
-    raise UserError(f"Cloudflare: {path}: {answer.status_code} {said or answer.reason_phrase}; see docs/cloudflare.md")
 
 
 # --- The issue -----------------------------------------------------------------------------------------------------------

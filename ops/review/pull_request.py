@@ -11,37 +11,36 @@ from typing import Annotated
 
 import typer
 
-from ops.clients import github
+from ops.clients import git, github
 from ops.errors import UserError
-from ops.paths import ROOT
 from ops.preview.model import Drift, Preview, dump, exit_code, load
 from ops.review import apply as reviewed
 from ops.review import drift
 from ops.review import record as review
+from ops.stack.option import StackOption
+from ops.stack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
 
 PREVIEW, REPORT = "preview.json", "report.md"
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="Stack, for example prod.")]
 
-
-def deployment_marker(stack: str) -> str:
+def deployment_marker(stack: Stack) -> str:
     """What the comment on a deployment begins with."""
     return f"<!-- skyvern-deployment: {stack} -->"
 
 
-def record_name(stack: str) -> str:
+def record_name(stack: Stack) -> str:
     """File of the record, as the report names it."""
-    return f"review-{stack}.json"
+    return f"review-{stack.short}.json"
 
 
-def artifact_name(stack: str, tree: str) -> str:
+def artifact_name(stack: Stack, tree: str) -> str:
     """Of the artifact that holds the record; preview.yml gives it the same one."""
-    return f"review-{stack}-{tree}"
+    return f"review-{stack.short}-{tree}"
 
 
-def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
+def write_review(stack: Stack, folder: Path, *, base: str) -> tuple[int, str]:
     """Previews a stack and writes preview.json, report.md and, for what may be applied, review-STACK.json.
 
     Returns the exit code and what was written, in a line: 0 for a preview that may be applied, changes or not; 1 for an error,
@@ -50,7 +49,7 @@ def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
     from ops.preview.report import markdown
 
     # Before the first file of ours is there, which would be a change.
-    tree = review.tree_of(ROOT)
+    tree = git.tree_of(stack.root)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / record_name(stack)).unlink(missing_ok=True)
     previews = [_preview(stack, base)]
@@ -64,14 +63,14 @@ def write_review(stack: str, folder: Path, *, base: str) -> tuple[int, str]:
     return 0, f"stack {stack}: {len(previews[0].steps)} steps; {folder} has the report and the record"
 
 
-def _preview(stack: str, base: str) -> Preview:
+def _preview(stack: Stack, base: str) -> Preview:
     from ops.preview.engine import preview
 
     try:
         return preview(stack, drift=True, base=base)
     except UserError as failed:
         # A wrong stack file ends before there is an engine; it belongs into the comment all the same.
-        return Preview(stack=stack, made=datetime.datetime.now(datetime.UTC), base=base, failure=str(failed))
+        return Preview(stack=stack.name, made=datetime.datetime.now(datetime.UTC), base=base, failure=str(failed))
 
 
 @app.command()
@@ -95,18 +94,18 @@ def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review 
 
 @app.command()
 def record(
-    stack: Stack,
+    stack: StackOption,
     output: Annotated[Path, typer.Option(help="File to write it to.")] = Path("review.json"),
     outcome: Annotated[Path | None, typer.Option(help="File for the reason if there is no record, as Markdown.")] = None,
 ) -> None:
     """Fetch the review record of the checkout: the artifact of the preview of the same tree."""
-    with reviewed.told_in(outcome):
+    with reviewed.write_outcome(outcome):
         _fetch(stack, output)
 
 
-def _fetch(stack: str, output: Path) -> None:
+def _fetch(stack: Stack, output: Path) -> None:
     run = github.run_of(os.environ)
-    tree = review.tree_of(ROOT)
+    tree = git.tree_of(stack.root)
     with github.client(run, os.environ) as http:
         found = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), record_name(stack))
     if found is None:
@@ -119,7 +118,7 @@ def _fetch(stack: str, output: Path) -> None:
 
 
 @app.command()
-def outcome(stack: Stack, file: Annotated[Path, typer.Argument(help="File that ops apply --outcome wrote.")]) -> None:
+def outcome(stack: StackOption, file: Annotated[Path, typer.Argument(help="File that ops apply --outcome wrote.")]) -> None:
     """Post the outcome of a deployment: in the summary of the run, and on the pull request that was merged."""
     run = github.run_of(os.environ)
     told = file.read_text() if file.is_file() else "❌ Nothing was deployed: the job ended before `ops apply`.\n"
@@ -132,16 +131,16 @@ def outcome(stack: Stack, file: Annotated[Path, typer.Argument(help="File that o
     typer.echo(f"comment on {run.repository}#{number}: {done}" if number else "no pull request was merged by this commit")
 
 
-def keep_issue(stack: str, found: Drift) -> str:
+def keep_issue(stack: Stack, found: Drift) -> str:
     """Brings the one issue on the drift of a stack up to date; what was done, in a line. UserError where GitHub refuses."""
     run = github.run_of(os.environ)
     with github.client(run, os.environ) as http:
         repository = github.Repository(run.repository, http)
         repository.refuse_public()
-        marker = drift.marker(stack)
+        marker = drift.marker(stack.name)
         if drift.exit_code(found) == 0:
             done = repository.close_issue(marker, f"No drift any more: [checked]({run.url}).")
         else:
-            text = drift.markdown(stack, found, link=run.url)
-            done = repository.issue(marker, drift.fingerprint(found), drift.title(stack, found), text)
+            text = drift.markdown(stack.name, found, link=run.url)
+            done = repository.issue(marker, drift.fingerprint(found), drift.title(stack.name, found), text)
     return f"issue in {run.repository}: {done}"

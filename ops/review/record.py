@@ -1,4 +1,4 @@
-"""The record of a reviewed preview, and what has moved since: only what was reviewed is applied.
+"""The record of a reviewed preview, and the differences since: only what was reviewed is applied.
 
 A record holds what a plan depends on: the files (git's tree of the tested merge, which main has after it), configuration, images,
 versions, state and drift, and the steps themselves. Nothing in it is secret, because a preview has none; two secrets look alike
@@ -14,9 +14,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ops.deploy import guard
 from ops.errors import UserError
 from ops.preview.model import Preview, Step
+from ops.stack.stack import Stack
 
 # Names in one line, before the rest is counted.
 MOST_NAMES = 3
@@ -88,16 +88,8 @@ def load(path: Path) -> Record:
         raise UserError(f"{path}: {where}: is not a review record of this version; make it with bin/ops review") from None
 
 
-def tree_of(root: Path) -> str:
-    """git's tree of what is checked out; UserError where files differ from it, because a plan is made of the files."""
-    seen = guard.head(root)
-    if seen.difference:
-        raise UserError(f"{seen.difference}; commit or remove that first: a review record is of a commit")
-    return guard.git(root, "rev-parse", "HEAD^{tree}").strip()
-
-
-def moved(reviewed: Record, now: Record) -> tuple[str, ...]:
-    """What differs, each in a clause, what explains the most first; empty when what was reviewed is what would be applied."""
+def differences(reviewed: Record, now: Record) -> tuple[str, ...]:
+    """The differences, most telling first, one clause each; empty if the plan is still the reviewed one."""
     return tuple(_differences(reviewed, now))
 
 
@@ -110,7 +102,7 @@ def _differences(reviewed: Record, now: Record) -> Iterator[str]:
         if before != after:
             yield f"the image of {container}: {before or 'none'} was reviewed, {after or 'none'} would run"
     if reviewed.config_hash != now.config_hash:
-        yield f"the configuration (Pulumi.{now.stack}.yaml or Pulumi.yaml)"
+        yield f"the configuration ({Stack(now.stack).file_name} or Pulumi.yaml)"
     for name in sorted({*reviewed.versions, *now.versions}):
         before, after = reviewed.versions.get(name), now.versions.get(name)
         if before != after:

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ops.bootstrap import Progress
+from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.stack import inventory
-
-PROJECT = "skyvern"
+from ops.stack.stack import PROJECT
 
 
 @dataclass(frozen=True, kw_only=True)

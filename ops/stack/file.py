@@ -1,18 +1,95 @@
-"""Edits a stack file and leaves its comments and everything else as they are."""
+"""A stack file: read, checked against the schema, and edited in place, with its comments.
 
-import os
-from collections.abc import Callable
+Not here: the schema itself (components/settings), and which file a stack has (ops/stack/stack.py).
+"""
+
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ops.errors import UserError
+from ops.paths import write_whole
+
+if TYPE_CHECKING:
+    from components.settings import Settings
+
+PREFIX = "skyvern:"
+# Stands for a value that only the engine can read, and has the form of every secret that people bring.
+ENCRYPTED = "encrypted" * 5
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """The ``config`` of a stack file, encrypted values as ``{"secure": ...}``. name: of the file, for errors.
+
+    Raises UserError for a text that is not YAML or not shaped like a stack file.
+    """
+    try:
+        document = YAML(typ="safe").load(text) or {}
+    except YAMLError as broken:
+        where = getattr(getattr(broken, "problem_mark", None), "line", None)
+        line = "" if where is None else f" in line {where + 1}"
+        raise UserError(f"{name}: is not valid YAML{line}; correct it (docs/configuration.md)") from broken
+    config = document.get("config") or {} if isinstance(document, dict) else None
+    if not isinstance(config, dict):
+        raise UserError(f"{name}: is not a stack file; write its settings below config: (docs/configuration.md)")
+    return {str(key): value for key, value in config.items()}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """``parse`` of a file; UserError when it cannot be read."""
+    try:
+        return parse(path.read_text(), path.name)
+    except (OSError, UnicodeDecodeError) as failed:
+        raise UserError(f"{path.name}: cannot be read ({failed})") from failed
+
+
+def sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of the program in a ``config``: ``host`` for ``skyvern:host``."""
+    return {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
+
+
+def is_encrypted(value: Any) -> bool:
+    """Whether a value of a stack file is one that only the engine can read."""
+    return isinstance(value, dict) and set(value) == {"secure"}
+
+
+def settings(path: Path) -> "Settings":
+    """The settings of a stack file, checked without the engine and without decrypting anything.
+
+    Raises UserError with the schema's lines when the file is wrong, so that nothing has been touched by then.
+    """
+    # Here for start time: pydantic makes the whole schema at its import, and script/env needs none of it.
+    from components import settings as schema
+
+    # A section encrypted as a whole can be read by the engine only; the program checks it.
+    raw = {name: value for name, value in sections(read(path)).items() if not is_encrypted(value)}
+    plain = {name: _without_ciphertext(value) for name, value in raw.items()}
+    encrypted = frozenset(name for name, value in raw.items() if plain[name] != value)
+    try:
+        return schema.parse(plain, file=path.name, secret_keys=encrypted)
+    except schema.SettingsError as wrong:
+        raise UserError(str(wrong)) from wrong
+
+
+def _without_ciphertext(value: Any) -> Any:
+    if is_encrypted(value):
+        return ENCRYPTED
+    if isinstance(value, dict):
+        return {key: _without_ciphertext(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_ciphertext(item) for item in value]
+    return value
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], bool]) -> None:
-    """Writes the file anew when ``change``, which gets the whole document, says that it changed something.
+    """Writes the file again if ``change``, which gets the whole document, returns that it changed something.
 
-    The file appears whole or not at all. Not here: whether the values are right (components/settings.py).
+    Comments and everything else stay as they are. Not here: whether the values are right.
     """
-    from ruamel.yaml import YAML
-
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -20,8 +97,18 @@ def edit(path: Path, change: Callable[[dict[str, Any]], bool]) -> None:
     document = yaml.load(path) or {}
     if not change(document):
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w") as file:
-        yaml.dump(document, file)
-    partial.chmod(path.stat().st_mode)
-    partial.replace(path)
+    text = io.StringIO()
+    yaml.dump(document, text)
+    write_whole(path, text.getvalue())
+
+
+def write_setting(path: Path, section: str, values: Mapping[str, str | int]) -> None:
+    """Sets keys of one section (``images``) of a stack file."""
+
+    def change(document: dict[str, Any]) -> bool:
+        written = document.setdefault("config", {}).setdefault(f"{PREFIX}{section}", {})
+        changed = any(written.get(key) != value for key, value in values.items())
+        written.update(values)
+        return changed
+
+    edit(path, change)

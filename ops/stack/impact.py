@@ -1,11 +1,11 @@
-"""What does not work while a container of the stack is replaced, and for how long: for rotations, previews and people."""
+"""What stops working, and for how long, while a container is replaced or a secret rotates: for rotations, previews and people."""
 
 from dataclasses import dataclass
 
 # Seen on two cores: 31 and 40 s for a restart of Skyvern, 5 s for one of the gateway.
 SERVER_SECONDS = 90
 GATEWAY_SECONDS = 15
-# The connector gives requests in progress 30 s to end; then it dials Cloudflare anew.
+# The connector gives requests in progress 30 s to end; then it dials Cloudflare again.
 CONNECTOR_SECONDS = 90
 # A transaction gets 60 s to end (components/host/postgres.py); the start itself takes a few.
 POSTGRES_SECONDS = 90
@@ -13,7 +13,7 @@ POSTGRES_SECONDS = 90
 
 @dataclass(frozen=True)
 class Downtime:
-    """stops: a clause. seconds: at most, on a machine with little else to do; 0 where nobody notices."""
+    """stops: what is unavailable, as a clause. seconds: upper bound on an idle machine; 0 if unnoticeable."""
 
     stops: str
     seconds: int
@@ -35,4 +35,62 @@ PARTS = {
     "roles": Downtime("nothing noticeable", 0),
     "server": Downtime("the API, live views and every run in progress", SERVER_SECONDS),
     "smoke-site": Downtime("smoke runs", 0),
+}
+# What leads to a session of the UI; its tokens end with it.
+OPEN_SESSIONS = ("api-key", "ui-login", "gateway")
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """One secret that rotates.
+
+    key: its epoch below ``skyvern:rotation``. stops: what does not work meanwhile. seconds: for how long at most.
+    afterwards: what a person has to do, with STACK for the stack.
+    """
+
+    key: str
+    title: str
+    stops: str
+    seconds: int
+    afterwards: str
+
+
+ROTATIONS: dict[str, Rotation] = {
+    "database": Rotation(
+        "database",
+        "password of Skyvern's role in PostgreSQL",
+        "the API, live views and every run in progress, while Skyvern restarts",
+        SERVER_SECONDS,
+        "nothing to do: only Skyvern uses this password",
+    ),
+    "api-key": Rotation(
+        "api_key",
+        "the organisation's API key",
+        "the API, live views and every run in progress, while Skyvern restarts; the UI and recordings for a moment",
+        SERVER_SECONDS,
+        "the UI opens new sessions by itself; programs get 403 until they have the new key: "
+        "pulumi stack output api_key --show-secrets -s STACK",
+    ),
+    "ui-login": Rotation(
+        "ui_login",
+        "password of the UI",
+        "the UI, recordings and access to the API, while the gateway restarts; runs go on",
+        GATEWAY_SECONDS,
+        "sessions have ended; people log in with the new password: pulumi stack output ui_password --show-secrets -s STACK",
+    ),
+    "gateway": Rotation(
+        "gateway",
+        "key by which Vercel and the gateway know each other",
+        "recordings, new logins of the UI and access to the API, while the gateway restarts; runs go on. Vercel builds first, "
+        "which stops nothing",
+        GATEWAY_SECONDS,
+        "nothing to do: the key is on Vercel and in the gateway only",
+    ),
+    "tunnel": Rotation(
+        "tunnel",
+        "secret of the Cloudflare Tunnel",
+        "all access from outside, while the connector restarts; runs go on",
+        CONNECTOR_SECONDS,
+        "nothing to do: connectors with the old secret cannot connect again",
+    ),
 }

@@ -1,18 +1,13 @@
-"""What a deployed stack says about itself: its outputs, read with the Pulumi CLI.
+"""The outputs of a deployed stack. Reading them: ``Stack.outputs``.
 
 Not here: the stack's settings (components/settings.py), and anything that changes a stack.
 """
 
 import json
-import os
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from ops import bootstrap, paths
-from ops.clients import process
 from ops.errors import UserError
-
-READ_SECONDS = 120
 
 
 class Outputs(BaseModel):
@@ -60,14 +55,3 @@ def parse(stack: str, text: str | bytes) -> Outputs:
     except ValidationError as wrong:
         fields = ", ".join(sorted({".".join(str(part) for part in error["loc"]) for error in wrong.errors()}))
         raise UserError(f"stack {stack}: outputs missing or malformed: {fields}; run pulumi up -s {stack}") from None
-
-
-def outputs(stack: str) -> Outputs:
-    """The outputs of ``stack``, secrets included; UserError when there is no such stack or it was never deployed."""
-    text = process.capture(
-        ["pulumi", "stack", "output", "--json", "--show-secrets", "-s", stack, "--non-interactive"],
-        cwd=paths.ROOT,
-        env={**os.environ, **bootstrap.environment()},
-        timeout_seconds=READ_SECONDS,
-    )
-    return parse(stack, text)

@@ -1,18 +1,10 @@
-"""Cloudflare's API as the commands ask it: where it is, and by which token. Not here: what is asked (doctor, drift)."""
-
-import os
+"""The Cloudflare API token of a stack. Not here: what is asked with it (doctor, drift)."""
 
 from pydantic import SecretStr
 
-from ops import bootstrap
-from ops.clients import process
-from ops.paths import ROOT
-
-API_URL = "https://api.cloudflare.com/client/v4"
+from ops.stack.stack import Stack
 
 
-def read_token(stack: str) -> SecretStr:
+def read_token(stack: Stack) -> SecretStr:
     """The API token of the stack file, decrypted by the engine; UserError when it cannot be opened."""
-    command = bootstrap.pulumi("config", "get", "--path", "skyvern:edge.api_token", "--stack", stack, "--non-interactive")
-    told = process.capture(command, cwd=ROOT, env={**os.environ, **bootstrap.environment()})
-    return SecretStr(told.decode().strip())
+    return SecretStr(stack.pulumi("config", "get", "--path", "skyvern:edge.api_token").decode().strip())

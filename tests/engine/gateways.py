@@ -25,7 +25,7 @@ from components.host.gateway import HEALTH_PORT, caddyfile
 from components.secrets import login_hash
 from components.settings import Settings
 from lab.workspace import free_port
-from ops import bootstrap
+from ops.machine import go
 from ops.paths import ROOT, cache_dir
 from tests.support.program import VERCEL
 from tests.support.security_table import API_KEY, GATEWAY_KEY, KEY, PASSWORD
@@ -182,7 +182,7 @@ def build() -> Path:
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     program = cache_dir() / f"caddy-{digest}"
     if not program.exists():
-        bootstrap.ensure_go(print)
+        go.ensure_go(print)
         folder = program.with_name(f"{program.name}.{os.getpid()}")
         folder.mkdir(parents=True)
         for path in sources:

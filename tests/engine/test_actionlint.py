@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ops import bootstrap
+from ops.machine import go
 from ops.paths import ROOT
 
 pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_planted_mistake_fails_the_check(tmp_path: Path) -> None:
-    bootstrap.ensure_go(lambda _: None)
+    go.ensure_go(lambda _: None)
     file = tmp_path / "planted.yml"
     head = "on: push\npermissions: {}\njobs:\n  a:\n    runs-on: ubuntu-latest\n"
     for planted, code in (("    needs: nothing\n", 1), ("", 0)):

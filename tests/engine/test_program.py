@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops import bootstrap
+from ops.machine import engine
+from ops.machine import environment as child_environment
 from ops.paths import ROOT
 
 pytestmark = pytest.mark.timeout(1800)
@@ -36,11 +37,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pulumi(project: Path, stack_file: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``pulumi ARGUMENTS`` on the stack dev with the given text as its file."""
-    bootstrap.ensure_engine(None, print)
+    engine.ensure_engine(None, print)
     (project / "Pulumi.dev.yaml").write_text(stack_file)
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI")},
-        **bootstrap.engine_environment(),
+        **child_environment.for_engine(),
         "PULUMI_BACKEND_URL": f"file://{project / 'state'}",
         "PULUMI_CONFIG_PASSPHRASE": "a test's own",
     }

@@ -20,8 +20,8 @@ from components.host import images
 from lab.own_network import own_network
 from lab.rehearsal.stack import Place
 from lab.workspace import copy_checkout, free_port
-from ops import bootstrap
 from ops.clients.docker import Docker
+from ops.machine import engine
 from ops.observe.smoke.site import Site, client_for
 from ops.paths import ROOT, cache_dir
 from ops.stack import file as stack_file
@@ -244,7 +244,7 @@ def rehearsed(checkout: Checkout) -> Iterator[Rehearsed]:
         return True
 
     # The tests ask the stack in this process, too, with the engine of their own checkout.
-    bootstrap.ensure_engine(None, print)
+    engine.ensure_engine(None, print)
     stack_file.edit(checkout.root / "Pulumi.rehearsal.yaml", here)
     folder = Path(checkout.environment["HOME"]) / ".config/skyvern-stack/rehearsal"
     pictures = Path(checkout.environment["XDG_CACHE_HOME"]) / "skyvern-stack/logs/rehearsal"

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from ops.clients import github
-from ops.deploy.guard import git
+from ops.clients.git import run as git
 from ops.paths import ROOT
 from tests.support import terminal
 

@@ -6,8 +6,8 @@ import pytest
 from typer.main import get_command
 
 from ops import cli
-from ops.deploy.rotate import ROTATIONS
 from ops.paths import ROOT
+from ops.stack.impact import ROTATIONS
 
 PAGES = ("docs/leaks.md", "docs/ko/leaks.md")
 

@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab.rehearsal.browser import relay
-from ops.bootstrap import Progress
 from ops.clients import process
 from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.stack.outputs import Outputs
 

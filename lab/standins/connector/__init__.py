@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
+from ops.machine import go
 
 NAME = "localhost/skyvern/rehearsal-connector"
 _SOURCE = Path(__file__).parent / "agent"
@@ -43,7 +43,7 @@ def context_hash(edge: int | str) -> str:
 
 def compile_agent(docker: Docker | None, folder: Path) -> Path:
     """The program, static, for the daemon's machine or (None) for this one."""
-    bootstrap.ensure_go(lambda line: None)
+    go.ensure_go(lambda line: None)
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
     if docker is not None:
         environment |= {"GOOS": "linux", "GOARCH": docker.run("version", "--format", "{{.Server.Arch}}").strip()}

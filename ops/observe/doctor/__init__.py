@@ -8,10 +8,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
-from ops.clients import terminal as table
+from ops.clients import terminal
 from ops.observe.doctor import edge_checks, machine_checks, pulumi_checks, stack_checks
 from ops.observe.doctor.findings import Finding
 from ops.observe.doctor.observation import Observation, observe
+from ops.stack.stack import Stack
 
 CHECKS: tuple[Callable[[Observation], Iterator[Finding]], ...] = (
     *pulumi_checks.CHECKS,
@@ -37,20 +38,20 @@ def render(seen: Observation, found: Sequence[Finding]) -> str:
     if not found:
         return f"stack {seen.stack}: nothing is wrong ({len(CHECKS)} checks)"
     rows = [(one.level, one.check, one.subject, one.problem, one.fix) for one in found]
-    text = table.render(("level", "check", "what", "is wrong", "fix"), rows)
+    text = terminal.table(("level", "check", "what", "is wrong", "fix"), rows)
     if seen.settings is None:
-        text += f"\n\nDocker was not checked: Pulumi.{seen.stack}.yaml has to be right first."
+        text += f"\n\nDocker was not checked: {seen.stack.file_name} has to be right first."
     elif seen.host is None:
         text += "\n\nThe containers were not checked: the daemon has to answer first."
     return text
 
 
-def main(stack: str, *, json_wanted: bool = False) -> int:
+def main(stack: Stack, *, json_wanted: bool = False) -> int:
     """Looks, prints, and returns 1 when there is an error."""
     seen = observe(stack)
     found = examine(seen)
     if json_wanted:
-        print(json.dumps({"stack": stack, "checks": len(CHECKS), "findings": [asdict(one) for one in found]}, indent=2))
+        print(json.dumps({"stack": stack.name, "checks": len(CHECKS), "findings": [asdict(one) for one in found]}, indent=2))
     else:
         print(render(seen, found))
     return exit_code(found)

@@ -43,7 +43,7 @@ def check_token(seen: Observation) -> Iterator[Finding]:
 
 def check_zone(seen: Observation) -> Iterator[Finding]:
     """The token sees exactly one zone of the domain, which is active and on the plan that the stack file says."""
-    api, edge, file = _api(seen), _cloudflare(seen), f"Pulumi.{seen.stack}.yaml"
+    api, edge, file = _api(seen), _cloudflare(seen), seen.stack.file_name
     if api is None or edge is None or api.zones is None:
         return
     if not api.zones:
@@ -96,7 +96,7 @@ def check_tunnel(seen: Observation) -> Iterator[Finding]:
     api = _api(seen)
     if api is None or not api.tunnels_seen or not _deployed(seen):
         return
-    name = f"skyvern-{seen.stack}"
+    name = f"skyvern-{seen.stack.short}"
     if api.tunnel is None:
         yield error("tunnel", name, "does not exist at Cloudflare", f"pulumi up --refresh -s {seen.stack}")
         return
@@ -108,25 +108,25 @@ def check_tunnel(seen: Observation) -> Iterator[Finding]:
                 "tunnel",
                 name,
                 "no connector is connected to it",
-                f"{docker_command(seen)} restart skyvern-{seen.stack}-connector",
+                f"{docker_command(seen)} restart {seen.stack.prefix('connector')}",
             )
     elif status == "degraded" or 0 < count < CONNECTIONS:
-        fix = f"write edge.protocol: http2 into Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}"
+        fix = f"write edge.protocol: http2 into {seen.stack.file_name}, then pulumi up -s {seen.stack}"
         yield warning("tunnel", name, f"is {status}, with {count} of {CONNECTIONS} connections", fix)
 
 
 def check_connector(seen: Observation) -> Iterator[Finding]:
     """What the connector says when it cannot connect."""
-    name = f"skyvern-{seen.stack}-connector"
+    name = seen.stack.prefix("connector")
     up = f"pulumi up --refresh -s {seen.stack}"
     known = {
         "secret": ("Cloudflare refuses its token: another secret than the tunnel's", up),
         "tunnel": ("its tunnel does not exist any more", up),
         "quic": (
             "UDP port 7844 does not get through to Cloudflare",
-            f"write edge.protocol: http2 into Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}",
+            f"write edge.protocol: http2 into {seen.stack.file_name}, then pulumi up -s {seen.stack}",
         ),
-        "origin": ("does not reach the gateway", f"{docker_command(seen)} restart skyvern-{seen.stack}-gateway"),
+        "origin": ("does not reach the gateway", f"{docker_command(seen)} restart {seen.stack.prefix('gateway')}"),
         "dns": ("cannot resolve Cloudflare's names", 'give Docker a DNS server: "dns" in /etc/docker/daemon.json'),
     }
     if (complaint := _complaint(seen)) in known:
@@ -180,10 +180,10 @@ def _public(
         case PublicAnswer(status=530) | PublicAnswer(mark="1033" | "ERR_NGROK_3200"):
             part = "connector" if cloudflare else "ngrok"
             yield error(
-                "public name", host, "no connector is connected", f"{docker_command(seen)} restart skyvern-{seen.stack}-{part}"
+                "public name", host, "no connector is connected", f"{docker_command(seen)} restart {seen.stack.prefix(part)}"
             )
         case PublicAnswer(status=502):
-            fix = f"{docker_command(seen)} restart skyvern-{seen.stack}-gateway"
+            fix = f"{docker_command(seen)} restart {seen.stack.prefix('gateway')}"
             yield error("public name", host, "the connector or the gateway does not reach what is behind it", fix)
         case PublicAnswer(status=status) if status not in expected:
             wanted = " or ".join(str(one) for one in sorted(expected))

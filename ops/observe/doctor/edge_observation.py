@@ -3,7 +3,6 @@
 Reads only. The API token is opened to ask with, and kept out of every fact. Not here: what is right and wrong (edge_checks.py).
 """
 
-import json
 import os
 import socket
 import ssl
@@ -13,13 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from pydantic import SecretStr
 
 from components import endpoints
 from components.settings import CloudflareEdge, NgrokEdge, Settings
+from ops.clients import cloudflare
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.stack import token as cloudflare
+from ops.stack.stack import Stack
+from ops.stack.token import read_token
 
 SECONDS = 10.0
 HEARTBEAT = "/api/v1/heartbeat"
@@ -79,29 +79,20 @@ class EdgeFacts:
     connector: str = ""
 
 
-def observe_edge(
-    stack: str,
-    docker: Docker,
-    settings: Settings,
-    *,
-    deployed: bool,
-    connector: str | None,
-    api_url: str = cloudflare.API_URL,
-) -> EdgeFacts | None:
-    """Asks the API and the public names; None without an edge. connector: its container, where it runs."""
+def observe_edge(stack: Stack, docker: Docker, settings: Settings, *, deployed: bool, connector: str | None) -> EdgeFacts | None:
+    """Asks the API and the public names; None without an edge. connector: its container, if it runs."""
     edge = settings.edge
     if not isinstance(edge, CloudflareEdge | NgrokEdge):
         return None
     api = None
     if isinstance(edge, CloudflareEdge):
         try:
-            token = cloudflare.read_token(stack)
+            token = read_token(stack)
         except UserError as failed:
             api = ApiFacts(problem="unreadable", detail=str(failed))
         else:
-            # The API is looked at as the provider does, with a proxy where the environment names one.
-            with httpx.Client(base_url=api_url, timeout=SECONDS) as client:
-                api = ask_api(client, token, stack, settings)
+            with cloudflare.client(token, timeout_seconds=SECONDS) as http:
+                api = ask_api(http, stack, settings, edge)
     public = {}
     if deployed:
         with httpx.Client(timeout=SECONDS, follow_redirects=False) as client:
@@ -112,35 +103,24 @@ def observe_edge(
 # --- Cloudflare's API ------------------------------------------------------------------------------------------------------
 
 
-class _Refused(Exception):
-    """403 to a read: the token lacks the permission, or what it is for."""
-
-
-def ask_api(client: httpx.Client, token: SecretStr, stack: str, settings: Settings) -> ApiFacts:
-    """What the token may see of the zone and the tunnel; GET requests only."""
-    edge = settings.edge
-    if not isinstance(edge, CloudflareEdge):
-        raise TypeError("only Cloudflare has this API")
-    client.headers["Authorization"] = f"Bearer {token.get_secret_value()}"
+def ask_api(http: httpx.Client, stack: Stack, settings: Settings, edge: CloudflareEdge) -> ApiFacts:
+    """What the token may see of the zone and the tunnel. http: of ``cloudflare.client``; GET requests only."""
     try:
-        verified = client.get("/user/tokens/verify")
-        if verified.status_code in {400, 401, 403}:
-            return ApiFacts(problem="refused", detail=_codes(verified))
-        told = _result(verified)
-        if told.get("status") in {"disabled", "expired"}:
-            return ApiFacts(problem=told["status"])
-        zones = _result(client.get("/zones", params={"name": edge.domain}))
-        expires = None if not told.get("expires_on") else datetime.fromisoformat(told["expires_on"].replace("Z", "+00:00"))
-        facts = ApiFacts(expires=expires, zones=zones)
-        return facts if len(zones) != 1 else _ask_parts(client, facts, zones[0], stack, settings, edge)
-    except _Refused as refused:
-        return ApiFacts(problem="refused", detail=str(refused))
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as failed:
-        return ApiFacts(problem="unreachable", detail=type(failed).__name__)
+        verified = cloudflare.get(http, "/user/tokens/verify")
+        if verified.get("status") in {"disabled", "expired"}:
+            return ApiFacts(problem=verified["status"])
+        zones = cloudflare.get(http, "/zones", name=edge.domain)
+        expires = verified.get("expires_on")
+        facts = ApiFacts(expires=None if not expires else datetime.fromisoformat(expires.replace("Z", "+00:00")), zones=zones)
+        return facts if len(zones) != 1 else _ask_parts(http, facts, zones[0], stack, settings, edge)
+    except cloudflare.ApiError as failed:
+        return ApiFacts(problem="refused" if failed.refused else "unreachable", detail=failed.detail)
+    except (ValueError, KeyError, TypeError, AttributeError) as unexpected:
+        return ApiFacts(problem="unreachable", detail=type(unexpected).__name__)
 
 
 def _ask_parts(
-    client: httpx.Client, facts: ApiFacts, zone: Mapping[str, Any], stack: str, settings: Settings, edge: CloudflareEdge
+    http: httpx.Client, facts: ApiFacts, zone: Mapping[str, Any], stack: Stack, settings: Settings, edge: CloudflareEdge
 ) -> ApiFacts:
     """Each permission by a read that needs it. What only writing needs cannot be tried without writing."""
     zone_path, account_path = f"/zones/{zone['id']}", f"/accounts/{zone['account']['id']}"
@@ -148,19 +128,24 @@ def _ask_parts(
 
     def ask(permission: str, path: str, **query: str) -> Any:
         try:
-            return _result(client.get(path, params=query))
-        except _Refused:
+            return cloudflare.get(http, path, **query)
+        except cloudflare.ApiError as failed:
+            if not failed.refused:
+                raise
             missing.append(permission)
             return None
 
-    hosts = endpoints.derive(settings).sites
-    listed = ask("Zone: DNS: Edit", f"{zone_path}/dns_records", per_page="500")
-    records = None if listed is None else {one["name"]: one for one in listed if one["name"] in hosts}
+    records: dict[str, Mapping[str, Any]] = {}
+    for host in endpoints.derive(settings).sites:
+        listed: list[dict[str, Any]] | None = ask("Zone: DNS: Edit", f"{zone_path}/dns_records", name=host)
+        if listed is None:
+            break
+        records |= {record["name"]: record for record in listed if record["name"] == host}
     if edge.always_https or edge.min_tls_1_2 or edge.tls_1_3 or edge.hsts:
         ask("Zone: Zone Settings: Edit", f"{zone_path}/settings/always_use_https")
     if edge.firewall or edge.rate_limit:
         ask("Zone: Zone WAF: Edit", f"{zone_path}/rulesets")
-    name = f"skyvern-{stack.rsplit('/', 1)[-1]}"
+    name = f"skyvern-{stack.short}"
     tunnels = ask("Account: Cloudflare Tunnel: Edit", f"{account_path}/cfd_tunnel", name=name, is_deleted="false")
     if edge.access_team is not None:
         ask("Account: Access: Apps and Policies: Edit", f"{account_path}/access/apps")
@@ -168,26 +153,10 @@ def _ask_parts(
         expires=facts.expires,
         zones=facts.zones,
         missing=missing,
-        records=records,
-        tunnel=next((one for one in tunnels or [] if one["name"] == name), None),
+        records=records if listed is not None else None,
+        tunnel=next((tunnel for tunnel in tunnels or [] if tunnel["name"] == name), None),
         tunnels_seen=tunnels is not None,
     )
-
-
-def _result(response: httpx.Response) -> Any:
-    if response.status_code in {401, 403}:
-        raise _Refused(_codes(response))
-    response.raise_for_status()
-    return response.json()["result"]
-
-
-def _codes(response: httpx.Response) -> str:
-    """Codes and messages of the API's errors; the messages repeat no token."""
-    try:
-        errors = response.json()["errors"]
-        return ", ".join(f"{one['code']} {one['message']}" for one in errors)[:200]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return str(response.status_code)
 
 
 # --- The public names ------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from components.settings import OllamaLlm
-from ops.bootstrap import DEFAULT_SOCKET, Daemon
-from ops.images import build as image_commands
+from ops.images import needs
+from ops.machine.daemon import DEFAULT_SOCKET, Daemon
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import Observation
 
@@ -30,7 +30,7 @@ def check_docker(seen: Observation) -> Iterator[Finding]:
         yield error("docker", seen.docker_host, "this user may not use it", "sudo usermod -aG docker $USER, then log in again")
     elif seen.daemon is Daemon.SILENT:
         why = "nothing answers on the socket" if seen.socket_exists else "the socket does not exist"
-        fix = f"start that daemon, or correct host.docker_host in Pulumi.{seen.stack}.yaml"
+        fix = f"start that daemon, or correct host.docker_host in {seen.stack.file_name}"
         if seen.docker_host == DEFAULT_SOCKET:
             fix = f"script/bootstrap --stack {seen.stack}"
         yield error("docker", seen.docker_host, f"no daemon: {why}", fix)
@@ -87,7 +87,7 @@ def check_memory(seen: Observation) -> Iterator[Finding]:
     """Each limit fits into the host, and so does their sum."""
     if seen.settings is None or seen.daemon_facts is None:
         return
-    there, file = seen.daemon_facts.memory_mib, f"Pulumi.{seen.stack}.yaml"
+    there, file = seen.daemon_facts.memory_mib, seen.stack.file_name
     asked = {name: section.memory_mib for name, section in seen.settings if hasattr(section, "memory_mib")}
     too_large = [name for name, mib in asked.items() if mib > there]
     for name in too_large:
@@ -113,7 +113,7 @@ _CONTAINER_OF = {"database": "postgres", "llm": "ollama"}
 
 def _sum_of_limits(seen: Observation, asked: dict[str, int]) -> int:
     deployed = seen.pulumi.deployed.containers if seen.pulumi.deployed else ()
-    configured = {f"skyvern-{seen.stack}-{_CONTAINER_OF.get(name, name)}" for name in asked}
+    configured = {seen.stack.prefix(_CONTAINER_OF.get(name, name)) for name in asked}
     return sum(asked.values()) + sum(one.memory_mib for one in deployed if one.name not in configured)
 
 
@@ -129,7 +129,7 @@ def check_cpus(seen: Observation) -> Iterator[Finding]:
                 "CPUs",
                 f"{name}.cpus",
                 f"{cpus:g}, and the host has {there}; Docker refuses the container",
-                f"write {name}.cpus: {there} into Pulumi.{seen.stack}.yaml",
+                f"write {name}.cpus: {there} into {seen.stack.file_name}",
             )
 
 
@@ -144,7 +144,7 @@ def check_gpu(seen: Observation) -> Iterator[Finding]:
             "GPU",
             "llm.gpu",
             "Docker has no NVIDIA runtime, so Ollama's container cannot be started",
-            f"install NVIDIA's container toolkit as in docs/llm.md, or write llm.gpu: false into Pulumi.{seen.stack}.yaml",
+            f"install NVIDIA's container toolkit as in docs/llm.md, or write llm.gpu: false into {seen.stack.file_name}",
         )
 
 
@@ -154,7 +154,7 @@ def check_disk(seen: Observation) -> Iterator[Finding]:
         return
     disk = seen.host.disk
     missing = [one for one, found in seen.host.present.items() if found is None]
-    share = len(missing) / max(1, len(image_commands.parts(seen.settings.images.source, image_commands.asked_for(seen.settings))))
+    share = len(missing) / max(1, len(needs.parts(seen.settings.images.source, needs.asked_for(seen.settings))))
     needed = HEAD_ROOM_MIB + round(BUILD_MIB * min(1.0, share))
     fix = "docker system prune (without --volumes) removes what nothing uses; or give Docker a larger disk"
     if disk.free_mib < needed:

@@ -24,18 +24,20 @@ import httpx
 
 from components.host import images
 from components.settings import CdpBrowser, Settings
-from ops import bootstrap
-from ops.bootstrap import Daemon, Machine, State
-from ops.bootstrap import pulumi as pulumi_command
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
-from ops.images import build as image_commands
+from ops.images import needs
+from ops.machine import backend, engine, environment, system
+from ops.machine.backend import State
+from ops.machine.daemon import Daemon, observe_daemon
+from ops.machine.system import Machine
 from ops.observe import isolation
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
 from ops.paths import ROOT
 from ops.stack import checkpoint, inventory
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import MIB, Container
+from ops.stack.stack import Stack
 
 # Where each hosted provider answers; the address of the others is in the stack file.
 PROVIDERS = {
@@ -215,7 +217,7 @@ class Observation:
     making user namespaces, "" when none does.
     """
 
-    stack: str
+    stack: Stack
     docker_host: str
     settings: Settings | None
     mistakes: Sequence[str]
@@ -232,13 +234,13 @@ class Observation:
     edge: EdgeFacts | None = None
 
 
-def observe(stack: str) -> Observation:
+def observe(stack: Stack) -> Observation:
     """Looks at everything; never raises for what it finds."""
     settings, mistakes, salt = observe_stack_file(stack)
     pulumi_facts = observe_pulumi(stack)
     host = settings.host.docker_host if settings else ""
     docker = Docker(host)
-    daemon = bootstrap.observe_daemon(host) if settings else Daemon.SILENT
+    daemon = observe_daemon(host) if settings else Daemon.SILENT
     facts, host_facts = None, None
     if settings is not None and daemon is Daemon.ANSWERS:
         try:
@@ -254,7 +256,7 @@ def observe(stack: str) -> Observation:
         mistakes=mistakes,
         salt=salt,
         named=images.references(settings.images.source) if settings else {},
-        machine=bootstrap.observe_machine(),
+        machine=system.observe_machine(),
         clock_synchronized=_clock_synchronized(),
         namespace_limit=namespace_limit(),
         daemon=daemon,
@@ -267,7 +269,7 @@ def observe(stack: str) -> Observation:
 
 
 def _observe_edge(
-    stack: str, docker: Docker, settings: Settings, pulumi_facts: PulumiFacts, host: HostFacts | None
+    stack: Stack, docker: Docker, settings: Settings, pulumi_facts: PulumiFacts, host: HostFacts | None
 ) -> EdgeFacts | None:
     running = host.containers if host else ()
     connector = next((one.name for one in running if one.part == "connector" and one.status == "running"), None)
@@ -278,13 +280,13 @@ def _observe_edge(
 # --- The checkout --------------------------------------------------------------------------------------------------------
 
 
-def observe_stack_file(stack: str) -> tuple[Settings | None, list[str], str]:
+def observe_stack_file(stack: Stack) -> tuple[Settings | None, list[str], str]:
     """Settings, the lines of what is wrong with the file, and its salt."""
     try:
-        settings = bootstrap.stack_settings(stack)
+        settings = stack.settings()
     except UserError as wrong:
         return None, str(wrong).splitlines(), ""
-    found = re.search(r"^encryptionsalt:\s*[\"']?([^\s\"']+)", bootstrap.stack_file(stack).read_text(), re.MULTILINE)
+    found = re.search(r"^encryptionsalt:\s*[\"']?([^\s\"']+)", stack.file.read_text(), re.MULTILINE)
     return settings, [], found[1] if found else ""
 
 
@@ -353,19 +355,19 @@ def parse_daemon(document: Mapping[str, Any], now: datetime) -> DaemonFacts:
     )
 
 
-def observe_host(stack: str, docker: Docker, settings: Settings, deployed: Deployed | None) -> HostFacts:
+def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Deployed | None) -> HostFacts:
     """The stack's objects; UserError when the daemon stops answering."""
-    containers = inventory.containers(docker, stack)
+    containers = inventory.containers(docker, stack.short)
     named = images.references(settings.images.source)
-    wanted = {named[part] for part in image_commands.parts(settings.images.source, image_commands.asked_for(settings))}
+    wanted = {named[part] for part in needs.parts(settings.images.source, needs.asked_for(settings))}
     if deployed:
         wanted |= {same_image(one.image, named) or one.image for one in deployed.containers}
     running = {one.part: one for one in containers if one.status == "running"}
-    volumes = [one.name for one in inventory.volumes(docker, stack)]
+    volumes = [one.name for one in inventory.volumes(docker, stack.short)]
     return HostFacts(
         containers=containers,
         volumes=volumes,
-        networks=inventory.networks(docker, stack),
+        networks=inventory.networks(docker, stack.short),
         present={reference: image_id(docker, reference) for reference in sorted(wanted)},
         disk=observe_disk(docker, [one.name for one in running.values()], volumes),
         port_free=port_free(settings.host.port),
@@ -391,13 +393,13 @@ def same_image(reference: str, named: Mapping[str, str]) -> str | None:
 
 def image_id(docker: Docker, reference: str) -> str | None:
     """Id of the image that the daemon has under a reference, or None."""
-    if not image_commands.present(docker, reference):
+    if not needs.present(docker, reference):
         return None
     found: str = docker.inspect(reference)["Id"]
     return found
 
 
-def find_openings(docker: Docker, stack: str, settings: Settings) -> list[str] | None:
+def find_openings(docker: Docker, stack: Stack, settings: Settings) -> list[str] | None:
     """What is open that must be closed, tried from the parts that most people reach; None when it could not be tried."""
     try:
         return isolation.look(docker, stack, walled=settings.host.firewall, parts=LOOKED_FROM)
@@ -516,21 +518,20 @@ def ask_chrome(docker: Docker, server: str, settings: Settings) -> ChromeAnswer 
 # --- Pulumi --------------------------------------------------------------------------------------------------------------
 
 
-def observe_pulumi(stack: str, run: Callable[..., Any] = _quiet) -> PulumiFacts:
+def observe_pulumi(stack: Stack, run: Callable[..., Any] = _quiet) -> PulumiFacts:
     """CLI, backend, passphrase and state. The state is exported as it is stored, with its secrets encrypted."""
-    record = bootstrap.read_record()
-    state = bootstrap.decide_state(os.environ, bootstrap.logged_in_to(bootstrap.credentials_dir(os.environ, record)))
+    record = engine.read_record()
+    state = backend.decide_state(os.environ, backend.logged_in_to(backend.credentials_dir(os.environ, record)))
     file = _passphrase_file(state)
     problem = passphrase_problem(file) if file else ""
     export_error, deployed = "", None
     if record is not None:
         try:
-            environment = {**os.environ, **bootstrap.environment()}
+            variables = stack.environment()
         except UserError:
             # The passphrase is missing, which has its own finding; what is stored can be read without.
-            environment = {**os.environ, **bootstrap.engine_environment(), "PULUMI_BACKEND_URL": state.url}
-        command = pulumi_command("stack", "export", "--stack", stack, "--non-interactive")
-        asked = run(command, env=environment, timeout_seconds=120)
+            variables = {**os.environ, **environment.for_engine(), "PULUMI_BACKEND_URL": state.url}
+        asked = run(stack.command("stack", "export", "--non-interactive"), env=variables, timeout_seconds=120)
         if asked is None:
             export_error = "no answer within 120 s"
         elif asked.returncode:
@@ -552,7 +553,7 @@ def _passphrase_file(state: State) -> Path | None:
     """The file that Pulumi will read, or None when there is another way to the secrets."""
     if not state.passphrase or os.environ.get("PULUMI_CONFIG_PASSPHRASE"):
         return None
-    return Path(os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE") or bootstrap.passphrase_file())
+    return Path(os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE") or backend.passphrase_file())
 
 
 def passphrase_problem(path: Path) -> str:

@@ -10,7 +10,7 @@ def check_stack_file(seen: Observation) -> Iterator[Finding]:
     """The stack file is valid; each line of the settings is a finding of its own."""
     for line in seen.mistakes:
         where, _, rest = line.rpartition("; ")
-        yield error("stack file", f"Pulumi.{seen.stack}.yaml", where or line, rest if where else "see docs/configuration.md")
+        yield error("stack file", seen.stack.file_name, where or line, rest if where else "see docs/configuration.md")
 
 
 def check_engine(seen: Observation) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def check_state(seen: Observation) -> Iterator[Finding]:
     if not facts.cli or facts.broken:
         return
     if "no stack named" in facts.export_error:
-        yield error("state", seen.stack, f"there is no such stack in {facts.backend}", f"script/up --stack {seen.stack}")
+        yield error("state", str(seen.stack), f"there is no such stack in {facts.backend}", f"script/up --stack {seen.stack}")
     elif facts.export_error:
         yield error(
             "state",
@@ -50,11 +50,11 @@ def check_state(seen: Observation) -> Iterator[Finding]:
         )
     elif facts.deployed is not None:
         if not facts.deployed.containers:
-            yield error("state", seen.stack, "was never deployed, or was destroyed", f"script/up --stack {seen.stack}")
+            yield error("state", str(seen.stack), "was never deployed, or was destroyed", f"script/up --stack {seen.stack}")
         if facts.deployed.pending:
             yield error(
                 "state",
-                seen.stack,
+                str(seen.stack),
                 f"an interrupted up left pending operations: {', '.join(facts.deployed.pending)}",
                 f"pulumi refresh -s {seen.stack}, then pulumi up -s {seen.stack}",
             )
@@ -70,7 +70,7 @@ def check_salt(seen: Observation) -> Iterator[Finding]:
         "stack file",
         "encryptionsalt",
         f"{problem}, so encrypted values of the file cannot be read",
-        f"write this line into Pulumi.{seen.stack}.yaml: encryptionsalt: {deployed.salt}",
+        f"write this line into {seen.stack.file_name}: encryptionsalt: {deployed.salt}",
     )
 
 

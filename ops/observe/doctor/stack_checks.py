@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from components.settings import CdpBrowser, NoEdge
-from ops.bootstrap import DEFAULT_SOCKET
+from ops.machine.daemon import DEFAULT_SOCKET
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import LOOKED_FROM, HostFacts, Observation, Planned, same_image
 from ops.stack.inventory import Container
@@ -40,7 +40,7 @@ def check_port(seen: Observation) -> Iterator[Finding]:
                 "port",
                 f"127.0.0.1:{port}",
                 "another program listens on it",
-                f"end that program (ss -ltnp 'sport = :{port}' names it), or write another {key} into Pulumi.{seen.stack}.yaml",
+                f"end that program (ss -ltnp 'sport = :{port}' names it), or write another {key} into {seen.stack.file_name}",
             )
 
 
@@ -103,7 +103,7 @@ def _more_memory(seen: Observation, container: Container) -> str:
     key = {"server": "server.memory_mib", "postgres": "database.memory_mib"}.get(container.part)
     if key is None:
         return f"{docker_command(seen)} restart {container.name}"
-    return f"write a larger {key} into Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}"
+    return f"write a larger {key} into {seen.stack.file_name}, then pulumi up -s {seen.stack}"
 
 
 def check_image_drift(seen: Observation) -> Iterator[Finding]:
@@ -169,7 +169,7 @@ def check_isolation(seen: Observation) -> Iterator[Finding]:
         )
     if not settings.host.firewall:
         problem = "is false: containers reach the host and private addresses, and Docker's rules alone keep networks apart"
-        fix = f"write host.firewall: true into Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}"
+        fix = f"write host.firewall: true into {seen.stack.file_name}, then pulumi up -s {seen.stack}"
         yield warning("isolation", "host.firewall", problem, fix)
         version = seen.daemon_facts.version if seen.daemon_facts else ""
         if version.partition(".")[0].isdigit() and int(version.partition(".")[0]) < 28:
@@ -215,7 +215,7 @@ def check_gateway(seen: Observation) -> Iterator[Finding]:
             "gateway",
             f"127.0.0.1:{seen.settings.host.port}",
             f"the API {answer}",
-            f"{docker_command(seen)} restart skyvern-{seen.stack}-gateway",
+            f"{docker_command(seen)} restart {seen.stack.prefix('gateway')}",
         )
 
 
@@ -227,9 +227,9 @@ def check_connections(seen: Observation) -> Iterator[Finding]:
     if used > allowed - SPARE_CONNECTIONS:
         yield error(
             "database",
-            f"skyvern-{seen.stack}-postgres",
+            seen.stack.prefix("postgres"),
             f"{used} of {allowed} connections are in use",
-            f"{docker_command(seen)} restart skyvern-{seen.stack}-server (closes its connections)",
+            f"{docker_command(seen)} restart {seen.stack.prefix('server')} (closes its connections)",
         )
 
 
@@ -238,7 +238,7 @@ def check_retention(seen: Observation) -> Iterator[Finding]:
     if seen.host is not None and seen.host.retention_waits:
         yield warning(
             "clock",
-            f"skyvern-{seen.stack}-retention",
+            seen.stack.prefix("retention"),
             f"removes nothing: {seen.host.retention_waits}",
             "set the clock right if it is wrong; otherwise wait a day",
         )
@@ -252,7 +252,7 @@ def check_llm(seen: Observation) -> Iterator[Finding]:
             seen.settings.llm.provider,
             f"the server cannot connect to it: {seen.host.llm_error}",
             "let Docker's containers out to it (DNS, firewall), or correct llm in "
-            f"Pulumi.{seen.stack}.yaml, then pulumi up -s {seen.stack}",
+            f"{seen.stack.file_name}, then pulumi up -s {seen.stack}",
         )
 
 
@@ -261,7 +261,7 @@ def check_chrome(seen: Observation) -> Iterator[Finding]:
     settings, answer = seen.settings, seen.host.chrome if seen.host else None
     if settings is None or not isinstance(settings.browser, CdpBrowser) or answer is None or not answer.problem:
         return
-    file = f"Pulumi.{seen.stack}.yaml"
+    file = seen.stack.file_name
     problem, fix = {
         "name": (
             f"the server cannot resolve this name ({answer.detail})",

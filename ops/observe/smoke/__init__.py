@@ -28,7 +28,8 @@ from ops.observe.smoke import (
     workflow_checks,
 )
 from ops.observe.smoke.site import UI, Check, CheckFailedError, CheckNotApplicableError, CheckSkippedError, Site, Way, client_for
-from ops.stack import outputs as stacks
+from ops.stack.outputs import Outputs
+from ops.stack.stack import Stack
 
 # In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
 CHECKS: tuple[Check, ...] = (
@@ -105,7 +106,7 @@ def run_check(check: Check, site: Site) -> Result:
     return Result(check.name, mark, time.monotonic() - started, detail, check.look_at(site.outputs))
 
 
-def checks_for(outputs: stacks.Outputs) -> tuple[Check, ...]:
+def checks_for(outputs: Outputs) -> tuple[Check, ...]:
     """The checks of every stack, and those of the parts that this one has besides."""
     there = (check for check in OPTIONAL_CHECKS if check.part in outputs.containers)
     return (*CHECKS, *(VERCEL_CHECKS if outputs.on_vercel else ()), *there)
@@ -142,13 +143,13 @@ def parse_way(ca_file: Path | None, connect_to: str | None) -> Way:
     return Way(ca_file=ca_file, connect_to=(host.strip("[]"), int(port)))
 
 
-def main(stack: str, *, as_json: bool = False, way: Way | None = None) -> int:
+def main(stack: Stack, *, as_json: bool = False, way: Way | None = None) -> int:
     """Checks a deployed stack and prints one line a check as it goes, or one JSON list at the end.
 
     way: how its public names are reached, where they are not public. 0 when every check is green, 1 otherwise; UserError when the
     stack's outputs cannot be read.
     """
-    outputs = stacks.outputs(stack)
+    outputs = stack.outputs()
     results = []
     with client_for(outputs, way) as client:
         for result in run_checks(Site(outputs, client, Docker(outputs.docker_host))):

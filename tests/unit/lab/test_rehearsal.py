@@ -17,11 +17,11 @@ from lab.rehearsal import browser, stack
 from lab.rehearsal.servers import Servers, find
 from lab.rehearsal.stack import Place
 from lab.standins.edge.certificates import Authority
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
-from ops.deploy import up as deploy
 from ops.errors import UserError
+from ops.images import source
+from ops.machine import go, system
 from ops.observe import smoke
 from ops.observe.smoke.site import Way, client_for
 from ops.stack.outputs import Outputs
@@ -91,7 +91,7 @@ def test_a_missing_tool_is_told_with_its_package(missing: str, monkeypatch: pyte
 
 def test_an_old_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name, **_: f"/usr/bin/{name}")
-    monkeypatch.setattr(bootstrap, "ensure_go", lambda say: Path("/usr/bin"))
+    monkeypatch.setattr(go, "ensure_go", lambda say: Path("/usr/bin"))
     monkeypatch.setattr(process, "capture", lambda *arguments, **_: b"v18.20.4\n")
     with pytest.raises(UserError, match=r"Node\.js 18\.20\.4 is too old"):
         command.check_tools()
@@ -109,10 +109,10 @@ def test_an_old_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_images_come_from_where_they_can(
-    requested: deploy.Source | None, made_with: str | None, reachable: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+    requested: source.Source | None, made_with: str | None, reachable: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deploy, "source_of", lambda docker, volume: made_with)
-    monkeypatch.setattr(bootstrap, "answers", lambda *arguments, **_: reachable)
+    monkeypatch.setattr(source, "source_of", lambda docker, volume: made_with)
+    monkeypatch.setattr(system, "answers", lambda *arguments, **_: reachable)
     if chosen.startswith("rehearsal: "):
         with pytest.raises(UserError, match=f"^{chosen}$"):
             command.choose_source(requested, DOCKER)

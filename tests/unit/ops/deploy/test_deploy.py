@@ -16,15 +16,19 @@ from types import SimpleNamespace
 import pytest
 
 from ops import bootstrap, cli
-from ops.bootstrap import State
 from ops.clients.docker import Docker
-from ops.deploy import guard, preflight, recovery, repair
+from ops.deploy import guard, preflight, recovery, repair, update
 from ops.deploy import up as deploy
 from ops.errors import UserError
 from ops.images import build as images
+from ops.images import needs
+from ops.images import source as sources
+from ops.machine import backend, daemon, engine, environment, system
+from ops.machine.backend import State
 from ops.observe.smoke import Result
 from ops.paths import ROOT
 from ops.stack import checkpoint
+from ops.stack import file as files
 from ops.stack import outputs as stacks
 from ops.stack.outputs import Outputs
 from tests.support.stack_outputs import OUTPUTS
@@ -76,9 +80,9 @@ def test_a_guarded_stack_is_never_changed_unasked() -> None:
     ],
 )
 def test_where_images_come_from(
-    requested: deploy.Source | None, configured: deploy.Source, reachable: bool, made_with: str | None, source: str
+    requested: sources.Source | None, configured: sources.Source, reachable: bool, made_with: str | None, source: str
 ) -> None:
-    assert deploy.decide_source(requested, configured, reachable=reachable, made_with=made_with) == source
+    assert sources.decide_source(requested, configured, reachable=reachable, made_with=made_with) == source
 
 
 @pytest.mark.parametrize(
@@ -86,10 +90,10 @@ def test_where_images_come_from(
     [("official", None, "--images official was asked for"), (None, "official", "the data of this stack was made with official")],
 )
 def test_without_a_registry_neither_data_nor_a_choice_is_switched(
-    requested: deploy.Source | None, made_with: str | None, reason: str
+    requested: sources.Source | None, made_with: str | None, reason: str
 ) -> None:
     with pytest.raises(UserError, match=rf"^images: no image registry answers .*{reason}"):
-        deploy.decide_source(requested, "official", reachable=False, made_with=made_with)
+        sources.decide_source(requested, "official", reachable=False, made_with=made_with)
 
 
 # --- The stack file ------------------------------------------------------------------------------------------------------
@@ -99,7 +103,7 @@ def test_the_choice_is_written_and_comments_stay(tmp_path: Path) -> None:
     path = tmp_path / "Pulumi.dev.yaml"
     path.write_text(STACK_FILE)
     path.chmod(0o640)
-    deploy.write_setting(path, "images", {"source": "packages"})
+    files.write_setting(path, "images", {"source": "packages"})
     assert path.read_text() == STACK_FILE.replace("source: official", "source: packages")
     assert path.stat().st_mode & 0o777 == 0o640
     assert [entry.name for entry in tmp_path.iterdir()] == ["Pulumi.dev.yaml"]
@@ -109,7 +113,7 @@ def test_a_choice_that_stands_there_is_not_written_again(tmp_path: Path) -> None
     path = tmp_path / "Pulumi.dev.yaml"
     path.write_text(STACK_FILE)
     before = path.stat()
-    deploy.write_setting(path, "images", {"source": "official"})
+    files.write_setting(path, "images", {"source": "official"})
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -117,9 +121,9 @@ def test_a_choice_that_stands_there_is_not_written_again(tmp_path: Path) -> None
 def test_the_choice_is_added_where_there_was_none(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "Pulumi.dev.yaml"
     path.write_text(text)
-    deploy.write_setting(path, "images", {"source": "packages"})
+    files.write_setting(path, "images", {"source": "packages"})
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    assert bootstrap.stack_settings("dev").images.source == "packages"
+    assert files.stack_settings("dev").images.source == "packages"
 
 
 @pytest.fixture
@@ -132,7 +136,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(deploy, "ROOT", tmp_path)
-    monkeypatch.setattr(bootstrap, "answers", lambda *_, **__: False)
+    monkeypatch.setattr(system, "answers", lambda *_, **__: False)
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE)
     (tmp_path / "bin").mkdir()
     program(tmp_path, "docker", '[[ "$*" == *"volume ls"* ]] && cat $HOME/volumes 2>/dev/null; true')
@@ -152,8 +156,8 @@ def calls(checkout: Path, name: str) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def choose(requested: deploy.Source | None, told: list[str] | None = None) -> str:
-    return deploy.choose_source("dev", requested, Docker("unix:///x"), ([] if told is None else told).append)
+def choose(requested: sources.Source | None, told: list[str] | None = None) -> str:
+    return sources.choose_source("dev", requested, Docker("unix:///x"), ([] if told is None else told).append)
 
 
 def test_an_asked_for_choice_lands_in_the_stack_file(checkout: Path) -> None:
@@ -197,16 +201,16 @@ def test_data_of_the_other_source_is_not_touched(checkout: Path) -> None:
 
 @pytest.fixture
 def prepared(checkout: Path) -> Path:
-    bootstrap._write_record(
-        bootstrap.EngineRecord(
-            kind=bootstrap.EngineKind.PATH,
+    engine._write_record(
+        engine.EngineRecord(
+            kind=engine.EngineKind.PATH,
             version="3.272.0",
             bin_dir=str(checkout / "bin"),
             pulumi_home=None,
             forced=False,
         )
     )
-    bootstrap.ensure_state(lambda _: None)
+    backend.ensure_state(lambda _: None)
     return checkout
 
 
@@ -216,14 +220,14 @@ def prepared(checkout: Path) -> Path:
 )
 def test_a_stack_is_created_once_and_never_selected(prepared: Path, listed: list[dict[str, str]], created: bool) -> None:
     program(prepared, "pulumi", f"[[ $2 == ls ]] && echo '{json.dumps(listed)}'; true")
-    deploy.ensure_stack("dev", lambda _: None)
+    update.ensure_stack("dev", lambda _: None)
     init = [call for call in calls(prepared, "pulumi") if not call.startswith("stack ls")]
     assert init == (["stack init dev --no-select --non-interactive"] if created else [])
 
 
 def test_a_stack_whose_creation_was_killed_is_created_by_the_next(prepared: Path) -> None:
     # Seen with Pulumi 3.256: "could not create stack: the stack is currently locked", and pulumi cancel knows no such stack.
-    state = checkpoint.backend_folder(bootstrap.environment()["PULUMI_BACKEND_URL"])
+    state = checkpoint.backend_folder(environment.for_stacks()["PULUMI_BACKEND_URL"])
     assert state is not None
     locks = state / "locks" / "organization" / "skyvern" / "dev"
     locks.mkdir(parents=True)
@@ -231,14 +235,14 @@ def test_a_stack_whose_creation_was_killed_is_created_by_the_next(prepared: Path
     (locks / "7b407ba0.json").write_text(json.dumps(fields))
     program(prepared, "pulumi", f"[[ $2 == ls ]] && echo [] || {{ [[ $2 == init ]] && ! ls {locks}/*.json; }}")
     told: list[str] = []
-    deploy.ensure_stack("dev", told.append)
+    update.ensure_stack("dev", told.append)
     assert told == ["the last pulumi was killed (process 4194305, since 2026-11-22T22:55:08): its lock is removed", "created dev"]
 
 
 @pytest.mark.parametrize(("unasked", "command"), [(True, "up --stack dev --yes --non-interactive"), (False, "up --stack dev")])
 def test_pulumi_up_runs_on_the_decided_engine(prepared: Path, unasked: bool, command: str) -> None:
     program(prepared, "pulumi", "[[ -n $PULUMI_BACKEND_URL && -r $PULUMI_CONFIG_PASSPHRASE_FILE ]]")
-    deploy.pulumi_up("dev", unasked=unasked)
+    update.pulumi_up("dev", unasked=unasked)
     assert calls(prepared, "pulumi") == [command]
 
 
@@ -246,14 +250,14 @@ def test_a_docker_host_over_ssh_gets_few_calls_at_a_time(prepared: Path) -> None
     program(prepared, "pulumi", "true")
     file = prepared / "Pulumi.dev.yaml"
     file.write_text("config:\n  skyvern:host:\n    docker_host: ssh://deploy@h.example\n")
-    deploy.pulumi_up("dev", unasked=True)
+    update.pulumi_up("dev", unasked=True)
     assert calls(prepared, "pulumi") == ["up --stack dev --yes --non-interactive --parallel 8"]
 
 
 def test_a_failed_up_is_one_line(prepared: Path) -> None:
     program(prepared, "pulumi", "exit 255")
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*script/up --stack dev again$"):
-        deploy.pulumi_up("dev", unasked=True)
+        update.pulumi_up("dev", unasked=True)
 
 
 def test_a_failed_up_with_cloudflare_says_where_its_codes_are(prepared: Path) -> None:
@@ -261,7 +265,7 @@ def test_a_failed_up_with_cloudflare_says_where_its_codes_are(prepared: Path) ->
     edge = "config:\n  skyvern:edge:\n    provider: cloudflare\n    domain: example.com\n    api_token:\n      secure: v1:x\n"
     (prepared / "Pulumi.dev.yaml").write_text(edge)
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*docs/cloudflare\.md"):
-        deploy.pulumi_up("dev", unasked=True)
+        update.pulumi_up("dev", unasked=True)
 
 
 def test_ctrl_c_lets_pulumi_finish_its_step(tmp_path: Path) -> None:
@@ -290,30 +294,30 @@ def test_ctrl_c_lets_pulumi_finish_its_step(tmp_path: Path) -> None:
 def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Doubles for all that script/up calls; the list tells what was called."""
     seen: list[str] = []
-    monkeypatch.setattr(bootstrap, "ensure_docker", lambda *_: seen.append("docker"))
-    monkeypatch.setattr(bootstrap, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
+    monkeypatch.setattr(daemon, "ensure_docker", lambda *_: seen.append("docker"))
+    monkeypatch.setattr(engine, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
     state = State(url=f"file://{prepared}/state", local=True, passphrase=True)
 
     def ensure_state(_: object) -> State:
         seen.append("state")
         return state
 
-    monkeypatch.setattr(bootstrap, "ensure_state", ensure_state)
-    monkeypatch.setattr(images, "prepare", lambda docker, source, say, optional: seen.append(f"tools for {source}"))
+    monkeypatch.setattr(backend, "ensure_state", ensure_state)
+    monkeypatch.setattr(needs, "prepare", lambda docker, source, say, optional: seen.append(f"tools for {source}"))
     monkeypatch.setattr(images, "build", lambda docker, source, say, optional: seen.append(f"images {source} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
-    monkeypatch.setattr(deploy, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
+    monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
     monkeypatch.setattr(repair, "repair", lambda stack, docker, _: seen.append(f"repair {stack}"))
     monkeypatch.setattr(repair, "wait_until_healthy", lambda stack, docker, _: seen.append(f"healthy {stack}"))
-    monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
+    monkeypatch.setattr(update, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
     monkeypatch.setattr(stacks, "outputs", lambda stack: OUTPUTS)
 
     def green(outputs: Outputs, _: object) -> tuple[int, int]:
         seen.append("smoke")
         return 21, 21
 
-    monkeypatch.setattr(deploy, "run_smoke", green)
+    monkeypatch.setattr(update, "run_smoke", green)
     return seen
 
 
@@ -351,7 +355,7 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
 def test_a_red_smoke_ends_with_exit_1_after_the_summary(
     order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(deploy, "run_smoke", lambda *_: (19, 21))
+    monkeypatch.setattr(update, "run_smoke", lambda *_: (19, 21))
     assert deploy.main(["--images", "packages"]) == 1
     told = capsys.readouterr()
     assert "http://localhost:8080" in told.out
@@ -364,7 +368,7 @@ def test_a_failing_step_is_one_line_and_the_last(
     def no_stack(stack: str, progress: object) -> None:
         raise UserError("pulumi: exit 255: error: no")
 
-    monkeypatch.setattr(deploy, "ensure_stack", no_stack)
+    monkeypatch.setattr(update, "ensure_stack", no_stack)
     assert deploy.main(["--images", "packages"]) == 1
     assert capsys.readouterr().err == "pulumi: exit 255: error: no\n"
     assert order[-1].startswith("preflight")
@@ -445,5 +449,5 @@ def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(smoke, "run_checks", lambda _: iter(results))
     lines: list[str] = []
     # A skipped check was not seen to work, so it does not count as green. One that does not apply is not counted at all.
-    assert deploy.run_smoke(OUTPUTS, lines.append) == (1, 3)
+    assert update.run_smoke(OUTPUTS, lines.append) == (1, 3)
     assert [line.split()[0] for line in lines] == ["ok", "FAIL", "skip", "n/a"]

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from ops import bootstrap
+from ops.clients import git
 from ops.deploy import guard, rotate
 from ops.deploy import up as deploy
 from ops.errors import UserError
+from ops.machine import daemon
 from ops.paths import ROOT
-from ops.review import record as review
 
 GUARDED = "config:\n  skyvern:deployment:\n    only_from_main: true\n"
 FREE = GUARDED.replace("true", "false")
@@ -30,15 +31,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.com")
     root = tmp_path / "checkout"
     root.mkdir()
-    guard.git(root, "init", "--quiet", "--initial-branch=main")
+    git.run(root, "init", "--quiet", "--initial-branch=main")
     (root / "program.py").write_text("1\n")
     commit(root)
     return root
 
 
 def commit(root: Path) -> None:
-    guard.git(root, "add", "--all")
-    guard.git(root, "commit", "--quiet", "--message", "a change")
+    git.run(root, "add", "--all")
+    git.run(root, "commit", "--quiet", "--message", "a change")
 
 
 def refused(root: Path, stack: str = "prod") -> str:
@@ -58,7 +59,7 @@ def test_a_dirty_checkout_may_not(checkout: Path) -> None:
     (checkout / "program.py").write_text("2\n")
     assert refused(checkout) == "the checkout differs from its commit (program.py)"
     # Untracked files are in the contexts of images.
-    guard.git(checkout, "mv", "--force", "program.py", "ein Name.py")
+    git.run(checkout, "mv", "--force", "program.py", "ein Name.py")
     for name in ("x", "y", "z"):
         (checkout / name).touch()
     assert refused(checkout) == "the checkout differs from its commit (ein Name.py, program.py, x and 2 more)"
@@ -66,13 +67,13 @@ def test_a_dirty_checkout_may_not(checkout: Path) -> None:
 
 
 def skipped(checkout: Path) -> str:
-    guard.git(checkout, "update-index", "--skip-worktree", "program.py")
+    git.run(checkout, "update-index", "--skip-worktree", "program.py")
     (checkout / "program.py").write_text("2\n")
     return "program.py"
 
 
 def assumed(checkout: Path) -> str:
-    guard.git(checkout, "update-index", "--assume-unchanged", "program.py")
+    git.run(checkout, "update-index", "--assume-unchanged", "program.py")
     (checkout / "program.py").write_text("2\n")
     return "program.py"
 
@@ -86,7 +87,7 @@ def excluded(checkout: Path) -> str:
 
 def excluded_by_the_user(checkout: Path) -> str:
     (checkout / ".git" / "excludes").write_text("*.sh\n")
-    guard.git(checkout, "config", "core.excludesFile", str(checkout / ".git" / "excludes"))
+    git.run(checkout, "config", "core.excludesFile", str(checkout / ".git" / "excludes"))
     (checkout / "evil.sh").touch()
     return "evil.sh"
 
@@ -106,7 +107,7 @@ def compiled_beside_its_source(checkout: Path) -> str:
 
 def filtered(checkout: Path) -> str:
     (checkout / ".git" / "info" / "attributes").write_text("program.py filter=lie\n")
-    guard.git(checkout, "config", "filter.lie.clean", "printf '1\\n'")
+    git.run(checkout, "config", "filter.lie.clean", "printf '1\\n'")
     (checkout / "program.py").write_text("2\n")
     return "program.py"
 
@@ -114,11 +115,11 @@ def filtered(checkout: Path) -> str:
 def replaced(checkout: Path) -> str:
     """HEAD reads as another commit, which holds what is checked out."""
     (checkout / "program.py").write_text("2\n")
-    first = guard.git(checkout, "rev-parse", "HEAD").strip()
+    first = git.run(checkout, "rev-parse", "HEAD").strip()
     commit(checkout)
-    second = guard.git(checkout, "rev-parse", "HEAD").strip()
-    guard.git(checkout, "reset", "--quiet", "--soft", first)
-    guard.git(checkout, "replace", first, second)
+    second = git.run(checkout, "rev-parse", "HEAD").strip()
+    git.run(checkout, "reset", "--quiet", "--soft", first)
+    git.run(checkout, "replace", first, second)
     return "program.py"
 
 
@@ -127,16 +128,16 @@ def touched_unseen(checkout: Path) -> str:
     monitor = checkout / ".git" / "monitor"
     monitor.write_text("#!/bin/sh\nprintf 'token\\0'\n")
     monitor.chmod(0o755)
-    guard.git(checkout, "config", "core.fsmonitor", str(monitor))
-    guard.git(checkout, "update-index", "--fsmonitor")
-    guard.git(checkout, "update-index", "--fsmonitor-valid", "program.py")
+    git.run(checkout, "config", "core.fsmonitor", str(monitor))
+    git.run(checkout, "update-index", "--fsmonitor")
+    git.run(checkout, "update-index", "--fsmonitor-valid", "program.py")
     (checkout / "program.py").write_text("2\n")
     return "program.py"
 
 
 def a_repository_inside(checkout: Path) -> str:
     (checkout / "images").mkdir()
-    guard.git(checkout / "images", "init", "--quiet")
+    git.run(checkout / "images", "init", "--quiet")
     (checkout / "images" / "evil.sh").touch()
     (checkout / ".git" / "info" / "exclude").write_text("images\n")
     return "images/.git/HEAD"
@@ -144,11 +145,11 @@ def a_repository_inside(checkout: Path) -> str:
 
 def a_submodule(checkout: Path) -> str:
     (checkout / "module").mkdir()
-    guard.git(checkout / "module", "init", "--quiet")
+    git.run(checkout / "module", "init", "--quiet")
     (checkout / "module" / "file").touch()
     commit(checkout / "module")
-    guard.git(checkout, "-c", "advice.addEmbeddedRepo=false", "add", "module")
-    guard.git(checkout, "commit", "--quiet", "--message", "a change")
+    git.run(checkout, "-c", "advice.addEmbeddedRepo=false", "add", "module")
+    git.run(checkout, "commit", "--quiet", "--message", "a change")
     return "module"
 
 
@@ -180,14 +181,14 @@ def test_a_hidden_change_is_seen(checkout: Path, hide: Callable[[Path], str]) ->
     seen = hide(checkout)
     assert refused(checkout).startswith(f"the checkout differs from its commit ({seen}")
     with pytest.raises(UserError, match=r"^the checkout differs from its commit \("):
-        review.tree_of(checkout)
+        git.tree_of(checkout)
 
 
 def test_variables_of_the_shell_do_not_show_another_repository(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other"
-    guard.git(tmp_path, "clone", "--quiet", str(checkout), "other")
+    git.run(tmp_path, "clone", "--quiet", str(checkout), "other")
     (checkout / "program.py").write_text("2\n")
     for name, value in {"GIT_DIR": other / ".git", "GIT_WORK_TREE": other, "GIT_INDEX_FILE": other / ".git" / "index"}.items():
         monkeypatch.setenv(name, str(value))
@@ -210,15 +211,15 @@ def test_what_tools_write_is_no_change(checkout: Path, tmp_path: Path) -> None:
 def test_what_is_left_out_is_what_git_ignores() -> None:
     """Else a clean checkout would be refused, or a file that git shows would be passed over."""
     ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
-    inside = {path.rpartition("/")[2] if path.endswith("node_modules") else path for path in guard.LEFT_OUT_PATHS}
-    assert inside | guard.LEFT_OUT == ignored | {".git"}
+    inside = {path.rpartition("/")[2] if path.endswith("node_modules") else path for path in git.LEFT_OUT_PATHS}
+    assert inside | git.LEFT_OUT == ignored | {".git"}
 
 
 def test_the_ends_of_line_that_git_writes_are_no_change(checkout: Path) -> None:
     (checkout / ".gitattributes").write_text("*.ps1 text eol=crlf\n")
     (checkout / "up.ps1").write_bytes(b"one\r\ntwo\r\n")
     commit(checkout)
-    assert guard.git(checkout, "cat-file", "blob", "HEAD:up.ps1") == "one\ntwo\n"
+    assert git.run(checkout, "cat-file", "blob", "HEAD:up.ps1") == "one\ntwo\n"
     guard.check("prod", checkout, unreviewed=False)
     (checkout / "up.ps1").write_bytes(b"one\r\nthree\r\n")
     assert refused(checkout) == "the checkout differs from its commit (up.ps1)"
@@ -244,59 +245,59 @@ def test_a_compiled_module_of_the_checkout_is_never_loaded(tmp_path: Path) -> No
 
 
 def test_a_commit_that_is_not_on_main_may_not(checkout: Path) -> None:
-    guard.git(checkout, "switch", "--quiet", "--create", "feature")
+    git.run(checkout, "switch", "--quiet", "--create", "feature")
     guard.check("prod", checkout, unreviewed=False)
     (checkout / "program.py").write_text("2\n")
     commit(checkout)
-    assert refused(checkout) == f"the commit {guard.head(checkout).commit[:12]} is not on main"
+    assert refused(checkout) == f"the commit {git.head(checkout).commit[:12]} is not on main"
     # What was on main once is the way back.
-    guard.git(checkout, "switch", "--quiet", "main")
-    guard.git(checkout, "merge", "--quiet", "feature")
-    guard.git(checkout, "switch", "--quiet", "--detach", "HEAD~1")
+    git.run(checkout, "switch", "--quiet", "main")
+    git.run(checkout, "merge", "--quiet", "feature")
+    git.run(checkout, "switch", "--quiet", "--detach", "HEAD~1")
     guard.check("prod", checkout, unreviewed=False)
 
 
 def test_with_a_remote_its_main_counts(checkout: Path, tmp_path: Path) -> None:
-    guard.git(tmp_path, "clone", "--quiet", "--bare", str(checkout), "remote")
-    guard.git(checkout, "remote", "add", "origin", str(tmp_path / "remote"))
+    git.run(tmp_path, "clone", "--quiet", "--bare", str(checkout), "remote")
+    git.run(checkout, "remote", "add", "origin", str(tmp_path / "remote"))
     assert refused(checkout) == "git has no origin/main here to compare with (git fetch origin main)"
     # A preview on GitHub has the merge of the pull request and nothing else.
-    assert review.tree_of(checkout) == guard.git(checkout, "rev-parse", "HEAD^{tree}").strip()
-    guard.git(checkout, "fetch", "--quiet", "origin")
+    assert git.tree_of(checkout) == git.run(checkout, "rev-parse", "HEAD^{tree}").strip()
+    git.run(checkout, "fetch", "--quiet", "origin")
     guard.check("prod", checkout, unreviewed=False)
     (checkout / "program.py").write_text("2\n")
     commit(checkout)
     assert refused(checkout).endswith("is not on origin/main")
-    guard.git(checkout, "push", "--quiet", "origin", "main")
+    git.run(checkout, "push", "--quiet", "origin", "main")
     guard.check("prod", checkout, unreviewed=False)
 
 
 @pytest.mark.parametrize("kind", [("tag",), ("branch",)])
 def test_a_tag_or_branch_that_is_called_origin_main_is_not_it(checkout: Path, tmp_path: Path, kind: tuple[str, ...]) -> None:
     """git reads such a name first, and a fetch brings the tags of whoever may push."""
-    guard.git(tmp_path, "clone", "--quiet", "--bare", str(checkout), "remote")
-    guard.git(checkout, "remote", "add", "origin", str(tmp_path / "remote"))
-    guard.git(checkout, "fetch", "--quiet", "origin")
-    guard.git(checkout, "switch", "--quiet", "--create", "feature")
+    git.run(tmp_path, "clone", "--quiet", "--bare", str(checkout), "remote")
+    git.run(checkout, "remote", "add", "origin", str(tmp_path / "remote"))
+    git.run(checkout, "fetch", "--quiet", "origin")
+    git.run(checkout, "switch", "--quiet", "--create", "feature")
     (checkout / "program.py").write_text("2\n")
     commit(checkout)
-    guard.git(checkout, *kind, "origin/main", "feature")
+    git.run(checkout, *kind, "origin/main", "feature")
     assert refused(checkout).endswith("is not on origin/main")
 
 
 def test_without_a_remote_a_tag_that_is_called_main_is_not_it(checkout: Path) -> None:
-    guard.git(checkout, "switch", "--quiet", "--create", "feature")
+    git.run(checkout, "switch", "--quiet", "--create", "feature")
     (checkout / "program.py").write_text("2\n")
     commit(checkout)
-    guard.git(checkout, "tag", "main", "feature")
+    git.run(checkout, "tag", "main", "feature")
     assert refused(checkout).endswith("is not on main")
 
 
 def test_a_graft_puts_no_commit_on_main(checkout: Path) -> None:
-    guard.git(checkout, "switch", "--quiet", "--create", "feature")
+    git.run(checkout, "switch", "--quiet", "--create", "feature")
     (checkout / "program.py").write_text("2\n")
     commit(checkout)
-    feature, main = (guard.git(checkout, "rev-parse", ref).strip() for ref in ("feature", "refs/heads/main"))
+    feature, main = (git.run(checkout, "rev-parse", ref).strip() for ref in ("feature", "refs/heads/main"))
     (checkout / ".git/info").mkdir(exist_ok=True)
     (checkout / ".git/info/grafts").write_text(f"{main} {feature}\n")
     assert refused(checkout).endswith("is not on main")
@@ -368,6 +369,6 @@ def test_up_and_rotate_ask_the_guard_before_anything_else(
         rotate.rotate("database", "prod", yes=True)
     assert (checkout / "Pulumi.prod.yaml").read_text() == text
     # With the override the next step is reached.
-    monkeypatch.setattr(bootstrap, "ensure_docker", lambda *_: (_ for _ in ()).throw(UserError("the next step")))
+    monkeypatch.setattr(daemon, "ensure_docker", lambda *_: (_ for _ in ()).throw(UserError("the next step")))
     assert deploy.main(["--stack", "prod", "--yes", "--unreviewed"]) == 1
     assert capsys.readouterr().err == "the next step\n"

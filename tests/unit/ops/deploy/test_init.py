@@ -16,12 +16,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from ops import bootstrap
-from ops.bootstrap import Daemon
 from ops.clients import process
-from ops.deploy import init
-from ops.deploy import up as deploy
+from ops.deploy import init, update
 from ops.deploy.init import Facts, Terminal
 from ops.errors import UserError
+from ops.machine import backend, daemon, environment
+from ops.machine.daemon import Daemon
 from ops.paths import ROOT
 
 KEY = "sk-test-0123456789abcdef"
@@ -96,11 +96,11 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
 
     monkeypatch.setattr(init, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    monkeypatch.setattr(bootstrap, "engine_environment", lambda: {"PATH": "/engine"})
-    monkeypatch.setattr(bootstrap, "environment", lambda: {"PATH": "/engine"})
-    monkeypatch.setattr(bootstrap, "ensure_state", lambda say: None)
-    monkeypatch.setattr(deploy, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack], None)))
-    monkeypatch.setattr(bootstrap, "pulumi", lambda *arguments: ["pulumi", *arguments])
+    monkeypatch.setattr(environment, "for_engine", lambda: {"PATH": "/engine"})
+    monkeypatch.setattr(environment, "for_stacks", lambda: {"PATH": "/engine"})
+    monkeypatch.setattr(backend, "ensure_state", lambda say: None)
+    monkeypatch.setattr(update, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack], None)))
+    monkeypatch.setattr(environment, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
     monkeypatch.setattr(process, "capture", capture)
     monkeypatch.setattr(init, "observe_facts", lambda stack, say: lambda host: FACTS)
     yield run
@@ -262,7 +262,7 @@ def test_interrupted_means_that_nothing_is_written(calls: list[Any], tmp_path: P
 
 
 def test_a_silent_daemon_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "observe_daemon", lambda host: Daemon.SILENT)
+    monkeypatch.setattr(daemon, "observe_daemon", lambda host: Daemon.SILENT)
     said: list[str] = []
     assert init.observe_facts("dev", said.append)("unix:///run/x.sock") == Facts()
     assert "does not answer now" in said[0]

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import recovery
 from ops.errors import UserError
+from ops.machine import environment
+from ops.stack import locks
 from ops.stack.inventory import Labelled
 
 CONTAINER = "docker:index/container:Container"
@@ -60,8 +61,8 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     double = Machine(f"file://{tmp_path}")
-    monkeypatch.setattr(bootstrap, "environment", lambda: {"PULUMI_BACKEND_URL": double.url})
-    monkeypatch.setattr(bootstrap, "pulumi", lambda *arguments: ["pulumi", *arguments])
+    monkeypatch.setattr(environment, "for_stacks", lambda: {"PULUMI_BACKEND_URL": double.url})
+    monkeypatch.setattr(environment, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
     monkeypatch.setattr(process, "capture", double.pulumi)
     monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: double.docker(*arguments))
     return double
@@ -100,11 +101,11 @@ def test_a_killed_pulumi_does_not_run_although_nobody_has_waited_for_it(tmp_path
     shutil.copy("/bin/sleep", program)
     started = subprocess.Popen([program, "60"])
     try:
-        assert recovery.runs(started.pid)
+        assert locks.runs(started.pid)
         started.kill()
         os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
         assert Path(f"/proc/{started.pid}/comm").read_text() == "pulumi\n"
-        assert not recovery.runs(started.pid)
+        assert not locks.runs(started.pid)
     finally:
         started.wait()
 
@@ -113,7 +114,7 @@ def test_a_killed_pulumi_does_not_run_although_nobody_has_waited_for_it(tmp_path
 def test_a_pulumi_at_work_is_left_alone(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, host: str
 ) -> None:
-    monkeypatch.setattr(recovery, "runs", lambda pid: alive)
+    monkeypatch.setattr(locks, "runs", lambda pid: alive)
     machine.found = [SERVER]
     lock(tmp_path, pid=4711, host=host)
     with pytest.raises(UserError, match=rf"^stack dev: another Pulumi is working on it \(process 4711 of me on {host}, since "):

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
-from ops.deploy import recovery, repair
+from ops.deploy import repair
 from ops.errors import UserError
+from ops.machine import environment
 from ops.stack import inventory
+from ops.stack import state as states
 from tests.unit.ops.observe.test_status_and_logs import GATEWAY
 
 
@@ -55,9 +56,9 @@ def resource(kind: str, identity: str, name: str = "", **marks: bool) -> dict[st
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     double = Machine()
-    monkeypatch.setattr(recovery, "export", lambda stack: {"resources": double.resources})
-    monkeypatch.setattr(bootstrap, "environment", dict)
-    monkeypatch.setattr(bootstrap, "pulumi", lambda *arguments: ["pulumi", *arguments])
+    monkeypatch.setattr(states, "export", lambda stack: {"resources": double.resources})
+    monkeypatch.setattr(environment, "for_stacks", dict)
+    monkeypatch.setattr(environment, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
     monkeypatch.setattr(process, "capture", lambda command, **_: double.calls.append(" ".join(command)))
     monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: double.docker(*arguments))
     return double

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from ops import bootstrap
+from ops.clients import git, terminal
 from ops.clients.docker import Docker
-from ops.deploy import guard, rollback
-from ops.deploy import up as deploy
-from ops.deploy.guard import Head
-from ops.deploy.rollback import Good
+from ops.clients.git import Head
+from ops.deploy import releases, rollback
+from ops.deploy.releases import Good
 from ops.errors import UserError
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -28,26 +28,26 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "Pulumi.prod.yaml").write_text("config: {}\n")
     checked_out(monkeypatch, OLD)
     monkeypatch.setattr(Docker, "run", lambda self, *arguments: f"{FORM}\n")
-    assert rollback.note("prod", DOCKER, tmp_path) is not None
+    assert releases.record_good("prod", DOCKER, tmp_path) is not None
     checked_out(monkeypatch, NEW)
     return tmp_path
 
 
 def checked_out(monkeypatch: pytest.MonkeyPatch, commit: str, *changed: str) -> None:
-    monkeypatch.setattr(guard, "head", lambda _: Head(commit=commit, changed=changed))
+    monkeypatch.setattr(git, "head", lambda _: Head(commit=commit, changed=changed))
 
 
 def test_a_green_run_is_noted_with_its_commit(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = rollback.last_good("prod")
+    good = releases.last_good("prod")
     assert good is not None
     assert (good.commit, good.database) == (OLD, FORM)
     # Files that no commit has are no way back, and neither is a database that does not answer.
     checked_out(monkeypatch, NEW, "Pulumi.prod.yaml")
-    assert rollback.note("prod", DOCKER, host) is None
+    assert releases.record_good("prod", DOCKER, host) is None
     checked_out(monkeypatch, NEW)
     monkeypatch.setattr(Docker, "run", lambda self, *arguments: "\n")
-    assert rollback.note("prod", DOCKER, host) is None
-    assert rollback.last_good("prod") == good
+    assert releases.record_good("prod", DOCKER, host) is None
+    assert releases.last_good("prod") == good
 
 
 @pytest.mark.parametrize(
@@ -66,24 +66,24 @@ def test_a_green_run_is_noted_with_its_commit(host: Path, monkeypatch: pytest.Mo
 )
 def test_there_may_be_no_way_back(good: Good | None, commit: str, database: str, why: str) -> None:
     with pytest.raises(UserError) as told:
-        rollback.decide(good, commit=commit, database=database)
+        releases.decide(good, commit=commit, database=database)
     assert str(told.value).startswith(why)
 
 
 def test_the_way_back_is_named_or_said_not_to_be_there(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert rollback.way_back("prod", DOCKER, host).startswith("to roll back to aaaaaaaaaaaa, which was green at 20")
-    assert rollback.way_back("prod", DOCKER, host).endswith(": bin/ops rollback -s prod")
+    assert releases.rollback_hint("prod", DOCKER, host).startswith("to roll back to aaaaaaaaaaaa, which was green at 20")
+    assert releases.rollback_hint("prod", DOCKER, host).endswith(": bin/ops rollback -s prod")
 
     def no_answer(self: Docker, *arguments: object) -> str:
         raise UserError("docker: exit 1: is not running")
 
     monkeypatch.setattr(Docker, "run", no_answer)
-    assert rollback.way_back("prod", DOCKER, host) == "no rollback is possible: docker: exit 1: is not running"
+    assert releases.rollback_hint("prod", DOCKER, host) == "no rollback is possible: docker: exit 1: is not running"
 
 
 def test_it_is_a_fresh_up_of_that_commit_in_a_checkout_of_its_own(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(guard, "git", lambda root, *arguments: calls.append(" ".join(arguments[:2]) + f" {arguments[-1]}"))
+    monkeypatch.setattr(git, "run", lambda root, *arguments: calls.append(" ".join(arguments[:2]) + f" {arguments[-1]}"))
 
     def up(command: list[str], *, env: dict[str, str], ask: bool, folder: Path) -> int:
         assert command == [str(folder / "script" / "up"), "--stack", "prod", "--yes"]
@@ -91,10 +91,10 @@ def test_it_is_a_fresh_up_of_that_commit_in_a_checkout_of_its_own(host: Path, mo
         calls.append("up")
         return 3
 
-    monkeypatch.setattr(deploy, "run_attended", up)
+    monkeypatch.setattr(terminal, "run_attended", up)
     with pytest.raises(UserError, match=r"^ops rollback: there is no terminal to ask on; add --yes$"):
         rollback.rollback("prod", host, yes=False, ask=False)
-    monkeypatch.setattr(deploy, "confirm", lambda _: False)
+    monkeypatch.setattr(terminal, "confirm", lambda _: False)
     with pytest.raises(UserError, match=r"^ops rollback: nothing was changed$"):
         rollback.rollback("prod", host, yes=False, ask=True)
     assert calls == []
@@ -115,7 +115,7 @@ def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch, same: bool
     (root / "script").mkdir(parents=True)
     (root / "Pulumi.prod.yaml").write_text("config: {}\n")
     identity = ("-c", "user.name=a test", "-c", "user.email=test@example.com")
-    guard.git(root, "init", "--quiet", "--initial-branch=main")
+    git.run(root, "init", "--quiet", "--initial-branch=main")
     for commit in ("good", "bad"):
         script = root / "script" / "up"
         # What a deployment leaves in the checkout must not be in the way of its removal.
@@ -123,10 +123,10 @@ def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch, same: bool
         script.chmod(0o755)
         for name in ("requirements.txt", "requirements-dev.txt"):
             (root / name).write_text("a==1\n" if same or commit == "good" else "a==2\n")
-        guard.git(root, "add", "--all")
-        guard.git(root, *identity, "commit", "--quiet", "--message", commit)
+        git.run(root, "add", "--all")
+        git.run(root, *identity, "commit", "--quiet", "--message", commit)
         if commit == "good":
-            assert rollback.note("prod", DOCKER, root) is not None
+            assert releases.record_good("prod", DOCKER, root) is not None
     # As script/bootstrap leaves it.
     (root / ".git" / "info" / "exclude").write_text("/.venv\n")
     pip = root / ".venv/lib/python3.11/site-packages/pip"
@@ -138,8 +138,8 @@ def test_with_git_itself(host: Path, monkeypatch: pytest.MonkeyPatch, same: bool
     rollback.rollback("prod", root, yes=True, ask=False)
     assert (host / "ran").read_text() == f"good --stack prod --yes {'its own' if same else ''}\n"
     assert (root / ".venv" / "whose").exists()
-    assert guard.git(root, "worktree", "list").count("\n") == 1
-    assert guard.git(root, "status", "--porcelain") == ""
+    assert git.run(root, "worktree", "list").count("\n") == 1
+    assert git.run(root, "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize("lacks", ["pip", "stamp"])

@@ -12,9 +12,9 @@ from components.settings import RotationSettings
 from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
-from ops.deploy import recovery, rotate, sessions
-from ops.deploy import up as deploy
+from ops.deploy import recovery, rotate, sessions, update
 from ops.errors import UserError
+from ops.stack import file, impact
 from ops.stack import outputs as stacks
 from ops.stack.outputs import Outputs
 from tests.support.stack_outputs import OUTPUTS
@@ -46,13 +46,13 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(stacks, "outputs", lambda stack: outputs(next(generations)))
     monkeypatch.setattr(rotate, "database_password", lambda stack: SecretStr("old-database-password"))
     monkeypatch.setattr(rotate, "preview", lambda stack: calls.append("preview"))
-    monkeypatch.setattr(deploy, "pulumi_up", lambda stack, unasked, previewed: calls.append(f"up {unasked} {previewed}"))
+    monkeypatch.setattr(update, "pulumi_up", lambda stack, unasked, previewed: calls.append(f"up {unasked} {previewed}"))
 
     def green(*_: object) -> tuple[int, int]:
         calls.append("smoke")
         return 21, 21
 
-    monkeypatch.setattr(deploy, "run_smoke", green)
+    monkeypatch.setattr(update, "run_smoke", green)
 
     def refused(name: str, old: rotate.Old, _: object) -> bool:
         calls.append(f"try {name} {old.outputs.api_key.get_secret_value()}")
@@ -94,7 +94,7 @@ def test_all_is_one_up(seen: list[str], tmp_path: Path) -> None:
         "try ui-login old-key",
         "try old-session",
     ]
-    assert bootstrap.stack_settings("dev").rotation == RotationSettings(database=5, api_key=2, ui_login=2)
+    assert file.stack_settings("dev").rotation == RotationSettings(database=5, api_key=2, ui_login=2)
 
 
 def test_nothing_is_done_unasked(seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_a_failed_up_keeps_the_epoch_and_says_how_to_go_on(
     def fail(stack: str, **_: Any) -> None:
         raise UserError("pulumi up: exit 255; see its messages")
 
-    monkeypatch.setattr(deploy, "pulumi_up", fail)
+    monkeypatch.setattr(update, "pulumi_up", fail)
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .* keeps the new epoch; script/up --stack dev finishes"):
         rotate.rotate("database", "dev", yes=True)
     assert "database: 5" in stack_file(tmp_path)
@@ -165,7 +165,7 @@ def test_a_stack_that_gave_no_session_is_rotated_all_the_same(
 
 
 def test_a_red_smoke_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "run_smoke", lambda *_: (19, 21))
+    monkeypatch.setattr(update, "run_smoke", lambda *_: (19, 21))
     with pytest.raises(UserError, match=r"^ops rotate: rotated, but 19 of 21 smoke checks are green"):
         rotate.rotate("database", "dev", yes=True)
 
@@ -200,13 +200,13 @@ def test_the_edges_secrets_rotate(
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE + EDGE)
     rotate.rotate(what, "dev", yes=True)
     assert f"up to {seconds} s" in capsys.readouterr().out
-    assert bootstrap.stack_settings("dev").rotation == RotationSettings(database=4, **{what: 2})
+    assert file.stack_settings("dev").rotation == RotationSettings(database=4, **{what: 2})
 
 
 def test_all_of_a_stack_on_vercel_are_five(seen: list[str], tmp_path: Path) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE + EDGE)
     rotate.rotate("all", "dev", yes=True)
-    assert [call.split()[1] for call in seen if call.startswith("try")] == [*rotate.ROTATIONS, "old-session"]
+    assert [call.split()[1] for call in seen if call.startswith("try")] == [*impact.ROTATIONS, "old-session"]
 
 
 # --- The proof -----------------------------------------------------------------------------------------------------------

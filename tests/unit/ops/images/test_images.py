@@ -12,10 +12,12 @@ import pytest
 
 from components.host import images
 from components.settings import Settings
-from ops import bootstrap
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import build as ops_images
+from ops.images import commands, needs
+from ops.images import source as sources
+from ops.machine import go as gos
 
 REPOSITORY = images.ROOT
 OURS = re.compile(r"localhost/skyvern/[a-z]+:[0-9a-f]{12}")
@@ -157,8 +159,8 @@ def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image
 
 def test_server_and_ui_have_one_version() -> None:
     requirement = (REPOSITORY / "images/server/requirements.in").read_text().strip()
-    assert requirement == f"skyvern[server]=={ops_images.SKYVERN_VERSION}"
-    assert f"skyvern-ui=={ops_images.SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
+    assert requirement == f"skyvern[server]=={sources.SKYVERN_VERSION}"
+    assert f"skyvern-ui=={sources.SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -218,33 +220,33 @@ def nothing_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_present(tmp_path, monkeypatch)
     docker = Docker("unix:///nowhere.sock")
-    assert ops_images.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "caddy", "gateway", "server"]
-    assert set(ops_images.outstanding(docker, "packages")) == set(images.BASES) - {"ollama", "llm"}
+    assert needs.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "caddy", "gateway", "server"]
+    assert set(needs.outstanding(docker, "packages")) == set(images.BASES) - {"ollama", "llm"}
 
 
 def test_ollama_is_built_for_stacks_that_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_present(tmp_path, monkeypatch)
     docker = Docker("unix:///nowhere.sock")
     with_it = Settings.model_validate({"llm": {"provider": "ollama", "model": "llava:7b"}})
-    assert ops_images.asked_for(Settings()) == frozenset()
-    assert "llm" not in ops_images.parts("packages")
-    optional = ops_images.asked_for(with_it)
+    assert needs.asked_for(Settings()) == frozenset()
+    assert "llm" not in needs.parts("packages")
+    optional = needs.asked_for(with_it)
     # The builder pulls the public image by itself.
-    assert ops_images.outstanding(docker, "official", optional)[-1] == "llm"
-    assert "ollama" not in ops_images.outstanding(docker, "official", optional)
-    assert ops_images.outstanding(docker, "packages", optional)[-2:] == ["ollama", "llm"]
+    assert needs.outstanding(docker, "official", optional)[-1] == "llm"
+    assert "ollama" not in needs.outstanding(docker, "official", optional)
+    assert needs.outstanding(docker, "packages", optional)[-2:] == ["ollama", "llm"]
     lines: list[str] = []
     monkeypatch.setattr(ops_images, "_build_one", lambda docker, image, *_: lines.append(image))
-    monkeypatch.setattr(bootstrap, "ensure_package_tools", lambda progress: None)
+    monkeypatch.setattr(needs, "ensure_package_tools", lambda progress: None)
     ops_images.build(docker, "packages", lambda line: None, optional)
     assert lines[-2:] == ["ollama", "llm"]
 
 
 def test_a_base_is_not_built_when_nothing_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As after `docker image prune`: all is there but the bases.
-    parts = "|".join(images.references("packages")[image] for image in ops_images.parts("packages"))
+    parts = "|".join(images.references("packages")[image] for image in needs.parts("packages"))
     nothing_present(tmp_path, monkeypatch, f'case "${{@: -1}}" in {parts}) echo sha256:1 ;; esac')
-    assert ops_images.outstanding(Docker("unix:///nowhere.sock"), "packages") == []
+    assert needs.outstanding(Docker("unix:///nowhere.sock"), "packages") == []
 
 
 def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +276,7 @@ def test_builder_is_the_daemons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_failed_build_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) echo "no such host"; exit 1 ;; esac')
-    monkeypatch.setattr(bootstrap, "ensure_go", lambda progress: None)
+    monkeypatch.setattr(gos, "ensure_go", lambda progress: None)
     lines: list[str] = []
     with pytest.raises(UserError, match=r"image-postgres\.log.*no such host"):
         ops_images.build(Docker("unix:///nowhere.sock"), "official", lines.append)
@@ -290,9 +292,9 @@ def test_only_stand_ins_need_root_on_the_host(
     def refuse(progress: Callable[[str], None]) -> None:
         raise UserError("needs root")
 
-    monkeypatch.setattr(bootstrap, "ensure_package_tools", refuse)
+    monkeypatch.setattr(needs, "ensure_package_tools", refuse)
     go: list[str] = []
-    monkeypatch.setattr(bootstrap, "ensure_go", lambda progress: go.append("asked"))
+    monkeypatch.setattr(gos, "ensure_go", lambda progress: go.append("asked"))
     with pytest.raises(UserError) as wrong:
         ops_images.build(Docker("unix:///nowhere.sock"), source, lambda line: None)
     assert ("needs root" in str(wrong.value)) is asked
@@ -306,7 +308,7 @@ def test_digest_prints_only_what_changed(
     manifest = json.dumps({"digest": unchanged})
     other = json.dumps({"digest": "sha256:" + "1" * 64})
     fake_docker(tmp_path / "bin", monkeypatch, f"""case "$*" in *debian*) echo '{manifest}' ;; *) echo '{other}' ;; esac""")
-    ops_images.public_digests()
+    commands.public_digests()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("debian:trixie-slim: unchanged")
     assert "cloudflare/cloudflared:2026.9.3@sha256:" + "1" * 64 in lines[1]
@@ -316,13 +318,13 @@ def test_digest_prints_only_what_changed(
 def test_digest_says_when_the_registry_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_docker(tmp_path / "bin", monkeypatch, """[ "$2" = version ] || { echo 'no such host' >&2; exit 1; }""")
     with pytest.raises(UserError, match="no such host"):
-        ops_images.public_digests()
+        commands.public_digests()
 
 
 def test_digest_names_the_missing_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_docker(tmp_path / "bin", monkeypatch, "exit 125")
     with pytest.raises(UserError, match="install docker-buildx-plugin"):
-        ops_images.public_digests()
+        commands.public_digests()
 
 
 @pytest.mark.parametrize(
@@ -339,6 +341,6 @@ def test_digest_names_the_missing_plugin(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_a_connector_is_fetched_for_its_edge_only(edge: dict[str, str], asked: frozenset[str]) -> None:
-    optional = ops_images.asked_for(Settings.model_validate({"edge": edge}))
+    optional = needs.asked_for(Settings.model_validate({"edge": edge}))
     assert optional == asked
-    assert set(ops_images.parts("official", optional)) & images.CONNECTORS == asked
+    assert set(needs.parts("official", optional)) & images.CONNECTORS == asked

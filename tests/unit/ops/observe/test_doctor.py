@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 
 from components.settings import parse
-from ops import bootstrap
-from ops.bootstrap import Daemon, Machine
 from ops.clients.docker import Docker
 from ops.errors import UserError
+from ops.machine import engine, environment
+from ops.machine.daemon import Daemon
+from ops.machine.system import Machine
 from ops.observe import doctor
 from ops.observe.doctor import observation
 from ops.observe.doctor.observation import ChromeAnswer, DaemonFacts, Deployed, Disk, HostFacts, Observation, Planned, PulumiFacts
+from ops.stack import file
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import Container
 
@@ -565,8 +567,8 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(bootstrap, "read_record", lambda: SimpleNamespace(pulumi_home=None))
-    monkeypatch.setattr(bootstrap, "engine_environment", lambda: {"PATH": "/engine"})
+    monkeypatch.setattr(engine, "read_record", lambda: SimpleNamespace(pulumi_home=None))
+    monkeypatch.setattr(environment, "for_engine", lambda: {"PATH": "/engine"})
     monkeypatch.setattr(observation, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
 
 
@@ -598,7 +600,7 @@ def test_a_wrong_stack_file_is_seen_and_nothing_raised(monkeypatch: pytest.Monke
     def wrong(stack: str) -> None:
         raise UserError("Pulumi.dev.yaml: a: is wrong; write b\nPulumi.dev.yaml: c: is wrong; write d")
 
-    monkeypatch.setattr(bootstrap, "stack_settings", wrong)
+    monkeypatch.setattr(file, "stack_settings", wrong)
     monkeypatch.setattr(observation, "observe_pulumi", lambda stack: PULUMI)
     seen = observation.observe("dev")
     assert seen.host is None

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from components import endpoints
 from components.settings import Settings, parse
+from ops.clients import cloudflare
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import doctor
@@ -72,7 +73,7 @@ class Api:
         return httpx.Response(200, json={"success": True, "errors": [], "result": answer})
 
     def facts(self, settings: Settings = SETTINGS) -> ApiFacts:
-        with httpx.Client(base_url=cloudflare_api.API_URL, transport=httpx.MockTransport(self)) as client:
+        with httpx.Client(base_url=cloudflare.API_URL, transport=httpx.MockTransport(self)) as client:
             return ask_api(client, SecretStr(TOKEN), "dev", settings)
 
 

@@ -132,7 +132,7 @@ class TestOutputs:
             seen.update(options, command=command)
             return json.dumps(outputs_json()).encode()
 
-        monkeypatch.setattr("ops.bootstrap.environment", lambda: {"PULUMI_BACKEND_URL": "file:///state"})
+        monkeypatch.setattr("ops.machine.environment.for_stacks", lambda: {"PULUMI_BACKEND_URL": "file:///state"})
         monkeypatch.setattr("ops.clients.process.capture", capture)
         assert stack.outputs("dev").app_url == APP
         assert seen["command"][:3] == ["pulumi", "stack", "output"]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ops import bootstrap, cli
-from ops.deploy import guard
+from ops import cli
+from ops.clients import git
 from ops.errors import UserError
+from ops.machine import environment
 from ops.observe import version
 from ops.paths import ROOT
 
@@ -27,10 +28,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def committed(root: Path) -> str:
-    guard.git(root, "init", "--quiet", "--initial-branch=main")
-    guard.git(root, "add", "--all")
-    guard.git(root, "commit", "--quiet", "--message", "a change")
-    return guard.head(root).commit
+    git.run(root, "init", "--quiet", "--initial-branch=main")
+    git.run(root, "add", "--all")
+    git.run(root, "commit", "--quiet", "--message", "a change")
+    return git.head(root).commit
 
 
 def test_without_git_it_is_the_projects_version(checkout: Path) -> None:
@@ -50,7 +51,7 @@ def test_git_adds_the_commit_and_whether_the_checkout_differs(checkout: Path) ->
 
 
 def test_a_repository_without_a_commit_has_the_projects_version(checkout: Path) -> None:
-    guard.git(checkout, "init", "--quiet")
+    git.run(checkout, "init", "--quiet")
     assert version.read(checkout) == "9.8.7"
 
 
@@ -59,7 +60,7 @@ def test_ops_version_names_the_project_first(monkeypatch: pytest.MonkeyPatch, ca
         raise UserError("Pulumi: this checkout is not prepared; run script/bootstrap")
 
     # Somebody who reports a fault may not have come as far as an engine.
-    monkeypatch.setattr(bootstrap, "engine_environment", no_engine)
+    monkeypatch.setattr(environment, "for_engine", no_engine)
     cli.version()
     number = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     line = capsys.readouterr().out

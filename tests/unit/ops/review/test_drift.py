@@ -7,13 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
+from ops.clients import cloudflare
 from ops.clients.docker import Docker
-from ops.deploy import recovery
 from ops.errors import UserError
 from ops.preview import engine, state
 from ops.preview.model import Drift, PropertyDiff, Step
 from ops.preview.state import Workspace
 from ops.review import drift
+from ops.stack import state
 from ops.stack import token as cloudflare
 from ops.stack.inventory import Labelled
 
@@ -96,7 +97,7 @@ def test_a_daemon_that_does_not_answer_has_not_nothing_of_ours(tmp_path: Path, m
     (tmp_path / "Pulumi.new.yaml").write_text("config:\n  skyvern:host: {docker_host: 'unix:///elsewhere.sock'}\n")
     monkeypatch.setattr(state, "export", lambda workspace, stack: {})
     monkeypatch.setattr(state, "secrets_of", lambda workspace, stack, deployment: set())
-    monkeypatch.setattr(recovery, "labelled", no_answer)
+    monkeypatch.setattr(state, "labelled", no_answer)
     found = engine.drift("new", Workspace(folder=tmp_path, env={}))
     assert found == Drift(checked=True, failure="docker: exit 1: is the docker daemon running?")
     assert drift.exit_code(found) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.clients import github
+from ops.clients import git, github
 from ops.errors import UserError
 from ops.preview import engine
 from ops.preview.model import Drift, PolicyResult, Preview
@@ -65,7 +65,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitHub:
         yield httpx.Client(base_url=run.api, transport=httpx.MockTransport(hub))
 
     monkeypatch.setattr(github, "client", client)
-    monkeypatch.setattr(review, "tree_of", lambda _: TREE)
+    monkeypatch.setattr(git, "tree_of", lambda _: TREE)
     return hub
 
 

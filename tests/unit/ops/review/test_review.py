@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ops import bootstrap
-from ops.deploy import guard, preflight, repair, rollback
-from ops.deploy import up as deploy
+from ops.clients import git
+from ops.deploy import guard, preflight, releases, repair, update
 from ops.errors import UserError
 from ops.images import build as images
 from ops.preview.model import SECRET, Drift, PolicyResult, Preview, PropertyDiff, Step
@@ -158,15 +158,15 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / "Pulumi.prod.yaml").write_text("config:\n  skyvern:host:\n    docker_host: unix:///run/x.sock\n")
     (tmp_path / "review.json").write_text(review.dump(record_of()))
     monkeypatch.setattr(guard, "check", call("guard"))
-    monkeypatch.setattr(review, "tree_of", call("tree", TREE))
+    monkeypatch.setattr(git, "tree_of", call("tree", TREE))
     monkeypatch.setattr(images, "build", call("images"))
     monkeypatch.setattr(preflight, "check", call("preflight"))
-    monkeypatch.setattr(deploy, "pulumi_up", call("up"))
+    monkeypatch.setattr(update, "pulumi_up", call("up"))
     monkeypatch.setattr(repair, "wait_until_healthy", call("healthy"))
     monkeypatch.setattr(stacks, "outputs", call("outputs", OUTPUTS))
-    monkeypatch.setattr(deploy, "run_smoke", call("smoke", (21, 21)))
-    monkeypatch.setattr(rollback, "note", call("note"))
-    monkeypatch.setattr(rollback, "way_back", call("way back", "the way back"))
+    monkeypatch.setattr(update, "run_smoke", call("smoke", (21, 21)))
+    monkeypatch.setattr(releases, "record_good", call("note"))
+    monkeypatch.setattr(releases, "rollback_hint", call("way back", "the way back"))
     return calls
 
 
@@ -210,7 +210,7 @@ def test_what_moved_is_not_applied(seen: list[str], tmp_path: Path, changes: dic
 
 
 def test_no_image_is_built_for_other_files(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(review, "tree_of", lambda _: "b" * 40)
+    monkeypatch.setattr(git, "tree_of", lambda _: "b" * 40)
     assert "the files: tree aaaaaaaaaaaa was reviewed" in run(tmp_path)
     assert seen == ["guard"]
 
@@ -221,7 +221,7 @@ def test_a_preview_that_fails_now_applies_nothing(seen: list[str], tmp_path: Pat
 
 
 def test_a_red_smoke_stops_and_names_the_way_back(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "run_smoke", lambda *_: (19, 21))
+    monkeypatch.setattr(update, "run_smoke", lambda *_: (19, 21))
     assert run(tmp_path) == (
         "❌ `ops apply: applied, but 19 of 21 smoke checks are green, and the stack is left as it is; the way back`\n"
     )
@@ -233,7 +233,7 @@ def test_an_interrupted_deployment_is_told(seen: list[str], tmp_path: Path, monk
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(deploy, "pulumi_up", interrupted)
+    monkeypatch.setattr(update, "pulumi_up", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert (tmp_path / "outcome.md").read_text() == "❌ The deployment was interrupted; see its log.\n"

@@ -6,10 +6,9 @@ import subprocess
 
 import pytest
 
-from ops import bootstrap, cli
+from ops import bootstrap, cli, switched_off
 from ops.deploy import up as deploy
 from ops.errors import UserError
-from ops.machine import switched_off
 from ops.paths import ROOT
 
 REFUSED = {

@@ -1,0 +1,95 @@
+"""Which deployment of a stack worked last, and whether the database still lets its commit run.
+
+Each green smoke run of a guarded stack records its commit and the schema version of the database. A rollback is allowed only
+while the schema is still at that version: an older Skyvern does not run on tables that a newer one has migrated, and nothing
+migrates them back.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ops.clients import git
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.paths import config_dir, write_whole
+from ops.stack.stack import Stack
+
+# Alembic is what Skyvern migrates with; the major version of PostgreSQL decides the format of its files.
+_SCHEMA_VERSION = (
+    "SELECT 'PostgreSQL ' || current_setting('server_version_num')::int / 10000 || ', migration ' || "
+    "string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Good:
+    """A deployment after which every smoke check was green. database: its schema version then. at: in UTC."""
+
+    commit: str
+    database: str
+    at: str
+
+
+def record_good(stack: Stack, docker: Docker) -> Good | None:
+    """Records that what is checked out works on the stack; None if it cannot be determined which commit that is.
+
+    Kept beside the state, because it is of use where that is.
+    """
+    try:
+        head = git.head(stack.root)
+        if head.changed:
+            return None
+        version = schema_version(stack, docker)
+    except UserError:
+        # A deployment that works does not fail because it could not be recorded.
+        return None
+    good = Good(commit=head.commit, database=version, at=datetime.now(UTC).isoformat(timespec="seconds"))
+    write_whole(_file(stack), json.dumps(asdict(good)) + "\n")
+    return good
+
+
+def last_good(stack: Stack) -> Good | None:
+    """What was recorded last, or None."""
+    try:
+        return Good(**json.loads(_file(stack).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def schema_version(stack: Stack, docker: Docker) -> str:
+    """``PostgreSQL 17, migration 1c2d...``; UserError when the database does not answer."""
+    name = stack.prefix("roles")
+    command = ("psql", "-d", "skyvern", "--no-align", "--tuples-only", "--command", _SCHEMA_VERSION)
+    version = docker.run("exec", name, *command).strip()
+    if not version:
+        raise UserError(f"{name}: the database has no tables of Skyvern")
+    return version
+
+
+def decide(good: Good | None, *, commit: str, database: str) -> Good:
+    """What a rollback would deploy. commit: what is deployed. database: its schema version now. UserError if none is possible."""
+    if good is None:
+        raise UserError("no good deployment of this stack is recorded here; go forward with a fix")
+    if good.commit == commit:
+        raise UserError(f"{commit[:12]} is the last good commit itself; look at what changed around it (ops doctor, ops drift)")
+    if good.database != database:
+        raise UserError(
+            f"the database was migrated since {good.commit[:12]} ({good.database}; now {database}), and its Skyvern does not "
+            "run on that; go forward with a fix, or put back a backup of the database first"
+        )
+    return good
+
+
+def rollback_hint(stack: Stack, docker: Docker) -> str:
+    """One sentence for a person after a failed smoke run: the command that rolls back, or why none is possible."""
+    try:
+        good = decide(last_good(stack), commit=git.head(stack.root).commit, database=schema_version(stack, docker))
+    except UserError as none:
+        return f"no rollback is possible: {none}"
+    return f"to roll back to {good.commit[:12]}, which was green at {good.at}: bin/ops rollback -s {stack}"
+
+
+def _file(stack: Stack) -> Path:
+    return config_dir() / f"good-{stack.name.replace('/', '-')}.json"

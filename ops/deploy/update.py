@@ -1,0 +1,63 @@
+"""The steps of an update that several commands share: the stack in its backend, ``pulumi up``, the smoke run."""
+
+import json
+
+from components.settings import CloudflareEdge
+from ops.clients import process, terminal
+from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
+from ops.errors import UserError
+from ops.observe import smoke
+from ops.observe.smoke.site import Site, Way, client_for
+from ops.stack import locks
+from ops.stack.outputs import Outputs
+from ops.stack.stack import Stack
+
+# Calls at a time to a Docker host over SSH: sshd takes ten sessions on one connection (MaxSessions).
+SSH_PARALLEL = 8
+
+
+def ensure_stack(stack: Stack, progress: Progress) -> None:
+    """Creates the stack in the backend if it is not there. The user's selected stack stays selected."""
+
+    def pulumi(*arguments: str) -> bytes:
+        return process.capture(["pulumi", "stack", *arguments, "--non-interactive"], cwd=stack.root, env=stack.environment())
+
+    # Listed by the short name, but for stacks of another organization than the user's.
+    if {str(entry["name"]) for entry in json.loads(pulumi("ls", "--json"))} & {stack.name, stack.short}:
+        progress(f"{stack} exists")
+        return
+    locks.release_locks(stack, progress)
+    pulumi("init", stack.name, "--no-select")
+    progress(f"created {stack}")
+
+
+def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
+    """``pulumi up`` with its output on the terminal; UserError when it fails or the person declines.
+
+    previewed: the plan has been shown, so it is not made twice.
+    """
+    flags = [*(["--yes", "--non-interactive"] if unasked else []), *(["--skip-preview"] if previewed else [])]
+    settings = stack.settings()
+    if settings.host.docker_host.startswith("ssh://"):
+        flags += ["--parallel", str(SSH_PARALLEL)]
+    code = terminal.run_attended(stack.command("up", *flags), env=stack.environment(), ask=not unasked, folder=stack.root)
+    if code:
+        codes = " (Cloudflare's codes: docs/cloudflare.md)" if isinstance(settings.edge, CloudflareEdge) else ""
+        raise UserError(
+            f"pulumi up: exit {code}; see its messages above{codes}, correct what they name and run script/up --stack {stack} "
+            "again"
+        )
+
+
+def run_smoke(outputs: Outputs, progress: Progress, way: Way | None = None) -> tuple[int, int]:
+    """Runs the checks of ``ops smoke`` with a line each: how many are green, of how many that apply to this stack.
+
+    way: to names that are not public.
+    """
+    results = []
+    with client_for(outputs, way) as client:
+        for result in smoke.run_checks(Site(outputs, client, Docker(outputs.docker_host))):
+            progress(smoke.render(result))
+            results.append(result)
+    return sum(result.mark == "ok" for result in results), sum(result.mark != "n/a" for result in results)

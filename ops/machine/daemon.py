@@ -1,0 +1,148 @@
+"""A Docker daemon that answers: installed or started where that is ours to do.
+
+The decision is a pure function of what was observed; the effects around it are thin.
+"""
+
+import enum
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from ops.clients import process
+from ops.clients.terminal import Progress
+from ops.errors import UserError
+from ops.machine import system
+from ops.machine.system import Machine
+
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+START_SECONDS = 60.0
+DOCKERD_LOG = Path("/var/log/dockerd.log")
+
+
+class Daemon(enum.Enum):
+    """How the Docker daemon of the stack file answers."""
+
+    ANSWERS = "answers"
+    DENIED = "denied"
+    SILENT = "silent"
+    NO_CLI = "no docker command"
+
+
+class DockerStep(enum.Enum):
+    """What to do about Docker."""
+
+    NOTHING = "nothing"
+    START = "start"
+    INSTALL = "install"
+
+
+def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool) -> DockerStep:
+    """What makes the daemon at ``host`` answer. dockerd: whether the daemon's program is installed.
+
+    Raises UserError, one line for the person, wherever installing or starting a daemon is not ours to do.
+    """
+    if daemon is Daemon.ANSWERS:
+        return DockerStep.NOTHING
+    if host.startswith("ssh://") and daemon is not Daemon.NO_CLI:
+        # Refused by sshd, by the daemon behind it or not there at all: the same command tells.
+        address = host.removeprefix("ssh://").replace(":", " -p ")
+        raise UserError(
+            f"Docker: {host} does not answer without a password; try `ssh {address} docker version` and correct what it says, "
+            "or host.docker_host in the stack file"
+        )
+    if daemon is Daemon.DENIED:
+        raise UserError(
+            f"Docker: this user may not use {host}; run `sudo usermod -aG docker $USER`, log in again and run script/up again"
+        )
+    if machine.root and machine.debian and host == DEFAULT_SOCKET:
+        return DockerStep.START if dockerd and daemon is not Daemon.NO_CLI else DockerStep.INSTALL
+    problem = f"no daemon answers at {host}" if daemon is Daemon.SILENT else "there is no docker command on PATH"
+    if host != DEFAULT_SOCKET and daemon is Daemon.SILENT:
+        remedy = "start that daemon, or correct host.docker_host in the stack file"
+    elif machine.wsl:
+        remedy = (
+            "switch this distribution on in Docker Desktop -> Settings -> Resources -> WSL integration, "
+            "or run script/up as root to install Docker inside WSL"
+        )
+    elif machine.debian:
+        remedy = "start it with `sudo systemctl start docker`" if dockerd else "run `sudo apt-get install docker.io`"
+        remedy += " and `sudo usermod -aG docker $USER`, log in again, or run script/up as root"
+    else:
+        remedy = "install Docker Engine (https://docs.docker.com/engine/install) and start it"
+    raise UserError(f"Docker: {problem}; {remedy}")
+
+
+def observe_daemon(host: str) -> Daemon:
+    """Asks the daemon at ``host`` for its version."""
+    from ops.clients.docker import Docker
+
+    docker = Docker(host)
+    try:
+        asked = subprocess.run(
+            docker.command("version", "--format", "{{.Server.Version}}"),
+            env=docker.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except FileNotFoundError:
+        return Daemon.NO_CLI
+    except subprocess.TimeoutExpired:
+        return Daemon.SILENT
+    if asked.returncode == 0 and asked.stdout.strip():
+        return Daemon.ANSWERS
+    return Daemon.DENIED if "permission denied" in asked.stderr.lower() else Daemon.SILENT
+
+
+def ensure_docker(host: str, progress: Progress, machine: Machine | None = None) -> None:
+    """Makes a daemon answer at ``host``, installing or starting one where that is ours to do; UserError otherwise."""
+    machine = machine or system.observe_machine()
+    daemon = observe_daemon(host)
+    step = decide_docker(machine, host, daemon, dockerd=shutil.which("dockerd") is not None)
+    if step is DockerStep.INSTALL:
+        packages = ["docker.io", "iptables", "ca-certificates"]
+        # From Debian 13 on the command is a package of its own, which docker.io merely recommends.
+        system.apt_install(packages, progress)
+        if shutil.which("docker") is None:
+            system.apt_install(["docker-cli"], progress)
+        daemon = observe_daemon(host)
+    if step is not DockerStep.NOTHING and daemon is not Daemon.ANSWERS:
+        _start_docker(machine, host, progress)
+    progress(f"Docker answers at {host}")
+
+
+def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
+    started: subprocess.Popen[bytes] | None = None
+    if machine.systemd:
+        progress("starting Docker with systemd")
+        process.capture(["systemctl", "enable", "--now", "docker"])
+        log = "journalctl -u docker"
+    else:
+        progress(f"no systemd here: starting dockerd in the background, log {DOCKERD_LOG}")
+        DOCKERD_LOG.parent.mkdir(parents=True, exist_ok=True)
+        with DOCKERD_LOG.open("ab") as sink:
+            # A session of its own: the daemon outlives this script, its terminal and Ctrl-C.
+            started = subprocess.Popen(
+                ["dockerd", "--host", host],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd="/",
+            )
+        log = str(DOCKERD_LOG)
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if observe_daemon(host) is Daemon.ANSWERS:
+            return
+        if started is not None and started.poll() is not None:
+            # Ours stops at once where the package's own init script is starting one: that one gets a little time.
+            until = min(until, time.monotonic() + START_SECONDS / 4)
+        time.sleep(0.5)
+    if started is not None and started.poll() is not None:
+        lines = DOCKERD_LOG.read_text(errors="replace").strip().splitlines() or [""]
+        raise UserError(f"Docker: dockerd stopped with exit {started.returncode}: {lines[-1]}; see {log}")
+    raise UserError(f"Docker: no answer at {host} within {START_SECONDS:.0f} s of its start; see {log}")

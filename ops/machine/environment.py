@@ -1,0 +1,57 @@
+"""The environment of every child process that runs Pulumi, made in one place.
+
+Not here: what is refused in a shell (ops/switched_off.py).
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+
+from ops.errors import UserError
+from ops.machine import backend, engine
+from ops.paths import ROOT, cache_dir
+
+
+def for_engine() -> dict[str, str]:
+    """The variables that make plain ``pulumi`` the decided one, whatever the backend. UserError before script/bootstrap."""
+    record = engine.read_record()
+    if record is None:
+        raise UserError("Pulumi: this checkout is not prepared; run script/bootstrap")
+    ahead = [record.bin_dir, str(ROOT / ".venv" / "bin"), str(ROOT / "bin")]
+    behind = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if folder not in ahead]
+    variables = {
+        "PATH": os.pathsep.join(ahead + behind),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # The program's Python takes no compiled module from the checkout, where one could lie that is not of its source.
+        "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX") or str(cache_dir() / "pycache"),
+    }
+    if record.pulumi_home is not None:
+        variables["PULUMI_HOME"] = record.pulumi_home
+    if (ROOT / "policy" / "PulumiPolicy.yaml").is_file():
+        variables["PULUMI_OPTION_POLICY_PACK"] = str(ROOT / "policy")
+    return variables
+
+
+def for_stacks() -> dict[str, str]:
+    """The variables for ``pulumi`` on the user's stacks: the engine's, the backend and the passphrase's file.
+
+    Added to the process environment by whoever runs Pulumi. Raises UserError when script/bootstrap has not run.
+    """
+    variables = for_engine()
+    record = engine.read_record()
+    credentials = backend.credentials_dir(os.environ, record)
+    state = backend.decide_state(os.environ, backend.logged_in_to(credentials))
+    variables["PULUMI_BACKEND_URL"] = state.url
+    if "PULUMI_HOME" in variables and not state.local and (credentials / "credentials.json").is_file():
+        # The built engine has a home of its own, and a login would be looked for there.
+        variables["PULUMI_CREDENTIALS_PATH"] = str(credentials)
+    if state.passphrase and not backend.own_passphrase(os.environ):
+        if not backend.passphrase_file().is_file():
+            raise UserError(f"{backend.passphrase_file()}: does not exist; run script/bootstrap")
+        variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(backend.passphrase_file())
+    return variables
+
+
+def exports(variables: Mapping[str, str]) -> str:
+    """``export`` lines for a POSIX shell, values quoted."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))

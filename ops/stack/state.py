@@ -1,0 +1,38 @@
+"""The Pulumi state of a stack compared with its daemon, and the refresh that brings it up to date.
+
+Not here: reading it (``Stack.state``), and whether its file is whole (ops/stack/checkpoint.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ops.clients.docker import Docker
+from ops.stack import inventory
+from ops.stack.inventory import Labelled
+from ops.stack.stack import Stack
+
+REFRESH_SECONDS = 300
+
+
+def leftovers(state: Mapping[str, Any], labelled: Sequence[Labelled]) -> list[Labelled]:
+    """What Docker has and the state does not know. state: of ``Stack.state``."""
+    known = {resource.get("id") for resource in docker_resources(state)}
+    return [item for item in labelled if item.id not in known]
+
+
+def docker_resources(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The resources of the Docker provider."""
+    return [resource for resource in state.get("resources") or [] if str(resource["type"]).startswith("docker:index/")]
+
+
+def disposable(docker: Docker, stack: str) -> list[Labelled]:
+    """The stack's containers and networks, which the next ``up`` makes again without a loss. Containers before their networks.
+
+    stack: its short name.
+    """
+    return inventory.labelled(docker, stack, "container") + inventory.labelled(docker, stack, "network")
+
+
+def refresh(stack: Stack, *flags: str) -> None:
+    """Compares every resource with the real one and records in the state what is found; nothing else is changed."""
+    stack.pulumi("refresh", *flags, "--yes", "--skip-preview", timeout_seconds=REFRESH_SECONDS)
