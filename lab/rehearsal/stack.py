@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from components.settings import THIS_HOST, CloudflareEdge, Settings, SettingsError, parse
 from lab.standins.providers import World, cloudflare, install, vercel
 from lab.workspace import Program, free_port
@@ -183,8 +185,6 @@ def tokens(world: World) -> Mapping[str, str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-
     return (YAML(typ="safe").load(path) or {}) if path.exists() else {}
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from ops.clients import process
+from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.machine import system
@@ -75,8 +76,6 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool)
 
 def observe_daemon(host: str) -> Daemon:
     """Asks the daemon at ``host`` for its version."""
-    from ops.clients.docker import Docker
-
     docker = Docker(host)
     try:
         asked = subprocess.run(

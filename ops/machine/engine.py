@@ -20,7 +20,7 @@ from typing import Literal
 from ops.clients import process
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.machine import go, system
+from ops.machine import engine_from_modules, go, system
 from ops.machine.system import Version
 from ops.paths import ROOT, cache_dir, write_whole
 
@@ -212,14 +212,12 @@ def ensure_engine(requested: EngineChoice | None, progress: Progress) -> EngineR
 
 
 def _modules_engine(why: str, progress: Progress, *, forced: bool) -> EngineRecord:
-    from ops.machine import engine_from_modules as engine
-
-    if not (cache_dir() / "engine" / engine.content_hash()).is_dir():
+    if not (cache_dir() / "engine" / engine_from_modules.content_hash()).is_dir():
         progress(f"Pulumi: {why}.")
         progress("Building the CLI and the docker and random plugins from Go modules instead (tools/engine):")
         progress("about 10 minutes on 2 cores the first time, kept in the cache afterwards.")
     go.ensure_go(progress)
-    built = engine.ensure(progress=progress)
+    built = engine_from_modules.ensure(progress=progress)
     return EngineRecord(
         kind=EngineKind.MODULES,
         version=built.version,
@@ -230,6 +228,7 @@ def _modules_engine(why: str, progress: Progress, *, forced: bool) -> EngineReco
 
 
 def _official_engine(why: str, progress: Progress) -> Path:
+    # Here for start time: the SDK takes a second, and only an installation needs it.
     from pulumi.automation import PulumiCommand
     from semver import VersionInfo
 

@@ -360,6 +360,7 @@ def rotations(resources: Iterable[Resource], stack: str) -> tuple[Rotation, ...]
 
 
 def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyResult]:
+    # Here for start time: every rule is made at the import.
     from policy.rules import RULES
 
     rules = {rule.name: rule for rule in RULES}

@@ -13,7 +13,9 @@ import typer
 
 from ops.clients import git, github
 from ops.errors import UserError
+from ops.preview import engine
 from ops.preview.model import Drift, Preview, dump, exit_code, load
+from ops.preview.report import MARKER, markdown
 from ops.review import apply as reviewed
 from ops.review import drift
 from ops.review import record as review
@@ -46,8 +48,6 @@ def write_review(stack: Stack, folder: Path, *, base: str) -> tuple[int, str]:
     Returns the exit code and what was written, in a line: 0 for a preview that may be applied, changes or not; 1 for an error,
     3 for a violated policy. Only a report is written then, because a record that is not there cannot be applied.
     """
-    from ops.preview.report import markdown
-
     # Before the first file of ours is there, which would be a change.
     tree = git.tree_of(stack.root)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,8 @@ def write_review(stack: Stack, folder: Path, *, base: str) -> tuple[int, str]:
 
 
 def _preview(stack: Stack, base: str) -> Preview:
-    from ops.preview.engine import preview
-
     try:
-        return preview(stack, drift=True, base=base)
+        return engine.preview(stack, drift=True, base=base)
     except UserError as failed:
         # A wrong stack file ends before there is an engine; it belongs into the comment all the same.
         return Preview(stack=stack.name, made=datetime.datetime.now(datetime.UTC), base=base, failure=str(failed))
@@ -76,8 +74,6 @@ def _preview(stack: Stack, base: str) -> Preview:
 @app.command()
 def comment(folder: Annotated[Path, typer.Argument(help="Folder that ops review wrote.")]) -> None:
     """Post the report as the one comment of the pull request, edited in place; without a report, post that."""
-    from ops.preview.report import MARKER, markdown
-
     run = github.run_of(os.environ)
     if run.pull_request is None:
         raise UserError("ops github comment: this run is not of a pull request")
