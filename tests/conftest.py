@@ -1,6 +1,8 @@
 """What holds for all tests."""
 
+import collections
 import itertools
+import os
 import signal
 
 import pytest
@@ -33,6 +35,27 @@ HOST = "tests/host/"
 WHOLE = (HOST, "tests/engine/", "tests/site/")
 # Of the host tests, most of which use one stack: its first up is looked at before all else, its end comes last.
 STORY = {f"{HOST}test_first_up.py": -1, f"{HOST}test_deployment.py": 1}
+
+_seconds: dict[str, float] = collections.defaultdict(float)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What each part takes, by the worker that runs it: parts of one worker follow each other, workers run side by side."""
+    worker = getattr(report, "worker_id", "")
+    folder = report.nodeid.partition("::")[0].split("/")
+    part = "/".join(folder[:3]) if report.nodeid.startswith(HOST) else "/".join(folder[:2])
+    _seconds[f"{part} {worker}".strip()] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long each part took, for whoever wants the whole to be faster."""
+    terminalreporter.section("seconds by part")
+    for step in filter(None, os.environ.get("SKYVERN_TEST_STEPS", "").split(";")):
+        name, _, seconds = step.rpartition("=")
+        terminalreporter.write_line(f"{int(seconds):6d}  {name}")
+    for part, seconds in sorted(_seconds.items()):
+        terminalreporter.write_line(f"{seconds:6.0f}  {part}")
+
 
 _WRITTEN = pytest.StashKey[int]()
 _number = itertools.count()
