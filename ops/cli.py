@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from components.settings import SettingsError
+from components.settings import SettingsError, reference
 from ops import apply as reviewed
-from ops import bootstrap, configuration, guard, images, process, pull_request, sessions, skyvern_settings, switched_off
+from ops import bootstrap, guard, images, process, pull_request, sessions, skyvern_settings, switched_off
 from ops import doctor as doctor_run
 from ops import drift as stack_drift
 from ops import init as stack_init
@@ -214,7 +214,7 @@ def configuration_reference(
     skyvern: Annotated[bool, typer.Option("--skyvern", help="docs/skyvern-settings.md: every setting of Skyvern.")] = False,
 ) -> None:
     """Print docs/configuration.md: every key of the stack file."""
-    typer.echo((skyvern_settings if skyvern else configuration).reference(language), nl=False)
+    typer.echo((skyvern_settings if skyvern else reference).reference(language), nl=False)
 
 
 def main() -> None:
