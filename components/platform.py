@@ -7,8 +7,9 @@ import pulumi
 from components import endpoints
 from components.endpoints import SMOKE_URL, Endpoints
 from components.host.backend import DockerBackend, DockerBackendArgs, TunnelEnd
-from components.secrets import UI_USER, StackSecrets, StackSecretsArgs
+from components.secrets import StackSecrets, StackSecretsArgs
 from components.settings import CloudflareEdge, Settings, VercelFrontend
+from components.ui import UI_USER
 
 if TYPE_CHECKING:
     from components.frontend import vercel

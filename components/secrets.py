@@ -12,8 +12,6 @@ import jwt
 import pulumi
 import pulumi_random as random
 
-UI_USER = "skyvern"
-
 # A date far ahead instead of now + 100 years: the key must be the same at every plan. 2100-01-01T00:00:00Z.
 API_KEY_EXPIRES = 4102444800
 
@@ -53,11 +51,6 @@ def derive_tunnel_secret(password: str) -> str:
     return base64.b64encode(hashlib.sha256(password.encode()).digest()).decode()
 
 
-def login_hash(password: str) -> str:
-    """UI_LOGIN_SHA256: of the credentials as a browser sends them, 64 hex digits."""
-    return hashlib.sha256(f"{UI_USER}:{password}".encode()).hexdigest()
-
-
 class StackSecrets(pulumi.ComponentResource):
     """Generates every secret of the stack. Keys that people bring (LLM providers) stand in the stack file instead."""
 
@@ -92,9 +85,7 @@ class StackSecrets(pulumi.ComponentResource):
             jti=password("api-key", length=24, epoch=args.api_key_epoch).result,
         ).apply(lambda parts: mint_api_key(**parts))
         self.api_key: pulumi.Output[str] = pulumi.Output.secret(minted)
-        login = password("ui-login", length=32, epoch=args.ui_login_epoch)
-        self.ui_password = login.result
-        self.ui_login_sha256: pulumi.Output[str] = pulumi.Output.secret(login.result.apply(login_hash))
+        self.ui_password = password("ui-login", length=32, epoch=args.ui_login_epoch).result
         self.gateway_key = None if args.gateway_epoch is None else password("gateway", epoch=args.gateway_epoch).result
         self.tunnel_secret = (
             None if args.tunnel_epoch is None else password("tunnel", epoch=args.tunnel_epoch).result.apply(derive_tunnel_secret)

@@ -1,7 +1,7 @@
 """Cloudflare: the tunnel, its ingress rules, their DNS records, and what of the zone's firewall belongs to this stack.
 
 What a rule or a record says is in pure functions; the component only registers. Imported by stacks with a Cloudflare edge alone:
-the provider's SDK takes seconds to load. Not here: the connector (host/connector.py).
+the provider's SDK takes seconds to load. Not here: the connector (host/connectors/cloudflared.py).
 """
 
 import base64
@@ -14,9 +14,9 @@ from typing import Any
 import pulumi
 import pulumi_cloudflare as cloudflare
 
-from components.edge.records import UiRecord
 from components.endpoints import GATEWAY_URL, TUNNEL_SUFFIX, Endpoints
-from components.settings import CloudflareEdge, SettingsError
+from components.settings import CloudflareEdge, SettingsError, mistake
+from components.ui import UiRecord
 
 CATCH_ALL = "http_status:404"
 SESSION_DURATION = "24h"
@@ -139,8 +139,8 @@ def explain_zone_failure(domain: str, failure: str) -> tuple[str, str]:
     return "domain", f'the zone "{domain}" cannot be looked up; try again. The provider reported: {said}'
 
 
-def _wrong(key: str, text: str) -> SettingsError:
-    return SettingsError([f"Pulumi.{pulumi.get_stack()}.yaml: edge.{key}: {text}"])
+def _wrong(key: str, problem: str) -> SettingsError:
+    return mistake(f"edge.{key}", problem)
 
 
 # --- The component ---------------------------------------------------------------------------------------------------------

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import pulumi
 import pulumiverse_vercel as vercel
 
-from components.edge.records import UiRecord
+from components import ui
 from components.endpoints import Endpoints
-from components.host.gateway import content_security_policy
-from components.secrets import login_hash
-from components.settings import SettingsError
+from components.settings import SettingsError, mistake
 from components.settings import VercelFrontend as VercelSettings
+from components.ui import UiRecord
 
 # The folder that Vercel builds, from the program's own; the engine runs its plugins there.
 SITE = "site"
@@ -39,11 +38,8 @@ def public_variables(urls: Endpoints) -> Mapping[str, str]:
     return {
         "API_URL": urls.api_url,
         "ARTIFACT_URL": urls.artifact_url or "none",
-        "CONTENT_SECURITY_POLICY": content_security_policy(urls),
-        "VITE_API_BASE_URL": urls.api_base_url,
-        "VITE_ARTIFACT_API_BASE_URL": urls.artifact_base_url,
-        "VITE_BROWSER_STREAMING_MODE": "cdp",
-        "VITE_WSS_BASE_URL": urls.wss_base_url,
+        "CONTENT_SECURITY_POLICY": ui.content_security_policy(urls),
+        **ui.variables(urls),
     }
 
 
@@ -97,8 +93,8 @@ def explain_account_failure(team: str, failure: str) -> tuple[str, str]:
     return "provider", f"Vercel cannot be reached; try again. The provider reported: {said}"
 
 
-def _wrong(key: str, text: str) -> SettingsError:
-    return SettingsError([f"Pulumi.{pulumi.get_stack()}.yaml: frontend.{key}: {text}"])
+def _wrong(key: str, problem: str) -> SettingsError:
+    return mistake(f"frontend.{key}", problem)
 
 
 # --- The component ---------------------------------------------------------------------------------------------------------
@@ -259,14 +255,11 @@ def secret_variables(args: VercelFrontendArgs) -> Mapping[str, pulumi.Input[str]
     """Variables that Vercel never shows again, by name."""
     return {
         "GATEWAY_KEY": args.gateway_key,
-        "UI_LOGIN_SHA256": pulumi.Output.secret(pulumi.Output.from_input(args.ui_password).apply(login_hash)),
+        "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),
     }
 
 
 def _tell_verification(domain: vercel.ProjectDomain, asked: Sequence[vercel.outputs.ProjectDomainVerification] | None) -> None:
-    for one in asked or ():
-        pulumi.log.warn(
-            f"Pulumi.{pulumi.get_stack()}.yaml: frontend.verification: another account on Vercel holds the domain; write "
-            f"{one.value} and run pulumi up again",
-            resource=domain,
-        )
+    for record in asked or ():
+        problem = f"another account on Vercel holds the domain; write {record.value} and run pulumi up again"
+        pulumi.log.warn(str(_wrong("verification", problem)), resource=domain)

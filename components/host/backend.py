@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.edge.ngrok import CLIENT_HEADER as NGROK_CLIENT_HEADER
-from components.edge.ngrok import NgrokAgent, NgrokAgentArgs
 from components.endpoints import Endpoints
 from components.host import images
 from components.host.artifacts import FileServer, FileServerArgs
-from components.host.connector import Connector, ConnectorArgs
+from components.host.connectors import cloudflared, ngrok
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.firewall import Firewall, FirewallArgs, destinations
 from components.host.gateway import Gateway, GatewayArgs
@@ -182,7 +180,7 @@ class DockerBackend(pulumi.ComponentResource):
                 endpoints=args.endpoints,
                 port=None if tunnelled else settings.host.port,
                 api_key=secrets.api_key,
-                ui_login_sha256=secrets.ui_login_sha256,
+                ui_password=secrets.ui_password,
                 networks=[networks.edge, networks.app, networks.files],
                 gateway_key=secrets.gateway_key,
                 connector_subnet=networks.edge_subnet,
@@ -218,9 +216,9 @@ class DockerBackend(pulumi.ComponentResource):
     def _client_header(settings: Settings) -> str | None:
         match settings.edge:
             case CloudflareEdge():
-                return "Cf-Connecting-Ip"
+                return cloudflared.CLIENT_HEADER
             case NgrokEdge():
-                return NGROK_CLIENT_HEADER
+                return ngrok.CLIENT_HEADER
             case _:
                 return None
 
@@ -232,25 +230,25 @@ class DockerBackend(pulumi.ComponentResource):
         references: Mapping[str, str],
         provider: docker.Provider,
         gateway: Gateway,
-    ) -> Connector | NgrokAgent | None:
+    ) -> cloudflared.Connector | ngrok.NgrokAgent | None:
         """What brings requests from outside to the gateway, which has to answer first."""
         edge = args.settings.edge
         if networks.tunnel is None or isinstance(edge, NoEdge):
             return None
         ways = [networks.tunnel, networks.edge]
         if isinstance(edge, NgrokEdge):
-            return NgrokAgent(
+            return ngrok.NgrokAgent(
                 f"{name}-ngrok",
-                NgrokAgentArgs(
+                ngrok.NgrokAgentArgs(
                     prefix=args.prefix, image=edge.connector_image or references["ngrok"], settings=edge, networks=ways
                 ),
                 opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway]),
             )
         if args.tunnel is None:
             raise ValueError("a Cloudflare edge needs its tunnel")
-        return Connector(
+        return cloudflared.Connector(
             f"{name}-connector",
-            ConnectorArgs(
+            cloudflared.ConnectorArgs(
                 prefix=args.prefix,
                 image=edge.connector_image or references["cloudflared"],
                 settings=edge,

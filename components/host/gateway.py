@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components import endpoints
+from components import endpoints, ui
 from components.endpoints import Endpoints
 from components.host.service import HardenedService, Health, ServiceArgs
 
@@ -31,28 +31,6 @@ _UPLOADS = (
 )
 # Asks little of Skyvern and answers to a known key alone.
 _KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
-
-# What one origin's pages may load. No inline script, no other host: the UI's compiled-in analytics end here too.
-_POLICY = (
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self' 'unsafe-inline'",
-    "img-src 'self' data: blob:",
-    "media-src 'self' blob:",
-    "font-src 'self' data:",
-    "worker-src 'self' blob:",
-    "frame-src 'self' blob:",
-    "manifest-src 'self'",
-    "form-action 'self'",
-    "base-uri 'none'",
-    "frame-ancestors 'none'",
-)
-
-
-def content_security_policy(urls: Endpoints) -> str:
-    """The UI's policy: it connects to the API, its streams and its artifacts, and to nothing else."""
-    hosts = {urls.ui_api_url, urls.wss_origin, urls.artifact_base_url} - {urls.app_url}
-    return "; ".join((*_POLICY, " ".join(("connect-src 'self'", *sorted(hosts)))))
 
 
 def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False) -> str:
@@ -396,7 +374,7 @@ def _app(urls: Endpoints) -> str:
 		import recordings
 
 		header {{
-			Content-Security-Policy "{content_security_policy(urls)}"
+			Content-Security-Policy "{ui.content_security_policy(urls)}"
 			Referrer-Policy same-origin
 			Permissions-Policy "camera=(), geolocation=(), microphone=()"
 			X-Content-Type-Options nosniff
@@ -461,7 +439,7 @@ class GatewayArgs:
     """What the gateway needs.
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
-    api_key: the organisation's key, for ``/ui-session``. ui_login_sha256: of the UI's login, user:password.
+    api_key: the organisation's key, for ``/ui-session``. ui_password: of the UI's login; secret.
     gateway_key: where the UI is on Vercel.
     code: whether callers may upload code that Skyvern runs.
     networks: edge first (the port is published there), app, files.
@@ -473,7 +451,7 @@ class GatewayArgs:
     endpoints: Endpoints
     port: int | None
     api_key: pulumi.Input[str]
-    ui_login_sha256: pulumi.Input[str]
+    ui_password: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
     connector_subnet: pulumi.Input[str] | None = None
@@ -497,11 +475,8 @@ class Gateway(pulumi.ComponentResource):
                     **({} if args.connector_subnet is None else {"CONNECTOR_SUBNET": args.connector_subnet}),
                     **({} if args.gateway_key is None else {"GATEWAY_KEY": args.gateway_key}),
                     "SKYVERN_API_KEY": args.api_key,
-                    "UI_LOGIN_SHA256": args.ui_login_sha256,
-                    "VITE_API_BASE_URL": args.endpoints.api_base_url,
-                    "VITE_ARTIFACT_API_BASE_URL": args.endpoints.artifact_base_url,
-                    "VITE_BROWSER_STREAMING_MODE": "cdp",
-                    "VITE_WSS_BASE_URL": args.endpoints.wss_base_url,
+                    "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),
+                    **ui.variables(args.endpoints),
                 },
                 networks=args.networks,
                 # An argument, because the provider hides an environment with a secret in it: so a preview shows a changed rule.

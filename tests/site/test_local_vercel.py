@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from components.frontend.vercel import public_variables
-from components.secrets import login_hash
+from components.ui import login_hash
 from ops.bench.workspace import free_port
 from rehearsal.edge.certificates import Authority
 from rehearsal.standin import World, vercel

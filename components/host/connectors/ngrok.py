@@ -55,6 +55,7 @@ class NgrokAgent(pulumi.ComponentResource):
     """ngrok's agent, healthy once its endpoint is online. The gateway answers to the endpoint's host and no other."""
 
     def __init__(self, name: str, args: NgrokAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        # Of edge, where it was declared at first: another token would make another container.
         super().__init__("skyvern:edge:NgrokAgent", name, None, opts)
         url = f"https://{args.settings.domain}"
         service = HardenedService(

@@ -8,6 +8,8 @@ import pulumi
 from components.host.service import HardenedService, Health, ServiceArgs
 from components.settings import CloudflareEdge
 
+# Where Cloudflare writes the client's address.
+CLIENT_HEADER = "Cf-Connecting-Ip"
 # Inside the container only: what listens there also hands out configuration and profiles.
 METRICS = "127.0.0.1:20241"
 # How long requests in progress may take to end when the connector stops.
