@@ -1,7 +1,7 @@
 """All secrets of a stack: generated, never chosen, kept in the encrypted state.
 
-Those that cannot be made anew without losing data are protected; the others have an epoch in the stack file, and raising it makes
-a new value at the next ``pulumi up``. Values are alphanumeric: a ``%`` breaks Skyvern's migrations, and ``@ : /`` break URLs.
+Those that cannot be re-created without losing data are protected; the others have an epoch in the stack file, and raising it
+makes a new value at the next ``pulumi up``. Values are alphanumeric: a ``%`` breaks Skyvern's migrations, ``@ : /`` break URLs.
 """
 
 import base64
@@ -31,7 +31,7 @@ class StackSecretsArgs:
 
 
 def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
-    """An organisation's API key as Skyvern makes it: a JWT (HS256) over the organisation, here with an id of its own.
+    """An organisation's API key as Skyvern makes it: a JWT (HS256) over the organisation, here with its own id.
 
     Without ``jti`` every key of one organisation would be the same, and a rotation would change nothing.
     """
@@ -52,7 +52,7 @@ def derive_tunnel_secret(password: str) -> str:
 
 
 class StackSecrets(pulumi.ComponentResource):
-    """Generates every secret of the stack. Keys that people bring (LLM providers) stand in the stack file instead."""
+    """Generates every secret of the stack. Keys that people bring (LLM providers) are in the stack file instead."""
 
     def __init__(self, name: str, args: StackSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:secrets:StackSecrets", name, None, opts)
@@ -67,7 +67,7 @@ class StackSecrets(pulumi.ComponentResource):
                 upper=not digits_only,
                 lower=not digits_only,
                 keepers=None if epoch is None else {"epoch": str(epoch)},
-                # Without an epoch nothing brings these back: lost, they take the data with them.
+                # Nothing re-creates a secret without an epoch: lost, it takes the data with it.
                 opts=pulumi.ResourceOptions(parent=self, protect=epoch is None),
             )
 

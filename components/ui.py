@@ -10,7 +10,7 @@ from components.endpoints import Endpoints
 
 UI_USER = "skyvern"
 
-# What one origin's pages may load. No inline script, no other host: the UI's compiled-in analytics end here too.
+# Sources that one origin's pages may load from. No inline script, no other host: the UI's compiled-in analytics end here too.
 _POLICY = (
     "default-src 'none'",
     "script-src 'self'",

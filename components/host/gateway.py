@@ -1,7 +1,7 @@
-"""The gateway: the only door of the stack, and what it answers to whom.
+"""The gateway: the only entrance to the stack, and what it answers to whom.
 
 ``caddyfile`` is a pure function of the endpoints; secrets reach Caddy as environment variables, which it fills in when it reads
-the file. The same rules hold behind every edge, so they are tested on loopback.
+the file. The same rules apply behind every edge, so they are tested on loopback.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from components.host.service import HardenedService, Health, ServiceArgs
 
 HEALTH_PORT = 8081
 
-# Open connections of all clients and of one address, and requests of one client at the same time, counted apart before and after
+# Open connections of all clients and of one address, and concurrent requests of one client, counted separately before and after
 # the credential. A connection costs the gateway some 40 KiB at most while its request is judged. Behind an edge all connections
 # are the connector's.
 MAX_CONNECTIONS = 1024
@@ -29,15 +29,15 @@ _UPLOADS = (
     "(?:upload_file|(?:workflows|agents)/(?:import-pdf|sop-to-blocks)|workflow/copilot/chat-audio"
     "|browser_sessions/[^/]+/process_recording)"
 )
-# Asks little of Skyvern and answers to a known key alone.
+# Cheap for Skyvern, and answered to a known key alone.
 _KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
 
 
 def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False) -> str:
     """The gateway's configuration for the Caddy of images/caddy: a site for each host of ``urls``; any other Host gets 421.
 
-    client_header: where the connector writes the client's address. It is believed from the connector's network alone
-    (``CONNECTOR_SUBNET``); None where there is no connector.
+    client_header: where the connector writes the client's address, believed from the connector's network alone
+    (``CONNECTOR_SUBNET``); None without a connector.
     code: whether callers may upload code that Skyvern runs; else the routes for it are hidden too.
 
     Every site hides documentation, schema, internal routes and the streams of VNC, which the server does not have (404).
@@ -98,7 +98,7 @@ _SERVER = endpoints.SERVER_URL.removeprefix("http://")
 
 
 def _shared(urls: Endpoints, *, code: bool) -> str:
-    # Browsers heed it over HTTPS only, which the edge ends.
+    # Browsers heed it over HTTPS only, which ends at the edge.
     hsts = '\n\theader Strict-Transport-Security "max-age=31536000"' if urls.app_url.startswith("https://") else ""
     scripts = (
         ""
@@ -254,7 +254,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 
 def _api(urls: Endpoints) -> str:
     """By key: an x-api-key header, or ``?apikey=`` on a stream. Only a key that Skyvern knows passes, and Skyvern checks it
-    again. Without one 403, but for the heartbeat and CORS preflights, which carry none by design.
+    again. Without a key the answer is 403, except to the heartbeat and CORS preflights, which carry none by design.
 
     Where the UI is on Vercel, ``/ui-session`` is asked by its middleware, which has logged the person in.
     """
@@ -414,7 +414,7 @@ def _streams(urls: Endpoints) -> str:
 
 
 def _artifacts(urls: Endpoints) -> str:
-    """Recordings for Vercel's middleware, which has logged the person in, and for nobody else."""
+    """Recordings for Vercel's middleware alone, which has logged the person in."""
     return """
 (artifacts) {
 	import observed
@@ -436,11 +436,11 @@ _SNIPPETS: Mapping[str, Callable[[Endpoints], str]] = {"api": _api, "app": _app,
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayArgs:
-    """What the gateway needs.
+    """Inputs of the gateway.
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
     api_key: the organisation's key, for ``/ui-session``. ui_password: of the UI's login; secret.
-    gateway_key: where the UI is on Vercel.
+    gateway_key: if the UI is on Vercel.
     code: whether callers may upload code that Skyvern runs.
     networks: edge first (the port is published there), app, files.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.

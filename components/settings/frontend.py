@@ -23,7 +23,7 @@ class VercelFrontend(Section):
         "VITE_WSS_BASE_URL": "is made from edge.domain; remove it",
         "VITE_ARTIFACT_API_BASE_URL": "is made from edge.domain if frontend.artifacts is true; remove it",
         "VITE_BROWSER_STREAMING_MODE": "follows the server's own setting; remove it",
-        "VITE_SKYVERN_API_KEY": "would put the organisation's key into a file that everybody can read; remove it: the UI gets a "
+        "VITE_SKYVERN_API_KEY": "would put the organisation's key into a file that anyone can read; remove it: the UI gets a "
         "session token after its login",
         "VITE_ENVIRONMENT": "is fixed in the published UI, and the server's own is always selfhosted; remove it",
         "VITE_ENABLE_LOG_ARTIFACTS": "is fixed in the published UI; retention.logs says how long logs are kept; remove it",
