@@ -26,19 +26,19 @@ class StartedBrowser(Section):
 class HeadlessBrowser(StartedBrowser):
     """Chromium without a display."""
 
-    type: Literal["headless"] = Field("headless", description="Chromium without a display.")
+    type: Literal["headless"] = "headless"
 
 
 class HeadfulBrowser(StartedBrowser):
     """Chromium on a virtual display (Xvfb), which some sites insist on."""
 
-    type: Literal["headful"] = Field(description="Chromium on a virtual display (Xvfb), which some sites insist on.")
+    type: Literal["headful"]
 
 
 class CdpBrowser(Section):
     """A Chrome elsewhere, by its debugging port: one for all runs, which therefore go one at a time."""
 
-    type: Literal["cdp-connect"] = Field(description="A Chrome elsewhere.")
+    type: Literal["cdp-connect"]
     url: str = Field(
         description="Chrome's debugging port, as the server's container reaches it. Chrome answers to an IP address, not "
         "to a name. The port has no login: nothing else may reach it (docs/browsers.md).",

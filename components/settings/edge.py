@@ -27,7 +27,7 @@ PublicDomain = Annotated[str, AfterValidator(_public_domain)]
 class NoEdge(Section):
     """Loopback only: the gateway is published on 127.0.0.1, and nothing reaches the host from outside."""
 
-    provider: Literal["none"] = Field("none", description="Loopback only.")
+    provider: Literal["none"] = "none"
 
 
 class Tunnel(Section):
@@ -76,7 +76,7 @@ RulesetId = Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$", examples=["2f
 class CloudflareEdge(Tunnel):
     """A Cloudflare Tunnel, with DNS records and firewall rules in a zone that exists (docs/cloudflare.md)."""
 
-    provider: Literal["cloudflare"] = Field(description="A Cloudflare Tunnel.")
+    provider: Literal["cloudflare"]
     domain: PublicDomain = Field(
         description="The zone: the domain itself, without a host. `app.`, `api.` and the others are made from it; Cloudflare's "
         "free certificate covers no deeper name.",
@@ -140,7 +140,7 @@ class CloudflareEdge(Tunnel):
 class NgrokEdge(Tunnel):
     """An ngrok endpoint with one host, for UI and API."""
 
-    provider: Literal["ngrok"] = Field(description="An ngrok endpoint.")
+    provider: Literal["ngrok"]
     domain: PublicDomain = Field(
         description="The endpoint's host, reserved in ngrok's dashboard.", examples=["your-name.ngrok.app"]
     )

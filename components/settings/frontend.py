@@ -11,7 +11,7 @@ from components.settings.base import Label, Section, token
 class GatewayFrontend(Section):
     """The UI on this host, behind the gateway: one origin for UI, API and streams."""
 
-    provider: Literal["gateway"] = Field("gateway", description="The UI on this host.")
+    provider: Literal["gateway"] = "gateway"
 
 
 class VercelFrontend(Section):
@@ -30,7 +30,7 @@ class VercelFrontend(Section):
         "VITE_ENABLE_CODE_BLOCK": "is fixed in the published UI; write server.code_blocks",
     }
 
-    provider: Literal["vercel"] = Field(description="The UI on Vercel.")
+    provider: Literal["vercel"]
     # The provider asks for 24 of these in a row; newer tokens have a prefix with an underscore.
     api_token: Annotated[SecretStr, token("Vercel token", r"[0-9A-Za-z_-]*[0-9A-Za-z]{24}[0-9A-Za-z_-]*")] = Field(
         min_length=24,

@@ -13,7 +13,7 @@ from components.settings.base import Cpus, Section, redacted, split_url
 class NoLlm(Section):
     """No language model: workflows of plain steps run, AI steps fail."""
 
-    provider: Literal["none"] = Field("none", description="No language model.")
+    provider: Literal["none"] = "none"
 
 
 def _registered(prefix: str, known: frozenset[str]) -> AfterValidator:
@@ -41,7 +41,7 @@ class HostedLlm(Section):
 class OpenAiLlm(HostedLlm):
     """OpenAI."""
 
-    provider: Literal["openai"] = Field(description="OpenAI.")
+    provider: Literal["openai"]
     key: OpenAiKey = Field("OPENAI_GPT4O_MINI", description="LLM_KEY: the model for everything.", examples=["OPENAI_GPT5_5"])
     secondary_key: OpenAiKey | None = Field(
         None,
@@ -53,21 +53,21 @@ class OpenAiLlm(HostedLlm):
 class AnthropicLlm(HostedLlm):
     """Anthropic."""
 
-    provider: Literal["anthropic"] = Field(description="Anthropic.")
+    provider: Literal["anthropic"]
     key: AnthropicKey = Field(description="LLM_KEY.", examples=["ANTHROPIC_CLAUDE4.5_SONNET"])
 
 
 class GeminiLlm(HostedLlm):
     """Google Gemini."""
 
-    provider: Literal["gemini"] = Field(description="Google Gemini.")
+    provider: Literal["gemini"]
     key: GeminiKey = Field(description="LLM_KEY.", examples=["GEMINI_2.5_FLASH"])
 
 
 class OpenAiCompatibleLlm(HostedLlm):
     """Any server that speaks OpenAI's protocol."""
 
-    provider: Literal["openai-compatible"] = Field(description="A server that speaks OpenAI's protocol.")
+    provider: Literal["openai-compatible"]
     base_url: str = Field(description="Base URL, with its version path.", examples=["https://llm.example.com/v1"])
     model: str = Field(min_length=1, description="Model name, as that server knows it.", examples=["qwen2.5-vl-7b"])
     vision: bool = Field(False, description="Whether the model reads screenshots.")
@@ -84,7 +84,7 @@ class OpenAiCompatibleLlm(HostedLlm):
 class OllamaLlm(Section):
     """A model that runs on this host; docs/llm.md helps to choose one."""
 
-    provider: Literal["ollama"] = Field(description="Ollama, on this host.")
+    provider: Literal["ollama"]
     model: str = Field(
         description="Model as Ollama's library names it, with its tag.",
         examples=["qwen2.5:7b-instruct", "llama3.2:3b", "llava:7b"],

@@ -363,7 +363,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         # What guides for Skyvern on Vercel set by hand.
         (
             vercel(VITE_SKYVERN_API_KEY=SECRET),
-            "frontend.VITE_SKYVERN_API_KEY: would put the organisation's key into a file that everybody can read; remove it: "
+            "frontend.VITE_SKYVERN_API_KEY: would put the organisation's key into a file that anyone can read; remove it: "
             "the UI gets a session token after its login",
         ),
         (vercel(VITE_API_BASE_URL="https://x"), "frontend.VITE_API_BASE_URL: is made from edge.domain; remove it"),
