@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, LiteralString
 from urllib.parse import SplitResult, urlsplit
 
@@ -50,6 +50,18 @@ def token(kind: LiteralString, form: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def entries(problem: Callable[[str], str | None]) -> AfterValidator:
+    """Refuses a list with a wrong entry. problem: what is wrong with an entry and what to write, None for nothing."""
+
+    def check(value: list[str]) -> list[str]:
+        for entry in value:
+            if text := problem(entry):
+                raise ValueError(f"{json.dumps(entry, ensure_ascii=False)} {text}")
+        return value
+
+    return AfterValidator(check)
+
+
 def split_url(value: str, example: str, *, login: LiteralString) -> SplitResult:
     """The parts of an http or https URL. login: why it has no user and password, as a clause."""
     try:
@@ -77,24 +89,21 @@ def split_destination(entry: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3])
 
 
-def _private_destinations(value: list[str]) -> list[str]:
-    """Entries that open something: ``host``, or addresses that are not public."""
-    for entry in value:
-        shown = json.dumps(entry, ensure_ascii=False)
-        try:
-            host, _ = split_destination(entry)
-        except ValueError as wrong:
-            raise ValueError(f"{shown} {wrong}; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT") from None
-        if host == THIS_HOST:
-            continue
-        network = addresses.network(host)
-        if network is None:
-            raise ValueError(f"{shown} is not an address; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT")
-        if network.is_loopback:
-            raise ValueError(f"{shown} is the container itself; write host:PORT for a service of the Docker host")
-        if not addresses.is_private(network):
-            raise ValueError(f"{shown} is not private, so it needs no entry; remove it")
-    return value
+def _destination_problem(entry: str) -> str | None:
+    """Allowed are entries that open something: ``host``, or addresses that are not public."""
+    forms = "write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"
+    try:
+        host, _ = split_destination(entry)
+    except ValueError as wrong:
+        return f"{wrong}; {forms}"
+    if host == THIS_HOST:
+        return None
+    network = addresses.network(host)
+    if network is None:
+        return f"is not an address; {forms}"
+    if network.is_loopback:
+        return "is the container itself; write host:PORT for a service of the Docker host"
+    return None if addresses.is_private(network) else "is not private, so it needs no entry; remove it"
 
 
-PrivateDestinations = Annotated[list[str], AfterValidator(_private_destinations)]
+PrivateDestinations = Annotated[list[str], entries(_destination_problem)]

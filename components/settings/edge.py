@@ -1,12 +1,11 @@
 """The section ``edge``: loopback, a Cloudflare Tunnel or ngrok."""
 
-import json
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 
-from components.settings.base import LABEL, Label, PrivateDestinations, Section, token
+from components.settings.base import LABEL, Label, PrivateDestinations, Section, entries, token
 
 
 def _public_domain(value: str) -> str:
@@ -55,21 +54,16 @@ class Tunnel(Section):
         return value
 
 
-def _each(form: str, kind: str, example: str) -> AfterValidator:
-    """Refuses a list with an entry of another form. kind: with its article."""
+def _address_problem(entry: str) -> str | None:
+    right = re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", entry)
+    return None if right else "is not an email address; write one, for example ops@example.com"
 
-    def check(value: list[str]) -> list[str]:
-        for entry in value:
-            if not re.fullmatch(form, entry):
-                raise ValueError(f"{json.dumps(entry, ensure_ascii=False)} is not {kind}; write one, for example {example}")
-        return value
 
-    return AfterValidator(check)
+def _domain_problem(entry: str) -> str | None:
+    return "is not a mail domain; write one, for example example.com" if "@" in entry or "." not in entry else None
 
 
 Plan = Literal["free", "pro", "business"]
-EmailAddresses = Annotated[list[str], _each(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an email address", "ops@example.com")]
-MailDomains = Annotated[list[str], _each(r"[^@]*\.[^@]*", "a mail domain", "example.com")]
 RulesetId = Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$", examples=["2f2feab2026849078ba485f918791bdc"])]
 
 
@@ -127,8 +121,10 @@ class CloudflareEdge(Tunnel):
         "NAME.cloudflareaccess.com.",
         examples=["example"],
     )
-    access_emails: EmailAddresses = Field([], description="Addresses that Access admits.", examples=["[ops@example.com]"])
-    access_domains: MailDomains = Field(
+    access_emails: Annotated[list[str], entries(_address_problem)] = Field(
+        [], description="Addresses that Access admits.", examples=["[ops@example.com]"]
+    )
+    access_domains: Annotated[list[str], entries(_domain_problem)] = Field(
         [], description="Mail domains of which Access admits every address.", examples=["[example.com]"]
     )
     protocol: Literal["auto", "quic", "http2"] = Field(
