@@ -7,15 +7,15 @@ import pulumi
 from components.platform import SkyvernPlatform
 from components.settings import SettingsError, load
 
-# Pulumi's Python host takes this exit code for "the user has been told" and adds nothing of its own.
-EXIT_TOLD = 32
+# By this exit code Pulumi's Python host knows that the error has been reported, and adds nothing to it.
+EXIT_REPORTED = 32
 
 try:
     platform = SkyvernPlatform("skyvern", load(), stack=pulumi.get_stack())
 except SettingsError as wrong:
     for line in wrong.lines:
         pulumi.log.error(line)
-    sys.exit(EXIT_TOLD)
+    sys.exit(EXIT_REPORTED)
 
 for name, value in platform.outputs.items():
     pulumi.export(name, value)

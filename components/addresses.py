@@ -22,7 +22,7 @@ PRIVATE_IPV4 = (
     "198.18.0.0/15",  # benchmarks
     "224.0.0.0/3",  # multicast, reserved, broadcast
 )
-# What is public lies in 2000::/3; these are the exceptions in it.
+# All public addresses are in 2000::/3; these in it are not public.
 PUBLIC_IPV6 = "2000::/3"
 PRIVATE_IPV6 = (
     "2001::/23",  # IETF protocols, Teredo

@@ -35,11 +35,11 @@ Role = Literal["app", "api", "streams", "artifacts"]
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Public addresses of one stack. Origins have no trailing slash: browsers compare them to the letter.
+    """Public addresses of one stack. Origins have no trailing slash: browsers compare them character by character.
 
     app_url: origin of the UI. api_url: of the API for programs. ui_api_url, stream_url: of the API and its streams for the UI.
-    sites: host -> what the gateway answers there; any other Host header is refused. Behind a tunnel, every one of them has its
-    ingress rule and its record, and nothing else has.
+    sites: host -> what the gateway answers there; any other Host header is refused. Behind a tunnel each of them, and nothing
+    else, has an ingress rule and a record.
     on_vercel: the UI is on Vercel, which asks the gateway with the gateway key.
     """
 
@@ -67,12 +67,12 @@ class Endpoints:
 
     @property
     def artifact_url(self) -> str | None:
-        """Origin of recordings for whoever has the gateway key; None where they are the UI's own origin or not published."""
+        """Origin of recordings for whoever has the gateway key; None if they are at the UI's own origin or not published."""
         return next((f"https://{host}" for host, role in self.sites.items() if role == "artifacts"), None)
 
     @property
     def artifact_base_url(self) -> str:
-        """VITE_ARTIFACT_API_BASE_URL: the UI's own origin, so that its login covers recordings and screenshots."""
+        """VITE_ARTIFACT_API_BASE_URL: the UI's own origin, so its login covers recordings and screenshots."""
         return self.app_url
 
 

@@ -7,17 +7,18 @@ import pulumi
 from components import endpoints
 from components.endpoints import SMOKE_URL, Endpoints
 from components.host.backend import DockerBackend, DockerBackendArgs, TunnelEnd
-from components.secrets import UI_USER, StackSecrets, StackSecretsArgs
+from components.secrets import StackSecrets, StackSecretsArgs
 from components.settings import CloudflareEdge, Settings, VercelFrontend
+from components.ui import UI_USER
 
 if TYPE_CHECKING:
     from components.frontend import vercel
 
 
 class SkyvernPlatform(pulumi.ComponentResource):
-    """Skyvern with its secrets, on one Docker host, and what leads to it from outside.
+    """Skyvern with its secrets, on one Docker host, with the edge and the frontend that lead to it from outside.
 
-    ``outputs`` is what the program exports: addresses in clear, login and API key as secrets.
+    ``outputs`` is what the program exports: addresses in plain text, login and API key as secrets.
     """
 
     def __init__(self, name: str, settings: Settings, *, stack: str, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -45,8 +46,8 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 endpoints=urls,
                 secrets=secrets,
                 tunnel=self._tunnel(name, prefix, settings, urls, secrets, site),
-                # The gateway knows one key at a time. A build takes a minute and may fail, the gateway's restart seconds: so the
-                # old site works until the new one does.
+                # The gateway knows one key at a time. The site's build takes a minute and may fail, the gateway's restart takes
+                # seconds. In this order the old site works until the new one does.
                 gateway_after=[] if site is None else [site.deployment],
             ),
             opts=pulumi.ResourceOptions(parent=self),
@@ -77,7 +78,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
     ) -> "vercel.VercelFrontend | None":
         if not isinstance(settings.frontend, VercelFrontend) or secrets.gateway_key is None:
             return None
-        # Here for the same reason as Cloudflare's below.
+        # Here for the same reason as Cloudflare's SDK below.
         from components.frontend import vercel
 
         return vercel.VercelFrontend(

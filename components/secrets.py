@@ -1,7 +1,7 @@
 """All secrets of a stack: generated, never chosen, kept in the encrypted state.
 
-Those that cannot be made anew without losing data are protected; the others have an epoch in the stack file, and raising it makes
-a new value at the next ``pulumi up``. Values are alphanumeric: a ``%`` breaks Skyvern's migrations, and ``@ : /`` break URLs.
+Those that cannot be re-created without losing data are protected; the others have an epoch in the stack file, and raising it
+makes a new value at the next ``pulumi up``. Values are alphanumeric: a ``%`` breaks Skyvern's migrations, ``@ : /`` break URLs.
 """
 
 import base64
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import jwt
 import pulumi
 import pulumi_random as random
-
-UI_USER = "skyvern"
 
 # A date far ahead instead of now + 100 years: the key must be the same at every plan. 2100-01-01T00:00:00Z.
 API_KEY_EXPIRES = 4102444800
@@ -33,7 +31,7 @@ class StackSecretsArgs:
 
 
 def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
-    """An organisation's API key as Skyvern makes it: a JWT (HS256) over the organisation, here with an id of its own.
+    """An organisation's API key as Skyvern makes it: a JWT (HS256) over the organisation, here with its own id.
 
     Without ``jti`` every key of one organisation would be the same, and a rotation would change nothing.
     """
@@ -53,13 +51,8 @@ def derive_tunnel_secret(password: str) -> str:
     return base64.b64encode(hashlib.sha256(password.encode()).digest()).decode()
 
 
-def login_hash(password: str) -> str:
-    """UI_LOGIN_SHA256: of the credentials as a browser sends them, 64 hex digits."""
-    return hashlib.sha256(f"{UI_USER}:{password}".encode()).hexdigest()
-
-
 class StackSecrets(pulumi.ComponentResource):
-    """Generates every secret of the stack. Keys that people bring (LLM providers) stand in the stack file instead."""
+    """Generates every secret of the stack. Keys that people bring (LLM providers) are in the stack file instead."""
 
     def __init__(self, name: str, args: StackSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:secrets:StackSecrets", name, None, opts)
@@ -74,7 +67,7 @@ class StackSecrets(pulumi.ComponentResource):
                 upper=not digits_only,
                 lower=not digits_only,
                 keepers=None if epoch is None else {"epoch": str(epoch)},
-                # Without an epoch nothing brings these back: lost, they take the data with them.
+                # Nothing re-creates a secret without an epoch: lost, it takes the data with it.
                 opts=pulumi.ResourceOptions(parent=self, protect=epoch is None),
             )
 
@@ -92,9 +85,7 @@ class StackSecrets(pulumi.ComponentResource):
             jti=password("api-key", length=24, epoch=args.api_key_epoch).result,
         ).apply(lambda parts: mint_api_key(**parts))
         self.api_key: pulumi.Output[str] = pulumi.Output.secret(minted)
-        login = password("ui-login", length=32, epoch=args.ui_login_epoch)
-        self.ui_password = login.result
-        self.ui_login_sha256: pulumi.Output[str] = pulumi.Output.secret(login.result.apply(login_hash))
+        self.ui_password = password("ui-login", length=32, epoch=args.ui_login_epoch).result
         self.gateway_key = None if args.gateway_epoch is None else password("gateway", epoch=args.gateway_epoch).result
         self.tunnel_secret = (
             None if args.tunnel_epoch is None else password("tunnel", epoch=args.tunnel_epoch).result.apply(derive_tunnel_secret)

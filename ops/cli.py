@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from components.settings import SettingsError
-from ops import configuration, skyvern_settings, switched_off
+from components.settings import SettingsError, reference
 from ops import preview as previews
+from ops import skyvern_settings, switched_off
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import guard, sessions
@@ -214,7 +214,7 @@ def configuration_reference(
     skyvern: Annotated[bool, typer.Option("--skyvern", help="docs/skyvern-settings.md: every setting of Skyvern.")] = False,
 ) -> None:
     """Print docs/configuration.md: every key of the stack file."""
-    typer.echo((skyvern_settings if skyvern else configuration).reference(language), nl=False)
+    typer.echo((skyvern_settings if skyvern else reference).reference(language), nl=False)
 
 
 def main() -> None:

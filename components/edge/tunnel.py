@@ -1,7 +1,7 @@
-"""Cloudflare: the tunnel, its ingress rules, their DNS records, and what of the zone's firewall belongs to this stack.
+"""Cloudflare: the tunnel, its ingress rules, their DNS records, and this stack's part of the zone's firewall.
 
-What a rule or a record says is in pure functions; the component only registers. Imported by stacks with a Cloudflare edge alone:
-the provider's SDK takes seconds to load. Not here: the connector (host/connector.py).
+Pure functions make the contents of rules and records; the component only registers. Imported by stacks with a Cloudflare edge
+alone: the provider's SDK takes seconds to load. Not here: the connector (host/connectors/cloudflared.py).
 """
 
 import base64
@@ -14,9 +14,9 @@ from typing import Any
 import pulumi
 import pulumi_cloudflare as cloudflare
 
-from components.edge.records import UiRecord
 from components.endpoints import GATEWAY_URL, TUNNEL_SUFFIX, Endpoints
-from components.settings import CloudflareEdge, SettingsError
+from components.settings import CloudflareEdge, SettingsError, mistake
+from components.ui import UiRecord
 
 CATCH_ALL = "http_status:404"
 SESSION_DURATION = "24h"
@@ -28,9 +28,9 @@ HSTS_SECONDS = 15552000
 
 
 def connector_token(*, account_id: str, tunnel_id: str, secret: str) -> str:
-    """What the connector is run with: the tunnel's name and secret as base64 of JSON, as Cloudflare itself hands it out.
+    """The connector's token: the tunnel's name and secret as base64 of JSON, as Cloudflare itself hands it out.
 
-    Made here, because a look-up would be one more call at each preview, and the provider returns it in clear.
+    Made here, because a look-up would be another call at each preview, and the provider returns it in plain text.
     """
     # Without blanks, as cloudflared encodes it.
     text = json.dumps({"a": account_id, "t": tunnel_id, "s": secret}, separators=(",", ":"))
@@ -60,7 +60,7 @@ def firewall_rules(urls: Endpoints) -> Mapping[str, str]:
 
 
 def rate_limit_expression(urls: Endpoints, settings: CloudflareEdge) -> str:
-    """Which requests are counted: those to the API. On the free plan an expression may name paths, but no host."""
+    """The requests that are counted: those to the API. On the free plan an expression may name paths, but no host."""
     paths = 'starts_with(http.request.uri.path, "/api/") or starts_with(http.request.uri.path, "/v1/")'
     if settings.plan == "free":
         return f"({paths})"
@@ -108,20 +108,20 @@ def look_up_zone(settings: CloudflareEdge, provider: cloudflare.Provider) -> Zon
     Raises SettingsError with one line where Cloudflare refuses the token or has no such zone, more than one, or an inactive one.
     """
     try:
-        found = cloudflare.get_zone(
+        zone = cloudflare.get_zone(
             filter=cloudflare.GetZoneFilterArgs(match="all", name=settings.domain), opts=pulumi.InvokeOptions(provider=provider)
         )
-    # The SDK raises no narrower one for a failed invoke.
+    # The SDK raises no narrower exception for a failed invoke.
     except Exception as refused:
         raise _wrong(*explain_zone_failure(settings.domain, str(refused))) from refused
-    if found.status != "active":
-        servers = " and ".join(found.name_servers or ()) or "those that its dashboard shows"
+    if zone.status != "active":
+        servers = " and ".join(zone.name_servers or ()) or "those that its dashboard shows"
         raise _wrong(
-            "domain", f'the zone {settings.domain} is "{found.status}"; set its name servers at the registrar to {servers}'
+            "domain", f'the zone {settings.domain} is "{zone.status}"; set its name servers at the registrar to {servers}'
         )
-    if found.account is None or not found.account.id or not found.zone_id:
+    if zone.account is None or not zone.account.id or not zone.zone_id:
         raise _wrong("api_token", "may not see the zone's account; give the token Zone: Read (docs/cloudflare.md)")
-    return Zone(found.zone_id, found.account.id)
+    return Zone(zone.zone_id, zone.account.id)
 
 
 def explain_zone_failure(domain: str, failure: str) -> tuple[str, str]:
@@ -133,14 +133,14 @@ def explain_zone_failure(domain: str, failure: str) -> tuple[str, str]:
                 "give the token this zone (docs/cloudflare.md)"
             )
         return "domain", f'the token sees {count[1]} zones "{domain}"; give it the zone of one account only'
-    said = " ".join(failure.split())[:300]
-    if re.search(r"\b(40[013]|1000|6003|6111|9106|9109|10000|10001)\b", said):
-        return "api_token", f"Cloudflare refuses it; make one as docs/cloudflare.md says. It answered: {said}"
-    return "domain", f'the zone "{domain}" cannot be looked up; try again. The provider reported: {said}'
+    answer = " ".join(failure.split())[:300]
+    if re.search(r"\b(40[013]|1000|6003|6111|9106|9109|10000|10001)\b", answer):
+        return "api_token", f"Cloudflare refuses it; make one as docs/cloudflare.md says. It answered: {answer}"
+    return "domain", f'the zone "{domain}" cannot be looked up; try again. The provider reported: {answer}'
 
 
-def _wrong(key: str, text: str) -> SettingsError:
-    return SettingsError([f"Pulumi.{pulumi.get_stack()}.yaml: edge.{key}: {text}"])
+def _wrong(key: str, problem: str) -> SettingsError:
+    return mistake(f"edge.{key}", problem)
 
 
 # --- The component ---------------------------------------------------------------------------------------------------------
@@ -148,11 +148,11 @@ def _wrong(key: str, text: str) -> SettingsError:
 
 @dataclass(frozen=True, kw_only=True)
 class CloudflareTunnelArgs:
-    """What the tunnel needs.
+    """Inputs of the tunnel.
 
     prefix: its name at Cloudflare, ``skyvern-prod``. endpoints: its hosts.
     secret: 32 bytes in base64, by which connectors prove themselves; secret.
-    ui: where the UI is, if it is not behind the tunnel but at a host of the domain.
+    ui: the record of a UI that is at a host of the domain and not behind the tunnel.
     """
 
     prefix: str
@@ -165,10 +165,10 @@ class CloudflareTunnelArgs:
 class CloudflareTunnel(pulumi.ComponentResource):
     """A remotely managed tunnel to the gateway, with a proxied record for each of its hosts, and the record of a UI elsewhere.
 
-    A record comes after the ingress rules and goes before them, so no name points at a tunnel that does not know it.
+    A record is created after the ingress rules and deleted before them, so no name points at a tunnel that does not know it.
 
-    ``token``: what the connector is run with; secret. ``routes``: what must be there before it starts, and still be there while
-    it runs. Not here: zone settings taken back (Cloudflare keeps them), rules of others in the same rulesets.
+    ``token``: of the connector; secret. ``routes``: the resources that must exist before the connector starts and as long as it
+    runs. Not here: zone settings taken back (Cloudflare keeps them), rules of others in the same rulesets.
     """
 
     def __init__(self, name: str, args: CloudflareTunnelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -181,7 +181,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
         )
         zone = look_up_zone(settings, provider)
         child = pulumi.ResourceOptions(parent=self, provider=provider)
-        # Names are taken while the old one is there: tunnels, records, applications and a zone's rulesets.
+        # Names are taken while the old resource exists: tunnels, records, applications and a zone's rulesets.
         replaced = pulumi.ResourceOptions(parent=self, provider=provider, delete_before_replace=True)
 
         tunnel = cloudflare.ZeroTrustTunnelCloudflared(
@@ -278,7 +278,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
 
     @staticmethod
     def _access(name: str, args: CloudflareTunnelArgs, zone: Zone, opts: pulumi.ResourceOptions) -> pulumi.Output[str] | None:
-        """The audience of Access before the UI, where the stack file names a team."""
+        """The audience of Access in front of the UI, if the stack file names a team."""
         settings = args.settings
         if settings.access_team is None:
             return None
@@ -320,9 +320,9 @@ class CloudflareTunnel(pulumi.ComponentResource):
     def _origin_request(
         settings: CloudflareEdge, audience: pulumi.Output[str] | None
     ) -> cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs | None:
-        """Has the connector check Access's token as well, so that a hole at Cloudflare's side opens nothing."""
+        """Has the connector check Access's token as well, so a hole on Cloudflare's side opens nothing."""
         if audience is None or settings.access_team is None:
-            # Never an empty one: it comes back as none, a difference at each preview.
+            # Never an empty block: the provider reads it back as none, a difference at each preview.
             return None
         return cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs(
             access=cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestAccessArgs(
@@ -338,7 +338,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
         ) -> None:
             options = pulumi.ResourceOptions(parent=self, provider=provider, delete_before_replace=True)
             if adopted is not None:
-                # Somebody's own rules: taken over as they are, and left there when this stack goes.
+                # The zone's own rules: adopted as they are, and left in place when this stack is removed.
                 options.import_ = f"zones/{zone.id}/{adopted}"
                 options.ignore_changes = ["description", "kind", "name", "phase", "rules"]
                 options.retain_on_delete = True
@@ -356,7 +356,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
         def rule(
             ref: str, expression: str, limit: cloudflare.RulesetRuleRatelimitArgs | None = None
         ) -> cloudflare.RulesetRuleArgs:
-            # With a reference, so that a rule keeps its id when another one changes.
+            # With a reference, so a rule keeps its id when another changes.
             return cloudflare.RulesetRuleArgs(
                 ref=ref, action="block", enabled=True, description=ref.replace("_", " "), expression=expression, ratelimit=limit
             )
@@ -372,7 +372,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
             )
         if settings.rate_limit:
             limit = cloudflare.RulesetRuleRatelimitArgs(
-                # The first is mandatory: each data centre counts for itself.
+                # The first is mandatory: each data centre counts separately.
                 characteristics=["cf.colo.id", "ip.src"],
                 period=settings.rate_limit_period,
                 requests_per_period=settings.rate_limit_requests,

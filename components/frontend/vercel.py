@@ -1,6 +1,6 @@
 """Vercel: the project, its variables, its domain, and the deployment of ``site/``.
 
-What a variable says is in pure functions; the component only registers. Imported by stacks with this frontend alone: the
+Pure functions make the contents of variables; the component only registers. Imported by stacks with this frontend alone: the
 provider's SDK takes a second to load. Not here: DNS records, which are the edge's (edge/tunnel.py), and what the site does
 (site/README.md).
 """
@@ -14,17 +14,16 @@ from dataclasses import dataclass
 import pulumi
 import pulumiverse_vercel as vercel
 
-from components.edge.records import UiRecord
+from components import ui
 from components.endpoints import Endpoints
-from components.host.gateway import content_security_policy
-from components.secrets import login_hash
-from components.settings import SettingsError
+from components.settings import SettingsError, mistake
 from components.settings import VercelFrontend as VercelSettings
+from components.ui import UiRecord
 
 # The folder that Vercel builds, from the program's own; the engine runs its plugins there.
 SITE = "site"
 NODE_VERSION = "24.x"
-# What Vercel recommended for every project before each had a name of its own; it still leads there.
+# Vercel recommended it for every project before each had its own name; it still leads to Vercel.
 FALLBACK_CNAME = "cname.vercel-dns-0.com"
 
 
@@ -34,23 +33,20 @@ FALLBACK_CNAME = "cname.vercel-dns-0.com"
 def public_variables(urls: Endpoints) -> Mapping[str, str]:
     """Variables that hold no secret, by name; site/README.md is the contract.
 
-    Always the same names: one that goes is deleted after the new deployment was made, which would still have it.
+    Always the same names: a variable that is removed is deleted after the new deployment was made, which would still have it.
     """
     return {
         "API_URL": urls.api_url,
         "ARTIFACT_URL": urls.artifact_url or "none",
-        "CONTENT_SECURITY_POLICY": content_security_policy(urls),
-        "VITE_API_BASE_URL": urls.api_base_url,
-        "VITE_ARTIFACT_API_BASE_URL": urls.artifact_base_url,
-        "VITE_BROWSER_STREAMING_MODE": "cdp",
-        "VITE_WSS_BASE_URL": urls.wss_base_url,
+        "CONTENT_SECURITY_POLICY": ui.content_security_policy(urls),
+        **ui.variables(urls),
     }
 
 
 def variables_hash(variables: Mapping[str, str], project: Mapping[str, str]) -> str:
-    """A digest of all that a deployment takes from its project when it is made, and never again.
+    """A digest of all that a deployment takes from its project, which happens only when it is made.
 
-    It stands at Vercel, where members of the team read it; the generated secrets in it are far too long to be tried out.
+    Vercel stores it where members of the team can read it; the generated secrets in it are far too long to be tried out.
     """
     return hashlib.sha256(json.dumps([dict(variables), dict(project)], sort_keys=True).encode()).hexdigest()
 
@@ -74,31 +70,31 @@ def project_name(settings: VercelSettings, prefix: str) -> str:
 def look_up_files(settings: VercelSettings, provider: vercel.Provider) -> Mapping[str, str]:
     """Path of each file of the site, with its size and hash: what the provider uploads.
 
-    Its first use makes the provider look for its team, so this is also where a wrong token or team shows, before anything is
-    planned: SettingsError with one line.
+    Its first use makes the provider look for its team, so a wrong token or team is found here, before anything is planned:
+    SettingsError with one line.
     """
     try:
         return vercel.get_project_directory(path=SITE, opts=pulumi.InvokeOptions(provider=provider)).files
-    # The SDK raises no narrower one for a failed invoke.
+    # The SDK raises no narrower exception for a failed invoke.
     except Exception as refused:
         raise _wrong(*explain_account_failure(settings.team, str(refused))) from refused
 
 
 def explain_account_failure(team: str, failure: str) -> tuple[str, str]:
     """(key below ``frontend``, what is wrong and what to do) for the provider's message; the message is kept, in one line."""
-    said = " ".join(failure.split())[:400]
-    if re.search(r"team could not be found|Vercel Team not found", said):
+    answer = " ".join(failure.split())[:400]
+    if re.search(r"team could not be found|Vercel Team not found", answer):
         return "team", (
             f'the token sees no team "{team}"; write NAME of vercel.com/NAME, or make a token whose scope is that team '
             "(docs/vercel.md)"
         )
-    if re.search(r"forbidden|[Nn]ot authorized|invalidToken|Invalid api_token|\b40[13]\b", said):
-        return "api_token", f'Vercel refuses it for the team "{team}"; make one as docs/vercel.md says. It answered: {said}'
-    return "provider", f"Vercel cannot be reached; try again. The provider reported: {said}"
+    if re.search(r"forbidden|[Nn]ot authorized|invalidToken|Invalid api_token|\b40[13]\b", answer):
+        return "api_token", f'Vercel refuses it for the team "{team}"; make one as docs/vercel.md says. It answered: {answer}'
+    return "provider", f"Vercel cannot be reached; try again. The provider reported: {answer}"
 
 
-def _wrong(key: str, text: str) -> SettingsError:
-    return SettingsError([f"Pulumi.{pulumi.get_stack()}.yaml: frontend.{key}: {text}"])
+def _wrong(key: str, problem: str) -> SettingsError:
+    return mistake(f"frontend.{key}", problem)
 
 
 # --- The component ---------------------------------------------------------------------------------------------------------
@@ -106,7 +102,7 @@ def _wrong(key: str, text: str) -> SettingsError:
 
 @dataclass(frozen=True, kw_only=True)
 class VercelFrontendArgs:
-    """What the site needs.
+    """Inputs of the site.
 
     prefix: ``skyvern-prod``. gateway_key: by which the middleware and the gateway know each other; secret.
     ui_password: of the UI's login; secret.
@@ -120,11 +116,11 @@ class VercelFrontendArgs:
 
 
 class VercelFrontend(pulumi.ComponentResource):
-    """The project and its production deployment, made anew when its files or variables change and not otherwise.
+    """The project and its production deployment, re-created only when its files or variables change.
 
-    The old deployment serves until the new one is ready, and goes then, with the old login and key in it.
+    The old deployment serves until the new one is ready, and is deleted then, with the old login and key in it.
 
-    ``record``: what the domain's zone needs; None at ``*.vercel.app``. ``deployment``: what serves with the present gateway key.
+    ``record``: for the domain's zone; None at ``*.vercel.app``. ``deployment``: the one that serves with the present gateway key.
     ``url``: of that deployment, behind Vercel's own login.
     Not here: previews (nothing builds them), deployments by a push to a git repository, which are the repository's own.
     """
@@ -156,7 +152,7 @@ class VercelFrontend(pulumi.ComponentResource):
             f"{name}-deployment",
             project_id=project.id,
             production=True,
-            # Old ones would keep an old login and key, and be found in the project's list for ever.
+            # Old deployments would keep an old login and key, and stay in the project's list for ever.
             delete_on_destroy=True,
             meta={"skyvern": self._hash(args)},
             files=dict(sorted(files.items())) if uploaded else None,
@@ -165,7 +161,7 @@ class VercelFrontend(pulumi.ComponentResource):
             ref=None if uploaded else settings.branch,
             opts=pulumi.ResourceOptions.merge(
                 child,
-                # A build takes the variables as they are when it starts, and the domains that there are when it ends.
+                # A build takes the variables as they are when it starts, and the domains that exist when it ends.
                 pulumi.ResourceOptions(depends_on=[*variables, domain], replace_on_changes=["meta"]),
             ),
         )
@@ -179,7 +175,7 @@ class VercelFrontend(pulumi.ComponentResource):
         settings = args.settings
         return vercel.Project(
             f"{name}-project",
-            # Without one, the SDK makes up a name with a random end.
+            # Without a name, the SDK makes one up with a random end.
             name=project_name(settings, args.prefix),
             # Framework, install and build command and output directory are in site/vercel.json, for both sources.
             root_directory=SITE if settings.source == "git" else None,
@@ -191,7 +187,7 @@ class VercelFrontend(pulumi.ComponentResource):
             node_version=NODE_VERSION,
             resource_config=vercel.ProjectResourceConfigArgs(function_default_regions=[settings.region]),
             vercel_authentication=vercel.ProjectVercelAuthenticationArgs(
-                # The newer kind opens domains of one's own only, and not those of vercel.app.
+                # The newer kind opens only custom domains, and not those of vercel.app.
                 deployment_type="standard_protection_new" if settings.vercel_app is None else "standard_protection"
             ),
             git_fork_protection=True,
@@ -207,7 +203,7 @@ class VercelFrontend(pulumi.ComponentResource):
     def _variables(
         name: str, args: VercelFrontendArgs, project: vercel.Project, opts: pulumi.ResourceOptions
     ) -> Sequence[pulumi.Resource]:
-        """Each as a resource of its own: together with the project, they would undo what the other has done."""
+        """Each as a separate resource: variables and project in one would undo each other's changes."""
         secret: Mapping[str, pulumi.Input[str]] = secret_variables(args)
         return [
             vercel.ProjectEnvironmentVariable(
@@ -218,7 +214,7 @@ class VercelFrontend(pulumi.ComponentResource):
                 sensitive=key in secret,
                 targets=["production"],
                 comment=f"{args.prefix}: set by Pulumi",
-                # A name can be there once, so a replaced one has to go first.
+                # A name exists once, so a replaced variable has to be deleted first.
                 opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
             )
             for key, value in sorted({**public_variables(args.endpoints), **secret}.items())
@@ -240,16 +236,16 @@ class VercelFrontend(pulumi.ComponentResource):
         deployment: vercel.Deployment,
         provider: vercel.Provider,
     ) -> UiRecord:
-        found = vercel.get_domain_config_output(
+        config = vercel.get_domain_config_output(
             domain=domain.domain,
             project_id_or_name=project.id,
-            # What Vercel recommends is known when the project has the domain.
+            # Vercel's recommendation is known when the project has the domain.
             opts=pulumi.InvokeOutputOptions(provider=provider, depends_on=[domain]),
         )
         if args.settings.verification is None:
-            domain.verifications.apply(lambda asked: _tell_verification(domain, asked))
+            domain.verifications.apply(lambda records: _ask_for_verification(domain, records))
         return UiRecord(
-            target=found.recommended_cname.apply(lambda target: (target or FALLBACK_CNAME).rstrip(".")),
+            target=config.recommended_cname.apply(lambda target: (target or FALLBACK_CNAME).rstrip(".")),
             verification=args.settings.verification,
             after=deployment,
         )
@@ -259,14 +255,13 @@ def secret_variables(args: VercelFrontendArgs) -> Mapping[str, pulumi.Input[str]
     """Variables that Vercel never shows again, by name."""
     return {
         "GATEWAY_KEY": args.gateway_key,
-        "UI_LOGIN_SHA256": pulumi.Output.secret(pulumi.Output.from_input(args.ui_password).apply(login_hash)),
+        "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),
     }
 
 
-def _tell_verification(domain: vercel.ProjectDomain, asked: Sequence[vercel.outputs.ProjectDomainVerification] | None) -> None:
-    for one in asked or ():
-        pulumi.log.warn(
-            f"Pulumi.{pulumi.get_stack()}.yaml: frontend.verification: another account on Vercel holds the domain; write "
-            f"{one.value} and run pulumi up again",
-            resource=domain,
-        )
+def _ask_for_verification(
+    domain: vercel.ProjectDomain, records: Sequence[vercel.outputs.ProjectDomainVerification] | None
+) -> None:
+    for record in records or ():
+        problem = f"another account on Vercel holds the domain; write {record.value} and run pulumi up again"
+        pulumi.log.warn(str(_wrong("verification", problem)), resource=domain)

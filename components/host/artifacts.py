@@ -10,11 +10,11 @@ from components.host.service import HardenedService, Health, Mount, ServiceArgs
 
 @dataclass(frozen=True, kw_only=True)
 class FileServerArgs:
-    """What a file server needs.
+    """Inputs of a file server.
 
     part, command: ``artifacts`` serves the mounted folders, ``smoke-site`` the pages in the image.
-    image: ours, with nginx. group: numeric; the one that may read the mounted files.
-    network: the internal one it serves on. mounts: read-only.
+    image: ours, with nginx. group: numeric; it may read the mounted files.
+    network: internal, on which it serves. mounts: read-only.
     """
 
     part: str
@@ -31,7 +31,7 @@ class FileServer(pulumi.ComponentResource):
 
     It serves recordings instead of the gateway because it refuses symlinks (nginx disable_symlinks), which Caddy follows: whoever
     can write into a recording's folder must not read the gateway's environment. Upstream's artifact server reads any file and is
-    not used. Not here: who may read (the gateway asks).
+    not used. Not here: who may read (the gateway checks).
     """
 
     def __init__(self, name: str, args: FileServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:

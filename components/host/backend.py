@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.edge.ngrok import CLIENT_HEADER as NGROK_CLIENT_HEADER
-from components.edge.ngrok import NgrokAgent, NgrokAgentArgs
 from components.endpoints import Endpoints
 from components.host import images
 from components.host.artifacts import FileServer, FileServerArgs
-from components.host.connector import Connector, ConnectorArgs
+from components.host.connectors import cloudflared, ngrok
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.firewall import Firewall, FirewallArgs, destinations
 from components.host.gateway import Gateway, GatewayArgs
@@ -24,14 +22,14 @@ from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
 from components.settings import CdpBrowser, CloudflareEdge, NgrokEdge, NoEdge, OllamaLlm, Settings
 
-# One connection for all that a plan does on another machine. The provider dials for each call at a time, and sshd refuses new
+# One connection for all that a plan does on another machine. The provider dials for each concurrent call, and sshd refuses new
 # connections beyond ten that are not logged in yet (MaxStartups).
 SSH_OPTIONS = ("-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/skyvern-%C", "-o", "ControlPersist=60")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TunnelEnd:
-    """A Cloudflare Tunnel as its connector needs it. token: secret. routes: what must be there while the connector runs."""
+    """A Cloudflare Tunnel as its connector needs it. token: secret. routes: resources that must exist while it runs."""
 
     token: pulumi.Input[str]
     routes: Sequence[pulumi.Resource]
@@ -41,7 +39,7 @@ class TunnelEnd:
 class DockerBackendArgs:
     """prefix: physical prefix of the stack, ``skyvern-dev``. tunnel: with a Cloudflare edge.
 
-    gateway_after: what has to know the gateway's key before the gateway insists on it.
+    gateway_after: resources that have to know the gateway's key before the gateway insists on it.
     """
 
     prefix: str
@@ -58,7 +56,7 @@ class DockerBackend(pulumi.ComponentResource):
     def __init__(self, name: str, args: DockerBackendArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:DockerBackend", name, None, opts)
         settings, secrets, prefix = args.settings, args.secrets, args.prefix
-        # Said in the stack file, so that no DOCKER_HOST of the shell decides where a plan goes.
+        # From the stack file, so a DOCKER_HOST of the shell does not decide where a plan goes.
         address = settings.host.docker_host
         provider = docker.Provider(
             f"{name}-daemon",
@@ -92,7 +90,7 @@ class DockerBackend(pulumi.ComponentResource):
             if settings.host.firewall
             else None
         )
-        # Whatever has a network starts behind the firewall, and is gone before the firewall goes.
+        # Whatever has a network starts behind the firewall, and is removed before it.
         guards = [] if firewall is None else [firewall]
         child = pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=guards)
         if ollama is not None:
@@ -129,7 +127,7 @@ class DockerBackend(pulumi.ComponentResource):
                 command="artifacts-start",
                 prefix=prefix,
                 image=references["artifacts"],
-                # Skyvern's folders are closed to everybody but its user and group.
+                # Skyvern's folders are closed to all but its user and group.
                 group=SKYVERN_ID,
                 network=networks.files,
                 mounts=volumes.mounts(*SERVED_FOLDERS, read_only=True),
@@ -182,7 +180,7 @@ class DockerBackend(pulumi.ComponentResource):
                 endpoints=args.endpoints,
                 port=None if tunnelled else settings.host.port,
                 api_key=secrets.api_key,
-                ui_login_sha256=secrets.ui_login_sha256,
+                ui_password=secrets.ui_password,
                 networks=[networks.edge, networks.app, networks.files],
                 gateway_key=secrets.gateway_key,
                 connector_subnet=networks.edge_subnet,
@@ -203,11 +201,11 @@ class DockerBackend(pulumi.ComponentResource):
         self.containers: dict[str, pulumi.Output[str]] = {
             **postgres.containers,
             **(ollama.containers if ollama else {}),
-            **({} if retention is None else {"retention": retention.container_name}),
-            **({} if connector is None else {connector.part: connector.container_name}),
+            **({connector.part: connector.container_name} if connector else {}),
+            **({"firewall": firewall.container_name} if firewall else {}),
+            **({"retention": retention.container_name} if retention else {}),
             "artifacts": artifacts.container_name,
             "egress": egress.container_name,
-            **({} if firewall is None else {"firewall": firewall.container_name}),
             "gateway": gateway.container_name,
             "server": server.container_name,
             "smoke-site": smoke_site.container_name,
@@ -218,9 +216,9 @@ class DockerBackend(pulumi.ComponentResource):
     def _client_header(settings: Settings) -> str | None:
         match settings.edge:
             case CloudflareEdge():
-                return "Cf-Connecting-Ip"
+                return cloudflared.CLIENT_HEADER
             case NgrokEdge():
-                return NGROK_CLIENT_HEADER
+                return ngrok.CLIENT_HEADER
             case _:
                 return None
 
@@ -232,30 +230,30 @@ class DockerBackend(pulumi.ComponentResource):
         references: Mapping[str, str],
         provider: docker.Provider,
         gateway: Gateway,
-    ) -> Connector | NgrokAgent | None:
-        """What brings requests from outside to the gateway, which has to answer first."""
+    ) -> cloudflared.Connector | ngrok.NgrokAgent | None:
+        """The container that brings requests from outside to the gateway, which has to answer first."""
         edge = args.settings.edge
         if networks.tunnel is None or isinstance(edge, NoEdge):
             return None
-        ways = [networks.tunnel, networks.edge]
+        joined = [networks.tunnel, networks.edge]
         if isinstance(edge, NgrokEdge):
-            return NgrokAgent(
+            return ngrok.NgrokAgent(
                 f"{name}-ngrok",
-                NgrokAgentArgs(
-                    prefix=args.prefix, image=edge.connector_image or references["ngrok"], settings=edge, networks=ways
+                ngrok.NgrokAgentArgs(
+                    prefix=args.prefix, image=edge.connector_image or references["ngrok"], settings=edge, networks=joined
                 ),
                 opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway]),
             )
         if args.tunnel is None:
             raise ValueError("a Cloudflare edge needs its tunnel")
-        return Connector(
+        return cloudflared.Connector(
             f"{name}-connector",
-            ConnectorArgs(
+            cloudflared.ConnectorArgs(
                 prefix=args.prefix,
                 image=edge.connector_image or references["cloudflared"],
                 settings=edge,
                 token=args.tunnel.token,
-                networks=ways,
+                networks=joined,
             ),
             # Cloudflare deletes no tunnel with a connector on it, so this one starts last and stops first.
             opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway, *args.tunnel.routes]),

@@ -1,4 +1,4 @@
-"""The way out for browsers: an HTTP proxy that refuses every address that is not public."""
+"""Egress for browsers: an HTTP proxy that refuses every address that is not public."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from components.host.service import HardenedService, Health, ServiceArgs
 
 @dataclass(frozen=True, kw_only=True)
 class EgressProxyArgs:
-    """What the proxy needs.
+    """Inputs of the proxy.
 
     image: ours. networks: outgoing (internet; the port is published there), browsing (browsers), smoke (the smoke run's pages).
-    port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None for no such port.
+    port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None publishes none.
     """
 
     prefix: str
@@ -23,7 +23,7 @@ class EgressProxyArgs:
 
 
 class EgressProxy(pulumi.ComponentResource):
-    """Squid, configured in its image: what a hostile page fetches is stopped here and nowhere else.
+    """Squid, configured in its image: nothing else stops what a hostile page fetches.
 
     Skyvern's own URL validation guards the navigations that Skyvern starts (checked in 1.0.56), not those of a page.
     """

@@ -1,4 +1,4 @@
-"""The stack's firewall: one nft table on the Docker host that holds what Docker's own rules promise, and more.
+"""The stack's firewall: one nft table on the Docker host that keeps what Docker's own rules promise, and more.
 
 Docker's rules keep networks apart too, but a flush of the rules, a reload of firewalld or another Docker daemon beside this one
 removes them unseen, and they let every container reach the host and every neighbour of the host reach every container (before
@@ -35,16 +35,16 @@ class Destination:
 
 
 def destinations(settings: Settings) -> list[Destination]:
-    """What the stack file names: the lists ``allow``, and what other keys say by themselves (a model's server, a Chrome)."""
+    """The destinations in the stack file: the lists ``allow``, and those that other keys imply (a model's server, a Chrome)."""
     lists = {"outgoing": settings.server.allow, "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else []}
-    found = {
+    reachable = {
         Destination(network=part, host=None if host == THIS_HOST else host, port=port)
         for part, entries in lists.items()
         for host, port in map(split_destination, entries)
     }
     urls = [settings.llm.base_url] if isinstance(settings.llm, OpenAiCompatibleLlm) else []
     if isinstance(settings.browser, CdpBrowser):
-        # Chrome is asked at the first, and gone on with at the second.
+        # Skyvern asks Chrome at the first, and continues at the second.
         urls += [settings.browser.url, *([f"http://{settings.browser.host_header}"] if settings.browser.host_header else [])]
     for url in urls:
         parts = urlsplit(url)
@@ -52,8 +52,8 @@ def destinations(settings: Settings) -> list[Destination]:
         address = network(host)
         # A name may lead to a private address, so the firewall looks it up.
         if address is None or is_private(address):
-            found.add(Destination(network="outgoing", host=host, port=port))
-    return sorted(found, key=str)
+            reachable.add(Destination(network="outgoing", host=host, port=port))
+    return sorted(reachable, key=str)
 
 
 def bridge_name(network_id: str) -> str:
@@ -73,21 +73,21 @@ def named(bridges: Mapping[str, str], reachable: Sequence[Destination]) -> list[
 def ruleset(table: str, inner: Mapping[str, str], outward: Mapping[str, str], reachable: Sequence[Destination]) -> str:
     """The rules as text for ``nft -f``, which replaces the table at once.
 
-    inner, outward: network's part -> its interface; what is on an inner one reaches nothing beyond it.
+    inner, outward: network's part -> its interface; a container on an inner network reaches nothing beyond it.
     """
     bridges = {**inner, **outward}
     accepted = [(to, bridges[to.network]) for to in reachable if to.network in bridges]
     addresses = [
         f"""\
-		iifname "{bridge}" {"ip" if found.version == 4 else "ip6"} daddr {found} tcp dport {to.port} accept \
+		iifname "{bridge}" {"ip" if address.version == 4 else "ip6"} daddr {address} tcp dport {to.port} accept \
 comment "{to}\""""
         for to, bridge in accepted
-        if to.host is not None and (found := network(to.host)) is not None
+        if to.host is not None and (address := network(to.host)) is not None
     ]
     services = [f'\t\tiifname "{bridge}" tcp dport {to.port} accept comment "{to}"' for to, bridge in accepted if to.host is None]
     within = [f'\t\tiifname "{bridge}" oifname "{bridge}" accept comment "{part}"' for part, bridge in sorted(bridges.items())]
     lines = [
-        # So that there is one to delete.
+        # So that the table exists when it is deleted.
         f"table inet {table}",
         f"delete table inet {table}",
         f"table inet {table} {{",
@@ -107,7 +107,7 @@ comment "{to}\""""
         "\t\ttype ipv6_addr; flags interval",
         f"\t\telements = {{ {', '.join(PRIVATE_IPV6)} }}",
         "\t}",
-        # An answer at once: a program that is refused says so instead of hanging.
+        # An answer at once: a refused program fails instead of hanging.
         "\tchain refuse {",
         "\t\treject with icmpx type admin-prohibited",
         "\t}",
@@ -126,7 +126,7 @@ comment "{to}\""""
         "\t\tiifname != @bridges oifname != @bridges accept",
         *within,
         "\t\tiifname @bridges oifname @bridges jump refuse",
-        # Not what is "established" alone: a connection of a container is judged at each packet, also one from before.
+        # Not "established" alone: a container's connection is judged at each packet, also a connection from before.
         "\t\tct direction reply ct state established,related accept",
         '\t\tiifname != @bridges drop comment "from outside to a container"',
         "\t\tiifname != @outward jump refuse",
@@ -155,7 +155,7 @@ def _quoted(bridges: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class FirewallArgs:
-    """What the firewall needs.
+    """Inputs of the firewall.
 
     image: the egress proxy's, which has nft. inner, outward: network's part -> Docker's id of the network.
     reachable: exceptions, from the stack file.
@@ -171,9 +171,9 @@ class FirewallArgs:
 class Firewall(pulumi.ComponentResource):
     """A container that keeps the stack's nft table in force, and is healthy while it is.
 
-    The only one that is root, has a capability (NET_ADMIN) and is on the host's network; it listens on nothing and has nothing
-    mounted. What it guards depends on it, so it starts first and is removed last: then it removes the table as well. A stop by
-    hand or an update leaves the rules where they are.
+    The only container that is root, has a capability (NET_ADMIN) and is on the host's network; it listens on nothing and has
+    nothing mounted. What it guards depends on it, so it starts first and is removed last: then it removes the table as well. A
+    stop by hand or an update leaves the rules in place.
     Not here: Docker's own rules, which stay as they are.
     """
 

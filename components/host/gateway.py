@@ -1,7 +1,7 @@
-"""The gateway: the only door of the stack, and what it answers to whom.
+"""The gateway: the only entrance to the stack, and what it answers to whom.
 
 ``caddyfile`` is a pure function of the endpoints; secrets reach Caddy as environment variables, which it fills in when it reads
-the file. The same rules hold behind every edge, so they are tested on loopback.
+the file. The same rules apply behind every edge, so they are tested on loopback.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components import endpoints
+from components import endpoints, ui
 from components.endpoints import Endpoints
 from components.host.service import HardenedService, Health, ServiceArgs
 
 HEALTH_PORT = 8081
 
-# Open connections of all clients and of one address, and requests of one client at the same time, counted apart before and after
+# Open connections of all clients and of one address, and concurrent requests of one client, counted separately before and after
 # the credential. A connection costs the gateway some 40 KiB at most while its request is judged. Behind an edge all connections
 # are the connector's.
 MAX_CONNECTIONS = 1024
@@ -29,37 +29,15 @@ _UPLOADS = (
     "(?:upload_file|(?:workflows|agents)/(?:import-pdf|sop-to-blocks)|workflow/copilot/chat-audio"
     "|browser_sessions/[^/]+/process_recording)"
 )
-# Asks little of Skyvern and answers to a known key alone.
+# Cheap for Skyvern, and answered to a known key alone.
 _KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
-
-# What one origin's pages may load. No inline script, no other host: the UI's compiled-in analytics end here too.
-_POLICY = (
-    "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self' 'unsafe-inline'",
-    "img-src 'self' data: blob:",
-    "media-src 'self' blob:",
-    "font-src 'self' data:",
-    "worker-src 'self' blob:",
-    "frame-src 'self' blob:",
-    "manifest-src 'self'",
-    "form-action 'self'",
-    "base-uri 'none'",
-    "frame-ancestors 'none'",
-)
-
-
-def content_security_policy(urls: Endpoints) -> str:
-    """The UI's policy: it connects to the API, its streams and its artifacts, and to nothing else."""
-    hosts = {urls.ui_api_url, urls.wss_origin, urls.artifact_base_url} - {urls.app_url}
-    return "; ".join((*_POLICY, " ".join(("connect-src 'self'", *sorted(hosts)))))
 
 
 def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False) -> str:
     """The gateway's configuration for the Caddy of images/caddy: a site for each host of ``urls``; any other Host gets 421.
 
-    client_header: where the connector writes the client's address. It is believed from the connector's network alone
-    (``CONNECTOR_SUBNET``); None where there is no connector.
+    client_header: where the connector writes the client's address, believed from the connector's network alone
+    (``CONNECTOR_SUBNET``); None without a connector.
     code: whether callers may upload code that Skyvern runs; else the routes for it are hidden too.
 
     Every site hides documentation, schema, internal routes and the streams of VNC, which the server does not have (404).
@@ -120,7 +98,7 @@ _SERVER = endpoints.SERVER_URL.removeprefix("http://")
 
 
 def _shared(urls: Endpoints, *, code: bool) -> str:
-    # Browsers heed it over HTTPS only, which the edge ends.
+    # Browsers heed it over HTTPS only, which ends at the edge.
     hsts = '\n\theader Strict-Transport-Security "max-age=31536000"' if urls.app_url.startswith("https://") else ""
     scripts = (
         ""
@@ -276,7 +254,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 
 def _api(urls: Endpoints) -> str:
     """By key: an x-api-key header, or ``?apikey=`` on a stream. Only a key that Skyvern knows passes, and Skyvern checks it
-    again. Without one 403, but for the heartbeat and CORS preflights, which carry none by design.
+    again. Without a key the answer is 403, except to the heartbeat and CORS preflights, which carry none by design.
 
     Where the UI is on Vercel, ``/ui-session`` is asked by its middleware, which has logged the person in.
     """
@@ -396,7 +374,7 @@ def _app(urls: Endpoints) -> str:
 		import recordings
 
 		header {{
-			Content-Security-Policy "{content_security_policy(urls)}"
+			Content-Security-Policy "{ui.content_security_policy(urls)}"
 			Referrer-Policy same-origin
 			Permissions-Policy "camera=(), geolocation=(), microphone=()"
 			X-Content-Type-Options nosniff
@@ -436,7 +414,7 @@ def _streams(urls: Endpoints) -> str:
 
 
 def _artifacts(urls: Endpoints) -> str:
-    """Recordings for Vercel's middleware, which has logged the person in, and for nobody else."""
+    """Recordings for Vercel's middleware alone, which has logged the person in."""
     return """
 (artifacts) {
 	import observed
@@ -458,11 +436,11 @@ _SNIPPETS: Mapping[str, Callable[[Endpoints], str]] = {"api": _api, "app": _app,
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayArgs:
-    """What the gateway needs.
+    """Inputs of the gateway.
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
-    api_key: the organisation's key, for ``/ui-session``. ui_login_sha256: of the UI's login, user:password.
-    gateway_key: where the UI is on Vercel.
+    api_key: the organisation's key, for ``/ui-session``. ui_password: of the UI's login; secret.
+    gateway_key: if the UI is on Vercel.
     code: whether callers may upload code that Skyvern runs.
     networks: edge first (the port is published there), app, files.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
@@ -473,7 +451,7 @@ class GatewayArgs:
     endpoints: Endpoints
     port: int | None
     api_key: pulumi.Input[str]
-    ui_login_sha256: pulumi.Input[str]
+    ui_password: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
     connector_subnet: pulumi.Input[str] | None = None
@@ -497,11 +475,8 @@ class Gateway(pulumi.ComponentResource):
                     **({} if args.connector_subnet is None else {"CONNECTOR_SUBNET": args.connector_subnet}),
                     **({} if args.gateway_key is None else {"GATEWAY_KEY": args.gateway_key}),
                     "SKYVERN_API_KEY": args.api_key,
-                    "UI_LOGIN_SHA256": args.ui_login_sha256,
-                    "VITE_API_BASE_URL": args.endpoints.api_base_url,
-                    "VITE_ARTIFACT_API_BASE_URL": args.endpoints.artifact_base_url,
-                    "VITE_BROWSER_STREAMING_MODE": "cdp",
-                    "VITE_WSS_BASE_URL": args.endpoints.wss_base_url,
+                    "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),
+                    **ui.variables(args.endpoints),
                 },
                 networks=args.networks,
                 # An argument, because the provider hides an environment with a secret in it: so a preview shows a changed rule.

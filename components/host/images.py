@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import get_args
 
-ImageSource = Literal["official", "packages"]
+from components.settings import ImageSource as ImageSource
 
 # A label of PostgreSQL's volume: the source of the image that made it.
 SOURCE_LABEL = "skyvern.images"
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Resolved on 2026-11-22; `ops images digest` says what the tags point at today.
+# Resolved on 2026-11-22; `ops images digest` prints what the tags point at today.
 OFFICIAL: Mapping[str, str] = MappingProxyType(
     {
         "debian": "debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
@@ -27,7 +27,7 @@ OFFICIAL: Mapping[str, str] = MappingProxyType(
         "postgres": "postgres:17.6-trixie@sha256:00bc86618629af00d2937fdc5a5d63db3ff8450acf52f0636ec813c7f4902929",
     }
 )
-# Caddy is none of them: the gateway's has modules of its own (images/caddy), and is compiled from Go modules for both sources.
+# Caddy is not among them: the gateway's has its own modules (images/caddy), and is compiled from Go modules for both sources.
 # In build order: image -> images it is built on, each also the name of the build argument that carries the reference.
 BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -42,7 +42,7 @@ BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "llm": ("ollama",),
     }
 )
-# Connectors, which cannot be built from packages: neither is to be had as a Go module.
+# Connectors, which cannot be built from packages: neither is available as a Go module.
 CONNECTORS = frozenset({"cloudflared", "ngrok"})
 # Run only by stacks that ask for it; every other part is in every stack.
 OPTIONAL = frozenset({"llm", *CONNECTORS})
@@ -59,11 +59,11 @@ SHARED: Mapping[str, Mapping[str, str]] = MappingProxyType(
 def context_files(image: str, root: Path = ROOT) -> Iterator[tuple[str, Path]]:
     """(path in the build context, file) of an image, sorted by path.
 
-    Left out is what tools and editors drop: hidden files, ``__pycache__``, ``*.pyc``, ``*~``.
+    The leftovers of tools and editors are left out: hidden files, ``__pycache__``, ``*.pyc``, ``*~``.
     """
     folder = root / "images" / image
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    wanted = {inside: path for inside, path in found.items() if not _is_junk(PurePosixPath(inside))}
+    present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    wanted = {inside: path for inside, path in present.items() if not _is_junk(PurePosixPath(inside))}
     shared = {inside: root / path for inside, path in SHARED[image].items()}
     yield from sorted({**wanted, **shared}.items())
 
@@ -76,7 +76,7 @@ def _is_junk(inside: PurePosixPath) -> bool:
 def is_executable(content: bytes) -> bool:
     """Whether a file of a context gets mode 0755 (else 0644).
 
-    Told by its first line and not by its mode, which a umask or a Windows file system under WSL changes.
+    Decided by its first line and not by its mode, which a umask or a Windows file system under WSL changes.
     """
     return content.startswith(b"#!")
 
@@ -109,6 +109,6 @@ def _references(source: ImageSource, root: Path) -> Mapping[str, str]:
     for image in BASES:
         if image not in known:
             # The registry part "localhost/" keeps a missing image from ever being looked up on a public hub, where
-            # anybody could own the name.
+            # anyone could own the name.
             known[image] = f"localhost/skyvern/{image}:{context_hash(image, known, root)}"
     return MappingProxyType(known)

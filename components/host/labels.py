@@ -12,10 +12,10 @@ def stack_labels(prefix: str, part: str) -> dict[str, str]:
 
 
 def environment_label(environment: Mapping[str, Any]) -> dict[str, str]:
-    """The variables of a container with secrets, a line each: ``NAME=value``, and of what is no plain text the name alone.
+    """The variables of a container with secrets, a line each: ``NAME=value``, or the name alone for all but plain text.
 
-    As soon as one of them is a secret, the provider keeps all as one (pulumi-docker 5.2, where they are a set), so that without
-    this no preview could tell which of them differ, or which of their texts are secret. Nothing where all are plain.
+    As soon as one of them is a secret, the provider keeps all as one (pulumi-docker 5.2, where they are a set). Without this a
+    preview could not show which of them differ, or which of their texts are secret. Empty if all are plain.
     """
     if all(isinstance(value, str) for value in environment.values()):
         return {}
@@ -23,7 +23,7 @@ def environment_label(environment: Mapping[str, Any]) -> dict[str, str]:
     return {ENVIRONMENT: "\n".join(f"{key}={plain[key]}" if key in plain else key for key in sorted(environment))}
 
 
-def told_environment(text: str) -> dict[str, str | None]:
-    """What such a label says: name -> value, None for a secret's."""
+def parse_environment_label(text: str) -> dict[str, str | None]:
+    """The variables in such a label: name -> value, None for a secret's."""
     pairs = [line.partition("=") for line in text.split("\n")]
     return {name: value if equals else None for name, equals, value in pairs}

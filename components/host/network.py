@@ -19,7 +19,7 @@ class NetworksArgs:
 def bridge(
     name: str, prefix: str, part: str, parent: pulumi.Resource, *, internal: bool = True, masquerade: bool = True
 ) -> docker.Network:
-    """A new bridge network. internal: without a way out; masquerade: what is not internal gets out by it."""
+    """A new bridge network. internal: without egress; masquerade: how a network that is not internal gets its egress."""
     return docker.Network(
         name,
         name=f"{prefix}-{part}",
@@ -36,16 +36,16 @@ def bridge(
 class Networks(pulumi.ComponentResource):
     """Networks of the stack, each named for what travels on it.
 
-    edge: what comes in, to the gateway. Where a port is published it is no internal network, because Docker publishes none on
-    those, but without masquerading, so nothing on it gets out to the internet.
-    tunnel: the connector to the internet, where there is one. It shares no other way out, because whoever does could be reached
-    by it.
+    edge: ingress, to the gateway. With a published port it is not internal, because Docker publishes none on internal networks,
+    but without masquerading, so nothing on it reaches the internet.
+    tunnel: the connector, if any, to the internet. It has its own egress network: a container on the same one would be reachable
+    from the tunnel.
     app: gateway to Skyvern. files: gateway to the recordings. data: Skyvern to PostgreSQL. browsing: Skyvern's browser to the
     egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
-    That networks are apart, and that what has a way out reaches neither the host nor private addresses, is held by Docker's rules
-    and by the stack's own (host/firewall.py). inner, outward: part -> Docker's id of each network, without and with a way out.
-    edge_subnet: the edge network's addresses in CIDR form, as Docker chose them; where there is a connector.
+    Docker's rules and the stack's own (host/firewall.py) keep networks apart, and those with egress away from the host and from
+    private addresses. inner, outward: part -> Docker's id of each network, without and with egress.
+    edge_subnet: the edge network's addresses in CIDR form, as Docker chose them; with a connector.
     Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
 
@@ -57,7 +57,7 @@ class Networks(pulumi.ComponentResource):
 
         def network(part: str, *, internal: bool = True, masquerade: bool = True) -> docker.Network:
             made = bridge(f"{name}-{part}", args.prefix, part, self, internal=internal, masquerade=masquerade)
-            # Nothing on a network without masquerading gets anywhere either.
+            # Without masquerading a network has no egress either.
             (self.inner if internal or not masquerade else self.outward)[part] = made.id
             return made
 

@@ -14,13 +14,13 @@ from components.settings import OllamaLlm
 # User and group in the image; the models folder belongs to both.
 USER = "10004:10004"
 MODELS_FOLDER = "/models"
-# How long a ``pulumi up`` waits for a download before it leaves it to go on alone: 5 GB at 35 Mbit/s.
+# How long a ``pulumi up`` waits for a download before it lets it continue alone: 5 GB at 35 Mbit/s.
 FIRST_TRY_SECONDS = 1200
 
 
 @dataclass(frozen=True, kw_only=True)
 class OllamaArgs:
-    """What Ollama needs.
+    """Inputs of Ollama.
 
     image: ours, by the hash of its context.
     """
@@ -33,11 +33,11 @@ class OllamaArgs:
 class Ollama(pulumi.ComponentResource):
     """Ollama on an internal network, without a published port, and the pull container that fills its models volume.
 
-    Ollama has no login, and pulls whatever a caller names. So the server that Skyvern reaches has no way out and mounts the
-    models read-only, and the container with a way out answers nobody.
+    Ollama has no login, and pulls whatever a caller names. So the server that Skyvern reaches has no egress and mounts the models
+    read-only, and the container with egress answers no one.
 
     Nothing waits for the model. The pull container is healthy once its first try has ended, well or not, and tries again by
-    itself: a model that cannot be fetched stops AI steps, not the stack. Its log and ``ops smoke`` say that it is missing.
+    itself: a model that cannot be fetched stops AI steps, not the stack. Its log and ``ops smoke`` report that it is missing.
 
     ``network``: internal; Skyvern joins it and finds the server as ``ollama``. ``inner``, ``outward``: Docker's ids of the two
     networks, by part. ``containers``: part to name, once ``start`` has made them behind the firewall that guards the networks.
@@ -57,7 +57,7 @@ class Ollama(pulumi.ComponentResource):
         self.register_outputs({})
 
     def start(self, after: Sequence[pulumi.Resource]) -> None:
-        """Makes the two containers. after: what has to be there first."""
+        """Makes the two containers. after: resources that have to exist first."""
         name, args, settings, models = self._name, self._args, self._args.settings, self._models
         server = HardenedService(
             f"{name}-server",
@@ -71,7 +71,7 @@ class Ollama(pulumi.ComponentResource):
                     # Skyvern sends no context length, and Ollama's own default cuts a page off silently.
                     "OLLAMA_CONTEXT_LENGTH": str(settings.context_length),
                     "OLLAMA_KEEP_ALIVE": settings.keep_alive,
-                    # Each request at a time takes a context of its own, and 0.7 would reserve two.
+                    # Each concurrent request takes its own context, and 0.7 would reserve two.
                     "OLLAMA_NUM_PARALLEL": "1",
                 },
                 networks=[self.network],
@@ -93,7 +93,7 @@ class Ollama(pulumi.ComponentResource):
                 command=["ollama-pull"],
                 environment={
                     "FIRST_TRY_SECONDS": str(FIRST_TRY_SECONDS),
-                    # It shares a network with the internet only, and is nobody's server but its own.
+                    # It shares a network with the internet only, and serves nothing but itself.
                     "OLLAMA_HOST": f"127.0.0.1:{OLLAMA_PORT}",
                     "OLLAMA_MODEL": settings.model,
                 },
@@ -102,7 +102,7 @@ class Ollama(pulumi.ComponentResource):
                 memory_mib=1024,
                 cpus=1,
                 health=Health(command=["test", "-e", "/tmp/first-try-over"], start_seconds=FIRST_TRY_SECONDS),  # noqa: S108
-                # A download goes on where it was stopped.
+                # A download continues where it was stopped.
                 stop_seconds=2,
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),

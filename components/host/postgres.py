@@ -52,14 +52,14 @@ INITDB_ARGUMENTS = "--encoding=UTF8 --locale=C.UTF-8 --auth-local=scram-sha-256 
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresArgs:
-    """What PostgreSQL needs.
+    """Inputs of PostgreSQL.
 
     image: PostgreSQL 17, by digest or by the hash of its context.
     volume: name of the data volume; its only writer is this server.
     network: internal network on which Skyvern finds it as ``postgres``.
     superuser_password: stable; used at the first start and by the roles container.
     role_password: of the role Skyvern logs in with; a new one is set at the next ``up``.
-    session_epochs: of the secrets that lead to a session of the UI; with another text, the sessions that are open end.
+    session_epochs: of the secrets that lead to a session of the UI; another text ends the open sessions.
     memory_mib, cpus: limits of the server.
     """
 
@@ -129,7 +129,7 @@ class Postgres(pulumi.ComponentResource):
                     "PGUSER": SUPERUSER,
                     "ROLE_NAME": ROLE,
                     "ROLE_PASSWORD": args.role_password,
-                    # Read by nobody: another value makes another container, and its start ends the sessions.
+                    # Nothing reads it: another value makes another container, and its start ends the sessions.
                     "SESSION_EPOCHS": args.session_epochs,
                 },
                 networks=[],

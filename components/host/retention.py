@@ -11,7 +11,7 @@ from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import DataVolumes, folder_path
 from components.settings import RetentionSettings
 
-# Rounds are an hour apart. A machine that was off for longer than this waits a day more, which does no harm.
+# Rounds are an hour apart. A machine that was off for longer than this waits another day, which does no harm.
 JUMP_DAYS = 2
 
 # Setting -> folders of Skyvern it counts for.
@@ -19,7 +19,7 @@ _FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"artifacts": ("artifacts",), "downloads": ("downloads",), "logs": ("har", "log"), "videos": ("videos",)}
 )
 
-# What lies among the artifacts and is no record of a run (1.0.56, artifact/storage/local.py): generated scripts that workflows
+# Files among the artifacts that are not records of a run (1.0.56, artifact/storage/local.py): generated scripts that workflows
 # run by, files that people uploaded (one folder a day) and the list of global workflows.
 _KEPT = r"/[^/]+/(global_workflows\.txt|o_[^/]+/(scripts|[0-9]{4}-[0-9]{2}-[0-9]{2})/.*)"
 
@@ -95,10 +95,8 @@ done
 
 def rules(settings: RetentionSettings) -> dict[str, int]:
     """Days by folder (``har``), sorted; a folder that is kept for ever is not in it."""
-    found = {
-        folder: days for name, folders in _FOLDERS.items() if (days := getattr(settings, name)) is not None for folder in folders
-    }
-    return dict(sorted(found.items()))
+    kept = {name: getattr(settings, name) for name in _FOLDERS}
+    return dict(sorted((folder, days) for name, days in kept.items() if days is not None for folder in _FOLDERS[name]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +112,7 @@ class Retention(pulumi.ComponentResource):
     """Removes files older than their days once an hour; healthy while the last run succeeded.
 
     Skyvern 1.0.56 never removes them (its ENABLE_CLEANUP_CRON sweeps temporary files only). It has no network and no secret.
-    Not here: the rows in PostgreSQL, which go on naming what was removed, and browser profiles.
+    Not here: the rows in PostgreSQL, which still name what was removed, and browser profiles.
     """
 
     def __init__(self, name: str, args: RetentionArgs, volumes: DataVolumes, opts: pulumi.ResourceOptions | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One hardened container: what a service must not have, it has to ask for in writing."""
+"""One hardened container: a service has to opt out in writing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,15 +37,15 @@ class Mount:
 class ServiceArgs:
     """A service of the stack.
 
-    part: what it is called: its network alias and, behind the stack's prefix, its container's name.
+    part: its name: the network alias and, behind the stack's prefix, the container's name.
     prefix: physical prefix of the stack, ``skyvern-dev``.
     image: reference with a digest, or one of ours by the hash of its context.
-    user: numeric ``uid:gid``; never root, but for the firewall.
-    environment: plain and secret values; each secret stays the only secret element of the list. What is plain has to be a
-    text and not an Output, or previews hide it.
-    networks: names of the networks, where the part's name is its alias; none at all cuts it off.
+    user: numeric ``uid:gid``; never root, except for the firewall.
+    environment: plain and secret values; each secret stays the only secret element of the list. A plain value has to be a text
+    and not an Output, or previews hide it.
+    networks: names of the networks, where the part's name is its alias; an empty list cuts it off.
     tmpfs: writable path -> size in MiB, on top of ``/tmp`` (64 MiB). The root itself is read-only.
-    executable_tmp: programs may be started from ``/tmp``, and from no other of these paths.
+    executable_tmp: programs may be started from ``/tmp``, but not from the other paths.
     memory_mib, cpus: hard limits; swap is not on top of memory.
     gpu: all of the host's NVIDIA GPUs.
     published_port: port on 127.0.0.1 of the host -> port of the container.
@@ -159,7 +159,7 @@ class HardenedService(pulumi.ComponentResource):
             must_run=True,
             wait=True,
             wait_timeout=wait_seconds,
-            # The name is fixed, so the old one has to go first.
+            # The name is fixed, so the old container has to be removed first.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.container_name = container.name

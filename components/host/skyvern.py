@@ -30,8 +30,8 @@ SKYVERN_ID = 10001
 # Docker's seccomp profile with the system calls of Chromium's sandbox (docs/decisions/browser-sandbox.md).
 PROFILE = Path(__file__).with_name("browser-seccomp.json")
 # Everything the browser fetches goes through the egress proxy: no exception for loopback, no UDP around it. These flags are the
-# second wall: a browser of the stack has no other network (images/server/sandboxed). Chromium 156 knows the first spelling of the
-# last flag only, chrome-headless-shell the other one, and each ignores what it does not know.
+# second barrier: a browser of the stack has no other network (images/server/sandboxed). Chromium 156 knows only the first
+# spelling of the last flag, chrome-headless-shell only the second, and each ignores what it does not know.
 BROWSER_ARGUMENTS = (
     f"--proxy-server={endpoints.EGRESS_URL}",
     "--proxy-bypass-list=<-loopback>",
@@ -107,7 +107,7 @@ def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class SkyvernServerArgs:
-    """What Skyvern needs.
+    """Inputs of Skyvern.
 
     image: ours, by the hash of its context.
     endpoints: the public addresses, for CORS and for links.
@@ -135,7 +135,7 @@ class SkyvernServer(pulumi.ComponentResource):
 
     It runs as one process by design (browsers, caches and the scheduler live in it), so there is no replica count. Its calls to
     LLMs and webhooks leave directly, under Skyvern's own URL validation; the browser has the egress proxy only. A Chrome
-    elsewhere (cdp-connect) is reached on the same way out, and has the proxy by its own command line.
+    elsewhere (cdp-connect) is reached by the same network, and has the proxy by its own command line.
     Not here: Xvfb, migrations and key adoption (the image's start command), retention of recordings.
     """
 
@@ -153,7 +153,7 @@ class SkyvernServer(pulumi.ComponentResource):
                 environment=self._environment(args),
                 networks=args.networks,
                 mounts=volumes.mounts(*SKYVERN_FOLDERS),
-                # Browser profiles and page recordings in the making lie here, in memory and within the limit.
+                # Browser profiles and unfinished page recordings are here, in memory and within the limit.
                 tmpfs={"/tmp": 1024, "/home/skyvern": 256},  # noqa: S108
                 executable_tmp=True,
                 memory_mib=args.settings.memory_mib,

@@ -9,7 +9,7 @@ from components.host.images import SOURCE_LABEL
 from components.host.labels import stack_labels
 from components.host.service import Mount
 
-# Every folder that Skyvern writes (paths in its image), by the variable that names it.
+# Every folder that Skyvern writes, with the variable that holds its path in the image.
 SKYVERN_FOLDERS = {
     "artifacts": "ARTIFACT_STORAGE_PATH",
     "browser-sessions": "BROWSER_SESSION_BASE_PATH",
@@ -19,19 +19,19 @@ SKYVERN_FOLDERS = {
     "log": "LOG_PATH",
     "videos": "VIDEO_PATH",
 }
-# What people see in the UI. Not HAR files: they hold whole requests with cookies and passwords.
+# Those that people see in the UI. Not HAR files: they hold whole requests with cookies and passwords.
 SERVED_FOLDERS = ("artifacts", "downloads", "videos")
 
 
 def folder_path(folder: str) -> str:
-    """Where a folder of Skyvern lies in every container that mounts it."""
+    """The path of a folder of Skyvern in every container that mounts it."""
     return f"/data/{folder.replace('-', '_')}"
 
 
 def local_volume(
     name: str, prefix: str, part: str, parent: pulumi.Resource, *, protect: bool = False, **marks: str
 ) -> pulumi.Output[str]:
-    """Name of a new volume on the daemon's disk. protect: its data cannot be had again; marks: labels besides the stack's."""
+    """Name of a new volume on the daemon's disk. protect: its data cannot be restored; marks: labels besides the stack's."""
     return docker.Volume(
         name,
         name=f"{prefix}-{part}",
@@ -46,14 +46,14 @@ def local_volume(
 
 @dataclass(frozen=True, kw_only=True)
 class DataVolumesArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: what PostgreSQL's image is made of."""
+    """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: of PostgreSQL's image."""
 
     prefix: str
     image_source: str
 
 
 class DataVolumes(pulumi.ComponentResource):
-    """Protected volumes: ``pulumi destroy`` refuses to remove them until ``pulumi state unprotect`` has been said.
+    """Protected volumes: ``pulumi destroy`` refuses to remove them before ``pulumi state unprotect``.
 
     Not here: backups.
     """

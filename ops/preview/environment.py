@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from components.host.labels import ENVIRONMENT, told_environment
+from components.host.labels import ENVIRONMENT, parse_environment_label
 from ops.preview.model import SECRET
 from ops.preview.values import variable
 
@@ -53,7 +53,8 @@ def _told(properties: Any) -> Variables | None:
     envs = (properties or {}).get("envs") or []
     if envs == SECRET:
         text = _labels(properties).get(ENVIRONMENT)
-        return {name: SECRET if value is None else value for name, value in told_environment(text).items()} if text else None
+        variables = parse_environment_label(text) if text else None
+        return variables and {name: SECRET if value is None else value for name, value in variables.items()}
     names = [variable(one) for one in envs]
     if None in names or len(set(names)) < len(names):
         return None

@@ -168,7 +168,7 @@ def _firewall(command: Sequence[Any]) -> Reach:
 
 
 def _ngrok(configuration: str) -> Reach:
-    """The endpoint's host in the agent's configuration (components/edge/ngrok.py)."""
+    """The endpoint's host in the agent's configuration (components/host/connectors/ngrok.py)."""
     found = re.findall(r"^ +url: https://(\S+)$", configuration, re.MULTILINE)
     return {("host", host): "by ngrok" for host in found}
 

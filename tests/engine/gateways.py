@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 
 from components import endpoints
 from components.host.gateway import HEALTH_PORT, caddyfile
-from components.secrets import login_hash
 from components.settings import Settings
+from components.ui import login_hash
 from lab.workspace import free_port
 from ops.machine import go
 from ops.paths import ROOT, cache_dir

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from components.secrets import login_hash
+from components.ui import login_hash
 from tests.engine.gateways import SESSION_TOKEN, Double, Gateway, running
 from tests.support.floods import unknown_key
 from tests.support.security_table import (

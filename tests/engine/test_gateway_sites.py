@@ -12,8 +12,8 @@ import pytest
 
 from components import endpoints
 from components.host.gateway import caddyfile
-from components.secrets import login_hash
 from components.settings import Settings
+from components.ui import login_hash
 from tests.engine.gateways import LAYOUTS, Gateway, running
 from tests.support.security_table import (
     API,

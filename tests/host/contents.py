@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components.host.volumes import SKYVERN_FOLDERS
-from components.secrets import derive_fernet_key, login_hash
+from components.secrets import derive_fernet_key
+from components.ui import login_hash
 from tests.host.conftest import Checkout
 
 # Sessions of the UI and scheduler's notes come and go by themselves.

@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from components import llm_keys
-from components.settings import Settings, SettingsError, parse
+from components.settings import Settings, SettingsError, llm_keys, parse
 from tests.property.examples import one_in
 from tests.support import program
 from tests.support.program import VERCEL, Program, Secret, plain

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from components.frontend.vercel import public_variables
-from components.secrets import login_hash
+from components.ui import login_hash
 from lab.standins.edge.certificates import Authority
 from lab.standins.providers import World, vercel
 from lab.standins.vercel import build

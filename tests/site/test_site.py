@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from components import endpoints
-from components.host.gateway import caddyfile, content_security_policy
+from components.host.gateway import caddyfile
 from components.settings import Settings
+from components.ui import content_security_policy
 from lab.standins.vercel import build
 from tests.support.program import VERCEL
 

@@ -7,7 +7,7 @@ Asked of the gateway alone in front of doubles (tests/engine/test_gateway_sites.
 import base64
 from collections.abc import Sequence
 
-from components.secrets import UI_USER
+from components.ui import UI_USER
 
 API, APP, WSS, ARTIFACT = (f"{label}.example.com" for label in ("api", "app", "wss", "artifact"))
 

@@ -33,7 +33,9 @@ def inner_imports(text: str) -> Iterator[int]:
     """Lines of imports inside of functions that give no reason: a comment on their line, or on the one above them."""
     lines = text.splitlines()
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    imports = {node.lineno for function in functions for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)}
+    imports = {
+        node.lineno for function in functions for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)
+    }
     for line in sorted(imports):
         above = lines[line - 2].strip()
         if "#" not in lines[line - 1] and not above.startswith("#") and line - 1 not in imports:

@@ -104,7 +104,7 @@ def test_a_container_with_secrets_says_what_else_it_is_given(dev: Program) -> No
             assert labels.ENVIRONMENT not in said
             continue
         with_secrets.add(container.inputs["hostname"])
-        told = labels.told_environment(said[labels.ENVIRONMENT])
+        told = labels.parse_environment_label(said[labels.ENVIRONMENT])
         assert told == {key: None if isinstance(value, Secret) else value for key, value in environment.items()}
     assert with_secrets == {"gateway", "postgres", "roles", "server"}
 

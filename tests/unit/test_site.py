@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from components.secrets import UI_USER
+from components.ui import UI_USER
 from ops.paths import ROOT
 
 SITE = ROOT / "site"

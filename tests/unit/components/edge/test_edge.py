@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from components import endpoints
-from components.edge import ngrok, tunnel
+from components.edge import tunnel
 from components.endpoints import Endpoints
+from components.host.connectors import ngrok
 from components.settings import CloudflareEdge, Settings, SettingsError
 from ops.paths import ROOT
 from tests.support import program

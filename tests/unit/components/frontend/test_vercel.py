@@ -10,9 +10,8 @@ import pytest
 
 from components import endpoints
 from components.frontend import vercel
-from components.host.gateway import content_security_policy
-from components.secrets import login_hash
 from components.settings import Settings, SettingsError
+from components.ui import content_security_policy, login_hash
 from ops.paths import ROOT
 from tests.support import program
 from tests.support.program import VERCEL, Program, Secret, plain

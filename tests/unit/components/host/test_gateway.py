@@ -5,8 +5,9 @@ import re
 import pytest
 
 from components import endpoints
-from components.host.gateway import caddyfile, content_security_policy
+from components.host.gateway import caddyfile
 from components.settings import Settings
+from components.ui import content_security_policy
 
 URLS = endpoints.derive(Settings())
 

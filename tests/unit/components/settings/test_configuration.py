@@ -4,35 +4,35 @@ import re
 
 import yaml
 
-from components.settings import Settings, parse, sections
-from ops import configuration, skyvern_settings
+from components.settings import Settings, parse, reference, sections
+from ops import skyvern_settings
 from ops.paths import ROOT
 
 
 def test_the_committed_page_is_current() -> None:
     committed = (ROOT / "docs" / "configuration.md").read_text()
-    assert committed == configuration.reference(), "run: bin/ops configuration > docs/configuration.md"
+    assert committed == reference.reference(), "run: bin/ops configuration > docs/configuration.md"
 
 
 def test_the_committed_korean_page_is_current() -> None:
     committed = (ROOT / "docs" / "ko" / "configuration.md").read_text()
-    assert committed == configuration.reference("ko"), "run: bin/ops configuration --language ko > docs/ko/configuration.md"
+    assert committed == reference.reference("ko"), "run: bin/ops configuration --language ko > docs/ko/configuration.md"
 
 
 def test_every_text_has_a_korean_one_and_no_other_has() -> None:
-    english = {*configuration.texts(), *skyvern_settings.texts()}
+    english = reference.texts(reference.page) | reference.texts(skyvern_settings.page)
     assert len(english) > len(Settings.model_fields)
-    assert set(configuration.translations()) == english, "write the difference into ops/configuration.ko.yaml"
+    assert set(reference.translations()) == english, "write the difference into components/settings/configuration.ko.yaml"
 
 
 def test_a_korean_text_has_the_same_names_and_no_english_sentence() -> None:
-    for english, korean in configuration.translations().items():
+    for english, korean in reference.translations().items():
         assert sorted(re.findall("`.+?`", english)) == sorted(re.findall("`.+?`", korean))
         assert not re.search("[a-z]{3,} [a-z]{2,} [a-z]{3,}", re.sub("`.+?`", "", korean)), korean
 
 
 def test_every_key_is_described() -> None:
-    page = configuration.reference()
+    page = reference.reference()
     for section in Settings.model_fields:
         assert f"## `skyvern:{section}`" in page
     assert "None" not in page
@@ -40,8 +40,8 @@ def test_every_key_is_described() -> None:
 
 def test_the_project_file_declares_the_same_sections() -> None:
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert {name.removeprefix("skyvern:"): one["description"] for name, one in declared.items()} == {
+    assert {name.removeprefix("skyvern:"): entry["description"] for name, entry in declared.items()} == {
         name: description.replace("`", "") for name, description, _ in sections()
     }
-    defaults = {name.removeprefix("skyvern:"): one["default"] for name, one in declared.items()}
+    defaults = {name.removeprefix("skyvern:"): entry["default"] for name, entry in declared.items()}
     assert parse(defaults, file="Pulumi.yaml") == Settings()

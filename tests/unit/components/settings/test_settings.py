@@ -102,6 +102,14 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             "llm.base_url: contains a user or password, which would be stored in plain text; remove it",
         ),
         (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "ftp://u:pw@[h/v1", "model": "m"}},
+            "llm.base_url: contains a user or password, which would be stored in plain text; remove it",
+        ),
+        (
+            {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://h:99999/v1", "model": "m"}},
+            'llm.base_url: "https://h:99999/v1" is not a URL; write it in full, for example https://llm.example.com/v1',
+        ),
+        (
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://h/v1?key=pw", "model": "m"}},
             "llm.base_url: has a query string, which would be stored in plain text; remove it",
         ),
@@ -192,6 +200,11 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"llm": {"provider": "ollama", "model": "llava:7b", "keep_alive": "5 minutes"}},
             'llm.keep_alive: "5 minutes" does not match ^(-1|0|[1-9][0-9]*[smh])$; write one, for example 1h',
+        ),
+        # Docker would get 0, which is no limit.
+        (
+            {"llm": {"provider": "ollama", "model": "llava:7b", "cpus": 0.001}},
+            "llm.cpus: 0.001 is wrong: input should be greater than or equal to 0.01; write another value",
         ),
         (
             {"llm": {"provider": "ollama", "model": "llava:7b", "context_length": 512}},
@@ -350,7 +363,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         # What guides for Skyvern on Vercel set by hand.
         (
             vercel(VITE_SKYVERN_API_KEY=SECRET),
-            "frontend.VITE_SKYVERN_API_KEY: would put the organisation's key into a file that everybody can read; remove it: "
+            "frontend.VITE_SKYVERN_API_KEY: would put the organisation's key into a file that anyone can read; remove it: "
             "the UI gets a session token after its login",
         ),
         (vercel(VITE_API_BASE_URL="https://x"), "frontend.VITE_API_BASE_URL: is made from edge.domain; remove it"),

@@ -1,4 +1,4 @@
-"""ngrok: one host for UI and API, by an agent that dials out. Nothing but a container; the account is not managed here."""
+"""ngrok: one host for UI and API, by an agent that dials out. Not here: the account, which nothing manages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,15 +52,16 @@ class NgrokAgentArgs:
 
 
 class NgrokAgent(pulumi.ComponentResource):
-    """ngrok's agent, healthy once its endpoint is online. The gateway answers to the endpoint's host and no other."""
+    """ngrok's agent, healthy once its endpoint is online. The gateway answers to the endpoint's host alone."""
 
     def __init__(self, name: str, args: NgrokAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        # Of edge, where it was declared at first: with another type token its container would be replaced.
         super().__init__("skyvern:edge:NgrokAgent", name, None, opts)
         url = f"https://{args.settings.domain}"
         service = HardenedService(
             f"{name}-agent",
             ServiceArgs(
-                # Not the name of Cloudflare's connector, which is still there while a stack changes from one to the other.
+                # Not the name of Cloudflare's connector, which still exists while a stack changes from one to the other.
                 part="ngrok",
                 prefix=args.prefix,
                 image=args.image,

@@ -1,4 +1,4 @@
-"""The connector of a Cloudflare Tunnel: what dials out to Cloudflare, so that no port of the host is open."""
+"""The connector of a Cloudflare Tunnel: it dials out to Cloudflare, so no port of the host is open."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ import pulumi
 from components.host.service import HardenedService, Health, ServiceArgs
 from components.settings import CloudflareEdge
 
-# Inside the container only: what listens there also hands out configuration and profiles.
+# Where Cloudflare writes the client's address.
+CLIENT_HEADER = "Cf-Connecting-Ip"
+# Inside the container only: the listener also hands out configuration and profiles.
 METRICS = "127.0.0.1:20241"
 # How long requests in progress may take to end when the connector stops.
 GRACE_SECONDS = 30
@@ -16,9 +18,9 @@ GRACE_SECONDS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectorArgs:
-    """What the connector needs.
+    """Inputs of the connector.
 
-    image: with cloudflared, by digest. token: what the tunnel is run with; secret.
+    image: with cloudflared, by digest. token: of the tunnel; secret.
     networks: tunnel (the internet), edge (the gateway).
     """
 
@@ -47,7 +49,7 @@ class Connector(pulumi.ComponentResource):
                 user="65532:65532",
                 entrypoint=["cloudflared", "--no-autoupdate"],
                 command=["tunnel", "run"],
-                # Not as an argument, which the process list and ``docker inspect`` of anybody would show.
+                # Not as an argument, which the process list and anyone's ``docker inspect`` would show.
                 environment={
                     "TUNNEL_GRACE_PERIOD": f"{GRACE_SECONDS}s",
                     "TUNNEL_LOGLEVEL": "info",

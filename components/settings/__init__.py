@@ -1,0 +1,46 @@
+"""The stack file as a schema: every key, its type, default, unit and example, once.
+
+This is the only reader of the Pulumi configuration; everything else gets frozen values. ``docs/configuration.md`` is made from
+it. A wrong stack file raises SettingsError, whose lines are ``FILE: PATH: VALUE is wrong; write this``. Nothing here looks at the
+environment, the network or the machine, so a plan depends on committed text only.
+"""
+
+from components.settings.base import THIS_HOST, split_destination
+from components.settings.browser import Browser, CdpBrowser
+from components.settings.edge import CloudflareEdge, NgrokEdge, NoEdge, Tunnel
+from components.settings.errors import SettingsError
+from components.settings.frontend import VercelFrontend
+from components.settings.host import ImageSource, RetentionSettings, ServerSettings
+from components.settings.llm import AnthropicLlm, GeminiLlm, Llm, NoLlm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm
+from components.settings.rotation import RotationSettings
+from components.settings.schema import Settings, sections
+from components.settings.stack_file import load, mistake, parse
+
+__all__ = [
+    "THIS_HOST",
+    "AnthropicLlm",
+    "Browser",
+    "CdpBrowser",
+    "CloudflareEdge",
+    "GeminiLlm",
+    "ImageSource",
+    "Llm",
+    "NgrokEdge",
+    "NoEdge",
+    "NoLlm",
+    "OllamaLlm",
+    "OpenAiCompatibleLlm",
+    "OpenAiLlm",
+    "RetentionSettings",
+    "RotationSettings",
+    "ServerSettings",
+    "Settings",
+    "SettingsError",
+    "Tunnel",
+    "VercelFrontend",
+    "load",
+    "mistake",
+    "parse",
+    "sections",
+    "split_destination",
+]

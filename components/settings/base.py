@@ -1,0 +1,109 @@
+"""The base class of the stack file's sections, and the types and checks of keys that several of them have."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, LiteralString
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from components import addresses
+
+
+class Section(BaseModel):
+    """One section of the stack file: unknown keys are refused, values do not change."""
+
+    # strict: YAML has its own types, and a quoted number or a "yes" is a mistake.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_strip_whitespace=True)
+
+    # Names that people bring from elsewhere, and what to do about each; the text of an error.
+    instead: ClassVar[Mapping[str, str]] = {}
+
+
+REDACTED = "redacted_value"
+
+
+def redacted(message: LiteralString) -> PydanticCustomError:
+    """An error whose line does not show the value, as that of a ValueError would."""
+    return PydanticCustomError(REDACTED, message)
+
+
+Cpus = Annotated[float, Field(ge=0.01, le=256, description="CPU limit in cores.")]
+# Of this machine; those below 1024 are for root.
+Port = Annotated[int, Field(ge=1024, le=65535)]
+
+# One label of a host name.
+LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+Label = Annotated[str | None, Field(pattern=f"^{LABEL}$")]
+
+
+def token(kind: LiteralString, form: str) -> AfterValidator:
+    """Refuses a secret of another form. kind: whose token it is."""
+
+    def check(value: SecretStr) -> SecretStr:
+        if not re.fullmatch(form, value.get_secret_value()):
+            raise redacted(f"is not a {kind}; write it as the dashboard showed it")
+        return value
+
+    return AfterValidator(check)
+
+
+def entries(problem: Callable[[str], str | None]) -> AfterValidator:
+    """Refuses a list with a wrong entry. problem: what is wrong with an entry and what to write, None for nothing."""
+
+    def check(value: list[str]) -> list[str]:
+        for entry in value:
+            if text := problem(entry):
+                raise ValueError(f"{json.dumps(entry, ensure_ascii=False)} {text}")
+        return value
+
+    return AfterValidator(check)
+
+
+def split_url(value: str, example: str, *, login: LiteralString) -> SplitResult:
+    """The parts of an http or https URL. login: why it has no user and password, as a clause."""
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, whole = None, False
+    if "@" in (value if parts is None else parts.netloc):
+        raise redacted(f"contains a user or password, which {login}; remove it")
+    if parts is None or not whole:
+        raise ValueError(f"is not a URL; write it in full, for example {example}")
+    return parts
+
+
+# In a list ``allow``: the Docker host itself, by whichever of its addresses.
+THIS_HOST = "host"
+
+
+def split_destination(entry: str) -> tuple[str, int]:
+    """Host and port of an entry of ``allow``; ValueError when it has another form."""
+    form = r"(?:(host|[\d.]+(?:/\d{1,2})?)|\[([0-9A-Fa-f:.]+(?:/\d{1,3})?)\]):([1-9]\d{0,4})"
+    match = re.fullmatch(form, entry, re.ASCII)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError("is not an address with a port")
+    return match[1] or match[2], int(match[3])
+
+
+def _destination_problem(entry: str) -> str | None:
+    """Allowed are entries that open something: ``host``, or addresses that are not public."""
+    forms = "write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"
+    try:
+        host, _ = split_destination(entry)
+    except ValueError as wrong:
+        return f"{wrong}; {forms}"
+    if host == THIS_HOST:
+        return None
+    network = addresses.network(host)
+    if network is None:
+        return f"is not an address; {forms}"
+    if network.is_loopback:
+        return "is the container itself; write host:PORT for a service of the Docker host"
+    return None if addresses.is_private(network) else "is not private, so it needs no entry; remove it"
+
+
+PrivateDestinations = Annotated[list[str], entries(_destination_problem)]

@@ -1,0 +1,62 @@
+"""Settings that are right by themselves and wrong together."""
+
+from collections.abc import Iterator, Mapping
+
+from components.settings.browser import CdpBrowser
+from components.settings.edge import CloudflareEdge, Plan, Tunnel
+from components.settings.frontend import VercelFrontend
+from components.settings.schema import Settings
+
+# Longest period and longest timeout of a rate limiting rule, in seconds (Cloudflare's table of plans).
+_RATE_LIMITS: Mapping[Plan, tuple[int, int]] = {"free": (10, 10), "pro": (60, 3600), "business": (600, 86400)}
+
+
+def conflicts(settings: Settings) -> Iterator[str]:
+    """A line for each: ``PATH: what is wrong; what to write``."""
+    browser = settings.browser
+    if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
+        yield f"browser.proxy_port: {browser.proxy_port} is also host.port; write another port"
+    edge = settings.edge
+    on_vercel = isinstance(settings.frontend, VercelFrontend)
+    if on_vercel and not isinstance(edge, CloudflareEdge):
+        yield (
+            f'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is '
+            f'"{edge.provider}"; write gateway, or edge.provider: cloudflare'
+        )
+    if isinstance(settings.frontend, VercelFrontend):
+        yield from _vercel_conflicts(settings.frontend)
+    if isinstance(edge, Tunnel) and settings.images.source == "packages" and edge.connector_image is None:
+        yield (
+            'images.source: "packages" has no connector: neither cloudflared nor ngrok can be built from packages; write '
+            "official, or name your own image in edge.connector_image"
+        )
+    if isinstance(edge, CloudflareEdge):
+        longest = dict(zip(("rate_limit_period", "rate_limit_timeout"), _RATE_LIMITS[edge.plan], strict=True))
+        for key, most in longest.items():
+            if edge.rate_limit and getattr(edge, key) > most:
+                yield f"edge.{key}: {getattr(edge, key)} is more than the plan {edge.plan} allows; write {most} or less"
+        if edge.access_team is not None and on_vercel:
+            yield "edge.access_team: guards the UI on this host, and the UI is on Vercel; remove it"
+        if edge.access_team is not None and not (edge.access_emails or edge.access_domains):
+            yield "edge.access_team: would admit no one; set edge.access_emails or edge.access_domains as well"
+        if edge.access_team is None and (edge.access_emails or edge.access_domains):
+            yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
+
+
+def _vercel_conflicts(frontend: VercelFrontend) -> Iterator[str]:
+    if frontend.plan == "hobby" and not frontend.non_commercial:
+        yield (
+            'frontend.plan: "hobby" may not serve a business (Vercel\'s fair use guidelines); write pro, '
+            "frontend.non_commercial: true where it serves none, or frontend.provider: gateway"
+        )
+    if frontend.plan == "pro" and frontend.non_commercial:
+        yield 'frontend.non_commercial: is for the plan hobby, and frontend.plan is "pro"; remove it'
+    if frontend.source == "git" and frontend.repository is None:
+        yield (
+            "frontend.repository: is missing; write OWNER/NAME of your own copy of this project, and install Vercel's app on it "
+            "first (docs/vercel.md); or write frontend.source: upload"
+        )
+    if frontend.source == "upload" and frontend.repository is not None:
+        yield 'frontend.repository: is for frontend.source: git, and that is "upload"; write git, or remove it'
+    if frontend.vercel_app is not None and frontend.verification is not None:
+        yield "frontend.verification: is for a domain, and frontend.vercel_app needs none; remove it"

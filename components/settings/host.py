@@ -1,0 +1,123 @@
+"""The sections about the Docker host and what runs on it in every stack."""
+
+import difflib
+import re
+from importlib import resources
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from components.settings.base import Cpus, Port, PrivateDestinations, Section, redacted
+
+# official: public images by digest, and ours built on them. packages: all built from Debian, PyPI and Go packages.
+ImageSource = Literal["official", "packages"]
+
+
+class ImageSettings(Section):
+    """Where the container images come from."""
+
+    source: ImageSource = Field(
+        "official",
+        description="`official` pulls the public images by digest and builds ours on them; `packages` builds everything "
+        "from Debian, PyPI and Go packages, for machines that reach no image registry. It cannot change on existing data.",
+        examples=["packages"],
+    )
+
+
+class HostSettings(Section):
+    """The Docker host."""
+
+    docker_host: str = Field(
+        "unix:///var/run/docker.sock",
+        description="The Docker daemon: a socket of this machine, or another machine over SSH (docs/cloudflare.md). The "
+        "environment (DOCKER_HOST, docker context) never chooses it.",
+        examples=["unix:///run/user/1000/docker.sock", "ssh://deploy@host.example.com:22"],
+    )
+    port: Port = Field(
+        8080,
+        description="Port of the gateway on 127.0.0.1. Two stacks on one host need two ports. With a tunnel (`edge`) no port is "
+        "published, and this one is not used.",
+    )
+    firewall: bool = Field(
+        True,
+        description="A container that keeps the stack's own packet filter on the host (docs/security.md): networks apart, the "
+        "host and private addresses out of reach, containers unreachable from outside. `false` only where it cannot work, as on "
+        "a kernel without nf_tables.",
+        examples=["false"],
+    )
+    timezone: str = Field(
+        "Asia/Seoul", description="Time zone of the containers and of the browser (tz database name).", examples=["UTC"]
+    )
+
+    @field_validator("docker_host")
+    @classmethod
+    def _socket_or_ssh(cls, value: str) -> str:
+        if value.startswith("tcp://"):
+            raise ValueError(
+                "is a TCP socket, which hands the whole machine to whoever reaches it; write unix:///path/to/docker.sock"
+            )
+        if value.startswith("ssh://"):
+            if re.match(r"ssh://[^@/]*:[^@/]*@", value):
+                raise redacted("holds a password, and SSH needs a key; write ssh://user@host")
+            if not re.fullmatch(r"ssh://[a-z_][\w.-]*@\w[\w.-]*(:[1-9]\d{0,4})?", value, re.ASCII):
+                raise ValueError("is not an SSH address of a Docker host; write ssh://user@host or ssh://user@host:port")
+            return value
+        if not re.fullmatch(r"unix:///\S+", value):
+            raise ValueError("is not a Docker socket; write unix:///var/run/docker.sock")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        # The names of the pinned package: zoneinfo would read the machine's own database, and a plan must not depend on it.
+        names = resources.files("tzdata").joinpath("zones").read_text().split()
+        if value not in names:
+            near = difflib.get_close_matches(value, names, n=1)
+            raise ValueError(f"is not a time zone; write a tz database name, for example {near[0] if near else 'Asia/Seoul'}")
+        return value
+
+
+class ServerSettings(Section):
+    """Skyvern itself: the API and the browsers."""
+
+    memory_mib: int = Field(
+        4096,
+        ge=1536,
+        description="Hard memory limit in MiB. Skyvern idles at about 700 MiB; a browser takes 300 to 700 each.",
+    )
+    cpus: Cpus = 2.0
+    max_steps: int = Field(25, ge=1, le=200, description="Steps after which a task stops (MAX_STEPS_PER_RUN).")
+    code_blocks: bool = Field(
+        False,
+        description="Whether the server runs Python from workflows: code blocks and cached scripts (`run_with: code`). With "
+        "`true`, whoever can open the UI or has a key runs Python inside the API process: it can read every secret there "
+        "(database password, `SECRET_KEY`, API key, vault key) and reaches the internet and the LAN directly. With `false`, "
+        "a run that asks for its script is done by the agent, and no scripts are generated.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level of Skyvern.")
+    allow: PrivateDestinations = Field(
+        [],
+        description="What the server may reach besides the public internet, by TCP: `ADDRESS:PORT`, `NETWORK/BITS:PORT` "
+        "(IPv6 in brackets) or `host:PORT` for a service of the Docker host, such as a mail server or the receiver of webhooks. "
+        "`llm.base_url` and `browser.url` need no entry. Skyvern's own validation of URLs still applies.",
+        examples=["[192.168.1.20:587, host:5678]"],
+    )
+
+
+class DatabaseSettings(Section):
+    """PostgreSQL."""
+
+    memory_mib: int = Field(512, ge=256, description="Hard memory limit in MiB.")
+    cpus: Cpus = 1.0
+
+
+Days = Annotated[int | None, Field(ge=1, le=36500, examples=["null"])]
+
+
+class RetentionSettings(Section):
+    """Days after which files of finished runs are removed; `null` keeps them for ever, as Skyvern by itself does."""
+
+    artifacts: Days = Field(90, description="Screenshots, recordings and logs of runs, as the UI shows them.")
+    downloads: Days = Field(30, description="Files that runs downloaded.")
+    logs: Days = Field(14, description="HAR files (whole requests, cookies among them) and log files.")
+    videos: Days = Field(30, description="Raw videos of the browser.")

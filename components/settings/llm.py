@@ -1,0 +1,128 @@
+"""The section ``llm``: the language model."""
+
+import difflib
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+
+from components.settings import llm_keys
+from components.settings.base import Cpus, Section, redacted, split_url
+
+
+class NoLlm(Section):
+    """No language model: workflows of plain steps run, AI steps fail."""
+
+    provider: Literal["none"] = "none"
+
+
+def _registered(prefix: str, known: frozenset[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value in known:
+            return value
+        near = difflib.get_close_matches(value.upper(), sorted(known), n=1)
+        example = near[0] if near else sorted(known)[0]
+        raise ValueError(f"is not an LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}")
+
+    return AfterValidator(check)
+
+
+OpenAiKey = Annotated[str, _registered("OPENAI_", llm_keys.OPENAI)]
+AnthropicKey = Annotated[str, _registered("ANTHROPIC_", llm_keys.ANTHROPIC)]
+GeminiKey = Annotated[str, _registered("GEMINI_", llm_keys.GEMINI)]
+
+
+class HostedLlm(Section):
+    """The keys of every provider behind an account."""
+
+    api_key: SecretStr = Field(min_length=8, description="API key; set it with `pulumi config set --secret --path llm.api_key`.")
+
+
+class OpenAiLlm(HostedLlm):
+    """OpenAI."""
+
+    provider: Literal["openai"]
+    key: OpenAiKey = Field("OPENAI_GPT4O_MINI", description="LLM_KEY: the model for everything.", examples=["OPENAI_GPT5_5"])
+    secondary_key: OpenAiKey | None = Field(
+        None,
+        description="SECONDARY_LLM_KEY: the model for side tasks; `key` when left out.",
+        examples=["OPENAI_GPT4O_MINI"],
+    )
+
+
+class AnthropicLlm(HostedLlm):
+    """Anthropic."""
+
+    provider: Literal["anthropic"]
+    key: AnthropicKey = Field(description="LLM_KEY.", examples=["ANTHROPIC_CLAUDE4.5_SONNET"])
+
+
+class GeminiLlm(HostedLlm):
+    """Google Gemini."""
+
+    provider: Literal["gemini"]
+    key: GeminiKey = Field(description="LLM_KEY.", examples=["GEMINI_2.5_FLASH"])
+
+
+class OpenAiCompatibleLlm(HostedLlm):
+    """Any server that speaks OpenAI's protocol."""
+
+    provider: Literal["openai-compatible"]
+    base_url: str = Field(description="Base URL, with its version path.", examples=["https://llm.example.com/v1"])
+    model: str = Field(min_length=1, description="Model name, as that server knows it.", examples=["qwen2.5-vl-7b"])
+    vision: bool = Field(False, description="Whether the model reads screenshots.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        parts = split_url(value, "https://llm.example.com/v1", login="would be stored in plain text")
+        if parts.query or parts.fragment:
+            raise redacted("has a query string, which would be stored in plain text; remove it")
+        return value.rstrip("/")
+
+
+class OllamaLlm(Section):
+    """A model that runs on this host; docs/llm.md helps to choose one."""
+
+    provider: Literal["ollama"]
+    model: str = Field(
+        description="Model as Ollama's library names it, with its tag.",
+        examples=["qwen2.5:7b-instruct", "llama3.2:3b", "llava:7b"],
+    )
+    vision: bool | None = Field(
+        None, description="Whether the model reads screenshots; if left out, the model's name decides (`llava:7b` does)."
+    )
+    context_length: int = Field(
+        16384,
+        ge=2048,
+        le=1048576,
+        description="Context in tokens. A page takes thousands; what does not fit is cut off silently. More takes memory.",
+    )
+    keep_alive: str = Field(
+        "30m",
+        pattern=r"^(-1|0|[1-9][0-9]*[smh])$",
+        description="How long the model stays in memory after a call: seconds, minutes or hours; `-1` for ever, `0` not at all.",
+        examples=["1h"],
+    )
+    memory_mib: int = Field(
+        8192, ge=1024, description="Hard memory limit in MiB. Without a GPU the model and its context must fit in."
+    )
+    cpus: Cpus = Field(2.0, description="CPU limit in cores. Without a GPU: all that the host can spare.")
+    gpu: bool = Field(False, description="Give Ollama the host's NVIDIA GPUs. Docker must support it (docs/llm.md).")
+
+    @field_validator("model")
+    @classmethod
+    def _has_a_tag(cls, value: str) -> str:
+        if not re.fullmatch(r"(\w[\w.-]*(:\d+)?/)?(\w[\w.-]*/)*\w[\w.-]*(:\w[\w.-]*)?", value, re.ASCII):
+            raise ValueError("is not a model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct")
+        if ":" not in value.rpartition("/")[2]:
+            raise ValueError("has no tag, so it could be another model tomorrow; write one, for example qwen2.5:7b-instruct")
+        return value
+
+    @property
+    def reads_screenshots(self) -> bool:
+        """Whether Skyvern sends screenshots: as the stack file says, else as the model's family does."""
+        return llm_keys.has_vision(self.model) if self.vision is None else self.vision
+
+
+Llm = NoLlm | OpenAiLlm | AnthropicLlm | GeminiLlm | OpenAiCompatibleLlm | OllamaLlm

@@ -1,0 +1,77 @@
+"""The schema of the whole stack file: its sections, and the kinds of those that have several."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, get_args
+
+from pydantic import Field, field_validator
+
+from components.settings.base import Section
+from components.settings.browser import Browser, HeadlessBrowser
+from components.settings.edge import Edge, NoEdge
+from components.settings.frontend import Frontend, GatewayFrontend
+from components.settings.host import DatabaseSettings, HostSettings, ImageSettings, RetentionSettings, ServerSettings
+from components.settings.llm import Llm, NoLlm
+from components.settings.rotation import DeploymentSettings, RotationSettings
+
+
+class Settings(Section):
+    """The whole stack file. Each field is one key below `skyvern:`."""
+
+    images: ImageSettings = ImageSettings()
+    host: HostSettings = HostSettings()
+    server: ServerSettings = ServerSettings()
+    browser: Annotated[
+        Browser,
+        Field(discriminator="type", description="The browser that Skyvern drives; `headless` without a `type`."),
+    ] = HeadlessBrowser()
+    database: DatabaseSettings = DatabaseSettings()
+    rotation: RotationSettings = RotationSettings()
+    retention: RetentionSettings = RetentionSettings()
+    deployment: DeploymentSettings = DeploymentSettings()
+    llm: Annotated[Llm, Field(discriminator="provider", description="The language model that reads pages and decides.")] = NoLlm()
+    edge: Annotated[Edge, Field(discriminator="provider", description="How the stack is reached from outside.")] = NoEdge()
+    frontend: Annotated[Frontend, Field(discriminator="provider", description="Where the UI is served.")] = GatewayFrontend()
+
+    @field_validator("browser", mode="before")
+    @classmethod
+    def _headless_without_a_type(cls, value: Any) -> Any:
+        """So that a section with a locale alone is possible."""
+        return {"type": "headless", **value} if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A section with several schemas. key: the one that chooses. schemas: by that key's value."""
+
+    key: str
+    schemas: Mapping[str, type[Section]]
+
+
+def schemas(section: str) -> tuple[type[Section], ...]:
+    """The schema of a section, or the several that it has."""
+    annotation: Any = Settings.model_fields[section].annotation
+    return get_args(annotation) or (annotation,)
+
+
+def _choice(section: str, key: str) -> Choice:
+    tagged = {get_args(schema.model_fields[key].annotation)[0]: schema for schema in schemas(section)}
+    return Choice(key=key, schemas=MappingProxyType(tagged))
+
+
+CHOICES: Mapping[str, Choice] = MappingProxyType(
+    {
+        section: _choice(section, field.discriminator)
+        for section, field in Settings.model_fields.items()
+        if isinstance(field.discriminator, str)
+    }
+)
+
+
+def sections() -> list[tuple[str, str, list[type[Section]]]]:
+    """Key, description and schemas of each section in the order of the stack file; a section with a choice has several."""
+    return [
+        (section, field.description or schemas(section)[0].__doc__ or "", list(schemas(section)))
+        for section, field in Settings.model_fields.items()
+    ]
