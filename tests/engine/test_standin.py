@@ -1,4 +1,4 @@
-"""The stand-in for Cloudflare behind the real engine: what holds for every program that the tests put in front of it."""
+"""The stand-in for Cloudflare behind the real engine: what holds for every program that the tests deploy into it."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.standins.providers import World, cloudflare, install
+from lab.standins.providers import World, cloudflare
 from ops.machine.engine_from_modules import Engine
 from tests.engine.project import Project
 
@@ -30,9 +30,17 @@ tunnel = cf.ZeroTrustTunnelCloudflared(
     "tunnel", account_id=account, name="skyvern-test", config_src="cloudflare", opts=opts,
     tunnel_secret=pulumi.Output.secret(base64.b64encode(b"0" * 32).decode()),
 )
+policy = cf.ZeroTrustAccessPolicy(
+    "policy", account_id=account, name="ops", decision="allow", includes=[{{"email": {{"email": "ops@example.com"}}}}], opts=opts,
+)
+application = cf.ZeroTrustAccessApplication(
+    "application", account_id=account, name="ui", type="self_hosted", domain="app.example.com", opts=opts,
+    policies=[{{"id": policy.id, "precedence": 1}}],
+)
+access = {{"required": True, "team_name": "acme", "aud_tags": [application.aud]}}
 ingress = cf.ZeroTrustTunnelCloudflaredConfig("ingress", account_id=account, tunnel_id=tunnel.id, opts=opts, config={{
     "ingresses": [
-        {{"hostname": "api.example.com", "service": "http://gateway:8080", "origin_request": {{"connect_timeout": 10}}}},
+        {{"hostname": "api.example.com", "service": "http://gateway:8080", "origin_request": {{"access": access}}}},
         {{"service": "http_status:404"}},
     ],
 }})
@@ -49,21 +57,9 @@ cf.Ruleset("limit", zone_id=zone.id, kind="zone", name="skyvern", phase="http_ra
         "characteristics": ["cf.colo.id", "ip.src"], "period": 10, "requests_per_period": 100, "mitigation_timeout": 10,
     }},
 }}])
-policy = cf.ZeroTrustAccessPolicy(
-    "policy", account_id=account, name="ops", decision="allow", includes=[{{"email": {{"email": "ops@example.com"}}}}], opts=opts,
-)
-application = cf.ZeroTrustAccessApplication(
-    "application", account_id=account, name="ui", type="self_hosted", domain="app.example.com", opts=opts,
-    policies=[{{"id": policy.id, "precedence": 1}}],
-)
 pulumi.export("status", zone.status)
 pulumi.export("account", tunnel.account_tag)
 """
-
-
-@pytest.fixture(scope="module")
-def home(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("standin") / "home", engine.pulumi_home, "cloudflare")
 
 
 @pytest.fixture
