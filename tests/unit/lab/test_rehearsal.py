@@ -60,7 +60,7 @@ def test_the_committed_stack_file_has_the_shape_of_production() -> None:
         ),
         (
             ("provider: vercel\n    team: rehearsal\n    plan: pro", "provider: gateway"),
-            "frontend.provider: is not what is rehearsed",
+            "frontend.provider: is not that of production",
         ),
         (("plan: free", "plan: gold"), "edge.plan: "),
     ],
