@@ -9,6 +9,7 @@ import pytest
 from lab.standins.providers import World, cloudflare
 from ops.machine.engine_from_modules import Engine
 from tests.engine.project import Project
+from tests.engine.stack import counts
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -78,12 +79,6 @@ def made(world: World) -> list[str]:
     ]
 
 
-def things(world: World) -> dict[str, int]:
-    """How many of each there are."""
-    data = world.read()
-    return {name: len(data[name]) for name in ("tunnels", "configurations", "records", "rulesets", "policies", "applications")}
-
-
 def planned(project: Project) -> dict[str, Any]:
     """Operation and changed paths of each step that is not "same", by name of the resource."""
     steps = json.loads(project.succeed("preview", "--json"))["steps"]
@@ -106,7 +101,7 @@ def test_from_a_first_up_that_fails_to_nothing(engine: Engine, tmp_path: Path, h
     assert "warning" not in shown
     shown = project.succeed("up", "--yes", "--skip-preview")
     assert "account: " in shown
-    assert things(world) == ALL
+    assert counts(world) == ALL
     assert len(made(world)) == len(set(made(world))) == 8
     secret = "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
     assert secret not in project.succeed("stack", "export")
@@ -131,10 +126,10 @@ def test_from_a_first_up_that_fails_to_nothing(engine: Engine, tmp_path: Path, h
     alive.touch()
     world.connect("skyvern-test", alive)
     assert '"code": 1022' in project.fail("destroy", "--yes", "--skip-preview")
-    assert things(world) == {**dict.fromkeys(ALL, 0), "tunnels": 1, "configurations": 1}
+    assert counts(world) == {**dict.fromkeys(ALL, 0), "tunnels": 1, "configurations": 1}
     alive.unlink()
     project.succeed("destroy", "--yes", "--skip-preview")
-    assert things(world) == dict.fromkeys(ALL, 0)
+    assert counts(world) == dict.fromkeys(ALL, 0)
     (zone,) = world.read()["zones"].values()
     assert zone["settings"]["always_use_https"] == "on"
     assert "resources" not in json.loads(project.succeed("stack", "export"))["deployment"]
@@ -195,7 +190,7 @@ cf.ZeroTrustTunnelCloudflared("again", account_id=account, name="skyvern",
     assert refused == {"taken": 81053, "second": 20217, "ingress": 1056, "again": 1013}
     for code in refused.values():
         assert f'"code": {code}' in shown
-    assert things(world) == {**dict.fromkeys(ALL, 0), "records": 1, "rulesets": 1, "tunnels": 1}
+    assert counts(world) == {**dict.fromkeys(ALL, 0), "records": 1, "rulesets": 1, "tunnels": 1}
 
 
 def test_a_plugin_that_dies_after_its_call_leaves_what_the_state_does_not_know(
@@ -208,7 +203,7 @@ tunnel = cf.ZeroTrustTunnelCloudflared("tunnel", account_id=account, name="skyve
     project = project_of(engine, tmp_path, home, world, program)
     world.crash(call=1)
     project.fail("up", "--yes", "--skip-preview")
-    assert things(world)["tunnels"] == 1
+    assert counts(world)["tunnels"] == 1
     assert "ZeroTrustTunnelCloudflared" not in json.dumps(
         json.loads(project.succeed("stack", "export"))["deployment"]["resources"]
     )
@@ -220,4 +215,4 @@ tunnel = cf.ZeroTrustTunnelCloudflared("tunnel", account_id=account, name="skyve
     project.program(program.replace("opts=opts)\n", adopted))
     project.succeed("up", "--yes", "--skip-preview")
     project.succeed("destroy", "--yes", "--skip-preview")
-    assert things(world)["tunnels"] == 0
+    assert counts(world)["tunnels"] == 0
