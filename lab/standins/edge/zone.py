@@ -145,7 +145,7 @@ def origin(data: Data, tunnel: str, request: Request) -> str | Answer:
     """Where the tunnel's ingress rules lead a request, as HOST:PORT; or the answer that cloudflared would give instead.
 
     cloudflared's part, done here so that the stand-in connector only carries bytes. The first rule with the host, or without any,
-    counts; nothing else is in a rule, because the API's stand-in refuses it (standin/cloudflare.py).
+    counts; nothing else is in a rule, because the API's stand-in refuses it (providers/cloudflare.py).
     """
     rules: Iterable[Data] = data["configurations"].get(tunnel, {}).get("config", {}).get("ingresses", ())
     rule = next((rule for rule in rules if rule.get("hostname") in (None, request.host)), None)
@@ -213,8 +213,12 @@ def assertion(request: Request) -> str:
 
 def _logged_in(data: Data, tunnel: str, request: Request, audiences: Sequence[str]) -> bool:
     """Whether the request has a valid token of Access for one of the audiences."""
+    secret = data["tunnel_secrets"].get(tunnel)
+    if secret is None:
+        # The record's tunnel is gone.
+        return False
     try:
-        jwt.decode(assertion(request), data["tunnel_secrets"][tunnel], algorithms=[_ALGORITHM], audience=audiences)
+        jwt.decode(assertion(request), secret, algorithms=[_ALGORITHM], audience=audiences)
     except jwt.InvalidTokenError:
         return False
     return True
