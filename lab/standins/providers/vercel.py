@@ -38,7 +38,7 @@ BUILD_SECONDS = 300
 ENVIRONMENTS = ("development", "preview", "production")
 # Vercel's own examples end like this; the dot at the end is the API's.
 RECOMMENDED_CNAME = "d1d4fc829fe7bc7c.vercel-dns-017.com."
-# The kinds of protection that our site uses: the older one opens the domains of vercel.app as well.
+# The kinds of protection that our site uses, Vercel's default first; the older kind opens the domains of vercel.app as well.
 PROTECTIONS = ("standard_protection_new", "standard_protection")
 
 # Names that the provider never uploads, whatever .vercelignore says (upstream, file/ignores.go).
@@ -92,8 +92,8 @@ def served(data: Data, host: str) -> Served | None:
         if host == deployment["url"]:
             return Served(deployment, protected=True)
         if deployment["id"] == project["production"] and host in _aliases(data, project):
-            new = project["vercelAuthentication"]["deploymentType"] == "standard_protection_new"
-            return Served(deployment, protected=new and host.endswith(".vercel.app"))
+            protection = project.get("vercelAuthentication", {}).get("deploymentType", PROTECTIONS[0])
+            return Served(deployment, protected=protection == PROTECTIONS[0] and host.endswith(".vercel.app"))
     return None
 
 
