@@ -1,7 +1,7 @@
-"""A Docker daemon of one's own: sockets, networks and storage apart from any other. Needs root.
+"""A separate Docker daemon: its sockets, networks and storage are apart from any other's. Needs root.
 
-For measurements and tests that want a machine without images. Not here: the daemon that stacks run on (ops/bootstrap.py), and the
-network namespace that this one has to be started in (own_network.py).
+For measurements and tests that need a machine without images. Not here: the daemon that stacks run on (ops/machine/daemon.py), and the
+network namespace in which this daemon has to be started (own_network.py).
 """
 
 import subprocess
@@ -15,10 +15,10 @@ from ops.errors import UserError
 class Dockerd:
     """dockerd on ``docker``.
 
-    Started inside ``own_network()``, or it takes away the firewall rules of the daemon that it finds on the machine.
+    Started inside ``own_network()``, or it removes the firewall rules of a daemon that runs on the machine.
 
     run: folder of its sockets, short, because a socket's path has 107 bytes at most. data: its storage. pool: a network (/16)
-    away from the addresses of own_network() and of the machine, ``10.214.0.0/16``.
+    apart from the addresses of own_network() and of the machine, ``10.214.0.0/16``.
     """
 
     def __init__(self, run: Path, data: Path, log: Path, *, pool: str) -> None:
@@ -30,7 +30,7 @@ class Dockerd:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it and waits until it answers; UserError with the end of its log when it does not."""
+        """Starts it and waits until it answers; UserError with the end of its log if it does not."""
         self.run.mkdir(exist_ok=True)
         command = [
             "dockerd",
@@ -52,7 +52,7 @@ class Dockerd:
         raise UserError(f"dockerd: does not answer (log: {self.log}): {self.log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:
-        """SIGTERM, as a service manager does it: the containers are stopped in good order."""
+        """SIGTERM, as from a service manager: the containers are stopped in good order."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(120)

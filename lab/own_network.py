@@ -1,7 +1,7 @@
 """This process's own network namespace, for a Docker daemon that must not touch the machine's network.
 
-Docker makes its iptables chains anew when it starts. A second daemon in the same namespace therefore takes the rules of the first
-one away, silently: published ports, and the walls between its networks. Needs root and Debian's package slirp4netns.
+Docker re-creates its iptables chains when it starts. A second daemon in the same namespace therefore removes the rules of the
+first, silently: published ports, and the walls between its networks. Needs root and Debian's package slirp4netns.
 """
 
 import ctypes
@@ -30,11 +30,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def own_network() -> Iterator[Path]:
     """Inside the block this thread, and what it starts, has its own loopback and reaches the internet by user-mode networking.
 
-    Yields the network namespace that it came from, for ``nsenter --net=PATH``. Nothing outside reaches in: a published port is
-    there for this thread and its children alone. Files are the machine's, but for ``/etc/resolv.conf``. Sockets and threads
-    that are there already stay outside. The network is gone with the process, killed or not.
+    Yields the network namespace that the thread came from, for ``nsenter --net=PATH``. It cannot be reached from outside: a
+    published port is open to this thread and its children only. Files are the machine's, except for ``/etc/resolv.conf``. Sockets
+    and threads that exist already stay outside. The network ends with the process, killed or not.
 
-    Raises UserError where it cannot be had.
+    Raises UserError if it cannot be made.
     """
     if shutil.which("slirp4netns") is None:
         raise UserError("slirp4netns is missing, which an own network namespace needs; run: sudo apt-get install -y slirp4netns")
@@ -50,7 +50,8 @@ def own_network() -> Iterator[Path]:
             with _resolv_conf(), _internet(outside["net"].fileno(), outside["mnt"].fileno()):
                 yield Path(f"/proc/{os.getpid()}/fd/{outside['net'].fileno()}")
         finally:
-            # Threads begun meanwhile share their working directory with this one, which the kernel does not move elsewhere.
+            # Threads that were started meanwhile share their working directory with this one; the kernel does not move such a
+            # thread to another mount namespace.
             _call("unshare", _CLONE_FS)
             _call("setns", outside["mnt"].fileno(), _CLONE_NEWNS)
             _call("setns", outside["net"].fileno(), _CLONE_NEWNET)
@@ -59,7 +60,7 @@ def own_network() -> Iterator[Path]:
 
 @contextmanager
 def _resolv_conf() -> Iterator[None]:
-    """The machine's, with another resolver: the named one may listen on the machine's loopback, as systemd's does."""
+    """The machine's file, with another resolver: the one in it may listen on the machine's loopback, as systemd's does."""
     _run("mount", "--make-rslave", "/")
     kept = [line for line in _RESOLV_CONF.read_text().splitlines() if not line.startswith("nameserver")]
     with tempfile.NamedTemporaryFile("w", prefix="skyvern-resolv-") as file:
@@ -67,13 +68,14 @@ def _resolv_conf() -> Iterator[None]:
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         _run("mount", "--bind", file.name, str(_RESOLV_CONF.resolve()))
-        # Its name stays meanwhile: nothing, so no network inside this one, can be mounted over a file without a name.
+        # The file keeps its name meanwhile: over a file without a name nothing can be mounted, so a network inside this one would
+        # fail.
         yield
 
 
 @contextmanager
 def _internet(net: int, mnt: int) -> Iterator[None]:
-    """slirp4netns, which belongs outside and so is started there; the machine's loopback stays out of reach."""
+    """slirp4netns, which runs outside and so is started there; the machine's loopback cannot be reached."""
     inside = f"/proc/{os.getpid()}/task/{threading.get_native_id()}/ns/net"
     ready, say_ready = os.pipe()
     ended, running = os.pipe()
@@ -94,12 +96,12 @@ def _internet(net: int, mnt: int) -> Iterator[None]:
             if os.read(ready, 1) != b"1":
                 process.wait(10)
                 log.seek(0)
-                said = log.read().decode(errors="replace").strip().splitlines()
-                raise UserError(f"slirp4netns: {said[-1] if said else f'exit {process.returncode}'}")
+                lines = log.read().decode(errors="replace").strip().splitlines()
+                raise UserError(f"slirp4netns: {lines[-1] if lines else f'exit {process.returncode}'}")
             yield
         finally:
             os.close(ready)
-            # slirp4netns ends when nobody holds this end any more, so also with a process that is killed.
+            # slirp4netns ends when no process holds this end any more, so also if this process is killed.
             os.close(running)
             process.wait(10)
 

@@ -1,7 +1,7 @@
-"""What the program costs against doing it by hand: a table, each row a ratio within one run; asserts nothing.
+"""The cost of the program: a table, each row a ratio within one run; asserts nothing.
 
-Every figure is measured here and now on a stack of its own (``bench``, other names, port and state than any other), which is
-removed at the end. Medians of rounds in which both sides take turns, so that a busy machine is busy for both.
+Every figure is measured at that moment on a separate stack (``bench``, with its own names, port and state), which is removed at
+the end. Medians of rounds in which both sides take turns, so that a busy machine is busy for both.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components import endpoints
-from lab.bench import by_hand, edge, first_run, load
+from lab.bench import edge, first_run, load
 from lab.workspace import Workspace
 from ops.clients import terminal
 from ops.clients.docker import Docker
@@ -31,20 +31,19 @@ from ops.stack.stack import Stack
 
 STACK = "bench"
 PREVIEW_ROUNDS = 7
-UP_ROUNDS = 3
 LOAD_ROUNDS = 5
 FILE_MIB = 256
 IDLE_SECONDS = 20
-PARTS = ("preview", "edge", "up", "memory", "requests", "artifacts")
-# Not one of those that run by default: it needs root, and builds or downloads everything anew.
+PARTS = ("preview", "edge", "memory", "requests", "artifacts")
+# Not run by default: it needs root, and builds or downloads everything again.
 FIRST_RUN = "first-run"
-# Needs no daemon: stand-ins answer.
+# Without a daemon: stand-ins answer.
 EDGE = "edge"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One comparison. ours, theirs: in ``unit``. goal: in words, about ours divided by theirs; "" for none."""
+    """One comparison. ours, theirs: in ``unit``. goal: for ours divided by theirs, in words; "" for none."""
 
     name: str
     ours: float
@@ -54,7 +53,7 @@ class Row:
     goal: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        """Texts of the table's columns."""
+        """The texts of the table's columns."""
         ratio = f"{self.ours / self.theirs:.2f}" if self.theirs else "-"
         return (self.name, _figure(self.ours, self.unit), self.against, _figure(self.theirs, self.unit), ratio, self.goal)
 
@@ -74,12 +73,12 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def take_turns(rounds: int, *works: Callable[[], float], say: terminal.Progress = print) -> list[float]:
-    """The median of each work's figures over rounds in which they take turns; one round before does not count."""
+    """The median of each work's figures over rounds in which they take turns, after one round that does not count."""
     for work in works:
         work()
     figures = [[work() for work in works] for _ in range(rounds)]
     for column in zip(*figures, strict=True):
-        say(f"{' '.join(f'{one:.2f}' for one in column)}")
+        say(" ".join(f"{figure:.2f}" for figure in column))
     return [statistics.median(column) for column in zip(*figures, strict=True)]
 
 
@@ -92,8 +91,8 @@ def compare_previews(workspace: Workspace, say: terminal.Progress) -> list[Row]:
     flat = workspace.flat_program("flat")
     with empty.deployed(), flat.deployed():
         previews = [
-            lambda one=one: seconds_of(lambda: one.pulumi("preview", "--expect-no-changes"))
-            for one in (workspace.stack, empty, flat)
+            lambda program=program: seconds_of(lambda: program.pulumi("preview", "--expect-no-changes"))
+            for program in (workspace.stack, empty, flat)
         ]
         ours, nothing, same = take_turns(PREVIEW_ROUNDS, *previews, say=say)
     return [
@@ -103,12 +102,15 @@ def compare_previews(workspace: Workspace, say: terminal.Progress) -> list[Row]:
 
 
 def compare_edge_previews(say: terminal.Progress) -> list[Row]:
-    """A preview without a change of a stack with Cloudflare's edge, against a flat program with the same resources; and the same
-    with the policy pack."""
+    """A preview without a change of a stack with Cloudflare's edge, against a flat program with the same resources.
+
+    The same once more with the policy pack, against without.
+    """
     with edge.programs() as (ours, flat):
-        judged = replace(ours, env={**ours.env, "PULUMI_OPTION_POLICY_PACK": str(ROOT / "policy")})
+        checked = replace(ours, env={**ours.env, "PULUMI_OPTION_POLICY_PACK": str(ROOT / "policy")})
         previews = [
-            lambda one=one: seconds_of(lambda: one.pulumi("preview", "--expect-no-changes")) for one in (ours, flat, judged)
+            lambda program=program: seconds_of(lambda: program.pulumi("preview", "--expect-no-changes"))
+            for program in (ours, flat, checked)
         ]
         here, there, with_policies = take_turns(PREVIEW_ROUNDS, *previews, say=say)
     name = "preview with an edge, no change"
@@ -118,29 +120,8 @@ def compare_edge_previews(say: terminal.Progress) -> list[Row]:
     ]
 
 
-def compare_ups(workspace: Workspace, docker: Docker, say: terminal.Progress) -> list[Row]:
-    """From nothing but images to all healthy: ``pulumi up`` against a script that runs the same containers."""
-    stack = workspace.stack
-    script = by_hand.script(docker, inventory.documents(docker, STACK), inventory.network_documents(docker, STACK))
-
-    def program() -> float:
-        stack.remove()
-        return seconds_of(lambda: stack.pulumi("up", "--yes", "--skip-preview"))
-
-    def hand() -> float:
-        stack.remove()
-        try:
-            return seconds_of(lambda: workspace.run_script(script))
-        finally:
-            by_hand.remove(docker, STACK)
-
-    # The program last, so that its stack is there for the parts that follow.
-    theirs, ours = take_turns(UP_ROUNDS, hand, program, say=say)
-    return [Row(name="up, images present", ours=ours, against="a plain script", theirs=theirs, unit="s", goal="<= 1.1")]
-
-
 def measure_memory(site: Site, docker: Docker, say: terminal.Progress) -> list[Row]:
-    """Of every container after a run against idle."""
+    """The memory of each container after a run, against idle."""
     names = site.outputs.containers
     say(f"idle for {IDLE_SECONDS} s")
     time.sleep(IDLE_SECONDS)
@@ -155,7 +136,7 @@ def measure_memory(site: Site, docker: Docker, say: terminal.Progress) -> list[R
 
 
 def compare_requests(site: Site, say: terminal.Progress) -> list[Row]:
-    """Requests per second to the API through the gateway against without it, from where both are equally far."""
+    """Requests per second to the API through the gateway against without it, from a container that is equally far from both."""
     through, direct = take_turns(
         LOAD_ROUNDS,
         lambda: load.requests_per_second(site, "gateway", endpoints.GATEWAY_PORT),
@@ -178,9 +159,9 @@ def compare_artifacts(site: Site, say: terminal.Progress) -> list[Row]:
 
 
 def compare_first_run(like: str, say: terminal.Progress) -> list[Row]:
-    """``script/up`` by step on a machine without our caches, images and state, against the same again."""
+    """``script/up`` by step on a machine without our caches, images and state, against a second run."""
     with first_run.fresh_machine(like) as (checkout, env, source):
-        say(f"script/up --images {source} on a machine that has Docker alone")
+        say(f"script/up --images {source} on a machine that has only Docker")
         first = first_run.up(checkout, env, source)
         say("script/up once more")
         second = first_run.up(checkout, env, source)
@@ -196,7 +177,7 @@ def compare_first_run(like: str, say: terminal.Progress) -> list[Row]:
 
 
 def run(parts: Sequence[str], *, like: str, say: terminal.Progress) -> list[Row]:
-    """Rows of the named parts. like: the stack whose file says which daemon and images."""
+    """Rows of the named parts. like: the stack whose file names the daemon and the images."""
     settings = Stack(like).settings()
     docker = Docker(settings.host.docker_host)
     on_daemon = set(parts) - {EDGE, FIRST_RUN}
@@ -218,9 +199,6 @@ def run(parts: Sequence[str], *, like: str, say: terminal.Progress) -> list[Row]
         if "preview" in parts:
             say("preview")
             rows += compare_previews(workspace, say)
-        if "up" in parts:
-            say("up")
-            rows += compare_ups(workspace, docker, say)
         outputs = stack.outputs()
         site = Site(outputs, cleanup.enter_context(client_for(outputs)), docker)
         if "memory" in parts:
@@ -236,19 +214,19 @@ def run(parts: Sequence[str], *, like: str, say: terminal.Progress) -> list[Row]
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of script/bench; 1 with one line for a UserError."""
-    parser = argparse.ArgumentParser(prog="script/bench", description="Compares what the program costs with doing it by hand.")
+    parser = argparse.ArgumentParser(prog="script/bench", description="Measures what the program costs, as ratios.")
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all of these by default) and {FIRST_RUN}"
     )
     parser.add_argument("--like", default="dev", help="the stack whose daemon and images are used (default: dev)")
-    parser.add_argument("--json", type=Path, help="write the figures into this file too")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - {*PARTS, FIRST_RUN}
 
     def say(line: str) -> None:
         print(f"      {line}", file=sys.stderr, flush=True)
 
-    # As Ctrl-C: what was started for the measurement is removed.
+    # As Ctrl-C, so that everything that was started for the measurement is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def measure() -> None:

@@ -1,7 +1,7 @@
 """A preview of a stack with Cloudflare's edge against a flat program that registers the same resources.
 
 Stand-ins answer for Cloudflare and for the Docker daemon, so that nothing runs and no account is needed: what is measured is the
-program and the engine. Both sides import the same SDKs; neither has the policy pack, which is a cost of its own.
+program and the engine. Both sides import the same SDKs; neither has the policy pack, whose cost is measured separately.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab.standins.providers import World, cloudflare, docker, install
 from lab.workspace import FLAT, Program, flatten, write_checkout, write_project
 from ops.clients.docker import Docker
 from ops.machine import engine
@@ -24,10 +25,7 @@ _EDGE = {"provider": "cloudflare", "domain": "example.com", "access_team": "acme
 
 @contextmanager
 def programs() -> Iterator[tuple[Program, Program]]:
-    """(the program, the flat one), both deployed, each into a world of its own."""
-    # Not for everyone who measures something else: the SDKs of the vendors take seconds.
-    from lab.standins.providers import World, cloudflare, docker, install
-
+    """(the program, the flat program), both deployed, each into a separate world."""
     with tempfile.TemporaryDirectory(prefix="skyvern-bench-") as temporary:
         folder = Path(temporary)
         home = install(folder / "home", engine.engine_pulumi_home(), "cloudflare", "docker")
@@ -49,7 +47,8 @@ def programs() -> Iterator[tuple[Program, Program]]:
         world = cloudflare.new_world(folder / "ours.json")
         ours = _program(folder, environment(world), cloudflare.TOKEN)
         with ours.deployed():
-            # The flat program names ids that the other one was given, so they are there: policies, a tunnel of another name.
+            # The flat program names ids of the other program's resources, so its world has them: policies, and the tunnel under
+            # another name, because names are unique.
             data = world.read()
             for tunnel in data["tunnels"].values():
                 tunnel["name"] = "elsewhere"

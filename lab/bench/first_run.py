@@ -1,4 +1,4 @@
-"""``script/up`` on a machine that has Docker and nothing else of ours: by step, and once more when everything is there."""
+"""``script/up`` on a machine that has Docker and nothing of ours: by step, and once more when everything is there."""
 
 import os
 import re
@@ -18,12 +18,12 @@ from ops.errors import UserError
 from ops.stack import file
 from ops.stack.stack import Stack
 
-# Whatever a person's shell may know about Pulumi, Docker, caches or an environment of Python.
+# Variables of a person's shell about Pulumi, Docker, caches or an environment of Python begin like this.
 _OWN = ("PULUMI", "DOCKER", "XDG_", "VIRTUAL_ENV", "GOCACHE", "GOPATH", "PIP_CACHE_DIR")
 
 
 def seconds_by_step(printed: str, total_seconds: float) -> dict[str, float]:
-    """Step -> whole seconds, from what ``script/up`` printed; what comes before its first step is the Python environment."""
+    """Step -> whole seconds, from the output of ``script/up``; the time before its first step is the Python environment's."""
     steps: dict[str, float] = {}
     name = ""
     for line in printed.splitlines():
@@ -37,7 +37,7 @@ def seconds_by_step(printed: str, total_seconds: float) -> dict[str, float]:
 
 @contextmanager
 def fresh_machine(like: str) -> Iterator[tuple[Path, dict[str, str], str]]:
-    """Checkout, environment and source of images for a first run; meanwhile a daemon without images runs, in its own network.
+    """Checkout, environment and source of images for a first run; meanwhile a daemon without images runs in its own network.
 
     Raises UserError without root, which the daemon needs, and without slirp4netns.
     """
@@ -64,15 +64,15 @@ def fresh_machine(like: str) -> Iterator[tuple[Path, dict[str, str], str]]:
             env = {key: value for key, value in os.environ.items() if not key.startswith(_OWN)}
             yield checkout, {**env, "HOME": str(home)}, source
         finally:
-            if running := _quietly(daemon):
-                daemon.docker.run("rm", "--force", *running)
+            if containers := _containers(daemon):
+                daemon.docker.run("rm", "--force", *containers)
             daemon.stop()
             shutil.rmtree(run, ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def up(checkout: Path, env: dict[str, str], source: str) -> dict[str, float]:
-    """One ``script/up``: its seconds by step. Raises UserError with its last lines when it fails."""
+    """One ``script/up``: its seconds by step. Raises UserError with its last lines if it fails."""
     began = time.monotonic()
     command = ["script/up", "--images", source, "--yes"]
     done = subprocess.run(command, cwd=checkout, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -81,7 +81,8 @@ def up(checkout: Path, env: dict[str, str], source: str) -> dict[str, float]:
     return seconds_by_step(done.stdout, time.monotonic() - began)
 
 
-def _quietly(daemon: Dockerd) -> list[str]:
+def _containers(daemon: Dockerd) -> list[str]:
+    """All containers; none of a daemon that does not answer."""
     try:
         return daemon.docker.run("ps", "--all", "--quiet").split()
     except UserError:

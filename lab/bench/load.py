@@ -1,4 +1,4 @@
-"""Requests and downloads whose rate is measured. Bounded in count, on the stack's own containers and loopback only."""
+"""Requests and downloads whose rate is measured. Bounded in number, between the stack's own containers and loopback only."""
 
 import secrets
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from ops.observe.smoke.site import Site, expect, expect_status
 
 REQUESTS = 1000
 CONNECTIONS = 8
-# Runs inside the server container, from where API and gateway are one hop of a bridge and none: keep-alive, no TLS, no parsing
-# beyond what HTTP needs, so that the client is not what is measured.
+# Runs inside the server container, which is one hop of a bridge from the gateway and none from the API: keep-alive, no TLS, no
+# parsing beyond what HTTP needs, so that the client is not what is measured.
 _CLIENT = """
 import asyncio, os, sys, time
 
 host, port, requests, connections = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-# From the environment, where it is anyway: an argument would show it to every process of the host.
+# From the environment, where it is already: an argument would show it to every process of the host.
 key = os.environ["SKYVERN_API_KEY"]
 request = f"GET /v1/workflows?page_size=1 HTTP/1.1\\r\\nHost: localhost\\r\\nX-Api-Key: {key}\\r\\n\\r\\n".encode()
 
@@ -50,14 +50,14 @@ print(time.monotonic() - began)
 
 
 def requests_per_second(site: Site, host: str, port: int) -> float:
-    """Rate of a bounded number of lists of workflows over a few connections, asked from the server container."""
+    """Lists of workflows per second, of a bounded number over a few connections from the server container."""
     arguments = (_CLIENT, host, str(port), str(REQUESTS), str(CONNECTIONS))
     return float(site.execute("server", *PYTHON, *arguments, timeout_seconds=120))
 
 
 @contextmanager
 def big_artifact(site: Site, mib: int) -> Iterator[str]:
-    """Path of a file of random bytes among the recordings; it exists inside the block only."""
+    """The path of a file of random bytes among the recordings; it exists inside the block only."""
     path = f"/data/artifacts/bench-{secrets.token_hex(4)}.mp4"
     site.execute("server", "dd", "if=/dev/urandom", f"of={path}", "bs=1M", f"count={mib}", "status=none", timeout_seconds=300)
     try:
@@ -67,7 +67,7 @@ def big_artifact(site: Site, mib: int) -> Iterator[str]:
 
 
 def download(site: Site, path: str) -> None:
-    """The file through login, gateway and file server."""
+    """Downloads the file through login, gateway and file server."""
     response = site.ask("GET", f"{site.outputs.app_url}/artifact/recording?path={path}", login=True, stream=True)
     try:
         expect_status(response, 200)
@@ -78,5 +78,5 @@ def download(site: Site, path: str) -> None:
 
 
 def read_seconds(site: Site, path: str) -> float:
-    """How long a process in the container takes to read the file from its volume, its own start left out."""
+    """Seconds that a process in the container takes to read the file from its volume, without its start."""
     return float(site.execute("server", *PYTHON, _READER, path))

@@ -1,1 +1,1 @@
-"""The whole production stack on one machine: stand-ins for what only Cloudflare and Vercel have, real everything else."""
+"""The whole production stack on one machine: stand-ins for what only Cloudflare and Vercel have; everything else is real."""

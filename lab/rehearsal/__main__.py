@@ -1,7 +1,7 @@
-"""``script/rehearse``: production on one machine, from the plan to a person in a browser, and away again.
+"""``script/rehearse``: production on one machine, from the plan to a person in a browser, and its removal.
 
-Real: the program, Pulumi's engine, the policies, Docker, every container of the stack but the connector, Vercel's build, the site
-and its middleware. Stand-ins: Cloudflare's and Vercel's APIs, Cloudflare's network with its connector, Vercel's network.
+Real: the program, Pulumi's engine, the policies, Docker, every container of the stack except the connector, Vercel's build, the
+site and its middleware. Stand-ins: Cloudflare's and Vercel's APIs, Cloudflare's network with its connector, Vercel's network.
 """
 
 import argparse
@@ -26,33 +26,32 @@ from ops.observe.smoke.site import Way
 from ops.paths import cache_dir
 from ops.stack.outputs import Outputs
 
-# Node.js of Vercel's command line, and of the flags that the local Vercel's threads need.
+# Needed by Vercel's command line, and for the flags of the local Vercel's threads.
 OLDEST_NODE = (20, 11)
 
 
 def shots() -> Path:
-    """Where the pictures of the browser go. They stay."""
+    """The folder for the pictures of the browser, which are kept."""
     return cache_dir() / "logs" / NAME
 
 
-# --- Before anything is touched ------------------------------------------------------------------------------------------
+# --- Before anything is changed ------------------------------------------------------------------------------------------
 
 
 def check_tools() -> None:
-    """Raises UserError with what is missing on this machine."""
+    """Raises UserError for a tool that is missing on this machine, or too old."""
     for name, package in (("node", "nodejs"), ("npm", "npm"), ("openssl", "openssl"), ("go", "")):
         if name == "go":
             go.ensure_go(lambda line: None)
         elif shutil.which(name) is None:
             raise UserError(f"rehearsal: {name} is missing; run: sudo apt-get install -y {package}")
-    told = process.capture(["node", "--version"]).decode().strip().removeprefix("v")
-    version = tuple(int(part) for part in told.split(".")[:2])
-    if version < OLDEST_NODE:
-        raise UserError(f"rehearsal: Node.js {told} is too old for Vercel's command line; install 20.11 or newer")
+    version = process.capture(["node", "--version"]).decode().strip().removeprefix("v")
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_NODE:
+        raise UserError(f"rehearsal: Node.js {version} is too old for Vercel's command line; install 20.11 or newer")
 
 
 def choose_source(requested: ImageSource | None, docker: Docker) -> ImageSource:
-    """Where the images come from: as asked for, as existing data was made, else official where the registry answers."""
+    """The source of the images: the requested one, that of existing data, or official if the registry answers."""
     made_with = source.source_of(docker, f"{stack.PREFIX}-postgres")
     if requested is not None and made_with not in {None, requested}:
         raise UserError(f"rehearsal: its data was made with {made_with} images; run script/rehearse --destroy first")
@@ -64,16 +63,16 @@ def choose_source(requested: ImageSource | None, docker: Docker) -> ImageSource:
 # --- Steps ---------------------------------------------------------------------------------------------------------------
 
 
-def way_of(running: Servers) -> Way:
-    """How clients get to the public names."""
+def resolver(running: Servers) -> Way:
+    """How clients reach the public names."""
     return Way(ca_file=Path(running.ca_file), connect_to=("127.0.0.1", running.https_port))
 
 
 def remove(place: Place, docker: Docker) -> None:
-    """Destroys the stack where it has a state, then what is left of it on the daemon, the servers and the folder."""
+    """Destroys the stack if it has a state, then removes what is left on the daemon, the servers and the folder."""
     if (place.folder / "state" / ".pulumi").exists():
         try:
-            # The connector has to be connected to leave in good order, and the plugins ask the world.
+            # The connector has to be connected to stop in good order, and the plugins read the world.
             servers.start(place.folder)
             place.program(docker).remove()
         except UserError as error:
@@ -84,8 +83,8 @@ def remove(place: Place, docker: Docker) -> None:
 
 
 def summary(place: Place, running: Servers, outputs: Outputs, domain: str, *, seconds: float, kept: bool) -> str:
-    """What script/rehearse ends with."""
-    told = f"""
+    """The last lines that script/rehearse prints."""
+    head = f"""
 The rehearsal is green: {seconds:.0f} s, pictures of the UI in {shots()}
 
   real      the program, its policies, Pulumi's engine, Docker and every container but the connector,
@@ -93,19 +92,19 @@ The rehearsal is green: {seconds:.0f} s, pictures of the UI in {shots()}
   stand-in  Cloudflare's and Vercel's APIs, Cloudflare's network and connector, Vercel's network, the certificates
 """
     if not kept:
-        return f"{told}\nEverything was removed; script/rehearse --keep leaves it running for a look.\n"
+        return f"{head}\nEverything was removed; script/rehearse --keep leaves it running for a look.\n"
     port, proxy = running.https_port, running.proxy_url
-    # The server's own certificate: it sends no other, so the authority's would be looked for in vain.
+    # The server's own certificate: it does not send the authority's, which the browser would look for in vain.
     key = browser.fingerprint(Path(running.ca_file).with_name(f"{domain}.pem"))
     env = " ".join(f"{name}={value}" for name, value in place.state_variables().items())
     names = [url.removeprefix("https://") for url in (outputs.app_url, outputs.api_url, outputs.stream_url)]
     return (
-        f"""{told}
+        f"""{head}
   UI        {outputs.app_url}      login {outputs.ui_username}, password: the output ui_password
   API       {outputs.api_url}/api/v1  header x-api-key: the output api_key
   outputs   cd {place.folder}/project && {env} pulumi stack output --show-secrets
 
-These names exist on this machine alone. A browser finds them with
+These names exist on this machine only. A browser finds them with
   chromium --proxy-server={proxy} --ignore-certificate-errors-spki-list={key} \\
     --user-data-dir=$(mktemp -d) {outputs.app_url}
 or, without the proxy, with --host-resolver-rules="MAP *.{domain}:443 127.0.0.1:{port}"; curl with
@@ -120,7 +119,7 @@ script/rehearse --keep again deploys what has changed; script/rehearse --destroy
 
 
 def rehearse(*, images_source: ImageSource | None, keep: bool) -> None:
-    """All steps in order; UserError at the first that cannot go on. Without ``keep`` nothing is left, whatever happened."""
+    """All steps in order; UserError at the first failure. Without ``keep`` nothing is left, whatever happened."""
     settings, domain = stack.settings()
     docker = Docker(settings.host.docker_host)
     place = Place(stack.folder())
@@ -147,23 +146,22 @@ def rehearse(*, images_source: ImageSource | None, keep: bool) -> None:
         with steps.step("second plan"):
             place.expect_no_changes(program)
         outputs = program.outputs()
-        way = way_of(running)
         with steps.step("smoke, through the public names") as say:
-            green, total = update.run_smoke(outputs, say, way)
+            green, total = update.run_smoke(outputs, say, resolver(running))
             if green < total:
                 raise UserError(f"smoke: {green} of {total} checks green; each line above that is not ok names what to look at")
         with steps.step("UI in a browser") as say:
             browser.use_ui(docker, outputs, running.proxy_url, Path(running.ca_file), shots(), say)
-        told = summary(place, running, outputs, domain, seconds=steps.seconds, kept=keep)
+        last_lines = summary(place, running, outputs, domain, seconds=steps.seconds, kept=keep)
     finally:
         if not keep:
             with steps.step("remove"):
                 remove(place, docker)
-    print(told)
+    print(last_lines)
 
 
 def destroy() -> None:
-    """Removes a rehearsal that was kept; says so when there is none."""
+    """Removes a rehearsal that was kept, or reports that there is none."""
     docker = Docker(stack.settings()[0].host.docker_host)
     place = Place(stack.folder())
     if not place.exists and not stack.left_on(docker):

@@ -1,4 +1,4 @@
-"""What answers for Cloudflare and Vercel while a rehearsal runs: one process, which outlives the command that started it.
+"""The servers in the place of Cloudflare and Vercel during a rehearsal: one process, which outlives the command that started it.
 
     python -m rehearsal.servers FOLDER
 
@@ -23,7 +23,7 @@ from lab.standins.vercel.platform import LocalVercel
 from ops.errors import UserError
 from ops.paths import ROOT
 
-# A rehearsal that was kept has a site, which is built again.
+# A rehearsal that was kept has a site, which is built again at the start.
 START_SECONDS = 300
 STOP_SECONDS = 30
 LOOK_SECONDS = 0.3
@@ -31,9 +31,10 @@ LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Servers:
-    """Running servers. https_port, proxy_url: two ways to the public names. ca_file: the throw-away authority's certificate.
+    """Running servers.
 
-    vercel_pid: of the process that runs the deployments.
+    https_port, proxy_url: each leads to the public names. ca_file: the certificate of the throw-away authority. vercel_pid: of
+    the process that runs the deployments.
     """
 
     pid: int
@@ -45,7 +46,7 @@ class Servers:
 
 
 def start(folder: Path) -> Servers:
-    """Those that run already, or new ones. UserError with the log's name when they do not come up."""
+    """The running servers of this folder, or new ones. UserError with the log's name if they do not start."""
     if running := find(folder):
         return running
     (folder / "servers.json").unlink(missing_ok=True)
@@ -57,7 +58,7 @@ def start(folder: Path) -> Servers:
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
-            # A session of its own: it outlives this command, its terminal and Ctrl-C.
+            # In a separate session: it outlives this command, its terminal and Ctrl-C.
             start_new_session=True,
         )
     until = time.monotonic() + START_SECONDS
@@ -70,7 +71,7 @@ def start(folder: Path) -> Servers:
 
 
 def find(folder: Path) -> Servers | None:
-    """The servers of this folder, where they run."""
+    """The servers of this folder, if they run."""
     try:
         servers = Servers(**json.loads((folder / "servers.json").read_text()))
         command = Path(f"/proc/{servers.pid}/cmdline").read_bytes().split(b"\0")
@@ -80,7 +81,7 @@ def find(folder: Path) -> Servers | None:
 
 
 def stop(folder: Path) -> None:
-    """Ends the servers of this folder, if there are any."""
+    """Ends the servers of this folder, if any."""
     if (servers := find(folder)) is None:
         return
     with suppress(ProcessLookupError):

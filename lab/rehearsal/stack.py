@@ -1,7 +1,7 @@
-"""The rehearsal's stack: a Pulumi project of its own around this checkout's program, which ends with its folder.
+"""The rehearsal's stack: a separate Pulumi project around this checkout's program, which is removed with its folder.
 
-Backend, passphrase, home, stack file and the stand-ins' world lie in one folder, so that nothing of the user's is read or
-changed. Not here: the order of things (__main__.py) and the servers that answer for the stand-ins (servers.py).
+Backend, passphrase, home, stack file and the stand-ins' world are in one folder, so that none of the user's own are read or
+changed. Not here: the order of the steps (__main__.py) and the servers of the stand-ins (servers.py).
 """
 
 import json
@@ -33,34 +33,34 @@ TEAM = "rehearsal"
 
 
 def folder() -> Path:
-    """Where the rehearsal of this user lies."""
+    """The folder of this user's rehearsal."""
     return config_dir() / NAME
 
 
 def settings() -> tuple[Settings, str]:
-    """What the committed stack file says, with a stand-in's token and image in it, and the domain.
+    """The settings of the committed stack file, completed with placeholders for tokens and the connector's image; and the domain.
 
-    Raises UserError when it is wrong, or has another shape than production's.
+    Raises UserError if it is wrong, or has another shape than production's.
     """
     raw = {key.removeprefix("skyvern:"): dict(value) for key, value in file.read(COMMITTED).items()}
     shape = {name: raw.get(name, {}).get("provider") for name in ("frontend", "edge")}
     if shape != {"frontend": "vercel", "edge": "cloudflare"}:
         raise UserError(
-            f"{COMMITTED.name}: frontend.provider: is not what is rehearsed; write vercel, and edge.provider: cloudflare"
+            f"{COMMITTED.name}: frontend.provider: is not that of production; write vercel, and edge.provider: cloudflare"
         )
     raw["edge"].update(api_token=file.ENCRYPTED, connector_image="localhost/connector:any")
     raw["frontend"].update(api_token=file.ENCRYPTED)
     try:
-        found = parse(raw, file=COMMITTED.name, secret_keys=frozenset(raw))
+        parsed = parse(raw, file=COMMITTED.name, secret_keys=frozenset(raw))
     except SettingsError as wrong:
         raise UserError(str(wrong)) from wrong
-    assert isinstance(found.edge, CloudflareEdge)
-    return found, found.edge.domain
+    assert isinstance(parsed.edge, CloudflareEdge)
+    return parsed, parsed.edge.domain
 
 
 @dataclass(frozen=True)
 class Place:
-    """The folder of a rehearsal and what lies in it."""
+    """The folder of a rehearsal and its contents."""
 
     folder: Path
 
@@ -80,7 +80,7 @@ class Place:
         return (self.folder / "world.json").exists()
 
     def prepare(self, domain: str) -> None:
-        """Makes what is not there: world, ports, passphrase, home. The home is made anew, because engine and SDKs change."""
+        """Makes world, ports and passphrase if they are missing, and the home in any case, because engine and SDKs change."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         if not self.exists:
@@ -97,14 +97,14 @@ class Place:
         install(self.home, engine.engine_pulumi_home(), "cloudflare", "vercel")
 
     def state_variables(self) -> dict[str, str]:
-        """Where the state is, and what opens it."""
+        """Environment variables that name the state and its passphrase."""
         return {
             "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.folder / "passphrase"),
         }
 
     def program(self, docker: Docker) -> Program:
-        """The project, with every variable that ``pulumi`` needs for this stack and for no other."""
+        """The project, with every variable that ``pulumi`` needs for this stack, and none of another's."""
         shell = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "CLOUDFLARE_", "VERCEL_"))}
         env = {
             **shell,
@@ -116,9 +116,9 @@ class Place:
         return Program(self.folder / "project", NAME, docker, env)
 
     def write_project(self, program: Program, source: str, connector_image: str) -> None:
-        """Writes the project's and the stack's files, and creates the stack where there is none.
+        """Writes the project's and the stack's files, and creates the stack if it does not exist.
 
-        source: of the images. The stack file is the committed one with throw-away tokens and the connector's image.
+        source: of the images. The stack file is a copy of the committed file, with throw-away tokens and the connector's image.
         """
         project = program.folder
         project.mkdir(exist_ok=True)
@@ -127,20 +127,20 @@ class Place:
         shutil.copy(ROOT / "Pulumi.yaml", project)
 
         def around(document: dict[str, Any]) -> bool:
-            # The program stays where it is, with the site beside it; only its stack files are elsewhere.
+            # The program stays in the checkout, with the site beside it; only its stack files are elsewhere.
             document["main"] = str(ROOT)
             document["runtime"]["options"]["virtualenv"] = str(ROOT / ".venv")
             return True
 
         file.edit(project / "Pulumi.yaml", around)
         target = project / f"Pulumi.{NAME}.yaml"
-        before = _read(target)
+        before = (YAML(typ="safe").load(target) if target.exists() else None) or {}
         shutil.copy(COMMITTED, target)
 
         def complete(document: dict[str, Any]) -> bool:
             document["config"]["skyvern:images"]["source"] = source
             document["config"]["skyvern:edge"]["connector_image"] = connector_image
-            # The stand-in of Cloudflare's network is on this machine, which containers do not reach otherwise.
+            # The stand-in of Cloudflare's network is on this machine, which the firewall keeps containers from reaching.
             document["config"]["skyvern:edge"]["allow"] = [f"{THIS_HOST}:{ports['connector']}"]
             if "encryptionsalt" in before:
                 document["encryptionsalt"] = before["encryptionsalt"]
@@ -154,12 +154,12 @@ class Place:
             process.capture(command, cwd=project, env=program.env, stdin=token.encode())
 
     def up(self, program: Program) -> None:
-        """``pulumi up``, with the policies; UserError with the log's name when it fails."""
+        """``pulumi up``, with the policies; UserError with the log's name if it fails."""
         command = ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", NAME, "--color", "never"]
         process.stream(command, cwd=program.folder, env=program.env, log=self.folder / "up.log")
 
     def expect_no_changes(self, program: Program) -> None:
-        """A plan for what is deployed; UserError where it would change something."""
+        """A plan of the deployed stack; UserError if it would change anything."""
         command = ["pulumi", "preview", "--expect-no-changes", "--non-interactive", "--stack", NAME, "--color", "never"]
         process.stream(command, cwd=program.folder, env=program.env, log=self.folder / "second-plan.log")
 
@@ -169,7 +169,7 @@ class Place:
 
 
 def make_world(path: Path, domain: str) -> World:
-    """An account at each vendor, with a token that nobody else has."""
+    """An account at each vendor, with a random token."""
     world = cloudflare.new_world(path, domain=domain, token=secrets.token_hex(20))
     path.chmod(0o600)
     vercel.add_account(world, team=TEAM, token=secrets.token_hex(12))
@@ -184,13 +184,9 @@ def tokens(world: World) -> Mapping[str, str]:
     return {"skyvern:edge.api_token": first, "skyvern:frontend.api_token": second}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return (YAML(typ="safe").load(path) or {}) if path.exists() else {}
-
-
 def left_on(docker: Docker) -> dict[str, list[str]]:
-    """Names of what a rehearsal has on the daemon, by kind."""
-    found = {}
+    """Names of the containers, networks and volumes that a rehearsal has on the daemon, by kind."""
+    names = {}
     for kind, everything, form in (
         ("container", ("--all",), "{{.Names}}"),
         ("network", (), "{{.Name}}"),
@@ -198,11 +194,11 @@ def left_on(docker: Docker) -> dict[str, list[str]]:
     ):
         listed = docker.run(kind, "ls", *everything, "--filter", f"label=skyvern.stack={NAME}", "--format", form).split()
         if listed:
-            found[kind] = listed
-    return found
+            names[kind] = listed
+    return names
 
 
 def remove_from(docker: Docker) -> None:
-    """Removes it, data too: whatever the state knows, nothing of a rehearsal is worth keeping."""
+    """Removes them with their data, whether or not the state knows them: nothing of a rehearsal is worth keeping."""
     for kind, names in left_on(docker).items():
         docker.run(kind, "rm", *(() if kind == "network" else ("--force",)), *names)

@@ -26,8 +26,7 @@ from ops.preview import engine as previews
 from ops.preview import events, state
 from ops.preview.engine import Run
 from ops.preview.state import Workspace
-from tests.engine.stack import Stack
-from tests.engine.test_edge import ACCESS, CLOUDFLARE, VERCEL
+from tests.engine.stack import ACCESS, CLOUDFLARE, VERCEL, Stack
 
 RECORDED = ROOT / "tests" / "unit" / "golden" / "preview"
 PROGRAM = (ROOT / "__main__.py").read_text()
@@ -138,7 +137,7 @@ SCENARIOS: dict[str, Scenario] = {
             images={"source": "packages"},
         )
     ),
-    "new-public-host": Scenario(lambda stack: stack.write(edge=CLOUDFLARE, **VERCEL)),
+    "new-public-host": Scenario(lambda stack: stack.write(edge=CLOUDFLARE, frontend=VERCEL)),
     "rotation": Scenario(lambda stack: stack.write(**EDGE, rotation={"database": 2, "api_key": 2, "tunnel": 2})),
     "policy-violation": Scenario(lambda stack: stack.project.program(PROGRAM + CARELESS)),
     "exemption": Scenario(

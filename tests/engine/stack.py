@@ -1,4 +1,4 @@
-"""A stack behind the real engine, with stand-ins for every vendor."""
+"""A stack behind the real engine, with stand-ins for every vendor, and the programs and sections of its tests."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lab.standins.providers import cloudflare, docker, vercel
+from lab.standins.providers import World, cloudflare, docker, vercel
 from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
 from tests.engine.project import Project
@@ -19,6 +19,58 @@ SECRETS = {
     "ngrok": ("authtoken", "an-authtoken-of-a-test"),
     "vercel": ("api_token", vercel.TOKEN),
 }
+CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com"}
+ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"]}
+VERCEL: dict[str, Any] = {"provider": "vercel", "team": vercel.TEAM, "plan": "pro"}
+
+# The public part of the program: the UI on Vercel, if the stack file says so, and the edge. The secrets change with their epochs,
+# as the random provider's would.
+_SITE = """\
+import sys
+
+import pulumi
+
+from components import endpoints
+from components.secrets import derive_tunnel_secret
+from components.settings import SettingsError, load
+
+try:
+    settings = load()
+    urls, rotation = endpoints.derive(settings), settings.rotation
+    site = None
+    if urls.on_vercel:
+        from components.frontend.vercel import VercelFrontend, VercelFrontendArgs
+
+        site = VercelFrontend("site", VercelFrontendArgs(
+            prefix="skyvern-test", settings=settings.frontend, endpoints=urls,
+            gateway_key=pulumi.Output.secret(f"a-gateway-key-{rotation.gateway}"),
+            ui_password=pulumi.Output.secret(f"a-password-{rotation.ui_login}"),
+        ))
+"""
+_EDGE = """\
+    from components.edge.tunnel import CloudflareTunnel, CloudflareTunnelArgs
+
+    CloudflareTunnel("edge", CloudflareTunnelArgs(
+        prefix="skyvern-test", settings=settings.edge, endpoints=urls, ui=None if site is None else site.record,
+        secret=pulumi.Output.secret(derive_tunnel_secret("a password")),
+    ))
+"""
+_END = """\
+except SettingsError as wrong:
+    for line in wrong.lines:
+        pulumi.log.error(line)
+    sys.exit(32)
+"""
+SITE_AND_EDGE = _SITE + _EDGE + _END
+# Without the SDK of the edge, which costs seconds at each up.
+SITE_ALONE = _SITE + _END
+
+
+def counts(world: World) -> dict[str, int]:
+    """The number of resources at Cloudflare, by collection."""
+    data = world.read()
+    collections = ("tunnels", "configurations", "records", "rulesets", "policies", "applications")
+    return {name: len(data[name]) for name in collections}
 
 
 class Stack:
@@ -80,9 +132,9 @@ class Stack:
                     assert data["tunnels"][token["t"]]["accountId"] == token["a"]
 
     def names(self, collection: str) -> set[str]:
-        return {one["name"] for one in self.world.read()[collection].values()}
+        return {record["name"] for record in self.world.read()[collection].values()}
 
 
-def told_lines(told: str) -> set[str]:
-    """What the program itself says as an error; the engine shows it while it runs and once more at its end."""
-    return {line.partition("error: ")[2] for line in told.splitlines() if "error: Pulumi.test.yaml" in line}
+def error_lines(printed: str) -> set[str]:
+    """The errors of the program itself; the engine shows them while it runs and once more at its end."""
+    return {line.partition("error: ")[2] for line in printed.splitlines() if "error: Pulumi.test.yaml" in line}

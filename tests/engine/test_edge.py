@@ -15,36 +15,9 @@ from lab.standins.providers import World, cloudflare, vercel
 from ops.deploy.recovery import perhaps_at_cloudflare
 from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
-from tests.engine.stack import Stack, told_lines
+from tests.engine.stack import ACCESS, CLOUDFLARE, SITE_AND_EDGE, VERCEL, Stack, counts, error_lines
 
 pytestmark = pytest.mark.timeout(900)
-
-EDGE_ALONE = """\
-import sys
-
-import pulumi
-
-from components import endpoints
-from components.edge.tunnel import CloudflareTunnel, CloudflareTunnelArgs
-from components.secrets import derive_tunnel_secret
-from components.settings import SettingsError, load
-
-try:
-    settings = load()
-    CloudflareTunnel("edge", CloudflareTunnelArgs(
-        prefix="skyvern-test", settings=settings.edge, endpoints=endpoints.derive(settings),
-        secret=pulumi.Output.secret(derive_tunnel_secret("a password")),
-    ))
-except SettingsError as wrong:
-    for line in wrong.lines:
-        pulumi.log.error(line)
-    sys.exit(32)
-"""
-
-CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com"}
-ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"]}
-VERCEL: dict[str, Any] = {"frontend": {"provider": "vercel", "team": "acme", "plan": "pro"}}
-VOLUME = "docker:index/volume:Volume"
 
 
 @pytest.fixture
@@ -56,7 +29,7 @@ def stack(engine: Engine, tmp_path: Path, home: Path) -> Stack:
 @pytest.fixture
 def edge(engine: Engine, tmp_path: Path, home: Path) -> Stack:
     """The edge's part of it."""
-    return Stack(engine, tmp_path, home, EDGE_ALONE)
+    return Stack(engine, tmp_path, home, SITE_AND_EDGE)
 
 
 def of(done: list[str], part: str) -> list[str]:
@@ -104,16 +77,16 @@ def test_day_two_plans(stack: Stack) -> None:
     with stack.world.edit() as data:
         (account,) = data["accounts"]
         other = cloudflare.add_zone(data["zones"], "example.org", account=account)
-    stack.write(edge=CLOUDFLARE, **VERCEL)
+    stack.write(edge=CLOUDFLARE, frontend=VERCEL)
     stack.up()
     volumes = stack.world.read()["volumes"]
 
     # Another rate limit: that ruleset and nothing else.
-    stack.write(edge={**CLOUDFLARE, "rate_limit_requests": 300}, **VERCEL)
+    stack.write(edge={**CLOUDFLARE, "rate_limit_requests": 300}, frontend=VERCEL)
     assert stack.up() == ["update skyvern-edge-rate-limit"]
 
     # No recordings on the internet: their record goes; the gateway forgets the host.
-    without = {"frontend": {**VERCEL["frontend"], "artifacts": False}}
+    without = {"frontend": {**VERCEL, "artifacts": False}}
     stack.write(edge=CLOUDFLARE, **without, rotation={"gateway": 2})
     done = stack.up()
     assert "delete skyvern-edge-artifact" in done
@@ -211,6 +184,7 @@ def test_somebodys_rules_are_adopted_and_outlive_the_stack(edge: Stack) -> None:
 
 # Mutating calls: tunnel, ingress, two records, four settings, two rulesets, policy and application.
 FIRST_UP = 12
+EVERYTHING = {"tunnels": 1, "configurations": 1, "records": 2, "rulesets": 2, "policies": 1, "applications": 1}
 
 
 @pytest.mark.parametrize("call", range(1, FIRST_UP + 1))
@@ -219,9 +193,7 @@ def test_a_fault_at_any_call_of_the_first_up_is_mended_by_the_next(edge: Stack, 
     edge.world.fail(call=call, message="a fault of a test")
     assert "a fault of a test" in edge.project.fail("up", "--yes", "--skip-preview")
     edge.up()
-    data = edge.world.read()
-    counted = ("tunnels", "configurations", "records", "rulesets", "policies", "applications")
-    assert {name: len(data[name]) for name in counted} == dict(zip(counted, (1, 1, 2, 2, 1, 1), strict=True))
+    assert counts(edge.world) == EVERYTHING
 
 
 def test_the_first_up_has_no_more_calls_than_were_tried(edge: Stack) -> None:
@@ -263,9 +235,7 @@ def test_a_creation_whose_answer_was_lost_is_told_and_the_next_up_finishes_it(ed
             with edge.world.edit() as data:
                 del data[collection][lost]
     edge.up()
-    data = edge.world.read()
-    counted = ("tunnels", "configurations", "records", "rulesets", "policies", "applications")
-    assert {name: len(data[name]) for name in counted} == dict(zip(counted, (1, 1, 2, 2, 1, 1), strict=True))
+    assert counts(edge.world) == EVERYTHING
     edge.project.succeed("preview", "--expect-no-changes")
 
 
@@ -281,7 +251,7 @@ def test_what_is_wrong_with_the_zone_or_the_token_is_one_line(edge: Stack) -> No
     def told() -> str:
         shown = edge.project.fail("preview")
         assert "Traceback" not in shown
-        (line,) = told_lines(shown)
+        (line,) = error_lines(shown)
         assert line.startswith("Pulumi.test.yaml: edge.")
         return line.removeprefix("Pulumi.test.yaml: edge.")
 

@@ -1,4 +1,4 @@
-"""The stand-in for Cloudflare behind the real engine: what holds for every program that the tests put in front of it."""
+"""The stand-in for Cloudflare behind the real engine: what holds for every program that the tests deploy into it."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from lab.standins.providers import World, cloudflare, install
+from lab.standins.providers import World, cloudflare
 from ops.machine.engine_from_modules import Engine
 from tests.engine.project import Project
+from tests.engine.stack import counts
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,9 +31,17 @@ tunnel = cf.ZeroTrustTunnelCloudflared(
     "tunnel", account_id=account, name="skyvern-test", config_src="cloudflare", opts=opts,
     tunnel_secret=pulumi.Output.secret(base64.b64encode(b"0" * 32).decode()),
 )
+policy = cf.ZeroTrustAccessPolicy(
+    "policy", account_id=account, name="ops", decision="allow", includes=[{{"email": {{"email": "ops@example.com"}}}}], opts=opts,
+)
+application = cf.ZeroTrustAccessApplication(
+    "application", account_id=account, name="ui", type="self_hosted", domain="app.example.com", opts=opts,
+    policies=[{{"id": policy.id, "precedence": 1}}],
+)
+access = {{"required": True, "team_name": "acme", "aud_tags": [application.aud]}}
 ingress = cf.ZeroTrustTunnelCloudflaredConfig("ingress", account_id=account, tunnel_id=tunnel.id, opts=opts, config={{
     "ingresses": [
-        {{"hostname": "api.example.com", "service": "http://gateway:8080", "origin_request": {{"connect_timeout": 10}}}},
+        {{"hostname": "api.example.com", "service": "http://gateway:8080", "origin_request": {{"access": access}}}},
         {{"service": "http_status:404"}},
     ],
 }})
@@ -49,21 +58,9 @@ cf.Ruleset("limit", zone_id=zone.id, kind="zone", name="skyvern", phase="http_ra
         "characteristics": ["cf.colo.id", "ip.src"], "period": 10, "requests_per_period": 100, "mitigation_timeout": 10,
     }},
 }}])
-policy = cf.ZeroTrustAccessPolicy(
-    "policy", account_id=account, name="ops", decision="allow", includes=[{{"email": {{"email": "ops@example.com"}}}}], opts=opts,
-)
-application = cf.ZeroTrustAccessApplication(
-    "application", account_id=account, name="ui", type="self_hosted", domain="app.example.com", opts=opts,
-    policies=[{{"id": policy.id, "precedence": 1}}],
-)
 pulumi.export("status", zone.status)
 pulumi.export("account", tunnel.account_tag)
 """
-
-
-@pytest.fixture(scope="module")
-def home(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("standin") / "home", engine.pulumi_home, "cloudflare")
 
 
 @pytest.fixture
@@ -80,12 +77,6 @@ def made(world: World) -> list[str]:
     return [
         f"{entry['operation']} {entry['name']}" for entry in world.journal("create", "update", "delete") if "error" not in entry
     ]
-
-
-def things(world: World) -> dict[str, int]:
-    """How many of each there are."""
-    data = world.read()
-    return {name: len(data[name]) for name in ("tunnels", "configurations", "records", "rulesets", "policies", "applications")}
 
 
 def planned(project: Project) -> dict[str, Any]:
@@ -110,7 +101,7 @@ def test_from_a_first_up_that_fails_to_nothing(engine: Engine, tmp_path: Path, h
     assert "warning" not in shown
     shown = project.succeed("up", "--yes", "--skip-preview")
     assert "account: " in shown
-    assert things(world) == ALL
+    assert counts(world) == ALL
     assert len(made(world)) == len(set(made(world))) == 8
     secret = "MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
     assert secret not in project.succeed("stack", "export")
@@ -135,10 +126,10 @@ def test_from_a_first_up_that_fails_to_nothing(engine: Engine, tmp_path: Path, h
     alive.touch()
     world.connect("skyvern-test", alive)
     assert '"code": 1022' in project.fail("destroy", "--yes", "--skip-preview")
-    assert things(world) == {**dict.fromkeys(ALL, 0), "tunnels": 1, "configurations": 1}
+    assert counts(world) == {**dict.fromkeys(ALL, 0), "tunnels": 1, "configurations": 1}
     alive.unlink()
     project.succeed("destroy", "--yes", "--skip-preview")
-    assert things(world) == dict.fromkeys(ALL, 0)
+    assert counts(world) == dict.fromkeys(ALL, 0)
     (zone,) = world.read()["zones"].values()
     assert zone["settings"]["always_use_https"] == "on"
     assert "resources" not in json.loads(project.succeed("stack", "export"))["deployment"]
@@ -199,7 +190,7 @@ cf.ZeroTrustTunnelCloudflared("again", account_id=account, name="skyvern",
     assert refused == {"taken": 81053, "second": 20217, "ingress": 1056, "again": 1013}
     for code in refused.values():
         assert f'"code": {code}' in shown
-    assert things(world) == {**dict.fromkeys(ALL, 0), "records": 1, "rulesets": 1, "tunnels": 1}
+    assert counts(world) == {**dict.fromkeys(ALL, 0), "records": 1, "rulesets": 1, "tunnels": 1}
 
 
 def test_a_plugin_that_dies_after_its_call_leaves_what_the_state_does_not_know(
@@ -212,7 +203,7 @@ tunnel = cf.ZeroTrustTunnelCloudflared("tunnel", account_id=account, name="skyve
     project = project_of(engine, tmp_path, home, world, program)
     world.crash(call=1)
     project.fail("up", "--yes", "--skip-preview")
-    assert things(world)["tunnels"] == 1
+    assert counts(world)["tunnels"] == 1
     assert "ZeroTrustTunnelCloudflared" not in json.dumps(
         json.loads(project.succeed("stack", "export"))["deployment"]["resources"]
     )
@@ -224,4 +215,4 @@ tunnel = cf.ZeroTrustTunnelCloudflared("tunnel", account_id=account, name="skyve
     project.program(program.replace("opts=opts)\n", adopted))
     project.succeed("up", "--yes", "--skip-preview")
     project.succeed("destroy", "--yes", "--skip-preview")
-    assert things(world)["tunnels"] == 0
+    assert counts(world)["tunnels"] == 0

@@ -12,58 +12,16 @@ import pytest
 
 from lab.standins.providers import vercel
 from ops.machine.engine_from_modules import Engine
-from tests.engine.stack import Stack, told_lines
+from tests.engine.stack import CLOUDFLARE, SITE_ALONE, SITE_AND_EDGE, VERCEL, Stack, error_lines
 
 pytestmark = pytest.mark.timeout(600)
 
-# Frontend and edge, with secrets that change with their epochs, as the random provider's would.
-SITE_AND_EDGE = """\
-import sys
-
-import pulumi
-
-from components import endpoints
-from components.edge.tunnel import CloudflareTunnel, CloudflareTunnelArgs
-from components.secrets import derive_tunnel_secret
-from components.settings import SettingsError, load
-
-try:
-    settings = load()
-    urls, rotation = endpoints.derive(settings), settings.rotation
-    site = None
-    if urls.on_vercel:
-        from components.frontend.vercel import VercelFrontend, VercelFrontendArgs
-
-        site = VercelFrontend("site", VercelFrontendArgs(
-            prefix="skyvern-test", settings=settings.frontend, endpoints=urls,
-            gateway_key=pulumi.Output.secret(f"a-gateway-key-{rotation.gateway}"),
-            ui_password=pulumi.Output.secret(f"a-password-{rotation.ui_login}"),
-        ))
-    CloudflareTunnel("edge", CloudflareTunnelArgs(
-        prefix="skyvern-test", settings=settings.edge, endpoints=urls, ui=None if site is None else site.record,
-        secret=pulumi.Output.secret(derive_tunnel_secret("a password")),
-    ))
-except SettingsError as wrong:
-    for line in wrong.lines:
-        pulumi.log.error(line)
-    sys.exit(32)
-"""
-
 # Without zone settings and rulesets, which have nothing to do with the site.
 EDGE: dict[str, Any] = {
-    "provider": "cloudflare",
-    "domain": "example.com",
+    **CLOUDFLARE,
     **dict.fromkeys(("always_https", "min_tls_1_2", "tls_1_3", "hsts", "firewall", "rate_limit"), False),
 }
-SITE: dict[str, Any] = {"provider": "vercel", "team": vercel.TEAM, "plan": "pro"}
 APP = "app.example.com"
-# Not that of the edge, which costs seconds at each up.
-SITE_ALONE = (
-    SITE_AND_EDGE.replace("from components.edge.tunnel import CloudflareTunnel, CloudflareTunnelArgs\n", "").partition(
-        "    CloudflareTunnel("
-    )[0]
-    + SITE_AND_EDGE[SITE_AND_EDGE.index("except SettingsError") :]
-)
 
 
 class Frontend(Stack):
@@ -75,7 +33,7 @@ class Frontend(Stack):
         return self.up()
 
     def describe(self, frontend: dict[str, Any] | None = None, **sections: Any) -> None:
-        self.write(edge=EDGE, frontend={**SITE, **(frontend or {})}, **sections)
+        self.write(edge=EDGE, frontend={**VERCEL, **(frontend or {})}, **sections)
 
     def served(self, host: str = APP) -> dict[str, Any]:
         found = vercel.served(self.world.read(), host)
@@ -106,7 +64,7 @@ def test_what_is_wrong_with_the_account_is_one_line(life: Frontend) -> None:
         life.describe(frontend)
         shown = life.project.fail("preview")
         assert "Traceback" not in shown
-        (line,) = told_lines(shown)
+        (line,) = error_lines(shown)
         return line.removeprefix("Pulumi.test.yaml: frontend.")
 
     assert told(team="other").startswith('team: the token sees no team "other"; write NAME of vercel.com/NAME, or make a token')

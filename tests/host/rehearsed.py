@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.rehearsal import servers
-from lab.rehearsal.__main__ import way_of
+from lab.rehearsal.__main__ import resolver
 from lab.rehearsal.servers import Servers
 from lab.rehearsal.stack import Place
 from lab.standins.edge import client_variables
@@ -55,7 +55,7 @@ class Rehearsed:
     def site(self, outputs: Outputs | None = None) -> Iterator[Site]:
         """The stack through its public names."""
         found = outputs or self.outputs()
-        with client_for(found, way_of(self.servers)) as client:
+        with client_for(found, resolver(self.servers)) as client:
             yield Site(found, client, self.docker)
 
     def vercel_memory_mib(self) -> float:

@@ -139,7 +139,8 @@ class _Monitor(mocks.MockMonitor):
 
 # What Cloudflare answers about a zone that is in order.
 ZONE: dict[str, Any] = {"zoneId": "0" * 32, "account": {"id": "a" * 32, "name": "acct"}, "status": "active", "nameServers": []}
-# The least that a stack on Vercel says of it.
+# The least that a stack file has about Cloudflare, and about Vercel.
+CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
 VERCEL: dict[str, Any] = {"provider": "vercel", "api_token": "v" * 24, "team": "acme", "plan": "pro"}
 # What Vercel and its provider answer about an account and a site that are in order.
 SITE: dict[str, Any] = {"files": {"site/package.json": "2~a", "site/build.mjs": "3~b"}, "cname": "a.vercel-dns-017.com."}

@@ -1,9 +1,9 @@
-"""A person in a browser: the UI of a running stack, used in a headless Chromium from the public names on.
+"""A person in a browser: the UI of a running stack, used in a headless Chromium through the public names.
 
 Chromium and the Playwright that drives it are those of the server's image, so that nothing has to be installed. Their container
-has a network of its own that leads nowhere: a socket file is the only way out, to the edge's proxy, which knows the public names
-alone. (In the host's network, Chromium drops its connections whenever any other container comes or goes.)
-Not here: what is clicked (ui.py, which runs in that container).
+has a separate network without internet: its only exit is a socket file, to the edge's proxy, which knows only the public names.
+(In the host's network, Chromium drops its connections whenever any other container starts or stops.)
+Not here: the clicks (ui.py, which runs in that container).
 """
 
 import base64
@@ -27,7 +27,7 @@ from ops.stack.outputs import Outputs
 
 UI_SECONDS = 600
 SCRIPTS = Path(__file__).parent
-# An artifact beside the step's recording, as Skyvern names them; its path.
+# Adds an artifact beside the step's recording, named as Skyvern does, and returns its path.
 PLANT = """
 INSERT INTO artifacts (artifact_id, organization_id, task_id, step_id, artifact_type, uri, created_at, modified_at,
     workflow_run_id, run_id)
@@ -54,24 +54,24 @@ def policy(certificate: Path) -> str:
 def run(
     docker: Docker, image: str, network: str, *, proxy_url: str, ca_file: Path, script: str, task: str, pictures: Path
 ) -> str:
-    """Runs a script of SCRIPTS in the server's image with ``task`` on its standard input; what it printed.
+    """Runs a script of SCRIPTS in the server's image with ``task`` on its standard input; returns its output.
 
-    network: made for it, and removed afterwards. Raises UserError with the end of what it said when it fails.
+    network: made for it, and removed afterwards. Raises UserError with the end of the output if it fails.
     """
     proxy = urlsplit(proxy_url)
-    # Only we get into it; Docker, which is root, mounts what is inside.
+    # Only this user can enter it; Docker, which is root, mounts what is inside.
     with tempfile.TemporaryDirectory() as folder:
-        there = Path(folder) / "outside"
-        there.mkdir()
-        # The image's user comes in here.
-        there.chmod(0o755)
-        (there / "authority.json").write_text(policy(ca_file))
-        relay.file_to_tcp(str(there / "proxy"), proxy.hostname or "", proxy.port or 0)
-        (there / "proxy").chmod(0o777)
+        outside = Path(folder) / "outside"
+        outside.mkdir()
+        # For the image's user.
+        outside.chmod(0o755)
+        (outside / "authority.json").write_text(policy(ca_file))
+        relay.file_to_tcp(str(outside / "proxy"), proxy.hostname or "", proxy.port or 0)
+        (outside / "proxy").chmod(0o777)
         mounts = {
             f"{SCRIPTS}": "/rehearsal:ro",
-            f"{there}": "/outside:ro",
-            f"{there}/authority.json": "/etc/chromium/policies/managed/authority.json:ro",
+            f"{outside}": "/outside:ro",
+            f"{outside}/authority.json": "/etc/chromium/policies/managed/authority.json:ro",
             f"{pictures}": "/pictures",
         }
         options = ["--rm", "--interactive", f"--network={network}", "--init", "--cap-drop=ALL", "--shm-size=512m"]
@@ -82,20 +82,20 @@ def run(
             "--env=PYTHONPATH=/rehearsal",
             *(f"--volume={source}:{target}" for source, target in mounts.items()),
         ]
-        # With an interface besides loopback: without one, Chromium tells its pages that they are offline.
+        # With an interface besides loopback: without it, Chromium reports to its pages that they are offline.
         docker.run("network", "create", "--internal", "--label=skyvern.stack=rehearsal", network)
         try:
             command = docker.command("run", *options, image, "python", f"/rehearsal/{script}")
-            told = process.capture(command, env=docker.environment(), stdin=task.encode(), timeout_seconds=UI_SECONDS)
-            return told.decode()
+            output = process.capture(command, env=docker.environment(), stdin=task.encode(), timeout_seconds=UI_SECONDS)
+            return output.decode()
         finally:
             docker.run("network", "rm", network)
 
 
 def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pictures: Path, say: Progress) -> None:
-    """Uses the UI as a person does, with a line for each thing done; pictures of it land in ``pictures``, for this user alone.
+    """Uses the UI as a person does, with a line for each action; its pictures are in ``pictures``, readable for this user only.
 
-    Raises UserError with what was not as it should be.
+    Raises UserError with the first thing that is wrong.
     """
     with open_to_the_container(pictures) as taken:
         _use_ui(docker, outputs, proxy_url, ca_file, taken, pictures, say)
@@ -103,7 +103,7 @@ def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pict
 
 @contextmanager
 def open_to_the_container(pictures: Path) -> Iterator[Path]:
-    """A folder that the image's user may write to, and nobody else gets into; what is in it at the end goes to ``pictures``."""
+    """A folder that the image's user can write to and no other user can enter; its pictures are copied to ``pictures``."""
     pictures.mkdir(parents=True, exist_ok=True)
     pictures.chmod(0o700)
     for old in pictures.glob("*.png"):
@@ -132,7 +132,7 @@ def _use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, tak
     run_id = ""
     for _ in range(2):
         try:
-            told = run(
+            output = run(
                 docker,
                 image,
                 "skyvern-rehearsal-ui",
@@ -144,7 +144,7 @@ def _use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, tak
             )
         except UserError as failed:
             raise UserError(f"UI: {failed} (pictures: {pictures})") from failed
-        for line in told.splitlines():
+        for line in output.splitlines():
             if line.startswith("run "):
                 run_id = line.split()[1]
             else:
@@ -155,7 +155,7 @@ def _use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, tak
 def plant(docker: Docker, outputs: Outputs, run_id: str) -> dict[str, str]:
     """Gives the first step of a run an HTML page and an element tree, which only steps with a language model have by themselves.
 
-    Returns what the UI's panels show by their names.
+    Returns the texts in the UI's panels, by the panels' names.
     """
     contents = {
         "html_scrape": ("html", "<p>planted-by-the-rehearsal</p>"),

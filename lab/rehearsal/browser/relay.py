@@ -1,6 +1,6 @@
 """Passes connections on, byte by byte: from a TCP port to a socket file, and from a socket file to a TCP port.
 
-Runs on both sides of a container that has no way out but that file. Standard library only: the container's Python has no more.
+Runs on both sides of a container whose only exit is that file. Standard library only: the container's Python has nothing else.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def tcp_to_file(path: str) -> int:
-    """Listens on loopback for as long as the process lives and passes on to the socket file; the port."""
+    """Listens on loopback for as long as the process lives and passes on to the socket file; returns the port."""
     ports: list[int] = []
 
     async def serve(ready: threading.Event) -> None:
@@ -41,8 +41,8 @@ def _handler(
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            there, back = await connect()
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            other_reader, other_writer = await connect()
+            await asyncio.gather(_pump(reader, other_writer), _pump(other_reader, writer))
 
     return handle
 

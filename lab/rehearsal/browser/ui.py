@@ -1,8 +1,8 @@
-"""Uses the UI as a person does and prints a line for each thing that worked; ends with 1 and one line at the first that did not.
+"""Uses the UI as a person does and prints a line for each action that worked; ends with 1 and one line at the first that did not.
 
 Runs in the server's image beside its Playwright (lab/rehearsal/browser). Standard input: a JSON object with app_url, own_urls,
-smoke_url, username and password; with run, the id of a run of before, and panels, the texts in them by their names, it looks at
-that run's panels alone. Pictures go to /pictures. Roles, labels and test ids are those of skyvern-ui 1.0.56.
+smoke_url, username and password; with run (the id of an earlier run) and panels (the texts in them, by their names) it reads
+only the panels of that run. Pictures go to /pictures. Roles, labels and test ids are those of skyvern-ui 1.0.56.
 """
 
 import json
@@ -20,18 +20,18 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, e
 PICTURES = Path("/pictures")
 STEP_MILLISECONDS = 60_000
 RUN_MILLISECONDS = 180_000
-# Long enough for a look at the live view while the run waits.
+# Long enough to see the live view while the run waits.
 WAIT_SECONDS = 8
 SETTLED_MILLISECONDS = 20_000
 SOUGHT = "(video => !video.seeking && video.currentTime > video.duration - 2)(document.querySelector('video'))"
 SHOWN = "selector => [...document.querySelectorAll(selector)].some(image => image.complete && image.naturalWidth > 0)"
 PLAYABLE = "[...document.querySelectorAll('video')].some(video => video.readyState >= 3 && video.duration > 1)"
-# The browser's own words; the address is told beside them.
+# The browser's own words; the message has the address beside them.
 MISSING = "Failed to load resource: the server responded with a status of 404"
 
 
 class Findings:
-    """What a page must not do, seen by the browser: errors on the console or in scripts, requests to other hosts, failed ones."""
+    """Problems of a page that the browser sees: errors on the console or in scripts, requests to other hosts, failed requests."""
 
     def __init__(self, own_urls: list[str]) -> None:
         self.own = {urlsplit(url).netloc for url in own_urls}
@@ -39,7 +39,7 @@ class Findings:
         self.frames = 0
 
     def watch(self, page: Page) -> None:
-        """From now on, for a page."""
+        """Collects the problems of a page from now on."""
         page.on("console", self._read_console)
         page.on("pageerror", lambda error: self.problems.append(f"script: {str(error)[:200]}"))
         page.on("request", lambda request: self._check_host(request.url))
@@ -65,18 +65,18 @@ class Findings:
 
 
 class Person:
-    """Somebody in front of a browser."""
+    """A person in front of a browser."""
 
     def __init__(self, page: Page, task: dict[str, Any]) -> None:
         self.page = page
         self.task = task
         self.app = task["app_url"]
-        # After the pictures of before.
+        # Continues the numbers of earlier pictures.
         self.number = len(list(PICTURES.glob("[0-9]*.png")))
 
     @contextmanager
     def does(self, what: str) -> Iterator[None]:
-        """One thing: told and pictured when it worked; a picture and SystemExit with one line when it did not."""
+        """One action: a line and a picture if it worked; a picture and SystemExit with one line if it did not."""
         self.number += 1
         name = f"{self.number:02}-{re.sub(r'[^a-z0-9]+', '-', what.lower())}.png"
         try:
@@ -91,7 +91,7 @@ class Person:
         self.page.goto(self.app + path, wait_until="domcontentloaded")
 
     def add_block(self, title: str) -> None:
-        """From the menu at the end of the workflow; it opens under the pointer and moves while it does, so its entry is told."""
+        """From the menu at the end of the workflow. It moves while it opens under the pointer, so its entry gets an event."""
         end = self.page.get_by_test_id("node-adder-button").last
         end.hover(force=True)
         self.page.get_by_text("Add Block", exact=True).last.dispatch_event("click")
@@ -99,7 +99,7 @@ class Person:
 
 
 def check_login(browser: Browser, task: dict[str, Any]) -> None:
-    """Without a login, and with a wrong one, the browser gets nothing but the question."""
+    """Without a login, and with a wrong login, the browser gets nothing but the question."""
     for credentials in (None, {"username": task["username"], "password": "wrong"}):
         context = browser.new_context(http_credentials=credentials)
         page = context.new_page()
@@ -107,7 +107,7 @@ def check_login(browser: Browser, task: dict[str, Any]) -> None:
             response = page.goto(task["app_url"] + "/")
             status, asked = (0, "") if response is None else (response.status, response.headers.get("www-authenticate", ""))
         except Error as refused:
-            # Where nobody answers its question, Chromium shows an error page of its own.
+            # Without an answer to its question, Chromium shows its own error page.
             status, asked = (401, "Basic") if "ERR_INVALID_AUTH_CREDENTIALS" in str(refused) else (0, str(refused))
         if status != 401 or not asked.startswith("Basic"):
             sys.exit(f"login: {'a wrong password' if credentials else 'no login'} got {status} {asked}")
@@ -140,7 +140,7 @@ def use(person: Person, findings: Findings) -> None:
         page.get_by_role("button", name="Save workflow").click()
         save, saved = page.get_by_role("button", name="Save changes"), page.get_by_text("Changes saved", exact=True).first
         expect(save.or_(saved).first).to_be_visible()
-        # It asks first where the browser's session has made changes of its own.
+        # It asks first if the browser's session has made changes itself.
         if save.is_visible():
             save.click()
         expect(saved).to_be_visible()
@@ -156,7 +156,7 @@ def use(person: Person, findings: Findings) -> None:
     with person.does("the run completed"):
         expect(visible(page, "Completed")).to_be_visible(timeout=RUN_MILLISECONDS)
     with person.does("the run after a reload of its address"):
-        # Skyvern names a recording before it has it: what is asked for at the very end is not there yet.
+        # Skyvern names a recording before it exists: at the very end of the run it is not there yet.
         page.wait_for_timeout(SETTLED_MILLISECONDS)
         page.reload(wait_until="domcontentloaded")
         expect(visible(page, "Completed")).to_be_visible()
@@ -174,7 +174,7 @@ def use(person: Person, findings: Findings) -> None:
 
 
 def read_panels(person: Person) -> None:
-    """What a step left behind, in the panels of its diagnostics; the texts were planted."""
+    """Reads the panels of a step's diagnostics; their texts were planted."""
     page = person.page
     with person.does("the first step"):
         person.open(f"/runs/{person.task['run']}")
@@ -188,7 +188,7 @@ def read_panels(person: Person) -> None:
 
 
 def visible(page: Page, text: str) -> Locator:
-    """The first place where the text stands and is seen, in small letters or large: style sheets change them."""
+    """The first visible place with the text, in small letters or capitals: style sheets change them."""
     return page.get_by_text(re.compile(f"^{text}$", re.IGNORECASE)).locator("visible=true").first
 
 
@@ -198,7 +198,7 @@ def steps(page: Page) -> Locator:
 
 
 def wait_until(page: Page, condition: Callable[[], bool]) -> None:
-    """Until the condition holds, while the page goes on; AssertionError when it takes too long."""
+    """Waits for the condition, while the page goes on; AssertionError if it takes too long."""
     for _ in range(STEP_MILLISECONDS // 200):
         if condition():
             return

@@ -1,6 +1,6 @@
 """The image of the stand-in connector: a static program (agent/) under cloudflared's name, and nothing else.
 
-Not here: what it does (agent/main.go), and the edge that it dials (lab/standins/edge).
+Not here: the program (agent/main.go), and the edge that it dials (lab/standins/edge).
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _SOURCE = Path(__file__).parent / "agent"
 
 
 def ensure_image(docker: Docker, edge: int | str) -> str:
-    """Makes the image on a daemon unless it is there; its reference, for ``edge.connector_image``.
+    """Makes the image on a daemon unless it exists; returns its reference, for ``edge.connector_image``.
 
     edge: the port on which the edge listens on the Docker host, or its address as ``HOST:PORT``.
     """
@@ -42,7 +42,7 @@ def context_hash(edge: int | str) -> str:
 
 
 def compile_agent(docker: Docker | None, folder: Path) -> Path:
-    """The program, static, for the daemon's machine or (None) for this one."""
+    """The static program, for the daemon's machine or (None) for this machine."""
     go.ensure_go(lambda line: None)
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
     if docker is not None:

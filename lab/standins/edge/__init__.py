@@ -6,12 +6,11 @@
         httpx.get("https://app.example.com/", ...)                    # in a process with edge.variables() in its environment
 
 Names lead where the world's records say: a proxied CNAME to a tunnel goes through the zone's settings, firewall, rate limits and
-Access to one of the tunnel's connectors (lab/standins/connector), as at Cloudflare: 530 with 1033 where none is connected, 502
-where the origin does not answer. A CNAME to somewhere else goes to the address in ``origins``; at its own name Cloudflare's API
-answers what ``ops`` asks of it (api.py); any other name does not resolve. A connector is let in by its token as the world knows
-it, and as long as it is there the world refuses to delete its tunnel (1022).
-
-As a program: ``python -m lab.standins.edge WORLD FOLDER`` prints the variables for a shell and serves until it is stopped.
+Access, then by the tunnel's ingress rules through one of its connectors (lab/standins/connector) to the origin. As at Cloudflare,
+it answers 530 with 1033 where no connector is connected, and 502 where the origin does not answer. A CNAME to another target goes
+to the address in ``origins``; at its own name Cloudflare's API answers the questions of ``ops`` (api.py); any other name does not
+resolve. A connector is let in by its token as the world knows it. As long as it is there, the world refuses to delete its tunnel
+(1022).
 """
 
 from lab.standins.edge.server import Edge, client_variables

@@ -1,6 +1,6 @@
-"""Cloudflare's API as far as ``ops`` reads it: what the provider's stand-in has made, over HTTP at its own name.
+"""Cloudflare's API as far as ``ops`` reads it, over HTTP at its own name: the resources of the provider's stand-in.
 
-GET only, because ``ops`` changes nothing there. Not here: what the provider calls (lab/standins/providers/cloudflare.py).
+GET only, because ``ops`` changes nothing there. Not here: the calls of the provider (lab/standins/providers/cloudflare.py).
 """
 
 import re
@@ -12,7 +12,7 @@ from lab.standins.providers.world import Data
 
 HOST = "api.cloudflare.com"
 _BASE = "/client/v4"
-# Below a zone or an account: what a token needs for it, by the beginning of its name.
+# The parts of a zone or an account: the beginning of the permission that a token needs for each.
 _PERMISSIONS = {
     "dns_records": "DNS",
     "settings": "Zone Settings",
@@ -23,7 +23,7 @@ _PERMISSIONS = {
 
 
 def answer(data: Data, target: str, authorization: str, connections: Callable[[str], int]) -> tuple[int, Data]:
-    """Status and body for a GET. target: path with query. connections: how many a tunnel has, by its name."""
+    """Status and body for a GET. target: path with query. connections: the number of a tunnel's, by its name."""
     asked = urlsplit(target)
     path, query = asked.path.removeprefix(_BASE), {name: values[0] for name, values in parse_qs(asked.query).items()}
     permissions = data["tokens"].get(authorization.removeprefix("Bearer "))
@@ -31,35 +31,35 @@ def answer(data: Data, target: str, authorization: str, connections: Callable[[s
         return _refused(401 if path == "/user/tokens/verify" else 403, 1000, "Invalid API Token")
     match path.removeprefix("/").split("/"):
         case ["user", "tokens", "verify"]:
-            return _found({"id": "a-token", "status": "active"})
+            return _answered({"id": "a-token", "status": "active"})
         case ["zones"]:
-            named = [one for one in data["zones"].values() if query.get("name") in (None, one["name"])]
-            return _found([_spelled(one) for one in named if "Zone Read" in permissions])
+            named = [zone for zone in data["zones"].values() if query.get("name") in (None, zone["name"])]
+            return _answered([_spelled(zone) for zone in named if "Zone Read" in permissions])
         case ["zones" | "accounts" as scope, identifier, part, *_] if part in _PERMISSIONS and identifier in data[scope]:
             if not any(name.startswith(f"{_PERMISSIONS[part]} ") for name in permissions):
                 return _refused(403, 10000, "Authentication error")
-            return _found(_part(data, identifier, part, query, connections))
+            return _answered(_part(data, identifier, part, query, connections))
     return _refused(404, 7003, f"Could not route to {path}")
 
 
 def _part(data: Data, identifier: str, part: str, query: Mapping[str, str], connections: Callable[[str], int]) -> Any:
     match part:
         case "dns_records":
-            records = [one for one in data["records"].values() if one["zoneId"] == identifier]
-            wanted = [_spelled(one) for one in records if query.get("type") in (None, one["type"])]
+            records = [record for record in data["records"].values() if record["zoneId"] == identifier]
+            wanted = [_spelled(record) for record in records if query.get("type") in (None, record["type"])]
             size, page = int(query.get("per_page", 100)), int(query.get("page", 1))
-            return sorted(wanted, key=lambda one: str(one["name"]))[size * (page - 1) : size * page]
+            return sorted(wanted, key=lambda record: str(record["name"]))[size * (page - 1) : size * page]
         case "cfd_tunnel":
-            tunnels = [one for one in data["tunnels"].values() if query.get("name") in (None, one["name"])]
-            return [_tunnel(one, connections(one["name"])) for one in tunnels if one["accountId"] == identifier]
+            tunnels = [tunnel for tunnel in data["tunnels"].values() if query.get("name") in (None, tunnel["name"])]
+            return [_tunnel(tunnel, connections(tunnel["name"])) for tunnel in tunnels if tunnel["accountId"] == identifier]
         case "settings":
             return {"id": "always_use_https", "value": data["zones"][identifier]["settings"]["always_use_https"]}
-    # Only whether it may be read is asked of the others.
+    # Of the other parts, only the permission to read them matters.
     return []
 
 
 def _tunnel(tunnel: Data, count: int) -> Data:
-    # In Cloudflare's own words (API reference, cfd_tunnel); a connector has four connections.
+    # Worded as in Cloudflare's API reference (cfd_tunnel); a connector has four connections.
     status = "healthy" if count >= 4 else "degraded" if count else "down"
     return {**_spelled(tunnel), "status": status, "connections": [{}] * count}
 
@@ -67,11 +67,11 @@ def _tunnel(tunnel: Data, count: int) -> Data:
 def _spelled(value: Any) -> Any:
     """Names as the API spells them: ``legacy_id`` for the SDK's ``legacyId``."""
     if isinstance(value, dict):
-        return {re.sub(r"(?<=[a-z])([A-Z])", r"_\1", key).lower(): _spelled(one) for key, one in value.items()}
-    return [_spelled(one) for one in value] if isinstance(value, list) else value
+        return {re.sub(r"(?<=[a-z])([A-Z])", r"_\1", key).lower(): _spelled(item) for key, item in value.items()}
+    return [_spelled(item) for item in value] if isinstance(value, list) else value
 
 
-def _found(result: Any) -> tuple[int, Data]:
+def _answered(result: Any) -> tuple[int, Data]:
     return 200, {"success": True, "errors": [], "messages": [], "result": result}
 
 

@@ -9,7 +9,7 @@ _DAYS = "30"
 
 
 class Authority:
-    """An authority in a folder, which is its own: ``ca.pem`` is for clients."""
+    """An authority with a folder; ``ca.pem`` is for clients."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -23,7 +23,7 @@ class Authority:
             )
 
     def context(self, domain: str) -> ssl.SSLContext:
-        """For a domain and its hosts, one label deep, as Cloudflare's free certificate."""
+        """A certificate of a domain and its hosts, one label deep, as Cloudflare's free certificate."""
         if domain not in self._contexts:
             key, request, certificate = (self.folder / f"{domain}.{kind}" for kind in ("key", "csr", "pem"))
             _openssl(
@@ -36,7 +36,7 @@ class Authority:
                 *("-days", _DAYS, "-copy_extensions", "copyall", "-out", certificate),
             )
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            # What the zone's setting refuses is refused after the handshake, where the zone is known.
+            # The zone's own minimum is applied after the handshake, when the zone is known.
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.load_cert_chain(certificate, key)
             self._contexts[domain] = context

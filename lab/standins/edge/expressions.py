@@ -1,10 +1,10 @@
-"""The part of Cloudflare's rules language that our own rules are written in, evaluated on a request.
+"""The part of Cloudflare's rules language that our own rules use, evaluated on a request.
 
-Anything else raises ValueError, so that a rule which the stand-in cannot judge is not taken for one that matches nothing.
+Anything else raises ValueError, so that a rule which the stand-in cannot judge is not mistaken for a rule that matches nothing.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _TOKEN = re.compile(r'\s*("(?:\\.|[^"\\])*"|\d+|[(){},]|[a-z_][a-z0-9_.]*(?:\[\*\])?)', re.IGNORECASE)
@@ -13,17 +13,17 @@ Fields = Mapping[str, Any]
 
 
 def matches(expression: str, fields: Fields) -> bool:
-    """Whether a request is one that the expression is about. fields: ``http.host``, ``http.request.uri.args.names`` and so on."""
+    """Whether the expression matches a request with these fields: ``http.host``, ``http.request.uri.args.names`` and so on."""
     tokens = _Tokens(expression)
-    found = _disjunction(tokens, fields)
+    matched = _disjunction(tokens, fields)
     if tokens.next() is not None:
         raise ValueError(f"cannot be read to its end: {expression}")
-    return found
+    return matched
 
 
 class _Tokens:
     def __init__(self, text: str) -> None:
-        self._found = list(self._split(text.strip()))
+        self._tokens = list(self._split(text.strip()))
         self._at = 0
 
     @staticmethod
@@ -37,7 +37,7 @@ class _Tokens:
             yield token[1]
 
     def peek(self) -> str | None:
-        return self._found[self._at] if self._at < len(self._found) else None
+        return self._tokens[self._at] if self._at < len(self._tokens) else None
 
     def next(self) -> str | None:
         token = self.peek()
@@ -45,7 +45,7 @@ class _Tokens:
         return token
 
     def take(self, token: str) -> bool:
-        """Whether the next one is this; then it is consumed."""
+        """Whether this is the next token; then it is consumed."""
         if self.peek() != token:
             return False
         self._at += 1
@@ -57,27 +57,27 @@ class _Tokens:
 
 
 def _disjunction(tokens: _Tokens, fields: Fields) -> bool:
-    found = _conjunction(tokens, fields)
+    matched = _conjunction(tokens, fields)
     while tokens.take("or"):
         # The right side is always read, because it has to be consumed.
-        found = _conjunction(tokens, fields) or found
-    return found
+        matched = _conjunction(tokens, fields) or matched
+    return matched
 
 
 def _conjunction(tokens: _Tokens, fields: Fields) -> bool:
-    found = _negation(tokens, fields)
+    matched = _negation(tokens, fields)
     while tokens.take("and"):
-        found = _negation(tokens, fields) and found
-    return found
+        matched = _negation(tokens, fields) and matched
+    return matched
 
 
 def _negation(tokens: _Tokens, fields: Fields) -> bool:
     if tokens.take("not"):
         return not _negation(tokens, fields)
     if tokens.take("("):
-        found = _disjunction(tokens, fields)
+        matched = _disjunction(tokens, fields)
         tokens.expect(")")
-        return found
+        return matched
     return _predicate(tokens, fields)
 
 
@@ -93,32 +93,25 @@ def _predicate(tokens: _Tokens, fields: Fields) -> bool:
     if name == "any":
         tokens.expect("(")
         values = _field((tokens.next() or "").removesuffix("[*]"), fields)
-        found = _comparison(tokens)
+        accepted = _comparison(tokens)
         tokens.expect(")")
-        return any(found(value) for value in values)
+        return any(accepted(value) for value in values)
     return _comparison(tokens)(_field(name, fields))
 
 
-class _Comparison:
-    def __init__(self, accepted: set[str], *, negated: bool = False) -> None:
-        self._accepted, self._negated = accepted, negated
-
-    def __call__(self, value: str) -> bool:
-        return (value in self._accepted) is not self._negated
-
-
-def _comparison(tokens: _Tokens) -> _Comparison:
+def _comparison(tokens: _Tokens) -> Callable[[str], bool]:
     match tokens.next():
         case "eq":
-            return _Comparison({_text(tokens.next())})
+            return {_text(tokens.next())}.__contains__
         case "ne":
-            return _Comparison({_text(tokens.next())}, negated=True)
+            refused = _text(tokens.next())
+            return lambda value: value != refused
         case "in":
             tokens.expect("{")
             accepted = set()
             while not tokens.take("}"):
                 accepted.add(_text(tokens.next()))
-            return _Comparison(accepted)
+            return accepted.__contains__
         case other:
             raise ValueError(f"{other!r} is not an operator that the stand-in knows")
 

@@ -15,7 +15,7 @@ _CHUNK = 64 * 1024
 MOST_HEAD_BYTES = 128 * 1024
 # How long the origin may be silent before Cloudflare answers 524 (its documentation, connection limits).
 SILENCE_SECONDS = 120.0
-# Between two machines only. The two of an upgrade are written anew.
+# Between two machines only. The two headers of an upgrade are written again.
 _HOP = frozenset(
     b"connection expect http2-settings keep-alive proxy-authenticate proxy-authorization proxy-connection te upgrade".split()
 )
@@ -26,7 +26,7 @@ class Gone(Exception):
 
 
 class UpstreamFailed(Exception):
-    """The upstream closed its connection or spoke no HTTP before it had answered; ``status`` is what the client is told."""
+    """The upstream closed its connection or did not speak HTTP before it had answered; ``status``: for the client."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -35,7 +35,7 @@ class UpstreamFailed(Exception):
 
 @dataclass
 class Client:
-    """A client's connection: as many requests as it likes, one after the other."""
+    """A client's connection, with any number of requests, one after the other."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -45,18 +45,18 @@ class Client:
 
     @property
     def address(self) -> str:
-        """Where it comes from."""
+        """The client's address."""
         return str((self.writer.get_extra_info("peername") or ("",))[0])
 
     async def read(self) -> None:
-        """Feeds what arrives next. Raises Gone at its end."""
+        """Takes the next bytes that arrive. Raises Gone at their end."""
         data = await self.reader.read(_CHUNK)
         if not data:
             raise Gone
         self.http.receive_data(data)
 
     async def request(self) -> h11.Request:
-        """The head of the next request. Raises Gone where there is none; h11.RemoteProtocolError."""
+        """The head of the next request. Raises Gone if there is no other, and h11.RemoteProtocolError."""
         while True:
             event = self.http.next_event()
             if isinstance(event, h11.Request):
@@ -76,8 +76,8 @@ class Client:
     async def answer(self, answer: Answer, headers: Sequence[Header]) -> None:
         """A whole answer; the connection does not go on after it, because the request's body was not read."""
         body = answer.body.encode()
-        own = {**answer.headers, "content-length": str(len(body)), "content-type": "text/plain", "connection": "close"}
-        sent = [*headers, *((name.encode(), value.encode("latin-1")) for name, value in own.items())]
+        added = {**answer.headers, "content-length": str(len(body)), "content-type": "text/plain", "connection": "close"}
+        sent = [*headers, *((name.encode(), value.encode("latin-1")) for name, value in added.items())]
         await self.send(h11.Response(status_code=answer.status, headers=sent))
         await self.send(h11.Data(data=body))
         await self.send(h11.EndOfMessage())
@@ -91,10 +91,10 @@ class Client:
 
 
 async def relay(client: Client, request: h11.Request, head: Sequence[Header], upstream: Stream, added: Sequence[Header]) -> int:
-    """Sends a request on and its answer back; the status.
+    """Sends a request on and its answer back; returns the status.
 
-    head: the headers to send. added: headers of the answer. Closes the upstream. Raises Gone, and UpstreamFailed as long as
-    nothing was answered.
+    head: the headers to send. added: headers of the answer. Closes the upstream. Raises Gone; and UpstreamFailed if the upstream
+    fails before it answers.
     """
     reader, writer = upstream
     http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_HEAD_BYTES)
@@ -138,7 +138,7 @@ async def _send_body(client: Client, http: h11.Connection, writer: asyncio.Strea
         else:
             raise Gone
         if event is h11.PAUSED and len(client.http.trailing_data[0]) > MOST_HEAD_BYTES:
-            # Somebody sends more requests without waiting for answers.
+            # The client sends more requests without waiting for answers.
             raise Gone
 
 

@@ -1,4 +1,4 @@
-"""The edge as one local process: names, TLS, the zone's rules, and the way to connectors and to origins elsewhere."""
+"""The edge as a local server: names, TLS, the zone's rules, and the connections to connectors and to origins elsewhere."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,11 @@ from lab.standins.providers.world import Data, World
 Address = tuple[str, int]
 _TLS_VERSIONS = {"1.0": "TLSv1", "1.1": "TLSv1.1", "1.2": "TLSv1.2", "1.3": "TLSv1.3"}
 START_SECONDS = 30.0
+DISCONNECTED = Answer(status=530, why="no connector", body="error code: 1033\n")
 
 
 def client_variables(proxy_url: str, ca_file: Path | str) -> dict[str, str]:
-    """What the environment of a client needs to reach the public names: httpx, curl, Node, Chromium's tools."""
+    """Environment variables with which a client reaches the public names: httpx, curl, Node, Chromium's tools."""
     return {
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy_url),
         **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1"),
@@ -37,14 +38,14 @@ def client_variables(proxy_url: str, ca_file: Path | str) -> dict[str, str]:
 
 
 class Edge:
-    """Cloudflare's edge for one world, in a thread of its own. Use it in a ``with``, or ``start`` and ``stop`` it.
+    """Cloudflare's edge for one world, in a separate thread. Use it in a ``with``, or ``start`` and ``stop`` it.
 
     world: records, tunnels, rules and settings are read from it at each request. folder: for keys and ``edge.log``, a line a
-    request. origins: where names outside of Cloudflare lead: the end of their CNAME (``vercel-dns.com``) to host and port of a
+    request. origins: where names outside Cloudflare lead: the end of their CNAME (``vercel-dns.com``) to host and port of a
     plain HTTP server; may be changed at any time. connector_port: where connectors dial in, on every address of the machine,
     because containers do not reach its loopback; 0 chooses a free one. Clients are served on loopback only.
 
-    After ``start``: ``connector_port``; ``proxy_port``, a proxy on loopback that stands for DNS and is port 80 of every name;
+    After ``start``: ``connector_port``; ``proxy_port``, a proxy on loopback in the place of DNS, and port 80 of every name;
     ``https_port``, where TLS ends. Not here: caching, HTTP/2, and whatever of Cloudflare this project does not use.
     """
 
@@ -107,20 +108,20 @@ class Edge:
 
     @property
     def proxy_url(self) -> str:
-        """The proxy that stands for DNS. It leads to the names of the world, to Cloudflare's API and nowhere else."""
+        """The proxy that takes the place of DNS. It leads to the names of the world, to Cloudflare's API and nowhere else."""
         return f"http://127.0.0.1:{self.proxy_port}"
 
     def variables(self) -> dict[str, str]:
-        """Of a client's environment."""
+        """The environment variables of a client."""
         return client_variables(self.proxy_url, self.ca_file)
 
     def connections(self, tunnel: str) -> int:
-        """How many live connections the tunnel of this name has."""
-        named = [identifier for identifier, one in self.world.read()["tunnels"].items() if one["name"] == tunnel]
-        return sum(self._connectors.count(identifier) for identifier in named)
+        """The number of live connections of the tunnel with this name."""
+        tunnels = self.world.read()["tunnels"]
+        return sum(self._connectors.count(identifier) for identifier, known in tunnels.items() if known["name"] == tunnel)
 
     def access_cookie(self, host: str, email: str) -> str:
-        """The header ``Cookie`` of somebody who has logged in at Access. Raises PermissionError for whom no policy lets in."""
+        """The header ``Cookie`` of a person who has logged in at Access. Raises PermissionError where no policy lets them in."""
         return f"{zone.ACCESS_COOKIE}={zone.access_token(self.world.read(), host, email)}"
 
     # --- The thread ---
@@ -144,20 +145,18 @@ class Edge:
             await asyncio.start_server(self._client("https"), "127.0.0.1", 0, ssl=tls, limit=limit, backlog=512),
         ]
         self.connector_port, self.proxy_port, self.https_port = (server.sockets[0].getsockname()[1] for server in servers)
-        watching = asyncio.create_task(self._connectors.watch())
         self._ready.set()
         await self._stopping.wait()
-        watching.cancel()
         for server in servers:
             server.close()
         # asyncio.run cancels what is still being served.
 
     def _choose_certificate(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> int | None:
         host = (name or "").lower()
-        found = zone.zone_of(self.world.read(), host)
-        if found is None and host != api.HOST:
+        zone_of_host = zone.zone_of(self.world.read(), host)
+        if zone_of_host is None and host != api.HOST:
             return int(ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)
-        connection.context = self._authority.context(host if found is None else found["name"])
+        connection.context = self._authority.context(host if zone_of_host is None else zone_of_host["name"])
         return None
 
     def _client(
@@ -171,7 +170,7 @@ class Edge:
                     if not await client.next_cycle():
                         break
             except (Gone, OSError, h11.ProtocolError, ssl.SSLError):
-                # Clients come and go, and some speak no HTTP.
+                # Clients come and go, and some do not speak HTTP.
                 pass
             except asyncio.CancelledError:
                 # At the end of the loop; Python 3.11 would print a traceback for each connection.
@@ -207,7 +206,7 @@ class Edge:
         self._write_log(f"{status} {request.method} {request.host} {path} {time.monotonic() - began:.3f} s {why}")
 
     async def _connect(self, client: Client, target: str) -> None:
-        """What a client asks a proxy for; here, that is asking DNS."""
+        """A client's request to the proxy for a connection, which is its question to DNS."""
         host, _, port = target.lower().rpartition(":")
         if (zone.resolve(self.world.read(), host) is None and host != api.HOST) or port != "443":
             self._write_log(f"502 CONNECT {host} does not resolve")
@@ -232,24 +231,23 @@ class Edge:
         ray = f"{secrets.token_hex(8)}-XXX"
         added = zone.answered(name.zone, ray)
         if (problem := self._tls_problem(client, name.zone)) is not None:
-            # A real one would not have finished the handshake.
+            # The real edge would not have finished the handshake.
             raise Gone(problem)
-        if (own := zone.judge(data, name.zone, request, self._limits)) is not None:
+        if (own := zone.judge(data, name.zone, name.target, request, self._limits)) is not None:
             return await self._say(client, own, added)
-        access = zone.application_of(data, request.host) is not None
-        return await self._pass_on(
-            client,
-            event,
-            zone.forwarded(request, ray, access=access),
-            lambda: self._connectors.open(name.target),
-            added,
-        )
+        if not self._connectors.count(name.target):
+            return await self._say(client, DISCONNECTED, added)
+        origin = zone.origin(data, name.target, request)
+        if isinstance(origin, Answer):
+            return await self._say(client, origin, added)
+        head = zone.forwarded(request, ray, access=zone.application_of(data, request.host) is not None)
+        return await self._pass_on(client, event, head, lambda: self._connectors.open(name.target, origin), added)
 
     async def _to_origin(self, client: Client, event: h11.Request, request: Request, target: str) -> tuple[int, str]:
-        """A name that Cloudflare only resolves: TLS ends here, where it would end at that host."""
-        address = next((found for suffix, found in self.origins.items() if target.endswith(suffix)), None)
+        """A name that Cloudflare only resolves: TLS ends here, instead of at that host."""
+        address = next((address for suffix, address in self.origins.items() if target.endswith(suffix)), None)
         if address is None:
-            why = f"{target} is none of this edge's origins"
+            why = f"{target} is not one of this edge's origins"
             return await self._say(client, Answer(status=404, why="DNS", body=f"{why}\n"), [])
         own = {b"x-forwarded-for": request.client, b"x-forwarded-proto": request.scheme, b"x-forwarded-host": request.host}
         headers = [(key, value) for key, value in request.headers if key not in own]
@@ -262,7 +260,7 @@ class Edge:
         try:
             return await relay.relay(client, event, head, await opened(), added), "passed on"
         except Disconnected:
-            return await self._say(client, Answer(status=530, why="no connector", body="error code: 1033\n"), added)
+            return await self._say(client, DISCONNECTED, added)
         except UpstreamFailed as failed:
             return await self._say(
                 client, Answer(status=failed.status, why=str(failed), body=f"error code: {failed.status}\n"), added
@@ -276,9 +274,9 @@ class Edge:
         return answer.status, answer.why
 
     @staticmethod
-    def _tls_problem(client: Client, found: Data) -> str | None:
+    def _tls_problem(client: Client, zone_of_host: Data) -> str | None:
         connection = client.writer.get_extra_info("ssl_object")
-        order, least = list(_TLS_VERSIONS.values()), _TLS_VERSIONS[found["settings"]["min_tls_version"]]
+        order, least = list(_TLS_VERSIONS.values()), _TLS_VERSIONS[zone_of_host["settings"]["min_tls_version"]]
         if connection is None or order.index(connection.version()) >= order.index(least):
             return None
         return f"{connection.version()} is less than {least}"

@@ -1,10 +1,10 @@
-"""What Cloudflare does with a request by the zone's own settings, rules and Access applications, before any tunnel sees it.
+"""A request's way through Cloudflare: DNS, the zone's settings, rules and Access applications, and the tunnel's ingress rules.
 
-Pure functions of a world and a request, but for the rate limits, which count. Not here: how bytes travel (relay.py).
+Pure functions of a world and a request, except for the rate limits, which count. Not here: how bytes travel (relay.py).
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal
@@ -18,7 +18,9 @@ from lab.standins.providers.world import Data
 
 ACCESS_COOKIE = "CF_Authorization"
 ACCESS_HEADER = "cf-access-jwt-assertion"
-# Largest body of a request on the free and pro plans.
+TOKEN_SECONDS = 3600
+_ALGORITHM = "HS256"
+# The largest body of a request on the free and pro plans.
 MOST_BYTES = 100 * 1024 * 1024
 MARK = "x-rehearsal"
 
@@ -37,13 +39,13 @@ class Request:
     headers: tuple[Header, ...]
 
     def header(self, name: str) -> str:
-        """The first header of a name, or nothing."""
+        """The first header of a name, or an empty text."""
         return next((value.decode("latin-1") for key, value in self.headers if key == name.encode()), "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the edge answers by itself. why: for its log and for tests, in a header that Cloudflare does not have."""
+    """An answer of the edge itself. why: for its log and for tests, in a header that Cloudflare does not have."""
 
     status: int
     why: str
@@ -53,14 +55,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Name:
-    """Where a host's record leads: to a tunnel of a zone, by id, or (zone None) to an address outside of Cloudflare."""
+    """Where a host's record leads: to a tunnel of a zone, by id, or (zone None) to an address outside Cloudflare."""
 
     target: str
     zone: Data | None
 
 
 def resolve(data: Data, host: str) -> Name | None:
-    """What DNS answers. None: no such record, one that is no CNAME, or a zone that is not active."""
+    """The answer of DNS; None where the zone is not active or the host has no CNAME."""
     zone = zone_of(data, host)
     if zone is None or zone["status"] != "active":
         return None
@@ -69,7 +71,7 @@ def resolve(data: Data, host: str) -> Name | None:
             content: str = record["content"].rstrip(".")
             if record["proxied"] and content.endswith(TUNNEL_SUFFIX):
                 return Name(content.removesuffix(TUNNEL_SUFFIX), zone)
-            # The name of a tunnel has no address of its own.
+            # The name of a tunnel has no address.
             return None if content.endswith(TUNNEL_SUFFIX) else Name(content, None)
     return None
 
@@ -85,26 +87,26 @@ def zone_of(data: Data, host: str) -> Data | None:
 
 @dataclass
 class Limits:
-    """How often an address has asked, by rate limiting rule."""
+    """Requests of each address, by rate limiting rule."""
 
-    _asked: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    _stopped: dict[tuple[str, str], float] = field(default_factory=dict)
+    _times: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    _stopped_until: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def exceeded(self, rule: Data, client: str) -> bool:
-        """Counts a request that the rule is about; whether it is one too many."""
-        now, who, limit = time.monotonic(), (rule["id"], client), rule["ratelimit"]
-        if self._stopped.get(who, 0) > now:
+        """Counts a request that the rule matches; whether it is beyond the limit."""
+        now, key, limit = time.monotonic(), (rule["id"], client), rule["ratelimit"]
+        if self._stopped_until.get(key, 0) > now:
             return True
-        asked = [when for when in self._asked.get(who, []) if when > now - limit["period"]]
-        self._asked[who] = [*asked, now]
-        if len(asked) < limit["requestsPerPeriod"]:
+        recent = [when for when in self._times.get(key, []) if when > now - limit["period"]]
+        self._times[key] = [*recent, now]
+        if len(recent) < limit["requestsPerPeriod"]:
             return False
-        self._stopped[who] = now + limit["mitigationTimeout"]
+        self._stopped_until[key] = now + limit["mitigationTimeout"]
         return True
 
 
-def judge(data: Data, zone: Data, request: Request, limits: Limits) -> Answer | None:
-    """The edge's own answer, None where the request goes on to the tunnel."""
+def judge(data: Data, zone: Data, tunnel: str, request: Request, limits: Limits) -> Answer | None:
+    """The zone's own answer; None where the request goes on to the tunnel."""
     if request.scheme == "http" and zone["settings"]["always_use_https"] == "on":
         url = f"https://{request.host}{request.target}"
         return Answer(status=301, why="always_use_https", headers={"location": url})
@@ -114,17 +116,17 @@ def judge(data: Data, zone: Data, request: Request, limits: Limits) -> Answer | 
     for phase in ("http_request_firewall_custom", "http_ratelimit"):
         for rule in _rules(data, zone, phase):
             try:
-                hit = matches(rule["expression"], fields)
+                matched = matches(rule["expression"], fields)
             except ValueError as unreadable:
                 return Answer(status=500, why=f"the stand-in cannot judge the rule {rule['ref']}: {unreadable}")
-            if not hit:
+            if not matched:
                 continue
             if phase == "http_request_firewall_custom" and rule["action"] == "block":
                 return Answer(status=403, why=f"blocked by {rule['ref']}", body="error code: 1020\n")
             if phase == "http_ratelimit" and limits.exceeded(rule, request.client):
                 return Answer(status=429, why=f"limited by {rule['ref']}", body="error code: 1015\n")
     application = application_of(data, request.host)
-    if application is not None and not _logged_in(application, request):
+    if application is not None and not _logged_in(data, tunnel, request, [application["aud"]]):
         return Answer(status=302, why="Access", headers={"location": f"https://team.cloudflareaccess.com/login/{request.host}"})
     return None
 
@@ -139,8 +141,25 @@ def _rules(data: Data, zone: Data, phase: str) -> list[Data]:
     ]
 
 
+def origin(data: Data, tunnel: str, request: Request) -> str | Answer:
+    """Where the tunnel's ingress rules lead a request, as HOST:PORT; or the answer that cloudflared would give instead.
+
+    cloudflared's part, done here so that the stand-in connector only carries bytes. The first rule with the host, or without any,
+    counts; nothing else is in a rule, because the API's stand-in refuses it (providers/cloudflare.py).
+    """
+    rules: Iterable[Data] = data["configurations"].get(tunnel, {}).get("config", {}).get("ingresses", ())
+    rule = next((rule for rule in rules if rule.get("hostname") in (None, request.host)), None)
+    if rule is None:
+        return Answer(status=503, why="no ingress rules")
+    access = rule.get("originRequest", {}).get("access", {})
+    if access.get("required") and not _logged_in(data, tunnel, request, access["audTags"]):
+        return Answer(status=403, why="no valid Access token")
+    kind, _, address = rule["service"].partition(":")
+    return Answer(status=int(address), why="ingress rule") if kind == "http_status" else address.removeprefix("//")
+
+
 def request_fields(request: Request) -> dict[str, Any]:
-    """The fields of a request that expressions may name. The path is as it was sent: Cloudflare would normalise it first."""
+    """The fields of a request that expressions may name. The path is as it was sent; Cloudflare would normalise it first."""
     parts = urlsplit(request.target)
     return {
         "http.host": request.host,
@@ -158,14 +177,15 @@ def request_fields(request: Request) -> dict[str, Any]:
 
 def application_of(data: Data, host: str) -> Data | None:
     """The Access application that protects a host."""
-    found: Iterable[Data] = data["applications"].values()
-    return next((one for one in found if host in one["selfHostedDomains"]), None)
+    applications: Iterable[Data] = data["applications"].values()
+    return next((application for application in applications if application["domain"] == host), None)
 
 
-def access_token(data: Data, host: str, email: str, *, seconds: int = 3600) -> str:
-    """What a person has after a login at Access. Signed with the tunnel's secret, which the stand-in connector knows, too.
+def access_token(data: Data, host: str, email: str) -> str:
+    """The token of a person who has logged in at Access.
 
-    Raises PermissionError for somebody whom no policy of the application lets in.
+    Signed with the tunnel's secret (HS256), where Cloudflare signs with the team's own key (RS256). Raises PermissionError
+    for a person whom no policy of the application lets in.
     """
     application, name = application_of(data, host), resolve(data, host)
     if application is None or name is None:
@@ -173,8 +193,8 @@ def access_token(data: Data, host: str, email: str, *, seconds: int = 3600) -> s
     rules = [rule for link in application["policies"] for rule in data["policies"][link["id"]]["includes"]]
     if not any(_includes(rule, email) for rule in rules):
         raise PermissionError(email)
-    claims = {"aud": [application["aud"]], "email": email, "exp": int(time.time()) + seconds}
-    return jwt.encode(claims, data["tunnel_secrets"][name.target], algorithm="HS256")
+    claims = {"aud": [application["aud"]], "email": email, "exp": int(time.time()) + TOKEN_SECONDS}
+    return jwt.encode(claims, data["tunnel_secrets"][name.target], algorithm=_ALGORITHM)
 
 
 def _includes(rule: Data, email: str) -> bool:
@@ -183,7 +203,7 @@ def _includes(rule: Data, email: str) -> bool:
 
 
 def assertion(request: Request) -> str:
-    """The token of Access in a request's cookies, or nothing."""
+    """The token of Access in a request's cookies, or an empty text."""
     try:
         cookie = SimpleCookie(request.header("cookie")).get(ACCESS_COOKIE)
     except CookieError:
@@ -191,28 +211,32 @@ def assertion(request: Request) -> str:
     return "" if cookie is None else cookie.value
 
 
-def _logged_in(application: Data, request: Request) -> bool:
-    """Whether there is a token for this application; the connector is the one who looks at the signature."""
+def _logged_in(data: Data, tunnel: str, request: Request, audiences: Sequence[str]) -> bool:
+    """Whether the request has a valid token of Access for one of the audiences."""
+    secret = data["tunnel_secrets"].get(tunnel)
+    if secret is None:
+        # The record's tunnel is gone.
+        return False
     try:
-        claims = jwt.decode(assertion(request), options={"verify_signature": False, "verify_exp": True})
+        jwt.decode(assertion(request), secret, algorithms=[_ALGORITHM], audience=audiences)
     except jwt.InvalidTokenError:
         return False
-    return application["aud"] in claims.get("aud", [])
+    return True
 
 
-# --- What is added ---------------------------------------------------------------------------------------------------------
+# --- Headers ---------------------------------------------------------------------------------------------------------------
 
 
 def forwarded(request: Request, ray: str, *, access: bool) -> list[Header]:
-    """The headers of a request as they leave Cloudflare for the tunnel; whatever a client wrote in their place is gone."""
-    before = request.header("x-forwarded-for")
+    """The headers of a request as they leave Cloudflare for the tunnel; those that a client has forged are gone."""
+    earlier = request.header("x-forwarded-for")
     added = {
         "cf-connecting-ip": request.client,
         "cf-ipcountry": "XX",
         "cf-ray": ray,
         "cf-visitor": f'{{"scheme":"{request.scheme}"}}',
         "cdn-loop": "cloudflare; loops=1",
-        "x-forwarded-for": f"{before},{request.client}" if before else request.client,
+        "x-forwarded-for": f"{earlier},{request.client}" if earlier else request.client,
         "x-forwarded-proto": request.scheme,
         **({ACCESS_HEADER: assertion(request)} if access else {}),
     }
@@ -221,7 +245,7 @@ def forwarded(request: Request, ray: str, *, access: bool) -> list[Header]:
 
 
 def answered(zone: Data, ray: str) -> list[Header]:
-    """What Cloudflare adds to every answer of a zone."""
+    """The headers that Cloudflare adds to every answer of a zone."""
     headers = [(b"server", b"cloudflare"), (b"cf-ray", ray.encode())]
     strict = zone["settings"]["security_header"]["strict_transport_security"]
     if strict["enabled"]:

@@ -1,24 +1,22 @@
-"""What Cloudflare's API and its provider (6.23.1, upstream 5.22) refuse and answer, as far as an edge of ours uses them.
+"""Refusals and answers of Cloudflare's API and its provider (6.23.1, upstream 5.22), as far as our edge uses them.
 
 Codes and messages are the API's where an issue or document quotes them (81053, 1013, 1022, 20217); the others are from memory
 and may differ.
-Expressions of rules are not parsed: their fields, functions' plans, quotes and parentheses are looked at.
+Expressions of rules are not parsed: only their fields, operators, quotes and parentheses are checked.
 
 Keys of the world: ``tokens`` (token -> permission names), ``accounts`` (id -> {"zero_trust": bool}), ``zones`` (id -> zone, with
-its ``settings``), ``tunnels``, ``configurations`` (by tunnel id), ``records``, ``rulesets``, ``policies``, ``applications``,
-``service_tokens`` (by id, with the outputs that the SDK names).
+its ``settings``), ``tunnels``, ``tunnel_secrets`` and ``configurations`` (by tunnel id), ``records``, ``rulesets``, ``policies``
+and ``applications`` (by id, with the outputs that the SDK names).
 """
 
 import base64
 import binascii
-import json
 import re
 import secrets
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
-from urllib.parse import urlsplit
 
 from lab.standins.providers.schema import Failure
 from lab.standins.providers.vendor import Call, Kind, Properties, Refused, Vendor, hex_id, http_error, now
@@ -27,91 +25,39 @@ from lab.standins.providers.world import Data, World, connected
 
 BASE_URL = "https://api.cloudflare.com/client/v4"
 
-# A token that the provider's own check lets through: 40 to 80 characters.
+# A token that passes the provider's own check: 40 to 80 characters.
 TOKEN = "a-token-of-a-test_0123456789_abcdefghijk"
 
-# What our edge needs, under the API's names; the dashboard says Edit for Write.
+# The permissions that our edge needs, under the API's names; the dashboard says Edit for Write.
 PERMISSIONS = (
     "Zone Read",
     "DNS Write",
     "Zone Settings Write",
     "Zone WAF Write",
-    "Zone Transform Rules Write",
-    "Dynamic URL Redirects Write",
     "Cloudflare Tunnel Write",
     "Access: Apps and Policies Write",
-    "Access: Service Tokens Write",
 )
 
-# The SDK documents no permissions for rulesets: they depend on the phase (Cloudflare's documentation, API token permissions).
-PHASE_PERMISSIONS = {
-    "http_request_firewall_custom": "Zone WAF Write",
-    "http_ratelimit": "Zone WAF Write",
-    "http_response_headers_transform": "Zone Transform Rules Write",
-    "http_request_dynamic_redirect": "Dynamic URL Redirects Write",
-}
+# Limits of the free plan, which every zone of a world has: WAF documentation, availability of custom and rate limiting rules.
+MOST_RULES = {"http_request_firewall_custom": 5, "http_ratelimit": 1}
+PERIOD = TIMEOUT = 10
+RATE_LIMIT_FIELDS = frozenset({"http.request.uri.path"})
 
-PLANS = {
-    "free": {"name": "Free Website", "legacyId": "free", "price": 0.0},
-    "pro": {"name": "Pro Website", "legacyId": "pro", "price": 20.0},
-    "business": {"name": "Business Website", "legacyId": "business", "price": 200.0},
-    "enterprise": {"name": "Enterprise Website", "legacyId": "enterprise", "price": 0.0},
-}
-
-# Rules in a phase (None: no limit here), by plan: WAF documentation, availability of custom and rate limiting rules.
-MOST_RULES: Mapping[str, Mapping[str, int]] = {
-    "http_request_firewall_custom": {"free": 5, "pro": 20, "business": 100, "enterprise": 1000},
-    "http_ratelimit": {"free": 1, "pro": 2, "business": 5, "enterprise": 100},
-    "http_request_dynamic_redirect": {"free": 10, "pro": 25, "business": 50, "enterprise": 300},
-    "http_response_headers_transform": {"free": 10, "pro": 25, "business": 50, "enterprise": 300},
-}
-PERIODS = {"free": [10], "pro": [10, 60], "business": [10, 60, 120, 300, 600]}
-TIMEOUTS = {"free": [10], "pro": [10, 60, 600, 3600], "business": [10, 60, 600, 3600, 86400]}
-RATE_LIMIT_FIELDS = {
-    "free": {"http.request.uri.path", "cf.bot_management.verified_bot"},
-    "pro": {
-        *("http.request.uri.path", "cf.bot_management.verified_bot", "http.host", "http.request.uri", "http.request.uri.query"),
-        *("http.request.full_uri", "http.request.uri.path.extension", "ssl"),
-    },
-}
-KNOWN_FIELDS = frozenset(
+# The keys of a rule and its limit that our edge writes, and the fields that the stand-in's edge can judge (edge/zone.py).
+RULE_KEYS = frozenset({"action", "description", "enabled", "expression", "ratelimit", "ref"})
+LIMIT_KEYS = frozenset({"characteristics", "mitigationTimeout", "period", "requestsPerPeriod", "requestsToOrigin"})
+FIELDS = frozenset(
     """
-    http.host http.referer http.user_agent http.cookie http.x_forwarded_for http.request.method http.request.version
-    http.request.full_uri http.request.uri http.request.uri.path http.request.uri.path.extension http.request.uri.query
-    http.request.uri.args http.request.uri.args.names http.request.uri.args.values http.request.headers
-    http.request.headers.names http.request.headers.values http.request.cookies http.request.timestamp.sec
-    http.request.accepted_languages http.response.code http.response.headers raw.http.request.uri raw.http.request.uri.path
-    raw.http.request.uri.query raw.http.request.full_uri ip.src ip.src.country ip.src.continent ip.src.asnum ip.src.city
-    ip.geoip.country ip.geoip.asnum cf.colo.id cf.zone.name cf.zone.plan cf.threat_score cf.client.bot
-    cf.bot_management.verified_bot cf.tls_version cf.tls_cipher cf.ray_id cf.edge.server_port cf.edge.server_ip
+    http.host http.request.method http.request.uri.path http.request.uri.query http.request.uri.args.names
+    http.request.headers.names ip.src
     """.split()
 )
-ACTIONS = {
-    "http_request_firewall_custom": {"block", "challenge", "js_challenge", "managed_challenge", "log", "skip"},
-    "http_ratelimit": {"block", "challenge", "js_challenge", "managed_challenge", "log"},
-    "http_response_headers_transform": {"rewrite"},
-    "http_request_dynamic_redirect": {"redirect"},
-}
 
-_SWITCH = ("off", "on")
-# Settings with their value in a new zone and the values they take; None takes any object.
+# The settings that our edge changes: the value in a new zone, and the values that are accepted; None: any object with those keys.
 SETTINGS: Mapping[str, tuple[Any, Collection[Any] | None]] = {
-    "always_use_https": ("off", _SWITCH),
-    "automatic_https_rewrites": ("on", _SWITCH),
+    "always_use_https": ("off", ("off", "on")),
     "min_tls_version": ("1.0", ("1.0", "1.1", "1.2", "1.3")),
     "tls_1_3": ("on", ("off", "on", "zrt")),
-    "ssl": ("full", ("off", "flexible", "full", "strict")),
-    "websockets": ("on", _SWITCH),
-    "http2": ("on", _SWITCH),
-    "http3": ("on", _SWITCH),
-    "0rtt": ("off", _SWITCH),
-    "ipv6": ("on", _SWITCH),
-    "brotli": ("on", _SWITCH),
-    "browser_check": ("on", _SWITCH),
-    "email_obfuscation": ("on", _SWITCH),
-    "opportunistic_encryption": ("on", _SWITCH),
-    "rocket_loader": ("off", _SWITCH),
-    "security_level": ("medium", ("off", "essentially_off", "low", "medium", "high", "under_attack")),
     "security_header": (
         {
             "strict_transport_security": {
@@ -139,19 +85,14 @@ def new_world(
     path: Path,
     *,
     domain: str = "example.com",
-    plan: str = "free",
-    status: str = "active",
     token: str = TOKEN,
     permissions: Collection[str] = PERMISSIONS,
 ) -> World:
-    """A world with one account, one empty zone and one token.
-
-    plan: free, pro, business or enterprise. status: active, or pending until the registrar names Cloudflare's servers.
-    """
+    """A world with one account, one empty zone and one token."""
     account = hex_id()
     zones: dict[str, Any] = {}
-    add_zone(zones, domain, plan=plan, status=status, account=account)
-    collections = ("tunnels", "configurations", "records", "rulesets", "policies", "applications", "service_tokens")
+    add_zone(zones, domain, account=account)
+    collections = ("tunnels", "tunnel_secrets", "configurations", "records", "rulesets", "policies", "applications")
     data = {
         "tokens": {token: list(permissions)},
         "accounts": {account: {"zero_trust": True}},
@@ -161,8 +102,11 @@ def new_world(
     return World.create(path, data)
 
 
-def add_zone(zones: Data, domain: str, *, account: str, plan: str = "free", status: str = "active") -> str:
-    """Adds a zone to ``data["zones"]`` and returns its id."""
+def add_zone(zones: Data, domain: str, *, account: str, status: str = "active") -> str:
+    """Adds a zone to ``data["zones"]`` and returns its id.
+
+    status: active, or pending until the registrar names Cloudflare's servers.
+    """
     identifier = hex_id()
     zones[identifier] = {
         "id": identifier,
@@ -171,7 +115,14 @@ def add_zone(zones: Data, domain: str, *, account: str, plan: str = "free", stat
         "type": "full",
         "paused": False,
         "account": {"id": account, "name": "A test"},
-        "plan": {"id": hex_id(), "currency": "USD", "isSubscribed": plan != "free", **PLANS[plan]},
+        "plan": {
+            "id": hex_id(),
+            "currency": "USD",
+            "isSubscribed": False,
+            "name": "Free Website",
+            "legacyId": "free",
+            "price": 0.0,
+        },
         "nameServers": ["ada.ns.cloudflare.com", "bob.ns.cloudflare.com"],
         "createdOn": now(),
         "modifiedOn": now(),
@@ -184,7 +135,7 @@ def add_zone(zones: Data, domain: str, *, account: str, plan: str = "free", stat
 
 
 def refuse(method: str, path: str, status: int, code: int, message: str, pointer: str | None = None) -> NoReturn:
-    """Raises what the provider makes of an error of the API. ``pointer``: to the offending field."""
+    """Raises an error of the API as the provider words it. pointer: to the offending field."""
     error: dict[str, Any] = {"code": code, "message": message}
     if pointer is not None:
         error["source"] = {"pointer": pointer}
@@ -213,7 +164,7 @@ def _writing(permissions: Collection[str]) -> list[str]:
 def _zone(call: Call, method: str, zone_id: str, path: str = "") -> Data:
     zone: Data | None = call.data["zones"].get(zone_id)
     if zone is None:
-        # A zone of somebody else and one that does not exist are answered alike.
+        # The answer for another account's zone is the same as for a zone that does not exist.
         refuse(method, f"/zones/{zone_id}{path}", 403, 10000, "Authentication error")
     return zone
 
@@ -233,18 +184,19 @@ def _one_of(inputs: Mapping[str, Any], name: str, allowed: Collection[str]) -> l
 
 
 class _Stored(Kind):
-    """A kind that lies in a collection of the world by its id, below an account or a zone."""
+    """A kind in a collection of the world, by its id, below an account or a zone."""
 
     collection: ClassVar[str]
     permissions: ClassVar[Collection[str]] = ()
 
     def path(self, known: Mapping[str, Any]) -> str:
-        """Of the collection in the API."""
+        """The path of the collection in the API."""
         raise NotImplementedError
 
     def allow(self, call: Call, method: str, known: Mapping[str, Any], path: str = "") -> None:
-        """Refuses a wrong token, a missing permission and a foreign account or zone."""
-        documented = next(one.permissions for token, one in call.schema.resources.items() if token.endswith(f":{self.resource}"))
+        """Refuses a wrong token, a missing permission and another account's account or zone."""
+        resources = call.schema.resources.items()
+        documented = next(resource.permissions for token, resource in resources if token.endswith(f":{self.resource}"))
         accepted = documented or self.permissions
         where = path or self.path(known)
         authorize(call, method, where, accepted if method == "GET" else _writing(accepted))
@@ -255,17 +207,17 @@ class _Stored(Kind):
 
     def read(self, call: Call, identifier: str, known: Mapping[str, Any]) -> Properties | None:
         self.allow(call, "GET", known, f"{self.path(known)}/{identifier}")
-        found: Properties | None = call.data[self.collection].get(identifier)
-        return found
+        stored: Properties | None = call.data[self.collection].get(identifier)
+        return stored
 
     def stored(self, call: Call, method: str, identifier: str, known: Mapping[str, Any]) -> Properties:
-        """What is there under an id; refuses one that is gone."""
+        """The record of an id; refuses an id that is gone."""
         path = f"{self.path(known)}/{identifier}"
         self.allow(call, method, known, path)
-        found: Properties | None = call.data[self.collection].get(identifier)
-        if found is None:
+        record: Properties | None = call.data[self.collection].get(identifier)
+        if record is None:
             refuse(method, path, 404, 1003, "Not found")
-        return found
+        return record
 
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         self.stored(call, "DELETE", identifier, known)
@@ -317,7 +269,7 @@ class Tunnel(_Stored):
             "status": "inactive",
             "tunType": "cfd_tunnel",
         }
-        call.data.setdefault("tunnel_secrets", {})[identifier] = secret
+        call.data["tunnel_secrets"][identifier] = secret
         return identifier, {**call.data[self.collection][identifier], **_given(inputs, "tunnelSecret")}
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
@@ -416,38 +368,29 @@ class TunnelConfiguration(_Stored):
 
 
 def ingress_problem(rules: Any) -> str | None:
-    """What cloudflared 2026.8 would not take (ingress/ingress.go), which the API checks too."""
+    """Why a tunnel's ingress rules are refused; None if they are not.
+
+    In the words of cloudflared 2026.8 (ingress/ingress.go), which the API checks as well. Beyond that, whatever the stand-in's
+    edge would not apply is refused (edge/zone.py): stricter than the API, so that no rule is ignored silently.
+    """
     if not rules:
         return "The config has no ingress rules"
     for number, rule in enumerate(rules, start=1):
-        host, last = rule.get("hostname") or "", number == len(rules)
-        catch_all = host in ("", "*") and not rule.get("path")
-        if last and not catch_all:
+        host, service, last = rule.get("hostname"), rule["service"], number == len(rules)
+        if last and host:
             return "The last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)"
-        if catch_all and not last:
+        if not last and not host:
             return (
-                f"Rule #{number} is matching the hostname '{host}', but this will match every hostname, meaning the rules which "
+                f"Rule #{number} is matching the hostname '', but this will match every hostname, meaning the rules which "
                 "follow it will never be triggered."
             )
-        if "*" in host and not re.fullmatch(r"\*(\.[^*]+)?", host):
-            return 'Hostname patterns can have at most one wildcard character ("*") and it can only be used for subdomains'
-        if ":" in host:
-            return "Hostname cannot contain a port"
-        if problem := _service_problem(rule["service"]):
-            return problem
-    return None
-
-
-def _service_problem(service: str) -> str | None:
-    if status := re.fullmatch(r"http_status:(\d+)", service):
-        return None if 100 <= int(status[1]) <= 999 else f"invalid HTTP status code: {status[1]}"
-    if service in {"hello_world", "hello-world", "bastion", "socks-proxy"} or service.startswith(("unix:", "unix+tls:")):
-        return None
-    url = urlsplit(service)
-    if not url.scheme or not url.hostname:
-        return f"{service} is an invalid address, please make sure it has a scheme and a hostname"
-    if url.path:
-        return f"{service} is an invalid address, ingress rules don't support proxying to a different path on the origin service"
+        unknown = set(rule) - {"hostname", "service", "originRequest"} | set(rule.get("originRequest", ())) - {"access"}
+        if unknown:
+            return f"Rule #{number}: the stand-in's edge does not know {', '.join(sorted(unknown))}"
+        if host and not re.fullmatch(r"[a-z0-9.-]+", host):
+            return f"Rule #{number}: {host} is not the name of one host, which is all that the stand-in's edge knows"
+        if not re.fullmatch(r"http://[a-z0-9.-]+:\d+|http_status:[1-5]\d\d", service):
+            return f"Rule #{number}: {service} is neither http://HOST:PORT nor http_status:CODE, which the stand-in's edge knows"
     return None
 
 
@@ -455,7 +398,7 @@ def _service_problem(service: str) -> str | None:
 
 
 class Record(_Stored):
-    """One host has one CNAME, or addresses; a proxied record has no TTL of its own."""
+    """One host has one CNAME, or addresses; a proxied record has the TTL 1."""
 
     resource = "DnsRecord"
     collection = "records"
@@ -490,7 +433,7 @@ class Record(_Stored):
         kind, name, content = inputs["type"].upper(), inputs["name"], inputs.get("content")
         proxiable = kind in {"A", "AAAA", "CNAME"}
         if name != zone["name"] and not name.endswith(f".{zone['name']}"):
-            # The API appends the zone to a relative name and echoes that, which the provider sees as drift for ever.
+            # The API appends the zone to a relative name and returns that, which the provider sees as a change for ever.
             refuse(method, path, 400, 9000, f"DNS name is invalid: {name} is not in the zone {zone['name']}")
         if inputs.get("proxied") and not proxiable:
             refuse(method, path, 400, 9004, "This record type cannot be proxied.")
@@ -498,8 +441,6 @@ class Record(_Stored):
             refuse(method, path, 400, 9021, "TTL must be between 60 and 86400 seconds, or 1 for Automatic.")
         if kind == "CNAME" and content == name:
             refuse(method, path, 400, 9039, "CNAME content cannot reference itself.")
-        if inputs.get("tags") and zone["plan"]["legacyId"] == "free":
-            refuse(method, path, 400, 9300, f"DNS record has {len(inputs['tags'])} tags, exceeding the quota of 0.")
         for other in call.data[self.collection].values():
             if other["id"] == identifier or (other["zoneId"], other["name"]) != (inputs["zoneId"], name):
                 continue
@@ -527,6 +468,7 @@ class Setting(_Stored):
     resource = "ZoneSetting"
     replaces = frozenset({"zoneId", "settingId"})
     forgets = True
+    scope = "zoneId"
 
     def path(self, known: Mapping[str, Any]) -> str:
         return f"/zones/{known['zoneId']}/settings"
@@ -555,10 +497,6 @@ class Setting(_Stored):
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         raise AssertionError("is never called")
 
-    def imported(self, identifier: str) -> tuple[str, Properties]:
-        zone, _, setting = identifier.partition("/")
-        return setting, {"zoneId": zone}
-
     def _outputs(self, zone: Data, identifier: str) -> Properties:
         value = zone["settings"][identifier]
         described = {"editable": True, "modifiedOn": zone["modifiedOn"], "value": value}
@@ -574,35 +512,30 @@ def _unknown_keys(known: Mapping[str, Any], value: Any) -> bool:
 
 
 class Ruleset(_Stored):
-    """One entry point a phase and zone, within the plan."""
+    """One entry point per phase and zone, within the free plan. Not here: rulesets of an account."""
 
     resource = "Ruleset"
     collection = "rulesets"
-    permissions = tuple(PHASE_PERMISSIONS.values())
+    # The SDK documents none, because they depend on the phase (Cloudflare's documentation, API token permissions).
+    permissions = ("Zone WAF Write",)
     replaces = frozenset({"accountId", "zoneId", "kind", "name", "phase"})
     defaults: ClassVar = {"description": ""}
     scope = "zoneId"
 
     def path(self, known: Mapping[str, Any]) -> str:
-        return f"/zones/{known['zoneId']}/rulesets" if "zoneId" in known else f"/accounts/{known['accountId']}/rulesets"
+        return f"/zones/{known['zoneId']}/rulesets"
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
-        found = _one_of(inputs, "kind", {"managed", "custom", "root", "zone"}) + _one_of(inputs, "phase", set(MOST_RULES))
-        if ("zoneId" in inputs) == ("accountId" in inputs):
-            found.append(Failure("zoneId", "exactly one of accountId and zoneId must be given"))
-        if inputs.get("zoneId", UNKNOWN) != UNKNOWN and not re.fullmatch(r"[0-9a-f]{32}", inputs["zoneId"]):
-            found.append(Failure("zoneId", "is not 32 hex digits"))
-        return found
-
-    def allow(self, call: Call, method: str, known: Mapping[str, Any], path: str = "") -> None:
-        super().allow(call, method, known, path)
-        if "phase" in known and method != "GET":
-            authorize(call, method, path or self.path(known), [PHASE_PERMISSIONS[known["phase"]]])
+        problems = _one_of(inputs, "kind", {"zone"}) + _one_of(inputs, "phase", set(MOST_RULES))
+        zone = inputs.get("zoneId", "")
+        if zone != UNKNOWN and not re.fullmatch(r"[0-9a-f]{32}", zone):
+            problems.append(Failure("zoneId", "is not 32 hex digits"))
+        return problems
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         path, phase = self.path(inputs), inputs["phase"]
         self.allow(call, "POST", inputs)
-        if any((other.get("zoneId"), other["phase"]) == (inputs["zoneId"], phase) for other in call.data["rulesets"].values()):
+        if any((other["zoneId"], other["phase"]) == (inputs["zoneId"], phase) for other in call.data["rulesets"].values()):
             message = f"'zone' is not a valid value for kind because exceeded maximum number of zone rulesets for phase {phase}"
             refuse("POST", path, 400, 20217, message, "/kind")
         identifier = hex_id()
@@ -614,8 +547,8 @@ class Ruleset(_Stored):
 
     def _write(self, call: Call, method: str, identifier: str, inputs: Properties, version: int) -> Properties:
         path = self.path(inputs) if method == "POST" else f"{self.path(inputs)}/{identifier}"
-        zone, rules = _zone(call, method, inputs["zoneId"]), inputs.get("rules") or []
-        for problem, pointer in rule_problems(inputs["phase"], rules, zone["plan"]["legacyId"]):
+        rules = inputs.get("rules") or []
+        for problem, pointer in rule_problems(inputs["phase"], rules):
             refuse(method, path, 400, 20127, problem, pointer)
         before = {rule["ref"]: rule["id"] for rule in call.data[self.collection].get(identifier, {}).get("rules", [])}
         call.data[self.collection][identifier] = {
@@ -634,68 +567,56 @@ def _written_rule(rule: Properties, before: Mapping[str, str]) -> Properties:
     return {"enabled": True, **rule, "id": identifier, "ref": rule.get("ref", identifier)}
 
 
-def rule_problems(phase: str, rules: list[Properties], plan: str) -> Iterator[tuple[str, str]]:
-    """(message, pointer) for what a plan does not allow in a phase and for rules that are none."""
-    if len(rules) > MOST_RULES[phase][plan]:
-        yield f"exceeded maximum number of rules in the phase {phase}: {len(rules)} out of {MOST_RULES[phase][plan]}", "/rules"
+def rule_problems(phase: str, rules: list[Properties]) -> Iterator[tuple[str, str]]:
+    """(message, pointer) for each problem: what is wrong, what the free plan does not allow, what the stand-in does not know."""
+    if len(rules) > MOST_RULES[phase]:
+        yield f"exceeded maximum number of rules in the phase {phase}: {len(rules)} out of {MOST_RULES[phase]}", "/rules"
     refs = [rule["ref"] for rule in rules if "ref" in rule]
     for ref in sorted({ref for ref in refs if refs.count(ref) > 1}):
         yield f"rule reference '{ref}' is used more than once", "/rules"
     for index, rule in enumerate(rules):
         at = f"/rules/{index}"
-        if rule["action"] not in ACTIONS[phase]:
-            yield f"'{rule['action']}' is not a valid value for action in the phase {phase}", f"{at}/action"
-        for problem in expression_problems(rule["expression"], plan):
+        for key in sorted(set(rule) - RULE_KEYS):
+            yield f"the stand-in does not know {key}", f"{at}/{key}"
+        if rule["action"] != "block":
+            yield f"'{rule['action']}' is not an action that the stand-in knows", f"{at}/action"
+        for problem in expression_problems(rule["expression"]):
             yield problem, f"{at}/expression"
-        response = (rule.get("actionParameters") or {}).get("response")
-        if response is not None and not (
-            400 <= response.get("statusCode", 0) <= 499 and response.get("contentType") and response.get("content")
-        ):
-            yield (
-                "a block response needs status_code from 400 to 499, content_type and content",
-                f"{at}/action_parameters/response",
-            )
         if phase == "http_ratelimit":
-            for problem in _rate_limit_problems(rule, plan):
+            for problem in _rate_limit_problems(rule):
                 yield problem, f"{at}/ratelimit"
         elif "ratelimit" in rule:
             yield f"ratelimit is not allowed in the phase {phase}", f"{at}/ratelimit"
 
 
-def _rate_limit_problems(rule: Properties, plan: str) -> Iterator[str]:
+def _rate_limit_problems(rule: Properties) -> Iterator[str]:
     limit = rule.get("ratelimit")
     if limit is None:
         yield "ratelimit is required in the phase http_ratelimit"
         return
+    for key in sorted(set(limit) - LIMIT_KEYS):
+        yield f"the stand-in does not know {key}"
     if "cf.colo.id" not in limit["characteristics"]:
         yield "characteristics must include cf.colo.id"
-    if plan in ("free", "pro") and set(limit["characteristics"]) - {"cf.colo.id", "ip.src"}:
+    if set(limit["characteristics"]) - {"cf.colo.id", "ip.src"}:
         yield "not entitled to use characteristics other than ip.src"
-    # Wording of both as an installation on the Free plan got it in 2026-09.
-    if plan in PERIODS and limit["period"] not in PERIODS[plan]:
-        among = " ".join(str(period) for period in PERIODS[plan])
-        yield f"not entitled to use the period {limit['period']:.0f}, can only use a period among [{among}]"
-    timeout = limit.get("mitigationTimeout", 0)
-    if "challenge" in rule["action"] and timeout != 0:
-        yield "a mitigation timeout is not allowed with a challenge"
-    elif "challenge" not in rule["action"] and plan in TIMEOUTS and timeout not in TIMEOUTS[plan]:
-        allowed = " or ".join(str(seconds) for seconds in TIMEOUTS[plan])
-        yield f"not entitled to use a mitigation timeout different from {allowed}"
-    if limit.get("countingExpression") and plan in ("free", "pro"):
-        yield "not entitled to use a counting expression"
-    if plan in RATE_LIMIT_FIELDS:
-        for name in sorted(_fields(rule["expression"]) - RATE_LIMIT_FIELDS[plan]):
-            yield f"not entitled to use the field {name} in the expression"
+    # Both worded as an installation on the Free plan got them in 2026-09.
+    if limit["period"] != PERIOD:
+        yield f"not entitled to use the period {limit['period']:.0f}, can only use a period among [{PERIOD}]"
+    if limit.get("mitigationTimeout") != TIMEOUT:
+        yield f"not entitled to use a mitigation timeout different from {TIMEOUT}"
+    for name in sorted(_fields(rule["expression"]) - RATE_LIMIT_FIELDS):
+        yield f"not entitled to use the field {name} in the expression"
 
 
-def expression_problems(expression: str, plan: str) -> Iterator[str]:
-    """What is wrong with an expression without parsing it: a typing error in a field, quotes, parentheses, the plan."""
+def expression_problems(expression: str) -> Iterator[str]:
+    """Problems of an expression that show without parsing it: unknown fields, quotes, parentheses, an operator of other plans."""
     bare = _without_strings(expression)
     if '"' in bare or bare.count("(") != bare.count(")") or bare.count("{") != bare.count("}") or not bare.strip():
         yield "filter parsing error: unbalanced quotes, parentheses or braces"
-    for name in sorted(_fields(expression) - KNOWN_FIELDS):
-        yield f"filter parsing error: unknown identifier {name}"
-    if re.search(r"\bmatches\b|~", bare) and plan not in ("business", "enterprise"):
+    for name in sorted(_fields(expression) - FIELDS):
+        yield f"filter parsing error: unknown identifier {name}, or one that the stand-in does not know"
+    if re.search(r"\bmatches\b|~", bare):
         yield "not entitled: the use of operator Matches is not allowed, a Business plan or WAF Advanced plan is required"
 
 
@@ -704,34 +625,33 @@ def _without_strings(expression: str) -> str:
 
 
 def _fields(expression: str) -> set[str]:
-    found = re.findall(r"\b(?:raw\.)?(?:http|ip|cf)\.[a-z0-9_.]+", _without_strings(expression))
-    return {name.rstrip(".") for name in found}
+    names = re.findall(r"\b(?:raw\.)?(?:http|ip|cf)\.[a-z0-9_.]+", _without_strings(expression))
+    return {name.rstrip(".") for name in names}
 
 
 # --- Access --------------------------------------------------------------------------------------------------------------
 
 
 class _AccessKind(_Stored):
-    """Needs Zero Trust, which an account gets once and by hand."""
+    """A kind of an account that needs Zero Trust, which an account gets once and by hand."""
 
     permissions = ("Access: Apps and Policies Read", "Access: Apps and Policies Write")
+    segment: ClassVar[str]
 
     def allow(self, call: Call, method: str, known: Mapping[str, Any], path: str = "") -> None:
         super().allow(call, method, known, path)
-        account = known.get("accountId") or _zone(call, method, known["zoneId"])["account"]["id"]
-        if not call.data["accounts"][account]["zero_trust"]:
+        if not call.data["accounts"][known["accountId"]]["zero_trust"]:
             refuse(method, path or self.path(known), 403, 9999, "access.api.error.not_enabled: Access is not enabled")
 
     def path(self, known: Mapping[str, Any]) -> str:
-        scope = f"/zones/{known['zoneId']}" if "zoneId" in known else f"/accounts/{known['accountId']}"
-        return f"{scope}/access/{ {'applications': 'apps'}.get(self.collection, self.collection) }"
+        return f"/accounts/{known['accountId']}/access/{self.segment}"
 
 
 class Policy(_AccessKind):
     """A reusable policy of an account."""
 
     resource = "ZeroTrustAccessPolicy"
-    collection = "policies"
+    collection = segment = "policies"
     replaces = frozenset({"accountId"})
     defaults: ClassVar = {
         "sessionDuration": "24h",
@@ -756,14 +676,12 @@ class Policy(_AccessKind):
         self.allow(call, method, inputs)
         if not inputs.get("includes"):
             refuse(method, self.path(inputs), 400, 12130, "access.api.error.invalid_request: policy must have an include rule")
-        users = [app for app in call.data["applications"].values() if _uses(app, identifier)]
         call.data[self.collection][identifier] = {
             **self.defaults,
             "excludes": [],
             "requires": [],
             **inputs,
             "id": identifier,
-            "appCount": len(users),
             "reusable": True,
             "createdAt": created,
             "updatedAt": now(),
@@ -771,15 +689,12 @@ class Policy(_AccessKind):
         return dict(call.data[self.collection][identifier])
 
 
-def _uses(application: Mapping[str, Any], policy: str) -> bool:
-    return any(link["id"] == policy for link in application.get("policies") or [])
-
-
 class Application(_AccessKind):
-    """Protects a host, or a path of one, in a zone of the account."""
+    """Protects a host in a zone of the account, named by ``domain``. Not here: applications with several destinations."""
 
     resource = "ZeroTrustAccessApplication"
     collection = "applications"
+    segment = "apps"
     replaces = frozenset({"accountId", "zoneId"})
     defaults: ClassVar = {
         "sessionDuration": "24h",
@@ -788,18 +703,12 @@ class Application(_AccessKind):
         "enableBindingCookie": False,
         "httpOnlyCookieAttribute": True,
     }
-    computed = frozenset({"destinations", "selfHostedDomains", "domain", "policies", "tags"})
+    computed = frozenset({"destinations", "selfHostedDomains", "policies", "tags"})
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
-        kinds = (
-            "self_hosted saas ssh vnc app_launcher warp biso bookmark dash_sso infrastructure rdp mcp mcp_portal proxy_endpoint"
-        )
-        found = _one_of(inputs, "type", set(kinds.split()))
-        if ("zoneId" in inputs) == ("accountId" in inputs):
-            found.append(Failure("accountId", "exactly one of accountId and zoneId must be given"))
-        if "destinations" in inputs and "selfHostedDomains" in inputs:
-            found.append(Failure("destinations", "conflicts with selfHostedDomains"))
-        return found
+        problems = _one_of(inputs, "type", {"self_hosted"})
+        problems += [Failure(name, "is required by the stand-in") for name in ("accountId", "domain") if name not in inputs]
+        return problems
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         identifier = str(uuid.uuid4())
@@ -810,126 +719,53 @@ class Application(_AccessKind):
         return self._write(call, "PUT", identifier, inputs, stored["aud"])
 
     def _write(self, call: Call, method: str, identifier: str, inputs: Properties, audience: str) -> Properties:
-        path = self.path(inputs)
+        path, domain, applications = self.path(inputs), inputs["domain"], call.data[self.collection]
         self.allow(call, method, inputs)
-        public = [item["uri"] for item in inputs.get("destinations") or [] if item.get("type", "public") == "public"]
-        uris = public or ([inputs["domain"]] if "domain" in inputs else inputs.get("selfHostedDomains") or [])
-        if inputs.get("type") == "self_hosted" and not uris:
-            refuse(method, path, 400, 12130, "access.api.error.invalid_request: domain or destinations is required")
         zones = [zone["name"] for zone in call.data["zones"].values()]
-        for uri in uris:
-            host = uri.partition("/")[0]
-            if not any(host == zone or host.endswith(f".{zone}") for zone in zones):
-                refuse(method, path, 400, 12130, f"access.api.error.invalid_request: domain {host} does not belong to a zone")
-            if any(
-                other["id"] != identifier and uri in other["selfHostedDomains"] for other in call.data[self.collection].values()
-            ):
-                refuse(method, path, 409, 11010, "access.api.error.application_already_exists: application already exists")
+        if not any(domain == zone or domain.endswith(f".{zone}") for zone in zones):
+            refuse(method, path, 400, 12130, f"access.api.error.invalid_request: domain {domain} does not belong to a zone")
+        if any(other["id"] != identifier and domain == other["domain"] for other in applications.values()):
+            refuse(method, path, 409, 11010, "access.api.error.application_already_exists: application already exists")
         for link in inputs.get("policies") or []:
-            if "id" in link and link["id"] not in call.data["policies"]:
+            if link["id"] not in call.data["policies"]:
                 refuse(method, path, 400, 12130, f"access.api.error.invalid_request: policy {link['id']} does not exist")
-        call.data[self.collection][identifier] = {
+        applications[identifier] = {
             **self.defaults,
             "tags": [],
             "policies": [],
+            "selfHostedDomains": [domain],
+            "destinations": [{"type": "public", "uri": domain}],
             **inputs,
             "id": identifier,
             "aud": audience,
-            "domain": inputs.get("domain", uris[0] if uris else None),
-            "selfHostedDomains": uris,
-            "destinations": inputs.get("destinations") or [{"type": "public", "uri": uri} for uri in uris],
         }
-        return dict(call.data[self.collection][identifier])
-
-
-class ServiceToken(_AccessKind):
-    """For programs; its secret is told once."""
-
-    resource = "ZeroTrustAccessServiceToken"
-    collection = "service_tokens"
-    permissions = ("Access: Service Tokens Read", "Access: Service Tokens Write")
-    replaces = frozenset({"accountId", "zoneId"})
-    defaults: ClassVar = {"duration": "8760h"}
-    computed = frozenset({"clientSecretVersion", "enabled"})
-    unread = frozenset({"clientSecret"})
-
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        self.allow(call, "POST", inputs)
-        identifier = str(uuid.uuid4())
-        stored = {"duration": "8760h", "clientSecretVersion": 1, "enabled": True, **inputs, "id": identifier}
-        call.data[self.collection][identifier] = {**stored, "clientId": f"{hex_id()}.access", "expiresAt": now()}
-        return identifier, {**call.data[self.collection][identifier], "clientSecret": secrets.token_hex(32)}
-
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.stored(call, "PUT", identifier, known)
-        rotated = inputs.get("clientSecretVersion", stored["clientSecretVersion"]) != stored["clientSecretVersion"]
-        stored.update(inputs)
-        secret = secrets.token_hex(32) if rotated else known.get("clientSecret")
-        return {**stored, "clientSecret": secret}
+        return dict(applications[identifier])
 
 
 # --- Look-ups ------------------------------------------------------------------------------------------------------------
 
 
 def get_zone(call: Call, arguments: Properties) -> Properties:
-    """One zone, by id or as the only one that a filter leaves."""
-    if "filter" in arguments:
-        found = _zones(call, arguments["filter"])
-        if len(found) != 1:
-            raise Refused(f"failed to find exactly one result: {len(found)} found", "zones")
-        return {**found[0], "zoneId": found[0]["id"], "filter": arguments["filter"]}
-    if "zoneId" not in arguments:
-        raise Refused("Invalid Attribute Combination: exactly one of filter and zoneId must be given", "zoneId")
-    accepted = call.schema.functions["cloudflare:index/getZone:getZone"].permissions
-    authorize(call, "GET", f"/zones/{arguments['zoneId']}", accepted)
-    zone = _zone(call, "GET", arguments["zoneId"])
-    return {**_described(zone), "zoneId": zone["id"]}
-
-
-def get_zones(call: Call, arguments: Properties) -> Properties:
-    """All zones that a filter leaves."""
-    return {**arguments, "results": _zones(call, arguments)}
-
-
-def _zones(call: Call, wanted: Properties) -> list[Properties]:
-    """The zones that the token may list: an empty list, not an error, without the permission for it."""
-    if "Zone Read" not in granted(call, "GET", "/zones"):
-        return []
+    """The only zone that a filter leaves. Not here: a zone by its id."""
+    wanted = arguments["filter"]
     account = (wanted.get("account") or {}).get("id")
-    return [
-        _described(zone)
-        for zone in call.data["zones"].values()
+    # Without the permission to list zones there are none, and no error.
+    listed = call.data["zones"].values() if "Zone Read" in granted(call, "GET", "/zones") else ()
+    zones = [
+        zone
+        for zone in listed
         if wanted.get("name") in (None, zone["name"])
         and wanted.get("status") in (None, zone["status"])
         and account in (None, zone["account"]["id"])
     ]
-
-
-def _described(zone: Data) -> Properties:
-    return {name: value for name, value in zone.items() if name != "settings"}
-
-
-def get_tunnel_token(call: Call, arguments: Properties) -> Properties:
-    """The connector's token; reading it needs the permission to write."""
-    account, tunnel_id = arguments.get("accountId", ""), arguments.get("tunnelId", "")
-    path = f"/accounts/{account}/cfd_tunnel/{tunnel_id}/token"
-    authorize(
-        call,
-        "GET",
-        path,
-        _writing(
-            next(function.permissions for token, function in call.schema.functions.items() if token.endswith("CloudflaredToken"))
-        ),
-    )
-    if tunnel_id not in call.data["tunnels"]:
-        refuse("GET", path, 404, 1003, "Tunnel not found")
-    secret = call.data["tunnel_secrets"][tunnel_id]
-    token = base64.b64encode(json.dumps({"a": account, "t": tunnel_id, "s": secret}).encode()).decode()
-    return {**arguments, "token": token}
+    if len(zones) != 1:
+        raise Refused(f"failed to find exactly one result: {len(zones)} found", "zones")
+    outputs = {name: value for name, value in zones[0].items() if name != "settings"}
+    return {**outputs, "zoneId": outputs["id"], "filter": wanted}
 
 
 def check_config(config: Mapping[str, Any]) -> list[Failure]:
-    """The provider's own check, which needs no call."""
+    """The provider's own check, without a call."""
     token = config.get("apiToken")
     if token is None or token == UNKNOWN:
         return []
@@ -948,13 +784,8 @@ VENDOR = Vendor(
         Ruleset(),
         Policy(),
         Application(),
-        ServiceToken(),
     ),
-    functions={
-        "get_zone": get_zone,
-        "get_zones": get_zones,
-        "get_zero_trust_tunnel_cloudflared_token": get_tunnel_token,
-    },
+    functions={"get_zone": get_zone},
     check_config=check_config,
     environment={"apiToken": "CLOUDFLARE_API_TOKEN"},
     forgetting=NOT_DESTROYED,

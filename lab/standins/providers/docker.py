@@ -1,8 +1,8 @@
-"""A Docker daemon's books, for tests of whole plans where no container has to run: what exists, under which name, and no more.
+"""The records of a Docker daemon, for tests of whole plans that need no running container: what exists, and under which name.
 
 Keys of the world: ``containers``, ``networks``, ``volumes`` (by id, with the outputs that the SDK names). A container is healthy
-at once. Beside the world lies a folder ``<world>.running`` with a file for each container, which ``World.connect`` can take for
-the life of a tunnel's connector. Not here: images, and what the daemon refuses beyond names that are taken and networks in use.
+at once. Beside the world is a folder ``<world>.running`` with a file for each container, which ``World.connect`` can take for the
+life of a tunnel's connector. Not here: images, and refusals other than of names that are taken and networks in use.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from lab.standins.providers.world import World
 
 
 class _Named(Kind):
-    """What has a name that nothing else of its sort may have."""
+    """A kind whose names are unique."""
 
     collection: ClassVar[str]
 
@@ -27,12 +27,12 @@ class _Named(Kind):
         return identifier, dict(stored[identifier])
 
     def added(self, identifier: str, stored: Mapping[str, Any]) -> Properties:
-        """Outputs that the daemon decides."""
+        """Outputs that the daemon chooses."""
         return {}
 
     def read(self, call: Call, identifier: str, known: Mapping[str, Any]) -> Properties | None:
-        found: Properties | None = call.data[self.collection].get(identifier)
-        return found
+        stored: Properties | None = call.data[self.collection].get(identifier)
+        return stored
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
         call.data[self.collection][identifier] |= inputs
@@ -69,7 +69,7 @@ class Container(_Named):
 
 
 class Network(_Named):
-    """A network, which is not removed while a container is on it."""
+    """A network, which cannot be removed while a container is on it."""
 
     resource = "Network"
     collection = "networks"

@@ -1,4 +1,4 @@
-"""A PULUMI_HOME in which the engine finds the stand-ins, and the process that it starts."""
+"""A PULUMI_HOME in which the engine finds the stand-ins, and the process of such a plugin."""
 
 import functools
 import importlib
@@ -17,13 +17,13 @@ from ops.paths import ROOT
 def install(folder: Path, engine_home: Path, *vendors: str) -> Path:
     """Makes ``folder`` a PULUMI_HOME with the stand-ins of ``vendors`` ("cloudflare") and the plugins of ``engine_home``.
 
-    Each has the version that its SDK asks for and is found without a warning, unlike a plugin on PATH. Returns ``folder``. Where
-    the published plugin is to be used, leave the vendor out: ``pulumi plugin install`` puts it into ``engine_home``.
+    Each has the version that its SDK asks for and is found without a warning, unlike a plugin on PATH. Returns ``folder``. To use
+    the published plugin, leave the vendor out: ``pulumi plugin install`` puts it into ``engine_home``.
     """
     plugins = folder / "plugins"
     plugins.mkdir(parents=True)
     for plugin in sorted((engine_home / "plugins").iterdir()):
-        # A stand-in takes the place of the engine's own plugin.
+        # A stand-in replaces the engine's own plugin.
         if plugin.is_dir() and not plugin.name.startswith(tuple(f"resource-{name}-" for name in vendors)):
             # The engine skips a plugin's folder that is a link, but not its files.
             (plugins / plugin.name).mkdir()
@@ -47,7 +47,7 @@ PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m {__
 
 @functools.cache
 def schema_of(name: str) -> Schema:
-    """What the installed SDK of a vendor has for the kinds and look-ups that the stand-in knows."""
+    """The installed SDK of a vendor, as far as the kinds and look-ups of the stand-in."""
     known = vendor(name)
     with warnings.catch_warnings():
         # Importing pulumi_cloudflare reports each of its own deprecated classes.
@@ -58,13 +58,13 @@ def schema_of(name: str) -> Schema:
 
 def vendor(name: str) -> Vendor:
     """The module of this name beside this one."""
-    found: Vendor = importlib.import_module(f"rehearsal.standin.{name}").VENDOR
-    return found
+    standin: Vendor = importlib.import_module(f"{__package__}.{name}").VENDOR
+    return standin
 
 
 def main(name: str, schema: str, engine_address: str = "") -> None:
     """The plugin process."""
-    # Only here: gRPC is not needed to install.
+    # Here for the start time of commands that only install: they do not need gRPC.
     from lab.standins.providers.provider import serve
 
     if WORLD_VARIABLE not in os.environ:

@@ -1,8 +1,8 @@
 """The engine's side: a resource provider over gRPC, for any vendor.
 
-Its answers follow the Terraform bridge for providers of the plugin framework (pkg/pf/tfbridge): a change is planned by comparing
-the new inputs with the STATE, so that drift found by a refresh is seen; a property that is neither given now nor was before is
-the API's; what the API computes is unknown until it has answered; replacement never asks for deletion first.
+Its answers follow the Terraform bridge for providers of the plugin framework (pkg/pf/tfbridge). A change is planned by comparing
+the new inputs with the STATE, so that drift after a refresh is part of the plan. A property that was given neither now nor before
+is the API's. Values that the API computes are unknown until it has answered. Replacement never asks for deletion first.
 """
 
 import copy
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Context(Protocol):
-    """What is used of a call's context."""
+    """The used part of a call's context."""
 
     def abort(self, code: Any, details: str) -> NoReturn:
         """Ends the call with an error."""
@@ -43,7 +43,7 @@ _CHANGE = provider_pb2.PropertyDiff.Kind
 def differences(new: Any, state: Any, before: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """(path, "add", "update" or "delete") for each leaf of the new inputs that is not what the state has.
 
-    before: the inputs of the last update, which tell a removed property from one that the API has filled.
+    before: the inputs of the last update, which distinguish a removed property from one that the API has filled.
     """
     if isinstance(new, dict) and isinstance(state, dict):
         before = before if isinstance(before, dict) else {}
@@ -54,14 +54,14 @@ def differences(new: Any, state: Any, before: Any, path: str = "") -> Iterator[t
         before = before if isinstance(before, list) else []
         for index in range(max(len(new), len(state))):
             at = [values[index] if index < len(values) else None for values in (new, state, before)]
-            # An element of the state beyond the new list is one to remove, whoever has put it there.
+            # An element of the state beyond the new list is to be removed, whoever has added it.
             yield from differences(at[0], at[1], at[1] if index >= len(new) else at[2], f"{path}[{index}]")
     elif new != state and (new is not None or before is not None):
         yield path, "add" if state is None else "delete" if new is None else "update"
 
 
 def plan(kind: Kind, resource: schemas.Resource, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> Properties:
-    """Outputs before the API was asked: what it computes is unknown. ``known``: outputs that stay as they are."""
+    """Outputs before the call: what the API computes is unknown. ``known``: outputs that stay as they are."""
     outputs = {**kind.defaults, **inputs, **known}
     for name in resource.outputs:
         if name not in outputs and (name not in resource.inputs or name in kind.computed):
@@ -76,7 +76,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """One plugin process: one configuration of one vendor's provider."""
 
     def __init__(self, vendor: Vendor, schema: Schema, world: World, warn: Callable[[str, str], None]) -> None:
-        """``warn``: takes a resource's URN and a message for the person at the terminal."""
+        """``warn``: takes a resource's URN and a message for the terminal."""
         self.vendor, self.schema, self.world, self.warn = vendor, schema, world, warn
         self.config: Properties = {}
         # Kinds are found by the type token that their class has in the SDK: "cloudflare:index/dnsRecord:DnsRecord".
@@ -95,11 +95,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def CheckConfig(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
         config = {key: value for key, value in plain(_decode(request.news)).items() if key not in schemas.ENGINE_OWN}
-        found = schemas.failures(self.schema.config, config) or self.vendor.check_config(config)
-        return provider_pb2.CheckResponse(inputs=request.news, failures=_check_failures(found))
+        failures = schemas.failures(self.schema.config, config) or self.vendor.check_config(config)
+        return provider_pb2.CheckResponse(inputs=request.news, failures=_check_failures(failures))
 
     def DiffConfig(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
-        # A new token or URL is a new way to the same things, so nothing is replaced.
+        # A new token or URL leads to the same resources, so nothing is replaced.
         same = _decode(request.olds) == _decode(request.news)
         answer = provider_pb2.DiffResponse
         return answer(changes=answer.DIFF_NONE if same else answer.DIFF_SOME)
@@ -107,7 +107,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Configure(self, request: provider_pb2.ConfigureRequest, context: Context) -> provider_pb2.ConfigureResponse:
         named = {key: os.environ[name] for key, name in self.vendor.environment.items() if name in os.environ}
         self.config = {**named, **plain(_decode(request.args))}
-        # A token or team that is not known yet is looked at when it is.
+        # A token or team that is not known yet is checked when it is.
         if self.vendor.configure is not None and UNKNOWN not in self.config.values():
             self._ask("configure", f"pulumi:providers:{self.schema.name}", "", {}, context, self.vendor.configure)
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, acceptResources=True)
@@ -120,14 +120,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Check(self, request: provider_pb2.CheckRequest, context: Context) -> provider_pb2.CheckResponse:
         kind, resource = self._kind(request.type or _type_of(request.urn), context)
         inputs = plain(_decode(request.news))
-        found = schemas.failures(resource.inputs, inputs) or kind.check(inputs)
-        return provider_pb2.CheckResponse(inputs=_with_sealed(request.news, kind.sets), failures=_check_failures(found))
+        failures = schemas.failures(resource.inputs, inputs) or kind.check(inputs)
+        return provider_pb2.CheckResponse(inputs=_with_sealed(request.news, kind.sets), failures=_check_failures(failures))
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Context) -> provider_pb2.DiffResponse:
         kind, _ = self._kind(request.type or _type_of(request.urn), context)
         new, state, before = (plain(_decode(part)) for part in (request.news, request.olds, request.old_inputs))
         changed = {
-            # Which element of a set is not known yet is not known either.
+            # A set with an unknown element changes as a whole: which element that is cannot be known.
             (_top(path) if _top(path) in kind.sets and UNKNOWN in new.get(_top(path), ()) else path): change
             for path, change in differences({**kind.defaults, **new}, state, before)
         }
@@ -158,8 +158,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             kind.settle(self.world, identifier)
         except Refused as error:
             _abort(context, str(error))
-        told = self._told(kind, resource, outputs)
-        return provider_pb2.CreateResponse(id=identifier, properties=_encode(told, resource, sent))
+        properties = _encode(self._checked(kind, resource, outputs), resource, sent)
+        return provider_pb2.CreateResponse(id=identifier, properties=properties)
 
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
         kind, resource = self._kind(request.type or _type_of(request.urn), context)
@@ -176,8 +176,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if outputs is None:
             return provider_pb2.ReadResponse()
         unread = {name: known[name] for name in kind.unread if name in known}
-        state = self._told(kind, resource, {**outputs, **unread})
-        # As the bridge does: after an import every input that has a value counts as given, later only those that were.
+        state = self._checked(kind, resource, {**outputs, **unread})
+        # As the bridge does: after an import every input with a value counts as given, later only those that were given.
         names = before or {name for name in resource.inputs if state.get(name) not in (None, kind.defaults.get(name))}
         inputs = {name: _as_given(state.get(name), before.get(name)) for name in names if state.get(name) is not None}
         return provider_pb2.ReadResponse(
@@ -192,7 +192,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             same = {"id": known["id"]} if "id" in known else {}
             return provider_pb2.UpdateResponse(properties=_encode(plan(kind, resource, inputs, same), resource, sent))
         outputs = self._mutate("update", request, sent, context, lambda call: kind.update(call, request.id, inputs, known))
-        return provider_pb2.UpdateResponse(properties=_encode(self._told(kind, resource, outputs), resource, sent))
+        return provider_pb2.UpdateResponse(properties=_encode(self._checked(kind, resource, outputs), resource, sent))
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> empty_pb2.Empty:
         kind, _ = self._kind(request.type or _type_of(request.urn), context)
@@ -212,9 +212,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if function is None:
             _abort(context, f"{request.tok}: the stand-in does not know this function")
         arguments = {key: value for key, value in plain(_decode(request.args)).items() if value is not None}
-        found = schemas.failures(function.inputs, arguments)
-        if found:
-            return provider_pb2.InvokeResponse(failures=_check_failures(found))
+        failures = schemas.failures(function.inputs, arguments)
+        if failures:
+            return provider_pb2.InvokeResponse(failures=_check_failures(failures))
         call = self.functions[request.tok]
         answer = self._ask("invoke", request.tok, "", arguments, context, lambda made: call(made, arguments))
         self._assert_declared(function.outputs, answer)
@@ -228,7 +228,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def _mutate(
         self, operation: str, request: Any, sent: Properties, context: Context, change: Callable[[Call], Result]
     ) -> Result:
-        """Makes a call that changes the world, counts it, and lets it go wrong where a test wants that."""
+        """Makes a call that changes the world, counts it, and lets it fail if a test wants that."""
         type_ = request.type or _type_of(request.urn)
         entry = {"operation": operation, "type": type_, "name": request.name, "inputs": sent}
         with self.world.edit() as data:
@@ -246,7 +246,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 refusal = error
                 entry["error"] = error.code
                 if not fault.get("done"):
-                    # A refused call changes nothing, however far the rules had come.
+                    # A refused call changes nothing, however far it had got.
                     data.clear()
                     data.update(before)
         identifier = result[0] if isinstance(result, tuple) else getattr(request, "id", "")
@@ -282,19 +282,19 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             _abort(context, f"{type_}: the stand-in does not know this resource type")
         return self.kinds[type_], self.schema.resources[type_]
 
-    def _told(self, kind: Kind, resource: schemas.Resource, outputs: Properties) -> Properties:
-        """Outputs with the provider's defaults, checked against what the SDK says a resource has."""
+    def _checked(self, kind: Kind, resource: schemas.Resource, outputs: Properties) -> Properties:
+        """Outputs with the provider's defaults, checked against those that the SDK declares."""
         full = {**kind.defaults, **{name: value for name, value in outputs.items() if value is not None}}
         self._assert_declared(resource.outputs, full)
         return full
 
     def _assert_declared(self, declared: Mapping[str, schemas.Field], answer: Mapping[str, Any]) -> None:
-        found = schemas.failures(declared, {name: value for name, value in answer.items() if name != "id"})
-        assert not found, f"the stand-in answers with what the SDK does not have: {found}"
+        failures = schemas.failures(declared, {name: value for name, value in answer.items() if name != "id"})
+        assert not failures, f"the stand-in answers with what the SDK does not have: {failures}"
 
 
 def _as_given(state: Any, before: Any) -> Any:
-    """A value of the state cut to what inputs have given: nested properties that the API added are left out."""
+    """A value of the state reduced to the given inputs: nested properties that the API added are left out."""
     if isinstance(state, dict) and isinstance(before, dict):
         return {key: _as_given(state[key], before[key]) for key in before if state.get(key) is not None}
     if isinstance(state, list) and isinstance(before, list):
@@ -312,7 +312,7 @@ def _decode(struct: struct_pb2.Struct) -> Properties:
 
 
 def _with_sealed(news: struct_pb2.Struct, names: Collection[str]) -> struct_pb2.Struct:
-    """Inputs with those that hold a secret as one secret."""
+    """Inputs in which those with a secret in them are secret as a whole."""
     inputs = json_format.MessageToDict(news)
     for name in set(names) & set(inputs):
         sent = marked(inputs[name])
@@ -321,7 +321,7 @@ def _with_sealed(news: struct_pb2.Struct, names: Collection[str]) -> struct_pb2.
 
 
 def _encode(properties: Mapping[str, Any], resource: schemas.Resource, sent: Mapping[str, Any]) -> struct_pb2.Struct:
-    """``sent``: inputs or state with ``Secret``; what was secret there is secret again, and what the SDK marks."""
+    """``sent``: inputs or state with ``Secret``; what was secret there is secret again, and so is what the SDK marks."""
     return _struct(
         {
             name: sealed(value) if name in resource.secrets else _annotated(value, sent.get(name))
@@ -348,8 +348,8 @@ def _struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
     return struct
 
 
-def _check_failures(found: list[Failure]) -> list[provider_pb2.CheckFailure]:
-    return [provider_pb2.CheckFailure(property=failure.path, reason=f"{failure.path} {failure.reason}") for failure in found]
+def _check_failures(failures: list[Failure]) -> list[provider_pb2.CheckFailure]:
+    return [provider_pb2.CheckFailure(property=failure.path, reason=f"{failure.path} {failure.reason}") for failure in failures]
 
 
 def _abort(context: Context, message: str) -> NoReturn:
@@ -385,7 +385,7 @@ def serve(vendor: Vendor, schema: Schema, world: World, engine_address: str) -> 
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
-    # The engine kills its plugins; one that was killed itself leaves them to init.
+    # The engine kills its plugins; an engine that was killed leaves them to init.
     engine_process = os.getppid()
     ended = threading.Event()
     while os.getppid() == engine_process and not ended.wait(1):

@@ -1,15 +1,17 @@
-"""What an SDK can send and expects back, read from its classes: names on the wire, requiredness, types, secrets.
+"""The inputs and outputs of an SDK, read from its classes: names on the wire, requiredness, types, secrets.
 
-Only a package's Python code is looked at, so that a field that a program of ours made up is refused, and one that a new SDK
-version renames is noticed. Not here: what a vendor's API makes of the values.
+Only the package's Python code is read, so that a field that our program made up is refused, and a field that a new version of the
+SDK renames is noticed. Not here: how a vendor's API judges the values.
 """
 
 import collections.abc
 import inspect
+import json
 import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from importlib import resources as files
 from typing import Any, Literal
 
 import pydantic
@@ -45,8 +47,8 @@ class Field(pydantic.BaseModel):
 class Resource(pydantic.BaseModel):
     """A resource type.
 
-    secrets: outputs that the SDK marks; inputs that it marks arrive as secrets. permissions: the API token's, as the
-    documentation of the class lists them; empty where it lists none.
+    secrets: outputs that the SDK marks; inputs that it marks arrive as secrets. permissions: of the API token, as the
+    documentation of the class lists them; empty if it lists none.
     """
 
     model_config = pydantic.ConfigDict(frozen=True)
@@ -64,7 +66,6 @@ class Function(pydantic.BaseModel):
 
     inputs: dict[str, Field]
     outputs: dict[str, Field]
-    permissions: frozenset[str]
 
 
 class Schema(pydantic.BaseModel):
@@ -96,24 +97,18 @@ def reflect(sdk: types.ModuleType, resources: Iterable[str], functions: Iterable
     does not have.
     """
     plugin = _plugin(sdk)
-    found: dict[str, Resource] = {}
-    for name in resources:
-        cls, arguments = _member(sdk, name), _member(sdk, f"{name}Args")
-        found[cls.__dict__["pulumi_type"]] = _resource(cls, arguments)
+    classes = [(_member(sdk, name), _member(sdk, f"{name}Args")) for name in resources]
     return Schema(
         name=plugin["name"],
         version=plugin["version"],
         config=_inputs(sdk.ProviderArgs),
-        resources=found,
+        resources={cls.__dict__["pulumi_type"]: _resource(cls, arguments) for cls, arguments in classes},
         functions=dict(_function(sdk, _member(sdk, name)) for name in functions),
     )
 
 
 def _plugin(sdk: types.ModuleType) -> dict[str, str]:
-    from importlib import resources as files
-    from json import loads
-
-    declared: dict[str, str] = loads((files.files(sdk) / "pulumi-plugin.json").read_text())
+    declared: dict[str, str] = json.loads((files.files(sdk) / "pulumi-plugin.json").read_text())
     return declared
 
 
@@ -150,11 +145,7 @@ def _function(sdk: types.ModuleType, function: Any) -> tuple[str, Function]:
         for key, name in wire.items()
     }
     result = next(cls for cls in hints["return"].__mro__ if "_pulumi_output_type" in vars(cls))
-    return token[1], Function(
-        inputs=inputs,
-        outputs=_outputs(_types.output_type_types(result)),
-        permissions=_permissions(function.__doc__ or ""),
-    )
+    return token[1], Function(inputs=inputs, outputs=_outputs(_types.output_type_types(result)))
 
 
 def _permissions(documentation: str) -> frozenset[str]:
@@ -197,7 +188,7 @@ def _shape(annotation: Any) -> Shape:
 
 def _union(members: tuple[Any, ...]) -> Shape:
     values = [member for member in members if member is not type(None) and not _asynchronous(member)]
-    # XArgs, XArgsDict (a TypedDict) and outputs.X are one type in three spellings; the first has the names on the wire.
+    # XArgs, XArgsDict (a TypedDict) and outputs.X are the same type, spelled three ways; the first has the names on the wire.
     first = next((member for member in values if _types.is_input_type(member)), None)
     if first is not None:
         return _shape(first)
@@ -215,17 +206,17 @@ def _asynchronous(member: Any) -> bool:
 
 def failures(fields: Mapping[str, Field], values: Mapping[str, Any], path: str = "") -> list[Failure]:
     """Unknown, missing and wrongly typed properties of ``values``, which may hold ``UNKNOWN`` anywhere."""
-    found = [
+    problems = [
         Failure(f"{path}{name}", f"is not a known property; known are {', '.join(sorted(fields))}")
         for name in values
         if name not in fields
     ]
     for name, field in fields.items():
         if values.get(name) is not None:
-            found += _value_failures(field.shape, values[name], f"{path}{name}")
+            problems += _value_failures(field.shape, values[name], f"{path}{name}")
         elif field.required:
-            found.append(Failure(f"{path}{name}", "is required"))
-    return found
+            problems.append(Failure(f"{path}{name}", "is required"))
+    return problems
 
 
 def _value_failures(shape: Shape, value: Any, path: str) -> list[Failure]:

@@ -1,4 +1,4 @@
-"""What a vendor's module writes down about its API: one ``Kind`` a resource type, look-ups, and how a call is refused."""
+"""The form of a vendor's module: a ``Kind`` for each resource type, look-ups, and how a call is refused."""
 
 import abc
 import json
@@ -16,7 +16,7 @@ Properties = dict[str, Any]
 
 
 class Refused(Exception):
-    """A call that was not answered with success. ``code``: the vendor's own, for the journal."""
+    """A call that was not successful. ``code``: the vendor's own, for the journal."""
 
     def __init__(self, message: str, code: int | str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class Refused(Exception):
 class Call:
     """One call of the API.
 
-    data: the world, for changing. schema: of the SDK. config: of the provider.
+    data: the world, which the call may change. schema: of the SDK. config: of the provider.
     """
 
     data: Data
@@ -38,10 +38,10 @@ class Call:
 class Kind(abc.ABC):
     """A resource type.
 
-    resource: the SDK's class. replaces: inputs whose change replaces. defaults: what the provider plans for an input that is not
-    given. computed: inputs that the API fills when they are not given. unread: outputs that the API never tells again, so that
-    only the state has them. sets: inputs without an order, which are one secret as soon as an element is one. forgets: a deletion
-    makes no call and the thing stays; ``warning`` is what the provider says then.
+    resource: the SDK's class. replaces: inputs whose change replaces. defaults: the provider's values for inputs that are not
+    given. computed: inputs that the API fills when they are not given. unread: outputs that the API shows only once, so that only
+    the state has them. sets: inputs without an order, which are secret as a whole if one element is. forgets: a deletion makes no
+    call and leaves the thing; the provider warns with ``Vendor.forgetting``.
     """
 
     resource: ClassVar[str]
@@ -53,7 +53,7 @@ class Kind(abc.ABC):
     forgets: ClassVar[bool] = False
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
-        """What the provider itself refuses at plan time; ``inputs`` have the right types but may be unknown."""
+        """Refusals of the provider itself at plan time; ``inputs`` have the right types but may be unknown."""
         return []
 
     @abc.abstractmethod
@@ -62,7 +62,7 @@ class Kind(abc.ABC):
 
     @abc.abstractmethod
     def read(self, call: Call, identifier: str, known: Mapping[str, Any]) -> Properties | None:
-        """Outputs, None for what does not exist. ``known``: the outputs in the state."""
+        """Outputs; None if it does not exist. ``known``: the outputs in the state."""
 
     @abc.abstractmethod
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
@@ -73,11 +73,11 @@ class Kind(abc.ABC):
         """Raises Refused."""
 
     def settle(self, world: World, identifier: str) -> None:
-        """Waits as the provider does until what was created works. Raises Refused for what never will."""
+        """Waits as the provider does until the created resource works. Raises Refused if it never will."""
         return
 
     def imported(self, identifier: str) -> tuple[str, Properties]:
-        """The id and what else an import id, such as ``ZONE/RECORD``, tells."""
+        """The id in an import id, such as ``ZONE/RECORD``, and the outputs that it contains."""
         return identifier.rpartition("/")[2], {}
 
 
@@ -86,9 +86,9 @@ class Vendor:
     """A provider.
 
     sdk: the name of the Python package. functions: look-ups by the SDK's name for them. check_config: refuses a provider's
-    configuration without any call. configure: refuses what the provider finds out with calls before its first use; every call
-    fails with it. environment: variables that stand in for properties of the configuration. forgetting: what the provider says
-    on the deletion of a kind that ``forgets``.
+    configuration without any call. configure: refuses what the provider finds out with calls before its first use; then every
+    call fails. environment: variables that replace missing properties of the configuration. forgetting: the provider's warning
+    at the deletion of a kind that ``forgets``.
     """
 
     sdk: str
@@ -101,7 +101,7 @@ class Vendor:
 
 
 def http_error(method: str, url: str, status: int, body: Mapping[str, Any]) -> str:
-    """A failed HTTP request as the generated clients word it."""
+    """A failed HTTP request, as the generated clients word it."""
     return f'{method} "{url}": {status} {HTTPStatus(status).phrase} {json.dumps(body)}'
 
 

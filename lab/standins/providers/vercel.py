@@ -1,15 +1,15 @@
-"""What Vercel's API and its provider (5.21.1, upstream 5.10) refuse and answer, as far as a site of ours uses them.
+"""Refusals and answers of Vercel's API and its provider (5.21.1, upstream 5.10), as far as our site uses them.
 
-Messages are the provider's and the API's where a source or an issue of theirs quotes them; the others are from memory and may
-differ. Nothing is built here: what a deployment is built from is kept for the builder that the world names, and without one it is
-ready at once.
+Messages are the provider's and the API's where their source or an issue quotes them; the others are from memory and may differ.
+Nothing is built here: the files of a deployment are kept for the builder that the world names; without a builder it is ready at
+once.
 
-All keys of the world lie below ``vercel``: ``tokens`` (token -> ids of its teams), ``teams``, ``projects``, ``variables``,
+All keys of the world are below ``vercel``: ``tokens`` (token -> ids of its teams), ``teams``, ``projects``, ``variables``,
 ``domains`` and ``deployments`` (by id, domains by name, with the outputs that the SDK names), ``values`` (of all variables by id,
-the sensitive ones too), ``repositories`` (those that Vercel's app may read), ``foreign_domains`` (held by another account) and
-``files`` (a folder of uploaded contents by their SHA-1). A deployment's record has what it runs with: ``uploaded`` (path ->
+including the sensitive ones), ``repositories`` (those that Vercel's app may read), ``foreign_domains`` (held by another account)
+and ``files`` (a folder of uploaded contents by their SHA-1). The record of a deployment has its contents: ``uploaded`` (path ->
 SHA-1) or ``ref``, and ``variables`` (name -> value, of its environment when it was made). A project's ``production`` is the
-deployment that its domains lead to. In the file ``builds`` a builder says what became of each deployment: ready, or why not.
+deployment that its domains lead to. In the file ``builds`` a builder reports each deployment: ready, or why not.
 """
 
 import fnmatch
@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -29,18 +29,19 @@ from lab.standins.providers.vendor import Call, Kind, Properties, Refused, Vendo
 from lab.standins.providers.wire import UNKNOWN
 from lab.standins.providers.world import Data, World
 
-# A token that the provider's own check lets through: 24 letters and digits in a row.
+# A token that passes the provider's own check: 24 letters and digits in a row.
 TOKEN = "ATokenOfATest0123456789ab"
 TEAM = "acme"
-# Three times what the site takes on two busy cores.
+# Three times as long as the site takes on two busy cores.
 BUILD_SECONDS = 300
 
 ENVIRONMENTS = ("development", "preview", "production")
 # Vercel's own examples end like this; the dot at the end is the API's.
 RECOMMENDED_CNAME = "d1d4fc829fe7bc7c.vercel-dns-017.com."
-PROTECTIONS = ("standard_protection_new", "standard_protection", "all_deployments", "only_preview_deployments", "none")
+# The kinds of protection that our site uses, Vercel's default first; the older kind opens the domains of vercel.app as well.
+PROTECTIONS = ("standard_protection_new", "standard_protection")
 
-# What the provider never uploads, whatever .vercelignore says (upstream, file/ignores.go).
+# Names that the provider never uploads, whatever .vercelignore says (upstream, file/ignores.go).
 IGNORED = (
     *(".hg", ".git", ".gitmodules", ".svn", ".cache", ".next", ".now", ".vercel", ".npmignore", ".dockerignore", ".gitignore"),
     *(".*.swp", ".DS_Store", ".wafpicke-*", ".lock-wscript", ".env.local", ".env.*.local", ".venv", "npm-debug.log"),
@@ -52,8 +53,8 @@ IGNORED = (
 # --- The world -----------------------------------------------------------------------------------------------------------
 
 
-def add_account(world: World, *, team: str = TEAM, token: str = TOKEN, plan: str = "pro") -> str:
-    """Puts Vercel with one team and one token into a world; the team's id. plan: hobby or pro."""
+def add_account(world: World, *, team: str = TEAM, token: str = TOKEN) -> None:
+    """Puts Vercel with one team and one token into a world."""
     identifier = f"team_{secrets.token_urlsafe(18).replace('-', 'x').replace('_', 'y')}"
     files = world.path.with_suffix(".files")
     files.mkdir(exist_ok=True)
@@ -61,18 +62,17 @@ def add_account(world: World, *, team: str = TEAM, token: str = TOKEN, plan: str
     with world.edit() as data:
         data["vercel"] = {
             "tokens": {token: [identifier]},
-            "teams": {identifier: {"id": identifier, "slug": team, "plan": plan, "sensitive_variables_only": False}},
+            "teams": {identifier: {"id": identifier, "slug": team}},
             "repositories": [],
             "foreign_domains": [],
             "files": str(files),
             **{name: {} for name in collections},
         }
-    return identifier
 
 
 @dataclass(frozen=True)
 class Served:
-    """What answers on a host.
+    """The deployment that answers on a host.
 
     deployment: its record. protected: Vercel asks for an account of the team first, before any code of the deployment runs.
     """
@@ -82,31 +82,28 @@ class Served:
 
 
 def served(data: Data, host: str) -> Served | None:
-    """What Vercel answers with on a host: the production deployment of the project that has the domain, or a deployment by its
-    own address; None where Vercel knows no such host or has nothing to serve there."""
+    """The deployment on a host: the production deployment of the project that has the domain, or a deployment by its own address.
+
+    None where Vercel does not know the host or has nothing to serve there.
+    """
     vercel = data["vercel"]
     for deployment in vercel["deployments"].values():
         project = vercel["projects"][deployment["projectId"]]
         if host == deployment["url"]:
-            return Served(deployment, protected=_protection(project) in PROTECTIONS[:3])
+            return Served(deployment, protected=True)
         if deployment["id"] == project["production"] and host in _aliases(data, project):
-            custom = not host.endswith(".vercel.app")
-            asks = {"all_deployments"} if custom else {"all_deployments", "standard_protection_new"}
-            return Served(deployment, protected=_protection(project) in asks)
+            protection = project.get("vercelAuthentication", {}).get("deploymentType", PROTECTIONS[0])
+            return Served(deployment, protected=protection == PROTECTIONS[0] and host.endswith(".vercel.app"))
     return None
 
 
 def unpack(world: World, deployment: Mapping[str, Any], folder: Path) -> None:
-    """Writes the uploaded files of a deployment into a folder, which is made; it is what Vercel's builder starts from."""
+    """Writes the uploaded files of a deployment into a folder, which is made: the start of Vercel's builder."""
     contents = Path(world.read()["vercel"]["files"])
     for path, sha in deployment["uploaded"].items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((contents / sha).read_bytes())
-
-
-def _protection(project: Mapping[str, Any]) -> str:
-    return str((project.get("vercelAuthentication") or {}).get("deploymentType", "standard_protection_new"))
 
 
 def _aliases(data: Data, project: Mapping[str, Any]) -> list[str]:
@@ -123,12 +120,12 @@ def _aliases(data: Data, project: Mapping[str, Any]) -> list[str]:
 
 
 def refuse(title: str, code: str, message: str) -> NoReturn:
-    """Raises what the provider makes of an error of the API."""
+    """Raises an error of the API as the provider words it."""
     raise Refused(f"{title}, unexpected error: {code} - {message}", code)
 
 
 def authorize(call: Call, title: str) -> str:
-    """The id of the team that a call is for; refuses a token that the world does not know or that is not the team's."""
+    """The id of the team of a call; refuses a token that the world does not know or that is not the team's."""
     teams: list[str] | None = call.data["vercel"]["tokens"].get(call.config.get("apiToken"))
     team = _team(call)
     if teams is None or (team is not None and team not in teams):
@@ -137,7 +134,7 @@ def authorize(call: Call, title: str) -> str:
 
 
 def _team(call: Call) -> str | None:
-    """The id of the provider's team; None where it names none. Raises Refused where there is no such team."""
+    """The id of the provider's team; None if it names no team. Raises Refused if that team does not exist."""
     wanted = call.config.get("team")
     if not wanted:
         return None
@@ -152,7 +149,7 @@ def _team(call: Call) -> str | None:
 
 
 def configure(call: Call) -> None:
-    """What the provider does before its first call: it looks at the token and for the team."""
+    """The provider's own check before its first call: the form of the token, and whether it can read the team."""
     token = call.config.get("apiToken", "")
     if not re.search(r"[0-9a-zA-Z]{24}", token):
         raise Refused(
@@ -175,32 +172,32 @@ def _identifier(prefix: str) -> str:
 
 
 class _Stored(Kind):
-    """A kind that lies in a collection of the world by its id. noun: for messages."""
+    """A kind in a collection of the world, by its id. noun: for messages."""
 
     collection: ClassVar[str]
     noun: ClassVar[str]
 
-    def found(self, call: Call, verb: str, identifier: str) -> Properties:
-        """What is there under an id; refuses one that is gone."""
+    def stored(self, call: Call, verb: str, identifier: str) -> Properties:
+        """The record of an id; refuses an id that is gone."""
         title = f"Error {verb} {self.noun}: Could not {verb} {self.noun} {identifier}"
         authorize(call, title)
-        stored: Properties | None = call.data["vercel"][self.collection].get(identifier)
-        if stored is None:
+        record: Properties | None = call.data["vercel"][self.collection].get(identifier)
+        if record is None:
             refuse(title, "not_found", f"The {self.noun} could not be found")
-        return stored
+        return record
 
     def read(self, call: Call, identifier: str, known: Mapping[str, Any]) -> Properties | None:
         authorize(call, f"Error reading {self.noun}: Could not read {identifier}")
         stored = call.data["vercel"][self.collection].get(identifier)
-        return None if stored is None else self.told(call, stored, known)
+        return None if stored is None else self.outputs(call, stored, known)
 
-    def told(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
-        """Outputs of what lies in the world; ``known``: inputs or outputs that have what the API never tells again."""
+    def outputs(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
+        """Outputs of a record; ``known``: inputs or outputs with the values that the API never shows again."""
         return dict(stored)
 
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         authorize(call, f"Error deleting {self.noun}: Could not delete {identifier}")
-        # What is gone already is as it should be: the provider ignores a 404 here.
+        # The provider ignores a 404 here.
         call.data["vercel"][self.collection].pop(identifier, None)
 
     def _project(self, call: Call, inputs: Mapping[str, Any]) -> Properties:
@@ -218,13 +215,13 @@ class _Stored(Kind):
 
 
 class Project(_Stored):
-    """Names are unique in a team. With its project go its variables, domains and deployments."""
+    """Names are unique in a team. Deleting a project deletes its variables, domains and deployments."""
 
     resource = "Project"
     collection = "projects"
     noun = "project"
     replaces = frozenset({"teamId"})
-    # Nothing of a project has a default of the provider: what is not given is the API's.
+    # No property of a project has a default of the provider: what is not given is the API's.
     computed = frozenset(
         """
         autoAssignCustomDomains automaticallyExposeSystemEnvironmentVariables directoryListing enablePreviewFeedback
@@ -234,13 +231,13 @@ class Project(_Stored):
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         name = inputs.get("name", UNKNOWN)
-        found = []
+        problems = []
         if name != UNKNOWN and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,99}", name):
-            found.append(Failure("name", "may contain lower case letters, digits and hyphens only, up to 100"))
+            problems.append(Failure("name", "may contain lower case letters, digits and hyphens only, up to 100"))
         protection = (inputs.get("vercelAuthentication") or {}).get("deploymentType")
-        found += _one_of("vercelAuthentication.deploymentType", protection, PROTECTIONS)
-        found += _one_of("nodeVersion", inputs.get("nodeVersion"), ("18.x", "20.x", "22.x", "24.x"))
-        return found
+        problems += _one_of("vercelAuthentication.deploymentType", protection, PROTECTIONS)
+        problems += _one_of("nodeVersion", inputs.get("nodeVersion"), ("18.x", "20.x", "22.x", "24.x"))
+        return problems
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         title = "Error creating project: Could not create project"
@@ -254,25 +251,25 @@ class Project(_Stored):
             "teamId": team,
             "production": None,
         }
-        return identifier, self.told(call, call.data["vercel"]["projects"][identifier], inputs)
+        return identifier, self.outputs(call, call.data["vercel"]["projects"][identifier], inputs)
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
         title = "Error updating project: Could not update project"
-        stored = self.found(call, "update", identifier)
+        stored = self.stored(call, "update", identifier)
         self._refuse_taken(call, title, inputs["name"], identifier)
         self._refuse_unseen_repository(call, title, inputs)
         kept = {name: stored[name] for name in ("id", "teamId", "production")}
         call.data["vercel"]["projects"][identifier] = {**self._filled(inputs), **kept}
-        return self.told(call, call.data["vercel"]["projects"][identifier], inputs)
+        return self.outputs(call, call.data["vercel"]["projects"][identifier], inputs)
 
-    def told(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
+    def outputs(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
         return {name: value for name, value in stored.items() if name != "production"}
 
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         super().delete(call, identifier, known)
         vercel = call.data["vercel"]
         for collection in ("variables", "domains", "deployments"):
-            vercel[collection] = {key: one for key, one in vercel[collection].items() if one["projectId"] != identifier}
+            vercel[collection] = {key: record for key, record in vercel[collection].items() if record["projectId"] != identifier}
         vercel["values"] = {key: value for key, value in vercel["values"].items() if key in vercel["variables"]}
 
     @staticmethod
@@ -312,7 +309,10 @@ class Project(_Stored):
 
 
 class Variable(_Stored):
-    """One variable of a project; a sensitive one is never told again."""
+    """One variable of a project; the value of a sensitive one is never shown again.
+
+    Not here: environments beyond Vercel's three, values for one branch, and values that the state does not have (``valueWo``).
+    """
 
     resource = "ProjectEnvironmentVariable"
     collection = "variables"
@@ -322,37 +322,31 @@ class Variable(_Stored):
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         targets = inputs.get("targets") or []
-        found = []
-        if not targets and not inputs.get("customEnvironmentIds"):
-            found.append(Failure("targets", "at least one of targets and customEnvironmentIds must be set"))
+        problems = [Failure(name, "must be set") for name in ("targets", "value") if not inputs.get(name)]
         if targets != UNKNOWN:
-            found += [one for target in targets for one in _one_of("targets", target, ENVIRONMENTS)]
-            # Allowed since some version, as the SDK's text says; nothing of ours should need to know which.
-            if inputs.get("sensitive") is True and "development" in targets:
-                found.append(Failure("sensitive", "a sensitive variable cannot be in the development environment"))
-        if ("value" in inputs) == ("valueWo" in inputs):
-            found.append(Failure("value", "exactly one of value and valueWo must be given"))
-        return found
+            problems += [failure for target in targets for failure in _one_of("targets", target, ENVIRONMENTS)]
+        unknown = sorted({"customEnvironmentIds", "gitBranch", "valueWo"} & set(inputs))
+        return [*problems, *(Failure(name, "is not known to the stand-in") for name in unknown)]
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         title = "Error creating project environment variable: Could not create project environment variable"
         team = authorize(call, title)
         self._project(call, inputs)
-        self._refuse(call, title, team, inputs, "")
+        self._refuse(call, title, inputs, "")
         identifier = _identifier("env")
         self._write(call, identifier, team, inputs)
-        return identifier, self.told(call, call.data["vercel"]["variables"][identifier], inputs)
+        return identifier, self.outputs(call, call.data["vercel"]["variables"][identifier], inputs)
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.found(call, "update", identifier)
+        stored = self.stored(call, "update", identifier)
         title = "Error updating project environment variable: Could not update project environment variable"
-        self._refuse(call, title, stored["teamId"], inputs, identifier)
+        self._refuse(call, title, inputs, identifier)
         self._write(call, identifier, stored["teamId"], inputs)
-        return self.told(call, call.data["vercel"]["variables"][identifier], inputs)
+        return self.outputs(call, call.data["vercel"]["variables"][identifier], inputs)
 
-    def told(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
-        told = known.get("value") if stored["sensitive"] else call.data["vercel"]["values"][stored["id"]]
-        return {**stored, "value": told}
+    def outputs(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
+        value = known.get("value") if stored["sensitive"] else call.data["vercel"]["values"][stored["id"]]
+        return {**stored, "value": value}
 
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         super().delete(call, identifier, known)
@@ -360,46 +354,32 @@ class Variable(_Stored):
 
     @staticmethod
     def _write(call: Call, identifier: str, team: str, inputs: Properties) -> None:
-        call.data["vercel"]["values"][identifier] = inputs.get("value", inputs.get("valueWo"))
+        call.data["vercel"]["values"][identifier] = inputs["value"]
         call.data["vercel"]["variables"][identifier] = {
             "comment": "",
             "customEnvironmentIds": [],
-            **{name: value for name, value in inputs.items() if name not in ("value", "valueWo")},
+            **{name: value for name, value in inputs.items() if name != "value"},
             "id": identifier,
             "teamId": team,
         }
 
     @staticmethod
-    def _refuse(call: Call, title: str, team: str, inputs: Properties, own: str) -> None:
+    def _refuse(call: Call, title: str, inputs: Properties, own: str) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", inputs["key"]):
             refuse(title, "INVALID_CHARACTERS", f"The name contains invalid characters: {inputs['key']}")
-        targets = set(inputs["targets"])
-        if (
-            call.data["vercel"]["teams"][team]["sensitive_variables_only"]
-            and not inputs["sensitive"]
-            and targets - {"development"}
-        ):
-            refuse(title, "forbidden", "the team's policy requires sensitive variables in production and preview")
         for key, other in call.data["vercel"]["variables"].items():
-            same = (other["projectId"], other["key"], other.get("gitBranch")) == (
-                inputs["projectId"],
-                inputs["key"],
-                inputs.get("gitBranch"),
-            )
-            if key != own and same and targets & set(other["targets"]):
-                refuse(
-                    title,
-                    "ENV_CONFLICT",
-                    f"A variable with the name `{inputs['key']}` already exists for the target "
-                    f"{', '.join(sorted(targets & set(other['targets'])))} on branch undefined",
-                )
+            same = (other["projectId"], other["key"]) == (inputs["projectId"], inputs["key"])
+            shared = ", ".join(sorted(set(inputs["targets"]) & set(other["targets"])))
+            if key != own and same and shared:
+                message = f"A variable with the name `{inputs['key']}` already exists for the target {shared} on branch undefined"
+                refuse(title, "ENV_CONFLICT", message)
 
 
 # --- Domains -------------------------------------------------------------------------------------------------------------
 
 
 class Domain(_Stored):
-    """A host of a project. One of a domain that another account holds is verified by a TXT record first."""
+    """A host of a project. If another account holds its domain, it is verified by a TXT record first."""
 
     resource = "ProjectDomain"
     collection = "domains"
@@ -413,22 +393,23 @@ class Domain(_Stored):
         title = f"Error adding domain to project: Could not add domain {name} to project {inputs['projectId']}"
         team = authorize(call, title)
         self._project(call, inputs)
-        taken = [*call.data["vercel"]["domains"], *(f"{one['name']}.vercel.app" for one in _all(call, "projects"))]
+        vercel = call.data["vercel"]
+        taken = [*vercel["domains"], *(f"{project['name']}.vercel.app" for project in vercel["projects"].values())]
         if name in taken:
             refuse(title, "domain_already_in_use", f"Cannot add {name} since it's already in use by one of your projects.")
-        if name.endswith(".vercel.app") and name in call.data["vercel"]["foreign_domains"]:
+        if name.endswith(".vercel.app") and name in vercel["foreign_domains"]:
             refuse(title, "domain_already_in_use", f"Cannot add {name} since it's already in use by a different account.")
         if inputs.get("waitForReady"):
             raise Refused(f"{title}: timed out: its DNS records are not there yet", "timeout")
-        call.data["vercel"]["domains"][name] = {**inputs, "id": name, "teamId": team, "challenge": secrets.token_hex(10)}
-        return name, self.told(call, call.data["vercel"]["domains"][name], inputs)
+        vercel["domains"][name] = {**inputs, "id": name, "teamId": team, "challenge": secrets.token_hex(10)}
+        return name, self.outputs(call, vercel["domains"][name], inputs)
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.found(call, "update", identifier)
+        stored = self.stored(call, "update", identifier)
         stored.update(inputs)
-        return self.told(call, stored, inputs)
+        return self.outputs(call, stored, inputs)
 
-    def told(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
+    def outputs(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
         name = stored["domain"]
         verified = _verified(call.data, name)
         asked = {
@@ -445,10 +426,6 @@ class Domain(_Stored):
         }
 
 
-def _all(call: Call, collection: str) -> Iterator[Properties]:
-    yield from call.data["vercel"][collection].values()
-
-
 def _apex(name: str) -> str:
     return ".".join(name.split(".")[-2:])
 
@@ -458,7 +435,7 @@ def _challenge(domain: Mapping[str, Any]) -> str:
 
 
 def _records(data: Data, type_: str, name: str) -> list[str]:
-    """Contents of the DNS records that the world has at Cloudflare, if it has any."""
+    """Contents of the DNS records that the world has at Cloudflare."""
     return [
         str(record["content"]) for record in data.get("records", {}).values() if (record["type"], record["name"]) == (type_, name)
     ]
@@ -479,7 +456,7 @@ def _misconfigured(data: Data, name: str) -> bool:
 
 
 class Deployment(_Stored):
-    """Ready at once. It runs with the variables of the moment in which it was made, whatever becomes of them."""
+    """Ready at once, unless the world has a builder. It runs with the variables as they were when it was made."""
 
     resource = "Deployment"
     collection = "deployments"
@@ -519,36 +496,36 @@ class Deployment(_Stored):
         }
         if production and "builds" not in call.data["vercel"]:
             project["production"] = identifier
-        return identifier, self.told(call, call.data["vercel"]["deployments"][identifier], inputs)
+        return identifier, self.outputs(call, call.data["vercel"]["deployments"][identifier], inputs)
 
     def settle(self, world: World, identifier: str) -> None:
         builds = world.read()["vercel"].get("builds")
         until = time.monotonic() + BUILD_SECONDS
         while builds is not None:
-            said = json.loads(Path(builds).read_text()).get(identifier)
-            if said == "ready":
+            report = json.loads(Path(builds).read_text()).get(identifier)
+            if report == "ready":
                 return
-            if said is not None or time.monotonic() > until:
-                raise Refused(f"Error creating deployment: Could not create deployment: {said or 'it is not built'}", "build")
+            if report is not None or time.monotonic() > until:
+                raise Refused(f"Error creating deployment: Could not create deployment: {report or 'it is not built'}", "build")
             time.sleep(0.2)
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        # Without any call: the provider only notes what it shall do at the end.
+        # Without a call: the provider only notes whether to delete it at the end.
         stored: Properties = call.data["vercel"]["deployments"][identifier]
         stored["deleteOnDestroy"] = inputs.get("deleteOnDestroy")
-        return self.told(call, stored, inputs)
+        return self.outputs(call, stored, inputs)
 
-    def told(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
+    def outputs(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
         outputs = {name: value for name, value in stored.items() if name not in ("uploaded", "variables", "createdAt")}
         project = call.data["vercel"]["projects"][stored["projectId"]]
-        # Domains that came later lead to it, too.
+        # Domains that were added later lead to it as well.
         return {**outputs, "domains": _aliases(call.data, project)} if project["production"] == stored["id"] else outputs
 
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         if not known.get("deleteOnDestroy"):
             authorize(call, "Error deleting deployment")
             return
-        stored = self.found(call, "delete", identifier)
+        stored = self.stored(call, "delete", identifier)
         project = call.data["vercel"]["projects"][stored["projectId"]]
         if project["production"] == identifier:
             project["production"] = None
@@ -578,7 +555,7 @@ class Deployment(_Stored):
 
 
 def _values(data: Data, project: Mapping[str, Any], environment: str) -> dict[str, str]:
-    """What a deployment of a project runs with now."""
+    """The variables with which a deployment of a project would run now."""
     return {
         variable["key"]: data["vercel"]["values"][identifier]
         for identifier, variable in sorted(data["vercel"]["variables"].items())
@@ -587,7 +564,7 @@ def _values(data: Data, project: Mapping[str, Any], environment: str) -> dict[st
 
 
 def uploaded_path(name: str, prefix: str | None) -> str:
-    """Where a file lies at Vercel: without the prefix, or else without ONE leading "../" (upstream, normaliseFilename)."""
+    """A file's path at Vercel: without the prefix, or else without ONE leading "../" (upstream, normaliseFilename)."""
     return name.removeprefix("../") if prefix is None else name.removeprefix(prefix)
 
 
@@ -595,7 +572,7 @@ def uploaded_path(name: str, prefix: str | None) -> str:
 
 
 def get_project_directory(call: Call, arguments: Properties) -> Properties:
-    """Files of a folder by their path from where the engine runs its plugins, the program's folder: ``SIZE~SHA1`` of each."""
+    """``SIZE~SHA1`` of each file of a folder, by its path from the program's folder, where the engine runs its plugins."""
     base = Path(arguments["path"])
     ignored = [*IGNORED]
     if (base / ".vercelignore").exists():

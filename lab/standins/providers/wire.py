@@ -1,4 +1,4 @@
-"""Property values as Pulumi's engine, programs and plugins exchange them: plain data with marks for what is secret."""
+"""Property values as Pulumi's engine, programs and plugins exchange them: plain data in which secrets are marked."""
 
 from dataclasses import dataclass
 from typing import Any

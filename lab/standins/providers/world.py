@@ -1,8 +1,8 @@
-"""The vendor's side: what exists there, in a JSON file that tests read and change, and the journal of all calls.
+"""The vendors' side: what exists there, in a JSON file that tests read and change, and the journal of all calls.
 
-One file for all vendors. Its keys: ``tokens`` and whatever a vendor's module keeps (cloudflare.new_world says what), ``calls``
-(how many mutating calls there were), ``faults`` (which of them go wrong). Beside it lie the journal, one JSON object a line, and
-the lock. Not here: rules. Anything can be written into a world, as drift or as somebody else's record.
+One file for all vendors. Its keys: those of the vendors' modules (cloudflare.py, vercel.py, docker.py), ``calls`` (the number of
+mutating calls), ``faults`` (the calls that go wrong). Beside it are the journal, one JSON object a line, and the lock.
+Not here: rules. Anything can be written into a world, as drift or as another account's record.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from typing import Any
 
 from lab.standins.providers.wire import Secret
 
-# Names the file for the plugin process; the engine hands its own environment on.
+# Names the file for the plugin process, which inherits the engine's environment.
 WORLD_VARIABLE = "SKYVERN_STANDIN_WORLD"
 
 Data = dict[str, Any]
@@ -37,13 +37,13 @@ class World:
         return world
 
     def read(self) -> Data:
-        """All that is there now; changing it changes nothing."""
+        """A copy of everything that is there now."""
         data: Data = json.loads(self.path.read_text())
         return data
 
     @contextmanager
     def edit(self) -> Iterator[Data]:
-        """What is there, for changing; written back unless an exception leaves the block."""
+        """Everything that is there, for changing; written back unless an exception leaves the block."""
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             data = self.read()
@@ -51,7 +51,7 @@ class World:
             self._write(data)
 
     def variables(self) -> dict[str, str]:
-        """What the environment of ``pulumi`` needs for its plugins to find this world."""
+        """Environment variables of ``pulumi`` with which its plugins find this world."""
         return {WORLD_VARIABLE: str(self.path)}
 
     # --- Journal ---
@@ -67,7 +67,7 @@ class World:
         return [entry for entry in entries if not operations or entry["operation"] in operations]
 
     def forget_journal(self) -> None:
-        """Begins the journal anew, so that the next call is its first."""
+        """Empties the journal, so that the next call is its first."""
         self._journal.write_text("")
 
     def record(self, entry: Mapping[str, Any]) -> None:
@@ -80,14 +80,14 @@ class World:
     def fail(
         self, call: int, *, status: int = 500, code: int = 10001, message: str = "Internal error", done: bool = False
     ) -> None:
-        """Lets a mutating call fail, once. ``call``: 1 is the next one. ``done``: it is carried out all the same."""
+        """Lets a mutating call fail, once. ``call``: 1 is the next call. ``done``: it is carried out all the same."""
         self._add_fault({"call": call, "status": status, "code": code, "message": message, "done": done})
 
     def crash(self, call: int = 0, *, name: str = "", engine: bool = False) -> None:
         """Lets the plugin die, once, when a mutating call has been carried out but not answered.
 
-        call: 1 is the next one. name: of the resource in the program, in place of a number. engine: the engine dies as well, so
-        that it cannot say in its state how the call ended.
+        call: 1 is the next call. name: of the resource in the program, in place of a number. engine: the engine dies as well, so
+        that its state does not have the end of the call.
         """
         self._add_fault({**({"name": name} if name else {"call": call}), "crash": True, "engine": engine})
 
@@ -120,10 +120,10 @@ def connected(data: Data, tunnel: str) -> bool:
 
 
 def take_fault(data: Data, name: str = "") -> Data | None:
-    """Counts a mutating call of a resource and returns what goes wrong with it, if anything."""
+    """Counts a mutating call of a resource and returns its fault, if any."""
     data["calls"] += 1
-    wanted = ({"call": data["calls"]}, {"name": name})
-    fault: Data | None = next((fault for fault in data["faults"] if any(one.items() <= fault.items() for one in wanted)), None)
+    faults: list[Data] = data["faults"]
+    fault = next((fault for fault in faults if fault.get("call") == data["calls"] or ("name", name) in fault.items()), None)
     if fault is not None:
         data["faults"].remove(fault)
     return fault

@@ -1,4 +1,4 @@
-"""``vercel build`` without an account: from a project's files to the folder ``.vercel/output`` that Vercel would deploy."""
+"""``vercel build`` without an account: makes the folder ``.vercel/output``, which Vercel would deploy, from a project's files."""
 
 import fcntl
 import hashlib
@@ -15,13 +15,13 @@ from ops.paths import ROOT, cache_dir
 
 SITE = ROOT / "site"
 TOOLS = Path(__file__).parent
-# What a checkout of the site has beside its files.
+# Folders of a checkout of the site that are not part of it.
 LEFT_OUT = ("node_modules", "dist", ".vercel")
 BUILD_SECONDS = 900
 
 
 def cached(name: str, source: Path, make: Callable[[Path], object]) -> Path:
-    """A folder of the cache that ``make`` fills, once for every content of ``source``; half-made ones are never seen."""
+    """A folder of the cache that ``make`` fills once for each content of ``source``; it appears whole or not at all."""
     parent = cache_dir() / "vercel"
     parent.mkdir(parents=True, exist_ok=True)
     folder = parent / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
@@ -43,10 +43,10 @@ def command_line() -> Path:
 
 
 def wheel() -> Path:
-    """The UI's wheel, from wherever pip finds it: not every machine reaches the public index, which the build asks by itself."""
+    """The UI's wheel, by pip's own configuration: not every machine reaches the public index, which the build would ask."""
     requirements = SITE / "ui-requirements.txt"
-    (found,) = cached("wheel", requirements, lambda folder: download_wheels(folder, requirements)).glob("*.whl")
-    return found
+    (path,) = cached("wheel", requirements, lambda folder: download_wheels(folder, requirements)).glob("*.whl")
+    return path
 
 
 def _install_tools(folder: Path) -> None:
@@ -56,31 +56,31 @@ def _install_tools(folder: Path) -> None:
 
 
 def download_wheels(folder: Path, requirements: Path) -> None:
-    """The wheels that a file of requirements names by their hashes, without what they depend on."""
+    """Downloads the wheels that a file of requirements names by their hashes, without their dependencies."""
     options: tuple[str | Path, ...] = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder)
     command = [sys.executable, "-m", "pip", "download", "--quiet", *options, "-r", requirements]
     process.capture(command, cwd=folder, timeout_seconds=BUILD_SECONDS)
 
 
 def site_settings() -> dict[str, Any]:
-    """What a project of the site has to say: nothing but its version of Node.js, which package.json has."""
+    """The settings of a project of the site: only the version of Node.js, which is in package.json."""
     return {"framework": None, "nodeVersion": json.loads((SITE / "package.json").read_text())["engines"]["node"]}
 
 
 def build(folder: Path, settings: Mapping[str, Any], variables: Mapping[str, str], work: Path) -> Path:
     """Runs ``vercel build --prod`` on a project's files in ``folder``, which it changes; returns ``.vercel/output``.
 
-    settings: of the project, as its ``project.json`` has them. variables: of the production environment. work: for files beside.
-    Raises UserError when the build fails, with the end of what it said.
+    settings: of the project, as its ``project.json`` has them. variables: of the production environment. work: a folder for other
+    files. Raises UserError with the end of the output if the build fails.
     """
     (folder / ".vercel").mkdir(exist_ok=True)
     project = {"projectId": "prj_local", "orgId": "team_local", "settings": dict(settings)}
     (folder / ".vercel/project.json").write_text(json.dumps(project))
-    # It asks Vercel who is logged in and builds without an answer. Nobody's login, and an address where nobody listens.
-    nobody: tuple[str | Path, ...] = ("--token", "none", "--api", "http://127.0.0.1:9", "--global-config", work / "settings")
+    # `vercel build` looks up the logged-in user but works without: give it a dummy token and a closed port.
+    login: tuple[str | Path, ...] = ("--token", "none", "--api", "http://127.0.0.1:9", "--global-config", work / "settings")
     own = {"SKYVERN_UI_WHEEL": str(wheel()), "VERCEL_TELEMETRY_DISABLED": "1", "NO_UPDATE_NOTIFIER": "1"}
-    # Nothing of this shell that could stand in for a variable that the project lacks.
+    # No variable of this shell that could replace a variable that the project lacks.
     shell = {name: value for name, value in os.environ.items() if not name.startswith(("VITE_", "SKYVERN_", "VERCEL_"))}
-    command = ["node", command_line(), "build", "--prod", "--yes", *nobody]
+    command = ["node", command_line(), "build", "--prod", "--yes", *login]
     process.capture(command, cwd=folder, env={**shell, **variables, **own}, timeout_seconds=BUILD_SECONDS)
     return folder / ".vercel/output"

@@ -1,4 +1,4 @@
-// One deployment in a thread of its own, whose process.env is the project's variables. Started by platform.mjs.
+// One deployment in a separate thread, whose process.env is the project's variables. Started by platform.mjs.
 import tls from "node:tls";
 import { parentPort, workerData } from "node:worker_threads";
 
@@ -6,7 +6,7 @@ import { serve } from "./serve.mjs";
 
 const { output, names } = workerData;
 
-// What a name server does on the internet: the rehearsal's names lead to its edge. fetch has no option for it, and connects here.
+// In the place of DNS: the rehearsal's names lead to its edge. fetch has no option for it, and connects here.
 const connect = tls.connect;
 tls.connect = (options, ...rest) => {
   const ours = options.host === names.domain || options.host?.endsWith(`.${names.domain}`);

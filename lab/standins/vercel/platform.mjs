@@ -2,10 +2,10 @@
 //
 //   node platform.mjs PORT DOMAIN EDGE_HOST EDGE_PORT
 //
-// Standard input: a JSON object a line with what there is from now on,
+// Standard input: lines with a JSON object each, the state from now on,
 //   { "deployments": { ID: { "output": FOLDER, "variables": {...} } }, "hosts": { HOST: { "id": ID, "protected": BOOLEAN } } }
 // and standard output: "listening" once, then a line for every line, when all of its deployments answer. A deployment that is
-// in no line any more is ended with all of its requests. Ends with its standard input. Not here: TLS, building.
+// missing in the latest line is ended with all of its requests. Ends with its standard input. Not here: TLS, building.
 import { createServer, request as httpRequest } from "node:http";
 import { createInterface } from "node:readline";
 import { pipeline } from "node:stream";

@@ -1,4 +1,4 @@
-"""Keeps the local Vercel like the world: builds each deployment that is there, serves it, and ends one that was deleted."""
+"""Keeps the local Vercel in step with the world: builds and serves each deployment, and ends those that were deleted."""
 
 import json
 import os
@@ -14,24 +14,25 @@ from lab.standins.providers.world import Data
 from lab.standins.vercel import build
 from ops.errors import UserError
 
-# What project.json calls the settings of a project that its build depends on.
+# The settings of a project that its build depends on, under the names of project.json.
 BUILD_SETTINGS = ("buildCommand", "framework", "installCommand", "nodeVersion", "outputDirectory", "rootDirectory")
 
 
 def hosts(data: Data) -> dict[str, dict[str, Any]]:
     """Every name that leads to a deployment: its id, and whether Vercel asks for an account of the team first."""
-    there = data["vercel"]
-    names = [one["url"] for one in there["deployments"].values()]
-    names += [*there["domains"], *(f"{project['name']}.vercel.app" for project in there["projects"].values())]
-    found = {name: standin.served(data, name) for name in names}
-    return {name: {"id": one.deployment["id"], "protected": one.protected} for name, one in found.items() if one is not None}
+    vercel = data["vercel"]
+    names = [deployment["url"] for deployment in vercel["deployments"].values()]
+    names += [*vercel["domains"], *(f"{project['name']}.vercel.app" for project in vercel["projects"].values())]
+    served = {name: standin.served(data, name) for name in names}
+    return {name: {"id": host.deployment["id"], "protected": host.protected} for name, host in served.items() if host is not None}
 
 
 class LocalVercel:
     """All deployments of a world on one port of loopback.
 
     folder: for the builds and ``status.json``, which is the world's ``builds``. port: plain HTTP.
-    domain: whose names lead to ``edge`` (address and port of its TLS) when a deployment asks for them. ca_file: what it trusts.
+    domain: its names lead to ``edge`` (address and port of its TLS) when a deployment asks for them. ca_file: the authority that
+    deployments trust.
     """
 
     def __init__(self, world: World, folder: Path, *, port: int, domain: str, edge: tuple[str, int], ca_file: Path) -> None:
@@ -42,10 +43,10 @@ class LocalVercel:
         self._process: subprocess.Popen[str] | None = None
         self._outputs: dict[str, Path] = {}
         self._failures: dict[str, str] = {}
-        self._told: dict[str, Any] | None = None
+        self._sent: dict[str, Any] | None = None
 
     def start(self) -> None:
-        """Builds and serves what there is. UserError when the port is taken or Node.js does not run."""
+        """Builds and serves all deployments. UserError if the port is taken or Node.js does not run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_status({})
         environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(self._ca_file)}
@@ -60,7 +61,7 @@ class LocalVercel:
 
     @property
     def pid(self) -> int:
-        """Of the process that runs the deployments, each in a thread."""
+        """The process that runs the deployments, each in a thread."""
         assert self._process is not None
         return self._process.pid
 
@@ -74,7 +75,7 @@ class LocalVercel:
             self._process = None
 
     def follow(self) -> None:
-        """Builds and serves what the world has now. A build that fails leaves the rest as it is, and is not tried again."""
+        """Builds and serves the present deployments of the world. A failed build changes nothing else and is not repeated."""
         data = self.world.read()
         for identifier, deployment in data["vercel"]["deployments"].items():
             if identifier not in self._outputs and identifier not in self._failures:
@@ -87,14 +88,13 @@ class LocalVercel:
             identifier: {"output": str(folder), "variables": present[identifier]["variables"]}
             for identifier, folder in self._outputs.items()
         }
-        wanted = {"deployments": serving, "hosts": {name: one for name, one in hosts(data).items() if one["id"] in serving}}
-        if wanted == self._told:
+        wanted = {"deployments": serving, "hosts": {name: host for name, host in hosts(data).items() if host["id"] in serving}}
+        if wanted == self._sent:
             return
-        self._tell(wanted)
-        self._told = wanted
-        self._write_status(
-            {**dict.fromkeys(serving, "ready"), **{one: why for one, why in self._failures.items() if one in present}}
-        )
+        self._send(wanted)
+        self._sent = wanted
+        failed = {identifier: why for identifier, why in self._failures.items() if identifier in present}
+        self._write_status({**dict.fromkeys(serving, "ready"), **failed})
 
     def _build(self, deployment: Data, project: Data) -> None:
         work = self.folder / deployment["id"]
@@ -103,23 +103,23 @@ class LocalVercel:
         try:
             standin.unpack(self.world, deployment, work / "project")
             output = build.build(work / "project", settings, deployment["variables"], work)
-            # What it was built from is large and not needed any more; nor is what an earlier life of this server has built.
+            # The files that it was built from are large and no longer needed; nor is the output of an earlier process.
             kept = self.folder / f"{deployment['id']}.output"
             shutil.rmtree(kept, ignore_errors=True)
             self._outputs[deployment["id"]] = output.rename(kept)
             self._promote(deployment)
         except UserError as failed:
             self._failures[deployment["id"]] = str(failed)
-            self._told = None
+            self._sent = None
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
     def _promote(self, deployment: Data) -> None:
-        """Leads its project's domains to what has just been built; until then they lead to the one before."""
+        """Leads its project's domains to the new deployment; until then they lead to the one before."""
         with self.world.edit() as data:
-            there = data["vercel"]
-            if deployment.get("production") and deployment["id"] in there["deployments"]:
-                there["projects"][deployment["projectId"]]["production"] = deployment["id"]
+            vercel = data["vercel"]
+            if deployment.get("production") and deployment["id"] in vercel["deployments"]:
+                vercel["projects"][deployment["projectId"]]["production"] = deployment["id"]
 
     @property
     def _status(self) -> Path:
@@ -130,7 +130,7 @@ class LocalVercel:
         partial.write_text(json.dumps(status))
         partial.replace(self._status)
 
-    def _tell(self, wanted: Mapping[str, Any]) -> None:
+    def _send(self, wanted: Mapping[str, Any]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(wanted) + "\n")

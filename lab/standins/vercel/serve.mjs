@@ -1,6 +1,6 @@
 // Serves the output of `vercel build` on loopback, as Vercel would: the middleware first, then files, rewrites and 404.
 //
-// Of the routes of config.json it knows what this site uses, and refuses others. Not here: TLS, caching, compression.
+// It knows the routes of config.json that this site uses, and refuses others. Not here: TLS, caching, compression.
 import { createReadStream, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
@@ -87,7 +87,7 @@ async function respond(request, response, { output, routes, middleware }) {
   }
 }
 
-/** A path without percent encoding; nothing for one that is wrongly encoded. */
+/** A path without percent encoding; undefined if its encoding is wrong. */
 function decoded(path) {
   try {
     return decodeURIComponent(path);
@@ -96,7 +96,7 @@ function decoded(path) {
   }
 }
 
-/** The file of a path: itself, an index.html, or the first rewrite behind the file system that leads to one. */
+/** The file of a path: itself, an index.html, or that of the first rewrite behind the file system that has a file. */
 function find(folder, path, routes) {
   const direct = existing(folder, path) ?? existing(folder, join(path, "index.html"));
   if (direct !== undefined) {

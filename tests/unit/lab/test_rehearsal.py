@@ -1,4 +1,4 @@
-"""The parts of script/rehearse that decide or tell something; what it deploys is tested in tests/host."""
+"""The parts of script/rehearse that decide or print something; what it deploys is tested in tests/host."""
 
 import base64
 import hashlib
@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from pydantic import SecretStr
 
 import lab.rehearsal.__main__ as command
 from lab.rehearsal import browser, stack
@@ -24,8 +25,7 @@ from ops.images import source
 from ops.machine import go, system
 from ops.observe import smoke
 from ops.observe.smoke.site import Way, client_for
-from ops.stack.outputs import Outputs
-from tests.unit.ops.observe.test_smoke import outputs_json
+from tests.support.stack_outputs import OUTPUTS
 
 DOCKER = Docker("unix:///nowhere")
 
@@ -52,7 +52,7 @@ def test_the_committed_stack_file_has_the_shape_of_production() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             ("domain: skyvern.test", "domain: https://skyvern.test"),
@@ -60,13 +60,13 @@ def test_the_committed_stack_file_has_the_shape_of_production() -> None:
         ),
         (
             ("provider: vercel\n    team: rehearsal\n    plan: pro", "provider: gateway"),
-            "frontend.provider: is not what is rehearsed",
+            "frontend.provider: is not that of production",
         ),
         (("plan: free", "plan: gold"), "edge.plan: "),
     ],
 )
 def test_a_wrong_stack_file_is_one_line(
-    change: tuple[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: tuple[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "Pulumi.rehearsal.yaml"
     text = stack.COMMITTED.read_text()
@@ -75,11 +75,11 @@ def test_a_wrong_stack_file_is_one_line(
     monkeypatch.setattr(stack, "COMMITTED", file)
     with pytest.raises(UserError) as wrong:
         stack.settings()
-    assert str(wrong.value).startswith(f"Pulumi.rehearsal.yaml: {told}")
+    assert str(wrong.value).startswith(f"Pulumi.rehearsal.yaml: {message}")
     assert "\n" not in str(wrong.value)
 
 
-# --- Before anything is touched ------------------------------------------------------------------------------------------
+# --- Before anything is changed ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("missing", ["node", "npm", "openssl"])
@@ -120,7 +120,7 @@ def test_images_come_from_where_they_can(
         assert command.choose_source(requested, DOCKER) == chosen
 
 
-# --- What is told --------------------------------------------------------------------------------------------------------
+# --- The last lines ------------------------------------------------------------------------------------------------------
 
 
 def test_the_summary_says_how_to_get_there_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +128,13 @@ def test_the_summary_says_how_to_get_there_and_no_secret(tmp_path: Path, monkeyp
     names = {
         name: f"https://{host}.skyvern.test" for name, host in (("app_url", "app"), ("api_url", "api"), ("stream_url", "wss"))
     }
-    outputs = Outputs.model_validate({**outputs_json(), **names, "gateway_key": "TheGatewayKey"})
-    told = command.summary(Place(tmp_path), servers_at(tmp_path), outputs, "skyvern.test", seconds=100, kept=True)
+    outputs = OUTPUTS.model_copy(update={**names, "gateway_key": SecretStr("TheGatewayKey")})
+    printed = command.summary(Place(tmp_path), servers_at(tmp_path), outputs, "skyvern.test", seconds=100, kept=True)
     for wanted in ("https://app.skyvern.test", "--connect-to api.skyvern.test:443:127.0.0.1:8443", "--destroy", "stand-in"):
-        assert wanted in told
+        assert wanted in printed
     for secret in (outputs.api_key, outputs.ui_password, outputs.gateway_key):
         assert secret is not None
-        assert secret.get_secret_value() not in told
+        assert secret.get_secret_value() not in printed
     brief = command.summary(Place(tmp_path), servers_at(tmp_path), outputs, "skyvern.test", seconds=100, kept=False)
     assert "Everything was removed" in brief
     assert "--connect-to" not in brief
@@ -201,7 +201,7 @@ def tls(tmp_path: Path) -> Callable[[str], int]:
 
 
 def test_smoke_gets_to_a_name_that_only_this_machine_has(tls: Callable[[str], int], tmp_path: Path) -> None:
-    outputs = Outputs.model_validate({**outputs_json(), "app_url": "https://app.skyvern.test"})
+    outputs = OUTPUTS.model_copy(update={"app_url": "https://app.skyvern.test"})
     address = ("127.0.0.1", tls("skyvern.test"))
     with client_for(outputs, Way(ca_file=tmp_path / "ca.pem", connect_to=address)) as client:
         assert [client.get(f"https://{name}.skyvern.test/").text for name in ("app", "api")] == [

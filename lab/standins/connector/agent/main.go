@@ -1,7 +1,8 @@
 // A stand-in for cloudflared, for rehearsals without Cloudflare: it takes the flags, the environment and the token that the real one
-// takes, dials out to the stand-in of Cloudflare's edge (lab/standins/edge), gets the tunnel's ingress rules from there and applies them.
+// takes, dials out to the stand-in of Cloudflare's edge (lab/standins/edge), and carries bytes from there to origins that it can reach.
 //
-// What it does not have is refused, not ignored, so that a container made for cloudflared cannot go wrong silently here.
+// A flag, command or protocol that it does not have is refused, not ignored, so that a container made for cloudflared cannot go wrong
+// silently here. Not here: the tunnel's ingress rules, which the edge applies.
 package main
 
 import (
@@ -20,7 +21,7 @@ import (
 	"time"
 )
 
-// Protocols that cloudflared takes in TUNNEL_TRANSPORT_PROTOCOL; here they all mean the same.
+// Protocols that cloudflared accepts in TUNNEL_TRANSPORT_PROTOCOL; here they all mean the same.
 var protocols = []string{"auto", "quic", "http2"}
 
 // token is what `cloudflared tunnel run` is given: base64 of JSON.
@@ -105,9 +106,9 @@ func serve(metrics string) error {
 			return err
 		}
 	}
-	tunnel := newTunnel(credentials)
+	tunnel := tunnel{credentials: credentials}
 	if metrics != "" {
-		if err := tunnel.serveMetrics(metrics); err != nil {
+		if err := tunnel.serveReady(metrics); err != nil {
 			return err
 		}
 	}
@@ -117,15 +118,15 @@ func serve(metrics string) error {
 	return nil
 }
 
-func readToken(text string) (found token, err error) {
+func readToken(text string) (credentials token, err error) {
 	content, err := base64.StdEncoding.DecodeString(text)
 	if err == nil {
-		err = json.Unmarshal(content, &found)
+		err = json.Unmarshal(content, &credentials)
 	}
-	if err != nil || found.Account == "" || found.Tunnel == "" || found.Secret == "" {
-		return found, errors.New("Provided Tunnel token is not valid.")
+	if err != nil || credentials.Account == "" || credentials.Tunnel == "" || credentials.Secret == "" {
+		return credentials, errors.New("Provided Tunnel token is not valid.")
 	}
-	return found, nil
+	return credentials, nil
 }
 
 // logLine writes one line as cloudflared does, to standard error.

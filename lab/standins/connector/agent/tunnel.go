@@ -3,12 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -25,50 +25,34 @@ const (
 	edgeFile = "/etc/edge"
 	// In its place, for a process without an image.
 	edgeVariable = "REHEARSAL_EDGE"
-	dialTimeout  = 5 * time.Second
-	pause        = time.Second
+	edgeTimeout  = 5 * time.Second
+	// cloudflared's default for the connection to an origin.
+	originTimeout = 30 * time.Second
+	pause         = time.Second
 )
 
 // message is one line of JSON of the stand-ins' own protocol, in either direction.
 //
-// A connection begins with register (answered by registered or refused) and then brings configuration and open; or it begins with
-// data and the id of an open, and then is HTTP/1.1, of which the connector is the server.
+// A connection begins with register (answered by registered or refused) and then brings open, with an id and the address of an origin;
+// or it begins with data and the id of an open, and then carries the bytes of that origin.
 type message struct {
-	Kind      string         `json:"kind"`
-	Account   string         `json:"account,omitempty"`
-	Tunnel    string         `json:"tunnel,omitempty"`
-	Secret    string         `json:"secret,omitempty"`
-	Connector string         `json:"connector,omitempty"`
-	ID        string         `json:"id,omitempty"`
-	Text      string         `json:"text,omitempty"`
-	Config    *configuration `json:"config,omitempty"`
+	Kind    string `json:"kind"`
+	Account string `json:"account,omitempty"`
+	Tunnel  string `json:"tunnel,omitempty"`
+	Secret  string `json:"secret,omitempty"`
+	ID      string `json:"id,omitempty"`
+	Origin  string `json:"origin,omitempty"`
+	Text    string `json:"text,omitempty"`
 }
 
 type tunnel struct {
 	credentials token
-	connector   string
 	live        atomic.Int64
-	handler     *router
-	incoming    chan net.Conn
-	leaving     chan struct{}
-}
-
-func newTunnel(credentials token) *tunnel {
-	id := make([]byte, 16)
-	rand.Read(id)
-	return &tunnel{
-		credentials: credentials,
-		connector:   hex.EncodeToString(id),
-		handler:     newRouter(credentials.Secret),
-		incoming:    make(chan net.Conn),
-		leaving:     make(chan struct{}),
-	}
+	carrying    sync.WaitGroup
 }
 
 // run serves until the context ends, then lets requests in progress take as long as grace.
 func (t *tunnel) run(stopping context.Context, grace time.Duration) {
-	server := &http.Server{Handler: t.handler}
-	go server.Serve(t)
 	var registered sync.WaitGroup
 	for index := range connections {
 		registered.Go(func() { t.keepRegistered(stopping, index) })
@@ -76,9 +60,15 @@ func (t *tunnel) run(stopping context.Context, grace time.Duration) {
 	<-stopping.Done()
 	logLine("INF", "Initiating graceful shutdown due to signal terminated ...")
 	registered.Wait()
-	ending, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	server.Shutdown(ending)
+	idle := make(chan struct{})
+	go func() {
+		t.carrying.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-time.After(grace):
+	}
 }
 
 func (t *tunnel) keepRegistered(stopping context.Context, index int) {
@@ -99,11 +89,10 @@ func (t *tunnel) keepRegistered(stopping context.Context, index int) {
 // register makes one connection and follows it to its end.
 func (t *tunnel) register(stopping context.Context, index int) error {
 	connection, err := dial(message{
-		Kind:      "register",
-		Account:   t.credentials.Account,
-		Tunnel:    t.credentials.Tunnel,
-		Secret:    t.credentials.Secret,
-		Connector: t.connector,
+		Kind:    "register",
+		Account: t.credentials.Account,
+		Tunnel:  t.credentials.Tunnel,
+		Secret:  t.credentials.Secret,
 	})
 	if err != nil {
 		return err
@@ -112,38 +101,50 @@ func (t *tunnel) register(stopping context.Context, index int) error {
 	// Ends the loop below; the edge takes the closed connection for what cloudflared calls unregistering.
 	defer context.AfterFunc(stopping, func() { connection.Close() })()
 	lines := bufio.NewScanner(connection)
-	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var got message
-		if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
+		var received message
+		if err := json.Unmarshal(lines.Bytes(), &received); err != nil {
 			return err
 		}
-		switch got.Kind {
+		switch received.Kind {
 		case "refused":
-			return errors.New(got.Text)
+			return errors.New(received.Text)
 		case "registered":
-			logLine("INF", "Registered tunnel connection connIndex=%d connection=%s", index, t.connector)
+			logLine("INF", "Registered tunnel connection connIndex=%d", index)
 			t.live.Add(1)
 			defer t.live.Add(-1)
-		case "configuration":
-			if err := t.handler.configure(got.Config); err != nil {
-				logLine("ERR", "Failed to apply configuration err=%q", err)
-			}
 		case "open":
-			go t.open(got.ID)
+			t.carrying.Go(func() { carry(received) })
 		}
 	}
 	return errors.Join(lines.Err(), errors.New("the edge closed the connection"))
 }
 
-// open makes the connection on which the edge will send requests.
-func (t *tunnel) open(id string) {
-	connection, err := dial(message{Kind: "data", ID: id})
+// carry passes bytes on between the edge and an origin until both have ended. Without an origin the edge gets an end and no byte, which
+// it answers with 502.
+func carry(open message) {
+	edge, err := dial(message{Kind: "data", ID: open.ID})
 	if err != nil {
 		logLine("ERR", "cannot open a connection: %v", err)
 		return
 	}
-	t.incoming <- connection
+	defer edge.Close()
+	origin, err := net.DialTimeout("tcp", open.Origin, originTimeout)
+	if err != nil {
+		logLine("ERR", "Unable to reach the origin service error=%q", err)
+		return
+	}
+	defer origin.Close()
+	var directions sync.WaitGroup
+	directions.Go(func() { copyToEnd(origin, edge) })
+	directions.Go(func() { copyToEnd(edge, origin) })
+	directions.Wait()
+}
+
+// copyToEnd ends its own direction only: a whole close with bytes unread would take back what the other side has not read yet.
+func copyToEnd(target, source net.Conn) {
+	io.Copy(target, source)
+	target.(*net.TCPConn).CloseWrite()
 }
 
 func dial(first message) (net.Conn, error) {
@@ -151,7 +152,7 @@ func dial(first message) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	connection, err := net.DialTimeout("tcp", address, dialTimeout)
+	connection, err := net.DialTimeout("tcp", address, edgeTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +167,7 @@ func dial(first message) (net.Conn, error) {
 	return connection, nil
 }
 
-// edgeAddress is what the image says; of a port alone, the machine is the container's own way out, that is, the Docker host.
+// edgeAddress is the address in the image; with a port alone, the host is the container's default gateway, that is, the Docker host.
 func edgeAddress() (string, error) {
 	edge := os.Getenv(edgeVariable)
 	if edge == "" {
@@ -200,27 +201,8 @@ func edgeAddress() (string, error) {
 	return "", errors.New("the container has no default route")
 }
 
-// --- What net/http wants of a listener ---
-
-func (t *tunnel) Accept() (net.Conn, error) {
-	select {
-	case connection := <-t.incoming:
-		return connection, nil
-	case <-t.leaving:
-		return nil, net.ErrClosed
-	}
-}
-
-func (t *tunnel) Close() error {
-	close(t.leaving)
-	return nil
-}
-
-func (t *tunnel) Addr() net.Addr { return &net.TCPAddr{} }
-
-// --- Metrics ---
-
-func (t *tunnel) serveMetrics(address string) error {
+// serveReady answers the health check.
+func (t *tunnel) serveReady(address string) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
@@ -232,10 +214,7 @@ func (t *tunnel) serveMetrics(address string) error {
 			status = http.StatusServiceUnavailable
 		}
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"status":%d,"readyConnections":%d,"connectorId":%q}`, status, live, t.connector)
-	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "cloudflared_tunnel_ha_connections %d\n", t.live.Load())
+		fmt.Fprintf(w, `{"status":%d,"readyConnections":%d}`, status, live)
 	})
 	go http.Serve(listener, mux)
 	return nil

@@ -1,7 +1,6 @@
-"""What the stand-in of Cloudflare's edge makes of our own rules: which requests they stop, and which go on to the gateway."""
+"""The stand-in of Cloudflare's edge with our own rules: which requests they stop, and which go on to the gateway."""
 
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,12 +17,11 @@ from lab.standins.providers.cloudflare import PERMISSIONS, TOKEN, new_world
 from ops.errors import UserError
 from ops.observe.doctor.edge_observation import ApiFacts, ask_api
 from ops.review import drift
-from tests.support.program import VERCEL
-from tests.unit.components.settings.test_settings import cloudflare
+from tests.support.program import CLOUDFLARE, VERCEL
 
 SECTIONS = frozenset({"edge", "frontend"})
-ON_HOST = parse(cloudflare(), file="f", secret_keys=SECTIONS)
-ON_VERCEL = parse({**cloudflare(), "frontend": VERCEL}, file="f", secret_keys=SECTIONS)
+ON_HOST = parse({"edge": CLOUDFLARE}, file="f", secret_keys=SECTIONS)
+ON_VERCEL = parse({"edge": CLOUDFLARE, "frontend": VERCEL}, file="f", secret_keys=SECTIONS)
 
 
 def request(host: str, target: str, method: str = "GET", **headers: str) -> Request:
@@ -57,7 +55,7 @@ def test_our_rules_stop_what_has_no_key(asked: Request, on_host: bool, on_vercel
 
 def test_our_rate_limit_counts_the_api_alone() -> None:
     for plan in ("free", "pro"):
-        settings = parse(cloudflare(plan=plan), file="f", secret_keys=SECTIONS)
+        settings = parse({"edge": {**CLOUDFLARE, "plan": plan}}, file="f", secret_keys=SECTIONS)
         assert isinstance(settings.edge, CloudflareEdge)
         expression = rate_limit_expression(endpoints.derive(settings), settings.edge)
         assert matches(expression, request_fields(request("api", "/v1/workflows")))
@@ -80,7 +78,7 @@ def test_our_rate_limit_counts_the_api_alone() -> None:
         'http.host ~ "a"',
     ],
 )
-def test_what_cannot_be_judged_is_no_match_and_no_miss(expression: str) -> None:
+def test_what_cannot_be_judged_is_neither_a_match_nor_a_miss(expression: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         matches(expression, request_fields(request("api", "/")))
 
@@ -137,7 +135,7 @@ def test_the_doctor_reads_the_world_at_the_apis_name(tmp_path: Path, connections
     assert (facts.tunnel["status"], len(facts.tunnel["connections"])) == (status, connections)
     assert list(facts.records or ()) == ["api.example.com"]
     assert ask(world, "x" * 40).problem == "refused"
-    less: Any = [one for one in PERMISSIONS if not one.startswith(("DNS", "Zone WAF"))]
+    less = [name for name in PERMISSIONS if not name.startswith(("DNS", "Zone WAF"))]
     assert ask(new_world(tmp_path / "less.json", permissions=less)).missing == ["Zone: DNS: Edit", "Zone: Zone WAF: Edit"]
 
 

@@ -2,16 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from google.protobuf import json_format, struct_pb2
 from pulumi.runtime.proto import provider_pb2
 
 from lab.standins.providers import World, cloudflare
 from lab.standins.providers.install import schema_of
 from lab.standins.providers.provider import Provider, differences, plan
-from lab.standins.providers.wire import UNKNOWN, Secret, marked, sealed
+from lab.standins.providers.wire import UNKNOWN, Secret, sealed
+from tests.support.standins import Aborted, Context, decoded, struct
 
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
@@ -40,15 +40,6 @@ def test_differences(new: Any, state: Any, before: Any, expected: dict[str, str]
     assert dict(differences(new, state, before)) == expected
 
 
-class _Aborted(Exception):
-    pass
-
-
-class _Context:
-    def abort(self, code: Any, details: str) -> NoReturn:
-        raise _Aborted(details)
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return cloudflare.new_world(tmp_path / "world.json")
@@ -62,19 +53,8 @@ def warnings() -> list[str]:
 @pytest.fixture
 def provider(world: World, warnings: list[str]) -> Provider:
     provider = Provider(cloudflare.VENDOR, schema_of("cloudflare"), world, lambda urn, message: warnings.append(message))
-    provider.Configure(provider_pb2.ConfigureRequest(args=struct({"apiToken": sealed(cloudflare.TOKEN)})), _Context())
+    provider.Configure(provider_pb2.ConfigureRequest(args=struct({"apiToken": sealed(cloudflare.TOKEN)})), Context())
     return provider
-
-
-def struct(value: dict[str, Any]) -> struct_pb2.Struct:
-    made = struct_pb2.Struct()
-    made.update(value)
-    return made
-
-
-def decoded(value: struct_pb2.Struct) -> dict[str, Any]:
-    result: dict[str, Any] = marked(json_format.MessageToDict(value))
-    return result
 
 
 def tunnel_inputs(world: World, **more: Any) -> dict[str, Any]:
@@ -84,7 +64,7 @@ def tunnel_inputs(world: World, **more: Any) -> dict[str, Any]:
 
 def create(provider: Provider, type_: str, inputs: dict[str, Any], *, preview: bool = False) -> Any:
     return provider.Create(
-        provider_pb2.CreateRequest(type=type_, name="one", properties=struct(inputs), preview=preview), _Context()
+        provider_pb2.CreateRequest(type=type_, name="one", properties=struct(inputs), preview=preview), Context()
     )
 
 
@@ -121,14 +101,14 @@ def test_secrets_come_back_as_secrets_and_only_as_hashes_to_the_journal(provider
 
     # The API never tells the secret again, so a refresh keeps the state's.
     request = provider_pb2.ReadRequest(type=TUNNEL, id=response.id, properties=response.properties)
-    assert decoded(provider.Read(request, _Context()).properties)["tunnelSecret"] == Secret(secret)
+    assert decoded(provider.Read(request, Context()).properties)["tunnelSecret"] == Secret(secret)
 
 
 def test_a_change_of_a_replacing_field_replaces_and_deletion_does_not_come_first(provider: Provider) -> None:
     old = {"zoneId": "1", "type": "A", "name": "a.example.com", "content": "192.0.2.1", "proxied": False, "ttl": 1}
     new = {**old, "type": "CNAME", "content": "b.example.com"}
     request = provider_pb2.DiffRequest(type=RECORD, olds=struct(old), news=struct(new), old_inputs=struct(old))
-    answer = provider.Diff(request, _Context())
+    answer = provider.Diff(request, Context())
     assert answer.changes == provider_pb2.DiffResponse.DIFF_SOME
     assert list(answer.replaces) == ["type"]
     assert not answer.deleteBeforeReplace
@@ -137,7 +117,7 @@ def test_a_change_of_a_replacing_field_replaces_and_deletion_does_not_come_first
 
     request.news.CopyFrom(struct({**old, "content": "192.0.2.2"}))
     request.ignoreChanges.append("content")
-    assert provider.Diff(request, _Context()).changes == provider_pb2.DiffResponse.DIFF_NONE
+    assert provider.Diff(request, Context()).changes == provider_pb2.DiffResponse.DIFF_NONE
 
 
 def test_a_property_with_a_default_is_held_to_it(provider: Provider) -> None:
@@ -146,13 +126,13 @@ def test_a_property_with_a_default_is_held_to_it(provider: Provider) -> None:
     # Removed by the program, and never given but changed by somebody else.
     for before in (changed, struct(given)):
         request = provider_pb2.DiffRequest(type=RECORD, olds=changed, news=struct(given), old_inputs=before)
-        assert list(provider.Diff(request, _Context()).diffs) == ["proxied"]
+        assert list(provider.Diff(request, Context()).diffs) == ["proxied"]
 
 
 def test_an_import_finds_the_inputs(provider: Provider, world: World) -> None:
     response = create(provider, TUNNEL, tunnel_inputs(world))
     (account,) = world.read()["accounts"]
-    read = provider.Read(provider_pb2.ReadRequest(type=TUNNEL, id=f"{account}/{response.id}"), _Context())
+    read = provider.Read(provider_pb2.ReadRequest(type=TUNNEL, id=f"{account}/{response.id}"), Context())
     assert read.id == response.id
     assert decoded(read.inputs) == tunnel_inputs(world)
 
@@ -161,24 +141,24 @@ def test_what_is_gone_is_read_as_nothing(provider: Provider, world: World) -> No
     response = create(provider, TUNNEL, tunnel_inputs(world))
     with world.edit() as data:
         data["tunnels"].clear()
-    read = provider.Read(provider_pb2.ReadRequest(type=TUNNEL, id=response.id, properties=response.properties), _Context())
+    read = provider.Read(provider_pb2.ReadRequest(type=TUNNEL, id=response.id, properties=response.properties), Context())
     assert read.id == ""
     # But a deletion of it is an error, as upstream has it.
     request = provider_pb2.DeleteRequest(type=TUNNEL, id=response.id, properties=response.properties)
-    with pytest.raises(_Aborted, match="404 Not Found"):
-        provider.Delete(request, _Context())
+    with pytest.raises(Aborted, match="404 Not Found"):
+        provider.Delete(request, Context())
 
 
 def test_a_failed_call_leaves_nothing_unless_it_was_done(provider: Provider, world: World) -> None:
     world.fail(call=1, status=503, code=10001)
-    with pytest.raises(_Aborted, match="503"):
+    with pytest.raises(Aborted, match="503"):
         create(provider, TUNNEL, tunnel_inputs(world))
     assert world.read()["tunnels"] == {}
     world.fail(call=1, done=True)
-    with pytest.raises(_Aborted):
+    with pytest.raises(Aborted):
         create(provider, TUNNEL, tunnel_inputs(world))
     assert len(world.read()["tunnels"]) == 1
-    with pytest.raises(_Aborted, match="1013"):
+    with pytest.raises(Aborted, match="1013"):
         create(provider, TUNNEL, tunnel_inputs(world))
     assert [entry.get("error") for entry in world.journal()] == [10001, 10001, 1013]
     assert [entry["call"] for entry in world.journal()] == [1, 2, 3]
@@ -188,8 +168,8 @@ def test_a_refused_call_changes_nothing(provider: Provider, world: World) -> Non
     response = create(provider, TUNNEL, tunnel_inputs(world))
     news = struct({**tunnel_inputs(world), "name": "new", "tunnelSecret": "short"})
     request = provider_pb2.UpdateRequest(type=TUNNEL, id=response.id, olds=response.properties, news=news)
-    with pytest.raises(_Aborted, match="at least 32 bytes"):
-        provider.Update(request, _Context())
+    with pytest.raises(Aborted, match="at least 32 bytes"):
+        provider.Update(request, Context())
     assert world.read()["tunnels"][response.id]["name"] == "skyvern"
 
 
@@ -197,7 +177,7 @@ def test_a_deletion_without_a_call_warns_and_leaves_the_thing(provider: Provider
     (zone,) = world.read()["zones"]
     type_ = "cloudflare:index/zoneSetting:ZoneSetting"
     response = create(provider, type_, {"zoneId": zone, "settingId": "always_use_https", "value": "on"})
-    provider.Delete(provider_pb2.DeleteRequest(type=type_, id=response.id, properties=response.properties), _Context())
+    provider.Delete(provider_pb2.DeleteRequest(type=type_, id=response.id, properties=response.properties), Context())
     assert world.read()["zones"][zone]["settings"]["always_use_https"] == "on"
     assert len(warnings) == 1
     assert "call" not in world.journal("delete")[0]
@@ -205,14 +185,14 @@ def test_a_deletion_without_a_call_warns_and_leaves_the_thing(provider: Provider
 
 def test_a_token_that_cannot_be_one_is_refused_before_any_call(provider: Provider) -> None:
     request = provider_pb2.CheckRequest(news=struct({"apiToken": "short", "version": "6.23.1"}))
-    (failure,) = provider.CheckConfig(request, _Context()).failures
+    (failure,) = provider.CheckConfig(request, Context()).failures
     assert failure.property == "apiToken"
     request.news.update({"apiToken": cloudflare.TOKEN})
-    assert not provider.CheckConfig(request, _Context()).failures
+    assert not provider.CheckConfig(request, Context()).failures
 
 
 def test_what_the_standin_does_not_know_is_named(provider: Provider) -> None:
-    with pytest.raises(_Aborted, match="cloudflare:index/list:List: the stand-in does not know this resource type"):
+    with pytest.raises(Aborted, match="cloudflare:index/list:List: the stand-in does not know this resource type"):
         create(provider, "cloudflare:index/list:List", {})
-    with pytest.raises(_Aborted, match="getList: the stand-in does not know this function"):
-        provider.Invoke(provider_pb2.InvokeRequest(tok="cloudflare:index/getList:getList"), _Context())
+    with pytest.raises(Aborted, match="getList: the stand-in does not know this function"):
+        provider.Invoke(provider_pb2.InvokeRequest(tok="cloudflare:index/getList:getList"), Context())

@@ -41,11 +41,9 @@ def test_required_secret_and_permissions(schema: Schema) -> None:
     assert "accountTag" in tunnel.outputs
     assert "Cloudflare Tunnel Write" in tunnel.permissions
     assert schema.resources["cloudflare:index/zoneSetting:ZoneSetting"].inputs["value"].shape.kind == "any"
-    token = schema.functions["cloudflare:index/getZeroTrustTunnelCloudflaredToken:getZeroTrustTunnelCloudflaredToken"]
-    assert set(token.inputs) == {"accountId", "tunnelId"}
-    assert "token" in token.outputs
-    # Reading the token needs more than to read.
-    assert not any(name.endswith("Read") for name in token.permissions)
+    zone = schema.functions["cloudflare:index/getZone:getZone"]
+    assert set(zone.inputs) == {"filter", "zoneId"}
+    assert "account" in zone.outputs
 
 
 def test_another_sdk_with_a_map_and_secrets() -> None:
