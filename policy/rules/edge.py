@@ -21,8 +21,8 @@ from .cloudflare import (
     SETTING,
     TUNNEL_DOMAIN,
     TUNNELS_URL,
-    target,
 )
+from .cloudflare.zone import target
 from .containers import CONTAINER, NETWORKS_URL, connectors, matches, names, networks, variables
 from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
 from .framework.values import Inputs

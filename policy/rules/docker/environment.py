@@ -1,0 +1,158 @@
+"""Environment variables and arguments of a container."""
+
+import re
+
+from ..containers import CONTAINER, variables
+from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..variables import is_default, is_for_browsers
+
+_SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
+
+
+@rule(
+    "docker-container-secrets-named",
+    CONTAINER,
+    "envs",
+    description="A container's environment holds no secret but the ones that levels.yaml names",
+    severity="high",
+    remediation="Pass the secret as a file (NAME_FILE), or name the variable in levels.yaml.",
+    url=_SECRETS,
+    cis=("4.10",),
+    parameters={"named": []},
+)
+def secrets_named(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        if variable.looks_secret and variable.name not in parameters["named"]:
+            why = "docker inspect shows it to whoever may use Docker"
+            yield Finding(path=f"envs[{variable.name}]", why=why, write="a file, or its name into levels.yaml")
+
+
+@rule(
+    "docker-container-secrets-encrypted",
+    CONTAINER,
+    "envs",
+    description="A secret in a container's environment is a secret of Pulumi",
+    severity="critical",
+    remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
+    url="https://www.pulumi.com/docs/iac/concepts/secrets/",
+    cis=("4.10",),
+)
+def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        if variable.looks_secret and not container.inputs.is_secret(variable.path):
+            yield Finding(
+                path=f"envs[{variable.name}]",
+                why="it is in plain text in the state and in every preview",
+                write="pulumi.Output.secret(...)",
+            )
+
+
+@rule(
+    "docker-container-secrets-not-default",
+    CONTAINER,
+    "envs",
+    description="No password or key is a default, a placeholder or the user's own name",
+    severity="critical",
+    remediation="Generate it: pulumi_random.RandomPassword.",
+    url="https://owasp.org/Top10/A07_2021-Identification_and_Authentication_Failures/",
+)
+def secrets_not_default(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        password = variable.url_password
+        value = variable.value if password is None else password
+        if variable.looks_secret and is_default(variable.name, value):
+            yield Finding(path=f"envs[{variable.name}]", why="it is the first that is tried", write="a generated value")
+
+
+@rule(
+    "docker-container-passwords-long",
+    CONTAINER,
+    "envs",
+    description="A password or signing key has enough characters",
+    severity="high",
+    remediation="Generate it: pulumi_random.RandomPassword with length=32.",
+    url="https://cheatsheetseries.owasp.org/cheatsheets/Authentication_Cheat_Sheet.html",
+    parameters={"minimum": 16},
+)
+def passwords_long(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        password = variable.url_password
+        if password is None and re.search(r"(PASSWORD|PASSPHRASE|SECRET|SECRET_KEY|SIGNING_KEY)$", variable.name, re.IGNORECASE):
+            password = variable.value
+        # A default is another rule's.
+        if password is not None and not is_default(variable.name, password) and len(password) < parameters["minimum"]:
+            yield Finding(
+                path=f"envs[{variable.name}]", why="it can be guessed", write=f"{parameters['minimum']} or more characters"
+            )
+
+
+@rule(
+    "docker-container-client-variables-public",
+    CONTAINER,
+    "envs",
+    description="No secret is behind a prefix that puts it into the files that browsers load",
+    severity="critical",
+    remediation="Drop the prefix and read it on the server only: VITE_SKYVERN_API_KEY hands the organisation to every visitor.",
+    url="https://vite.dev/guide/env-and-mode",
+)
+def client_variables_public(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        if variable.looks_secret and is_for_browsers(variable.name):
+            path, why = f"envs[{variable.name}]", "the build writes its value into public files"
+            yield Finding(path=path, why=why, write="a name without prefix")
+
+
+@rule(
+    "docker-container-arguments-public",
+    CONTAINER,
+    "command",
+    description="No secret is in a container's arguments",
+    severity="high",
+    remediation="Pass it as a file or an environment variable: TUNNEL_TOKEN in place of --token.",
+    url=_SECRETS,
+)
+def arguments_public(container: Resource, parameters: Parameters) -> Findings:
+    before = ""
+    for path, item in container.inputs.each("command"):
+        argument = str(item)
+        joined = "=" in argument and _SECRET_OPTION.fullmatch(argument)
+        if joined or _SECRET_OPTION.fullmatch(before) or container.inputs.is_secret(path):
+            why = "the list of processes shows it to everybody on the host"
+            yield Finding(path=path, why=why, write="an environment variable")
+        before = argument
+
+
+# With "=" and a value, or by itself before the value.
+_SECRET_OPTION = re.compile(r"--?(token|password|secret|api-?key|authtoken)(=.+)?", re.IGNORECASE)
+
+
+@rule(
+    "docker-container-origins-exact",
+    CONTAINER,
+    "envs",
+    description="Browsers of named origins only may call the API",
+    severity="high",
+    remediation="List the origins of the UI, one by one.",
+    url="https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS",
+    parameters={"variables": ["ALLOWED_ORIGINS", "CORS_ORIGINS", "CORS_ALLOWED_ORIGINS"]},
+)
+def origins_exact(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        if variable.name in parameters["variables"] and "*" in variable.value:
+            yield Finding(path=f"envs[{variable.name}]", why="with a wildcard every page may call the API", write="exact origins")
+
+
+@rule(
+    "docker-container-log-level-quiet",
+    CONTAINER,
+    "envs",
+    description="Logs are not at debug level",
+    severity="medium",
+    remediation="Set LOG_LEVEL=INFO.",
+    url="https://cheatsheetseries.owasp.org/cheatsheets/Logging_Cheat_Sheet.html#data-to-exclude",
+)
+def log_level_quiet(container: Resource, parameters: Parameters) -> Findings:
+    for variable in variables(container):
+        level = variable.name.upper().endswith(("LOG_LEVEL", "LOGLEVEL")) and variable.value.upper() in {"DEBUG", "TRACE"}
+        if level or (variable.name.upper() == "DEBUG" and variable.value.lower() in {"1", "true"}):
+            yield Finding(path=f"envs[{variable.name}]", why="debug logs hold what people type", write="INFO")

@@ -1,0 +1,163 @@
+"""Namespaces, control groups and devices that a container would share with its host or another container."""
+
+from ..containers import CONTAINER, NETWORKS_URL, matches
+from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from . import LIMITS_URL, RUN_URL, SECURITY_URL
+
+_HOST_NETWORK = "https://docs.docker.com/engine/network/drivers/host/"
+
+
+@rule(
+    "docker-container-network-namespace-own",
+    CONTAINER,
+    "networkMode",
+    description="A container has its own network namespace, unless levels.yaml grants it the host's",
+    severity="high",
+    remediation="Put the container on its own bridge network and publish what is needed on 127.0.0.1.",
+    url=_HOST_NETWORK,
+    cis=("5.10",),
+    kics=("071a71ff",),
+    parameters={"granted": []},
+)
+def network_namespace_own(container: Resource, parameters: Parameters) -> Findings:
+    mode = str(container.inputs.get("networkMode", ""))
+    granted = mode == "host" and matches(container.name, parameters["granted"])
+    if mode.startswith("container:") or (mode == "host" and not granted):
+        yield Finding(path="networkMode", why="it listens on the interfaces of another", write="the name of a bridge network")
+
+
+@rule(
+    "docker-container-host-network-bare",
+    CONTAINER,
+    "networkMode",
+    description="A container on the host's network has no mount, port, device or variable, and no capability but NET_ADMIN",
+    severity="high",
+    remediation="Remove what it has; what needs more belongs into another container, on a bridge network.",
+    url=_HOST_NETWORK,
+    cis=("5.10",),
+)
+def host_network_bare(container: Resource, parameters: Parameters) -> Findings:
+    inputs = container.inputs
+    if inputs.get("networkMode", "") != "host":
+        return
+    for key in ("devices", "envs", "gpus", "hosts", "mounts", "networksAdvanced", "ports", "volumes"):
+        if inputs.get(key):
+            yield Finding(path=key, why="it is next to every service of the host", write=f"no {key}")
+    for path, name in inputs.section("capabilities").each("adds"):
+        if str(name).upper().removeprefix("CAP_") != "NET_ADMIN":
+            yield Finding(path=path, why="it is next to every service of the host", write="NET_ADMIN alone")
+
+
+@rule(
+    "docker-container-network-user-defined",
+    CONTAINER,
+    "networkMode",
+    description="A container is on networks of the stack or on none, not on docker0",
+    severity="medium",
+    remediation='Name a network of the stack in networkMode and networksAdvanced, or "none".',
+    url=NETWORKS_URL,
+    cis=("5.30",),
+    kics=("ce14a68b",),
+)
+def network_user_defined(container: Resource, parameters: Parameters) -> Findings:
+    if container.inputs.get("networkMode", "default") in {"", "default", "bridge"}:
+        why = "on docker0 every container reaches every other"
+        yield Finding(path="networkMode", why=why, write='the name of a network of the stack, or "none"')
+
+
+@rule(
+    "docker-container-pid-namespace-own",
+    CONTAINER,
+    "pidMode",
+    description="A container sees its own processes only",
+    severity="high",
+    remediation="Leave pidMode out.",
+    url=RUN_URL + "#pid",
+    cis=("5.16",),
+    kics=("4f31dd9f",),
+)
+def pid_namespace_own(container: Resource, parameters: Parameters) -> Findings:
+    yield from _own_namespace(container, "pidMode", "it sees and signals processes of another, and reads their environment")
+
+
+@rule(
+    "docker-container-ipc-namespace-own",
+    CONTAINER,
+    "ipcMode",
+    description="A container shares no memory with the host or another container",
+    severity="high",
+    remediation='Leave ipcMode out or set it to "private"; raise shmSize where a browser needs more.',
+    url=RUN_URL + "#ipc",
+    cis=("5.17",),
+    kics=("baa3890f",),
+)
+def ipc_namespace_own(container: Resource, parameters: Parameters) -> Findings:
+    yield from _own_namespace(container, "ipcMode", "it reads shared memory of another")
+
+
+@rule(
+    "docker-container-user-namespace-own",
+    CONTAINER,
+    "usernsMode",
+    description="A container does not opt out of the daemon's user namespace",
+    severity="high",
+    remediation="Leave usernsMode out.",
+    url=SECURITY_URL + "userns-remap/",
+    cis=("5.31",),
+    kics=("8af7162d",),
+)
+def user_namespace_own(container: Resource, parameters: Parameters) -> Findings:
+    yield from _own_namespace(container, "usernsMode", "its users are the host's")
+
+
+def _own_namespace(container: Resource, key: str, why: str) -> Findings:
+    mode = str(container.inputs.get(key, ""))
+    if mode == "host" or mode.startswith("container:"):
+        yield Finding(path=key, why=why, write=f"no {key}")
+
+
+@rule(
+    "docker-container-cgroup-own",
+    CONTAINER,
+    "cgroupParent",
+    description="A container is in the control group that Docker gives it",
+    severity="low",
+    remediation="Leave cgroupParent out.",
+    url=RUN_URL + "#cgroup-parent",
+    cis=("5.25",),
+    kics=("4d9f44c6",),
+)
+def cgroup_own(container: Resource, parameters: Parameters) -> Findings:
+    if container.inputs.get("cgroupParent"):
+        yield Finding(path="cgroupParent", why="limits of another group count", write="no cgroupParent")
+
+
+@rule(
+    "docker-container-devices-absent",
+    CONTAINER,
+    "devices",
+    description="A container has no device of the host",
+    severity="medium",
+    remediation="Remove devices; a GPU is given by gpus.",
+    url=RUN_URL + "#device",
+    cis=("5.18",),
+)
+def devices_absent(container: Resource, parameters: Parameters) -> Findings:
+    for path, _ in container.inputs.each("devices"):
+        yield Finding(path=path, why="the container drives a device of the host", write="no devices")
+
+
+@rule(
+    "docker-container-gpus-granted",
+    CONTAINER,
+    "gpus",
+    description="Only a container that is named in levels.yaml has the host's GPUs",
+    severity="medium",
+    remediation="Remove gpus, or name the container in levels.yaml.",
+    url=LIMITS_URL + "#gpu",
+    cis=("5.18",),
+    parameters={"granted": []},
+)
+def gpus_granted(container: Resource, parameters: Parameters) -> Findings:
+    if container.inputs.get("gpus") and not matches(container.name, parameters["granted"]):
+        yield Finding(path="gpus", why="the container is not among those that may have it", write="no gpus")
