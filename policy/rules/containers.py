@@ -1,10 +1,11 @@
 """What several rules read off a container: its environment, its mounts, the host name and networks it answers on."""
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
-from .framework.rule import Resource
+from .framework.property import property_rule
+from .framework.rule import Resource, rule
 from .variables import Variable
 
 CONTAINER = "docker:index/container:Container"
@@ -12,6 +13,9 @@ NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 PROVIDER = "pulumi:providers:docker"
+container_rule = partial(rule, CONTAINER)
+container_property_rule = partial(property_rule, CONTAINER)
+
 PORTS_URL = "https://docs.docker.com/engine/network/port-publishing/"
 NETWORKS_URL = "https://docs.docker.com/engine/network/drivers/bridge/"
 
@@ -98,8 +102,3 @@ def reached(containers: list[Resource]) -> list[Resource]:
 def is_published(container: Resource) -> bool:
     """Whether a port of it is a port of the host."""
     return bool(container.inputs.get("publishAllPorts", False)) or bool(container.inputs.get("ports", []))
-
-
-def matches(name: str, patterns: list[str]) -> bool:
-    """Whether a glob of the list fits the name."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)

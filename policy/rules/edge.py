@@ -23,8 +23,8 @@ from .cloudflare import (
     TUNNELS_URL,
 )
 from .cloudflare.zone import target
-from .containers import CONTAINER, NETWORKS_URL, connectors, matches, names, networks, variables
-from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
+from .containers import CONTAINER, NETWORKS_URL, connectors, names, networks, variables
+from .framework.rule import Finding, Findings, Parameters, Resource, Stack, matches, stack_rule
 from .framework.values import Inputs
 from .variables import is_for_browsers
 from .vercel import DOMAIN, VARIABLE, VARIABLES_URL
@@ -86,9 +86,8 @@ def _origins_of(stack: Stack, ingress: Ingress) -> list[Resource]:
     return [one for one in stack.of_type(CONTAINER) if ingress.origin and ingress.origin in names(one)]
 
 
-@rule(
+@stack_rule(
     "stack-ingress-host-recorded",
-    STACK,
     "config, name, content",
     description="Every host of a tunnel has one record that points at it",
     severity="high",
@@ -117,9 +116,8 @@ def _tunnel(config: Resource) -> str:
     return f"{config.inputs.get('tunnelId', '')}{TUNNEL_DOMAIN}"
 
 
-@rule(
+@stack_rule(
     "stack-record-routed",
-    STACK,
     "config, name, content",
     description="Every record that points at a tunnel has its ingress rule",
     severity="medium",
@@ -134,9 +132,8 @@ def record_routed(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=f"{record.name}: name", why=why, write="an ingress rule, or no record", urn=record.urn)
 
 
-@rule(
+@stack_rule(
     "stack-ingress-origin-gateway",
-    STACK,
     "config, name, hostname, networksAdvanced",
     description="Every ingress rule leads to a container that levels.yaml names as a gateway",
     severity="critical",
@@ -151,9 +148,8 @@ def ingress_origin_gateway(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=f"{one.path}.service", why=why, write="the gateway's address", urn=one.config.urn)
 
 
-@rule(
+@stack_rule(
     "stack-ingress-origin-checked",
-    STACK,
     "config, healthcheck",
     description="What an ingress rule leads to has a health check",
     severity="medium",
@@ -168,9 +164,8 @@ def ingress_origin_checked(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=f"{one.path}.service", why=why, write="a container with a health check", urn=one.config.urn)
 
 
-@rule(
+@stack_rule(
     "stack-ingress-origin-reached",
-    STACK,
     "config, networksAdvanced",
     description="What an ingress rule leads to is on a network of the connector",
     severity="medium",
@@ -185,9 +180,8 @@ def ingress_origin_reached(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=f"{one.path}.service", why=why, write="a container on its network", urn=one.config.urn)
 
 
-@rule(
+@stack_rule(
     "stack-connector-apart",
-    STACK,
     "networksAdvanced",
     description="A connector shares its networks with a gateway and with nothing else",
     severity="critical",
@@ -256,9 +250,8 @@ _ORIGINS = ["ALLOWED_ORIGINS", "CORS_ALLOWED_ORIGINS", "CORS_ORIGINS"]
 _URLS = ["API_URL", "ARTIFACT_URL", "NEXT_PUBLIC_*_URL", "SKYVERN_APP_URL", "SKYVERN_BASE_URL", "VITE_*_URL"]
 
 
-@rule(
+@stack_rule(
     "stack-urls-served",
-    STACK,
     "config, domain, envs, value",
     description="Every public address that a program gets is a host of the tunnel or of Vercel",
     severity="high",
@@ -278,9 +271,8 @@ def urls_served(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=one.path, why="it travels in plain text", write="https:// or wss://", urn=one.resource.urn)
 
 
-@rule(
+@stack_rule(
     "stack-origins-served",
-    STACK,
     "config, domain, envs",
     description="The API answers pages of the UI's own origin, and of no other",
     severity="high",
@@ -306,9 +298,8 @@ def _is_origin_of(origin: str, hosts: set[str], elsewhere: list[str]) -> bool:
     return known and origin == f"https://{parts.netloc}"
 
 
-@rule(
+@stack_rule(
     "stack-content-policy-agrees",
-    STACK,
     "command, domain, envs, value",
     description="The UI's content policy lets its pages connect to the UI's addresses, and to no others",
     severity="medium",
@@ -356,9 +347,8 @@ def _connect_sources(policy: str) -> list[str]:
 # --- Who is asked who they are? ------------------------------------------------------------------------------------------
 
 
-@rule(
+@stack_rule(
     "stack-frontend-login-asked",
-    STACK,
     "envs, key, sensitive",
     description="Whatever serves the UI asks for a login: it has the secret that the login is compared with",
     severity="critical",
@@ -387,9 +377,8 @@ def frontend_login_asked(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path="variables at Vercel", why=why, write=write, urn=urn)
 
 
-@rule(
+@stack_rule(
     "stack-artifact-host-keyed",
-    STACK,
     "config, envs",
     description="A host that serves recordings and files asks for a key",
     severity="critical",
@@ -416,9 +405,8 @@ def _has(container: Resource, wanted: Sequence[str]) -> bool:
     return False
 
 
-@rule(
+@stack_rule(
     "stack-access-checked-at-origin",
-    STACK,
     "config, domain",
     description="Before a host with Access, the connector checks its token as well",
     severity="high",
@@ -452,9 +440,8 @@ def _has_phase(stack: Stack, phase: str) -> bool:
     return any(one.inputs.get("phase") == phase and one.inputs.get("rules") for one in stack.of_type(RULESET))
 
 
-@rule(
+@stack_rule(
     "stack-zone-firewall-present",
-    STACK,
     "config, phase, rules",
     description="Before a tunnel there is a firewall of the stack",
     severity="medium",
@@ -467,9 +454,8 @@ def zone_firewall_present(stack: Stack, parameters: Parameters) -> Findings:
     yield from _guarded(stack, found, "Ruleset", "every scanner's request reaches the host", f"a Ruleset of {FIREWALL_PHASE}")
 
 
-@rule(
+@stack_rule(
     "stack-zone-rate-limited",
-    STACK,
     "config, phase, rules",
     description="Before a tunnel there is a rate limit of the stack",
     severity="medium",
@@ -482,9 +468,8 @@ def zone_rate_limited(stack: Stack, parameters: Parameters) -> Findings:
     yield from _guarded(stack, found, "Ruleset", "one client keeps the host busy", f"a Ruleset of {RATE_LIMIT_PHASE}")
 
 
-@rule(
+@stack_rule(
     "stack-zone-https-set",
-    STACK,
     "config, settingId",
     description="The stack of a tunnel says that its zone is HTTPS only",
     severity="medium",
@@ -496,9 +481,8 @@ def zone_https_set(stack: Stack, parameters: Parameters) -> Findings:
     yield from _guarded(stack, found, "ZoneSetting", "a login may travel in plain text", "always_use_https")
 
 
-@rule(
+@stack_rule(
     "stack-zone-tls-set",
-    STACK,
     "config, settingId",
     description="The stack of a tunnel says which TLS its zone takes",
     severity="medium",

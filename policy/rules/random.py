@@ -1,15 +1,14 @@
 """Rules for generated secrets."""
 
-from .containers import matches
-from .framework.rule import Finding, Findings, Parameters, Resource, rule
+from .framework.rule import Finding, Findings, Parameters, Resource, matches, rule
 
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105  a type
 BYTES = "random:index/randomBytes:RandomBytes"
 
 
 @rule(
-    "random-password-long",
     PASSWORD,
+    "random-password-long",
     "length",
     description="A generated password has at least 128 bits, 22 letters and digits",
     severity="high",
@@ -23,8 +22,8 @@ def password_long(password: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "random-password-url-safe",
     PASSWORD,
+    "random-password-url-safe",
     "special",
     description="A generated password has no character that breaks a URL",
     severity="medium",
@@ -39,8 +38,8 @@ def password_url_safe(password: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "random-password-kept",
     PASSWORD,
+    "random-password-kept",
     "options.protect",
     description="A secret that does not rotate is protected",
     severity="high",
@@ -53,8 +52,8 @@ def password_kept(password: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "random-bytes-unused",
     BYTES,
+    "random-bytes-unused",
     "length",
     description="Secrets are made by RandomPassword, whose value is encrypted in the state",
     severity="high",

@@ -14,7 +14,6 @@ from .containers import (
     VOLUME,
     is_datastore,
     is_published,
-    matches,
     mounted_paths,
     names,
     networks,
@@ -22,7 +21,7 @@ from .containers import (
     variables,
     written_volumes,
 )
-from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
+from .framework.rule import Finding, Findings, Parameters, Resource, Stack, matches, stack_rule
 
 _VOLUMES = "https://docs.docker.com/engine/storage/volumes/"
 _CHROMIUM = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md"
@@ -31,9 +30,8 @@ _CHROMIUM = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/prox
 _NO_WAY_AROUND = ("--proxy-bypass-list=<-loopback>", "--webrtc-ip-handling-policy=disable_non_proxied_udp")
 
 
-@rule(
+@stack_rule(
     "stack-browser-egress-proxied",
-    STACK,
     "envs",
     description="Skyvern's browser goes out through a proxy of the stack, without an exception",
     severity="critical",
@@ -69,9 +67,8 @@ def _words(text: str) -> list[str]:
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-@rule(
+@stack_rule(
     "stack-browser-elsewhere-proxied",
-    STACK,
     "envs",
     description="A browser that listens elsewhere is offered a proxy of the stack",
     severity="high",
@@ -99,9 +96,8 @@ def _drives_elsewhere(environment: Mapping[str, str]) -> bool:
     return _ELSEWHERE in environment or environment.get("BROWSER_TYPE") == "cdp-connect"
 
 
-@rule(
+@stack_rule(
     "stack-volume-one-writer",
-    STACK,
     "volumes, mounts",
     description="A volume has one container that writes to it",
     severity="high",
@@ -122,9 +118,8 @@ def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=f"volume {volume}", why=why, write="read_only=True in all but one", urn=found[-1].urn)
 
 
-@rule(
+@stack_rule(
     "stack-port-one-door",
-    STACK,
     "ports, publishAllPorts",
     description="Only the containers that levels.yaml names publish a port",
     severity="high",
@@ -140,9 +135,8 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=f"{container.name}: ports", why=why, write="no ports", urn=container.urn)
 
 
-@rule(
+@stack_rule(
     "stack-datastore-apart",
-    STACK,
     "networksAdvanced, envs",
     description="What is reached from outside shares no network with a database, a cache or a model server",
     severity="high",
@@ -163,9 +157,8 @@ def datastore_apart(stack: Stack, parameters: Parameters) -> Findings:
 _CREDENTIALS = re.compile(r"credential|secrets?([-_./]|$)|\.streamlit|\.aws|\.ssh|vault|cookies", re.IGNORECASE)
 
 
-@rule(
+@stack_rule(
     "stack-credentials-unpublished",
-    STACK,
     "volumes, mounts",
     description="What is reached from outside has no folder of credentials mounted",
     severity="critical",
@@ -179,9 +172,8 @@ def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
             yield Finding(path=f"{container.name}: volumes", why=why, write="no mount of that folder", urn=container.urn)
 
 
-@rule(
+@stack_rule(
     "stack-name-own",
-    STACK,
     "name",
     description="Names on the Docker host, and of tunnels, carry the stack's name, so that dev and prod share none",
     severity="medium",

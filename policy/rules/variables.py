@@ -52,9 +52,19 @@ class Variable:
             return None
 
     @property
+    def secret(self) -> str:
+        """The secret in it: the password of a URL, else the whole value."""
+        return self.value if self.url_password is None else self.url_password
+
+    @property
     def looks_secret(self) -> bool:
         """Whether its name is a secret's, or its value is a URL with a password; an empty value is none."""
         return bool(self.value) and (is_secret_name(self.name) or self.url_password is not None)
+
+    @property
+    def has_default(self) -> bool:
+        """Whether it is a secret that everyone tries first."""
+        return self.looks_secret and is_default(self.name, self.secret)
 
 
 def is_secret_name(name: str) -> bool:

@@ -11,7 +11,7 @@ from policy.rules.containers import CONTAINER, VOLUME
 from policy.rules.framework.evaluation import Evaluation
 from policy.rules.framework.last_state import inputs_by_urn
 from policy.rules.framework.values import UNKNOWN as NOT_KNOWN
-from policy.rules.framework.values import decode, fill
+from policy.rules.framework.values import Inputs, decode, fill
 from policy.rules.random import PASSWORD
 from tests.policy.cases import DIGEST, LONG, container, environment, password, port
 from tests.policy.edge_cases import record
@@ -177,6 +177,15 @@ def test_decoding_keeps_the_places_of_secrets() -> None:
     sent = {"a": [1, secret("x")], "b": {"c": secret({"d": UNKNOWN})}, "e": {SIGNATURE: "an asset", "text": "t"}}
     assert decode(sent, secrets=secrets) == {"a": [1, "x"], "b": {"c": {"d": NOT_KNOWN}}, "e": NOT_KNOWN}
     assert secrets == {"a[1]", "b.c"}
+
+
+def test_a_path_leads_to_every_value_at_it() -> None:
+    inputs = Inputs({"ports": [{"ip": "::1"}, {}], "options": ["a"], "healthcheck": {"tests": ["NONE"]}})
+    assert list(inputs.at("ports[].ip")) == [("ports[0].ip", "::1"), ("ports[1].ip", None)]
+    assert list(inputs.at("options[]")) == [("options[0]", "a")]
+    assert list(inputs.at("healthcheck.tests")) == [("healthcheck.tests", ["NONE"])]
+    assert list(inputs.at("wait")) == [("wait", None)]
+    assert list(inputs.at("mounts[].source")) == []
 
 
 def test_filling_touches_unknown_values_only() -> None:

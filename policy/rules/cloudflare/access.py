@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from ..framework.property import Expect, not_off, property_rule
 from ..framework.rule import Finding, Findings, Parameters, Resource, rule
 from ..framework.values import Inputs
 from . import ACCESS_APPLICATION, ACCESS_POLICY, DOCS
@@ -26,8 +27,8 @@ def _policies(resource: Resource) -> Iterator[tuple[str, Inputs]]:
 
 
 @rule(
-    "cloudflare-access-people-named",
     ACCESS_POLICY,
+    "cloudflare-access-people-named",
     "includes",
     description="A policy of Access lets in named people, groups or networks, not everyone",
     severity="critical",
@@ -47,8 +48,8 @@ def access_people_named(resource: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "cloudflare-access-decides",
     ACCESS_POLICY,
+    "cloudflare-access-decides",
     "decision",
     description="A policy of Access does not bypass it",
     severity="critical",
@@ -63,8 +64,8 @@ def access_decides(resource: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "cloudflare-access-session-short",
     ACCESS_APPLICATION,
+    "cloudflare-access-session-short",
     "sessionDuration",
     description="A login at Access ends after a day",
     severity="medium",
@@ -87,15 +88,13 @@ def _hours(duration: str) -> float:
     return sum(float(number) / _PER_HOUR[unit] for number, unit in re.findall(r"([0-9.]+)(h|ms|m|s|us|µs|ns)", duration))
 
 
-@rule(
-    "cloudflare-access-cookie-unread",
+access_cookie_unread = property_rule(
     ACCESS_APPLICATION,
+    "cloudflare-access-cookie-unread",
     "httpOnlyCookieAttribute",
+    Expect(not_off, why="a script that slips in takes the login along", write="True"),
     description="No script of a page reads the cookie of Access",
     severity="medium",
     remediation="Leave httpOnlyCookieAttribute out; on is the default.",
     url=DOCS + "cloudflare-one/access-controls/applications/http-apps/authorization-cookie/",
 )
-def access_cookie_unread(application: Resource, parameters: Parameters) -> Findings:
-    if application.inputs.get("httpOnlyCookieAttribute", True) is False:
-        yield Finding(path="httpOnlyCookieAttribute", why="a script that slips in takes the login along", write="True")

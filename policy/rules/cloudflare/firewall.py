@@ -1,27 +1,25 @@
 """Rulesets of a zone: its firewall and its rate limit."""
 
+from ..framework.property import Expect, not_off, property_rule
 from ..framework.rule import Finding, Findings, Parameters, Resource, rule
 from . import DOCS, FIREWALL_PHASE, RATE_LIMIT_PHASE, RULESET
 
-
-@rule(
-    "cloudflare-ruleset-rules-on",
+ruleset_rules_on = property_rule(
     RULESET,
+    "cloudflare-ruleset-rules-on",
     "rules",
+    Expect(not_off, why="it reads as if it stopped something", write="enabled=True"),
+    reads="rules[].enabled",
     description="A rule that is written is at work",
     severity="high",
     remediation="Remove enabled=False, or the rule.",
     url=DOCS + "ruleset-engine/rulesets-api/",
 )
-def ruleset_rules_on(ruleset: Resource, parameters: Parameters) -> Findings:
-    for path, one in ruleset.inputs.each("rules"):
-        if one.get("enabled", True) is False:
-            yield Finding(path=f"{path}.enabled", why="it reads as if it stopped something", write="enabled=True")
 
 
 @rule(
-    "cloudflare-ruleset-rules-decide",
     RULESET,
+    "cloudflare-ruleset-rules-decide",
     "rules",
     description="A rule of the firewall or the rate limit stops a request: it neither logs only nor waves it through",
     severity="high",
@@ -37,8 +35,8 @@ def ruleset_rules_decide(ruleset: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "cloudflare-ruleset-limit-per-address",
     RULESET,
+    "cloudflare-ruleset-limit-per-address",
     "rules",
     description="A rate limit counts each address for itself",
     severity="medium",

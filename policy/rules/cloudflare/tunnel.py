@@ -1,12 +1,12 @@
 """Tunnels and their ingress rules."""
 
 import base64
-import binascii
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..addresses import is_own_machine
+from ..framework.property import Expect, encrypted_rule, one_of, property_rule
 from ..framework.rule import Finding, Findings, Parameters, Resource, rule
 from ..framework.values import Inputs
 from . import INGRESS, TUNNEL, TUNNELS_URL
@@ -14,73 +14,60 @@ from . import INGRESS, TUNNEL, TUNNELS_URL
 _ORIGIN = TUNNELS_URL + "configure-tunnels/cloudflared-parameters/origin-parameters/"
 
 
-@rule(
-    "cloudflare-tunnel-managed-remotely",
+tunnel_managed_remotely = property_rule(
     TUNNEL,
+    "cloudflare-tunnel-managed-remotely",
     "configSrc",
+    Expect(one_of("cloudflare"), why="a file on some host decides what is published", write='"cloudflare"'),
     description="A tunnel takes its ingress rules from Cloudflare, where this program sets them",
     severity="high",
     remediation='Set configSrc="cloudflare"; the default is "local".',
     url=TUNNELS_URL,
 )
-def tunnel_managed_remotely(tunnel: Resource, parameters: Parameters) -> Findings:
-    if tunnel.inputs.get("configSrc", "local") != "cloudflare":
-        yield Finding(path="configSrc", why="a file on some host decides what is published", write='"cloudflare"')
 
 
-@rule(
-    "cloudflare-tunnel-secret-long",
+def _is_long(secret: str | None) -> bool:
+    try:
+        # Cloudflare makes a secret for a tunnel without one.
+        return secret is None or len(base64.b64decode(secret, validate=True)) >= 32
+    except ValueError:
+        return False
+
+
+tunnel_secret_long = property_rule(
     TUNNEL,
+    "cloudflare-tunnel-secret-long",
     "tunnelSecret",
+    Expect(_is_long, why="whoever guesses it answers for this tunnel", write="32 random bytes in base64"),
     description="A tunnel's secret has at least 32 bytes",
     severity="high",
     remediation="Make it of a RandomPassword: 32 characters in base64. Or leave it out, and Cloudflare makes one.",
     url=TUNNELS_URL,
 )
-def tunnel_secret_long(tunnel: Resource, parameters: Parameters) -> Findings:
-    secret = tunnel.inputs.get("tunnelSecret")
-    if secret is not None and len(_base64(str(secret))) < 32:
-        yield Finding(path="tunnelSecret", why="whoever guesses it answers for this tunnel", write="32 random bytes in base64")
 
-
-def _base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-@rule(
-    "cloudflare-tunnel-secret-encrypted",
+tunnel_secret_encrypted = encrypted_rule(
     TUNNEL,
+    "cloudflare-tunnel-secret-encrypted",
     "tunnelSecret",
     description="A tunnel's secret is a secret of Pulumi",
-    severity="critical",
     remediation="Make it of a RandomPassword, or wrap it in pulumi.Output.secret.",
-    url="https://www.pulumi.com/docs/iac/concepts/secrets/",
 )
-def tunnel_secret_encrypted(tunnel: Resource, parameters: Parameters) -> Findings:
-    if tunnel.inputs.get("tunnelSecret") and not tunnel.inputs.is_secret("tunnelSecret"):
-        yield Finding(path="tunnelSecret", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
-
-@rule(
-    "cloudflare-ingress-managed-remotely",
+ingress_managed_remotely = property_rule(
     INGRESS,
+    "cloudflare-ingress-managed-remotely",
     "source",
+    Expect(one_of(None, "cloudflare"), why="connectors ignore these rules and read a file of their host", write='"cloudflare"'),
     description="Ingress rules are those at Cloudflare",
     severity="high",
     remediation='Leave source out, or set it to "cloudflare".',
     url=TUNNELS_URL,
 )
-def ingress_managed_remotely(config: Resource, parameters: Parameters) -> Findings:
-    if config.inputs.get("source", "cloudflare") != "cloudflare":
-        yield Finding(path="source", why="connectors ignore these rules and read a file of their host", write='"cloudflare"')
 
 
 @rule(
-    "cloudflare-ingress-catch-all-refused",
     INGRESS,
+    "cloudflare-ingress-catch-all-refused",
     "config.ingresses",
     description="The last ingress rule answers 404 to every other host",
     severity="high",
@@ -96,8 +83,8 @@ def ingress_catch_all_refused(config: Resource, parameters: Parameters) -> Findi
 
 
 @rule(
-    "cloudflare-ingress-hosts-named",
     INGRESS,
+    "cloudflare-ingress-hosts-named",
     "config.ingresses",
     description="Every ingress rule but the last names one host",
     severity="high",
@@ -114,8 +101,8 @@ def ingress_hosts_named(config: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "cloudflare-ingress-tls-verified",
     INGRESS,
+    "cloudflare-ingress-tls-verified",
     "config",
     description="A connector verifies the certificate of an origin",
     severity="high",
@@ -130,37 +117,37 @@ def ingress_tls_verified(config: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=f"{path}.originRequest.noTlsVerify", why=why, write="no noTlsVerify")
 
 
-@rule(
-    "cloudflare-ingress-origin-elsewhere",
+ingress_origin_elsewhere = property_rule(
     INGRESS,
+    "cloudflare-ingress-origin-elsewhere",
     "config.ingresses",
+    Expect(
+        lambda service: not is_own_machine(urlsplit(str(service)).hostname or ""),
+        why="the connector runs on the host itself and reaches all that listens there",
+        write="the gateway's name on a network of Docker",
+    ),
+    reads="config.ingresses[].service",
     description="An origin is not the connector's own loopback address",
     severity="high",
     remediation='Run the connector as a container and name the gateway: "http://gateway:8080".',
     url=_ORIGIN,
 )
-def ingress_origin_elsewhere(config: Resource, parameters: Parameters) -> Findings:
-    for path, one in _rules(config):
-        if is_own_machine(urlsplit(str(one.get("service", ""))).hostname or ""):
-            why = "the connector runs on the host itself and reaches all that listens there"
-            yield Finding(path=f"{path}.service", why=why, write="the gateway's name on a network of Docker")
 
-
-@rule(
-    "cloudflare-ingress-web-only",
+ingress_web_only = property_rule(
     INGRESS,
+    "cloudflare-ingress-web-only",
     "config.ingresses",
+    Expect(
+        lambda service: str(service).startswith(("http://", "https://", "http_status:")),
+        why="the tunnel leads to more than a web server",
+        write='an "http://" address',
+    ),
+    reads="config.ingresses[].service",
     description="What is published is HTTP: no shell, no remote desktop, no socket",
     severity="critical",
     remediation='Write a service that starts with "http://" or "https://".',
     url=_ORIGIN,
 )
-def ingress_web_only(config: Resource, parameters: Parameters) -> Findings:
-    for path, one in _rules(config):
-        service = str(one.get("service", ""))
-        if not service.startswith(("http://", "https://", "http_status:")):
-            why = "the tunnel leads to more than a web server"
-            yield Finding(path=f"{path}.service", why=why, write='an "http://" address')
 
 
 def _rules(config: Resource) -> Iterator[tuple[str, Any]]:

@@ -1,11 +1,12 @@
 """DNS records and settings of a zone."""
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Unpack
 
 from ..addresses import is_own_machine, is_public
-from ..containers import matches
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..framework.property import Expect, one_of, property_rule
+from ..framework.rule import About, Finding, Findings, Parameters, Resource, Rule, matches, rule
 from ..framework.values import Inputs
 from . import DNSSEC, DOCS, RECORD, SETTING
 
@@ -16,8 +17,8 @@ _ADDRESSES = frozenset({"A", "AAAA"})
 
 
 @rule(
-    "cloudflare-record-proxied",
     RECORD,
+    "cloudflare-record-proxied",
     "proxied",
     description="A record goes through Cloudflare, unless levels.yaml trusts what it points at to face the internet",
     severity="medium",
@@ -40,8 +41,8 @@ def target(record: Inputs) -> str:
 
 
 @rule(
-    "cloudflare-record-address-public",
     RECORD,
+    "cloudflare-record-address-public",
     "content",
     description="A record names no address of a private network",
     severity="medium",
@@ -54,24 +55,22 @@ def record_address_public(record: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="content", why="it shows the internet how the network is built", write="a public address")
 
 
-@rule(
-    "cloudflare-record-name-exact",
+record_name_exact = property_rule(
     RECORD,
+    "cloudflare-record-name-exact",
     "name",
+    Expect(lambda name: "*" not in str(name), why="every made-up name leads there", write="one host"),
     description="A record names one host",
     severity="medium",
     remediation="Make a record for each host.",
     url=DOCS + "dns/manage-dns-records/reference/wildcard-dns-records/",
     prowler=("dns_record_no_wildcard", "domain_no_wildcard_dns_exposure"),
 )
-def record_name_exact(record: Resource, parameters: Parameters) -> Findings:
-    if "*" in str(record.inputs.get("name", "")):
-        yield Finding(path="name", why="every made-up name leads there", write="one host")
 
 
 @rule(
-    "cloudflare-record-target-host",
     RECORD,
+    "cloudflare-record-target-host",
     "content",
     description="A CNAME points at a host of the internet",
     severity="medium",
@@ -87,109 +86,99 @@ def record_target_host(record: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="content", why="no resolver finds it", write="a host's full name")
 
 
-def _setting(setting: Resource, id_: str, good: tuple[Any, ...], why: str) -> Findings:
-    if setting.inputs.get("settingId") == id_ and setting.inputs.get("value") not in good:
-        write = " or ".join(f'"{value}"' for value in good)
-        yield Finding(path="value", why=why, write=f"{write} for {id_}")
+def _setting_rule(name: str, id_: str, good: tuple[str, ...], *, why: str, **about: Unpack[About]) -> Rule:
+    """A rule that a setting of the zone, if the stack has it, is one of the good values."""
+
+    def value(setting: Resource) -> Iterator[tuple[str, Any]]:
+        if setting.inputs.get("settingId") == id_:
+            yield from setting.inputs.at("value")
+
+    write = " or ".join(f'"{value}"' for value in good)
+    return property_rule(SETTING, name, "value", Expect(one_of(*good), why=why, write=f"{write} for {id_}"), reads=value, **about)
 
 
-@rule(
+zone_https_forced = _setting_rule(
     "cloudflare-zone-https-forced",
-    SETTING,
-    "value",
+    "always_use_https",
+    ("on",),
+    why="passwords travel in plain text",
     description="A zone sends every browser to HTTPS",
     severity="high",
     remediation='Set always_use_https to "on".',
     url=_TLS + "../encrypt-visitor-traffic/",
     prowler=("zone_https_redirect_enabled",),
 )
-def zone_https_forced(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "always_use_https", ("on",), "passwords travel in plain text")
 
-
-@rule(
+zone_tls_minimum = _setting_rule(
     "cloudflare-zone-tls-minimum",
-    SETTING,
-    "value",
+    "min_tls_version",
+    ("1.2", "1.3"),
+    why="older versions are broken",
     description="A zone takes TLS 1.2 and newer only",
     severity="high",
     remediation='Set min_tls_version to "1.2".',
     url=_TLS + "minimum-tls/",
     prowler=("zone_min_tls_version_secure",),
 )
-def zone_tls_minimum(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "min_tls_version", ("1.2", "1.3"), "older versions are broken")
 
-
-@rule(
+zone_tls_1_3_on = _setting_rule(
     "cloudflare-zone-tls-1-3-on",
-    SETTING,
-    "value",
+    "tls_1_3",
+    ("on", "zrt"),
+    why="browsers fall back to an older version",
     description="A zone offers TLS 1.3",
     severity="medium",
     remediation='Set tls_1_3 to "on".',
     url=_TLS + "tls-13/",
     prowler=("zone_tls_1_3_enabled",),
 )
-def zone_tls_1_3_on(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "tls_1_3", ("on", "zrt"), "browsers fall back to an older version")
 
-
-@rule(
+zone_origin_tls_strict = _setting_rule(
     "cloudflare-zone-origin-tls-strict",
-    SETTING,
-    "value",
+    "ssl",
+    ("strict", "origin_pull"),
+    why="traffic to an origin is in plain text, or anyone can answer for the origin",
     description="Cloudflare verifies the certificates of a zone's origins",
     severity="high",
     remediation='Set ssl to "strict"; a tunnel works with it.',
     url=DOCS + "ssl/origin-configuration/ssl-modes/full-strict/",
     prowler=("zone_ssl_strict",),
 )
-def zone_origin_tls_strict(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(
-        setting, "ssl", ("strict", "origin_pull"), "traffic to an origin is in plain text, or anyone can answer for the origin"
-    )
 
-
-@rule(
+zone_rewrites_on = _setting_rule(
     "cloudflare-zone-rewrites-on",
-    SETTING,
-    "value",
+    "automatic_https_rewrites",
+    ("on",),
+    why="parts of a page travel in plain text",
     description="A zone rewrites links to HTTPS",
     severity="low",
     remediation='Set automatic_https_rewrites to "on".',
     url=_TLS + "automatic-https-rewrites/",
     prowler=("zone_automatic_https_rewrites_enabled",),
 )
-def zone_rewrites_on(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "automatic_https_rewrites", ("on",), "parts of a page travel in plain text")
 
-
-@rule(
+zone_development_off = _setting_rule(
     "cloudflare-zone-development-off",
-    SETTING,
-    "value",
+    "development_mode",
+    ("off",),
+    why="every request goes to the origin",
     description="A zone is not in development mode",
     severity="low",
     remediation='Set development_mode to "off".',
     url=DOCS + "cache/reference/development-mode/",
     prowler=("zone_development_mode_disabled",),
 )
-def zone_development_off(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "development_mode", ("off",), "every request goes to the origin")
 
-
-@rule(
+zone_websockets_on = _setting_rule(
     "cloudflare-zone-websockets-on",
-    SETTING,
-    "value",
+    "websockets",
+    ("on",),
+    why="live views of a browser stay black",
     description="A zone lets WebSockets through",
     severity="low",
     remediation='Set websockets to "on".',
     url=DOCS + "network/websockets/",
 )
-def zone_websockets_on(setting: Resource, parameters: Parameters) -> Findings:
-    yield from _setting(setting, "websockets", ("on",), "live views of a browser stay black")
 
 
 def _hsts(setting: Resource) -> tuple[str, Inputs]:
@@ -200,8 +189,8 @@ def _hsts(setting: Resource) -> tuple[str, Inputs]:
 
 
 @rule(
-    "cloudflare-zone-hsts-on",
     SETTING,
+    "cloudflare-zone-hsts-on",
     "value",
     description="Browsers remember for half a year that a zone is HTTPS only",
     severity="medium",
@@ -218,8 +207,8 @@ def zone_hsts_on(setting: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "cloudflare-zone-hsts-own-hosts",
     SETTING,
+    "cloudflare-zone-hsts-own-hosts",
     "value",
     description="HSTS is set for no host of the zone that this program does not know",
     severity="medium",
@@ -235,16 +224,14 @@ def zone_hsts_own_hosts(setting: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=f"{path}.{key}", why=why, write=f"{key}=False")
 
 
-@rule(
-    "cloudflare-zone-dnssec-on",
+zone_dnssec_on = property_rule(
     DNSSEC,
+    "cloudflare-zone-dnssec-on",
     "status",
+    Expect(one_of(None, "active"), why="whoever answers first says where the zone's names lead", write='"active"'),
     description="A zone's records are signed",
     severity="medium",
     remediation='Set status="active", and the DS record at the registrar.',
     url=DOCS + "dns/dnssec/",
     prowler=("zone_dnssec_enabled",),
 )
-def zone_dnssec_on(dnssec: Resource, parameters: Parameters) -> Findings:
-    if dnssec.inputs.get("status", "active") != "active":
-        yield Finding(path="status", why="whoever answers first says where the zone's names lead", write='"active"')

@@ -1,17 +1,24 @@
 """Environment variables and arguments of a container."""
 
 import re
+from collections.abc import Iterator
 
-from ..containers import CONTAINER, variables
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
-from ..variables import is_default, is_for_browsers
+from ..containers import container_property_rule, container_rule, variables
+from ..framework.property import Expect
+from ..framework.rule import Finding, Findings, Parameters, Resource
+from ..variables import Variable, is_default, is_for_browsers
 
 _SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
 
 
-@rule(
+def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
+    """The variables, each with the path that a message has for it."""
+    for variable in variables(container):
+        yield f"envs[{variable.name}]", variable
+
+
+@container_rule(
     "docker-container-secrets-named",
-    CONTAINER,
     "envs",
     description="A container's environment holds no secret but the ones that levels.yaml names",
     severity="high",
@@ -27,9 +34,8 @@ def secrets_named(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=f"envs[{variable.name}]", why=why, write="a file, or its name into levels.yaml")
 
 
-@rule(
+@container_rule(
     "docker-container-secrets-encrypted",
-    CONTAINER,
     "envs",
     description="A secret in a container's environment is a secret of Pulumi",
     severity="critical",
@@ -47,26 +53,20 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
             )
 
 
-@rule(
+secrets_not_default = container_property_rule(
     "docker-container-secrets-not-default",
-    CONTAINER,
     "envs",
+    Expect(lambda variable: not variable.has_default, why="it is the first that is tried", write="a generated value"),
+    reads=_by_name,
     description="No password or key is a default, a placeholder or the user's own name",
     severity="critical",
     remediation="Generate it: pulumi_random.RandomPassword.",
     url="https://owasp.org/Top10/A07_2021-Identification_and_Authentication_Failures/",
 )
-def secrets_not_default(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
-        password = variable.url_password
-        value = variable.value if password is None else password
-        if variable.looks_secret and is_default(variable.name, value):
-            yield Finding(path=f"envs[{variable.name}]", why="it is the first that is tried", write="a generated value")
 
 
-@rule(
+@container_rule(
     "docker-container-passwords-long",
-    CONTAINER,
     "envs",
     description="A password or signing key has enough characters",
     severity="high",
@@ -86,25 +86,24 @@ def passwords_long(container: Resource, parameters: Parameters) -> Findings:
             )
 
 
-@rule(
+client_variables_public = container_property_rule(
     "docker-container-client-variables-public",
-    CONTAINER,
     "envs",
+    Expect(
+        lambda variable: not (variable.looks_secret and is_for_browsers(variable.name)),
+        why="the build writes its value into public files",
+        write="a name without prefix",
+    ),
+    reads=_by_name,
     description="No secret is behind a prefix that puts it into the files that browsers load",
     severity="critical",
     remediation="Drop the prefix and read it on the server only: VITE_SKYVERN_API_KEY hands the organisation to every visitor.",
     url="https://vite.dev/guide/env-and-mode",
 )
-def client_variables_public(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
-        if variable.looks_secret and is_for_browsers(variable.name):
-            path, why = f"envs[{variable.name}]", "the build writes its value into public files"
-            yield Finding(path=path, why=why, write="a name without prefix")
 
 
-@rule(
+@container_rule(
     "docker-container-arguments-public",
-    CONTAINER,
     "command",
     description="No secret is in a container's arguments",
     severity="high",
@@ -126,9 +125,8 @@ def arguments_public(container: Resource, parameters: Parameters) -> Findings:
 _SECRET_OPTION = re.compile(r"--?(token|password|secret|api-?key|authtoken)(=.+)?", re.IGNORECASE)
 
 
-@rule(
+@container_rule(
     "docker-container-origins-exact",
-    CONTAINER,
     "envs",
     description="Browsers of named origins only may call the API",
     severity="high",
@@ -142,17 +140,19 @@ def origins_exact(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=f"envs[{variable.name}]", why="with a wildcard every page may call the API", write="exact origins")
 
 
-@rule(
+def _is_quiet(variable: Variable) -> bool:
+    name, value = variable.name.upper(), variable.value.upper()
+    level = name.endswith(("LOG_LEVEL", "LOGLEVEL")) and value in {"DEBUG", "TRACE"}
+    return not (level or (name == "DEBUG" and value in {"1", "TRUE"}))
+
+
+log_level_quiet = container_property_rule(
     "docker-container-log-level-quiet",
-    CONTAINER,
     "envs",
+    Expect(_is_quiet, why="debug logs hold what people type", write="INFO"),
+    reads=_by_name,
     description="Logs are not at debug level",
     severity="medium",
     remediation="Set LOG_LEVEL=INFO.",
     url="https://cheatsheetseries.owasp.org/cheatsheets/Logging_Cheat_Sheet.html#data-to-exclude",
 )
-def log_level_quiet(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
-        level = variable.name.upper().endswith(("LOG_LEVEL", "LOGLEVEL")) and variable.value.upper() in {"DEBUG", "TRACE"}
-        if level or (variable.name.upper() == "DEBUG" and variable.value.lower() in {"1", "true"}):
-            yield Finding(path=f"envs[{variable.name}]", why="debug logs hold what people type", write="INFO")

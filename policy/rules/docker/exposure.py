@@ -1,15 +1,19 @@
 """Who reaches whom: published ports, services of the host, networks that lead out."""
 
 from ..addresses import is_loopback
-from ..containers import CONTAINER, DATASTORE_PORTS, NETWORK, PORTS_URL, is_datastore, matches
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..containers import DATASTORE_PORTS, NETWORK, PORTS_URL, container_property_rule, container_rule, is_datastore
+from ..framework.property import Expect, none_of, on, property_rule, unset
+from ..framework.rule import Finding, Findings, Parameters, Resource
 from . import RUN_URL
 
-
-@rule(
+ports_on_loopback = container_property_rule(
     "docker-container-ports-on-loopback",
-    CONTAINER,
     "ports[].ip",
+    Expect(
+        is_loopback,
+        why="without a loopback address the port is open to the network, past the host's firewall",
+        write='"127.0.0.1"',
+    ),
     description="A published port is on the host's loopback address",
     severity="high",
     remediation='Set ip="127.0.0.1" on every port; a tunnel or a proxy on the host brings people in.',
@@ -17,32 +21,22 @@ from . import RUN_URL
     cis=("5.14",),
     kics=("451d79dc",),
 )
-def ports_on_loopback(container: Resource, parameters: Parameters) -> Findings:
-    for path, port in container.inputs.each("ports"):
-        if not is_loopback(port.get("ip", "")):
-            why = "without a loopback address the port is open to the network, past the host's firewall"
-            yield Finding(path=f"{path}.ip", why=why, write='"127.0.0.1"')
 
-
-@rule(
+ports_chosen = container_property_rule(
     "docker-container-ports-chosen",
-    CONTAINER,
     "publishAllPorts",
+    Expect(unset, why="every port of the image opens, on every address", write="ports one by one"),
     description="Ports are published one by one",
     severity="medium",
     remediation="Leave publishAllPorts out and list ports.",
     url=PORTS_URL,
     cis=("5.9",),
 )
-def ports_chosen(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("publishAllPorts", False):
-        yield Finding(path="publishAllPorts", why="every port of the image opens, on every address", write="ports one by one")
 
-
-@rule(
+ports_unprivileged = container_property_rule(
     "docker-container-ports-unprivileged",
-    CONTAINER,
     "ports[].external",
+    Expect(lambda port: not 0 < (port or 0) < 1024, why="the port is the system's own", write="a port from 1024 on"),
     description="A published port is 1024 or higher",
     severity="medium",
     remediation="Publish a port from 1024 on.",
@@ -50,15 +44,10 @@ def ports_chosen(container: Resource, parameters: Parameters) -> Findings:
     cis=("5.8",),
     kics=("bc2908f3",),
 )
-def ports_unprivileged(container: Resource, parameters: Parameters) -> Findings:
-    for path, port in container.inputs.each("ports"):
-        if 0 < port.get("external", 0) < 1024:
-            yield Finding(path=f"{path}.external", why="the port is the system's own", write="a port from 1024 on")
 
 
-@rule(
+@container_rule(
     "docker-container-datastore-unpublished",
-    CONTAINER,
     "ports",
     description="A database, cache or model server is not published, not on loopback either",
     severity="critical",
@@ -72,9 +61,8 @@ def datastore_unpublished(container: Resource, parameters: Parameters) -> Findin
             yield Finding(path=path, why="every process of the host could reach the data", write="no ports")
 
 
-@rule(
+@container_rule(
     "docker-container-debugging-unpublished",
-    CONTAINER,
     "ports",
     description="A browser's debugging port is not published",
     severity="critical",
@@ -87,31 +75,25 @@ def debugging_unpublished(container: Resource, parameters: Parameters) -> Findin
             yield Finding(path=path, why="whoever reaches it has the browser with every login in it", write="no such port")
 
 
-@rule(
+host_unreached = container_property_rule(
     "docker-container-host-unreached",
-    CONTAINER,
     "hosts",
+    Expect(none_of("host-gateway"), why="the container reaches what listens on the host", write="no such host"),
+    reads="hosts[].ip",
     description="A container does not call services on its host",
     severity="medium",
     remediation="Run the service as a container on a network of the stack.",
     url=RUN_URL + "#add-host",
 )
-def host_unreached(container: Resource, parameters: Parameters) -> Findings:
-    for path, host in container.inputs.each("hosts"):
-        if host.get("ip") == "host-gateway":
-            yield Finding(path=f"{path}.ip", why="the container reaches what listens on the host", write="no such host")
 
-
-@rule(
-    "docker-network-internal",
+network_internal = property_rule(
     NETWORK,
+    "docker-network-internal",
     "internal",
+    Expect(on, why="everything on it reaches the internet and the LAN", write="internal=True"),
+    unless="outward",
     description="A network is internal, unless levels.yaml names it as a way out",
     severity="high",
     remediation="Set internal=True, or name the network in levels.yaml.",
     url="https://docs.docker.com/reference/cli/docker/network/create/#internal",
-    parameters={"outward": []},
 )
-def network_internal(network: Resource, parameters: Parameters) -> Findings:
-    if network.inputs.get("internal", False) is not True and not matches(network.name, parameters["outward"]):
-        yield Finding(path="internal", why="everything on it reaches the internet and the LAN", write="internal=True")

@@ -2,8 +2,8 @@
 
 import re
 
-from ..containers import CONTAINER, REMOTE_IMAGE, matches
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..containers import REMOTE_IMAGE, container_rule
+from ..framework.rule import Finding, Findings, Parameters, Resource, matches, rule
 
 _IMAGES = "https://docs.docker.com/dhi/core-concepts/digests/"
 
@@ -11,9 +11,8 @@ _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _BY_DIGEST = {"by_hash": ["localhost/skyvern/*:"]}
 
 
-@rule(
+@container_rule(
     "docker-container-image-pinned",
-    CONTAINER,
     "image",
     description="An image is named by digest, or is one of ours by the hash of its context",
     severity="high",
@@ -27,8 +26,8 @@ def container_image_pinned(container: Resource, parameters: Parameters) -> Findi
 
 
 @rule(
-    "docker-image-pinned",
     REMOTE_IMAGE,
+    "docker-image-pinned",
     "name",
     description="An image that is pulled is named by digest",
     severity="high",
@@ -51,9 +50,8 @@ def _pinned(path: str, image: str, parameters: Parameters) -> Findings:
     yield Finding(path=path, why="a tag can be another image tomorrow", write="NAME:TAG@sha256:DIGEST")
 
 
-@rule(
+@container_rule(
     "docker-container-image-trusted",
-    CONTAINER,
     "image",
     description="An image comes from a registry and owner that levels.yaml trusts",
     severity="medium",

@@ -2,15 +2,15 @@
 
 import json
 
-from ..containers import CONTAINER
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..containers import container_property_rule, container_rule
+from ..framework.property import Expect, on
+from ..framework.rule import Finding, Findings, Parameters, Resource
 from . import LIMITS_URL
 
-
-@rule(
+memory_limited = container_property_rule(
     "docker-container-memory-limited",
-    CONTAINER,
     "memory",
+    Expect(lambda memory: (memory or 0) > 0, why="one container can starve the host", write="a limit in MiB"),
     description="A container has a memory limit",
     severity="medium",
     remediation="Set memory, in MiB.",
@@ -18,14 +18,10 @@ from . import LIMITS_URL
     cis=("5.11",),
     kics=("bb9ac4f7",),
 )
-def memory_limited(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("memory", 0) <= 0:
-        yield Finding(path="memory", why="one container can starve the host", write="a limit in MiB")
 
 
-@rule(
+@container_rule(
     "docker-container-swap-limited",
-    CONTAINER,
     "memorySwap",
     description="Swap does not extend the memory limit",
     severity="low",
@@ -39,9 +35,8 @@ def swap_limited(container: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="memorySwap", why="as much again goes to swap, and the host crawls", write="the value of memory")
 
 
-@rule(
+@container_rule(
     "docker-container-cpu-limited",
-    CONTAINER,
     "cpus",
     description="A container has a limit or a share of the processors",
     severity="low",
@@ -56,9 +51,8 @@ def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="cpus", why="one container can take every processor", write='a number, for example "1.0"')
 
 
-@rule(
+@container_rule(
     "docker-container-health-checked",
-    CONTAINER,
     "healthcheck.tests",
     description="A container has a health check",
     severity="medium",
@@ -73,23 +67,19 @@ def health_checked(container: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="healthcheck.tests", why="it can hang unnoticed", write='["CMD", program, arguments]')
 
 
-@rule(
+health_awaited = container_property_rule(
     "docker-container-health-awaited",
-    CONTAINER,
     "wait",
+    Expect(on, why="an update succeeds with a broken container", write="wait=True"),
     description="An update waits until a container is healthy",
     severity="medium",
     remediation="Set wait=True and waitTimeout.",
     url="https://www.pulumi.com/registry/packages/docker/api-docs/container/#wait_python",
 )
-def health_awaited(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("wait", False) is not True:
-        yield Finding(path="wait", why="an update succeeds with a broken container", write="wait=True")
 
 
-@rule(
+@container_rule(
     "docker-container-restarted",
-    CONTAINER,
     "restart",
     description="A container comes back after a crash and a reboot, by one of the allowed policies",
     severity="low",
@@ -106,9 +96,8 @@ def restarted(container: Resource, parameters: Parameters) -> Findings:
         )
 
 
-@rule(
+@container_rule(
     "docker-container-logs-rotated",
-    CONTAINER,
     "logOpts",
     description="A container's log is rotated",
     severity="low",

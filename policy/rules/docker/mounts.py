@@ -2,8 +2,8 @@
 
 import re
 
-from ..containers import CONTAINER, host_paths
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..containers import container_property_rule, host_paths
+from ..framework.property import Expect, none_of
 
 _MOUNTS = "https://docs.docker.com/engine/storage/bind-mounts/"
 
@@ -13,10 +13,18 @@ _SENSITIVE_FOLDER = re.compile(r"/\.(aws|azure|cloudflared|config|docker|gnupg|k
 _WINDOWS = re.compile(r"^(/mnt/[a-z]|[A-Za-z]:)(/|$)|^/run/desktop/mnt/host/")
 
 
-@rule(
+def _is_harmless(source: str) -> bool:
+    if source.endswith(".sock"):
+        return True  # docker-container-docker-socket-unmounted
+    below = any(source == folder or source.startswith(f"{folder}/") for folder in _SENSITIVE)
+    return not (source == "/" or below or _SENSITIVE_FOLDER.search(source) or _WINDOWS.search(source))
+
+
+host_folders_harmless = container_property_rule(
     "docker-container-host-folders-harmless",
-    CONTAINER,
     "volumes, mounts",
+    Expect(_is_harmless, why="the folder belongs to the host, not to the container", write="a named volume"),
+    reads=host_paths,
     description="No folder of the system, of credentials or of Windows is mounted",
     severity="high",
     remediation="Mount a named volume, or a folder that holds nothing but what the container is for.",
@@ -24,19 +32,11 @@ _WINDOWS = re.compile(r"^(/mnt/[a-z]|[A-Za-z]:)(/|$)|^/run/desktop/mnt/host/")
     cis=("5.6",),
     kics=("1c1325ff",),
 )
-def host_folders_harmless(container: Resource, parameters: Parameters) -> Findings:
-    for path, source in host_paths(container):
-        below = any(source == folder or source.startswith(f"{folder}/") for folder in _SENSITIVE)
-        if source.endswith(".sock"):
-            continue  # docker-container-docker-socket-unmounted
-        if source == "/" or below or _SENSITIVE_FOLDER.search(source) or _WINDOWS.search(source):
-            yield Finding(path=path, why="the folder belongs to the host, not to the container", write="a named volume")
 
-
-@rule(
+mounts_private = container_property_rule(
     "docker-container-mounts-private",
-    CONTAINER,
     "mounts[].bindOptions.propagation",
+    Expect(none_of("shared", "rshared"), why="mounts reach the host", write='"rprivate"'),
     description="What a container mounts does not appear on the host",
     severity="medium",
     remediation="Leave propagation out, or set it to rprivate.",
@@ -44,7 +44,3 @@ def host_folders_harmless(container: Resource, parameters: Parameters) -> Findin
     cis=("5.20",),
     kics=("baa452f0",),
 )
-def mounts_private(container: Resource, parameters: Parameters) -> Findings:
-    for path, mount in container.inputs.each("mounts"):
-        if mount.section("bindOptions").get("propagation") in {"shared", "rshared"}:
-            yield Finding(path=f"{path}.bindOptions.propagation", why="mounts reach the host", write='"rprivate"')

@@ -1,15 +1,17 @@
 """Namespaces, control groups and devices that a container would share with its host or another container."""
 
-from ..containers import CONTAINER, NETWORKS_URL, matches
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from typing import Any
+
+from ..containers import NETWORKS_URL, container_property_rule, container_rule
+from ..framework.property import Expect, none_of, unset
+from ..framework.rule import Finding, Findings, Parameters, Resource, matches
 from . import LIMITS_URL, RUN_URL, SECURITY_URL
 
 _HOST_NETWORK = "https://docs.docker.com/engine/network/drivers/host/"
 
 
-@rule(
+@container_rule(
     "docker-container-network-namespace-own",
-    CONTAINER,
     "networkMode",
     description="A container has its own network namespace, unless levels.yaml grants it the host's",
     severity="high",
@@ -26,9 +28,8 @@ def network_namespace_own(container: Resource, parameters: Parameters) -> Findin
         yield Finding(path="networkMode", why="it listens on the interfaces of another", write="the name of a bridge network")
 
 
-@rule(
+@container_rule(
     "docker-container-host-network-bare",
-    CONTAINER,
     "networkMode",
     description="A container on the host's network has no mount, port, device or variable, and no capability but NET_ADMIN",
     severity="high",
@@ -48,10 +49,14 @@ def host_network_bare(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=path, why="it is next to every service of the host", write="NET_ADMIN alone")
 
 
-@rule(
+network_user_defined = container_property_rule(
     "docker-container-network-user-defined",
-    CONTAINER,
     "networkMode",
+    Expect(
+        none_of(None, "", "default", "bridge"),
+        why="on docker0 every container reaches every other",
+        write='the name of a network of the stack, or "none"',
+    ),
     description="A container is on networks of the stack or on none, not on docker0",
     severity="medium",
     remediation='Name a network of the stack in networkMode and networksAdvanced, or "none".',
@@ -59,16 +64,17 @@ def host_network_bare(container: Resource, parameters: Parameters) -> Findings:
     cis=("5.30",),
     kics=("ce14a68b",),
 )
-def network_user_defined(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("networkMode", "default") in {"", "default", "bridge"}:
-        why = "on docker0 every container reaches every other"
-        yield Finding(path="networkMode", why=why, write='the name of a network of the stack, or "none"')
 
 
-@rule(
+def _own(mode: Any) -> bool:
+    """Neither the host's nor another container's."""
+    return mode != "host" and not str(mode).startswith("container:")
+
+
+pid_namespace_own = container_property_rule(
     "docker-container-pid-namespace-own",
-    CONTAINER,
     "pidMode",
+    Expect(_own, why="it sees and signals processes of another, and reads their environment", write="no pidMode"),
     description="A container sees its own processes only",
     severity="high",
     remediation="Leave pidMode out.",
@@ -76,14 +82,11 @@ def network_user_defined(container: Resource, parameters: Parameters) -> Finding
     cis=("5.16",),
     kics=("4f31dd9f",),
 )
-def pid_namespace_own(container: Resource, parameters: Parameters) -> Findings:
-    yield from _own_namespace(container, "pidMode", "it sees and signals processes of another, and reads their environment")
 
-
-@rule(
+ipc_namespace_own = container_property_rule(
     "docker-container-ipc-namespace-own",
-    CONTAINER,
     "ipcMode",
+    Expect(_own, why="it reads shared memory of another", write="no ipcMode"),
     description="A container shares no memory with the host or another container",
     severity="high",
     remediation='Leave ipcMode out or set it to "private"; raise shmSize where a browser needs more.',
@@ -91,14 +94,11 @@ def pid_namespace_own(container: Resource, parameters: Parameters) -> Findings:
     cis=("5.17",),
     kics=("baa3890f",),
 )
-def ipc_namespace_own(container: Resource, parameters: Parameters) -> Findings:
-    yield from _own_namespace(container, "ipcMode", "it reads shared memory of another")
 
-
-@rule(
+user_namespace_own = container_property_rule(
     "docker-container-user-namespace-own",
-    CONTAINER,
     "usernsMode",
+    Expect(_own, why="its users are the host's", write="no usernsMode"),
     description="A container does not opt out of the daemon's user namespace",
     severity="high",
     remediation="Leave usernsMode out.",
@@ -106,20 +106,11 @@ def ipc_namespace_own(container: Resource, parameters: Parameters) -> Findings:
     cis=("5.31",),
     kics=("8af7162d",),
 )
-def user_namespace_own(container: Resource, parameters: Parameters) -> Findings:
-    yield from _own_namespace(container, "usernsMode", "its users are the host's")
 
-
-def _own_namespace(container: Resource, key: str, why: str) -> Findings:
-    mode = str(container.inputs.get(key, ""))
-    if mode == "host" or mode.startswith("container:"):
-        yield Finding(path=key, why=why, write=f"no {key}")
-
-
-@rule(
+cgroup_own = container_property_rule(
     "docker-container-cgroup-own",
-    CONTAINER,
     "cgroupParent",
+    Expect(unset, why="limits of another group count", write="no cgroupParent"),
     description="A container is in the control group that Docker gives it",
     severity="low",
     remediation="Leave cgroupParent out.",
@@ -127,37 +118,27 @@ def _own_namespace(container: Resource, key: str, why: str) -> Findings:
     cis=("5.25",),
     kics=("4d9f44c6",),
 )
-def cgroup_own(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("cgroupParent"):
-        yield Finding(path="cgroupParent", why="limits of another group count", write="no cgroupParent")
 
-
-@rule(
+devices_absent = container_property_rule(
     "docker-container-devices-absent",
-    CONTAINER,
     "devices",
+    Expect(unset, why="the container drives a device of the host", write="no devices"),
+    reads="devices[]",
     description="A container has no device of the host",
     severity="medium",
     remediation="Remove devices; a GPU is given by gpus.",
     url=RUN_URL + "#device",
     cis=("5.18",),
 )
-def devices_absent(container: Resource, parameters: Parameters) -> Findings:
-    for path, _ in container.inputs.each("devices"):
-        yield Finding(path=path, why="the container drives a device of the host", write="no devices")
 
-
-@rule(
+gpus_granted = container_property_rule(
     "docker-container-gpus-granted",
-    CONTAINER,
     "gpus",
+    Expect(unset, why="the container is not among those that may have it", write="no gpus"),
+    unless="granted",
     description="Only a container that is named in levels.yaml has the host's GPUs",
     severity="medium",
     remediation="Remove gpus, or name the container in levels.yaml.",
     url=LIMITS_URL + "#gpu",
     cis=("5.18",),
-    parameters={"granted": []},
 )
-def gpus_granted(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("gpus") and not matches(container.name, parameters["granted"]):
-        yield Finding(path="gpus", why="the container is not among those that may have it", write="no gpus")

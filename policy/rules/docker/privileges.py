@@ -1,16 +1,17 @@
 """Privileges of a container on its host: capabilities, security options, its user."""
 
 import re
+from typing import Any
 
-from ..containers import CONTAINER, host_paths, matches
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..containers import container_property_rule, container_rule, host_paths
+from ..framework.property import Expect, none_of, on, unset
+from ..framework.rule import Finding, Findings, Parameters, Resource, matches
 from . import RUN_URL, SECURITY_URL
 
-
-@rule(
+unprivileged = container_property_rule(
     "docker-container-unprivileged",
-    CONTAINER,
     "privileged",
+    Expect(unset, why="the container is root on the host", write="privileged=False"),
     description="A container is not privileged",
     severity="critical",
     remediation="Leave privileged out or set it to False; add the one capability that is needed, if any.",
@@ -18,15 +19,16 @@ from . import RUN_URL, SECURITY_URL
     cis=("5.5",),
     kics=("ae5b6871",),
 )
-def unprivileged(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("privileged", False):
-        yield Finding(path="privileged", why="the container is root on the host", write="privileged=False")
 
-
-@rule(
+docker_socket_unmounted = container_property_rule(
     "docker-container-docker-socket-unmounted",
-    CONTAINER,
     "volumes, mounts",
+    Expect(
+        lambda source: not re.search(r"(docker|containerd|podman)[^/]*\.sock$", source),
+        why="whoever opens Docker's socket is root on the host",
+        write="no such mount",
+    ),
+    reads=host_paths,
     description="Docker's socket is in no container",
     severity="critical",
     remediation="Remove the mount, read-only ones too: whoever can open the socket starts privileged containers.",
@@ -34,15 +36,10 @@ def unprivileged(container: Resource, parameters: Parameters) -> Findings:
     cis=("5.32",),
     kics=("d6355c88",),
 )
-def docker_socket_unmounted(container: Resource, parameters: Parameters) -> Findings:
-    for path, source in host_paths(container):
-        if re.search(r"(docker|containerd|podman)[^/]*\.sock$", source):
-            yield Finding(path=path, why="whoever opens Docker's socket is root on the host", write="no such mount")
 
 
-@rule(
+@container_rule(
     "docker-container-capabilities-dropped",
-    CONTAINER,
     "capabilities.drops",
     description="A container drops every capability",
     severity="high",
@@ -57,9 +54,8 @@ def capabilities_dropped(container: Resource, parameters: Parameters) -> Finding
         yield Finding(path="capabilities.drops", why="Docker's default capabilities stay", write='drops=["ALL"]')
 
 
-@rule(
+@container_rule(
     "docker-container-capabilities-not-added",
-    CONTAINER,
     "capabilities.adds",
     description="A container adds no capability but the allowed ones and those granted to it",
     severity="high",
@@ -77,9 +73,8 @@ def capabilities_not_added(container: Resource, parameters: Parameters) -> Findi
             yield Finding(path=path, why="the capability is not among the allowed ones", write="no such capability")
 
 
-@rule(
+@container_rule(
     "docker-container-no-new-privileges",
-    CONTAINER,
     "securityOpts",
     description="A program in a container cannot gain privileges by setuid",
     severity="high",
@@ -94,10 +89,11 @@ def no_new_privileges(container: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="securityOpts", why="a setuid program could gain privileges", write='"no-new-privileges:true"')
 
 
-@rule(
+seccomp_on = container_property_rule(
     "docker-container-seccomp-on",
-    CONTAINER,
     "securityOpts",
+    Expect(none_of("seccomp=unconfined", "seccomp:unconfined"), why="every system call is open", write="no such option"),
+    reads="securityOpts[]",
     description="A container keeps a seccomp profile",
     severity="high",
     remediation="Remove seccomp=unconfined; write a profile that allows the one system call that is missing.",
@@ -105,73 +101,57 @@ def no_new_privileges(container: Resource, parameters: Parameters) -> Findings:
     cis=("5.22",),
     kics=("404fde2c",),
 )
-def seccomp_on(container: Resource, parameters: Parameters) -> Findings:
-    yield from _confined(container, "seccomp", ("unconfined",), "every system call is open")
 
-
-@rule(
+apparmor_on = container_property_rule(
     "docker-container-apparmor-on",
-    CONTAINER,
     "securityOpts",
+    Expect(none_of("apparmor=unconfined", "apparmor:unconfined"), why="AppArmor is off", write="no such option"),
+    reads="securityOpts[]",
     description="A container keeps an AppArmor profile where the host has AppArmor",
     severity="high",
     remediation="Remove apparmor=unconfined.",
     url=SECURITY_URL + "apparmor/",
     cis=("5.2",),
 )
-def apparmor_on(container: Resource, parameters: Parameters) -> Findings:
-    yield from _confined(container, "apparmor", ("unconfined",), "AppArmor is off")
 
-
-@rule(
+selinux_on = container_property_rule(
     "docker-container-selinux-on",
-    CONTAINER,
     "securityOpts",
+    Expect(none_of("label=disable", "label:disable"), why="SELinux is off", write="no such option"),
+    reads="securityOpts[]",
     description="A container keeps its SELinux label where the host has SELinux",
     severity="high",
     remediation="Remove label=disable.",
     url=RUN_URL + "#security-opt",
     cis=("5.3",),
 )
-def selinux_on(container: Resource, parameters: Parameters) -> Findings:
-    yield from _confined(container, "label", ("disable",), "SELinux is off")
 
-
-def _confined(container: Resource, key: str, off: tuple[str, ...], why: str) -> Findings:
-    for path, option in container.inputs.each("securityOpts"):
-        name, _, value = str(option).replace("=", ":", 1).partition(":")
-        if name == key and value in off:
-            yield Finding(path=path, why=why, write="no such option")
-
-
-@rule(
+root_read_only = container_property_rule(
     "docker-container-root-read-only",
-    CONTAINER,
     "readOnly",
+    Expect(on, why="an intruder can change the programs", write="read_only=True and a tmpfs for /tmp"),
     description="A container's root file system is read-only",
     severity="medium",
     remediation="Set readOnly=True; give the folders that are written to a tmpfs or a volume.",
     url=RUN_URL + "#read-only",
     cis=("5.13",),
 )
-def root_read_only(container: Resource, parameters: Parameters) -> Findings:
-    if container.inputs.get("readOnly", False) is not True:
-        yield Finding(path="readOnly", why="an intruder can change the programs", write="read_only=True and a tmpfs for /tmp")
 
 
-@rule(
+def _is_not_root(user: Any) -> bool:
+    # A name counts for nothing: the image says which number it is.
+    number = str(user).partition(":")[0]
+    return number.isdigit() and int(number) > 0
+
+
+user_not_root = container_property_rule(
     "docker-container-user-not-root",
-    CONTAINER,
     "user",
+    Expect(_is_not_root, why="the program may be root in its container", write='a number, for example "10001:10001"'),
+    unless="granted",
     description="A container runs as a numeric user other than root, unless levels.yaml grants it root",
     severity="medium",
     remediation='Set user to a number, "10001:10001".',
     url="https://docs.docker.com/build/building/best-practices/#user",
     cis=("4.1",),
-    parameters={"granted": []},
 )
-def user_not_root(container: Resource, parameters: Parameters) -> Findings:
-    user = str(container.inputs.get("user", "")).partition(":")[0]
-    # A name counts for nothing: the image says which number it is.
-    if (not user.isdigit() or int(user) == 0) and not matches(container.name, parameters["granted"]):
-        yield Finding(path="user", why="the program may be root in its container", write='a number, for example "10001:10001"')

@@ -6,8 +6,8 @@ from . import SECURITY_URL
 
 
 @rule(
-    "docker-provider-host-named",
     PROVIDER,
+    "docker-provider-host-named",
     "host",
     description="The stack names its Docker daemon",
     severity="medium",
@@ -20,8 +20,8 @@ def provider_host_named(provider: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "docker-provider-host-encrypted",
     PROVIDER,
+    "docker-provider-host-encrypted",
     "host",
     description="A remote Docker daemon is reached by SSH or TLS",
     severity="critical",

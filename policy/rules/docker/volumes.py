@@ -1,12 +1,12 @@
 """Volumes, which hold the data."""
 
-from ..containers import VOLUME, matches
-from ..framework.rule import Finding, Findings, Parameters, Resource, rule
+from ..containers import VOLUME
+from ..framework.rule import Finding, Findings, Parameters, Resource, matches, rule
 
 
 @rule(
-    "docker-volume-protected",
     VOLUME,
+    "docker-volume-protected",
     "options.protect",
     description="A volume is protected, unless levels.yaml says that its content can be made again",
     severity="high",

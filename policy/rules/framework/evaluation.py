@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .levels import Exemption, Level, Levels
-from .rule import STACK, Finding, Resource, Rule, Stack, rule, stack_of
+from .rule import STACK, Finding, Resource, Rule, Stack, stack_of, stack_rule
 from .values import Unread
 
 # URN of any resource of the stack -> inputs of all of its resources, by URN.
@@ -15,9 +15,8 @@ LastState = Callable[[str], Mapping[str, Mapping[str, Any]]]
 _README = "https://www.pulumi.com/docs/insights/policy/"
 
 
-@rule(
+@stack_rule(
     "policy-exemption-current",
-    STACK,
     "exemptions",
     description="An exemption is used, and has a day on which it ends that has not passed",
     severity="high",
@@ -29,9 +28,8 @@ def exemption_current(subject: Any, parameters: Mapping[str, Any]) -> Any:
     return iter(())
 
 
-@rule(
+@stack_rule(
     "policy-value-known",
-    STACK,
     "inputs",
     description="Every rule could read what it judges",
     severity="low",

@@ -1,9 +1,11 @@
 """A rule: one property, a pure check, and what a person needs to know about it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 from .values import Inputs
 
@@ -101,43 +103,33 @@ class Rule:
             raise ValueError(f"{self.name}: write a rule's name as provider-resource-what-holds")
 
 
-def rule(
-    name: str,
-    type_: str,
-    property_: str,
-    *,
-    description: str,
-    severity: Severity,
-    remediation: str,
-    url: str,
-    cis: tuple[str, ...] = (),
-    kics: tuple[str, ...] = (),
-    prowler: tuple[str, ...] = (),
-    also: tuple[str, ...] = (),
-    parameters: Mapping[str, Any] | None = None,
-) -> Callable[[Check], Rule]:
-    """Makes a rule of the check below it."""
+class About(TypedDict, total=False):
+    """The fields of a rule that are the same for every way of declaring it; ``Rule`` describes them."""
 
-    def made(check: Check) -> Rule:
-        return Rule(
-            name=name,
-            type=type_,
-            property=property_,
-            description=description,
-            severity=severity,
-            remediation=remediation,
-            url=url,
-            cis=cis,
-            kics=kics,
-            prowler=prowler,
-            also=also,
-            parameters=parameters or {},
-            check=check,
-        )
+    description: Required[str]
+    severity: Required[Severity]
+    remediation: Required[str]
+    url: Required[str]
+    cis: tuple[str, ...]
+    kics: tuple[str, ...]
+    prowler: tuple[str, ...]
+    also: tuple[str, ...]
+    parameters: Mapping[str, Any]
 
-    return made
+
+def rule(type_: str, name: str, property_: str, **about: Unpack[About]) -> Callable[[Check], Rule]:
+    """Makes a rule of the check below it. For an expectation of one property, ``property_rule`` does without a check."""
+    return lambda check: Rule(name=name, type=type_, property=property_, check=check, **about)
+
+
+stack_rule = partial(rule, STACK)
 
 
 def rules_of(module: Mapping[str, Any]) -> list[Rule]:
     """The rules that a module's namespace holds, in the order in which they stand there."""
     return [value for value in module.values() if isinstance(value, Rule)]
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a glob of the list fits the name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

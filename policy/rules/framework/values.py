@@ -156,6 +156,17 @@ class Inputs:
                 raise Unread(_join(path, index), None)
         return [self._view(one, _join(path, n), None) if isinstance(one, dict) else one for n, one in enumerate(items)]
 
+    def at(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Path and value of whatever is at a path, None when it is missing. ``ports[].ip`` is the ip of each port."""
+        key, _, rest = path.partition(".")
+        if key.endswith("[]"):
+            for where, item in self.each(key.removesuffix("[]")):
+                yield from item.at(rest) if rest else ((where, item),)
+        elif rest:
+            yield from self.section(key).at(rest)
+        else:
+            yield _join(self._path, key), self.get(key)
+
     def is_secret(self, path: str) -> bool:
         """Whether the value at a path was sent as a secret, by itself or within one."""
         return any(path == secret or path.startswith((f"{secret}.", f"{secret}[")) for secret in self.secrets)
