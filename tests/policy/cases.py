@@ -340,12 +340,15 @@ CASES = {
             environment(secret(f"SECRET_KEY={LONG}"), "POSTGRES_USER=postgres"),
             environment("DB_PASSWORD_FILE=/run/secrets/db", "LLM_KEY=OPENAI_GPT4O", "PATH=/bin", "GITHUB_TOKEN="),
             environment("SECRET_KEY_PATH=/run/x", "PROXY=http://egress:3128", "ENABLE_LOCAL_CREDENTIAL_VAULT=true"),
+            environment("PWD=/srv", "PUBLIC_KEY=ssh-ed25519 AAAA"),
         ],
         [
             (environment(f"SMTP_PASSWORD={LONG}"), "envs[SMTP_PASSWORD]"),
             (environment("A=b", secret(f"GITHUB_TOKEN={LONG}")), "envs[GITHUB_TOKEN]"),
             (environment(secret(f"CACHE=redis://x:{LONG}@cache:6379")), "envs[CACHE]"),
             (environment(f"aws_secret_access_key={LONG}"), "envs[aws_secret_access_key]"),
+            (environment(f"DB_PWD={LONG}"), "envs[DB_PWD]"),
+            (environment(f"SESSION_COOKIE={LONG}"), "envs[SESSION_COOKIE]"),
         ],
     ),
     "docker-container-secrets-encrypted": each(
@@ -386,10 +389,11 @@ CASES = {
     ),
     "docker-container-arguments-public": containers(
         "command",
-        [None, ["tunnel", "run"], ["--token-file", "/run/secrets/token"], ["--key=value"]],
+        [None, ["tunnel", "run"], ["--token-file", "/run/secrets/token"], ["--key=value"], ["--tls-key", "/certs/key.pem"]],
         [
             (["tunnel", "run", "--token", LONG], "command[3]"),
             ([f"--password={LONG}"], "command[0]"),
+            (["serve", "--db-password", LONG], "command[2]"),
             (["serve", secret(LONG)], "command[1]"),
         ],
     ),

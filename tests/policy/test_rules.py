@@ -124,6 +124,12 @@ def test_a_rule_objects(name: str, sent: list[Sent], path: str) -> None:
     assert [value for one in sent for value in values_of(one) if value in told] == []
 
 
+def test_an_option_with_its_secret_says_nothing_of_the_next_argument() -> None:
+    reports = judge([cases.container(command=["--password=correct-horse", "run"])])
+    (report,) = [report for report in reports if report.rule.name == "docker-container-arguments-public"]
+    assert report.message.startswith("one: command[0]: ")
+
+
 @pytest.mark.parametrize(("name", "sent"), PASSING)
 def test_a_rule_lets_pass_on_the_wire(pack: Pack, name: str, sent: list[Sent]) -> None:
     assert [one.message for one in pack.judge(sent) if one.rule == name] == []

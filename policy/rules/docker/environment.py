@@ -1,12 +1,11 @@
 """Environment variables and arguments of a container."""
 
-import re
 from collections.abc import Iterator
 
 from ..containers import container_property_rule, container_rule, variables
 from ..framework.property import Expect
 from ..framework.rule import Finding, Findings, Parameters, Resource
-from ..variables import Variable, is_default, is_for_browsers
+from ..variables import Variable, is_default, is_for_browsers, is_secret_option
 
 _SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
 
@@ -28,10 +27,10 @@ def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
     parameters={"named": []},
 )
 def secrets_named(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
+    for path, variable in _by_name(container):
         if variable.looks_secret and variable.name not in parameters["named"]:
-            why = "docker inspect shows it to whoever may use Docker"
-            yield Finding(path=f"envs[{variable.name}]", why=why, write="a file, or its name into levels.yaml")
+            why = "docker inspect shows it to everyone who may use Docker"
+            yield Finding(path=path, why=why, write="a file, or its name into levels.yaml")
 
 
 @container_rule(
@@ -44,13 +43,10 @@ def secrets_named(container: Resource, parameters: Parameters) -> Findings:
     cis=("4.10",),
 )
 def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
+    for path, variable in _by_name(container):
         if variable.looks_secret and not container.inputs.is_secret(variable.path):
-            yield Finding(
-                path=f"envs[{variable.name}]",
-                why="it is in plain text in the state and in every preview",
-                write="pulumi.Output.secret(...)",
-            )
+            why = "it is in plain text in the state and in every preview"
+            yield Finding(path=path, why=why, write="pulumi.Output.secret(...)")
 
 
 secrets_not_default = container_property_rule(
@@ -75,15 +71,12 @@ secrets_not_default = container_property_rule(
     parameters={"minimum": 16},
 )
 def passwords_long(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
-        password = variable.url_password
-        if password is None and re.search(r"(PASSWORD|PASSPHRASE|SECRET|SECRET_KEY|SIGNING_KEY)$", variable.name, re.IGNORECASE):
-            password = variable.value
+    minimum = parameters["minimum"]
+    for path, variable in _by_name(container):
+        password = variable.password
         # A default is another rule's.
-        if password is not None and not is_default(variable.name, password) and len(password) < parameters["minimum"]:
-            yield Finding(
-                path=f"envs[{variable.name}]", why="it can be guessed", write=f"{parameters['minimum']} or more characters"
-            )
+        if password is not None and len(password) < minimum and not is_default(variable.name, password):
+            yield Finding(path=path, why="it can be guessed", write=f"{minimum} or more characters")
 
 
 client_variables_public = container_property_rule(
@@ -111,18 +104,14 @@ client_variables_public = container_property_rule(
     url=_SECRETS,
 )
 def arguments_public(container: Resource, parameters: Parameters) -> Findings:
-    before = ""
-    for path, item in container.inputs.each("command"):
-        argument = str(item)
-        joined = "=" in argument and _SECRET_OPTION.fullmatch(argument)
-        if joined or _SECRET_OPTION.fullmatch(before) or container.inputs.is_secret(path):
-            why = "the list of processes shows it to everybody on the host"
+    after_option = False
+    for path, argument in container.inputs.each("command"):
+        option, joined, _ = str(argument).partition("=")
+        has_secret = is_secret_option(option)
+        if after_option or (has_secret and joined) or container.inputs.is_secret(path):
+            why = "the list of processes shows it to everyone on the host"
             yield Finding(path=path, why=why, write="an environment variable")
-        before = argument
-
-
-# With "=" and a value, or by itself before the value.
-_SECRET_OPTION = re.compile(r"--?(token|password|secret|api-?key|authtoken)(=.+)?", re.IGNORECASE)
+        after_option = has_secret and not joined
 
 
 @container_rule(
@@ -135,9 +124,9 @@ _SECRET_OPTION = re.compile(r"--?(token|password|secret|api-?key|authtoken)(=.+)
     parameters={"variables": ["ALLOWED_ORIGINS", "CORS_ORIGINS", "CORS_ALLOWED_ORIGINS"]},
 )
 def origins_exact(container: Resource, parameters: Parameters) -> Findings:
-    for variable in variables(container):
+    for path, variable in _by_name(container):
         if variable.name in parameters["variables"] and "*" in variable.value:
-            yield Finding(path=f"envs[{variable.name}]", why="with a wildcard every page may call the API", write="exact origins")
+            yield Finding(path=path, why="with a wildcard every page may call the API", write="exact origins")
 
 
 def _is_quiet(variable: Variable) -> bool:
