@@ -33,6 +33,11 @@ class Resource:
         """The stack's name."""
         return stack_of(self.urn)
 
+    def finding(self, path: str, *, why: str, write: str) -> "Finding":
+        """A finding of a rule over the whole stack about this resource, whose name its paths begin with there."""
+        path = path.removeprefix(f"{self.name}.")
+        return Finding(path=f"{self.name}: {path}", why=why, write=write, urn=self.urn)
+
 
 def stack_of(urn: str) -> str:
     """The stack's name in a URN, which every request of the engine has: ``urn:pulumi:STACK::PROJECT::TYPE::NAME``."""
