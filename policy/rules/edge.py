@@ -150,7 +150,7 @@ def ingress_origin_gateway(stack: Stack, parameters: Parameters) -> Findings:
 @stack_rule(
     "stack-ingress-origin-checked",
     "config, healthcheck",
-    description="What an ingress rule leads to has a health check",
+    description="The container that an ingress rule leads to has a health check",
     severity="medium",
     remediation="Set healthcheck.tests of the container, or name a container in service.",
     url="https://docs.docker.com/reference/dockerfile/#healthcheck",
@@ -166,7 +166,7 @@ def ingress_origin_checked(stack: Stack, parameters: Parameters) -> Findings:
 @stack_rule(
     "stack-ingress-origin-reached",
     "config, networksAdvanced",
-    description="What an ingress rule leads to is on a network of the connector",
+    description="The container that an ingress rule leads to is on a network of the connector",
     severity="medium",
     remediation="Put connector and gateway on one network.",
     url=NETWORKS_URL,
@@ -460,7 +460,7 @@ def zone_rate_limited(stack: Stack, parameters: Parameters) -> Findings:
 @stack_rule(
     "stack-zone-https-set",
     "config, settingId",
-    description="The stack of a tunnel says that its zone is HTTPS only",
+    description="The stack of a tunnel sets its zone to HTTPS only",
     severity="medium",
     remediation='Make a ZoneSetting always_use_https="on".',
     url=DOCS + "ssl/edge-certificates/encrypt-visitor-traffic/",
@@ -473,7 +473,7 @@ def zone_https_set(stack: Stack, parameters: Parameters) -> Findings:
 @stack_rule(
     "stack-zone-tls-set",
     "config, settingId",
-    description="The stack of a tunnel says which TLS its zone takes",
+    description="The stack of a tunnel sets which TLS its zone takes",
     severity="medium",
     remediation='Make a ZoneSetting min_tls_version="1.2".',
     url=DOCS + "ssl/edge-certificates/additional-options/minimum-tls/",

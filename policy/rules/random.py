@@ -43,12 +43,12 @@ def password_url_safe(password: Resource, parameters: Parameters) -> Findings:
     "options.protect",
     description="A secret that does not rotate is protected",
     severity="high",
-    remediation="Set protect=True, or give it keepers by which it rotates.",
+    remediation="Set protect=True, or give it keepers that rotate it.",
     url="https://www.pulumi.com/docs/iac/concepts/resources/options/protect/",
 )
 def password_kept(password: Resource, parameters: Parameters) -> Findings:
     if not password.protect and not password.inputs.get("keepers"):
-        yield Finding(path="options.protect", why="lost, it takes with it what it encrypts", write="protect=True, or keepers")
+        yield Finding(path="options.protect", why="if it is lost, what it encrypts is lost too", write="protect=True, or keepers")
 
 
 @rule(
@@ -60,6 +60,6 @@ def password_kept(password: Resource, parameters: Parameters) -> Findings:
     remediation="Use RandomPassword and derive bytes from it.",
     url="https://www.pulumi.com/registry/packages/random/api-docs/randompassword/",
 )
-def bytes_unused(made: Resource, parameters: Parameters) -> Findings:
-    """The id of RandomBytes is its value, and ids stand in the state in clear (seen in terraform-provider-random 3)."""
+def bytes_unused(resource: Resource, parameters: Parameters) -> Findings:
+    """The id of RandomBytes is its value, and ids are in plain text in the state (seen in terraform-provider-random 3)."""
     yield Finding(path="id", why="its value is in plain text in the state", write="a RandomPassword")

@@ -98,7 +98,7 @@ def _drives_elsewhere(environment: Mapping[str, str]) -> bool:
 @stack_rule(
     "stack-volume-one-writer",
     "volumes, mounts",
-    description="A volume has one container that writes to it",
+    description="Only one container writes to a volume",
     severity="high",
     remediation="Mount it read-only in the others, or name the second writer in levels.yaml.",
     url=_VOLUMES,
@@ -113,7 +113,7 @@ def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
     for volume, containers in sorted(writers.items()):
         if len(containers) > 1:
             who = " and ".join(container.name for container in containers)
-            why = f"{who} write to it, and a database or a profile survives one writer only"
+            why = f"{who} write to it, and a database or a profile survives a single writer only"
             yield Finding(path=f"volume {volume}", why=why, write="read_only=True in all but one", urn=containers[-1].urn)
 
 
@@ -137,7 +137,7 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
 @stack_rule(
     "stack-datastore-apart",
     "networksAdvanced, envs",
-    description="What is reached from outside shares no network with a database, a cache or a model server",
+    description="A container that is reached from outside shares no network with a database, a cache or a model server",
     severity="high",
     remediation="Give the data its own network, with its one user on it.",
     url=NETWORKS_URL,
@@ -157,7 +157,7 @@ _CREDENTIALS = re.compile(r"credential|secrets?([-_./]|$)|\.streamlit|\.aws|\.ss
 @stack_rule(
     "stack-credentials-unpublished",
     "volumes, mounts",
-    description="What is reached from outside has no folder of credentials mounted",
+    description="A container that is reached from outside has no folder of credentials mounted",
     severity="critical",
     remediation="Mount the credentials only where they are used, in a container without ports and apart from the connector.",
     url=_VOLUMES,

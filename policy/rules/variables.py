@@ -53,7 +53,7 @@ class Variable:
 
     @property
     def url_password(self) -> str | None:
-        """The password in the value, where that is a URL with one."""
+        """The password in the value, if that is a URL with a password."""
         if "://" not in self.value:
             return None
         try:
@@ -68,7 +68,7 @@ class Variable:
 
     @property
     def looks_secret(self) -> bool:
-        """Whether its name is a secret's, or its value is a URL with a password; an empty value is none."""
+        """Whether its name is a secret's, or its value is a URL with a password; an empty value is not a secret."""
         return bool(self.value) and (is_secret_name(self.name) or self.url_password is not None)
 
     @property
@@ -94,5 +94,5 @@ def is_for_browsers(name: str) -> bool:
 
 
 def is_default(name: str, value: str) -> bool:
-    """Whether a secret is one that everybody tries first: a known default, a placeholder, or its own name."""
+    """Whether a secret is one that everyone tries first: a known default, a placeholder, or its own name."""
     return value.lower() in _DEFAULTS or value.lower() == name.lower() or bool(_PLACEHOLDER.search(value))

@@ -17,7 +17,7 @@ FIREWALL = "vercel:index/firewallConfig:FirewallConfig"
 VARIABLE = "vercel:index/projectEnvironmentVariable:ProjectEnvironmentVariable"
 VARIABLES = "vercel:index/projectEnvironmentVariables:ProjectEnvironmentVariables"
 SHARED_VARIABLE = "vercel:index/sharedEnvironmentVariable:SharedEnvironmentVariable"
-# Besides VARIABLE, whatever sets variables.
+# Besides VARIABLE, the types that set variables.
 OTHER_VARIABLES = (VARIABLES, SHARED_VARIABLE, PROJECT)
 
 _DOCS = "https://vercel.com/docs/"
@@ -54,7 +54,7 @@ project_forks_asked = property_rule(
     PROJECT,
     "vercel-project-deployments-authenticated",
     "vercelAuthentication",
-    description="Whoever opens a deployment beside the production domain has logged in to Vercel",
+    description="A deployment outside the production domain asks for a login at Vercel",
     severity="high",
     remediation='Set vercelAuthentication.deploymentType to "standard_protection_new"; every plan has it.',
     url=_PROTECTION,
@@ -63,7 +63,7 @@ project_forks_asked = property_rule(
 )
 def project_deployments_authenticated(project: Resource, parameters: Parameters) -> Findings:
     if project.inputs.section("vercelAuthentication").get("deploymentType", "") not in parameters["allowed"]:
-        why = "old and unfinished versions answer to whoever knows their address"
+        why = "old and unfinished versions answer to everyone who knows their address"
         yield Finding(path="vercelAuthentication.deploymentType", why=why, write=f'"{parameters["allowed"][0]}"')
 
 
@@ -71,7 +71,7 @@ def project_deployments_authenticated(project: Resource, parameters: Parameters)
     PROJECT,
     "vercel-project-password-long",
     "passwordProtection",
-    description="A password before a deployment has enough characters",
+    description="A deployment's password has enough characters",
     severity="high",
     remediation="Generate it: pulumi_random.RandomPassword with length=32.",
     url=_PROTECTION,
@@ -88,7 +88,7 @@ project_password_encrypted = encrypted_rule(
     PROJECT,
     "vercel-project-password-encrypted",
     "passwordProtection",
-    description="A password before a deployment is a secret of Pulumi",
+    description="A deployment's password is a secret of Pulumi",
     remediation="Generate it with RandomPassword, or wrap it in pulumi.Output.secret.",
     reads="passwordProtection.password",
 )
@@ -110,7 +110,7 @@ project_system_variables_hidden = property_rule(
     "vercel-project-system-variables-hidden",
     "automaticallyExposeSystemEnvironmentVariables",
     Expect(one_of(False), why="branches and addresses get into a build that may print them", write="False"),
-    description="Builds get no variables of Vercel unasked",
+    description="Builds get no system variables of Vercel",
     severity="low",
     remediation="Set automaticallyExposeSystemEnvironmentVariables=False; Vercel's own default is on.",
     url=VARIABLES_URL + "/system-environment-variables",
@@ -133,7 +133,7 @@ project_support_asked = property_rule(
     "vercel-project-support-asked",
     "customerSuccessCodeVisibility",
     Expect(unset, why="people you do not know read the source", write="False"),
-    description="Vercel's staff asks before it reads the source",
+    description="Vercel's staff ask before they read the source",
     severity="low",
     remediation="Leave customerSuccessCodeVisibility out.",
     url=_DOCS + "project-configuration/security-settings",
@@ -159,7 +159,7 @@ firewall_on = property_rule(
     "vercel-firewall-on",
     "enabled",
     Expect(not_off, why="it reads as if it stopped something", write="True"),
-    description="A firewall that is written is at work",
+    description="A firewall that is declared is on",
     severity="medium",
     remediation="Leave enabled out, or set it to True.",
     url=_DOCS + "vercel-firewall",
@@ -172,7 +172,7 @@ firewall_on = property_rule(
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable as one of the provider's resources sets it. path: "" or where it is in a list, with a dot."""
+    """A variable as one of the provider's resources sets it. path: "", or its path in a list and a dot."""
 
     path: str
     inputs: Inputs
@@ -189,7 +189,7 @@ class Setting:
 
     @property
     def looks_secret(self) -> bool:
-        """By its name, or because its value is a URL with a password; the value is read only where the name says nothing."""
+        """By its name, or because its value is a URL with a password; the value is read only if the name does not decide."""
         return is_secret_name(self.key) or self.as_variable.looks_secret
 
     @property
@@ -200,7 +200,7 @@ class Setting:
     @property
     def targets(self) -> set[str]:
         """Environments that have it."""
-        return {str(one) for one in self.inputs.whole("targets")}
+        return {str(target) for target in self.inputs.whole("targets")}
 
 
 def settings(resource: Resource) -> Iterator[Setting]:
@@ -209,16 +209,16 @@ def settings(resource: Resource) -> Iterator[Setting]:
     if resource.type not in lists:
         yield Setting("", resource.inputs)
         return
-    for path, one in resource.inputs.each(lists[resource.type]):
-        yield Setting(f"{path}.", one)
+    for path, variable in resource.inputs.each(lists[resource.type]):
+        yield Setting(f"{path}.", variable)
 
 
 def _variable_rule(name: str, property_: str, expect: Expect, **about: Unpack[About]) -> Rule:
     """A rule about each variable by itself, whichever resource sets it."""
 
     def each(resource: Resource) -> Iterator[tuple[str, Setting]]:
-        for one in settings(resource):
-            yield f"{one.path}{property_}", one
+        for setting in settings(resource):
+            yield f"{setting.path}{property_}", setting
 
     about["also"] = OTHER_VARIABLES
     return property_rule(VARIABLE, name, property_, expect, reads=each, **about)
@@ -228,7 +228,7 @@ variable_client_public = _variable_rule(
     "vercel-variable-client-public",
     "key",
     Expect(
-        lambda variable: not (is_for_browsers(variable.key) and is_secret_name(variable.key)),
+        lambda setting: not (is_for_browsers(setting.key) and is_secret_name(setting.key)),
         why="the build writes its value into public files",
         write="a name without prefix",
     ),
@@ -239,9 +239,9 @@ variable_client_public = _variable_rule(
 )
 
 
-def _is_hidden(variable: Setting) -> bool:
+def _is_hidden(setting: Setting) -> bool:
     # Behind a prefix nothing is hidden by it.
-    return not variable.looks_secret or is_for_browsers(variable.key) or variable.inputs.get("sensitive", False) is True
+    return not setting.looks_secret or is_for_browsers(setting.key) or setting.inputs.get("sensitive", False) is True
 
 
 variable_secret_sensitive = _variable_rule(
@@ -267,18 +267,19 @@ variable_secret_sensitive = _variable_rule(
     also=OTHER_VARIABLES,
 )
 def variable_secret_encrypted(resource: Resource, parameters: Parameters) -> Findings:
-    for one in settings(resource):
-        if resource.inputs.is_secret(f"{one.path}value") or one.inputs.get("value") is None:
+    for setting in settings(resource):
+        path = f"{setting.path}value"
+        if resource.inputs.is_secret(path) or setting.inputs.get("value") is None:
             continue
-        if one.is_secret:
-            yield Finding(path=f"{one.path}value", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
+        if setting.is_secret:
+            yield Finding(path=path, why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
 
 variable_secret_production_only = _variable_rule(
     "vercel-variable-secret-production-only",
     "targets",
     Expect(
-        lambda variable: not variable.is_secret or variable.targets <= _PRODUCTION,
+        lambda setting: not setting.is_secret or setting.targets <= _PRODUCTION,
         why="an unreviewed branch runs with it",
         write='["production"]',
     ),
@@ -293,7 +294,7 @@ variable_targets_chosen = _variable_rule(
     "vercel-variable-targets-chosen",
     "targets",
     Expect(
-        lambda variable: not variable.targets >= _EVERYWHERE,
+        lambda setting: not setting.targets >= _EVERYWHERE,
         why="laptops and previews work on production",
         write='["production"]',
     ),
@@ -307,7 +308,7 @@ variable_targets_chosen = _variable_rule(
 variable_secret_not_default = _variable_rule(
     "vercel-variable-secret-not-default",
     "value",
-    Expect(lambda variable: not variable.as_variable.has_default, why="it is the first that is tried", write="a generated value"),
+    Expect(lambda setting: not setting.as_variable.has_default, why="it is the first that is tried", write="a generated value"),
     description="No password or key is a default or a placeholder",
     severity="critical",
     remediation="Generate it: pulumi_random.RandomPassword.",

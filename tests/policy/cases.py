@@ -1,4 +1,4 @@
-"""For every rule what it lets pass and what it objects to. A rule without cases fails the suite."""
+"""Passing and failing cases of every rule. A rule without cases fails the suite."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LONG = "kZ8mQ2vT5xW1cR7nB4hJ9pL3"
 
 
 def container(name: str = "one", /, **changed: Any) -> Sent:
-    """A container that no rule objects to, with other properties; None takes one away."""
+    """A container that no rule objects to, with other properties; None takes a property away."""
     inputs = {
         "name": f"skyvern-prod-{name}",
         "image": f"postgres:17@{DIGEST}",
@@ -91,7 +91,7 @@ GATEWAY = container("x-gateway-caddy", image="localhost/skyvern/gateway:01234567
 
 
 def firewall(**changed: Any) -> Sent:
-    """The one container on the host's network, with other properties."""
+    """The only container on the host's network, with other properties."""
     bare = {"user": "0:0", "networkMode": "host", "capabilities": {"drops": ["ALL"], "adds": ["NET_ADMIN"]}}
     return container("x-firewall-nft", **(bare | changed))
 
@@ -109,7 +109,7 @@ class Cases:
 
 def each(passing: Sequence[Sent], failing: Sequence[tuple[Sent, str]]) -> Cases:
     """Cases of one resource each."""
-    return Cases([[one] for one in passing], [([one], path) for one, path in failing])
+    return Cases([[resource] for resource in passing], [([resource], path) for resource, path in failing])
 
 
 def containers(property_: str, passing: Sequence[Any], failing: Sequence[tuple[Any, str]]) -> Cases:
@@ -318,7 +318,7 @@ CASES = {
             ("postgres", "image"),
             ("public.ecr.aws/skyvern/skyvern:latest", "image"),
             ("localhost/skyvern/server:latest", "image"),
-            ("docker.io/somebody/server:0123456789ab", "image"),
+            ("docker.io/someone/server:0123456789ab", "image"),
             (f"postgres@{DIGEST[:-1]}", "image"),
         ],
     ),
@@ -330,7 +330,7 @@ CASES = {
         "image",
         [f"postgres:17@{DIGEST}", f"docker.io/library/caddy@{DIGEST}", "localhost/skyvern/server:0123456789ab"],
         [
-            (f"somebody/postgres@{DIGEST}", "image"),
+            (f"someone/postgres@{DIGEST}", "image"),
             (f"ghcr.io/library/postgres@{DIGEST}", "image"),
             (f"localhost:5000/skyvern/server@{DIGEST}", "image"),
         ],

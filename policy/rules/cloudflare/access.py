@@ -10,7 +10,7 @@ from . import ACCESS_APPLICATION, ACCESS_POLICY, DOCS
 
 ACCESS_URL = DOCS + "cloudflare-one/access-controls/policies/"
 
-# Whoever wants one gets a mailbox there.
+# Open to everyone: anyone gets a mailbox there.
 _PUBLIC_MAIL = frozenset(
     "daum.net gmail.com googlemail.com hanmail.net hotmail.com icloud.com kakao.com live.com nate.com naver.com outlook.com "
     "proton.me protonmail.com yahoo.com".split()
@@ -22,15 +22,15 @@ def _policies(resource: Resource) -> Iterator[tuple[str, Inputs]]:
     if resource.type == ACCESS_POLICY:
         yield "", resource.inputs
     else:
-        for path, one in resource.inputs.each("policies"):
-            yield f"{path}.", one
+        for path, policy in resource.inputs.each("policies"):
+            yield f"{path}.", policy
 
 
 @rule(
     ACCESS_POLICY,
     "cloudflare-access-people-named",
     "includes",
-    description="A policy of Access lets in named people, groups or networks, not everyone",
+    description="A policy of Access admits named people, groups or networks, not everyone",
     severity="critical",
     remediation="Name addresses, or a mail domain of your own; put a country under requires.",
     url=ACCESS_URL,
@@ -40,11 +40,11 @@ def access_people_named(resource: Resource, parameters: Parameters) -> Findings:
     for _, policy in _policies(resource):
         if policy.get("decision", "deny") == "deny":
             continue
-        for path, one in policy.each("includes"):
-            mail = str(one.section("emailDomain").get("domain", "")).lower()
-            everybody = "everyone" in one.values or "geo" in one.values or mail in _PUBLIC_MAIL
-            if everybody or str(one.section("ip").get("ip", "")).endswith("/0"):
-                yield Finding(path=path, why="whoever asks is let in", write="people, or a mail domain of your own")
+        for path, included in policy.each("includes"):
+            mail = str(included.section("emailDomain").get("domain", "")).lower()
+            open_to_all = "everyone" in included.values or "geo" in included.values or mail in _PUBLIC_MAIL
+            if open_to_all or str(included.section("ip").get("ip", "")).endswith("/0"):
+                yield Finding(path=path, why="everyone who asks is let in", write="people, or a mail domain of your own")
 
 
 @rule(

@@ -10,7 +10,7 @@ ruleset_rules_on = property_rule(
     "rules",
     Expect(not_off, why="it reads as if it stopped something", write="enabled=True"),
     reads="rules[].enabled",
-    description="A rule that is written is at work",
+    description="A rule that is declared is on",
     severity="high",
     remediation="Remove enabled=False, or the rule.",
     url=DOCS + "ruleset-engine/rulesets-api/",
@@ -29,8 +29,8 @@ ruleset_rules_on = property_rule(
 )
 def ruleset_rules_decide(ruleset: Resource, parameters: Parameters) -> Findings:
     if ruleset.inputs.get("phase") in {FIREWALL_PHASE, RATE_LIMIT_PHASE}:
-        for path, one in ruleset.inputs.each("rules"):
-            if one.get("action") in {"log", "skip"}:
+        for path, rule_ in ruleset.inputs.each("rules"):
+            if rule_.get("action") in {"log", "skip"}:
                 yield Finding(path=f"{path}.action", why="what it matches gets through", write='"block"')
 
 
@@ -45,11 +45,11 @@ def ruleset_rules_decide(ruleset: Resource, parameters: Parameters) -> Findings:
 )
 def ruleset_limit_per_address(ruleset: Resource, parameters: Parameters) -> Findings:
     if ruleset.inputs.get("phase") == RATE_LIMIT_PHASE:
-        for path, one in ruleset.inputs.each("rules"):
-            limit = one.section("ratelimit")
+        for path, rule_ in ruleset.inputs.each("rules"):
+            limit = rule_.section("ratelimit")
             if not any(str(name).startswith(_OF_A_CLIENT) for name in limit.whole("characteristics")):
                 path = f"{path}.ratelimit.characteristics"
-                yield Finding(path=path, why="one client uses up the requests of all", write='"cf.colo.id" and "ip.src"')
+                yield Finding(path=path, why="one client uses up everyone's requests", write='"cf.colo.id" and "ip.src"')
 
 
 _OF_A_CLIENT = ("cf.unique_visitor_id", "http.request.cookies", "http.request.headers", "ip.")

@@ -41,7 +41,7 @@ tunnel_secret_long = property_rule(
     Expect(_is_long, why="whoever guesses it answers for this tunnel", write="32 random bytes in base64"),
     description="A tunnel's secret has at least 32 bytes",
     severity="high",
-    remediation="Make it of a RandomPassword: 32 characters in base64. Or leave it out, and Cloudflare makes one.",
+    remediation="Make it from a RandomPassword: 32 characters in base64. Or leave it out, and Cloudflare makes one.",
     url=TUNNELS_URL,
 )
 
@@ -50,7 +50,7 @@ tunnel_secret_encrypted = encrypted_rule(
     "cloudflare-tunnel-secret-encrypted",
     "tunnelSecret",
     description="A tunnel's secret is a secret of Pulumi",
-    remediation="Make it of a RandomPassword, or wrap it in pulumi.Output.secret.",
+    remediation="Make it from a RandomPassword, or wrap it in pulumi.Output.secret.",
 )
 
 ingress_managed_remotely = property_rule(
@@ -86,16 +86,16 @@ def ingress_catch_all_refused(config: Resource, parameters: Parameters) -> Findi
     INGRESS,
     "cloudflare-ingress-hosts-named",
     "config.ingresses",
-    description="Every ingress rule but the last names one host",
+    description="Every ingress rule but the last names a single host",
     severity="high",
     remediation="Write each host in hostname; no wildcard.",
     url=TUNNELS_URL,
 )
 def ingress_hosts_named(config: Resource, parameters: Parameters) -> Findings:
-    for path, one in _rules(config):
-        if str(one.get("service", "")).startswith("http_status:"):
+    for path, ingress in _rules(config):
+        if str(ingress.get("service", "")).startswith("http_status:"):
             continue
-        host = str(one.get("hostname", ""))
+        host = str(ingress.get("hostname", ""))
         if not host or "*" in host:
             yield Finding(path=f"{path}.hostname", why="unexpected hosts lead to the origin", write="one host")
 
@@ -111,8 +111,8 @@ def ingress_hosts_named(config: Resource, parameters: Parameters) -> Findings:
 )
 def ingress_tls_verified(config: Resource, parameters: Parameters) -> Findings:
     sections = [("config", config.inputs.section("config")), *_rules(config)]
-    for path, one in sections:
-        if one.section("originRequest").get("noTlsVerify", False):
+    for path, section in sections:
+        if section.section("originRequest").get("noTlsVerify", False):
             why = "whoever is on the way can answer for the origin"
             yield Finding(path=f"{path}.originRequest.noTlsVerify", why=why, write="no noTlsVerify")
 

@@ -22,7 +22,7 @@ _ADDRESSES = frozenset({"A", "AAAA"})
     "proxied",
     description="A record goes through Cloudflare, unless levels.yaml trusts what it points at to face the internet",
     severity="medium",
-    remediation="Set proxied=True; a name of a tunnel leads nowhere without. Or name the target in levels.yaml.",
+    remediation="Set proxied=True; without it, a tunnel's name leads nowhere. Or name the target in levels.yaml.",
     url=_RECORDS,
     prowler=("dns_record_proxied",),
     parameters={"direct": []},
@@ -87,7 +87,7 @@ def record_target_host(record: Resource, parameters: Parameters) -> Findings:
 
 
 def _setting_rule(name: str, id_: str, good: tuple[str, ...], *, why: str, **about: Unpack[About]) -> Rule:
-    """A rule that a setting of the zone, if the stack has it, is one of the good values."""
+    """A rule that a setting of the zone, if the stack has it, has one of the good values."""
 
     def value(setting: Resource) -> Iterator[tuple[str, Any]]:
         if setting.inputs.get("settingId") == id_:
@@ -182,7 +182,7 @@ zone_websockets_on = _setting_rule(
 
 
 def _hsts(setting: Resource) -> tuple[str, Inputs]:
-    """Path and content of strict_transport_security; empty where a setting is another."""
+    """Path and content of strict_transport_security; both empty for another setting."""
     if setting.inputs.get("settingId") != "security_header":
         return "", Inputs({})
     return "value.strict_transport_security", setting.inputs.section("value").section("strict_transport_security")

@@ -36,7 +36,7 @@ ports_chosen = container_property_rule(
 ports_unprivileged = container_property_rule(
     "docker-container-ports-unprivileged",
     "ports[].external",
-    Expect(lambda port: not 0 < (port or 0) < 1024, why="the port is the system's own", write="a port from 1024 on"),
+    Expect(lambda port: not 0 < (port or 0) < 1024, why="ports below 1024 are the system's own", write="a port from 1024 on"),
     description="A published port is 1024 or higher",
     severity="medium",
     remediation="Publish a port from 1024 on.",
@@ -51,7 +51,7 @@ ports_unprivileged = container_property_rule(
     "ports",
     description="A database, cache or model server is not published, not on loopback either",
     severity="critical",
-    remediation="Remove ports; whoever needs it joins its network, a person uses docker exec.",
+    remediation="Remove ports; a container that needs it joins its network, a person uses docker exec.",
     url=PORTS_URL,
     cis=("5.9",),
 )

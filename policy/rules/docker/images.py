@@ -41,7 +41,7 @@ def remote_image_pinned(image: Resource, parameters: Parameters) -> Findings:
 
 
 def _pinned(path: str, image: str, parameters: Parameters) -> Findings:
-    # An image's own id says what it is as well as a digest does.
+    # An image's own id identifies it as well as a digest does.
     if _DIGEST.search(image) or re.fullmatch(r"sha256:[0-9a-f]{64}", image):
         return
     name, _, tag = image.rpartition(":")
@@ -63,7 +63,7 @@ def _pinned(path: str, image: str, parameters: Parameters) -> Findings:
 def image_trusted(container: Resource, parameters: Parameters) -> Findings:
     image = str(container.inputs.get("image", ""))
     if image.startswith("sha256:"):
-        return  # an image that is there already; whoever built or pulled it was judged then
+        return  # an image that is already there was judged when it was built or pulled
     first, slash, _ = image.partition("/")
     if not slash:
         image = f"docker.io/library/{image}"

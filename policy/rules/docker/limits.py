@@ -81,7 +81,7 @@ health_awaited = container_property_rule(
 @container_rule(
     "docker-container-restarted",
     "restart",
-    description="A container comes back after a crash and a reboot, by one of the allowed policies",
+    description="A container is restarted after a crash and a reboot, by an allowed policy",
     severity="low",
     remediation='Set restart="unless-stopped".',
     url="https://docs.docker.com/engine/containers/start-containers-automatically/",
@@ -91,9 +91,7 @@ health_awaited = container_property_rule(
 )
 def restarted(container: Resource, parameters: Parameters) -> Findings:
     if container.inputs.get("restart", "no") not in parameters["allowed"]:
-        yield Finding(
-            path="restart", why="the policy is not an allowed one", write=" or ".join(map(json.dumps, parameters["allowed"]))
-        )
+        yield Finding(path="restart", why="the policy is not allowed", write=" or ".join(map(json.dumps, parameters["allowed"])))
 
 
 @container_rule(

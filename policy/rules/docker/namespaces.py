@@ -25,7 +25,8 @@ def network_namespace_own(container: Resource, parameters: Parameters) -> Findin
     mode = str(container.inputs.get("networkMode", ""))
     granted = mode == "host" and matches(container.name, parameters["granted"])
     if mode.startswith("container:") or (mode == "host" and not granted):
-        yield Finding(path="networkMode", why="it listens on the interfaces of another", write="the name of a bridge network")
+        why = "it listens on interfaces that are not its own"
+        yield Finding(path="networkMode", why=why, write="the name of a bridge network")
 
 
 @container_rule(
@@ -33,7 +34,7 @@ def network_namespace_own(container: Resource, parameters: Parameters) -> Findin
     "networkMode",
     description="A container on the host's network has no mount, port, device or variable, and no capability but NET_ADMIN",
     severity="high",
-    remediation="Remove what it has; what needs more belongs into another container, on a bridge network.",
+    remediation="Remove what it has; what needs more belongs in another container, on a bridge network.",
     url=_HOST_NETWORK,
     cis=("5.10",),
 )
@@ -74,7 +75,7 @@ def _own(mode: Any) -> bool:
 pid_namespace_own = container_property_rule(
     "docker-container-pid-namespace-own",
     "pidMode",
-    Expect(_own, why="it sees and signals processes of another, and reads their environment", write="no pidMode"),
+    Expect(_own, why="it sees and signals processes that are not its own, and reads their environment", write="no pidMode"),
     description="A container sees its own processes only",
     severity="high",
     remediation="Leave pidMode out.",
@@ -86,7 +87,7 @@ pid_namespace_own = container_property_rule(
 ipc_namespace_own = container_property_rule(
     "docker-container-ipc-namespace-own",
     "ipcMode",
-    Expect(_own, why="it reads shared memory of another", write="no ipcMode"),
+    Expect(_own, why="it reads shared memory that is not its own", write="no ipcMode"),
     description="A container shares no memory with the host or another container",
     severity="high",
     remediation='Leave ipcMode out or set it to "private"; raise shmSize where a browser needs more.',
@@ -110,7 +111,7 @@ user_namespace_own = container_property_rule(
 cgroup_own = container_property_rule(
     "docker-container-cgroup-own",
     "cgroupParent",
-    Expect(unset, why="limits of another group count", write="no cgroupParent"),
+    Expect(unset, why="the limits of another group apply", write="no cgroupParent"),
     description="A container is in the control group that Docker gives it",
     severity="low",
     remediation="Leave cgroupParent out.",
@@ -134,7 +135,7 @@ devices_absent = container_property_rule(
 gpus_granted = container_property_rule(
     "docker-container-gpus-granted",
     "gpus",
-    Expect(unset, why="the container is not among those that may have it", write="no gpus"),
+    Expect(unset, why="the container is not granted them", write="no gpus"),
     unless="granted",
     description="Only a container that is named in levels.yaml has the host's GPUs",
     severity="medium",

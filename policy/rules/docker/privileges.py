@@ -139,7 +139,7 @@ root_read_only = container_property_rule(
 
 
 def _is_not_root(user: Any) -> bool:
-    # A name counts for nothing: the image says which number it is.
+    # A name proves nothing: the image decides which number it is.
     number = str(user).partition(":")[0]
     return number.isdigit() and int(number) > 0
 

@@ -8,7 +8,7 @@ from ..framework.rule import Finding, Findings, Parameters, Resource, matches, r
     VOLUME,
     "docker-volume-protected",
     "options.protect",
-    description="A volume is protected, unless levels.yaml says that its content can be made again",
+    description="A volume is protected, unless levels.yaml says that its content can be re-created",
     severity="high",
     remediation="Set protect=True in the volume's ResourceOptions, or name the volume in levels.yaml.",
     url="https://www.pulumi.com/docs/iac/concepts/resources/options/protect/",

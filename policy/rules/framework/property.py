@@ -18,7 +18,7 @@ Reader = Callable[[Resource], Iterator[tuple[str, Any]]]
 
 @dataclass(frozen=True)
 class Expect:
-    """An expectation. holds: whether a value is as it has to be; a missing one is None. why, write: as in a Finding."""
+    """An expectation. holds: whether a value is as it has to be; a missing value is None. why, write: as in a Finding."""
 
     holds: Callable[[Any], bool]
     _: KW_ONLY

@@ -1,4 +1,4 @@
-"""A rule: one property, a pure check, and what a person needs to know about it."""
+"""A rule: one property, a pure check, and the texts that a person needs."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,14 +53,14 @@ class Stack:
 
     def of_type(self, type_: str) -> list[Resource]:
         """Resources of a type, by name."""
-        return sorted((one for one in self.resources if one.type == type_), key=lambda one: one.name)
+        return sorted((resource for resource in self.resources if resource.type == type_), key=lambda resource: resource.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What is wrong in one place.
+    """Something that is wrong in one place.
 
-    path: property, never with a value in it. why: a clause. write: what to write instead. urn: for a rule of the stack.
+    path: property, never with a value in it. why: a clause. write: the replacement. urn: for a rule of the stack.
     """
 
     path: str
@@ -80,11 +80,11 @@ Check = Callable[[Any, Parameters], Findings]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule.
+    """A rule.
 
     name: ``<provider>-<resource>-<what holds>``. type: of the resources it reads, or STACK. also: other types that have the same
-    property. property: the one it judges. cis: control ids of the CIS Docker Benchmark 1.6.0. kics: first eight digits of the
-    KICS query's id. prowler: checks of Prowler that ask for the same. url: why, in detail.
+    property. property: the property it judges. cis: control ids of the CIS Docker Benchmark 1.6.0. kics: first eight digits of
+    the KICS query's id. prowler: checks of Prowler that ask for the same. url: why, in detail.
     parameters: names and defaults of what levels.yaml may set. check: yields findings; gets a Resource or a Stack, and the
     parameters.
     """
@@ -131,7 +131,7 @@ stack_rule = partial(rule, STACK)
 
 
 def rules_of(module: Mapping[str, Any]) -> list[Rule]:
-    """The rules that a module's namespace holds, in the order in which they stand there."""
+    """The rules that a module's namespace holds, in their order there."""
     return [value for value in module.values() if isinstance(value, Rule)]
 
 
