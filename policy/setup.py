@@ -24,7 +24,7 @@ class BuildPack(build_py):
 
     def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
         """Of the folder, all but this file."""
-        return [found for found in super().find_package_modules(package, package_dir) if found[1] != "setup"]
+        return [module for module in super().find_package_modules(package, package_dir) if module[1] != "setup"]
 
 
 # Setuptools leaves build/ and *.egg-info beside its sources, and a guarded stack is not deployed from a checkout with new files.

@@ -1,8 +1,20 @@
-"""The rules, by provider. Nothing in here depends on the program that it judges."""
+"""The rules, by provider and subject. Nothing in here depends on the program that it judges."""
 
-from . import cloudflare, docker, edge, random, stack, vercel
+from . import edge, random, stack, vercel
+from .cloudflare import access, firewall, tunnel, zone
+from .cloudflare import provider as cloudflare_provider
+from .docker import environment, exposure, images, limits, mounts, namespaces, privileges, volumes
+from .docker import provider as docker_provider
 from .framework.evaluation import BUILT_IN
 from .framework.rule import Rule, rules_of
 
-_MODULES = (docker, random, cloudflare, vercel, stack, edge)
+# In the order of COVERAGE.md.
+_MODULES = (
+    *(privileges, namespaces, mounts, exposure, limits, images, environment, volumes, docker_provider),
+    random,
+    *(cloudflare_provider, tunnel, zone, firewall, access),
+    vercel,
+    stack,
+    edge,
+)
 RULES: tuple[Rule, ...] = (*(rule for module in _MODULES for rule in rules_of(vars(module))), *BUILT_IN)

@@ -1,10 +1,11 @@
-"""What several rules read off a container: its environment, its mounts, the host name and networks it answers on."""
+"""Properties of a container that several rules read: its environment, its mounts, its host names and networks."""
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
-from .framework.rule import Resource
+from .framework.property import property_rule
+from .framework.rule import Resource, rule
 from .variables import Variable
 
 CONTAINER = "docker:index/container:Container"
@@ -12,10 +13,13 @@ NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 PROVIDER = "pulumi:providers:docker"
+container_rule = partial(rule, CONTAINER)
+container_property_rule = partial(property_rule, CONTAINER)
+
 PORTS_URL = "https://docs.docker.com/engine/network/port-publishing/"
 NETWORKS_URL = "https://docs.docker.com/engine/network/drivers/bridge/"
 
-# Programs that keep data and trust whoever reaches them: by the last part of their image's name, and by their port.
+# Programs that keep data and trust every client: by the last part of their image's name, and by their port.
 DATASTORES = frozenset({"postgres", "postgresql", "mysql", "mariadb", "mongo", "redis", "valkey", "memcached", "ollama"})
 # Programs that bring requests in from outside: by the last part of their image's name, and by the variable with their token.
 _CONNECTORS = frozenset({"cloudflared", "ngrok"})
@@ -24,7 +28,7 @@ DATASTORE_PORTS = frozenset({3306, 5432, 6379, 11211, 11434, 27017})
 
 
 def variables(container: Resource) -> Iterator[Variable]:
-    """The environment; what is not yet known is left to the framework."""
+    """The environment; unknown elements are left to the framework."""
     for path, text in container.inputs.each("envs"):
         name, _, value = str(text).partition("=")
         yield Variable(path, name, value)
@@ -55,7 +59,7 @@ def written_volumes(container: Resource) -> Iterator[str]:
 
 
 def mounted_paths(container: Resource) -> Iterator[str]:
-    """Everything that names what is mounted: folders of the host, volumes, and where they are in the container."""
+    """Names of everything that is mounted: folders of the host, volumes, and their paths in the container."""
     for _, volume in container.inputs.each("volumes"):
         yield from (str(volume.get(key, "")) for key in ("hostPath", "volumeName", "containerPath"))
     for _, mount in container.inputs.each("mounts"):
@@ -68,7 +72,7 @@ def networks(container: Resource) -> set[str]:
 
 
 def names(container: Resource) -> set[str]:
-    """Names that other containers find it by."""
+    """Names that other containers reach it by."""
     aliases = {str(alias) for network in container.inputs.whole("networksAdvanced") for alias in network.whole("aliases")}
     return aliases | {str(container.inputs.get(key, "")) for key in ("name", "hostname")} - {""}
 
@@ -85,21 +89,24 @@ def is_datastore(container: Resource) -> bool:
 
 def connectors(containers: list[Resource]) -> list[Resource]:
     """Those that bring requests in from outside: by their image, or by the token that such a program is started with."""
-    return [one for one in containers if image_name(one) in _CONNECTORS or _TOKENS & {held.name for held in variables(one)}]
+    return [
+        container
+        for container in containers
+        if image_name(container) in _CONNECTORS or _TOKENS & {variable.name for variable in variables(container)}
+    ]
 
 
 def reached(containers: list[Resource]) -> list[Resource]:
-    """Those that requests from outside reach: what publishes a port, and what a connector shares a network with."""
+    """Those that requests from outside reach: they publish a port, or share a network with a connector."""
     outer = connectors(containers)
-    ways = {network for one in outer for network in networks(one)} - {""}
-    return [one for one in containers if is_published(one) or (one not in outer and networks(one) & ways)]
+    shared = {network for connector in outer for network in networks(connector)} - {""}
+    return [
+        container
+        for container in containers
+        if is_published(container) or (container not in outer and networks(container) & shared)
+    ]
 
 
 def is_published(container: Resource) -> bool:
-    """Whether a port of it is a port of the host."""
+    """Whether it publishes a port on the host."""
     return bool(container.inputs.get("publishAllPorts", False)) or bool(container.inputs.get("ports", []))
-
-
-def matches(name: str, patterns: list[str]) -> bool:
-    """Whether a glob of the list fits the name."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""Rules over the whole stack, of its edge: what leads in from the internet, where it ends, and whether all parts agree on names.
+"""Rules over the whole stack, about its edge: ingress from the internet, where it ends, and whether all parts agree on names.
 
 A tunnel's host, its record, the UI's addresses, the origins that the API answers to and the UI's content policy are five places
 that say the same. Each alone looks right.
@@ -21,10 +21,10 @@ from .cloudflare import (
     SETTING,
     TUNNEL_DOMAIN,
     TUNNELS_URL,
-    target,
 )
-from .containers import CONTAINER, NETWORKS_URL, connectors, matches, names, networks, variables
-from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
+from .cloudflare.zone import target
+from .containers import CONTAINER, NETWORKS_URL, connectors, names, networks, variables
+from .framework.rule import Finding, Findings, Parameters, Resource, Stack, matches, stack_rule
 from .framework.values import Inputs
 from .variables import is_for_browsers
 from .vercel import DOMAIN, VARIABLE, VARIABLES_URL
@@ -32,12 +32,12 @@ from .vercel import DOMAIN, VARIABLE, VARIABLES_URL
 _CORS = "https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS"
 _CSP = "https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy/connect-src"
 
-# --- What leads in -------------------------------------------------------------------------------------------------------
+# --- Ingress from the internet -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Ingress:
-    """One ingress rule with a host. path: its own, with the resource's name."""
+    """An ingress rule with a host. config: the resource that it is in. path: the rule's, in that resource."""
 
     config: Resource
     path: str
@@ -53,42 +53,41 @@ class Ingress:
         """The host of the origin's address."""
         return urlsplit(str(self.rule.get("service", ""))).hostname or ""
 
+    def finding(self, key: str, *, why: str, write: str) -> Finding:
+        """A finding about one key of the rule."""
+        return self.config.finding(f"{self.path}.{key}", why=why, write=write)
 
-def ingresses(stack: Stack) -> Iterator[Ingress]:
+
+def _ingresses(stack: Stack) -> Iterator[Ingress]:
     """Every ingress rule that leads somewhere."""
     for config in stack.of_type(INGRESS):
-        for path, one in config.inputs.section("config").each("ingresses"):
-            if not str(one.get("service", "")).startswith("http_status:"):
-                yield Ingress(config, _named(config, path), one)
-
-
-def _named(resource: Resource, path: str) -> str:
-    """A path as a message has it. In a stack, paths of inputs begin with the resource's name."""
-    return f"{resource.name}: {path.removeprefix(f'{resource.name}.')}"
+        for path, ingress in config.inputs.section("config").each("ingresses"):
+            if not str(ingress.get("service", "")).startswith("http_status:"):
+                yield Ingress(config, path, ingress)
 
 
 def _public_hosts(stack: Stack) -> set[str]:
     """Every public name that the stack serves: of its tunnel and of Vercel; all of them, or the check ends."""
     hosts = {
-        str(one.get("hostname", "")).lower()
+        str(ingress.get("hostname", "")).lower()
         for config in stack.of_type(INGRESS)
-        for one in config.inputs.section("config").whole("ingresses")
+        for ingress in config.inputs.section("config").whole("ingresses")
     }
     return (hosts | _vercel_domains(stack)) - {""}
 
 
 def _vercel_domains(stack: Stack) -> set[str]:
-    return {str(one.inputs.get("domain", "")).lower() for one in stack.of_type(DOMAIN) if not one.inputs.get("redirect")}
+    domains = (domain.inputs for domain in stack.of_type(DOMAIN))
+    return {str(domain.get("domain", "")).lower() for domain in domains if not domain.get("redirect")}
 
 
 def _origins_of(stack: Stack, ingress: Ingress) -> list[Resource]:
     """Containers that an ingress rule's origin names."""
-    return [one for one in stack.of_type(CONTAINER) if ingress.origin and ingress.origin in names(one)]
+    return [container for container in stack.of_type(CONTAINER) if ingress.origin and ingress.origin in names(container)]
 
 
-@rule(
+@stack_rule(
     "stack-ingress-host-recorded",
-    STACK,
     "config, name, content",
     description="Every host of a tunnel has one record that points at it",
     severity="high",
@@ -99,17 +98,16 @@ def ingress_host_recorded(stack: Stack, parameters: Parameters) -> Findings:
     records: dict[str, list[Resource]] = {}
     for record in stack.of_type(RECORD):
         records.setdefault(str(record.inputs.get("name", "")).lower(), []).append(record)
+    recorded = [(ingress, records.get(ingress.host, [])) for ingress in _ingresses(stack)]
     # Names first: they are known before anything exists, the tunnel's id is not.
-    found = [(one, records.get(one.host, [])) for one in ingresses(stack)]
-    for one, pointing in found:
+    for ingress, pointing in recorded:
         if len(pointing) != 1:
-            why = "no name leads to it, so it cannot be reached" if not pointing else "two records fight for one name"
-            yield Finding(path=f"{one.path}.hostname", why=why, write="one DnsRecord of that name", urn=one.config.urn)
-    for one, pointing in found:
-        if len(pointing) == 1 and not target(pointing[0].inputs).startswith(_tunnel(one.config)):
-            record = pointing[0]
-            path, why = f"{record.name}: content", "the tunnel's host leads elsewhere"
-            yield Finding(path=path, why=why, write="TUNNEL_ID.cfargotunnel.com", urn=record.urn)
+            why = "two records fight for one name" if pointing else "no name leads to it, so it cannot be reached"
+            yield ingress.finding("hostname", why=why, write="one DnsRecord of that name")
+    for ingress, pointing in recorded:
+        if len(pointing) == 1 and not target(pointing[0].inputs).startswith(_tunnel(ingress.config)):
+            why = "the tunnel's host leads elsewhere"
+            yield pointing[0].finding("content", why=why, write="TUNNEL_ID.cfargotunnel.com")
 
 
 def _tunnel(config: Resource) -> str:
@@ -117,9 +115,8 @@ def _tunnel(config: Resource) -> str:
     return f"{config.inputs.get('tunnelId', '')}{TUNNEL_DOMAIN}"
 
 
-@rule(
+@stack_rule(
     "stack-record-routed",
-    STACK,
     "config, name, content",
     description="Every record that points at a tunnel has its ingress rule",
     severity="medium",
@@ -127,16 +124,15 @@ def _tunnel(config: Resource) -> str:
     url=TUNNELS_URL,
 )
 def record_routed(stack: Stack, parameters: Parameters) -> Findings:
-    hosts = {one.host for one in ingresses(stack)}
+    hosts = {ingress.host for ingress in _ingresses(stack)}
     for record in stack.of_type(RECORD):
         if str(record.inputs.get("name", "")).lower() not in hosts and target(record.inputs).endswith(TUNNEL_DOMAIN):
             why = "the name leads into a tunnel that knows nothing of it"
-            yield Finding(path=f"{record.name}: name", why=why, write="an ingress rule, or no record", urn=record.urn)
+            yield record.finding("name", why=why, write="an ingress rule, or no record")
 
 
-@rule(
+@stack_rule(
     "stack-ingress-origin-gateway",
-    STACK,
     "config, name, hostname, networksAdvanced",
     description="Every ingress rule leads to a container that levels.yaml names as a gateway",
     severity="critical",
@@ -145,49 +141,46 @@ def record_routed(stack: Stack, parameters: Parameters) -> Findings:
     parameters={"gateways": []},
 )
 def ingress_origin_gateway(stack: Stack, parameters: Parameters) -> Findings:
-    for one in ingresses(stack):
-        if not any(matches(container.name, parameters["gateways"]) for container in _origins_of(stack, one)):
+    for ingress in _ingresses(stack):
+        if not any(matches(container.name, parameters["gateways"]) for container in _origins_of(stack, ingress)):
             why = "what it leads to is open to the internet without the gateway's rules"
-            yield Finding(path=f"{one.path}.service", why=why, write="the gateway's address", urn=one.config.urn)
+            yield ingress.finding("service", why=why, write="the gateway's address")
 
 
-@rule(
+@stack_rule(
     "stack-ingress-origin-checked",
-    STACK,
     "config, healthcheck",
-    description="What an ingress rule leads to has a health check",
+    description="The container that an ingress rule leads to has a health check",
     severity="medium",
     remediation="Set healthcheck.tests of the container, or name a container in service.",
     url="https://docs.docker.com/reference/dockerfile/#healthcheck",
 )
 def ingress_origin_checked(stack: Stack, parameters: Parameters) -> Findings:
-    for one in ingresses(stack):
-        checks = [container.inputs.section("healthcheck").whole("tests") for container in _origins_of(stack, one)]
+    for ingress in _ingresses(stack):
+        checks = [container.inputs.section("healthcheck").whole("tests") for container in _origins_of(stack, ingress)]
         if not any(len(tests) > 1 and tests[0] != "NONE" for tests in checks):
-            why = "it can be down and everything looks well"
-            yield Finding(path=f"{one.path}.service", why=why, write="a container with a health check", urn=one.config.urn)
+            why = "it can be down while everything looks healthy"
+            yield ingress.finding("service", why=why, write="a container with a health check")
 
 
-@rule(
+@stack_rule(
     "stack-ingress-origin-reached",
-    STACK,
     "config, networksAdvanced",
-    description="What an ingress rule leads to is on a network of the connector",
+    description="The container that an ingress rule leads to is on a network of the connector",
     severity="medium",
     remediation="Put connector and gateway on one network.",
     url=NETWORKS_URL,
 )
 def ingress_origin_reached(stack: Stack, parameters: Parameters) -> Findings:
-    ways = {network for connector in connectors(stack.of_type(CONTAINER)) for network in networks(connector)}
-    for one in ingresses(stack) if ways else ():
-        if not any(networks(container) & ways for container in _origins_of(stack, one)):
+    reachable = {network for connector in connectors(stack.of_type(CONTAINER)) for network in networks(connector)}
+    for ingress in _ingresses(stack) if reachable else ():
+        if not any(networks(container) & reachable for container in _origins_of(stack, ingress)):
             why = "the connector does not find it, and answers 502"
-            yield Finding(path=f"{one.path}.service", why=why, write="a container on its network", urn=one.config.urn)
+            yield ingress.finding("service", why=why, write="a container on its network")
 
 
-@rule(
+@stack_rule(
     "stack-connector-apart",
-    STACK,
     "networksAdvanced",
     description="A connector shares its networks with a gateway and with nothing else",
     severity="critical",
@@ -199,12 +192,11 @@ def connector_apart(stack: Stack, parameters: Parameters) -> Findings:
     containers = stack.of_type(CONTAINER)
     outer = connectors(containers)
     for connector in outer:
-        near = [one for one in containers if one not in outer and networks(one) & networks(connector)]
-        for one in near:
-            if not matches(one.name, parameters["gateways"]):
-                path = f"{connector.name}: networksAdvanced"
-                why = f"whoever takes the tunnel reaches {one.name}, past the gateway"
-                yield Finding(path=path, why=why, write="a network of connector and gateway", urn=connector.urn)
+        for container in containers:
+            near = container not in outer and networks(container) & networks(connector)
+            if near and not matches(container.name, parameters["gateways"]):
+                why = f"whoever takes the tunnel reaches {container.name}, past the gateway"
+                yield connector.finding("networksAdvanced", why=why, write="a network of connector and gateway")
 
 
 # --- Do all names agree? -------------------------------------------------------------------------------------------------
@@ -212,7 +204,7 @@ def connector_apart(stack: Stack, parameters: Parameters) -> Findings:
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable of a container or of a project at Vercel. path: with the resource's name."""
+    """A variable of a container or of a project at Vercel. path: of its value, in the resource."""
 
     resource: Resource
     path: str
@@ -230,35 +222,38 @@ class Setting:
         """Of a value that is a URL: its host."""
         return urlsplit(self.value).hostname or ""
 
+    def finding(self, *, why: str, write: str) -> Finding:
+        """A finding about its value."""
+        return self.resource.finding(self.path, why=why, write=write)
+
 
 def _settings(stack: Stack, patterns: Sequence[str]) -> Iterator[Setting]:
     """Variables with a name that fits one of the globs; of Vercel's, only their values are read."""
     for container in stack.of_type(CONTAINER):
-        for one in variables(container):
-            if matches(one.name, list(patterns)):
-                yield Setting(container, f"{container.name}: envs[{one.name}]", one.name, one.value)
+        for variable in variables(container):
+            if matches(variable.name, patterns):
+                yield Setting(container, f"envs[{variable.name}]", variable.name, variable.value)
     for resource in stack.of_type(VARIABLE):
         name = str(resource.inputs.get("key", ""))
-        if matches(name, list(patterns)):
-            yield Setting(resource, f"{resource.name}: value", name, str(resource.inputs.get("value", "")))
+        if matches(name, patterns):
+            yield Setting(resource, "value", name, str(resource.inputs.get("value", "")))
 
 
 def _allowed_origins(stack: Stack, names_: Sequence[str]) -> Iterator[tuple[Setting, list[str]]]:
-    for one in _settings(stack, names_):
+    for setting in _settings(stack, names_):
         try:
-            listed = json.loads(one.value)
+            listed = json.loads(setting.value)
         except ValueError:
-            listed = one.value.split(",")
-        yield one, [str(origin).strip().lower() for origin in listed] if isinstance(listed, list) else []
+            listed = setting.value.split(",")
+        yield setting, [str(origin).strip().lower() for origin in listed] if isinstance(listed, list) else []
 
 
 _ORIGINS = ["ALLOWED_ORIGINS", "CORS_ALLOWED_ORIGINS", "CORS_ORIGINS"]
 _URLS = ["API_URL", "ARTIFACT_URL", "NEXT_PUBLIC_*_URL", "SKYVERN_APP_URL", "SKYVERN_BASE_URL", "VITE_*_URL"]
 
 
-@rule(
+@stack_rule(
     "stack-urls-served",
-    STACK,
     "config, domain, envs, value",
     description="Every public address that a program gets is a host of the tunnel or of Vercel",
     severity="high",
@@ -268,19 +263,17 @@ _URLS = ["API_URL", "ARTIFACT_URL", "NEXT_PUBLIC_*_URL", "SKYVERN_APP_URL", "SKY
 )
 def urls_served(stack: Stack, parameters: Parameters) -> Findings:
     hosts = _public_hosts(stack)
-    for one in _settings(stack, parameters["variables"]) if hosts else ():
-        if "://" not in one.value or matches(one.host, parameters["elsewhere"]):
+    for setting in _settings(stack, parameters["variables"]) if hosts else ():
+        if "://" not in setting.value or matches(setting.host, parameters["elsewhere"]):
             continue
-        if one.host not in hosts:
-            why = "nothing of this stack answers there"
-            yield Finding(path=one.path, why=why, write="a host with an ingress rule", urn=one.resource.urn)
-        elif not one.value.startswith(("https://", "wss://")):
-            yield Finding(path=one.path, why="it travels in plain text", write="https:// or wss://", urn=one.resource.urn)
+        if setting.host not in hosts:
+            yield setting.finding(why="nothing of this stack answers there", write="a host with an ingress rule")
+        elif not setting.value.startswith(("https://", "wss://")):
+            yield setting.finding(why="it travels in plain text", write="https:// or wss://")
 
 
-@rule(
+@stack_rule(
     "stack-origins-served",
-    STACK,
     "config, domain, envs",
     description="The API answers pages of the UI's own origin, and of no other",
     severity="high",
@@ -290,14 +283,11 @@ def urls_served(stack: Stack, parameters: Parameters) -> Findings:
 )
 def origins_served(stack: Stack, parameters: Parameters) -> Findings:
     hosts = _public_hosts(stack)
-    for one, origins in _allowed_origins(stack, parameters["variables"]) if hosts else ():
-        strange = [origin for origin in origins if not _is_origin_of(origin, hosts, parameters["elsewhere"])]
-        if strange:
-            why = "pages that this stack does not serve may call the API"
-            yield Finding(path=one.path, why=why, write="the UI's origin alone", urn=one.resource.urn)
-        missing = [domain for domain in sorted(_vercel_domains(stack)) if f"https://{domain}" not in origins]
-        if missing:
-            yield Finding(path=one.path, why="the UI at Vercel may not call it", write="its origin", urn=one.resource.urn)
+    for setting, origins in _allowed_origins(stack, parameters["variables"]) if hosts else ():
+        if not all(_is_origin_of(origin, hosts, parameters["elsewhere"]) for origin in origins):
+            yield setting.finding(why="pages that this stack does not serve may call the API", write="the UI's origin alone")
+        if not all(f"https://{domain}" in origins for domain in _vercel_domains(stack)):
+            yield setting.finding(why="the UI at Vercel may not call it", write="its origin")
 
 
 def _is_origin_of(origin: str, hosts: set[str], elsewhere: list[str]) -> bool:
@@ -306,9 +296,8 @@ def _is_origin_of(origin: str, hosts: set[str], elsewhere: list[str]) -> bool:
     return known and origin == f"https://{parts.netloc}"
 
 
-@rule(
+@stack_rule(
     "stack-content-policy-agrees",
-    STACK,
     "command, domain, envs, value",
     description="The UI's content policy lets its pages connect to the UI's addresses, and to no others",
     severity="medium",
@@ -320,32 +309,28 @@ def content_policy_agrees(stack: Stack, parameters: Parameters) -> Findings:
     own = {f"https://{domain}" for domain in _vercel_domains(stack)}
     for _, origins in _allowed_origins(stack, _ORIGINS):
         own |= set(origins)
-    addresses = [one for one in _settings(stack, ["VITE_*_URL", "NEXT_PUBLIC_*_URL"]) if "://" in one.value]
+    addresses = [address for address in _settings(stack, ["VITE_*_URL", "NEXT_PUBLIC_*_URL"]) if "://" in address.value]
     for resource, path, policy in _content_policies(stack, parameters["variables"]):
         sources = set(_connect_sources(policy))
         if sources & {"*", "https:", "http:", "wss:", "ws:"} or any("*" in source for source in sources):
             why = "a script that slips in sends what it finds anywhere"
-            yield Finding(path=path, why=why, write="origins one by one in connect-src", urn=resource.urn)
-        if resource.type == CONTAINER:
-            served = [one for one in addresses if one.resource is resource]
-        else:
-            served = [one for one in addresses if one.resource.type == VARIABLE]
-        for one in served:
-            if one.origin not in sources and not ("'self'" in sources and one.origin in own):
-                why = f"pages may not connect to {one.name}"
-                yield Finding(path=path, why=why, write="its origin in connect-src", urn=resource.urn)
+            yield resource.finding(path, why=why, write="origins one by one in connect-src")
+        for address in addresses:
+            of_this_ui = address.resource is resource if resource.type == CONTAINER else address.resource.type == VARIABLE
+            if of_this_ui and address.origin not in sources and not ("'self'" in sources and address.origin in own):
+                yield resource.finding(path, why=f"pages may not connect to {address.name}", write="its origin in connect-src")
 
 
 def _content_policies(stack: Stack, names_: Sequence[str]) -> Iterator[tuple[Resource, str, str]]:
     """Resource, path and text of each policy: a variable of Vercel, or a header in a server's arguments."""
-    for one in _settings(stack, names_):
-        yield one.resource, one.path, one.value
+    for setting in _settings(stack, names_):
+        yield setting.resource, setting.path, setting.value
     for container in stack.of_type(CONTAINER):
         for path, argument in container.inputs.each("command"):
             for header in re.findall(r'Content-Security-Policy:?\s+"([^"]+)"', str(argument)):
-                # Of a header that shuts everything, nothing is to be said.
+                # A header that shuts everything needs no connect-src.
                 if "connect-src" in header or "sandbox" not in header:
-                    yield container, _named(container, path), header
+                    yield container, path, header
 
 
 def _connect_sources(policy: str) -> list[str]:
@@ -356,11 +341,10 @@ def _connect_sources(policy: str) -> list[str]:
 # --- Who is asked who they are? ------------------------------------------------------------------------------------------
 
 
-@rule(
+@stack_rule(
     "stack-frontend-login-asked",
-    STACK,
     "envs, key, sensitive",
-    description="Whatever serves the UI asks for a login: it has the secret that the login is compared with",
+    description="Whatever serves the UI asks for a login: it has the secret to compare the login with",
     severity="critical",
     remediation="Give it the variable that levels.yaml names, at Vercel a sensitive one, and have the server ask.",
     url="https://owasp.org/Top10/A01_2021-Broken_Access_Control/",
@@ -370,141 +354,130 @@ def _connect_sources(policy: str) -> list[str]:
 def frontend_login_asked(stack: Stack, parameters: Parameters) -> Findings:
     why = "whoever opens the UI drives the browsers, with every login in them"
     for container in stack.of_type(CONTAINER):
-        environment = {one.name: one.value for one in variables(container)}
+        environment = {variable.name: variable.value for variable in variables(container)}
         serves = any(is_for_browsers(name) and "://" in value for name, value in environment.items())
         if serves and not any(environment.get(name) for name in parameters["container_variables"]):
-            container.inputs.whole("envs")  # it may be the one that is not known yet
-            write = " or ".join(parameters["container_variables"]) or "a login"
-            yield Finding(path=f"{container.name}: envs", why=why, write=write, urn=container.urn)
-    at_vercel = stack.of_type(VARIABLE)
-    keys = {str(one.inputs.get("key", "")): one for one in at_vercel}
-    if any(is_for_browsers(key) for key in keys):
-        login = [keys[name] for name in parameters["vercel_variables"] if name in keys]
-        if not any(one.inputs.get("sensitive", False) for one in login):
-            write = f"a sensitive {' or '.join(parameters['vercel_variables']) or 'login'}"
-            where = next(key for key in sorted(keys) if is_for_browsers(key))
-            urn = keys[where].urn
-            yield Finding(path="variables at Vercel", why=why, write=write, urn=urn)
+            container.inputs.whole("envs")  # an unknown variable may be the login
+            yield container.finding("envs", why=why, write=" or ".join(parameters["container_variables"]) or "a login")
+    keys = {str(variable.inputs.get("key", "")): variable for variable in stack.of_type(VARIABLE)}
+    served = sorted(key for key in keys if is_for_browsers(key))
+    logins = [keys[name] for name in parameters["vercel_variables"] if name in keys]
+    if served and not any(login.inputs.get("sensitive", False) for login in logins):
+        write = f"a sensitive {' or '.join(parameters['vercel_variables']) or 'login'}"
+        yield Finding(path="variables at Vercel", why=why, write=write, urn=keys[served[0]].urn)
 
 
-@rule(
+@stack_rule(
     "stack-artifact-host-keyed",
-    STACK,
     "config, envs",
     description="A host that serves recordings and files asks for a key",
     severity="critical",
-    remediation="Lead it to the gateway and give that GATEWAY_KEY; or name hosts and variables in levels.yaml.",
+    remediation="Route it to the gateway, and give the gateway GATEWAY_KEY; or name hosts and variables in levels.yaml.",
     url="https://owasp.org/Top10/A01_2021-Broken_Access_Control/",
     parameters={"hosts": ["artifact.*", "artifacts.*", "files.*"], "variables": ["GATEWAY_KEY"]},
 )
 def artifact_host_keyed(stack: Stack, parameters: Parameters) -> Findings:
-    for one in ingresses(stack):
-        if not matches(one.host, parameters["hosts"]):
+    for ingress in _ingresses(stack):
+        if not matches(ingress.host, parameters["hosts"]):
             continue
-        origins = _origins_of(stack, one)
-        if not any(_has(container, parameters["variables"]) for container in origins):
-            why = "screenshots and downloads of every run are everybody's"
-            write = f"an origin with {' or '.join(parameters['variables'])}"
-            yield Finding(path=f"{one.path}.service", why=why, write=write, urn=one.config.urn)
+        if not any(_has(container, parameters["variables"]) for container in _origins_of(stack, ingress)):
+            why = "everyone can read the screenshots and downloads of every run"
+            yield ingress.finding("service", why=why, write=f"an origin with {' or '.join(parameters['variables'])}")
 
 
 def _has(container: Resource, wanted: Sequence[str]) -> bool:
-    """Whether a container has one of the variables; an unknown one of a container without may be just that."""
-    if any(one.name in wanted and one.value for one in variables(container)):
+    """Whether a container has one of the variables. Without one, an unknown variable may be it, which ends the check."""
+    if any(variable.name in wanted and variable.value for variable in variables(container)):
         return True
     container.inputs.whole("envs")
     return False
 
 
-@rule(
+@stack_rule(
     "stack-access-checked-at-origin",
-    STACK,
     "config, domain",
-    description="Before a host with Access, the connector checks its token as well",
+    description="For a host with Access, the connector checks the token as well",
     severity="high",
     remediation="Set originRequest.access with required=True, teamName and audTags on the host's ingress rule.",
     url=TUNNELS_URL + "configure-tunnels/cloudflared-parameters/origin-parameters/#access",
 )
 def access_checked_at_origin(stack: Stack, parameters: Parameters) -> Findings:
-    hosts = {str(one.inputs.get("domain", "")).partition("/")[0].lower() for one in stack.of_type(ACCESS_APPLICATION)}
-    for one in ingresses(stack):
-        access = one.rule.section("originRequest").section("access")
-        if one.host in hosts and not (access.get("required", False) and access.get("teamName")):
-            why = "a mistake at Cloudflare's side opens it"
-            path = f"{one.path}.originRequest.access"
-            yield Finding(path=path, why=why, write="required=True, teamName and audTags", urn=one.config.urn)
+    applications = stack.of_type(ACCESS_APPLICATION)
+    hosts = {str(application.inputs.get("domain", "")).partition("/")[0].lower() for application in applications}
+    for ingress in _ingresses(stack):
+        access = ingress.rule.section("originRequest").section("access")
+        if ingress.host in hosts and not (access.get("required", False) and access.get("teamName")):
+            why = "a mistake at Cloudflare opens it"
+            yield ingress.finding("originRequest.access", why=why, write="required=True, teamName and audTags")
 
 
-# --- What guards the zone ------------------------------------------------------------------------------------------------
+# --- The zone's firewall and TLS -----------------------------------------------------------------------------------------
 
 
-def _guarded(stack: Stack, found: bool, path: str, why: str, write: str) -> Findings:
-    """A finding where the stack has a tunnel with hosts, and nothing that guards it."""
-    if not found and (first := next(ingresses(stack), None)):
-        yield Finding(path=f"{first.config.name}: {path}", why=why, write=write, urn=first.config.urn)
+def _unguarded(stack: Stack, guarded: bool, path: str, why: str, write: str) -> Findings:
+    """A finding if the stack has a tunnel with hosts, and nothing that guards it."""
+    if not guarded and (first := next(_ingresses(stack), None)):
+        yield first.config.finding(path, why=why, write=write)
 
 
 def _has_setting(stack: Stack, id_: str) -> bool:
-    return any(one.inputs.get("settingId") == id_ for one in stack.of_type(SETTING))
+    return any(setting.inputs.get("settingId") == id_ for setting in stack.of_type(SETTING))
 
 
 def _has_phase(stack: Stack, phase: str) -> bool:
-    return any(one.inputs.get("phase") == phase and one.inputs.get("rules") for one in stack.of_type(RULESET))
+    rulesets = (ruleset.inputs for ruleset in stack.of_type(RULESET))
+    return any(ruleset.get("phase") == phase and ruleset.get("rules") for ruleset in rulesets)
 
 
-@rule(
+@stack_rule(
     "stack-zone-firewall-present",
-    STACK,
     "config, phase, rules",
-    description="Before a tunnel there is a firewall of the stack",
+    description="A tunnel has a firewall of the stack in front of it",
     severity="medium",
     remediation="Make a Ruleset of the phase http_request_firewall_custom that blocks requests without a key.",
     url=DOCS + "waf/custom-rules/",
     prowler=("zone_waf_enabled",),
 )
 def zone_firewall_present(stack: Stack, parameters: Parameters) -> Findings:
-    found = _has_phase(stack, FIREWALL_PHASE)
-    yield from _guarded(stack, found, "Ruleset", "every scanner's request reaches the host", f"a Ruleset of {FIREWALL_PHASE}")
+    guarded = _has_phase(stack, FIREWALL_PHASE)
+    yield from _unguarded(stack, guarded, "Ruleset", "every scanner's request reaches the host", f"a Ruleset of {FIREWALL_PHASE}")
 
 
-@rule(
+@stack_rule(
     "stack-zone-rate-limited",
-    STACK,
     "config, phase, rules",
-    description="Before a tunnel there is a rate limit of the stack",
+    description="A tunnel has a rate limit of the stack in front of it",
     severity="medium",
     remediation="Make a Ruleset of the phase http_ratelimit.",
     url=DOCS + "waf/rate-limiting-rules/",
     prowler=("zone_rate_limiting_enabled",),
 )
 def zone_rate_limited(stack: Stack, parameters: Parameters) -> Findings:
-    found = _has_phase(stack, RATE_LIMIT_PHASE)
-    yield from _guarded(stack, found, "Ruleset", "one client keeps the host busy", f"a Ruleset of {RATE_LIMIT_PHASE}")
+    guarded = _has_phase(stack, RATE_LIMIT_PHASE)
+    yield from _unguarded(stack, guarded, "Ruleset", "one client keeps the host busy", f"a Ruleset of {RATE_LIMIT_PHASE}")
 
 
-@rule(
+@stack_rule(
     "stack-zone-https-set",
-    STACK,
     "config, settingId",
-    description="The stack of a tunnel says that its zone is HTTPS only",
+    description="The stack of a tunnel sets its zone to HTTPS only",
     severity="medium",
     remediation='Make a ZoneSetting always_use_https="on".',
     url=DOCS + "ssl/edge-certificates/encrypt-visitor-traffic/",
 )
 def zone_https_set(stack: Stack, parameters: Parameters) -> Findings:
-    found = _has_setting(stack, "always_use_https")
-    yield from _guarded(stack, found, "ZoneSetting", "a login may travel in plain text", "always_use_https")
+    guarded = _has_setting(stack, "always_use_https")
+    yield from _unguarded(stack, guarded, "ZoneSetting", "a login may travel in plain text", "always_use_https")
 
 
-@rule(
+@stack_rule(
     "stack-zone-tls-set",
-    STACK,
     "config, settingId",
-    description="The stack of a tunnel says which TLS its zone takes",
+    description="The stack of a tunnel sets which TLS its zone takes",
     severity="medium",
     remediation='Make a ZoneSetting min_tls_version="1.2".',
     url=DOCS + "ssl/edge-certificates/additional-options/minimum-tls/",
 )
 def zone_tls_set(stack: Stack, parameters: Parameters) -> Findings:
-    found = _has_setting(stack, "min_tls_version")
-    yield from _guarded(stack, found, "ZoneSetting", "a new zone takes TLS 1.0, which is broken", "min_tls_version")
+    guarded = _has_setting(stack, "min_tls_version")
+    yield from _unguarded(stack, guarded, "ZoneSetting", "a new zone takes TLS 1.0, which is broken", "min_tls_version")

@@ -1,15 +1,14 @@
 """Rules for generated secrets."""
 
-from .containers import matches
-from .framework.rule import Finding, Findings, Parameters, Resource, rule
+from .framework.rule import Finding, Findings, Parameters, Resource, matches, rule
 
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105  a type
 BYTES = "random:index/randomBytes:RandomBytes"
 
 
 @rule(
-    "random-password-long",
     PASSWORD,
+    "random-password-long",
     "length",
     description="A generated password has at least 128 bits, 22 letters and digits",
     severity="high",
@@ -23,8 +22,8 @@ def password_long(password: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "random-password-url-safe",
     PASSWORD,
+    "random-password-url-safe",
     "special",
     description="A generated password has no character that breaks a URL",
     severity="medium",
@@ -39,28 +38,28 @@ def password_url_safe(password: Resource, parameters: Parameters) -> Findings:
 
 
 @rule(
-    "random-password-kept",
     PASSWORD,
+    "random-password-kept",
     "options.protect",
     description="A secret that does not rotate is protected",
     severity="high",
-    remediation="Set protect=True, or give it keepers by which it rotates.",
+    remediation="Set protect=True, or give it keepers that rotate it.",
     url="https://www.pulumi.com/docs/iac/concepts/resources/options/protect/",
 )
 def password_kept(password: Resource, parameters: Parameters) -> Findings:
     if not password.protect and not password.inputs.get("keepers"):
-        yield Finding(path="options.protect", why="lost, it takes with it what it encrypts", write="protect=True, or keepers")
+        yield Finding(path="options.protect", why="if it is lost, what it encrypts is lost too", write="protect=True, or keepers")
 
 
 @rule(
-    "random-bytes-unused",
     BYTES,
+    "random-bytes-unused",
     "length",
     description="Secrets are made by RandomPassword, whose value is encrypted in the state",
     severity="high",
     remediation="Use RandomPassword and derive bytes from it.",
     url="https://www.pulumi.com/registry/packages/random/api-docs/randompassword/",
 )
-def bytes_unused(made: Resource, parameters: Parameters) -> Findings:
-    """The id of RandomBytes is its value, and ids stand in the state in clear (seen in terraform-provider-random 3)."""
+def bytes_unused(resource: Resource, parameters: Parameters) -> Findings:
+    """The id of RandomBytes is its value, and ids are in plain text in the state (seen in terraform-provider-random 3)."""
     yield Finding(path="id", why="its value is in plain text in the state", write="a RandomPassword")

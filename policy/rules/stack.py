@@ -1,4 +1,4 @@
-"""Rules over the whole stack: what no resource shows by itself. Here: the Docker host."""
+"""Rules over the whole stack, about its Docker host: what no resource shows by itself."""
 
 import json
 import re
@@ -14,7 +14,6 @@ from .containers import (
     VOLUME,
     is_datastore,
     is_published,
-    matches,
     mounted_paths,
     names,
     networks,
@@ -22,18 +21,17 @@ from .containers import (
     variables,
     written_volumes,
 )
-from .framework.rule import STACK, Finding, Findings, Parameters, Resource, Stack, rule
+from .framework.rule import Finding, Findings, Parameters, Resource, Stack, matches, stack_rule
 
 _VOLUMES = "https://docs.docker.com/engine/storage/volumes/"
 _CHROMIUM = "https://chromium.googlesource.com/chromium/src/+/HEAD/net/docs/proxy.md"
 
-# Where a browser would go around its proxy by itself, and what stops it.
+# Without these a browser goes around its proxy: to its own host, and by WebRTC.
 _NO_WAY_AROUND = ("--proxy-bypass-list=<-loopback>", "--webrtc-ip-handling-policy=disable_non_proxied_udp")
 
 
-@rule(
+@stack_rule(
     "stack-browser-egress-proxied",
-    STACK,
     "envs",
     description="Skyvern's browser goes out through a proxy of the stack, without an exception",
     severity="critical",
@@ -43,22 +41,22 @@ _NO_WAY_AROUND = ("--proxy-bypass-list=<-loopback>", "--webrtc-ip-handling-polic
 def browser_egress_proxied(stack: Stack, parameters: Parameters) -> Findings:
     containers = stack.of_type(CONTAINER)
     for container in containers:
-        environment = {one.name: one.value for one in variables(container)}
+        environment = {variable.name: variable.value for variable in variables(container)}
         if "BROWSER_TYPE" not in environment or _drives_elsewhere(environment):
             continue
         if "BROWSER_ADDITIONAL_ARGS" not in environment:
-            container.inputs.whole("envs")  # it may be the one that is not known yet
-        path, urn = f"{container.name}: envs[BROWSER_ADDITIONAL_ARGS]", container.urn
+            container.inputs.whole("envs")  # an unknown variable may be it
+        path = "envs[BROWSER_ADDITIONAL_ARGS]"
         arguments = _words(environment.get("BROWSER_ADDITIONAL_ARGS", ""))
-        proxies = [urlsplit(one.partition("=")[2]).hostname for one in arguments if one.startswith("--proxy-server=")]
+        proxies = [urlsplit(word.partition("=")[2]).hostname for word in arguments if word.startswith("--proxy-server=")]
         here = networks(container)
         neighbours = {name for other in containers if other is not container and networks(other) & here for name in names(other)}
         if len(proxies) != 1 or proxies[0] not in neighbours:
             why = "a page in the browser reaches the LAN and the containers beside it"
-            yield Finding(path=path, why=why, write="--proxy-server= with a container on a common network", urn=urn)
+            yield container.finding(path, why=why, write="--proxy-server= with a container on a common network")
         for argument in _NO_WAY_AROUND:
             if argument not in arguments:
-                yield Finding(path=path, why="the browser has a way around its proxy", write=argument, urn=urn)
+                yield container.finding(path, why="the browser has a way around its proxy", write=argument)
 
 
 def _words(text: str) -> list[str]:
@@ -69,9 +67,8 @@ def _words(text: str) -> list[str]:
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-@rule(
+@stack_rule(
     "stack-browser-elsewhere-proxied",
-    STACK,
     "envs",
     description="A browser that listens elsewhere is offered a proxy of the stack",
     severity="high",
@@ -82,14 +79,13 @@ def _words(text: str) -> list[str]:
 )
 def browser_elsewhere_proxied(stack: Stack, parameters: Parameters) -> Findings:
     containers = stack.of_type(CONTAINER)
-    offered = any(is_published(one) and matches(one.name, parameters["proxies"]) for one in containers)
+    offered = any(is_published(container) and matches(container.name, parameters["proxies"]) for container in containers)
     for container in containers:
-        environment = {one.name: one.value for one in variables(container)}
+        environment = {variable.name: variable.value for variable in variables(container)}
         if _drives_elsewhere(environment) and not offered:
-            variable = _ELSEWHERE if _ELSEWHERE in environment else "BROWSER_TYPE"
+            name = _ELSEWHERE if _ELSEWHERE in environment else "BROWSER_TYPE"
             why = "a debugging port has no password, and the browser behind it no egress proxy"
-            write = "BROWSER_TYPE=chromium-headful, or a proxy on 127.0.0.1"
-            yield Finding(path=f"{container.name}: envs[{variable}]", why=why, write=write, urn=container.urn)
+            yield container.finding(f"envs[{name}]", why=why, write="BROWSER_TYPE=chromium-headful, or a proxy on 127.0.0.1")
 
 
 _ELSEWHERE = "BROWSER_REMOTE_DEBUGGING_URL"
@@ -99,11 +95,10 @@ def _drives_elsewhere(environment: Mapping[str, str]) -> bool:
     return _ELSEWHERE in environment or environment.get("BROWSER_TYPE") == "cdp-connect"
 
 
-@rule(
+@stack_rule(
     "stack-volume-one-writer",
-    STACK,
     "volumes, mounts",
-    description="A volume has one container that writes to it",
+    description="Only one container writes to a volume",
     severity="high",
     remediation="Mount it read-only in the others, or name the second writer in levels.yaml.",
     url=_VOLUMES,
@@ -115,16 +110,15 @@ def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
         if not matches(container.name, parameters["besides"]):
             for volume in set(written_volumes(container)):
                 writers.setdefault(volume, []).append(container)
-    for volume, found in sorted(writers.items()):
-        if len(found) > 1:
-            who = " and ".join(container.name for container in found)
-            why = f"{who} write to it, and a database or a profile survives one writer only"
-            yield Finding(path=f"volume {volume}", why=why, write="read_only=True in all but one", urn=found[-1].urn)
+    for volume, containers in sorted(writers.items()):
+        if len(containers) > 1:
+            who = " and ".join(container.name for container in containers)
+            why = f"{who} write to it, and a database or a profile survives a single writer only"
+            yield Finding(path=f"volume {volume}", why=why, write="read_only=True in all but one", urn=containers[-1].urn)
 
 
-@rule(
+@stack_rule(
     "stack-port-one-door",
-    STACK,
     "ports, publishAllPorts",
     description="Only the containers that levels.yaml names publish a port",
     severity="high",
@@ -137,37 +131,33 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
     for container in stack.of_type(CONTAINER):
         if is_published(container) and not matches(container.name, parameters["doors"]):
             why = "it is reached past the gateway, which asks who it is"
-            yield Finding(path=f"{container.name}: ports", why=why, write="no ports", urn=container.urn)
+            yield container.finding("ports", why=why, write="no ports")
 
 
-@rule(
+@stack_rule(
     "stack-datastore-apart",
-    STACK,
     "networksAdvanced, envs",
-    description="What is reached from outside shares no network with a database, a cache or a model server",
+    description="A container that is reached from outside shares no network with a database, a cache or a model server",
     severity="high",
     remediation="Give the data its own network, with its one user on it.",
     url=NETWORKS_URL,
 )
 def datastore_apart(stack: Stack, parameters: Parameters) -> Findings:
     containers = stack.of_type(CONTAINER)
-    data = {network for one in containers if is_datastore(one) for network in networks(one)} - {""}
+    data = {network for container in containers if is_datastore(container) for network in networks(container)} - {""}
     for container in reached(containers):
         if not is_datastore(container) and networks(container) & data:
-            why = "from the internet to the data it is one step"
-            yield Finding(
-                path=f"{container.name}: networksAdvanced", why=why, write="networks without the data", urn=container.urn
-            )
+            why = "it is one step from the internet to the data"
+            yield container.finding("networksAdvanced", why=why, write="networks without the data")
 
 
 _CREDENTIALS = re.compile(r"credential|secrets?([-_./]|$)|\.streamlit|\.aws|\.ssh|vault|cookies", re.IGNORECASE)
 
 
-@rule(
+@stack_rule(
     "stack-credentials-unpublished",
-    STACK,
     "volumes, mounts",
-    description="What is reached from outside has no folder of credentials mounted",
+    description="A container that is reached from outside has no folder of credentials mounted",
     severity="critical",
     remediation="Mount the credentials only where they are used, in a container without ports and apart from the connector.",
     url=_VOLUMES,
@@ -176,12 +166,11 @@ def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
     for container in reached(stack.of_type(CONTAINER)):
         if any(_CREDENTIALS.search(path) for path in mounted_paths(container)):
             why = "a file server that is reached from outside can hand them out"
-            yield Finding(path=f"{container.name}: volumes", why=why, write="no mount of that folder", urn=container.urn)
+            yield container.finding("volumes", why=why, write="no mount of that folder")
 
 
-@rule(
+@stack_rule(
     "stack-name-own",
-    STACK,
     "name",
     description="Names on the Docker host, and of tunnels, carry the stack's name, so that dev and prod share none",
     severity="medium",
@@ -194,7 +183,7 @@ def name_own(stack: Stack, parameters: Parameters) -> Findings:
             words = re.split("[-_.]", str(resource.inputs.get("name", "")))
             if not _contains(words, re.split("[-_.]", stack.name)):
                 why = "another stack would take the same name"
-                yield Finding(path=f"{resource.name}: name", why=why, write=f"a name with {stack.name} in it", urn=resource.urn)
+                yield resource.finding("name", why=why, write=f"a name with {stack.name} in it")
 
 
 def _contains(words: list[str], part: list[str]) -> bool:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Unpack
 
-from .framework.rule import Finding, Findings, Parameters, Resource, rule
+from .framework.property import SECRETS_URL, Expect, encrypted_rule, not_off, one_of, property_rule, unset
+from .framework.rule import About, Finding, Findings, Parameters, Resource, Rule, rule
 from .framework.values import Inputs
-from .variables import Variable, is_default, is_for_browsers, is_secret_name
+from .variables import Variable, is_for_browsers, is_secret_name
 
 PROVIDER = "pulumi:providers:vercel"
 PROJECT = "vercel:index/project:Project"
@@ -15,55 +17,44 @@ FIREWALL = "vercel:index/firewallConfig:FirewallConfig"
 VARIABLE = "vercel:index/projectEnvironmentVariable:ProjectEnvironmentVariable"
 VARIABLES = "vercel:index/projectEnvironmentVariables:ProjectEnvironmentVariables"
 SHARED_VARIABLE = "vercel:index/sharedEnvironmentVariable:SharedEnvironmentVariable"
-# Besides VARIABLE, whatever sets variables.
+# Besides VARIABLE, the types that set variables.
 OTHER_VARIABLES = (VARIABLES, SHARED_VARIABLE, PROJECT)
 
 _DOCS = "https://vercel.com/docs/"
 VARIABLES_URL = _DOCS + "environment-variables"
 _SENSITIVE = VARIABLES_URL + "/sensitive-environment-variables"
 _PROTECTION = _DOCS + "deployment-protection"
-_SECRETS = "https://www.pulumi.com/docs/iac/concepts/secrets/"
 _PRODUCTION = {"production"}
 _EVERYWHERE = {"development", "preview", "production"}
 
 # --- The provider and the project ----------------------------------------------------------------------------------------
 
-
-@rule(
-    "vercel-provider-token-encrypted",
+provider_token_encrypted = encrypted_rule(
     PROVIDER,
+    "vercel-provider-token-encrypted",
     "apiToken",
     description="The provider's token is a secret of Pulumi",
-    severity="critical",
     remediation="Set it with pulumi config set --secret, or wrap it in pulumi.Output.secret.",
-    url=_SECRETS,
 )
-def provider_token_encrypted(provider: Resource, parameters: Parameters) -> Findings:
-    if provider.inputs.get("apiToken") and not provider.inputs.is_secret("apiToken"):
-        yield Finding(path="apiToken", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
-
-@rule(
-    "vercel-project-forks-asked",
+project_forks_asked = property_rule(
     PROJECT,
+    "vercel-project-forks-asked",
     "gitForkProtection",
+    Expect(not_off, why="a stranger's build reads the project's variables", write="True"),
     description="A pull request of a fork is built only after a member of the team has approved it",
     severity="critical",
     remediation="Leave gitForkProtection out, or set it to True.",
     url=_DOCS + "git/vercel-for-github#deployment-authorizations-for-forks",
     prowler=("project_git_fork_protection_enabled",),
 )
-def project_forks_asked(project: Resource, parameters: Parameters) -> Findings:
-    if project.inputs.get("gitForkProtection", True) is False:
-        why = "a stranger's build reads the project's variables"
-        yield Finding(path="gitForkProtection", why=why, write="True")
 
 
 @rule(
-    "vercel-project-deployments-authenticated",
     PROJECT,
+    "vercel-project-deployments-authenticated",
     "vercelAuthentication",
-    description="Whoever opens a deployment beside the production domain has logged in to Vercel",
+    description="A deployment outside the production domain asks for a login at Vercel",
     severity="high",
     remediation='Set vercelAuthentication.deploymentType to "standard_protection_new"; every plan has it.',
     url=_PROTECTION,
@@ -72,15 +63,15 @@ def project_forks_asked(project: Resource, parameters: Parameters) -> Findings:
 )
 def project_deployments_authenticated(project: Resource, parameters: Parameters) -> Findings:
     if project.inputs.section("vercelAuthentication").get("deploymentType", "") not in parameters["allowed"]:
-        why = "old and unfinished versions answer to whoever knows their address"
+        why = "old and unfinished versions answer to everyone who knows their address"
         yield Finding(path="vercelAuthentication.deploymentType", why=why, write=f'"{parameters["allowed"][0]}"')
 
 
 @rule(
-    "vercel-project-password-long",
     PROJECT,
+    "vercel-project-password-long",
     "passwordProtection",
-    description="A password before a deployment has enough characters",
+    description="A deployment's password has enough characters",
     severity="high",
     remediation="Generate it: pulumi_random.RandomPassword with length=32.",
     url=_PROTECTION,
@@ -93,108 +84,87 @@ def project_password_long(project: Resource, parameters: Parameters) -> Findings
         yield Finding(path="passwordProtection.password", why="it can be guessed", write=write)
 
 
-@rule(
+project_password_encrypted = encrypted_rule(
+    PROJECT,
     "vercel-project-password-encrypted",
-    PROJECT,
     "passwordProtection",
-    description="A password before a deployment is a secret of Pulumi",
-    severity="critical",
+    description="A deployment's password is a secret of Pulumi",
     remediation="Generate it with RandomPassword, or wrap it in pulumi.Output.secret.",
-    url=_SECRETS,
+    reads="passwordProtection.password",
 )
-def project_password_encrypted(project: Resource, parameters: Parameters) -> Findings:
-    path = "passwordProtection.password"
-    if project.inputs.section("passwordProtection").get("password") and not project.inputs.is_secret(path):
-        yield Finding(path=path, why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
-
-@rule(
-    "vercel-project-directories-unlisted",
+project_directories_unlisted = property_rule(
     PROJECT,
+    "vercel-project-directories-unlisted",
     "directoryListing",
+    Expect(unset, why="files that no page links to can be found", write="False"),
     description="A folder without an index page shows nothing",
     severity="medium",
     remediation="Leave directoryListing out.",
     url=_DOCS + "directory-listing",
     prowler=("project_directory_listing_disabled",),
 )
-def project_directories_unlisted(project: Resource, parameters: Parameters) -> Findings:
-    if project.inputs.get("directoryListing", False):
-        yield Finding(path="directoryListing", why="files that no page links to can be found", write="False")
 
-
-@rule(
-    "vercel-project-system-variables-hidden",
+project_system_variables_hidden = property_rule(
     PROJECT,
+    "vercel-project-system-variables-hidden",
     "automaticallyExposeSystemEnvironmentVariables",
-    description="Builds get no variables of Vercel unasked",
+    Expect(one_of(False), why="branches and addresses get into a build that may print them", write="False"),
+    description="Builds get no system variables of Vercel",
     severity="low",
     remediation="Set automaticallyExposeSystemEnvironmentVariables=False; Vercel's own default is on.",
     url=VARIABLES_URL + "/system-environment-variables",
     prowler=("project_auto_expose_system_env_disabled",),
 )
-def project_system_variables_hidden(project: Resource, parameters: Parameters) -> Findings:
-    key = "automaticallyExposeSystemEnvironmentVariables"
-    if project.inputs.get(key, True) is not False:
-        yield Finding(path=key, why="branches and addresses get into a build that may print them", write="False")
 
-
-@rule(
-    "vercel-project-source-private",
+project_source_private = property_rule(
     PROJECT,
+    "vercel-project-source-private",
     "publicSource",
+    Expect(unset, why="whoever appends /_src reads the source", write="no publicSource"),
     description="A deployment's source is not public",
     severity="high",
     remediation="Leave publicSource out; since 5.21 the provider ignores it.",
     url=_DOCS + "project-configuration/security-settings",
 )
-def project_source_private(project: Resource, parameters: Parameters) -> Findings:
-    if project.inputs.get("publicSource", False):
-        yield Finding(path="publicSource", why="whoever appends /_src reads the source", write="no publicSource")
 
-
-@rule(
-    "vercel-project-support-asked",
+project_support_asked = property_rule(
     PROJECT,
+    "vercel-project-support-asked",
     "customerSuccessCodeVisibility",
-    description="Vercel's staff asks before it reads the source",
+    Expect(unset, why="people you do not know read the source", write="False"),
+    description="Vercel's staff ask before they read the source",
     severity="low",
     remediation="Leave customerSuccessCodeVisibility out.",
     url=_DOCS + "project-configuration/security-settings",
 )
-def project_support_asked(project: Resource, parameters: Parameters) -> Findings:
-    if project.inputs.get("customerSuccessCodeVisibility", False):
-        yield Finding(path="customerSuccessCodeVisibility", why="people you do not know read the source", write="False")
 
-
-@rule(
-    "vercel-project-variables-apart",
+project_variables_apart = property_rule(
     PROJECT,
+    "vercel-project-variables-apart",
     "environments",
+    Expect(
+        unset,
+        why="each update takes away what another resource has set, and one secret hides all in a preview",
+        write="ProjectEnvironmentVariable for each",
+    ),
     description="A project's variables are separate resources",
     severity="medium",
     remediation="Use ProjectEnvironmentVariable for each; the two ways overwrite each other.",
     url="https://www.pulumi.com/registry/packages/vercel/api-docs/projectenvironmentvariable/",
 )
-def project_variables_apart(project: Resource, parameters: Parameters) -> Findings:
-    if project.inputs.get("environments"):
-        why = "each update takes away what another resource has set, and one secret hides all in a preview"
-        yield Finding(path="environments", why=why, write="ProjectEnvironmentVariable for each")
 
-
-@rule(
-    "vercel-firewall-on",
+firewall_on = property_rule(
     FIREWALL,
+    "vercel-firewall-on",
     "enabled",
-    description="A firewall that is written is at work",
+    Expect(not_off, why="it reads as if it stopped something", write="True"),
+    description="A firewall that is declared is on",
     severity="medium",
     remediation="Leave enabled out, or set it to True.",
     url=_DOCS + "vercel-firewall",
     prowler=("security_waf_enabled",),
 )
-def firewall_on(firewall: Resource, parameters: Parameters) -> Findings:
-    if firewall.inputs.get("enabled", True) is False:
-        yield Finding(path="enabled", why="it reads as if it stopped something", write="True")
 
 
 # --- Environment variables -----------------------------------------------------------------------------------------------
@@ -202,7 +172,7 @@ def firewall_on(firewall: Resource, parameters: Parameters) -> Findings:
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable as one of the provider's resources sets it. path: "" or where it is in a list, with a dot."""
+    """A variable as one of the provider's resources sets it. path: "", or its path in a list and a dot."""
 
     path: str
     inputs: Inputs
@@ -213,14 +183,24 @@ class Setting:
         return str(self.inputs.get("key", ""))
 
     @property
+    def as_variable(self) -> Variable:
+        """Its name and value alone."""
+        return Variable("", self.key, str(self.inputs.get("value", "")))
+
+    @property
     def looks_secret(self) -> bool:
-        """By its name, or because its value is a URL with a password; the value is read only where the name says nothing."""
-        return is_secret_name(self.key) or Variable("", self.key, str(self.inputs.get("value", ""))).looks_secret
+        """By its name, or because its value is a URL with a password; the value is read only if the name does not decide."""
+        return is_secret_name(self.key) or self.as_variable.looks_secret
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it is marked as sensitive, or looks secret."""
+        return bool(self.inputs.get("sensitive", False)) or self.looks_secret
 
     @property
     def targets(self) -> set[str]:
         """Environments that have it."""
-        return {str(one) for one in self.inputs.whole("targets")}
+        return {str(target) for target in self.inputs.whole("targets")}
 
 
 def settings(resource: Resource) -> Iterator[Setting]:
@@ -229,120 +209,116 @@ def settings(resource: Resource) -> Iterator[Setting]:
     if resource.type not in lists:
         yield Setting("", resource.inputs)
         return
-    for path, one in resource.inputs.each(lists[resource.type]):
-        yield Setting(f"{path}.", one)
+    for path, variable in resource.inputs.each(lists[resource.type]):
+        yield Setting(f"{path}.", variable)
 
 
-@rule(
+def _variable_rule(name: str, property_: str, expect: Expect, **about: Unpack[About]) -> Rule:
+    """A rule about each variable by itself, whichever resource sets it."""
+
+    def each(resource: Resource) -> Iterator[tuple[str, Setting]]:
+        for setting in settings(resource):
+            yield f"{setting.path}{property_}", setting
+
+    about["also"] = OTHER_VARIABLES
+    return property_rule(VARIABLE, name, property_, expect, reads=each, **about)
+
+
+variable_client_public = _variable_rule(
     "vercel-variable-client-public",
-    VARIABLE,
     "key",
+    Expect(
+        lambda setting: not (is_for_browsers(setting.key) and is_secret_name(setting.key)),
+        why="the build writes its value into public files",
+        write="a name without prefix",
+    ),
     description="No secret is behind a prefix that puts it into the files that browsers load",
     severity="critical",
     remediation="Drop the prefix and read it on the server only: VITE_SKYVERN_API_KEY hands the organisation to every visitor.",
     url="https://vite.dev/guide/env-and-mode",
-    also=OTHER_VARIABLES,
 )
-def variable_client_public(resource: Resource, parameters: Parameters) -> Findings:
-    for one in settings(resource):
-        if is_for_browsers(one.key) and is_secret_name(one.key):
-            yield Finding(
-                path=f"{one.path}key", why="the build writes its value into public files", write="a name without prefix"
-            )
 
 
-@rule(
+def _is_hidden(setting: Setting) -> bool:
+    # Behind a prefix nothing is hidden by it.
+    return not setting.looks_secret or is_for_browsers(setting.key) or setting.inputs.get("sensitive", False) is True
+
+
+variable_secret_sensitive = _variable_rule(
     "vercel-variable-secret-sensitive",
-    VARIABLE,
     "sensitive",
+    Expect(_is_hidden, why="every member of the team can read it", write="sensitive=True"),
     description="A secret cannot be read back at Vercel",
     severity="high",
     remediation="Set sensitive=True.",
     url=_SENSITIVE,
-    also=OTHER_VARIABLES,
     prowler=("project_environment_no_secrets_in_plain_type", "project_environment_sensitive_vars_encrypted"),
 )
-def variable_secret_sensitive(resource: Resource, parameters: Parameters) -> Findings:
-    for one in settings(resource):
-        # Behind a prefix nothing is hidden by it.
-        if one.looks_secret and not is_for_browsers(one.key) and one.inputs.get("sensitive", False) is not True:
-            yield Finding(path=f"{one.path}sensitive", why="every member of the team can read it", write="sensitive=True")
 
 
 @rule(
-    "vercel-variable-secret-encrypted",
     VARIABLE,
+    "vercel-variable-secret-encrypted",
     "value",
     description="A secret that goes to Vercel is a secret of Pulumi",
     severity="critical",
     remediation="Wrap the value in pulumi.Output.secret, or use valueWo.",
-    url=_SECRETS,
+    url=SECRETS_URL,
     also=OTHER_VARIABLES,
 )
 def variable_secret_encrypted(resource: Resource, parameters: Parameters) -> Findings:
-    for one in settings(resource):
-        if resource.inputs.is_secret(f"{one.path}value") or one.inputs.get("value") is None:
+    for setting in settings(resource):
+        path = f"{setting.path}value"
+        if resource.inputs.is_secret(path) or setting.inputs.get("value") is None:
             continue
-        if one.inputs.get("sensitive", False) or one.looks_secret:
-            yield Finding(path=f"{one.path}value", why="it is in plain text in the state", write="pulumi.Output.secret(...)")
+        if setting.is_secret:
+            yield Finding(path=path, why="it is in plain text in the state", write="pulumi.Output.secret(...)")
 
 
-@rule(
+variable_secret_production_only = _variable_rule(
     "vercel-variable-secret-production-only",
-    VARIABLE,
     "targets",
+    Expect(
+        lambda setting: not setting.is_secret or setting.targets <= _PRODUCTION,
+        why="an unreviewed branch runs with it",
+        write='["production"]',
+    ),
     description="A secret is in production only",
     severity="high",
     remediation='Set targets=["production"]; give previews separate secrets, or none.',
     url=VARIABLES_URL,
-    also=OTHER_VARIABLES,
     prowler=("project_environment_production_vars_not_in_preview",),
 )
-def variable_secret_production_only(resource: Resource, parameters: Parameters) -> Findings:
-    for one in settings(resource):
-        if (one.inputs.get("sensitive", False) or one.looks_secret) and not one.targets <= _PRODUCTION:
-            why = "an unreviewed branch runs with it"
-            yield Finding(path=f"{one.path}targets", why=why, write='["production"]')
 
-
-@rule(
+variable_targets_chosen = _variable_rule(
     "vercel-variable-targets-chosen",
-    VARIABLE,
     "targets",
+    Expect(
+        lambda setting: not setting.targets >= _EVERYWHERE,
+        why="laptops and previews work on production",
+        write='["production"]',
+    ),
     description="A variable is in the environments that need it, not in all",
     severity="medium",
     remediation='Set targets=["production"], or with "preview".',
     url=VARIABLES_URL,
-    also=OTHER_VARIABLES,
     prowler=("project_environment_no_overly_broad_target",),
 )
-def variable_targets_chosen(resource: Resource, parameters: Parameters) -> Findings:
-    for one in settings(resource):
-        if one.targets >= _EVERYWHERE:
-            yield Finding(path=f"{one.path}targets", why="laptops and previews work on production", write='["production"]')
 
-
-@rule(
+variable_secret_not_default = _variable_rule(
     "vercel-variable-secret-not-default",
-    VARIABLE,
     "value",
+    Expect(lambda setting: not setting.as_variable.has_default, why="it is the first that is tried", write="a generated value"),
     description="No password or key is a default or a placeholder",
     severity="critical",
     remediation="Generate it: pulumi_random.RandomPassword.",
     url="https://owasp.org/Top10/A07_2021-Identification_and_Authentication_Failures/",
-    also=OTHER_VARIABLES,
 )
-def variable_secret_not_default(resource: Resource, parameters: Parameters) -> Findings:
-    for one in settings(resource):
-        variable = Variable("", one.key, str(one.inputs.get("value", "")))
-        password = variable.url_password
-        if variable.looks_secret and is_default(one.key, variable.value if password is None else password):
-            yield Finding(path=f"{one.path}value", why="it is the first that is tried", write="a generated value")
 
 
 @rule(
-    "vercel-deployment-secrets-absent",
     DEPLOYMENT,
+    "vercel-deployment-secrets-absent",
     "environment",
     description="A deployment brings no secret along",
     severity="high",

@@ -1,4 +1,4 @@
-"""The policy pack behind the real engine: what it refuses, in which stack, and what it says about unknown values."""
+"""The policy pack behind the real engine: what it refuses, in which stack, and how it treats unknown values."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 PACK = ROOT / "policy"
 KEY = "kZ8mQ2vT5xW1cR7nB4hJ9pL3"
 
-# A container that no rule objects to, but for what CHANGES says.
+# A container that no rule objects to, but for CHANGES.
 CONTAINER = """\
 import pulumi
 import pulumi_docker as docker
@@ -53,9 +53,9 @@ random.RandomPassword("password", length=length.result, special=False, opts=pulu
 
 @pytest.fixture
 def project(engine: Engine, tmp_path: Path) -> Project:
-    made = Project(engine, tmp_path, "")
-    made.succeed("stack", "init", "dev", "--no-select")
-    return made
+    project = Project(engine, tmp_path, "")
+    project.succeed("stack", "init", "dev", "--no-select")
+    return project
 
 
 def container(changes: str) -> str:
@@ -70,7 +70,7 @@ def preview(project: Project, *, stack: str = "test", refused: bool, pack: Path 
 
 
 def copy_of_the_pack(folder: Path, levels: str) -> Path:
-    """The pack as somebody else has it: another folder, another interpreter's path, levels of their own."""
+    """The pack as another project has it: another folder, another interpreter's path, other levels."""
     pack = folder / "their-policies"
     shutil.copytree(PACK, pack, ignore=shutil.ignore_patterns("__pycache__"))
     declaration = pack / "PulumiPolicy.yaml"
@@ -114,7 +114,7 @@ def test_a_rule_has_another_level_in_another_stack(project: Project) -> None:
 
 def test_a_value_of_the_last_state_stands_in_for_one_that_is_not_known(project: Project) -> None:
     project.program(PASSWORD.replace("EPOCH", '"1"'))
-    # Nothing has been deployed: the length is unknown, which is told and refuses nothing.
+    # Nothing has been deployed: the length is unknown, which is reported and refuses nothing.
     shown = preview(project, refused=False)
     assert "password: length: known after the update only" in shown
     # The update knows it.
@@ -146,7 +146,7 @@ def test_exemptions_and_levels_of_others(project: Project, tmp_path: Path) -> No
     assert "expired on 2020-01-31" in shown
     assert "docker-container-root-read-only" in shown
 
-    # What goes away is nobody's business, and an exemption for it no mistake.
+    # Resources that go away are not judged, and an exemption for them is not a mistake.
     project.variables["PULUMI_OPTION_POLICY_PACK"] = str(pack)
     project.succeed("destroy", "--yes", "--skip-preview")
     del project.variables["PULUMI_OPTION_POLICY_PACK"]
@@ -159,7 +159,7 @@ def test_exemptions_and_levels_of_others(project: Project, tmp_path: Path) -> No
 
 def test_levels_from_the_command_line(project: Project, tmp_path: Path) -> None:
     project.program(container('{"read_only": False}'))
-    said = tmp_path / "levels.json"
-    said.write_text('{"docker-container-root-read-only": "advisory"}')
-    shown = project.succeed("preview", "--policy-pack", str(PACK), "--policy-pack-config", str(said))
+    levels = tmp_path / "levels.json"
+    levels.write_text('{"docker-container-root-read-only": "advisory"}')
+    shown = project.succeed("preview", "--policy-pack", str(PACK), "--policy-pack-config", str(levels))
     assert "[advisory] [severity: medium]  docker-container-root-read-only" in shown

@@ -37,15 +37,21 @@ class Pack:
 
     def judge(self, resources: Sequence[Sent], *, stack: str = "prod") -> list[Diagnostic]:
         """Diagnostics about the resources, one by one as they are registered, then about the stack."""
-        answers = [self.stub.Analyze(_request(analyzer_pb2.AnalyzeRequest, one, stack)) for one in resources]
+        answers = [self.stub.Analyze(_request(analyzer_pb2.AnalyzeRequest, sent, stack)) for sent in resources]
         whole = analyzer_pb2.AnalyzeStackRequest(
-            resources=[_request(analyzer_pb2.AnalyzerResource, one, stack) for one in resources]
+            resources=[_request(analyzer_pb2.AnalyzerResource, sent, stack) for sent in resources]
         )
         answers.append(self.stub.AnalyzeStack(whole))
         return [
-            Diagnostic(one.policyName, LEVELS[one.enforcementLevel], one.message, one.urn, one.severity)
+            Diagnostic(
+                diagnostic.policyName,
+                LEVELS[diagnostic.enforcementLevel],
+                diagnostic.message,
+                diagnostic.urn,
+                diagnostic.severity,
+            )
             for answer in answers
-            for one in answer.diagnostics
+            for diagnostic in answer.diagnostics
         ]
 
 
@@ -57,7 +63,7 @@ def _request(kind: Any, sent: Sent, stack: str) -> Any:
 
 @contextmanager
 def running(pack: Path = PACK, python: str | Path = sys.executable) -> Iterator[Pack]:
-    """The pack of a folder, started as Pulumi's Python host starts one with the pack's interpreter."""
+    """The pack of a folder, started as Pulumi's Python host starts it, with the pack's interpreter."""
     process = subprocess.Popen(
         [python, "-u", "-m", "pulumi.policy", "127.0.0.1:1", str(pack)],
         cwd=pack,

@@ -1,4 +1,4 @@
-"""For every rule what it lets pass and what it objects to. A rule without cases fails the suite."""
+"""Passing and failing cases of every rule. A rule without cases fails the suite."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LONG = "kZ8mQ2vT5xW1cR7nB4hJ9pL3"
 
 
 def container(name: str = "one", /, **changed: Any) -> Sent:
-    """A container that no rule objects to, with other properties; None takes one away."""
+    """A container that no rule objects to, with other properties; None takes a property away."""
     inputs = {
         "name": f"skyvern-prod-{name}",
         "image": f"postgres:17@{DIGEST}",
@@ -91,7 +91,7 @@ GATEWAY = container("x-gateway-caddy", image="localhost/skyvern/gateway:01234567
 
 
 def firewall(**changed: Any) -> Sent:
-    """The one container on the host's network, with other properties."""
+    """The only container on the host's network, with other properties."""
     bare = {"user": "0:0", "networkMode": "host", "capabilities": {"drops": ["ALL"], "adds": ["NET_ADMIN"]}}
     return container("x-firewall-nft", **(bare | changed))
 
@@ -109,7 +109,7 @@ class Cases:
 
 def each(passing: Sequence[Sent], failing: Sequence[tuple[Sent, str]]) -> Cases:
     """Cases of one resource each."""
-    return Cases([[one] for one in passing], [([one], path) for one, path in failing])
+    return Cases([[resource] for resource in passing], [([resource], path) for resource, path in failing])
 
 
 def containers(property_: str, passing: Sequence[Any], failing: Sequence[tuple[Any, str]]) -> Cases:
@@ -318,7 +318,7 @@ CASES = {
             ("postgres", "image"),
             ("public.ecr.aws/skyvern/skyvern:latest", "image"),
             ("localhost/skyvern/server:latest", "image"),
-            ("docker.io/somebody/server:0123456789ab", "image"),
+            ("docker.io/someone/server:0123456789ab", "image"),
             (f"postgres@{DIGEST[:-1]}", "image"),
         ],
     ),
@@ -330,7 +330,7 @@ CASES = {
         "image",
         [f"postgres:17@{DIGEST}", f"docker.io/library/caddy@{DIGEST}", "localhost/skyvern/server:0123456789ab"],
         [
-            (f"somebody/postgres@{DIGEST}", "image"),
+            (f"someone/postgres@{DIGEST}", "image"),
             (f"ghcr.io/library/postgres@{DIGEST}", "image"),
             (f"localhost:5000/skyvern/server@{DIGEST}", "image"),
         ],
@@ -340,12 +340,15 @@ CASES = {
             environment(secret(f"SECRET_KEY={LONG}"), "POSTGRES_USER=postgres"),
             environment("DB_PASSWORD_FILE=/run/secrets/db", "LLM_KEY=OPENAI_GPT4O", "PATH=/bin", "GITHUB_TOKEN="),
             environment("SECRET_KEY_PATH=/run/x", "PROXY=http://egress:3128", "ENABLE_LOCAL_CREDENTIAL_VAULT=true"),
+            environment("PWD=/srv", "PUBLIC_KEY=ssh-ed25519 AAAA"),
         ],
         [
             (environment(f"SMTP_PASSWORD={LONG}"), "envs[SMTP_PASSWORD]"),
             (environment("A=b", secret(f"GITHUB_TOKEN={LONG}")), "envs[GITHUB_TOKEN]"),
             (environment(secret(f"CACHE=redis://x:{LONG}@cache:6379")), "envs[CACHE]"),
             (environment(f"aws_secret_access_key={LONG}"), "envs[aws_secret_access_key]"),
+            (environment(f"DB_PWD={LONG}"), "envs[DB_PWD]"),
+            (environment(f"SESSION_COOKIE={LONG}"), "envs[SESSION_COOKIE]"),
         ],
     ),
     "docker-container-secrets-encrypted": each(
@@ -386,10 +389,11 @@ CASES = {
     ),
     "docker-container-arguments-public": containers(
         "command",
-        [None, ["tunnel", "run"], ["--token-file", "/run/secrets/token"], ["--key=value"]],
+        [None, ["tunnel", "run"], ["--token-file", "/run/secrets/token"], ["--key=value"], ["--tls-key", "/certs/key.pem"]],
         [
             (["tunnel", "run", "--token", LONG], "command[3]"),
             ([f"--password={LONG}"], "command[0]"),
+            (["serve", "--db-password", LONG], "command[2]"),
             (["serve", secret(LONG)], "command[1]"),
         ],
     ),

@@ -1,4 +1,4 @@
-"""As cases.py, for the edge: Cloudflare, Vercel, and the rules of the stack that are about names and ways in."""
+"""As cases.py, for the edge: Cloudflare, Vercel, and the rules of the stack that are about names and ingress."""
 
 import base64
 import json
@@ -57,9 +57,9 @@ def setting(id_: str, value: Any) -> Sent:
 
 
 def zone(id_: str, good: Sequence[Any], bad: Sequence[Any]) -> Cases:
-    """Cases of one setting of a zone; another's same value is nobody's business."""
+    """Cases of one setting of a zone; the same value of another setting passes."""
     other = setting("brotli", bad[0])
-    return each([other, *(setting(id_, one) for one in good)], [(setting(id_, one), "value") for one in bad])
+    return each([other, *(setting(id_, value) for value in good)], [(setting(id_, value), "value") for value in bad])
 
 
 def hsts(**header: Any) -> Sent:
@@ -142,7 +142,7 @@ def connector(*networks: str, **more: Any) -> Sent:
 
 
 def server(origins: Any, **more: Any) -> Sent:
-    """Skyvern; origins: what it is told, a list or a text."""
+    """Skyvern; origins: those it allows, a list or a text."""
     listed = origins if isinstance(origins, str) else json.dumps(origins)
     return container("server", envs=[f"ALLOWED_ORIGINS={listed}"], **more)
 
@@ -489,7 +489,7 @@ CASES = {
             (Sent(DEPLOYMENT, "one", {"environment": {"A": "b", "VITE_API_KEY": LONG}}), "environment.VITE_API_KEY"),
         ],
     ),
-    # --- The stack: what leads in
+    # --- The stack: ingress from the internet
     "stack-ingress-host-recorded": Cases(
         [[ingress(API), record()], [ingress(API), record("API.example.com"), record("www.example.com", content="example.net")]],
         [
@@ -594,7 +594,7 @@ CASES = {
             ),
         ],
     ),
-    # --- The stack: who is asked who they are?
+    # --- The stack: who is asked for a login?
     "stack-frontend-login-asked": Cases(
         [
             [gateway("VITE_API_BASE_URL=https://app.example.com/api/v1", LOGIN)],
@@ -632,7 +632,7 @@ CASES = {
             ),
         ],
     ),
-    # --- The stack: what guards the zone
+    # --- The stack: the zone's firewall and TLS
     "stack-zone-firewall-present": Cases(
         [[ingress(API), ruleset(BLOCK)], [ingress()], [container()]],
         [

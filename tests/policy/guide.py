@@ -1,4 +1,4 @@
-"""What the guide that people start from deploys, to the letter, as resources of this provider; and what is wrong with it.
+"""The resources that the guide people start from deploys, to the letter; and what is wrong with them.
 
 The guide (Korean, of November 2025) clones Skyvern, fills its .env and says ``docker-compose up -d``, so the containers are those
 of Skyvern's compose file with the guide's settings. Its tunnel and its project at Vercel are ``EDGE``. ``FORUM`` is a second
@@ -277,7 +277,7 @@ MISTAKES = {
     "a placeholder as SECRET_KEY": ("docker-container-secrets-not-default", "skyvern: envs[SECRET_KEY]"),
     "a password of five letters": ("docker-container-passwords-long", "postgres: envs[PGPASSWORD]"),
     "every origin allowed": ("docker-container-origins-exact", "skyvern: envs[ALLOWED_ORIGINS]"),
-    "the provider's API key in clear": ("docker-container-secrets-encrypted", "skyvern: envs[OPENAI_API_KEY]"),
+    "the provider's API key in plain text": ("docker-container-secrets-encrypted", "skyvern: envs[OPENAI_API_KEY]"),
     "the artifact server beside the credentials folder": ("stack-credentials-unpublished", "skyvern-ui: volumes"),
     "the artifact server published": ("stack-port-one-door", "skyvern-ui: ports"),
     "the API on every address": ("docker-container-ports-on-loopback", "skyvern: ports[0].ip"),
@@ -296,7 +296,7 @@ MISTAKES = {
     "as much swap again": ("docker-container-swap-limited", "skyvern: memorySwap"),
     "no CPU limit": ("docker-container-cpu-limited", "skyvern: cpus"),
     "no health check": ("docker-container-health-checked", "skyvern: healthcheck.tests"),
-    "nobody waits for health": ("docker-container-health-awaited", "skyvern: wait"),
+    "an update that does not wait for health": ("docker-container-health-awaited", "skyvern: wait"),
     "no restart after a reboot": ("docker-container-restarted", "skyvern: restart"),
     "a log without an end": ("docker-container-logs-rotated", "skyvern: logOpts"),
     "debug logs": ("docker-container-log-level-quiet", "skyvern: envs[LOG_LEVEL]"),
@@ -307,8 +307,8 @@ MISTAKES = {
     "Docker's capabilities kept": ("docker-container-capabilities-dropped", "skyvern: capabilities.drops"),
     "setuid at work": ("docker-container-no-new-privileges", "skyvern: securityOpts"),
     "docker0": ("docker-container-network-user-defined", "skyvern: networkMode"),
-    "a network with a way out for all": ("docker-network-internal", "default: internal"),
-    "a secret that nobody named": ("docker-container-secrets-named", "skyvern-ui: envs[VITE_SKYVERN_API_KEY]"),
+    "a network that leads out for all": ("docker-network-internal", "default: internal"),
+    "a secret that levels.yaml does not name": ("docker-container-secrets-named", "skyvern-ui: envs[VITE_SKYVERN_API_KEY]"),
     "names that two stacks share": ("stack-name-own", "postgres-data: name"),
     "the Windows profile mounted": ("docker-container-host-folders-harmless", "skyvern: volumes[0].hostPath"),
     "Docker over TCP": ("docker-provider-host-encrypted", "default: host"),
@@ -316,7 +316,7 @@ MISTAKES = {
     "a UI password of eight characters": ("random-password-long", "ui: length"),
     "a password that breaks URLs": ("random-password-url-safe", "ui: special"),
     "a password that nothing brings back": ("random-password-kept", "ui: options.protect"),
-    "a key that stands in the state": ("random-bytes-unused", "vault: id"),
+    "a key in plain text in the state": ("random-bytes-unused", "vault: id"),
     "privileged": ("docker-container-unprivileged", "ollama: privileged"),
     "the host's network": ("docker-container-network-namespace-own", "ollama: networkMode"),
     "the host's processes": ("docker-container-pid-namespace-own", "ollama: pidMode"),
@@ -335,7 +335,7 @@ MISTAKES = {
     "a secret that the browser loads": ("docker-container-client-variables-public", "skyvern-ui: envs[VITE_SKYVERN_API_KEY]"),
     # Sections 2 and 4: the tunnel.
     "a host without a record": ("stack-ingress-host-recorded", "config.yml: config.ingresses[1].hostname"),
-    "certificates that nobody verifies": (
+    "certificates that are not verified": (
         "cloudflare-ingress-tls-verified",
         "config.yml: config.ingresses[1].originRequest.noTlsVerify",
     ),
@@ -347,12 +347,12 @@ MISTAKES = {
     "the API without a gateway": ("stack-ingress-origin-gateway", "config.yml: config.ingresses[0].service"),
     "streams without a gateway": ("stack-ingress-origin-gateway", "config.yml: config.ingresses[1].service"),
     "the artifact server without a gateway": ("stack-ingress-origin-gateway", "config.yml: config.ingresses[2].service"),
-    "origins whose health nobody asks": ("stack-ingress-origin-checked", "config.yml: config.ingresses[0].service"),
-    "recordings for everybody": ("stack-artifact-host-keyed", "config.yml: config.ingresses[2].service"),
+    "origins without a health check": ("stack-ingress-origin-checked", "config.yml: config.ingresses[0].service"),
+    "recordings for everyone": ("stack-artifact-host-keyed", "config.yml: config.ingresses[2].service"),
     "a tunnel that a file configures": ("cloudflare-tunnel-managed-remotely", "backend: configSrc"),
     "ingress rules in a file": ("cloudflare-ingress-managed-remotely", "config.yml: source"),
     "a tunnel's name that two stacks share": ("stack-name-own", "backend: name"),
-    "a tunnel's secret in clear": ("cloudflare-tunnel-secret-encrypted", "backend: tunnelSecret"),
+    "a tunnel's secret in plain text": ("cloudflare-tunnel-secret-encrypted", "backend: tunnelSecret"),
     "a tunnel's secret of six bytes": ("cloudflare-tunnel-secret-long", "backend: tunnelSecret"),
     "no firewall": ("stack-zone-firewall-present", "config.yml: Ruleset"),
     "no rate limit": ("stack-zone-rate-limited", "config.yml: Ruleset"),
@@ -361,11 +361,11 @@ MISTAKES = {
     # Section 2: Vercel.
     "the API key in the browser": ("vercel-variable-client-public", "VITE_SKYVERN_API_KEY: key"),
     "a placeholder as API key": ("vercel-variable-secret-not-default", "VITE_SKYVERN_API_KEY: value"),
-    "the API key in clear at Vercel": ("vercel-variable-secret-encrypted", "VITE_SKYVERN_API_KEY: value"),
+    "the API key in plain text at Vercel": ("vercel-variable-secret-encrypted", "VITE_SKYVERN_API_KEY: value"),
     "the API key in every branch's build": ("vercel-variable-secret-production-only", "VITE_SKYVERN_API_KEY: targets"),
     "variables of all environments": ("vercel-variable-targets-chosen", "VITE_API_BASE_URL: targets"),
     "builds of strangers": ("vercel-project-forks-asked", "skyvern-frontend: gitForkProtection"),
-    "deployments for everybody": (
+    "deployments for everyone": (
         "vercel-project-deployments-authenticated",
         "skyvern-frontend: vercelAuthentication.deploymentType",
     ),
@@ -377,7 +377,7 @@ MISTAKES = {
     "origins that the stack does not serve": ("stack-origins-served", "skyvern: envs[ALLOWED_ORIGINS]"),
     # What people add.
     "the account's global key": ("cloudflare-provider-token-scoped", "everything: apiKey"),
-    "Cloudflare's token in clear": ("cloudflare-provider-token-encrypted", "token: apiToken"),
+    "Cloudflare's token in plain text": ("cloudflare-provider-token-encrypted", "token: apiToken"),
     "Cloudflare's API by HTTP": ("cloudflare-provider-url-encrypted", "token: baseUrl"),
     "every host of the zone": ("cloudflare-ingress-hosts-named", "quick: config.ingresses[1].hostname"),
     "whatever else into the API": ("cloudflare-ingress-catch-all-refused", "quick: config.ingresses[2]"),
@@ -396,7 +396,7 @@ MISTAKES = {
     "flexible TLS": ("cloudflare-zone-origin-tls-strict", "ssl: value"),
     "no WebSockets": ("cloudflare-zone-websockets-on", "websockets: value"),
     "no HSTS": ("cloudflare-zone-hsts-on", "security_header: value.strict_transport_security"),
-    "HSTS for everybody's hosts": (
+    "HSTS for other people's hosts": (
         "cloudflare-zone-hsts-own-hosts",
         "security_header: value.strict_transport_security.include_subdomains",
     ),
@@ -414,12 +414,12 @@ MISTAKES = {
     "debug logs of the tunnel": ("docker-container-log-level-quiet", "cloudflared: envs[TUNNEL_LOGLEVEL]"),
     "an address that leads nowhere": ("stack-urls-served", "caddy: envs[VITE_WSS_BASE_URL]"),
     "pages that may connect anywhere": ("stack-content-policy-agrees", "caddy: command[1]"),
-    "Vercel's token in clear": ("vercel-provider-token-encrypted", "account: apiToken"),
-    "the source for everybody": ("vercel-project-source-private", "ui: publicSource"),
+    "Vercel's token in plain text": ("vercel-provider-token-encrypted", "account: apiToken"),
+    "the source for everyone": ("vercel-project-source-private", "ui: publicSource"),
     "the source for support": ("vercel-project-support-asked", "ui: customerSuccessCodeVisibility"),
-    "folders for everybody": ("vercel-project-directories-unlisted", "ui: directoryListing"),
+    "folders for everyone": ("vercel-project-directories-unlisted", "ui: directoryListing"),
     "a password of seven letters": ("vercel-project-password-long", "ui: passwordProtection.password"),
-    "a password in clear": ("vercel-project-password-encrypted", "ui: passwordProtection.password"),
+    "a password in plain text": ("vercel-project-password-encrypted", "ui: passwordProtection.password"),
     "variables in two places": ("vercel-project-variables-apart", "ui: environments"),
     "a secret that the team can read": ("vercel-variable-secret-sensitive", "SKYVERN_API_KEY: sensitive"),
     "a secret in a deployment": ("vercel-deployment-secrets-absent", "now: environment.SKYVERN_API_KEY"),

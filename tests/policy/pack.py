@@ -1,4 +1,4 @@
-"""Resources as the engine sends them to the pack, and what it says about them."""
+"""Resources as the engine sends them to the pack, and its reports about them."""
 
 import datetime
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 @dataclass(frozen=True)
 class Sent:
-    """One resource as it is on the wire; what it is in which stack, ``resource`` says."""
+    """A resource as it is on the wire; ``resource`` is the same in a stack."""
 
     type: str
     name: str
@@ -35,7 +35,7 @@ class Sent:
         return f"urn:pulumi:{stack}::skyvern::{self.type}::{self.name}"
 
     def resource(self, stack: str) -> Resource:
-        """It as the rules read it."""
+        """The resource as the rules read it."""
         secrets: set[str] = set()
         values = decode(dict(self.inputs), secrets=secrets)
         inputs = Inputs(values, secrets=frozenset(secrets))
@@ -54,7 +54,7 @@ def levels(text: str | None = None) -> Levels:
 
 
 def wire(value: Any) -> Any:
-    """What tests.program recorded, with its secrets marked as on the wire."""
+    """A value that tests.program recorded, with its secrets marked as on the wire."""
     match value:
         case Secret():
             return secret(wire(value.value))
@@ -67,22 +67,25 @@ def wire(value: Any) -> Any:
 
 def registered(run: Program) -> list[Sent]:
     """Everything that a run of the program registered."""
-    return [Sent(one.type, one.name, wire(one.inputs), one.protect) for one in run.registrations]
+    return [
+        Sent(registration.type, registration.name, wire(registration.inputs), registration.protect)
+        for registration in run.registrations
+    ]
 
 
 def judge(
     resources: Iterable[Sent],
-    said: Levels | None = None,
+    given: Levels | None = None,
     *,
     stack: str = "prod",
     today: datetime.date = TODAY,
     last: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Report]:
     """Every report about the resources of one stack, those about the stack itself at the end."""
-    evaluation = Evaluation(RULES, said or levels(), today=today, last_state=lambda _: last or {})
-    given = [one.resource(stack) for one in resources]
-    reports = [report for one in given for report in evaluation.resource(one)]
-    return [*reports, *evaluation.stack(given)]
+    evaluation = Evaluation(RULES, given or levels(), today=today, last_state=lambda _: last or {})
+    registered = [sent.resource(stack) for sent in resources]
+    reports = [report for resource in registered for report in evaluation.resource(resource)]
+    return [*reports, *evaluation.stack(registered)]
 
 
 def broken(reports: Iterable[Report]) -> list[str]:

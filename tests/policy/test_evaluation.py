@@ -11,7 +11,7 @@ from policy.rules.containers import CONTAINER, VOLUME
 from policy.rules.framework.evaluation import Evaluation
 from policy.rules.framework.last_state import inputs_by_urn
 from policy.rules.framework.values import UNKNOWN as NOT_KNOWN
-from policy.rules.framework.values import decode, fill
+from policy.rules.framework.values import Inputs, decode, fill
 from policy.rules.random import PASSWORD
 from tests.policy.cases import DIGEST, LONG, container, environment, password, port
 from tests.policy.edge_cases import record
@@ -29,9 +29,9 @@ WRITABLE = container(readOnly=None)
 
 
 class TestExemptions:
-    """What is exempted is told and not refused, until its day."""
+    """What is exempted is reported and not refused, until its day."""
 
-    def test_it_is_told_with_its_reason_and_its_day(self) -> None:
+    def test_it_is_reported_with_its_reason_and_its_day(self) -> None:
         (report,) = judge([WRITABLE], levels(EXEMPTION))
         assert report.level == "advisory"
         assert report.rule.name == "docker-container-root-read-only"
@@ -41,20 +41,20 @@ class TestExemptions:
         assert broken(judge([WRITABLE], levels(EXEMPTION), today=datetime.date(2026, 11, 30))) == []
 
     def test_the_day_after_both_are_violations(self) -> None:
-        said = judge([WRITABLE], levels(EXEMPTION), today=datetime.date(2026, 12, 1))
-        assert broken(said) == ["docker-container-root-read-only", "policy-exemption-current"]
-        assert "expired on 2026-11-30; fix what it covered and remove it" in said[-1].message
+        reports = judge([WRITABLE], levels(EXEMPTION), today=datetime.date(2026, 12, 1))
+        assert broken(reports) == ["docker-container-root-read-only", "policy-exemption-current"]
+        assert "expired on 2026-11-30; fix what it covered and remove it" in reports[-1].message
 
-    def test_one_that_covers_nothing_is_a_violation(self) -> None:
-        said = judge([container()], levels(EXEMPTION))
-        assert broken(said) == ["policy-exemption-current"]
-        assert "covers nothing that breaks the rule; remove it" in said[-1].message
+    def test_an_exemption_that_covers_nothing_is_a_violation(self) -> None:
+        reports = judge([container()], levels(EXEMPTION))
+        assert broken(reports) == ["policy-exemption-current"]
+        assert "covers nothing that breaks the rule; remove it" in reports[-1].message
 
     def test_another_resource_and_another_rule_are_not_covered(self) -> None:
-        said = judge([WRITABLE, container("two", readOnly=None), container(privileged=True)], levels(EXEMPTION))
-        assert broken(said) == ["docker-container-root-read-only", "docker-container-unprivileged"]
+        reports = judge([WRITABLE, container("two", readOnly=None), container(privileged=True)], levels(EXEMPTION))
+        assert broken(reports) == ["docker-container-root-read-only", "docker-container-unprivileged"]
 
-    def test_another_stack_neither_profits_nor_is_asked(self) -> None:
+    def test_it_does_not_count_in_another_stack(self) -> None:
         other = replace(WRITABLE, inputs={**WRITABLE.inputs, "name": "skyvern-dev-one"})
         assert broken(judge([other], levels(EXEMPTION), stack="dev")) == ["docker-container-root-read-only"]
         assert judge([replace(other, inputs={**other.inputs, "readOnly": True})], levels(EXEMPTION), stack="dev") == []
@@ -81,29 +81,30 @@ def test_a_level_is_the_stacks() -> None:
     dev = replace(debug, inputs={**debug.inputs, "name": "skyvern-dev-one"})
     assert judge([dev], stack="dev") == []
     advice = levels("stacks: {prod: {docker-container-log-level-quiet: advisory}}")
-    assert [one.level for one in judge([debug], advice)] == ["advisory"]
+    assert [report.level for report in judge([debug], advice)] == ["advisory"]
 
 
 class TestUnknownValues:
-    """An unknown value hides itself and nothing else, and what could not be checked is told."""
+    """An unknown value hides itself and nothing else, and what could not be checked is reported."""
 
     def test_an_unknown_variable_hides_no_other(self) -> None:
-        said = judge([environment(UNKNOWN, "ALLOWED_ORIGINS=*", UNKNOWN)])
-        assert broken(said) == ["docker-container-origins-exact"]
-        (told,) = [one for one in said if one.rule.name == "policy-value-known" and one.urn]
-        assert "one: envs[0], envs[2]: known after the update only" in told.message
-        assert "docker-container-origins-exact" in told.message
+        reports = judge([environment(UNKNOWN, "ALLOWED_ORIGINS=*", UNKNOWN)])
+        assert broken(reports) == ["docker-container-origins-exact"]
+        (unchecked,) = [report for report in reports if report.rule.name == "policy-value-known" and report.urn]
+        assert "one: envs[0], envs[2]: known after the update only" in unchecked.message
+        assert "docker-container-origins-exact" in unchecked.message
 
     def test_an_unknown_source_hides_no_other_mount(self) -> None:
         socket = {"type": "bind", "source": "/var/run/docker.sock", "target": "/s"}
-        said = judge([container(mounts=[{"type": "bind", "source": UNKNOWN, "target": "/x"}, socket])])
-        assert broken(said) == ["docker-container-docker-socket-unmounted"]
+        reports = judge([container(mounts=[{"type": "bind", "source": UNKNOWN, "target": "/x"}, socket])])
+        assert broken(reports) == ["docker-container-docker-socket-unmounted"]
 
-    def test_elements_of_two_containers_are_told_apart(self) -> None:
+    def test_elements_of_two_containers_are_reported_separately(self) -> None:
         first, second = container("a", ports=UNKNOWN), container("b", image="x", ports=[port(80, 8080)])
-        said = judge([first, second], levels("rules: {docker-container-image-pinned: disabled}"))
-        (told,) = [one for one in said if one.rule.name == "policy-value-known" and not one.urn and "a.ports" in one.message]
-        assert "b.ports" not in told.message
+        reports = judge([first, second], levels("rules: {docker-container-image-pinned: disabled}"))
+        unknown = [report for report in reports if report.rule.name == "policy-value-known" and not report.urn]
+        (unchecked,) = [report for report in unknown if "a.ports" in report.message]
+        assert "b.ports" not in unchecked.message
 
     @pytest.mark.parametrize(
         "changed",
@@ -120,10 +121,10 @@ class TestUnknownValues:
     def test_an_unknown_secret_stays_unknown(self) -> None:
         assert broken(judge([environment(secret(UNKNOWN))])) == []
 
-    def test_what_was_deployed_last_stands_in(self) -> None:
+    def test_values_deployed_last_replace_unknown_ones(self) -> None:
         now = password(length=UNKNOWN)
         assert broken(judge([now])) == []
-        (report,) = [one for one in judge([now], last={now.urn("prod"): {"length": 8}}) if one.level == "mandatory"]
+        (report,) = [report for report in judge([now], last={now.urn("prod"): {"length": 8}}) if report.level == "mandatory"]
         assert report.rule.name == "random-password-long"
         assert "(as it was last deployed)" in report.message
         assert judge([now], last={now.urn("prod"): {"length": 32}}) == []
@@ -140,8 +141,8 @@ class TestUnknownValues:
 
     def test_a_finding_is_told_once(self) -> None:
         now = environment(UNKNOWN, "ALLOWED_ORIGINS=*")
-        said = judge([now], last={now.urn("prod"): {"envs": [f"A={LONG}", "ALLOWED_ORIGINS=*"]}})
-        assert [one.rule.name for one in said] == ["docker-container-origins-exact"]
+        reports = judge([now], last={now.urn("prod"): {"envs": [f"A={LONG}", "ALLOWED_ORIGINS=*"]}})
+        assert [report.rule.name for report in reports] == ["docker-container-origins-exact"]
 
     def test_the_last_state_is_asked_once_and_only_when_it_matters(self) -> None:
         asked: list[str] = []
@@ -177,6 +178,15 @@ def test_decoding_keeps_the_places_of_secrets() -> None:
     sent = {"a": [1, secret("x")], "b": {"c": secret({"d": UNKNOWN})}, "e": {SIGNATURE: "an asset", "text": "t"}}
     assert decode(sent, secrets=secrets) == {"a": [1, "x"], "b": {"c": {"d": NOT_KNOWN}}, "e": NOT_KNOWN}
     assert secrets == {"a[1]", "b.c"}
+
+
+def test_a_path_leads_to_every_value_at_it() -> None:
+    inputs = Inputs({"ports": [{"ip": "::1"}, {}], "options": ["a"], "healthcheck": {"tests": ["NONE"]}})
+    assert list(inputs.at("ports[].ip")) == [("ports[0].ip", "::1"), ("ports[1].ip", None)]
+    assert list(inputs.at("options[]")) == [("options[0]", "a")]
+    assert list(inputs.at("healthcheck.tests")) == [("healthcheck.tests", ["NONE"])]
+    assert list(inputs.at("wait")) == [("wait", None)]
+    assert list(inputs.at("mounts[].source")) == []
 
 
 def test_filling_touches_unknown_values_only() -> None:

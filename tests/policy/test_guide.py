@@ -11,10 +11,10 @@ from tests.policy.pack import broken, judge
 
 @pytest.fixture(scope="module")
 def refused() -> list[tuple[str, str]]:
-    """Rule and message of everything that is said, on the wire."""
+    """Rule and message of every diagnostic, on the wire."""
     with analyzer.running() as pack:
-        said = [*pack.judge([*GUIDE, *EDGE]), *pack.judge(FORUM)]
-    return [(one.rule, one.message.partition("\n")[2]) for one in said]
+        diagnostics = [*pack.judge([*GUIDE, *EDGE]), *pack.judge(FORUM)]
+    return [(diagnostic.rule, diagnostic.message.partition("\n")[2]) for diagnostic in diagnostics]
 
 
 @pytest.mark.parametrize(("rule", "where"), MISTAKES.values(), ids=MISTAKES)
@@ -22,9 +22,9 @@ def test_a_mistake_is_named(refused: list[tuple[str, str]], rule: str, where: st
     assert [message for name, message in refused if name == rule and f"{where}: " in message]
 
 
-def test_every_rule_has_something_to_say_about_the_guide() -> None:
-    said = {report.rule.name for report in [*judge([*GUIDE, *EDGE]), *judge(FORUM)]}
-    assert said == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN}
+def test_every_rule_objects_to_the_guide() -> None:
+    objecting = {report.rule.name for report in [*judge([*GUIDE, *EDGE]), *judge(FORUM)]}
+    assert objecting == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN}
 
 
 def test_each_part_of_the_guide_alone_is_refused() -> None:
@@ -32,6 +32,6 @@ def test_each_part_of_the_guide_alone_is_refused() -> None:
 
 
 def test_no_secret_of_the_guide_is_repeated(refused: list[tuple[str, str]]) -> None:
-    told = "\n".join(message for _, message in refused)
+    messages = "\n".join(message for _, message in refused)
     secrets = ["skyvern:skyvern", "your-secure", "sk-your", "k3jd9", "your-api-key", "c2VjcmV0", "t0k3n", "eyJh", "hunter2"]
-    assert [value for value in [*secrets, "0123456789abcdef", "abcdefghijkl"] if value in told] == []
+    assert [value for value in [*secrets, "0123456789abcdef", "abcdefghijkl"] if value in messages] == []

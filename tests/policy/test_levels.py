@@ -1,4 +1,4 @@
-"""levels.yaml: each mistake is one line, and what it says counts."""
+"""levels.yaml: each mistake is one line, and the levels and parameters in it count."""
 
 import datetime
 
@@ -20,10 +20,10 @@ EXEMPTION = "exemptions:\n- {stack: dev, rule: docker-volume-protected, resource
 
 
 def test_a_stack_comes_before_a_rule_and_a_rule_before_the_default() -> None:
-    said = levels(GOOD)
-    assert said.level("dev", "docker-container-health-awaited") == "disabled"
-    assert said.level("prod", "docker-container-health-awaited") == "mandatory"
-    assert said.level("prod", "docker-volume-protected") == "advisory"
+    parsed = levels(GOOD)
+    assert parsed.level("dev", "docker-container-health-awaited") == "disabled"
+    assert parsed.level("prod", "docker-container-health-awaited") == "mandatory"
+    assert parsed.level("prod", "docker-volume-protected") == "advisory"
 
 
 def test_an_empty_file_is_as_strict_as_can_be() -> None:
@@ -32,16 +32,16 @@ def test_an_empty_file_is_as_strict_as_can_be() -> None:
 
 def test_parameters_have_defaults() -> None:
     assert levels("").parameters_of(RULE["random-password-long"]) == {"minimum": 22, "public": []}
-    said = levels("parameters:\n  random-password-long:\n    minimum: 40\n")
-    assert said.parameters_of(RULE["random-password-long"]) == {"minimum": 40, "public": []}
+    parsed = levels("parameters:\n  random-password-long:\n    minimum: 40\n")
+    assert parsed.parameters_of(RULE["random-password-long"]) == {"minimum": 40, "public": []}
 
 
 def test_an_exemption() -> None:
-    (one,) = levels(EXEMPTION).exemptions
-    assert one.expires == datetime.date(2027, 1, 31)
-    assert one.covers("docker-volume-protected", "urn:pulumi:dev::p::t::n")
-    assert not one.covers("docker-volume-protected", "urn:pulumi:prod::p::t::n")
-    assert not one.covers("docker-network-internal", "urn:pulumi:dev::p::t::n")
+    (exemption,) = levels(EXEMPTION).exemptions
+    assert exemption.expires == datetime.date(2027, 1, 31)
+    assert exemption.covers("docker-volume-protected", "urn:pulumi:dev::p::t::n")
+    assert not exemption.covers("docker-volume-protected", "urn:pulumi:prod::p::t::n")
+    assert not exemption.covers("docker-network-internal", "urn:pulumi:dev::p::t::n")
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_an_exemption() -> None:
         ),
         (
             "parameters: {random-password-long: {minimum: many}}",
-            "parameters.random-password-long.minimum: has another type; write a int",
+            "parameters.random-password-long.minimum: has another type; write a whole number",
         ),
         ("exemptions: {}\nrules: 1", "rules: is not a mapping; write keys below it"),
         ("exemptions: {a: 1}", "exemptions: is not a list; write one exemption per item"),
         ("exemptions: [a]", "exemptions[0]: is not a mapping; write keys below it"),
-        (EXEMPTION.replace("because", "''"), "exemptions[0].reason: is empty; write why, for whoever reads the report"),
-        (EXEMPTION.replace("2027-01-31", "soon"), "exemptions[0].expires: is not a date; write one as 2027-01-31"),
-        (EXEMPTION.replace("2027-01-31", "2027-01-31 10:00:00"), "exemptions[0].expires: is not a date; write one as 2027-01-31"),
+        (EXEMPTION.replace("because", "''"), "exemptions[0].reason: is empty; write why, for the readers of the report"),
+        (EXEMPTION.replace("2027-01-31", "soon"), "exemptions[0].expires: is not a date; write it as 2027-01-31"),
+        (EXEMPTION.replace("2027-01-31", "2027-01-31 10:00:00"), "exemptions[0].expires: is not a date; write it as 2027-01-31"),
         (
             EXEMPTION.replace(", expires: 2027-01-31", ""),
             "exemptions[0]: expires: write exactly expires, reason, resource, rule, stack",

@@ -1,4 +1,4 @@
-"""The pack over what the program really registers: silent as it is, and loud when one argument of its hardening is missing."""
+"""The pack over what the program really registers: silent as it is, and loud when an argument of its hardening is missing."""
 
 import inspect
 from collections.abc import Callable
@@ -108,12 +108,12 @@ def test_every_edge_and_frontend_has_no_violation(edge: dict[str, Any], frontend
     assert [report.message for report in judge(registered(run), stack="prod")] == []
 
 
-def test_what_the_stack_file_leaves_to_the_zone_is_advised() -> None:
+def test_what_the_stack_file_leaves_to_the_zone_is_advisory() -> None:
     off = dict.fromkeys(("always_https", "firewall", "hsts", "min_tls_1_2", "rate_limit", "tls_1_3"), False)
-    said = judge(registered(program.run(behind(CLOUDFLARE | off), stack="prod")), stack="prod")
+    reports = judge(registered(program.run(behind(CLOUDFLARE | off), stack="prod")), stack="prod")
     zone = ("stack-zone-firewall-present", "stack-zone-https-set", "stack-zone-rate-limited", "stack-zone-tls-set")
-    assert [(one.rule.name, one.level) for one in said] == [
-        (name, "advisory") for name in sorted(zone, key=[one.rule.name for one in said].index)
+    assert [(report.rule.name, report.level) for report in reports] == [
+        (name, "advisory") for name in sorted(zone, key=[report.rule.name for report in reports].index)
     ]
 
 
@@ -147,13 +147,13 @@ def test_a_changed_argument_of_the_edge_is_named(
 ) -> None:
     original = getattr(cloudflare, kind)
 
-    def made(*positional: Any, **named: Any) -> Any:
+    def construct(*positional: Any, **named: Any) -> Any:
         # Of ingress rules, the last one has a service alone.
         if kind.endswith("Args") and "hostname" not in named:
             return original(*positional, **named)
         return changing(original, argument, changed)(*positional, **({argument: None} | named))
 
-    monkeypatch.setattr(cloudflare, kind, made)
+    monkeypatch.setattr(cloudflare, kind, construct)
     assert rule in broken(judge(registered(program.run(behind(CLOUDFLARE | ACCESS), stack="prod")), stack="prod"))
 
 
@@ -181,19 +181,19 @@ def test_a_changed_argument_at_vercel_is_named(
 
 def test_a_login_that_is_left_out_at_vercel_is_named() -> None:
     sent = registered(program.run(behind(CLOUDFLARE, VERCEL), stack="prod"))
-    without = [one for one in sent if one.inputs.get("key") != "UI_LOGIN_SHA256"]
+    without = [resource for resource in sent if resource.inputs.get("key") != "UI_LOGIN_SHA256"]
     assert broken(judge(without, stack="prod")) == ["stack-frontend-login-asked"]
 
 
 def changing(original: Callable[..., Any], argument: str, value: Any) -> Callable[..., Any]:
     """A resource's constructor with one argument left out or changed."""
 
-    def made(*positional: Any, **named: Any) -> Any:
+    def construct(*positional: Any, **named: Any) -> Any:
         assert argument in named, f"the program passes no {argument}"
         changed = {key: item for key, item in named.items() if key != argument}
         return original(*positional, **(changed if value is REMOVED else {**changed, argument: value}))
 
-    return made
+    return construct
 
 
 @pytest.mark.parametrize(("argument", "changed", "rule"), [(name, *case) for name, case in HARDENING.items()], ids=HARDENING)
@@ -207,12 +207,12 @@ def test_a_missing_argument_of_the_hardening_is_named(
 def test_every_argument_of_the_container_is_judged_or_known_to_be_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     passed: set[str] = set()
 
-    def made(*positional: Any, **named: Any) -> Any:
+    def construct(*positional: Any, **named: Any) -> Any:
         passed.update(named)
         return container(*positional, **named)
 
     container = docker.Container
-    monkeypatch.setattr(docker, "Container", made)
+    monkeypatch.setattr(docker, "Container", construct)
     program.run(Settings())
     assert passed - {"opts"} == set(HARDENING) | REST
     assert set(HARDENING) | REST <= set(inspect.signature(docker.ContainerArgs.__init__).parameters)

@@ -44,17 +44,22 @@ def with_inputs(sent: Sent, inputs: dict[str, Any]) -> Sent:
     return replace(sent, inputs=inputs)
 
 
+def hidden(sent: Sent) -> Sent:
+    """The resource with every property a secret."""
+    return with_inputs(sent, {key: secret(value) for key, value in sent.inputs.items()})
+
+
 _CONFIDENTIAL = {"apiKey", "apiToken", "command", "environment", "envs", "password", "tunnelSecret"}
 
 
 def values_of(sent: Sent) -> set[str]:
     """Texts that a message must not repeat: values of variables and keys, and arguments."""
-    found: set[str] = set()
+    texts: set[str] = set()
 
     def walk(value: Any, confidential: bool) -> None:
         match value:
             case str() if confidential:
-                found.update({value, value.partition("=")[2]})
+                texts.update({value, value.partition("=")[2]})
             case dict():
                 for key, item in value.items():
                     walk(item, confidential or key in _CONFIDENTIAL)
@@ -65,7 +70,7 @@ def values_of(sent: Sent) -> set[str]:
     walk(sent.inputs, False)
     if sent.type == VARIABLE:
         walk(sent.inputs.get("value"), True)
-    return {value for value in found if len(value) > 3}
+    return {value for value in texts if len(value) > 3}
 
 
 def test_every_rule_has_cases() -> None:
@@ -87,7 +92,7 @@ def test_the_pack_needs_nothing_of_this_project() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_what_a_rule_says_about_itself(rule: Rule) -> None:
+def test_the_texts_of_a_rule(rule: Rule) -> None:
     assert rule.name.split("-")[0] in {"cloudflare", "docker", "policy", "random", "stack", "vercel"}
     assert rule.severity in {"low", "medium", "high", "critical"}
     assert rule.url.startswith("https://")
@@ -95,17 +100,18 @@ def test_what_a_rule_says_about_itself(rule: Rule) -> None:
     assert rule.description[0].isupper()
     assert not rule.description.endswith(".")
     assert rule.property
-    assert [one.name for one in RULES].count(rule.name) == 1
+    assert [each.name for each in RULES].count(rule.name) == 1
 
 
-def test_what_the_engine_is_told_about_the_rules(pack: Pack) -> None:
+def test_the_engine_gets_the_texts_of_the_rules(pack: Pack) -> None:
     info = pack.stub.GetAnalyzerInfo(empty_pb2.Empty())
     assert [policy.name for policy in info.policies] == [rule.name for rule in RULES]
-    told = {policy.name: policy for policy in info.policies}["docker-container-unprivileged"]
-    assert (told.framework.name, told.framework.version, told.framework.reference) == ("CIS Docker Benchmark", "1.6.0", "5.5")
-    assert list(told.tags) == ["cis-docker-1.6.0:5.5", "kics:ae5b6871"]
-    assert told.url == RULE["docker-container-unprivileged"].url
-    assert told.remediation_steps
+    unprivileged = {policy.name: policy for policy in info.policies}["docker-container-unprivileged"]
+    framework = unprivileged.framework
+    assert (framework.name, framework.version, framework.reference) == ("CIS Docker Benchmark", "1.6.0", "5.5")
+    assert list(unprivileged.tags) == ["cis-docker-1.6.0:5.5", "kics:ae5b6871"]
+    assert unprivileged.url == RULE["docker-container-unprivileged"].url
+    assert unprivileged.remediation_steps
 
 
 @pytest.mark.parametrize(("name", "sent"), PASSING)
@@ -115,46 +121,52 @@ def test_a_rule_lets_pass(name: str, sent: list[Sent]) -> None:
 
 @pytest.mark.parametrize(("name", "sent", "path"), FAILING)
 def test_a_rule_objects(name: str, sent: list[Sent], path: str) -> None:
-    found = [report for report in judge(sent) if report.rule.name == name]
-    assert {report.level for report in found} == {levels().level("prod", name)}
+    reports = [report for report in judge(sent) if report.rule.name == name]
+    assert {report.level for report in reports} == {levels().level("prod", name)}
     about = "stack prod" if RULE[name].type == STACK else sent[0].name
-    assert any(report.message.startswith(f"{about}: {path}: ") for report in found)
-    assert all("; write " in report.message for report in found)
-    told = "\n".join(report.message for report in found)
-    assert [value for one in sent for value in values_of(one) if value in told] == []
+    assert any(report.message.startswith(f"{about}: {path}: ") for report in reports)
+    assert all("; write " in report.message for report in reports)
+    messages = "\n".join(report.message for report in reports)
+    assert [value for resource in sent for value in values_of(resource) if value in messages] == []
+
+
+def test_an_option_with_its_secret_says_nothing_of_the_next_argument() -> None:
+    reports = judge([cases.container(command=["--password=correct-horse", "run"])])
+    (report,) = [report for report in reports if report.rule.name == "docker-container-arguments-public"]
+    assert report.message.startswith("one: command[0]: ")
 
 
 @pytest.mark.parametrize(("name", "sent"), PASSING)
 def test_a_rule_lets_pass_on_the_wire(pack: Pack, name: str, sent: list[Sent]) -> None:
-    assert [one.message for one in pack.judge(sent) if one.rule == name] == []
+    assert [diagnostic.message for diagnostic in pack.judge(sent) if diagnostic.rule == name] == []
 
 
 @pytest.mark.parametrize(("name", "sent", "path"), FAILING)
 def test_a_rule_objects_on_the_wire(pack: Pack, name: str, sent: list[Sent], path: str) -> None:
-    found = [one for one in pack.judge(sent) if one.rule == name]
-    assert any(f": {path}: " in one.message for one in found)
-    assert found[0].message.startswith(RULE[name].description)
-    assert found[0].level == levels().level("prod", name)
-    assert found[0].severity == ["low", "medium", "high", "critical"].index(RULE[name].severity) + 1
+    diagnostics = [diagnostic for diagnostic in pack.judge(sent) if diagnostic.rule == name]
+    assert any(f": {path}: " in diagnostic.message for diagnostic in diagnostics)
+    assert diagnostics[0].message.startswith(RULE[name].description)
+    assert diagnostics[0].level == levels().level("prod", name)
+    assert diagnostics[0].severity == ["low", "medium", "high", "critical"].index(RULE[name].severity) + 1
 
 
 @pytest.mark.parametrize(("name", "sent", "path"), [case for case in FAILING if case.values[0] not in OF_SECRECY])
-def test_a_secret_is_judged_and_not_told(pack: Pack, name: str, sent: list[Sent], path: str) -> None:
-    hidden = [with_inputs(one, {key: secret(value) for key, value in one.inputs.items()}) for one in sent]
-    found = [one.message for one in pack.judge(hidden) if one.rule == name]
-    assert any(f": {path}: " in message for message in found)
-    assert [value for one in sent for value in values_of(one) if value in "\n".join(found)] == []
+def test_a_secret_is_judged_and_not_repeated(pack: Pack, name: str, sent: list[Sent], path: str) -> None:
+    diagnostics = pack.judge([hidden(resource) for resource in sent])
+    messages = [diagnostic.message for diagnostic in diagnostics if diagnostic.rule == name]
+    assert any(f": {path}: " in message for message in messages)
+    assert [value for resource in sent for value in values_of(resource) if value in "\n".join(messages)] == []
 
 
 @pytest.mark.parametrize("name", sorted(OF_SECRECY))
 def test_a_secret_makes_a_value_encrypted(pack: Pack, name: str) -> None:
     for sent, _ in CASES[name].failing:
-        hidden = [with_inputs(one, {key: secret(value) for key, value in one.inputs.items()}) for one in sent]
-        assert [one for one in pack.judge(hidden) if one.rule == name] == []
+        diagnostics = pack.judge([hidden(resource) for resource in sent])
+        assert [diagnostic for diagnostic in diagnostics if diagnostic.rule == name] == []
 
 
 def within(sent: Sent, type_: str) -> tuple[Sent, str]:
-    """What a rule objects to, as another type of resource has it, and what the path begins with there."""
+    """A failing case as a resource of another type, and the beginning of its path there."""
     lists = {VARIABLES: "variables", PROJECT: "environments"}
     if type_ == ACCESS_APPLICATION and sent.type == ACCESS_POLICY:
         return Sent(type_, sent.name, {"policies": [dict(sent.inputs)]}), "policies[0]."
@@ -174,16 +186,17 @@ def within(sent: Sent, type_: str) -> tuple[Sent, str]:
 )
 def test_a_rule_objects_to_other_types(name: str, type_: str, sent: Sent, path: str) -> None:
     changed, before = within(sent, type_)
-    found = [report.message for report in judge([changed]) if report.rule.name == name]
-    assert any(message.startswith(f"{sent.name}: {before}{path}: ") for message in found)
+    messages = [report.message for report in judge([changed]) if report.rule.name == name]
+    assert any(message.startswith(f"{sent.name}: {before}{path}: ") for message in messages)
 
 
 @pytest.mark.parametrize(("name", "sent", "path"), [case for case in FAILING if reads_inputs(str(case.values[0]))])
-def test_an_unknown_value_is_told_and_refuses_nothing(pack: Pack, name: str, sent: list[Sent], path: str) -> None:
+def test_an_unknown_value_is_reported_and_refuses_nothing(pack: Pack, name: str, sent: list[Sent], path: str) -> None:
     keys = [key.partition("[")[0].partition(".")[0] for key in RULE[name].property.split(", ")]
-    dark = [with_inputs(one, {**one.inputs, **dict.fromkeys(keys, UNKNOWN)}) for one in sent]
-    said = pack.judge(dark)
-    assert [one for one in said if one.rule == name] == []
-    (told,) = [one for one in said if one.rule == "policy-value-known" and name in one.message]
-    assert told.level == "advisory"
-    assert any(key in told.message for key in keys)
+    unknown = [with_inputs(resource, {**resource.inputs, **dict.fromkeys(keys, UNKNOWN)}) for resource in sent]
+    diagnostics = pack.judge(unknown)
+    assert [diagnostic for diagnostic in diagnostics if diagnostic.rule == name] == []
+    reported = [diagnostic for diagnostic in diagnostics if diagnostic.rule == "policy-value-known"]
+    (unchecked,) = [diagnostic for diagnostic in reported if name in diagnostic.message]
+    assert unchecked.level == "advisory"
+    assert any(key in unchecked.message for key in keys)

@@ -1,4 +1,4 @@
-"""The pack as a wheel: built and installed without a network, found by its command, run by the environment it is in."""
+"""The pack as a wheel: built and installed without a network, located by its command, run by the environment it is in."""
 
 import zipfile
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_its_metadata_is_the_packs(wheel: Path) -> None:
     declared = yaml.safe_load((PACK / "PulumiPolicy.yaml").read_text())["version"]
     for line in (f"Version: {declared}", "Requires-Dist: pulumi_policy==1.21.0", "License-Expression: Apache-2.0"):
         assert line in metadata
-    # The pack is used alone, so it has a copy of its own.
+    # The pack is used alone, so it has its own copy.
     assert licence == (ROOT / "LICENSE").read_bytes()
 
 
@@ -59,4 +59,4 @@ def test_the_command_prints_a_pack_that_its_own_environment_runs(environment: Pa
 def test_it_judges(environment: Path, pack: Path) -> None:
     sent = Sent(type="docker:index/container:Container", name="api", inputs={"privileged": True})
     with analyzer.running(pack, python=environment / "bin" / "python") as running:
-        assert "docker-container-unprivileged" in {found.rule for found in running.judge([sent])}
+        assert "docker-container-unprivileged" in {diagnostic.rule for diagnostic in running.judge([sent])}

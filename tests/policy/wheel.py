@@ -13,18 +13,18 @@ OFFLINE = ["--no-index", "--no-deps"]
 
 
 def build(folder: Path) -> Path:
-    """The wheel, made of a copy, in which it leaves nothing behind."""
+    """The wheel, built from a copy, in which the build leaves nothing behind."""
     copy = folder / "policy"
     shutil.copytree(PACK, copy, ignore=shutil.ignore_patterns("__pycache__"))
     before = sorted(copy.rglob("*"))
     subprocess.run([*PIP, "wheel", *OFFLINE, "--no-build-isolation", "-w", folder, copy], check=True)
     assert sorted(copy.rglob("*")) == before
-    (made,) = folder.glob("*.whl")
-    return made
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
 
 def install(wheel: Path, environment: Path) -> None:
-    """Makes an environment with the wheel alone; what the wheel depends on is lent by the one that runs the tests."""
+    """Makes an environment with the wheel alone; what the wheel depends on is lent by the environment of the tests."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     subprocess.run([*PIP, "--python", environment / "bin" / "python", "install", *OFFLINE, wheel], check=True)
     (packages,) = environment.glob("lib/python3*/site-packages")
@@ -32,6 +32,6 @@ def install(wheel: Path, environment: Path) -> None:
 
 
 def path(environment: Path) -> Path:
-    """What the wheel's command prints, asked from elsewhere."""
+    """The path that the wheel's command prints, from another folder."""
     command = environment / "bin" / "skyvern-policies"
     return Path(subprocess.run([command, "path"], cwd="/", check=True, capture_output=True, text=True).stdout.strip())

@@ -1,7 +1,7 @@
 """The rules behind Pulumi's analyzer protocol: the only file that knows pulumi_policy.
 
 Metadata, configuration and the conversation with the engine are the SDK's. The two calls that judge are answered here, because
-the SDK's PolicyPack cannot give a rule another level in another stack, downgrades a mandatory rule to an advice at the first
+the SDK's PolicyPack cannot give a rule another level in another stack, makes a mandatory rule advisory at the first
 unknown value, hides which values are secret, and decodes every resource once for each rule. The class it is made of is private
 (pulumi_policy 1.21.0, pinned); tests/policy drives it through the wire, so a new version that has changed it fails there.
 """
@@ -83,7 +83,7 @@ class Analyzer(_PolicyAnalyzerServicer):
         today: Callable[[], datetime.date] = datetime.date.today,
     ) -> None:
         # The version is a stand-in: the engine shows the one in PulumiPolicy.yaml.
-        super().__init__(NAME, "0.0.1", [policy(one) for one in rules], EnforcementLevel.MANDATORY)
+        super().__init__(NAME, "0.0.1", [policy(rule) for rule in rules], EnforcementLevel.MANDATORY)
         self.organization = "organization"
         self.evaluation = Evaluation(rules, levels, today=today(), last_state=lambda urn: exported_state(urn, self.organization))
 
@@ -105,7 +105,7 @@ class Analyzer(_PolicyAnalyzerServicer):
         return self._answer(self.evaluation.resource(_resource(request)))
 
     def AnalyzeStack(self, request: Any, context: Any) -> Any:
-        return self._answer(self.evaluation.stack([_resource(one) for one in request.resources]))
+        return self._answer(self.evaluation.stack([_resource(resource) for resource in request.resources]))
 
     def _answer(self, reports: Sequence[Report]) -> Any:
         return analyzer_pb2.AnalyzeResponse(

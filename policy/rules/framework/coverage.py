@@ -12,7 +12,7 @@ from .rule import STACK, Rule
 
 @dataclass(frozen=True)
 class Control:
-    """One control in our words, or one check of Prowler. gap: why no rule covers it, else what a reader should know."""
+    """A control in our words, or a check of Prowler. gap: why no rule covers it, else a note for the reader."""
 
     number: str
     title: str
@@ -40,8 +40,8 @@ CONTROLS = (
     Control("4.11", "Only verified packages", _BUILD, "out of scope"),
     Control("4.12", "Signed artifacts are validated", _BUILD, "out of scope"),
     Control("5.1", "Swarm mode is off", "a state of the daemon", "not expressible"),
-    Control("5.2", "AppArmor is on", "that it is not switched off; whether the host has it, the daemon knows"),
-    Control("5.3", "SELinux is on", "that it is not switched off; whether the host has it, the daemon knows"),
+    Control("5.2", "AppArmor is on", "that it is not switched off; only the daemon knows whether the host has it"),
+    Control("5.3", "SELinux is on", "that it is not switched off; only the daemon knows whether the host has it"),
     Control("5.4", "Capabilities are restricted"),
     Control("5.5", "No privileged container"),
     Control("5.6", "No sensitive host folder is mounted"),
@@ -61,7 +61,7 @@ CONTROLS = (
     Control("5.16", "No host process namespace"),
     Control("5.17", "No host IPC namespace"),
     Control("5.18", "No host devices"),
-    Control("5.19", "ulimits are overridden only where needed", "whether a value is needed, no rule knows", "out of scope"),
+    Control("5.19", "ulimits are overridden only where needed", "no rule can tell whether a value is needed", "out of scope"),
     Control("5.20", "No shared mount propagation"),
     Control("5.21", "No host UTS namespace", "the provider has no such argument, so it cannot be set either", "not expressible"),
     Control("5.22", "The seccomp profile is on"),
@@ -70,7 +70,7 @@ CONTROLS = (
     Control("5.25", "The control group is Docker's"),
     Control("5.26", "No new privileges"),
     Control("5.27", "Health is checked at run time"),
-    Control("5.28", "Images are current", "that a digest names them; which one is current, `ops images digest` says"),
+    Control("5.28", "Images are current", "that a digest names them; `ops images digest` prints the current digest"),
     Control(
         "5.29",
         "The number of processes is limited",
@@ -93,7 +93,7 @@ _STATE = "a state of the service that no resource shows"
 # Of Prowler's providers "cloudflare" and "vercel", by name; a later Prowler may have more.
 CHECKS = (
     Control("api_token_ip_restriction_enabled", "", _TEAM, "not expressible"),
-    Control("dns_record_cname_target_valid", "", "its form; what resolves, only a resolver knows"),
+    Control("dns_record_cname_target_valid", "", "its form; only a resolver knows what resolves"),
     Control("dns_record_no_internal_ip", ""),
     Control("dns_record_no_wildcard", ""),
     Control("dns_record_proxied", "", "targets that levels.yaml names may be reached directly"),
@@ -111,7 +111,7 @@ CHECKS = (
     Control("zone_https_redirect_enabled", ""),
     Control("zone_ip_geolocation_enabled", "", _EXTRA, "out of scope"),
     Control("zone_min_tls_version_secure", ""),
-    Control("zone_rate_limiting_enabled", "", "as an advice: the zone may have one already"),
+    Control("zone_rate_limiting_enabled", "", "advisory: the zone may have one already"),
     Control("zone_record_caa_exists", "", "Cloudflare and Vercel choose the authorities", "out of scope"),
     Control("zone_record_dkim_exists", "", _MAIL, "out of scope"),
     Control("zone_record_dmarc_exists", "", _MAIL, "out of scope"),
@@ -121,7 +121,7 @@ CHECKS = (
     Control("zone_ssl_strict", ""),
     Control("zone_tls_1_3_enabled", ""),
     Control("zone_universal_ssl_enabled", "", "on in every zone by default", "out of scope"),
-    Control("zone_waf_enabled", "", "as an advice: the zone may have one already"),
+    Control("zone_waf_enabled", "", "advisory: the zone may have one already"),
     Control("zone_waf_owasp_ruleset_enabled", "", _PLAN, "out of scope"),
     Control("authentication_no_stale_tokens", "", _TEAM, "not expressible"),
     Control("authentication_token_not_expired", "", _TEAM, "not expressible"),

@@ -1,4 +1,4 @@
-"""What the rules say about one preview or update: violations by level, exemptions, and what could not be checked."""
+"""The rules' reports about one preview or update: violations by level, exemptions, and what could not be checked."""
 
 import datetime
 import threading
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .levels import Exemption, Level, Levels
-from .rule import STACK, Finding, Resource, Rule, Stack, rule, stack_of
+from .rule import STACK, Finding, Resource, Rule, Stack, stack_of, stack_rule
 from .values import Unread
 
 # URN of any resource of the stack -> inputs of all of its resources, by URN.
@@ -15,11 +15,10 @@ LastState = Callable[[str], Mapping[str, Mapping[str, Any]]]
 _README = "https://www.pulumi.com/docs/insights/policy/"
 
 
-@rule(
+@stack_rule(
     "policy-exemption-current",
-    STACK,
     "exemptions",
-    description="An exemption is used, and has a day on which it ends that has not passed",
+    description="An exemption is used, and its last day has not passed",
     severity="high",
     remediation="Fix what was exempted and remove the exemption from levels.yaml.",
     url=_README,
@@ -29,17 +28,16 @@ def exemption_current(subject: Any, parameters: Mapping[str, Any]) -> Any:
     return iter(())
 
 
-@rule(
+@stack_rule(
     "policy-value-known",
-    STACK,
     "inputs",
     description="Every rule could read what it judges",
     severity="low",
-    remediation="Nothing: a value that is known after the update only is checked by the update itself.",
+    remediation="Nothing: a value that is known only after the update is checked by the update itself.",
     url=_README,
 )
 def value_known(subject: Any, parameters: Mapping[str, Any]) -> Any:
-    """Evaluation reports it, as an advice: a rule that did not run must not look like one that found nothing."""
+    """Evaluation reports it, at level advisory: a rule that did not run must not look like a rule without a finding."""
     return iter(())
 
 
@@ -57,24 +55,24 @@ class Report:
 
 
 def run(rule: Rule, subject: Resource | Stack, parameters: Mapping[str, Any]) -> tuple[list[Finding], list[str]]:
-    """Findings of one rule, and the paths of the values that it could not read.
+    """Findings of a rule, and the paths of the values that it could not read.
 
-    An unknown value ends a check. When it is in an element of a list, the check runs again without that element, so that it
-    hides no other.
+    An unknown value ends a check. If it is in an element of a list, the check runs again without that element, so the other
+    elements are judged.
     """
     unread: list[str] = []
     skipped: frozenset[str] = frozenset()
     while True:
-        found: list[Finding] = []
+        findings: list[Finding] = []
         try:
-            found.extend(rule.check(_skipping(subject, skipped), parameters))
+            findings.extend(rule.check(_skipping(subject, skipped), parameters))
         except Unread as unknown:
             if unknown.path not in unread:
                 unread.append(unknown.path)
             if unknown.element is not None and unknown.element not in skipped:
                 skipped |= {unknown.element}
                 continue
-        return found, unread
+        return findings, unread
 
 
 def _skipping(subject: Resource | Stack, elements: frozenset[str]) -> Resource | Stack:
@@ -82,14 +80,15 @@ def _skipping(subject: Resource | Stack, elements: frozenset[str]) -> Resource |
         return subject
     if isinstance(subject, Resource):
         return replace(subject, inputs=subject.inputs.skipping(elements))
-    return replace(subject, resources=tuple(replace(one, inputs=one.inputs.skipping(elements)) for one in subject.resources))
+    resources = (replace(resource, inputs=resource.inputs.skipping(elements)) for resource in subject.resources)
+    return replace(subject, resources=tuple(resources))
 
 
 class Evaluation:
     """All rules over one preview or update. Pure but for what it is given.
 
-    today: decides which exemptions have expired. last_state: what was deployed last; asked once, and only when a rule met an
-    unknown value.
+    today: decides which exemptions have expired. last_state: the last deployment; asked once, and only when a rule met an unknown
+    value.
     """
 
     def __init__(self, rules: Sequence[Rule], levels: Levels, *, today: datetime.date, last_state: LastState) -> None:
@@ -102,12 +101,12 @@ class Evaluation:
         self._last: Mapping[str, Mapping[str, Any]] | None = None
         self._lock = threading.Lock()
         self._of_type: dict[str, list[Rule]] = {}
-        for one in rules:
-            for type_ in (one.type, *one.also):
-                self._of_type.setdefault(type_, []).append(one)
+        for rule in rules:
+            for type_ in (rule.type, *rule.also):
+                self._of_type.setdefault(type_, []).append(rule)
 
     def level(self, stack: str, rule: Rule) -> Level:
-        """The level of a rule: of ``--policy-pack-config`` where that says another than the pack, else of levels.yaml."""
+        """The level of a rule: of ``--policy-pack-config`` if that differs from the pack's, else of levels.yaml."""
         return self.configured.get(rule.name) or self.levels.level(stack, rule.name)
 
     def resource(self, resource: Resource) -> list[Report]:
@@ -118,40 +117,41 @@ class Evaluation:
     def stack(self, resources: Iterable[Resource]) -> list[Report]:
         """Reports about the stack as a whole; to be asked last.
 
-        resources: with what was planned or deployed, where ``resource`` has not seen their inputs (``--target``).
+        resources: with their planned or deployed inputs, if ``resource`` has not seen them (``--target``).
         """
         given = list(resources)
-        # A destroy registers nothing, and there is nothing to say about what goes away.
+        # A destroy registers nothing, and resources that go away are not judged.
         if not self.seen or not given:
             return []
         name = stack_of(given[0].urn)
-        known = [self.seen.get(one.urn, one) for one in given]
-        stack = Stack(name=name, resources=tuple(replace(one, inputs=one.inputs.under(one.name)) for one in known))
+        known = [self.seen.get(resource.urn, resource) for resource in given]
+        resources = tuple(replace(resource, inputs=resource.inputs.under(resource.name)) for resource in known)
+        stack = Stack(name=name, resources=resources)
         return [*self._reports(stack, name, "", f"stack {name}"), *self._stale_exemptions(stack)]
 
     def _reports(self, subject: Resource | Stack, stack: str, urn: str, name: str) -> list[Report]:
         reports = []
         unchecked: dict[str, list[str]] = {}
-        for one in self._of_type.get(subject.type if isinstance(subject, Resource) else STACK, []):
-            level = self.level(stack, one)
+        for rule in self._of_type.get(subject.type if isinstance(subject, Resource) else STACK, []):
+            level = self.level(stack, rule)
             if level == "disabled":
                 continue
-            parameters = self.levels.parameters_of(one)
-            found, unread = run(one, subject, parameters)
-            reports += [self._judged(one, level, finding, urn or finding.urn, name) for finding in found]
+            parameters = self.levels.parameters_of(rule)
+            findings, unread = run(rule, subject, parameters)
+            reports += [self._judged(rule, level, finding, urn or finding.urn, name) for finding in findings]
             if not unread:
                 continue
-            # What was deployed last stands in for what is not known yet: if that breaks the rule, the plan fails now.
-            filled, still = run(one, self._filled(subject, stack), parameters)
-            old = [finding for finding in filled if finding not in found]
+            # Unknown values are replaced by those deployed last, so a violation is caught at preview time.
+            filled, still = run(rule, self._filled(subject, stack), parameters)
+            old = [finding for finding in filled if finding not in findings]
             reports += [
                 self._judged(
-                    one, level, replace(finding, why=f"{finding.why} (as it was last deployed)"), urn or finding.urn, name
+                    rule, level, replace(finding, why=f"{finding.why} (as it was last deployed)"), urn or finding.urn, name
                 )
                 for finding in old
             ]
             if still:
-                unchecked.setdefault(", ".join(still), []).append(one.name)
+                unchecked.setdefault(", ".join(still), []).append(rule.name)
         if self.level(stack, value_known) == "disabled":
             return reports
         for paths, names in unchecked.items():
@@ -174,7 +174,7 @@ class Evaluation:
         for exemption in self.levels.exemptions:
             if exemption.stack != stack.name:
                 continue
-            covered = [one.urn for one in stack.resources if exemption.covers(exemption.rule, one.urn)]
+            covered = [resource.urn for resource in stack.resources if exemption.covers(exemption.rule, resource.urn)]
             if self.today > exemption.expires:
                 problem = f"expired on {exemption.expires}; fix what it covered and remove it"
             elif exemption not in self.used and all(urn in self.seen for urn in covered):
@@ -202,4 +202,4 @@ class Evaluation:
 
         if isinstance(subject, Resource):
             return filled(subject)
-        return replace(subject, resources=tuple(filled(one) for one in subject.resources))
+        return replace(subject, resources=tuple(filled(resource) for resource in subject.resources))

@@ -1,4 +1,4 @@
-"""What a stack looked like after its last update, for values that a preview does not know."""
+"""Inputs of a stack's resources after its last update, for values that a preview does not know."""
 
 import json
 import shutil
@@ -12,11 +12,11 @@ from .values import decode
 def inputs_by_urn(exported: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Inputs of every resource in what ``pulumi stack export`` prints; encrypted values are UNKNOWN."""
     resources = (exported.get("deployment") or {}).get("resources") or []
-    return {one["urn"]: decode(one.get("inputs") or {}) for one in resources if not one.get("delete")}
+    return {resource["urn"]: decode(resource.get("inputs") or {}) for resource in resources if not resource.get("delete")}
 
 
 def last_state(urn: str, organization: str = "organization") -> dict[str, dict[str, Any]]:
-    """Inputs by URN of the stack that a resource is in; empty where there is no state or no CLI to ask.
+    """Inputs by URN of the stack that a resource is in; empty without a state or without the CLI.
 
     organization: of the stack in Pulumi Cloud; every other backend calls it "organization".
     Secrets are not decrypted. An export takes no lock, so it may run next to the update that is asking.
@@ -36,5 +36,5 @@ def last_state(urn: str, organization: str = "organization") -> dict[str, dict[s
         )
         return inputs_by_urn(json.loads(done.stdout))
     except (OSError, ValueError, subprocess.SubprocessError):
-        # Nothing is let through by it: what is unknown is reported, and checked by the update.
+        # Nothing gets through because of it: unknown values are reported, and checked by the update.
         return {}

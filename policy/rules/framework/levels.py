@@ -1,17 +1,19 @@
-"""levels.yaml: how strict each rule is in each stack, what it may accept, and what is exempted until when."""
+"""levels.yaml: how strict each rule is in each stack, what it accepts, and what is exempted until when."""
 
 import datetime
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import yaml
 
 from .rule import Rule
 
 Level = Literal["advisory", "mandatory", "disabled"]
+# Types of parameters, as a message names them.
+_TYPES = {bool: "true or false", dict: "a mapping", int: "a whole number", list: "a list"}
 _EXEMPTION_KEYS = {"stack", "rule", "resource", "reason", "expires"}
 
 
@@ -25,7 +27,7 @@ class LevelsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Exemption:
-    """What a rule may not object to. resource: a glob over URNs. expires: the last day on which it holds."""
+    """An exemption from a rule. resource: a glob over URNs. expires: the last day on which it holds."""
 
     stack: str
     rule: str
@@ -43,7 +45,7 @@ class Exemption:
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """What levels.yaml says. A rule or a stack that it does not name gets ``default``."""
+    """The content of levels.yaml. A rule or a stack that it does not name gets ``default``."""
 
     default: Level = "mandatory"
     rules: Mapping[str, Level] = field(default_factory=dict)
@@ -114,10 +116,8 @@ class _Reader:
         return False
 
     def _level(self, path: str, value: Any) -> Level:
-        for level in get_args(Level):
-            if value == level:
-                found: Level = level
-                return found
+        if value in get_args(Level):
+            return cast(Level, value)
         self.mistakes.append(f"{path}: is not a level; write one of {', '.join(get_args(Level))}")
         return "mandatory"
 
@@ -135,14 +135,14 @@ class _Reader:
             if name not in known:
                 self.mistakes.append(f"parameters.{rule}.{name}: is not a parameter; known are {', '.join(known) or 'none'}")
             elif type(value) is not type(known[name]):
-                self.mistakes.append(f"parameters.{rule}.{name}: has another type; write a {type(known[name]).__name__}")
+                self.mistakes.append(f"parameters.{rule}.{name}: has another type; write {_TYPES[type(known[name])]}")
         return values
 
     def _exemptions(self, raw: Any) -> tuple[Exemption, ...]:
         if not isinstance(raw, list):
             self.mistakes.append("exemptions: is not a list; write one exemption per item")
             return ()
-        found = []
+        exemptions = []
         for index, item in enumerate(raw):
             path = f"exemptions[{index}]"
             values = self._mapping(path, item)
@@ -150,9 +150,9 @@ class _Reader:
             if wrong:
                 self.mistakes.append(f"{path}: {', '.join(wrong)}: write exactly {', '.join(sorted(_EXEMPTION_KEYS))}")
             elif type(values["expires"]) is not datetime.date:
-                self.mistakes.append(f"{path}.expires: is not a date; write one as 2027-01-31")
+                self.mistakes.append(f"{path}.expires: is not a date; write it as 2027-01-31")
             elif not str(values["reason"]).strip():
-                self.mistakes.append(f"{path}.reason: is empty; write why, for whoever reads the report")
+                self.mistakes.append(f"{path}.reason: is empty; write why, for the readers of the report")
             elif self._rule(f"{path}.rule", values["rule"]):
-                found.append(Exemption(**{**values, "stack": str(values["stack"]), "resource": str(values["resource"])}))
-        return tuple(found)
+                exemptions.append(Exemption(**{**values, "stack": str(values["stack"]), "resource": str(values["resource"])}))
+        return tuple(exemptions)

@@ -1,9 +1,11 @@
-"""A rule: one property, a pure check, and what a person needs to know about it."""
+"""A rule: one property, a pure check, and the texts that a person needs."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 from .values import Inputs
 
@@ -31,6 +33,11 @@ class Resource:
         """The stack's name."""
         return stack_of(self.urn)
 
+    def finding(self, path: str, *, why: str, write: str) -> "Finding":
+        """A finding of a rule over the whole stack about this resource, whose name its paths begin with there."""
+        path = path.removeprefix(f"{self.name}.")
+        return Finding(path=f"{self.name}: {path}", why=why, write=write, urn=self.urn)
+
 
 def stack_of(urn: str) -> str:
     """The stack's name in a URN, which every request of the engine has: ``urn:pulumi:STACK::PROJECT::TYPE::NAME``."""
@@ -46,14 +53,14 @@ class Stack:
 
     def of_type(self, type_: str) -> list[Resource]:
         """Resources of a type, by name."""
-        return sorted((one for one in self.resources if one.type == type_), key=lambda one: one.name)
+        return sorted((resource for resource in self.resources if resource.type == type_), key=lambda resource: resource.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What is wrong in one place.
+    """Something that is wrong in one place.
 
-    path: property, never with a value in it. why: a clause. write: what to write instead. urn: for a rule of the stack.
+    path: property, never with a value in it. why: a clause. write: the replacement. urn: for a rule of the stack.
     """
 
     path: str
@@ -73,11 +80,11 @@ Check = Callable[[Any, Parameters], Findings]
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule.
+    """A rule.
 
     name: ``<provider>-<resource>-<what holds>``. type: of the resources it reads, or STACK. also: other types that have the same
-    property. property: the one it judges. cis: control ids of the CIS Docker Benchmark 1.6.0. kics: first eight digits of the
-    KICS query's id. prowler: checks of Prowler that ask for the same. url: why, in detail.
+    property. property: the property it judges. cis: control ids of the CIS Docker Benchmark 1.6.0. kics: first eight digits of
+    the KICS query's id. prowler: checks of Prowler that ask for the same. url: why, in detail.
     parameters: names and defaults of what levels.yaml may set. check: yields findings; gets a Resource or a Stack, and the
     parameters.
     """
@@ -101,43 +108,33 @@ class Rule:
             raise ValueError(f"{self.name}: write a rule's name as provider-resource-what-holds")
 
 
-def rule(
-    name: str,
-    type_: str,
-    property_: str,
-    *,
-    description: str,
-    severity: Severity,
-    remediation: str,
-    url: str,
-    cis: tuple[str, ...] = (),
-    kics: tuple[str, ...] = (),
-    prowler: tuple[str, ...] = (),
-    also: tuple[str, ...] = (),
-    parameters: Mapping[str, Any] | None = None,
-) -> Callable[[Check], Rule]:
-    """Makes a rule of the check below it."""
+class About(TypedDict, total=False):
+    """The fields of a rule that are the same for every way of declaring it; ``Rule`` describes them."""
 
-    def made(check: Check) -> Rule:
-        return Rule(
-            name=name,
-            type=type_,
-            property=property_,
-            description=description,
-            severity=severity,
-            remediation=remediation,
-            url=url,
-            cis=cis,
-            kics=kics,
-            prowler=prowler,
-            also=also,
-            parameters=parameters or {},
-            check=check,
-        )
+    description: Required[str]
+    severity: Required[Severity]
+    remediation: Required[str]
+    url: Required[str]
+    cis: tuple[str, ...]
+    kics: tuple[str, ...]
+    prowler: tuple[str, ...]
+    also: tuple[str, ...]
+    parameters: Mapping[str, Any]
 
-    return made
+
+def rule(type_: str, name: str, property_: str, **about: Unpack[About]) -> Callable[[Check], Rule]:
+    """Makes a rule of the check below it. For an expectation of one property, ``property_rule`` does without a check."""
+    return lambda check: Rule(name=name, type=type_, property=property_, check=check, **about)
+
+
+stack_rule = partial(rule, STACK)
 
 
 def rules_of(module: Mapping[str, Any]) -> list[Rule]:
-    """The rules that a module's namespace holds, in the order in which they stand there."""
+    """The rules that a module's namespace holds, in their order there."""
     return [value for value in module.values() if isinstance(value, Rule)]
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a glob of the list fits the name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""Properties of resources as rules read them: plain values, with unknown ones told apart and secrets marked.
+"""Properties of resources as rules read them: plain values, with unknown values and secrets marked.
 
 The wire format is the engine's (pulumi/runtime/rpc.py). The SDK opens secrets before a rule sees them and skips a whole rule at
 the first unknown value; here a rule may ask whether a value is a secret, and an unknown element hides nothing but itself.
@@ -9,7 +9,7 @@ from typing import Any
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105  a mark of the wire format
-# What stands for a boolean, number, string, list, asset, archive or object that is known after an update only.
+# Placeholders for a boolean, number, string, list, asset, archive or object that is known only after an update.
 _UNKNOWN_ON_THE_WIRE = frozenset(
     {
         "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
@@ -67,7 +67,7 @@ def decode(value: Any, path: str = "", secrets: set[str] | None = None) -> Any:
 
 
 def fill(value: Any, last: Any) -> Any:
-    """``value`` with its unknown parts taken from ``last``, path by path; what is unknown in both stays so."""
+    """``value`` with its unknown parts taken from ``last``, path by path; a part that is unknown in both stays unknown."""
     if value is UNKNOWN:
         return UNKNOWN if last is None else last
     if isinstance(value, dict) and isinstance(last, dict):
@@ -78,7 +78,7 @@ def fill(value: Any, last: Any) -> Any:
 
 
 def agree(value: Any, last: Any) -> bool:
-    """Whether two versions say the same where both are known: an argument that only one of them has does not count."""
+    """Whether two versions say the same where both are known: an argument that only one of them has is ignored."""
     if value is UNKNOWN or last is UNKNOWN:
         return True
     if isinstance(value, dict) and isinstance(last, dict):
@@ -112,12 +112,12 @@ class Inputs:
 
     def under(self, path: str) -> "Inputs":
         """The same properties with longer paths, so that those of two resources differ."""
-        return Inputs(self.values, secrets=frozenset(_join(path, one) for one in self.secrets), path=path)
+        return Inputs(self.values, secrets=frozenset(_join(path, secret) for secret in self.secrets), path=path)
 
     def filled(self, last: Mapping[str, Any] | None) -> "Inputs":
-        """The same properties, unknown ones as they were in ``last``.
+        """The same properties, unknown values as they were in ``last``.
 
-        Not where a known one has changed: what is unknown may change with it, and a mixture of both was never deployed.
+        Not if a known value has changed: unknown values may change with it, and a mixture of both was never deployed.
         """
         values = fill(self.values, last) if agree(self.values, last) else self.values
         return Inputs(values, secrets=self.secrets, path=self._path)
@@ -130,7 +130,7 @@ class Inputs:
         return default if value is None else value
 
     def section(self, key: str) -> "Inputs":
-        """The object at ``key``; an empty one when it is missing."""
+        """The object at ``key``; empty when it is missing."""
         return self._view(self.get(key, {}), _join(self._path, key), self._element)
 
     def each(self, key: str) -> Iterator[tuple[str, Any]]:
@@ -148,16 +148,27 @@ class Inputs:
             yield where, self._view(item, where, where) if isinstance(item, dict) else item
 
     def whole(self, key: str) -> list[Any]:
-        """All elements of a list, for what must be in it: an unknown one may be just that, so it ends the check."""
+        """All elements of a list, for what must be in it: an unknown element may be just that, so it ends the check."""
         path = _join(self._path, key)
         items = self.get(key, [])
         for index, item in enumerate(items):
             if item is UNKNOWN:
                 raise Unread(_join(path, index), None)
-        return [self._view(one, _join(path, n), None) if isinstance(one, dict) else one for n, one in enumerate(items)]
+        return [self._view(item, _join(path, n), None) if isinstance(item, dict) else item for n, item in enumerate(items)]
+
+    def at(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Path and value of whatever is at a path, None when it is missing. ``ports[].ip`` is the ip of each port."""
+        key, _, rest = path.partition(".")
+        if key.endswith("[]"):
+            for where, item in self.each(key.removesuffix("[]")):
+                yield from item.at(rest) if rest else ((where, item),)
+        elif rest:
+            yield from self.section(key).at(rest)
+        else:
+            yield _join(self._path, key), self.get(key)
 
     def is_secret(self, path: str) -> bool:
-        """Whether the value at a path was sent as a secret, by itself or within one."""
+        """Whether the value at a path was sent as a secret, by itself or within another."""
         return any(path == secret or path.startswith((f"{secret}.", f"{secret}[")) for secret in self.secrets)
 
     def _view(self, value: Any, path: str, element: str | None) -> "Inputs":

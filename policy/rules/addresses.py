@@ -1,0 +1,27 @@
+"""IP addresses and host names: which are the machine itself, and which are on the internet."""
+
+import ipaddress
+
+
+def is_loopback(address: str) -> bool:
+    """Whether it is a loopback address; a name is not."""
+    parsed = _parsed(address)
+    return parsed is not None and parsed.is_loopback
+
+
+def is_own_machine(host: str) -> bool:
+    """Whether the host of a URL, a name or an address, is the machine itself."""
+    return host == "localhost" or host.endswith(".localhost") or is_loopback(host)
+
+
+def is_public(address: str) -> bool:
+    """Whether it is an address of the internet; a name is not."""
+    parsed = _parsed(address)
+    return parsed is not None and parsed.is_global
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(address)
+    except ValueError:
+        return None

@@ -1,0 +1,147 @@
+"""Environment variables and arguments of a container."""
+
+from collections.abc import Iterator
+
+from ..containers import container_property_rule, container_rule, variables
+from ..framework.property import Expect
+from ..framework.rule import Finding, Findings, Parameters, Resource
+from ..variables import Variable, is_default, is_for_browsers, is_secret_option
+
+_SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
+
+
+def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
+    """The variables, each with the path that a message has for it."""
+    for variable in variables(container):
+        yield f"envs[{variable.name}]", variable
+
+
+@container_rule(
+    "docker-container-secrets-named",
+    "envs",
+    description="A container's environment holds no secret but the ones that levels.yaml names",
+    severity="high",
+    remediation="Pass the secret as a file (NAME_FILE), or name the variable in levels.yaml.",
+    url=_SECRETS,
+    cis=("4.10",),
+    parameters={"named": []},
+)
+def secrets_named(container: Resource, parameters: Parameters) -> Findings:
+    for path, variable in _by_name(container):
+        if variable.looks_secret and variable.name not in parameters["named"]:
+            why = "docker inspect shows it to everyone who may use Docker"
+            yield Finding(path=path, why=why, write="a file, or its name into levels.yaml")
+
+
+@container_rule(
+    "docker-container-secrets-encrypted",
+    "envs",
+    description="A secret in a container's environment is a secret of Pulumi",
+    severity="critical",
+    remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
+    url="https://www.pulumi.com/docs/iac/concepts/secrets/",
+    cis=("4.10",),
+)
+def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
+    for path, variable in _by_name(container):
+        if variable.looks_secret and not container.inputs.is_secret(variable.path):
+            why = "it is in plain text in the state and in every preview"
+            yield Finding(path=path, why=why, write="pulumi.Output.secret(...)")
+
+
+secrets_not_default = container_property_rule(
+    "docker-container-secrets-not-default",
+    "envs",
+    Expect(lambda variable: not variable.has_default, why="it is the first that is tried", write="a generated value"),
+    reads=_by_name,
+    description="No password or key is a default, a placeholder or the user's own name",
+    severity="critical",
+    remediation="Generate it: pulumi_random.RandomPassword.",
+    url="https://owasp.org/Top10/A07_2021-Identification_and_Authentication_Failures/",
+)
+
+
+@container_rule(
+    "docker-container-passwords-long",
+    "envs",
+    description="A password or signing key has enough characters",
+    severity="high",
+    remediation="Generate it: pulumi_random.RandomPassword with length=32.",
+    url="https://cheatsheetseries.owasp.org/cheatsheets/Authentication_Cheat_Sheet.html",
+    parameters={"minimum": 16},
+)
+def passwords_long(container: Resource, parameters: Parameters) -> Findings:
+    minimum = parameters["minimum"]
+    for path, variable in _by_name(container):
+        password = variable.password
+        # A default is another rule's.
+        if password is not None and len(password) < minimum and not is_default(variable.name, password):
+            yield Finding(path=path, why="it can be guessed", write=f"{minimum} or more characters")
+
+
+client_variables_public = container_property_rule(
+    "docker-container-client-variables-public",
+    "envs",
+    Expect(
+        lambda variable: not (variable.looks_secret and is_for_browsers(variable.name)),
+        why="the build writes its value into public files",
+        write="a name without prefix",
+    ),
+    reads=_by_name,
+    description="No secret is behind a prefix that puts it into the files that browsers load",
+    severity="critical",
+    remediation="Drop the prefix and read it on the server only: VITE_SKYVERN_API_KEY hands the organisation to every visitor.",
+    url="https://vite.dev/guide/env-and-mode",
+)
+
+
+@container_rule(
+    "docker-container-arguments-public",
+    "command",
+    description="No secret is in a container's arguments",
+    severity="high",
+    remediation="Pass it as a file or an environment variable: TUNNEL_TOKEN in place of --token.",
+    url=_SECRETS,
+)
+def arguments_public(container: Resource, parameters: Parameters) -> Findings:
+    after_option = False
+    for path, argument in container.inputs.each("command"):
+        option, joined, _ = str(argument).partition("=")
+        has_secret = is_secret_option(option)
+        if after_option or (has_secret and joined) or container.inputs.is_secret(path):
+            why = "the list of processes shows it to everyone on the host"
+            yield Finding(path=path, why=why, write="an environment variable")
+        after_option = has_secret and not joined
+
+
+@container_rule(
+    "docker-container-origins-exact",
+    "envs",
+    description="Browsers of named origins only may call the API",
+    severity="high",
+    remediation="List the origins of the UI, one by one.",
+    url="https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS",
+    parameters={"variables": ["ALLOWED_ORIGINS", "CORS_ORIGINS", "CORS_ALLOWED_ORIGINS"]},
+)
+def origins_exact(container: Resource, parameters: Parameters) -> Findings:
+    for path, variable in _by_name(container):
+        if variable.name in parameters["variables"] and "*" in variable.value:
+            yield Finding(path=path, why="with a wildcard every page may call the API", write="exact origins")
+
+
+def _is_quiet(variable: Variable) -> bool:
+    name, value = variable.name.upper(), variable.value.upper()
+    level = name.endswith(("LOG_LEVEL", "LOGLEVEL")) and value in {"DEBUG", "TRACE"}
+    return not (level or (name == "DEBUG" and value in {"1", "TRUE"}))
+
+
+log_level_quiet = container_property_rule(
+    "docker-container-log-level-quiet",
+    "envs",
+    Expect(_is_quiet, why="debug logs hold what people type", write="INFO"),
+    reads=_by_name,
+    description="Logs are not at debug level",
+    severity="medium",
+    remediation="Set LOG_LEVEL=INFO.",
+    url="https://cheatsheetseries.owasp.org/cheatsheets/Logging_Cheat_Sheet.html#data-to-exclude",
+)
