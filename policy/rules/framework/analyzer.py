@@ -139,6 +139,7 @@ def _resource(request: Any) -> Resource:
 def serve(levels_file: Path, rules: Sequence[Rule] | None = None) -> None:
     """Serves the rules until the engine ends the process; the first line of standard output is the port."""
     if rules is None:
+        # Here, because the rules are made with this package.
         from .. import RULES
 
         rules = RULES
