@@ -141,6 +141,19 @@ def gone(text: str) -> list[str]:
     return sorted(path for path in paths(text) if not files(path))
 
 
+def wrong_places(rows: list[str]) -> list[str]:
+    """The names in the last cell of a table's rows that are in none of the files beside them."""
+    wrong = []
+    for row in rows:
+        cell = _CELL_END.split(row)[-2]
+        texts = [file.read_text(errors="replace") for path in paths(cell) for file in files(path)]
+        for name in _CODE_SPAN.findall(cell):
+            word = rf"\b{re.escape(name.rpartition('.')[2])}\b"
+            if not paths(name) and not any(re.search(word, text) for text in texts):
+                wrong.append(name)
+    return wrong
+
+
 def first_difference(english: str, korean: str) -> str:
     """The first part that differs, in one line; empty if none does."""
     sides = list(parts(english)), list(parts(korean))
@@ -197,6 +210,14 @@ def test_every_link_has_a_target(path: Path) -> None:
 )
 def test_every_path_that_a_page_names_exists(path: Path) -> None:
     assert gone(path.read_text()) == []
+
+
+def test_the_page_about_the_rooms_names_where_things_are() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    rows = [line for line in text[text.index("\n## Where is") :].splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) > 40
+    assert len(paths(text)) > 80
+    assert wrong_places(rows) == []
 
 
 PAGE = """\
@@ -266,6 +287,14 @@ def test_a_path_to_nothing_is_found() -> None:
     page = "`ops/cli.py`, `ops/gone.py`, tests/gone/, `ops/observe/smoke/*_checks.py`, images/*/gone. `ops/cli.py`에서\n"
     page += "[a](../ops/gone.md) https://example.com/docs/gone `/var/lib/docs/gone` ~/ops/gone `site/dist` `docs/README.md`로\n"
     assert gone(page) == ["images/*/gone", "ops/gone.py", "tests/gone/"]
+
+
+def test_a_name_beside_the_wrong_file_is_found() -> None:
+    rows = [
+        "| locks | `ops/stack/locks.py`: `release_locks`, `ops/cli.py` |",
+        "| `any` | `ops/stack/`: `Stack.state`, `confirm` |",
+    ]
+    assert wrong_places(rows) == ["confirm"]
 
 
 def test_every_row_of_the_security_model_names_a_test_that_exists() -> None:
