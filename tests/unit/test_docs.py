@@ -1,4 +1,4 @@
-"""The English and the Korean pages have the same parts, and every link of a page has a target.
+"""The English and the Korean pages have the same parts, and every link and every path in a page has a target.
 
 Pages are compared by what does not depend on the language: headings, paragraphs, list items, tables, code, quoted reports and the
 names in backticks. Not here: whether a sentence and its translation mean the same.
@@ -38,6 +38,11 @@ _ITEM = re.compile(r"\s*([-*]|\d+\.) ")
 _CELL_END = re.compile(r"(?<!\\)\|")
 _CODE_SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FOLDERS = "bin components docs images lab ops policy script site tests tools windows .ci .github".split()
+# As a page writes it from the top of the repository, in code font or not; a * stands for any text.
+_PATH = re.compile(rf"(?<![\w./~-])(?:{'|'.join(map(re.escape, _FOLDERS))})/[\w./*-]*", re.ASCII)
+# In no commit: what a build makes.
+_MADE = {"site/dist"}
 
 
 def parts(text: str) -> Iterator[tuple[str, str]]:
@@ -120,6 +125,35 @@ def broken_links(path: Path) -> list[str]:
     return broken
 
 
+def paths(text: str) -> set[str]:
+    """The paths of this repository that a page names."""
+    return {path.rstrip(".") for path in _PATH.findall(text)} - _MADE
+
+
+def files(path: str) -> list[Path]:
+    """The file at a path, or those below it; none where it does not exist."""
+    places = [place for found in ROOT.glob(path) for place in (found, *found.rglob("*"))]
+    return [place for place in places if place.is_file()]
+
+
+def gone(text: str) -> list[str]:
+    """The paths of a page where nothing is."""
+    return sorted(path for path in paths(text) if not files(path))
+
+
+def wrong_places(rows: list[str]) -> list[str]:
+    """The names in the last cell of a table's rows that are in none of the files beside them."""
+    wrong = []
+    for row in rows:
+        cell = _CELL_END.split(row)[-2]
+        texts = [file.read_text(errors="replace") for path in paths(cell) for file in files(path)]
+        for name in _CODE_SPAN.findall(cell):
+            word = rf"\b{re.escape(name.rpartition('.')[2])}\b"
+            if not paths(name) and not any(re.search(word, text) for text in texts):
+                wrong.append(name)
+    return wrong
+
+
 def first_difference(english: str, korean: str) -> str:
     """The first part that differs, in one line; empty if none does."""
     sides = list(parts(english)), list(parts(korean))
@@ -158,15 +192,32 @@ def test_a_korean_page_links_to_korean_pages(korean: Path) -> None:
     assert not english
 
 
-def test_links_are_found() -> None:
+def test_links_and_paths_are_found() -> None:
     assert {ROOT / "README.md", *(DOCS / page for page in PAGES)} <= set(MARKDOWN)
     assert sum(len(links(path)) for path in MARKDOWN) > 400
+    assert sum(len(paths(path.read_text())) for path in MARKDOWN) > 250
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_link_has_a_target(path: Path) -> None:
     broken = broken_links(path)
     assert not broken
+
+
+# What has changed names files as they were.
+@pytest.mark.parametrize(
+    "path", [path for path in MARKDOWN if path.name != "CHANGELOG.md"], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_every_path_that_a_page_names_exists(path: Path) -> None:
+    assert gone(path.read_text()) == []
+
+
+def test_the_page_about_the_rooms_names_where_things_are() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    rows = [line for line in text[text.index("\n## Where is") :].splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) > 40
+    assert len(paths(text)) > 80
+    assert wrong_places(rows) == []
 
 
 PAGE = """\
@@ -232,13 +283,27 @@ def test_a_link_without_a_target_is_found(tmp_path: Path) -> None:
     assert broken_links(page) == ["gone.md", "other.md#gone", "#gone"]
 
 
+def test_a_path_to_nothing_is_found() -> None:
+    page = "`ops/cli.py`, `ops/gone.py`, tests/gone/, `ops/observe/smoke/*_checks.py`, images/*/gone. `ops/cli.py`에서\n"
+    page += "[a](../ops/gone.md) https://example.com/docs/gone `/var/lib/docs/gone` ~/ops/gone `site/dist` `docs/README.md`로\n"
+    assert gone(page) == ["images/*/gone", "ops/gone.py", "tests/gone/"]
+
+
+def test_a_name_beside_the_wrong_file_is_found() -> None:
+    rows = [
+        "| locks | `ops/stack/locks.py`: `release_locks`, `ops/cli.py` |",
+        "| `any` | `ops/stack/`: `Stack.state`, `confirm` |",
+    ]
+    assert wrong_places(rows) == ["confirm"]
+
+
 def test_every_row_of_the_security_model_names_a_test_that_exists() -> None:
     lines = (ROOT / "docs/security.md").read_text().splitlines()
     table = lines[lines.index("| --- | --- | --- | --- |") + 1 :]
     rows = list(takewhile(lambda line: line.startswith("|"), table))
     assert len(rows) > 15
     for row in rows:
-        named = re.findall(r"`(tests/\w+/\w+\.py)::(\w+)`", row)
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
         assert named, row
         for file, name in named:
             assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{name}"
