@@ -1,6 +1,6 @@
 """What answers for Cloudflare and Vercel while a rehearsal runs: one process, which outlives the command that started it.
 
-    python -m rehearsal.servers FOLDER
+    python -m lab.rehearsal.servers FOLDER
 
 FOLDER has world.json and ports.json; the process writes servers.json once it serves, and ends with SIGTERM.
 """
@@ -52,7 +52,7 @@ def start(folder: Path) -> Servers:
     log = folder / "servers.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rehearsal.servers", str(folder)],
+            [sys.executable, "-m", __name__, str(folder)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=sink,

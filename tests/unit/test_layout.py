@@ -33,7 +33,9 @@ def inner_imports(text: str) -> Iterator[int]:
     """Lines of imports inside of functions that give no reason: a comment on their line, or on the one above them."""
     lines = text.splitlines()
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    imports = {node.lineno for function in functions for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)}
+    imports = {
+        node.lineno for function in functions for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)
+    }
     for line in sorted(imports):
         above = lines[line - 2].strip()
         if "#" not in lines[line - 1] and not above.startswith("#") and line - 1 not in imports:
@@ -48,8 +50,9 @@ def test_an_import_inside_a_function_gives_its_reason() -> None:
 def test_no_test_module_imports_another() -> None:
     """What several tests share is in tests/support: a module that is collected twice runs its fixtures twice."""
     for path in sources("tests"):
-        modules = [node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        assert [module for module in modules if module.rpartition(".")[2].startswith("test_")] == [], path
+        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = [f"{getattr(node, 'module', '')}.{alias.name}" for node in imports for alias in node.names]
+        assert [name for name in names if "tests." in name and ".test_" in name] == [], path
 
 
 @pytest.mark.parametrize(

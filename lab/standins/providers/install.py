@@ -58,8 +58,8 @@ def schema_of(name: str) -> Schema:
 
 def vendor(name: str) -> Vendor:
     """The module of this name beside this one."""
-    found: Vendor = importlib.import_module(f"rehearsal.standin.{name}").VENDOR
-    return found
+    standin: Vendor = importlib.import_module(f"{__package__}.{name}").VENDOR
+    return standin
 
 
 def main(name: str, schema: str, engine_address: str = "") -> None:
