@@ -1,7 +1,7 @@
 """A separate Docker daemon: its sockets, networks and storage are apart from any other's. Needs root.
 
-For measurements and tests that need a machine without images. Not here: the daemon that stacks run on (ops/machine/daemon.py), and
-the network namespace in which this daemon has to be started (own_network.py).
+For measurements and tests that need a machine without images. Not here: the daemon that stacks run on
+(ops/machine/daemon.py), and the network namespace in which this daemon has to be started (own_network.py).
 """
 
 import subprocess

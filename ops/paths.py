@@ -21,7 +21,11 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a file that other programs see as it was or as it is to be, never in between. An existing file keeps its mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    if path.exists():
-        partial.chmod(path.stat().st_mode)
-    partial.replace(path)
+    try:
+        partial.write_text(text)
+        if path.exists():
+            partial.chmod(path.stat().st_mode)
+        partial.replace(path)
+    finally:
+        # Of a write that failed, or the checkout would differ from its commit by it.
+        partial.unlink(missing_ok=True)

@@ -53,8 +53,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for step in filter(None, os.environ.get("SKYVERN_TEST_STEPS", "").split(";")):
         name, _, seconds = step.rpartition("=")
         terminalreporter.write_line(f"{int(seconds):6d}  {name}")
-    for part, seconds in sorted(_seconds.items()):
-        terminalreporter.write_line(f"{seconds:6.0f}  {part}")
+    for part, took in sorted(_seconds.items()):
+        terminalreporter.write_line(f"{took:6.0f}  {part}")
 
 
 _WRITTEN = pytest.StashKey[int]()

@@ -1,6 +1,6 @@
 """The servers in the place of Cloudflare and Vercel during a rehearsal: one process, which outlives the command that started it.
 
-    python -m rehearsal.servers FOLDER
+    python -m lab.rehearsal.servers FOLDER
 
 FOLDER has world.json and ports.json; the process writes servers.json once it serves, and ends with SIGTERM.
 """
@@ -53,7 +53,7 @@ def start(folder: Path) -> Servers:
     log = folder / "servers.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rehearsal.servers", str(folder)],
+            [sys.executable, "-m", __name__, str(folder)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=sink,

@@ -51,7 +51,9 @@ def get(http: httpx.Client, path: str, **query: str) -> Any:
         detail = ", ".join(f"{error['code']} {error['message']}" for error in body.get("errors") or [])[:200]
     except (ValueError, KeyError, TypeError, AttributeError):
         detail = ""
-    raise ApiError(path, answer.status_code, detail or answer.reason_phrase)
+    # "OK" would say nothing of an answer such as the login page of a network.
+    unexplained = "not an answer of the API" if answer.is_success else answer.reason_phrase
+    raise ApiError(path, answer.status_code, detail or unexplained)
 
 
 def pages(http: httpx.Client, path: str, **query: str) -> Iterator[dict[str, Any]]:

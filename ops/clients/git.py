@@ -57,8 +57,11 @@ def head(root: Path) -> Head:
 
 
 def run(root: Path, *arguments: str) -> str:
-    """Output of git in a checkout, whatever the shell's variables say; UserError when it fails."""
-    return process.capture(["git", "--no-replace-objects", "-C", root, *arguments], env=_variables(os.environ)).decode()
+    """Output of git in a checkout, whatever the shell's variables say; UserError when it fails.
+
+    Bytes that are not UTF-8, as in a file's name, are as in the paths of ``os``.
+    """
+    return os.fsdecode(process.capture(["git", "--no-replace-objects", "-C", root, *arguments], env=_variables(os.environ)))
 
 
 def tree_of(root: Path) -> str:

@@ -28,7 +28,7 @@ def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
     left = state.leftovers(recorded, state.disposable(docker, stack.short))
     if left and not pending and not state.docker_resources(recorded):
         raise UserError(
-            f"stack {stack.short}: {', '.join(sorted(item.name for item in left))} run on {docker.host}, but this state "
+            f"stack {stack}: {', '.join(sorted(item.name for item in left))} run on {docker.host}, but this state "
             f"({url}) does not know them; use the state that made them (PULUMI_BACKEND_URL), or remove "
             "them with docker rm --force (their data stays in volumes)"
         )
@@ -85,9 +85,3 @@ def possibly_created_at_cloudflare(pending: Sequence[Mapping[str, Any]]) -> Iter
                 f'the {kind} "{name}" may exist at Cloudflare without being in the state: the up makes another one; delete the '
                 f"one that nothing uses in the dashboard ({place})"
             )
-
-
-# --- The lock ------------------------------------------------------------------------------------------------------------
-
-
-# --- What is in no state -------------------------------------------------------------------------------------------------

@@ -92,4 +92,4 @@ def rollback_hint(stack: Stack, docker: Docker) -> str:
 
 
 def _file(stack: Stack) -> Path:
-    return config_dir() / f"good-{stack.name.replace('/', '-')}.json"
+    return config_dir() / f"good-{stack.short}.json"

@@ -11,7 +11,7 @@ from ops.observe import smoke
 from ops.observe.smoke.site import Site, Way, client_for
 from ops.stack import locks
 from ops.stack.outputs import Outputs
-from ops.stack.stack import Stack
+from ops.stack.stack import PROJECT, Stack
 
 # Calls at a time to a Docker host over SSH: sshd takes ten sessions on one connection (MaxSessions).
 SSH_PARALLEL = 8
@@ -23,8 +23,11 @@ def ensure_stack(stack: Stack, progress: Progress) -> None:
     def pulumi(*arguments: str) -> bytes:
         return process.capture(["pulumi", "stack", *arguments, "--non-interactive"], cwd=stack.root, env=stack.environment())
 
-    # Listed by the short name, but for stacks of another organization than the user's.
-    if {str(entry["name"]) for entry in json.loads(pulumi("ls", "--json"))} & {stack.name, stack.short}:
+    # Listed without the owner if that is the user's own, and without the project: acme/skyvern/prod as acme/prod or prod.
+    # The one owner of a file backend is called organization.
+    owner = stack.name.partition("/")[0] if "/" in stack.name else "organization"
+    names = {stack.short, f"{owner}/{stack.short}", f"{owner}/{PROJECT}/{stack.short}"}
+    if names & {str(entry["name"]) for entry in json.loads(pulumi("ls", "--json"))}:
         progress(f"{stack} exists")
         return
     locks.release_locks(stack, progress)

@@ -91,13 +91,13 @@ class Report:
 def pins(root: Path = ROOT) -> dict[Pin, tuple[str, ...]]:
     """Every pinned version with the files that name it."""
     found: dict[Pin, set[str]] = {}
-    for path in sorted([*root.glob("images/*/go.mod"), *root.glob("tools/**/go.mod"), *root.glob("rehearsal/**/go.mod")]):
+    for path in sorted([*root.glob("images/*/go.mod"), *root.glob("tools/**/go.mod"), *root.glob("lab/**/go.mod")]):
         _add(found, _go(path), path.relative_to(root))
     for path in sorted(
         [*root.glob("*requirements*.txt"), *root.glob("*/*requirements*.txt"), *root.glob("images/*/*requirements.txt")]
     ):
         _add(found, _python(path), path.relative_to(root))
-    for path in sorted([*root.glob("site/package-lock.json"), *root.glob("rehearsal/*/package-lock.json")]):
+    for path in sorted([*root.glob("site/package-lock.json"), *root.glob("lab/standins/*/package-lock.json")]):
         _add(found, _npm(path), path.relative_to(root))
     _add(found, _public(images.OFFICIAL), Path("components/host/images.py"))
     return {pin: tuple(sorted(files)) for pin, files in sorted(found.items())}

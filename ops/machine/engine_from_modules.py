@@ -79,7 +79,7 @@ def ensure(cache: Path | None = None, progress: Progress = lambda line: None) ->
     """The engine, built first when this cache has none for the present sources.
 
     cache: the application's cache folder, ``cache_dir()`` by default. progress: gets one line a step.
-    Needs Go (``bootstrap.ensure_go``). Raises UserError when a build fails; what is in the cache is always complete.
+    Needs Go (``go.ensure_go``). Raises UserError when a build fails; what is in the cache is always complete.
     """
     engines = (cache or cache_dir()) / "engine"
     folder = engines / content_hash()

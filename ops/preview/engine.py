@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ops.clients import git
+from ops.clients import git, process
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import source
@@ -203,7 +203,8 @@ def disposable_volumes() -> Sequence[str]:
 
 def versions(stack: Stack) -> dict[str, str]:
     """Engine, Python, Skyvern and the SDKs, by name."""
-    engine = stack.pulumi("version").decode().strip().removeprefix("v")
+    # Not stack.pulumi: this command has no --stack.
+    engine = process.capture(["pulumi", "version"], env=stack.environment()).decode().strip().removeprefix("v")
     return {
         "engine": engine,
         "python": ".".join(str(part) for part in sys.version_info[:3]),

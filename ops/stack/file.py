@@ -29,7 +29,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
     """
     try:
         document = YAML(typ="safe").load(text) or {}
-    except YAMLError as broken:
+    # The last two are of values that have a type and are not of it: 2026-13-45, or !!bool maybe.
+    except (YAMLError, ValueError, KeyError) as broken:
         where = getattr(getattr(broken, "problem_mark", None), "line", None)
         line = "" if where is None else f" in line {where + 1}"
         raise UserError(f"{name}: is not valid YAML{line}; correct it (docs/configuration.md)") from broken

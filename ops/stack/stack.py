@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PROJECT = "skyvern"
 GUARDED_BY_DEFAULT = "prod"
 PULUMI_SECONDS = 120
+# As in Pulumi 3.256 (sdk/go/common/tokens/stack_name.go); dots alone would be another folder.
+_NAME = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,100}")
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,9 @@ class Stack:
     def __post_init__(self) -> None:
         """Checks the name before it becomes part of a path."""
         *owners, short = self.name.split("/")
-        # As in Pulumi 3.256 (sdk/go/common/tokens/stack_name.go). Dots alone would be another folder.
-        if not re.fullmatch(r"(?!\.+$)[A-Za-z0-9_.-]{1,100}", short):
+        if not _NAME.fullmatch(short):
             raise UserError(f"stack {self.name!r}: Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most")
-        if len(owners) > 2 or not all(re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", owner) for owner in owners):
+        if len(owners) > 2 or not all(map(_NAME.fullmatch, owners)):
             raise UserError(f"stack {self.name!r}: is not a stack; write {short}, or organization/{PROJECT}/{short}")
         if len(owners) == 2 and owners[1] != PROJECT:
             raise UserError(f"stack {self.name!r}: this project is {PROJECT}; write {owners[0]}/{PROJECT}/{short}")
@@ -79,7 +80,8 @@ class Stack:
         Both are read, because an edit that has not been reviewed must not lift the guard that would refuse it.
         """
         here = self.root / self.file_name
-        if only_from_main(here.read_text() if here.is_file() else None, self.short):
+        # Bytes that are not UTF-8 become characters that YAML refuses: such a file counts as one that cannot be read.
+        if only_from_main(here.read_text(errors="surrogateescape") if here.is_file() else None, self.short):
             return True
         main = git.main_ref(self.root)
         return main is not None and only_from_main(git.file_at(self.root, main, here.name), self.short)

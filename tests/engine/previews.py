@@ -25,7 +25,7 @@ from ops.paths import ROOT
 from ops.preview import engine as previews
 from ops.preview import events, state
 from ops.preview.engine import Run
-from ops.preview.state import Workspace
+from ops.stack import stack as ops_stack
 from tests.engine.stack import ACCESS, CLOUDFLARE, VERCEL, Stack
 
 RECORDED = ROOT / "tests" / "unit" / "golden" / "preview"
@@ -79,7 +79,7 @@ class PreviewStack(Stack):
     def __init__(self, engine: Engine, folder: Path, home: Path) -> None:
         super().__init__(engine, folder, home, PROGRAM)
         self.project.variables["PULUMI_OPTION_POLICY_PACK"] = str(ROOT / "policy")
-        self.workspace = Workspace(folder=self.project.folder, env=self.project.variables)
+        self.of_commands = ops_stack.Stack("test", root=self.project.folder, variables=self.project.variables)
 
     def as_before(self) -> None:
         """The file and the program as they are deployed."""
@@ -89,11 +89,11 @@ class PreviewStack(Stack):
 
     def deployment(self) -> state.Deployment:
         """Its state, with its secrets."""
-        return state.export(self.workspace, "test")
+        return self.of_commands.state(show_secrets=True)
 
     def run(self, *command: str) -> Run:
         """What the engine says to ``pulumi COMMAND``."""
-        return previews._run(previews._Context.of("test", self.workspace), *command)
+        return previews._run(previews._Context.of(self.of_commands), *command)
 
     def exempt(self, rule: str, resource: str, expires: datetime.date) -> None:
         """A container that breaks a rule, and the policies with an exemption for it."""

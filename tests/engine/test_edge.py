@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.standins.providers import World, cloudflare, vercel
-from ops.deploy.recovery import perhaps_at_cloudflare
+from ops.deploy.recovery import possibly_created_at_cloudflare
 from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
 from tests.engine.stack import ACCESS, CLOUDFLARE, SITE_AND_EDGE, VERCEL, Stack, counts, error_lines
@@ -225,10 +225,10 @@ def test_a_creation_whose_answer_was_lost_is_told_and_the_next_up_finishes_it(ed
         targets += ["--target", f"**::{name}"]
         edge.project.fail("up", "--yes", "--skip-preview", "--parallel", "1", *targets)
         (lost,) = edge.world.read()[collection]
-        # As ops.recovery does it before the next up.
+        # As ops/deploy/recovery.py does it before the next up.
         edge.project.succeed("cancel", "--yes")
         pending = json.loads(edge.project.succeed("stack", "export"))["deployment"]["pending_operations"]
-        assert [line in told for told in perhaps_at_cloudflare(pending)] == ([True] if line else [])
+        assert [line in told for told in possibly_created_at_cloudflare(pending)] == ([True] if line else [])
         edge.project.succeed("refresh", "--clear-pending-creates", "--yes", "--skip-preview")
         if line:
             # What it says, done in the dashboard.

@@ -15,8 +15,8 @@ from ops.machine.engine_from_modules import Engine
 from ops.preview import Options, model, report, state
 from ops.preview import engine as engine_module
 from ops.preview.model import Preview
-from ops.preview.state import Workspace
 from ops.redaction import Redactor
+from ops.stack.stack import Stack
 from tests.engine.previews import RECORDED, SCENARIOS, PreviewStack, drifted
 from tests.engine.project import Project
 
@@ -71,12 +71,11 @@ def test_the_engine_of_today_says_what_was_recorded(
     before = state.digest(stack.deployment())
     stack.as_before()
     SCENARIOS[name].change(stack)
-    monkeypatch.setattr(Workspace, "of_checkout", lambda: stack.workspace)
     monkeypatch.setattr(engine_module, "_unmanaged", lambda context: ())
     # One look at a drift is enough.
     drift = name == "rotation"
     with drifted(stack, SCENARIOS["drift"]):
-        assert command.main(["test"], Options(form="json", output=tmp_path / "preview.json", drift=drift)) == code
+        assert command.main([stack.of_commands], Options(form="json", output=tmp_path / "preview.json", drift=drift)) == code
     text = (
         (tmp_path / "preview.json")
         .read_text()
@@ -164,8 +163,7 @@ def test_a_secret_in_any_place_gets_nowhere(
     project.succeed("config", "set", "--secret", "known", CONFIGURED)
     project.succeed("config", "set", "--plaintext", "apiToken", RANDOM)
     project.succeed("up", "--yes", "--skip-preview")
-    workspace = Workspace(folder=project.folder, env=project.variables)
-    monkeypatch.setattr(Workspace, "of_checkout", lambda: workspace)
+    stack = Stack("test", root=project.folder, variables=project.variables)
     monkeypatch.setattr(engine_module, "_unmanaged", lambda context: ())
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -188,7 +186,7 @@ def test_a_secret_in_any_place_gets_nowhere(
     for program, exit_code in ((secretive(AFTER), 2), (secretive(AFTER) + FAILING, 1)):
         project.program(program)
         stored, file = tmp_path / "preview.json", tmp_path / "report.md"
-        assert command.main(["test"], Options(form="json", output=stored)) == exit_code, stored.read_text()
+        assert command.main([stack], Options(form="json", output=stored)) == exit_code, stored.read_text()
         assert command.main([], Options(output=file, limit=0), [stored]) == exit_code
         shown += [file.read_text(), stored.read_text()]
     said = capfd.readouterr()

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.machine import engine
-from ops.machine import environment as child_environment
+from ops.machine import engine, environment
 from ops.paths import ROOT
 
 pytestmark = pytest.mark.timeout(1800)
@@ -39,16 +38,16 @@ def pulumi(project: Path, stack_file: str, *arguments: str) -> subprocess.Comple
     """``pulumi ARGUMENTS`` on the stack dev with the given text as its file."""
     engine.ensure_engine(None, print)
     (project / "Pulumi.dev.yaml").write_text(stack_file)
-    environment = {
+    variables = {
         **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI")},
-        **child_environment.for_engine(),
+        **environment.for_engine(),
         "PULUMI_BACKEND_URL": f"file://{project / 'state'}",
         "PULUMI_CONFIG_PASSPHRASE": "a test's own",
     }
     return subprocess.run(
         ["pulumi", *arguments],
         cwd=project,
-        env=environment,
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -24,7 +24,7 @@ from ops.clients.docker import Docker
 from ops.machine import engine
 from ops.observe.smoke.site import Site, client_for
 from ops.paths import ROOT, cache_dir
-from ops.stack import file as stack_file
+from ops.stack import file
 from ops.stack.outputs import parse
 from tests.host.rehearsed import Rehearsed
 
@@ -91,6 +91,14 @@ class Checkout:
             if values is not None:
                 document["config"][f"skyvern:{section}"] = dict(values)
         yaml.dump(document, self.root / f"Pulumi.{stack}.yaml")
+
+
+@contextlib.contextmanager
+def site_of(checkout: Checkout) -> Iterator[Site]:
+    """The dev stack as ``ops smoke`` sees it."""
+    outputs = parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)
+    with client_for(outputs) as client:
+        yield Site(outputs, client, checkout.docker)
 
 
 def _remove_everything(docker: Docker) -> None:
@@ -230,9 +238,8 @@ def first_up(checkout: Checkout) -> str:
 def site(checkout: Checkout, first_up: str) -> Iterator[Site]:
     """The dev stack as its clients see it; an earlier module may have left it stopped."""
     checkout.run("script/up")
-    outputs = parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)
-    with client_for(outputs) as client:
-        yield Site(outputs, client, checkout.docker)
+    with site_of(checkout) as target:
+        yield target
 
 
 @pytest.fixture(scope="session")
@@ -245,7 +252,7 @@ def rehearsed(checkout: Checkout) -> Iterator[Rehearsed]:
 
     # The tests ask the stack in this process, too, with the engine of their own checkout.
     engine.ensure_engine(None, print)
-    stack_file.edit(checkout.root / "Pulumi.rehearsal.yaml", here)
+    file.edit(checkout.root / "Pulumi.rehearsal.yaml", here)
     folder = Path(checkout.environment["HOME"]) / ".config/skyvern-stack/rehearsal"
     pictures = Path(checkout.environment["XDG_CACHE_HOME"]) / "skyvern-stack/logs/rehearsal"
     try:

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -17,10 +16,8 @@ import pytest
 from lab.workspace import free_port
 from ops.errors import UserError
 from ops.observe import smoke
-from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import FINAL, definition, read_run, start_run, workflow
-from ops.stack import outputs as stack
-from tests.host.conftest import Checkout
+from tests.host.conftest import Checkout, site_of
 
 SERVER = "skyvern-dev-server"
 CHROME = "chrome-elsewhere"
@@ -28,14 +25,6 @@ BOTH = ("running", "running")
 NOT_FOR_CDP = {"recording", "recording range", "browser sandbox"}
 
 pytestmark = pytest.mark.timeout(4800)
-
-
-@contextmanager
-def site_of(checkout: Checkout) -> Iterator[Site]:
-    """The stack as ``ops smoke`` sees it."""
-    outputs = stack.parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)
-    with client_for(outputs) as client:
-        yield Site(outputs, client, checkout.docker)
 
 
 def results(checkout: Checkout, *names: str) -> dict[str, str]:

@@ -17,8 +17,7 @@ from ops.observe.smoke.code_checks import ask_inside, looping
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
 from ops.observe.smoke.workflow_checks import wait_for_end, workflow
-from tests.host.conftest import Checkout
-from tests.host.test_browsers import site_of
+from tests.host.conftest import Checkout, site_of
 
 pytestmark = pytest.mark.timeout(4800)
 

@@ -27,7 +27,7 @@ from lab.standins.providers import World, cloudflare, install, vercel
 from lab.workspace import free_port
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
-from ops.stack import outputs as stacks
+from ops.stack.outputs import Outputs, parse
 from tests.host.conftest import Checkout
 from tests.support import security_table as table
 from tests.support.waiting import wait_for
@@ -66,8 +66,8 @@ class Public:
         self.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
         self.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
 
-    def outputs(self) -> stacks.Outputs:
-        return stacks.parse(STACK, self.checkout.pulumi(f"stack output --json --show-secrets -s {STACK}").stdout)
+    def outputs(self) -> Outputs:
+        return parse(STACK, self.checkout.pulumi(f"stack output --json --show-secrets -s {STACK}").stdout)
 
     def site(self) -> Site:
         """The stack as ``ops smoke`` sees it, from outside."""
@@ -135,7 +135,7 @@ def public(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("edge")
     world = cloudflare.new_world(folder / "world.json")
     vercel.add_account(world)
-    asked = checkout.run(".venv/bin/python", "-c", "from ops import bootstrap; print(bootstrap.record_file())")
+    asked = checkout.run(".venv/bin/python", "-c", "from ops.machine import engine; print(engine.record_file())")
     record = Path(asked.stdout.strip())
     before = record.read_text()
     named = json.loads(before)["pulumi_home"]

@@ -14,7 +14,7 @@ from ops.clients.docker import Docker
 from ops.observe import smoke
 from ops.observe.smoke import llm_checks
 from ops.observe.smoke.site import Check, Site, client_for
-from ops.stack import outputs as stack
+from ops.stack.outputs import parse
 from tests.host.conftest import Checkout
 from tests.host.tiny_model import tiny_gguf
 from tests.support.waiting import wait_for
@@ -54,7 +54,7 @@ def docker(checkout: Checkout) -> Iterator[Docker]:
 def model_check(checkout: Checkout) -> smoke.Result:
     """The line of ``ops smoke`` about the model."""
     text = checkout.pulumi(f"stack output --json --show-secrets -s {STACK}").stdout
-    outputs = stack.parse(STACK, text)
+    outputs = parse(STACK, text)
     check = smoke.checks_for(outputs)[-1]
     assert check == Check("language model", "ollama-pull", llm_checks.check_ollama_model)
     with client_for(outputs) as client:

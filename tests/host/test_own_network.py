@@ -19,8 +19,8 @@ pytestmark = pytest.mark.timeout(4800)
 DAEMON = """
 import shutil, subprocess, tempfile
 from pathlib import Path
-from ops.bench.dockerd import Dockerd
-from ops.bench.own_network import own_network
+from lab.dockerd import Dockerd
+from lab.own_network import own_network
 
 folder = Path(tempfile.mkdtemp(prefix="skyvern-test-", dir="/run"))  # short, because a socket's path has 107 bytes at most
 daemon = Dockerd(folder / "run", folder / "data", folder / "log", pool="10.214.0.0/16")
@@ -97,7 +97,7 @@ def test_the_machines_loopback_is_not_reached_from_there(outside: Path) -> None:
 
 
 def test_nothing_of_it_outlives_a_process_that_is_killed(outside: Path) -> None:
-    wait = "from ops.bench.own_network import own_network\nwith own_network(): print(flush=True); input()"
+    wait = "from lab.own_network import own_network\nwith own_network(): print(flush=True); input()"
     command = ["nsenter", f"--net={outside}", sys.executable, "-c", wait]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

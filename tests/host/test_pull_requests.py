@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab.workspace import copy_checkout
-from ops.clients import git as gits
+from ops.clients import git
 from tests.host.conftest import Checkout
 from tests.host.contents import generated_secrets
 from tests.host.rehearsed import Rehearsed
@@ -42,7 +42,7 @@ class Repository:
 
     def git(self, *arguments: str) -> str:
         """What git prints in the clone."""
-        return gits.run(self.clone, "-c", "user.name=a test", "-c", "user.email=test@example.com", *arguments).strip()
+        return git.run(self.clone, "-c", "user.name=a test", "-c", "user.email=test@example.com", *arguments).strip()
 
     def edit(self, name: str, old: str, new: str) -> None:
         """A commit in the clone."""
@@ -223,8 +223,8 @@ def test_from_a_bad_deployment_there_is_a_way_back(repository: Repository) -> No
     told = repository.ops("rollback", "-s", STACK, "--yes")
     assert re.search(r"(\d+) of \1 checks green", told), told
     # The host's own checkout stays as it is, and the other one is gone.
-    assert gits.head(repository.runner.checkout) == gits.Head(commit=bad, changed=())
-    assert gits.run(repository.runner.checkout, "worktree", "list").count("\n") == 1
+    assert git.head(repository.runner.checkout) == git.Head(commit=bad, changed=())
+    assert git.run(repository.runner.checkout, "worktree", "list").count("\n") == 1
     assert not list((Path(repository.runner.env["XDG_CACHE_HOME"]) / "skyvern-stack").glob("rollback-*"))
 
 

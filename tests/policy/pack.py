@@ -54,7 +54,7 @@ def levels(text: str | None = None) -> Levels:
 
 
 def wire(value: Any) -> Any:
-    """A value that tests.program recorded, with its secrets marked as on the wire."""
+    """What tests/support/program.py recorded, with its secrets marked as on the wire."""
     match value:
         case Secret():
             return secret(wire(value.value))

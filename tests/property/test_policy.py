@@ -13,7 +13,7 @@ from policy.rules.random import PASSWORD
 from policy.rules.vercel import PROJECT, VARIABLE
 from tests.policy.pack import broken, judge, registered
 from tests.property.examples import one_in
-from tests.property.test_settings_and_program import SECRETS, STACK_FILES
+from tests.property.stack_files import SECRETS, STACK_FILES
 from tests.support import program
 
 REMOVED = object()

@@ -23,7 +23,7 @@ from lab.standins.providers import World, vercel
 from lab.standins.vercel import build
 from lab.standins.vercel.platform import LocalVercel
 from lab.workspace import free_port
-from tests.site.test_site import URLS
+from tests.support.site import URLS
 
 HOST = URLS.app_url.removeprefix("https://")
 KEY = "TheGatewayKeyOfThisTest"

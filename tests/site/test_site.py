@@ -18,17 +18,9 @@ from components.host.gateway import caddyfile
 from components.settings import Settings
 from components.ui import content_security_policy
 from lab.standins.vercel import build
-from tests.support.program import VERCEL
+from tests.support.site import URLS
 
 TESTS = Path(__file__).parent
-URLS = endpoints.derive(
-    Settings.model_validate(
-        {
-            "edge": {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40},
-            "frontend": VERCEL,
-        }
-    )
-)
 VARIABLES = {
     "VITE_API_BASE_URL": URLS.api_base_url,
     "VITE_ARTIFACT_API_BASE_URL": URLS.artifact_base_url,

@@ -5,14 +5,12 @@ The module against doubles and against the wheel that the image installs; on the
 
 import ast
 import asyncio
-import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,22 +21,8 @@ import pytest
 from ops.observe.smoke import code_checks, workflow_checks
 from ops.observe.smoke.site import CheckNotApplicableError
 from ops.paths import ROOT
-from tests.support import skyvern_wheel
-from tests.unit.ops.observe.test_smoke import DockerDouble, Skyvern, fails, site
-
-SERVER_IMAGE = ROOT / "images/server"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A file of the server's image as a module."""
-    monkeypatch.syspath_prepend(SERVER_IMAGE)
-    loader = SourceFileLoader(name.removesuffix(".py").replace("-", "_"), str(SERVER_IMAGE / name))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
+from tests.support import server_image, skyvern_wheel
+from tests.support.smoke import DockerDouble, Skyvern, fails, site
 
 # --- Skyvern's own questions -----------------------------------------------------------------------------------------------
 
@@ -88,7 +72,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name in ("skyvern", "skyvern.forge"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, functions.__name__, functions)
-    return load("refuse_code.py", monkeypatch)
+    return server_image.load("refuse_code.py", monkeypatch)
 
 
 def application() -> SimpleNamespace:
@@ -141,7 +125,7 @@ def test_another_skyvern_does_not_start(
 
 @pytest.mark.parametrize(("mode", "refused"), [(None, True), ("disabled", True), ("entitlement", True), ("enabled", False)])
 def test_the_server_starts_with_it_unless_code_is_on(monkeypatch: pytest.MonkeyPatch, mode: str | None, refused: bool) -> None:
-    start = load("skyvern-start", monkeypatch)
+    start = server_image.load("skyvern-start", monkeypatch)
     monkeypatch.setattr(os, "environ", {} if mode is None else {"CODE_BLOCK_MODE": mode})
     monkeypatch.setattr(os, "execv", lambda *_: None)
     start.serve()
@@ -207,17 +191,18 @@ def test_what_skyvern_executes_and_what_is_not_installed_is_refused_and_librarie
         "def run(how):\n    how('1')\ndef run_compiled():\n    exec(compile('x = 1', '<run_signature>', 'exec'))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", HOOKED, tmp_path, SERVER_IMAGE], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", HOOKED, tmp_path, server_image.FOLDER], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.split() == ["True"] * 9 + ["False"] * 2, done.stderr
 
 
 def test_python_in_a_container_takes_no_module_from_its_folder() -> None:
     """The home is the server's and its browser's; a module there would see the secrets of whoever runs a command."""
-    lines = (SERVER_IMAGE / "Dockerfile").read_text().splitlines()
+    lines = (server_image.FOLDER / "Dockerfile").read_text().splitlines()
     assert "    PYTHONSAFEPATH=1 \\" in lines
     assert [line for line in lines if line.startswith("WORKDIR")] == ["WORKDIR /"]
-    calls = [path for path in sorted((ROOT / "ops").rglob("*.py")) if '"python3"' in path.read_text()]
+    modules = sorted(path for folder in ("lab", "ops") for path in (ROOT / folder).rglob("*.py"))
+    calls = [path for path in modules if '"python3"' in path.read_text()]
     assert calls == [ROOT / "ops/clients/docker.py"]
 
 
@@ -335,7 +320,7 @@ def test_every_executor_of_the_pinned_skyvern_is_decided_on() -> None:
 
 
 def test_the_pinned_skyvern_has_what_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = load("refuse_code.py", monkeypatch)
+    module = server_image.load("refuse_code.py", monkeypatch)
     classes = {
         "AGENT_FUNCTION": skyvern_wheel.class_body("skyvern/forge/agent_functions.py", "AgentFunction"),
         "WORKFLOW_SERVICE": skyvern_wheel.class_body("skyvern/forge/sdk/workflow/service.py", "WorkflowService"),

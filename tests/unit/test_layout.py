@@ -50,8 +50,9 @@ def test_an_import_inside_a_function_gives_its_reason() -> None:
 def test_no_test_module_imports_another() -> None:
     """What several tests share is in tests/support: a module that is collected twice runs its fixtures twice."""
     for path in sources("tests"):
-        modules = [node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        assert [module for module in modules if module.rpartition(".")[2].startswith("test_")] == [], path
+        imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = [f"{getattr(node, 'module', '')}.{alias.name}" for node in imports for alias in node.names]
+        assert [name for name in names if "tests." in name and ".test_" in name] == [], path
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_every_container_is_hardened(dev: Program, part: str) -> None:
     firewall = part == "firewall"
     assert sent["capabilities"] == {"drops": ["ALL"], **({"adds": ["CAP_NET_ADMIN"]} if firewall else {})}
     assert (sent["networkMode"] == "host") is firewall
-    # Only the server has a profile of its own (test_browsers.py); everybody else has Docker's.
+    # Only the server has a profile of its own (tests/unit/images/test_browsers.py); everybody else has Docker's.
     assert [option for option in sent["securityOpts"] if part != "server" or not option.startswith("seccomp={")] == [
         "no-new-privileges:true"
     ]

@@ -24,7 +24,7 @@ def test_the_hooks_before_a_commit_are_the_first_steps_of_script_test() -> None:
 
 def test_script_test_unit_says_which_programs_tests_are_left_out_without() -> None:
     skips = re.compile(r'skipif\(shutil\.which\("([^"]+)"\) is None')
-    lane = [path for folder in ("unit", "property", "policy") for path in (ROOT / "tests" / folder).glob("*.py")]
+    lane = [path for folder in ("unit", "property", "policy") for path in (ROOT / "tests" / folder).rglob("*.py")]
     needed = {name for path in lane for name in skips.findall(path.read_text())}
     (pairs,) = re.findall(r"\n  absent=\(\)\n  for pair in (.+); do\n", (ROOT / "script" / "test").read_text())
     assert {pair.partition(":")[0] for pair in pairs.split()} == needed

@@ -17,7 +17,7 @@ from ops import redaction
 from ops.paths import ROOT
 from policy.rules import variables
 from tests import program
-from tests.program import VERCEL, Program, plain
+from tests.support.program import VERCEL, Program, plain
 
 # Run, not imported, which would leave a compiled file beside it.
 REPORT = runpy.run_path(str(ROOT / "images/server/start_report.py"))

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib.machinery
-import importlib.util
 import json
 import os
 import socket
@@ -17,11 +15,10 @@ import pytest
 
 from components.host.skyvern import PROFILE
 from components.settings import Settings
-from ops.paths import ROOT
 from tests.support import program
 from tests.support.program import Program, plain
+from tests.support.server_image import load
 
-SERVER_IMAGE = ROOT / "images/server"
 CHROME = {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}
 # Flags of clone(2) that make namespaces, as linux/sched.h has them.
 NAMESPACES = {
@@ -147,17 +144,6 @@ def test_what_a_namespace_would_make_dangerous_stays_closed() -> None:
 PROXY = "--proxy-server=http://e:1"
 AGAINST = ["--no-sandbox", "--disable-setuid-sandbox"]
 HARMLESS = ["--headless", PROXY, "--disable-dev-shm-usage", "a b", "", "about:blank"]
-
-
-def load(name: str) -> ModuleType:
-    """A program or module of the server's image."""
-    path = SERVER_IMAGE / name
-    loader = importlib.machinery.SourceFileLoader(path.stem, str(path))
-    spec = importlib.util.spec_from_loader(path.stem, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -319,14 +305,13 @@ def test_where_nobody_listens_the_connection_is_closed() -> None:
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
     """The module that forgets, and a double for Playwright's transport with what it knows of the environment."""
-    monkeypatch.syspath_prepend(str(SERVER_IMAGE))
     transport = ModuleType("playwright._impl.transport")
     vars(transport)["get_driver_env"] = lambda: {**os.environ, "PW_LANG_NAME": "python"}
     package = ModuleType("playwright._impl")
     vars(package)["transport"] = transport
     for name, module in (("playwright", ModuleType("playwright")), ("playwright._impl", package)):
         monkeypatch.setitem(sys.modules, name, module)
-    module = load("forget_secrets.py")
+    module = load("forget_secrets.py", monkeypatch)
     monkeypatch.setattr(module.ctypes, "CDLL", lambda name: SimpleNamespace(prctl=lambda *given: 0))
     return module, transport
 
@@ -425,11 +410,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setitem(sys.modules, name, double)
     for package in ("skyvern", "skyvern.forge", "skyvern.forge.sdk", "skyvern.forge.sdk.executor"):
         monkeypatch.setitem(sys.modules, package, ModuleType(package))
-    spec = importlib.util.spec_from_file_location("one_run_at_a_time", SERVER_IMAGE / "one_run_at_a_time.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("one_run_at_a_time.py")
     vars(module)["chosen"] = chosen
     return module
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support import skyvern_wheel
-from tests.unit.test_code import load
+from tests.support.server_image import load
 
 REGISTRY = "skyvern/forge/sdk/api/llm/custom_llm_registry.py"
 HOSTILE = {

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 import lab.rehearsal.__main__ as command
+from components.host.images import ImageSource
 from lab.rehearsal import browser, stack
 from lab.rehearsal.servers import Servers, find
 from lab.rehearsal.stack import Place
@@ -109,7 +110,7 @@ def test_an_old_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_images_come_from_where_they_can(
-    requested: source.Source | None, made_with: str | None, reachable: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+    requested: ImageSource | None, made_with: str | None, reachable: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "source_of", lambda docker, volume: made_with)
     monkeypatch.setattr(system, "answers", lambda *arguments, **_: reachable)

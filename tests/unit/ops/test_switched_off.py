@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from ops import bootstrap, cli, switched_off
-from ops.deploy import up as deploy
+from ops.deploy import up
 from ops.errors import UserError
 from ops.paths import ROOT
 
@@ -57,7 +57,7 @@ def test_what_switches_nothing_off_is_left_alone() -> None:
 
 def test_every_entry_refuses_it_before_anything_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("NODE_TLS_REJECT_UNAUTHORIZED", "0")
-    assert deploy.main(["--stack", "dev", "--yes"]) == 1
+    assert up.main(["--stack", "dev", "--yes"]) == 1
     assert capsys.readouterr().err.startswith("NODE_TLS_REJECT_UNAUTHORIZED: ")
     assert bootstrap.main(["--print-env"]) == 1
     assert capsys.readouterr().err.startswith("NODE_TLS_REJECT_UNAUTHORIZED: ")

@@ -321,7 +321,7 @@ def test_a_stack_without_cloudflare_does_not_load_its_sdk(edge: str) -> None:
     script = f"""
 import sys
 from components.settings import Settings
-from tests import program
+from tests.support import program
 program.run(Settings.model_validate({edge}))
 sys.exit("pulumi_cloudflare" in sys.modules)
 """

@@ -298,7 +298,7 @@ def test_a_stack_without_vercel_does_not_load_its_sdk(edge: str) -> None:
     script = f"""
 import sys
 from components.settings import Settings
-from tests import program
+from tests.support import program
 program.run(Settings.model_validate({edge}))
 sys.exit("pulumiverse_vercel" in sys.modules)
 """

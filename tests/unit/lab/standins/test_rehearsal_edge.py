@@ -14,9 +14,11 @@ from lab.standins.edge.expressions import matches
 from lab.standins.edge.zone import Request, forwarded, request_fields
 from lab.standins.providers import World
 from lab.standins.providers.cloudflare import PERMISSIONS, TOKEN, new_world
+from ops.clients.cloudflare import client
 from ops.errors import UserError
 from ops.observe.doctor.edge_observation import ApiFacts, ask_api
 from ops.review import drift
+from ops.stack.stack import Stack
 from tests.support.program import CLOUDFLARE, VERCEL
 
 SECTIONS = frozenset({"edge", "frontend"})
@@ -95,17 +97,16 @@ def test_a_forged_access_token_does_not_travel() -> None:
 
 
 def reader(world: World, connections: int = 4, token: str = TOKEN) -> httpx.Client:
-    """A client of the API of a world."""
+    """A client of the API of a world, as every command makes it."""
 
     def answer(request: httpx.Request) -> httpx.Response:
-        assert request.method == "GET"
+        assert (request.method, request.url.host) == ("GET", api.HOST)
         status, body = api.answer(
             world.read(), request.url.raw_path.decode(), request.headers["authorization"], lambda name: connections
         )
         return httpx.Response(status, json=body)
 
-    url = f"https://{api.HOST}/client/v4"
-    return httpx.Client(base_url=url, transport=httpx.MockTransport(answer), headers={"Authorization": f"Bearer {token}"})
+    return client(SecretStr(token), httpx.MockTransport(answer))
 
 
 def deployed(world: World, records: int = 1) -> World:
@@ -124,7 +125,8 @@ def deployed(world: World, records: int = 1) -> World:
 @pytest.mark.parametrize(("connections", "status"), [(4, "healthy"), (3, "degraded"), (0, "down")])
 def test_the_doctor_reads_the_world_at_the_apis_name(tmp_path: Path, connections: int, status: str) -> None:
     def ask(world: World, token: str = TOKEN) -> ApiFacts:
-        return ask_api(reader(world, connections), SecretStr(token), "dev", ON_HOST)
+        assert isinstance(ON_HOST.edge, CloudflareEdge)
+        return ask_api(reader(world, connections, token), Stack("dev"), ON_HOST, ON_HOST.edge)
 
     world = deployed(new_world(tmp_path / "world.json"))
     facts = ask(world)

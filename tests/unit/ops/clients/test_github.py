@@ -1,4 +1,4 @@
-"""ops.github against a double of GitHub's REST API: what is posted, what is edited, and what is left alone."""
+"""ops.clients.github against a double of GitHub's REST API: what is posted, what is edited, and what is left alone."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""ops.deploy with doubles: what is decided, in which order the steps run, and what a person reads at the end."""
+"""ops.deploy.up with doubles: what is decided, in which order the steps run, and what a person reads at the end."""
 
 import json
 import os
@@ -15,22 +15,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from ops import bootstrap, cli
+from components.host.images import ImageSource
+from ops import cli
+from ops.clients import git, terminal
 from ops.clients.docker import Docker
-from ops.deploy import guard, preflight, recovery, repair, update
-from ops.deploy import up as deploy
+from ops.deploy import guard, preflight, recovery, releases, repair, up, update
 from ops.errors import UserError
-from ops.images import build as images
-from ops.images import needs
-from ops.images import source as sources
-from ops.machine import backend, daemon, engine, environment, system
+from ops.images import build, needs, source
+from ops.machine import backend, daemon, engine, environment
 from ops.machine.backend import State
+from ops.observe import smoke
 from ops.observe.smoke import Result
 from ops.paths import ROOT
 from ops.stack import checkpoint
-from ops.stack import file as files
-from ops.stack import outputs as stacks
 from ops.stack.outputs import Outputs
+from ops.stack.stack import Stack
+from tests.support.home import Home
 from tests.support.stack_outputs import OUTPUTS
 
 STACK_FILE = """\
@@ -44,13 +44,15 @@ config:
   skyvern:browser: {locale: "ko-KR"}
 encryptionsalt: v1:abc=:v1:def
 """
+GUARDED = STACK_FILE.replace("config:\n", "config:\n  skyvern:deployment: {only_from_main: true}\n")
+FREED = GUARDED.replace("true", "false")
 
 
 # --- Decisions -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("guarded", "yes", "terminal", "unasked"),
+    ("guarded", "yes", "attended", "unasked"),
     [
         (False, False, False, True),
         (False, False, True, False),
@@ -59,17 +61,54 @@ encryptionsalt: v1:abc=:v1:def
         (True, False, True, False),
     ],
 )
-def test_who_is_asked(guarded: bool, yes: bool, terminal: bool, unasked: bool) -> None:
-    assert deploy.decide_consent("main", guarded=guarded, yes=yes, terminal=terminal) is unasked
-
-
-def test_a_guarded_stack_is_never_changed_unasked() -> None:
-    with pytest.raises(UserError, match=r"^script/up: staging needs confirmation .*; add --yes$"):
-        deploy.decide_consent("staging", guarded=True, yes=False, terminal=False)
+def test_who_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guarded: bool, yes: bool, attended: bool, unasked: bool
+) -> None:
+    monkeypatch.setattr(terminal, "attended", lambda: attended)
+    (tmp_path / "Pulumi.main.yaml").write_text(GUARDED if guarded else STACK_FILE)
+    assert up.goes_unasked(Stack("main", root=tmp_path), yes=yes) is unasked
 
 
 @pytest.mark.parametrize(
-    ("requested", "configured", "reachable", "made_with", "source"),
+    ("name", "text", "on_main"),
+    [
+        ("staging", GUARDED, None),
+        ("organization/skyvern/staging", GUARDED, None),
+        # An edit that is not on main lifts neither the guard nor the question.
+        ("staging", FREED, GUARDED),
+        ("prod", STACK_FILE, None),
+        ("organization/prod", STACK_FILE, None),
+        ("organization/skyvern/prod", STACK_FILE, None),
+    ],
+)
+def test_what_the_guard_holds_back_is_never_changed_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, on_main: str | None
+) -> None:
+    monkeypatch.setattr(terminal, "attended", lambda: False)
+    monkeypatch.setattr(guard, "refusal", lambda root: "the checkout differs from its commit")
+    monkeypatch.setattr(git, "main_ref", lambda root: "refs/heads/main")
+    monkeypatch.setattr(git, "file_at", lambda root, ref, file_name: on_main or FREED)
+    stack = Stack(name, root=tmp_path)
+    (tmp_path / stack.file_name).write_text(text)
+    with pytest.raises(UserError, match=rf"^stack {name}: the checkout differs from its commit, and nothing was changed"):
+        guard.check(stack, unreviewed=False)
+    with pytest.raises(UserError, match=rf"^script/up: {name} needs confirmation and there is no terminal .*; add --yes$"):
+        up.goes_unasked(stack, yes=False)
+    assert up.goes_unasked(stack, yes=True)
+
+
+@pytest.mark.parametrize("name", ["dev", "staging", "prod", "organization/skyvern/prod"])
+def test_what_the_guard_lets_pass_is_changed_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(terminal, "attended", lambda: False)
+    monkeypatch.setattr(guard, "refusal", lambda root: "the checkout differs from its commit")
+    stack = Stack(name, root=tmp_path)
+    (tmp_path / stack.file_name).write_text(FREED)
+    guard.check(stack, unreviewed=False)
+    assert up.goes_unasked(stack, yes=False)
+
+
+@pytest.mark.parametrize(
+    ("requested", "configured", "reachable", "made_with", "decided"),
     [
         (None, "official", True, None, "official"),
         (None, "packages", False, None, "packages"),
@@ -80,9 +119,9 @@ def test_a_guarded_stack_is_never_changed_unasked() -> None:
     ],
 )
 def test_where_images_come_from(
-    requested: sources.Source | None, configured: sources.Source, reachable: bool, made_with: str | None, source: str
+    requested: ImageSource | None, configured: ImageSource, reachable: bool, made_with: str | None, decided: str
 ) -> None:
-    assert sources.decide_source(requested, configured, reachable=reachable, made_with=made_with) == source
+    assert source.decide_source(requested, configured, reachable=reachable, made_with=made_with) == decided
 
 
 @pytest.mark.parametrize(
@@ -90,142 +129,108 @@ def test_where_images_come_from(
     [("official", None, "--images official was asked for"), (None, "official", "the data of this stack was made with official")],
 )
 def test_without_a_registry_neither_data_nor_a_choice_is_switched(
-    requested: sources.Source | None, made_with: str | None, reason: str
+    requested: ImageSource | None, made_with: str | None, reason: str
 ) -> None:
     with pytest.raises(UserError, match=rf"^images: no image registry answers .*{reason}"):
-        sources.decide_source(requested, "official", reachable=False, made_with=made_with)
+        source.decide_source(requested, "official", reachable=False, made_with=made_with)
 
 
-# --- The stack file ------------------------------------------------------------------------------------------------------
-
-
-def test_the_choice_is_written_and_comments_stay(tmp_path: Path) -> None:
-    path = tmp_path / "Pulumi.dev.yaml"
-    path.write_text(STACK_FILE)
-    path.chmod(0o640)
-    files.write_setting(path, "images", {"source": "packages"})
-    assert path.read_text() == STACK_FILE.replace("source: official", "source: packages")
-    assert path.stat().st_mode & 0o777 == 0o640
-    assert [entry.name for entry in tmp_path.iterdir()] == ["Pulumi.dev.yaml"]
-
-
-def test_a_choice_that_stands_there_is_not_written_again(tmp_path: Path) -> None:
-    path = tmp_path / "Pulumi.dev.yaml"
-    path.write_text(STACK_FILE)
-    before = path.stat()
-    files.write_setting(path, "images", {"source": "official"})
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
-
-@pytest.mark.parametrize("text", ["", "config: {}\n", "config:\n  skyvern:host:\n    port: 8080\n"])
-def test_the_choice_is_added_where_there_was_none(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "Pulumi.dev.yaml"
-    path.write_text(text)
-    files.write_setting(path, "images", {"source": "packages"})
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    assert files.stack_settings("dev").images.source == "packages"
+# --- The source of the images --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a stack file and a docker and a pulumi of the test's own; no registry answers."""
-    for name in list(os.environ):
-        if name.startswith(("PULUMI_", "XDG_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    monkeypatch.setattr(deploy, "ROOT", tmp_path)
-    monkeypatch.setattr(system, "answers", lambda *_, **__: False)
+def dev(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """A stack in a folder of the test's own, whose docker lists the volumes that ``~/volumes`` has; no registry answers."""
+    monkeypatch.setattr("ops.stack.stack.ROOT", tmp_path)
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE)
-    (tmp_path / "bin").mkdir()
-    program(tmp_path, "docker", '[[ "$*" == *"volume ls"* ]] && cat $HOME/volumes 2>/dev/null; true')
-    program(tmp_path, "pulumi", "true")
-    (tmp_path / "home").mkdir()
-    return tmp_path
+    home.program("docker", '[[ "$*" == *"volume ls"* ]] && cat $HOME/volumes 2>/dev/null; true')
+    return Stack("dev")
 
 
-def program(checkout: Path, name: str, body: str) -> None:
-    file = checkout / "bin" / name
-    file.write_text(f'#!/bin/bash\necho "$*" >> {checkout}/{name}.log\n{body}\n')
-    file.chmod(0o755)
+def choose(stack: Stack, requested: ImageSource | None, told: list[str] | None = None) -> str:
+    return source.choose_source(stack, requested, Docker("unix:///x"), ([] if told is None else told).append)
 
 
-def calls(checkout: Path, name: str) -> list[str]:
-    log = checkout / f"{name}.log"
-    return log.read_text().splitlines() if log.exists() else []
-
-
-def choose(requested: sources.Source | None, told: list[str] | None = None) -> str:
-    return sources.choose_source("dev", requested, Docker("unix:///x"), ([] if told is None else told).append)
-
-
-def test_an_asked_for_choice_lands_in_the_stack_file(checkout: Path) -> None:
-    assert choose("packages") == "packages"
-    assert "source: packages # or packages" in (checkout / "Pulumi.dev.yaml").read_text()
+def test_an_asked_for_choice_lands_in_the_stack_file(dev: Stack) -> None:
+    assert choose(dev, "packages") == "packages"
+    assert "source: packages # or packages" in dev.file.read_text()
     # From now on nothing has to be said.
-    assert choose(None) == "packages"
+    assert choose(dev, None) == "packages"
 
 
-def test_a_new_stack_without_a_registry_is_built_from_packages_and_says_so(checkout: Path) -> None:
+def test_a_new_stack_without_a_registry_is_built_from_packages_and_says_so(dev: Stack) -> None:
     told: list[str] = []
-    assert choose(None, told) == "packages"
+    assert choose(dev, None, told) == "packages"
     assert told[0].startswith("no image registry answers: every image is built from Debian, PyPI and Go packages")
     assert told[1:] == ["wrote images.source: packages into Pulumi.dev.yaml"]
-    assert "source: packages # or packages" in (checkout / "Pulumi.dev.yaml").read_text()
+    assert "source: packages # or packages" in dev.file.read_text()
 
 
-def test_data_of_official_images_is_not_switched_without_a_registry(checkout: Path) -> None:
-    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres=official\n")
+def test_data_of_official_images_is_not_switched_without_a_registry(dev: Stack, home: Home) -> None:
+    (home.path / "volumes").write_text("skyvern-dev-postgres=official\n")
     with pytest.raises(UserError, match=r"^images: no image registry answers"):
-        choose(None)
-    assert (checkout / "Pulumi.dev.yaml").read_text() == STACK_FILE
+        choose(dev, None)
+    assert dev.file.read_text() == STACK_FILE
 
 
-def test_data_of_the_other_source_is_not_touched(checkout: Path) -> None:
-    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres=official\n")
+def test_data_of_the_other_source_is_not_touched(dev: Stack, home: Home) -> None:
+    (home.path / "volumes").write_text("skyvern-dev-postgres=official\n")
     with pytest.raises(UserError, match=r"the volume skyvern-dev-postgres was made with official images"):
-        choose("packages")
-    assert (checkout / "Pulumi.dev.yaml").read_text() == STACK_FILE
+        choose(dev, "packages")
+    assert dev.file.read_text() == STACK_FILE
     # Edited by hand, the file and the wish agree, and the data still does not.
-    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres=packages\n")
+    (home.path / "volumes").write_text("skyvern-dev-postgres=packages\n")
     with pytest.raises(UserError, match=r"was made with packages images; write packages"):
-        choose("official")
+        choose(dev, "official")
     # A stack whose name merely contains this one's is another stack.
-    (checkout / "home" / "volumes").write_text("skyvern-dev-postgres-socket=\nother-skyvern-dev-postgres=official\n")
-    assert choose("packages") == "packages"
+    (home.path / "volumes").write_text("skyvern-dev-postgres-socket=\nother-skyvern-dev-postgres=official\n")
+    assert choose(dev, "packages") == "packages"
 
 
 # --- Pulumi --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def prepared(checkout: Path) -> Path:
-    engine._write_record(
-        engine.EngineRecord(
-            kind=engine.EngineKind.PATH,
-            version="3.272.0",
-            bin_dir=str(checkout / "bin"),
-            pulumi_home=None,
-            forced=False,
-        )
-    )
-    backend.ensure_state(lambda _: None)
-    return checkout
+def prepared(dev: Stack, home: Home) -> Stack:
+    """The stack ``dev`` after script/bootstrap."""
+    home.record_engine()
+    backend.ensure_state(home.say)
+    return dev
 
 
 @pytest.mark.parametrize(
-    ("listed", "created"),
-    [([], True), ([{"name": "prod"}], True), ([{"name": "dev"}], False), ([{"name": "organization/skyvern/dev"}], False)],
+    ("name", "listed", "created"),
+    [
+        ("dev", [], True),
+        ("dev", ["prod"], True),
+        ("dev", ["dev"], False),
+        ("dev", ["organization/skyvern/dev"], False),
+        # Another organization's than the user's.
+        ("dev", ["acme/dev"], True),
+        ("organization/skyvern/dev", [], True),
+        ("organization/skyvern/dev", ["prod", "dev"], False),
+        ("organization/skyvern/dev", ["organization/skyvern/dev"], False),
+        ("organization/dev", ["dev"], False),
+        # Pulumi Cloud leaves out the project of the list, and the owner if that is the user's default.
+        ("acme/skyvern/dev", ["acme/dev"], False),
+        ("acme/dev", ["acme/skyvern/dev"], False),
+        ("acme/skyvern/dev", ["dev"], False),
+        ("acme/skyvern/dev", ["other/dev"], True),
+    ],
 )
-def test_a_stack_is_created_once_and_never_selected(prepared: Path, listed: list[dict[str, str]], created: bool) -> None:
-    program(prepared, "pulumi", f"[[ $2 == ls ]] && echo '{json.dumps(listed)}'; true")
-    update.ensure_stack("dev", lambda _: None)
-    init = [call for call in calls(prepared, "pulumi") if not call.startswith("stack ls")]
-    assert init == (["stack init dev --no-select --non-interactive"] if created else [])
+def test_a_stack_is_created_once_and_never_selected(
+    prepared: Stack, home: Home, name: str, listed: list[str], created: bool
+) -> None:
+    answer = json.dumps([{"name": entry} for entry in listed])
+    home.program("pulumi", f"[[ -n $PULUMI_BACKEND_URL ]] || exit 1; [[ $2 == ls ]] && echo '{answer}'; true")
+    printed: list[str] = []
+    update.ensure_stack(Stack(name), printed.append)
+    init = [call for call in home.calls("pulumi") if not call.startswith("stack ls")]
+    assert init == ([f"stack init {name} --no-select --non-interactive"] if created else [])
+    assert printed == [f"created {name}" if created else f"{name} exists"]
 
 
-def test_a_stack_whose_creation_was_killed_is_created_by_the_next(prepared: Path) -> None:
+def test_a_stack_whose_creation_was_killed_is_created_by_the_next(prepared: Stack, home: Home) -> None:
     # Seen with Pulumi 3.256: "could not create stack: the stack is currently locked", and pulumi cancel knows no such stack.
     state = checkpoint.backend_folder(environment.for_stacks()["PULUMI_BACKEND_URL"])
     assert state is not None
@@ -233,39 +238,39 @@ def test_a_stack_whose_creation_was_killed_is_created_by_the_next(prepared: Path
     locks.mkdir(parents=True)
     fields = {"pid": 2**22 + 1, "username": "me", "hostname": platform.node(), "timestamp": "2026-11-22T22:55:08.5Z"}
     (locks / "7b407ba0.json").write_text(json.dumps(fields))
-    program(prepared, "pulumi", f"[[ $2 == ls ]] && echo [] || {{ [[ $2 == init ]] && ! ls {locks}/*.json; }}")
+    home.program("pulumi", f"[[ $2 == ls ]] && echo [] || {{ [[ $2 == init ]] && ! compgen -G '{locks}/*.json'; }}")
     told: list[str] = []
-    update.ensure_stack("dev", told.append)
+    update.ensure_stack(prepared, told.append)
     assert told == ["the last pulumi was killed (process 4194305, since 2026-11-22T22:55:08): its lock is removed", "created dev"]
 
 
-@pytest.mark.parametrize(("unasked", "command"), [(True, "up --stack dev --yes --non-interactive"), (False, "up --stack dev")])
-def test_pulumi_up_runs_on_the_decided_engine(prepared: Path, unasked: bool, command: str) -> None:
-    program(prepared, "pulumi", "[[ -n $PULUMI_BACKEND_URL && -r $PULUMI_CONFIG_PASSPHRASE_FILE ]]")
-    update.pulumi_up("dev", unasked=unasked)
-    assert calls(prepared, "pulumi") == [command]
+@pytest.mark.parametrize(("unasked", "command"), [(True, "up --yes --non-interactive --stack dev"), (False, "up --stack dev")])
+def test_pulumi_up_runs_on_the_decided_engine(prepared: Stack, home: Home, unasked: bool, command: str) -> None:
+    home.program("pulumi", "[[ -n $PULUMI_BACKEND_URL && -r $PULUMI_CONFIG_PASSPHRASE_FILE ]]")
+    update.pulumi_up(prepared, unasked=unasked)
+    assert home.calls("pulumi") == [command]
 
 
-def test_a_docker_host_over_ssh_gets_few_calls_at_a_time(prepared: Path) -> None:
-    program(prepared, "pulumi", "true")
-    file = prepared / "Pulumi.dev.yaml"
-    file.write_text("config:\n  skyvern:host:\n    docker_host: ssh://deploy@h.example\n")
-    update.pulumi_up("dev", unasked=True)
-    assert calls(prepared, "pulumi") == ["up --stack dev --yes --non-interactive --parallel 8"]
+def test_a_docker_host_over_ssh_gets_few_calls_at_a_time(prepared: Stack, home: Home) -> None:
+    home.program("pulumi", "true")
+    over_ssh = "config:\n  skyvern:host:\n    docker_host: ssh://deploy@h.example\n"
+    prepared.file.write_text(over_ssh)
+    update.pulumi_up(prepared, unasked=True)
+    assert home.calls("pulumi") == ["up --yes --non-interactive --parallel 8 --stack dev"]
 
 
-def test_a_failed_up_is_one_line(prepared: Path) -> None:
-    program(prepared, "pulumi", "exit 255")
+def test_a_failed_up_is_one_line(prepared: Stack, home: Home) -> None:
+    home.program("pulumi", "exit 255")
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*script/up --stack dev again$"):
-        update.pulumi_up("dev", unasked=True)
+        update.pulumi_up(prepared, unasked=True)
 
 
-def test_a_failed_up_with_cloudflare_says_where_its_codes_are(prepared: Path) -> None:
-    program(prepared, "pulumi", "exit 255")
+def test_a_failed_up_with_cloudflare_says_where_its_codes_are(prepared: Stack, home: Home) -> None:
+    home.program("pulumi", "exit 255")
     edge = "config:\n  skyvern:edge:\n    provider: cloudflare\n    domain: example.com\n    api_token:\n      secure: v1:x\n"
-    (prepared / "Pulumi.dev.yaml").write_text(edge)
+    prepared.file.write_text(edge)
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*docs/cloudflare\.md"):
-        update.pulumi_up("dev", unasked=True)
+        update.pulumi_up(prepared, unasked=True)
 
 
 def test_ctrl_c_lets_pulumi_finish_its_step(tmp_path: Path) -> None:
@@ -273,13 +278,14 @@ def test_ctrl_c_lets_pulumi_finish_its_step(tmp_path: Path) -> None:
     child = f"trap 'sleep 1; touch {tmp_path}/finished; exit 7' INT; touch {tmp_path}/ready; while :; do sleep 0.1; done"
     code = f"""
         import os
-        from ops import deploy
-        print(deploy.run_attended(["bash", "-c", {child!r}], env=dict(os.environ), ask=False))
+        from ops.clients import terminal
+        print(terminal.run_attended(["bash", "-c", {child!r}], env=dict(os.environ), ask=False))
     """
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     while not (tmp_path / "ready").exists():
+        assert parent.poll() is None
         time.sleep(0.05)
     # To the whole group, as a terminal does.
     os.killpg(parent.pid, signal.SIGINT)
@@ -291,27 +297,28 @@ def test_ctrl_c_lets_pulumi_finish_its_step(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Doubles for all that script/up calls; the list tells what was called."""
     seen: list[str] = []
     monkeypatch.setattr(daemon, "ensure_docker", lambda *_: seen.append("docker"))
     monkeypatch.setattr(engine, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
-    state = State(url=f"file://{prepared}/state", local=True, passphrase=True)
+    state = State(url=f"file://{prepared.root}/state", local=True, passphrase=True)
 
     def ensure_state(_: object) -> State:
         seen.append("state")
         return state
 
     monkeypatch.setattr(backend, "ensure_state", ensure_state)
-    monkeypatch.setattr(needs, "prepare", lambda docker, source, say, optional: seen.append(f"tools for {source}"))
-    monkeypatch.setattr(images, "build", lambda docker, source, say, optional: seen.append(f"images {source} at {docker.host}"))
+    monkeypatch.setattr(needs, "prepare", lambda docker, chosen, say, optional: seen.append(f"tools for {chosen}"))
+    monkeypatch.setattr(build, "build", lambda docker, chosen, say, optional: seen.append(f"images {chosen} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
     monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
     monkeypatch.setattr(repair, "repair", lambda stack, docker, _: seen.append(f"repair {stack}"))
     monkeypatch.setattr(repair, "wait_until_healthy", lambda stack, docker, _: seen.append(f"healthy {stack}"))
     monkeypatch.setattr(update, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
-    monkeypatch.setattr(stacks, "outputs", lambda stack: OUTPUTS)
+    monkeypatch.setattr(Stack, "outputs", lambda stack: OUTPUTS)
+    monkeypatch.setattr(releases, "record_good", lambda stack, docker: seen.append(f"record {stack}"))
 
     def green(outputs: Outputs, _: object) -> tuple[int, int]:
         seen.append("smoke")
@@ -322,7 +329,7 @@ def order(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert deploy.main(["--images", "packages", "--engine", "modules"]) == 0
+    assert up.main(["--images", "packages", "--engine", "modules"]) == 0
     assert order == [
         "docker",
         "tools for packages",
@@ -356,7 +363,7 @@ def test_a_red_smoke_ends_with_exit_1_after_the_summary(
     order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(update, "run_smoke", lambda *_: (19, 21))
-    assert deploy.main(["--images", "packages"]) == 1
+    assert up.main(["--images", "packages"]) == 1
     told = capsys.readouterr()
     assert "http://localhost:8080" in told.out
     assert told.err.startswith("smoke: 19 of 21 checks green; ")
@@ -365,44 +372,58 @@ def test_a_red_smoke_ends_with_exit_1_after_the_summary(
 def test_a_failing_step_is_one_line_and_the_last(
     order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_stack(stack: str, progress: object) -> None:
+    def no_stack(stack: Stack, progress: object) -> None:
         raise UserError("pulumi: exit 255: error: no")
 
     monkeypatch.setattr(update, "ensure_stack", no_stack)
-    assert deploy.main(["--images", "packages"]) == 1
+    assert up.main(["--images", "packages"]) == 1
     assert capsys.readouterr().err == "pulumi: exit 255: error: no\n"
     assert order[-1].startswith("preflight")
 
 
 def test_a_wrong_stack_file_stops_before_the_first_step(
-    order: list[str], prepared: Path, capsys: pytest.CaptureFixture[str]
+    order: list[str], prepared: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (prepared / "Pulumi.dev.yaml").write_text("config:\n  skyvern:host:\n    port: 80\n")
-    assert deploy.main([]) == 1
+    prepared.file.write_text("config:\n  skyvern:host:\n    port: 80\n")
+    assert up.main([]) == 1
     assert capsys.readouterr().err.startswith("Pulumi.dev.yaml: host.port: 80 ")
     assert order == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("staging", GUARDED),
+        ("organization/skyvern/staging", GUARDED),
+        ("prod", STACK_FILE),
+        ("organization/skyvern/prod", STACK_FILE),
+    ],
+)
 def test_a_guarded_stack_of_any_name_needs_consent_without_a_terminal(
-    order: list[str], prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    order: list[str], prepared: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, text: str
 ) -> None:
-    monkeypatch.setattr(guard, "refusal", lambda root, main: None)
-    guarded = STACK_FILE.replace("config:\n", "config:\n  skyvern:deployment: {only_from_main: true}\n")
-    (prepared / "Pulumi.staging.yaml").write_text(guarded)
-    assert deploy.main(["--stack", "staging", "--images", "packages"]) == 1
-    assert capsys.readouterr().err == "script/up: staging needs confirmation and there is no terminal to ask on; add --yes\n"
+    monkeypatch.setattr(guard, "refusal", lambda root: None)
+    path = prepared.root / Stack(name).file_name
+    path.write_text(text)
+    assert up.main(["--stack", name, "--images", "packages"]) == 1
+    assert capsys.readouterr().err == f"script/up: {name} needs confirmation and there is no terminal to ask on; add --yes\n"
     assert order == []
+    assert up.main(["--stack", name, "--images", "packages", "--yes"]) == 0
+    assert order[-1] == f"record {name}"
     # The other way round: what the stack file frees is not held back for its name.
-    (prepared / "Pulumi.prod.yaml").write_text(guarded.replace("true", "false"))
-    assert deploy.main(["--stack", "prod", "--images", "packages"]) == 0
-    assert "up prod unasked=True" in order
+    path.write_text(FREED)
+    order.clear()
+    assert up.main(["--stack", name, "--images", "packages"]) == 0
+    assert f"up {name} unasked=True" in order
+    assert f"record {name}" not in order
 
 
 @pytest.mark.parametrize(
     ("stack", "message"),
     [
-        ("organization/skyvern/prod", "stack organization/skyvern/prod: write prod, without organization and project"),
-        ("acme/prod", "stack acme/prod: write prod, without organization and project"),
+        ("a/b/c/d", "stack 'a/b/c/d': is not a stack; write d, or organization/skyvern/d"),
+        ("acme/other/prod", "stack 'acme/other/prod': this project is skyvern; write acme/skyvern/prod"),
+        ("..", "stack '..': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
         ("my stack", "stack 'my stack': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
         ("", "stack '': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
         ("prod\n", "stack 'prod\\n': Pulumi accepts letters, digits, hyphens, underscores and periods, 100 at most"),
@@ -413,11 +434,11 @@ def test_a_guarded_stack_of_any_name_needs_consent_without_a_terminal(
 def test_a_name_that_is_not_a_stacks_is_one_line_before_the_first_step(
     order: list[str], stack: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert deploy.main(["--stack", stack]) == 1
+    assert up.main(["--stack", stack]) == 1
     assert capsys.readouterr().err == f"{message}\n"
     assert order == []
     # Every command of ops that takes a stack, whatever it does with it.
-    for command in ("smoke", "status", "drift", "rollback", "doctor", "logs", "review", "rotate"):
+    for command in ("smoke", "status", "drift", "rollback", "doctor", "logs", "review", "end-sessions", "rotate"):
         arguments = [*(["api-key"] if command == "rotate" else []), "-s", stack]
         monkeypatch.setattr(sys, "argv", ["ops", command, *arguments])
         with pytest.raises(SystemExit) as ended:
@@ -431,9 +452,6 @@ def test_a_name_that_is_not_a_stacks_is_one_line_before_the_first_step(
 
 
 def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ops.observe import smoke
-    from ops.observe.smoke import site
-
     results = [
         Result("heartbeat", "ok", 0.1),
         Result("CORS", "FAIL", 0.2, "seen", "look"),
@@ -445,7 +463,7 @@ def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None
     def no_client(_: Outputs, way: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace()
 
-    monkeypatch.setattr(site, "client_for", no_client)
+    monkeypatch.setattr(update, "client_for", no_client)
     monkeypatch.setattr(smoke, "run_checks", lambda _: iter(results))
     lines: list[str] = []
     # A skipped check was not seen to work, so it does not count as green. One that does not apply is not counted at all.

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from ops import bootstrap
 from ops.clients import process
 from ops.deploy import init, update
 from ops.deploy.init import Facts, Terminal
 from ops.errors import UserError
-from ops.machine import backend, daemon, environment
+from ops.machine import backend, environment
 from ops.machine.daemon import Daemon
 from ops.paths import ROOT
+from ops.stack.stack import Stack
 
 KEY = "sk-test-0123456789abcdef"
 FACTS = Facts(memory_mib=8000, cpus=2, own_ports=frozenset({8080, 8090, 18090, 18555}))
@@ -85,22 +85,20 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
         (tmp_path / name).write_text(as_committed(name))
     run: list[tuple[list[str], bytes | None]] = []
 
-    def capture(command: list[str], *, stdin: bytes | None = None, **options: Any) -> bytes:
+    def capture(command: list[str], *, cwd: Path, stdin: bytes | None = None, **options: Any) -> bytes:
         run.append((command, stdin))
-        path = tmp_path / f"Pulumi.{command[command.index('--stack') + 1]}.yaml"
+        path = cwd / f"Pulumi.{command[command.index('--stack') + 1]}.yaml"
         yaml = YAML()
         document = yaml.load(path)
         document["config"]["skyvern:llm"]["api_key"] = {"secure": "v1:new"}
         yaml.dump(document, path)
         return b""
 
-    monkeypatch.setattr(init, "ROOT", tmp_path)
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr("ops.stack.stack.ROOT", tmp_path)
     monkeypatch.setattr(environment, "for_engine", lambda: {"PATH": "/engine"})
     monkeypatch.setattr(environment, "for_stacks", lambda: {"PATH": "/engine"})
     monkeypatch.setattr(backend, "ensure_state", lambda say: None)
-    monkeypatch.setattr(update, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack], None)))
-    monkeypatch.setattr(environment, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
+    monkeypatch.setattr(update, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack.name], None)))
     monkeypatch.setattr(process, "capture", capture)
     monkeypatch.setattr(init, "observe_facts", lambda stack, say: lambda host: FACTS)
     yield run
@@ -112,24 +110,26 @@ def config(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_options_alone_make_a_stack_of_its_own(calls: list[Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["third", "organization/skyvern/third"])
+def test_options_alone_make_a_stack_of_its_own(calls: list[Any], tmp_path: Path, name: str) -> None:
     person = Person()
-    assert init.main("third", GIVEN, api_key_file=None, terminal=person.terminal(attended=False)) == 0
+    assert init.main(Stack(name), GIVEN, api_key_file=None, terminal=person.terminal(attended=False)) == 0
     written = config(tmp_path / "Pulumi.third.yaml")
     assert written["skyvern:host"] == {"docker_host": "unix:///run/x.sock", "port": 18555, "timezone": "Asia/Seoul"}
     assert written["skyvern:server"] == {"memory_mib": 4096, "cpus": 2.0}
     assert written["skyvern:llm"] == {"provider": "none"}
     assert (tmp_path / "Pulumi.third.yaml").read_text().startswith("# third: made by ops init.")
-    assert calls == [(["stack", "init", "third"], None)]
+    assert calls == [(["stack", "init", name], None)]
     assert person.prompts == []
+    assert person.said == [f"Pulumi.third.yaml is written; next: script/up --stack {name}"]
 
 
 def test_without_a_terminal_every_answer_is_wanted(calls: list[Any], tmp_path: Path) -> None:
     given = {option: text for option, text in GIVEN.items() if option not in {"--port", "--llm"}}
     with pytest.raises(UserError, match="there is no terminal to ask on; add --port, --llm"):
-        init.main("third", given, api_key_file=None, terminal=Person().terminal(attended=False))
+        init.main(Stack("third"), given, api_key_file=None, terminal=Person().terminal(attended=False))
     with pytest.raises(UserError, match="add --model, --api-key-file"):
-        init.main("third", GIVEN | {"--llm": "openai"}, api_key_file=None, terminal=Person().terminal(attended=False))
+        init.main(Stack("third"), GIVEN | {"--llm": "openai"}, api_key_file=None, terminal=Person().terminal(attended=False))
     assert not (tmp_path / "Pulumi.third.yaml").exists()
     assert calls == []
 
@@ -137,7 +137,7 @@ def test_without_a_terminal_every_answer_is_wanted(calls: list[Any], tmp_path: P
 def test_a_person_keeps_what_stands_in_brackets(calls: list[Any], tmp_path: Path) -> None:
     person = Person(*[""] * 9)
     before = config(tmp_path / "Pulumi.dev.yaml")
-    assert init.main("dev", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert init.main(Stack("dev"), {}, api_key_file=None, terminal=person.terminal()) == 0
     assert person.prompts[:4] == [
         "Docker socket [unix:///var/run/docker.sock]:",
         "Images: official (pulled) or packages (built here) [official]:",
@@ -150,7 +150,7 @@ def test_a_person_keeps_what_stands_in_brackets(calls: list[Any], tmp_path: Path
 
 def test_the_templates_limits_are_cut_to_the_machine(calls: list[Any], tmp_path: Path) -> None:
     person = Person(*[""] * 8, KEY)
-    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
     assert any("MiB [8000]" in prompt for prompt in person.prompts)
     assert config(tmp_path / "Pulumi.prod.yaml")["skyvern:server"] == {"memory_mib": 8000, "cpus": 2.0}
     assert "# Three to five browsers at once" in (tmp_path / "Pulumi.prod.yaml").read_text()
@@ -158,7 +158,7 @@ def test_the_templates_limits_are_cut_to_the_machine(calls: list[Any], tmp_path:
 
 def test_the_key_goes_to_pulumi_by_its_standard_input(calls: list[Any], tmp_path: Path) -> None:
     person = Person(*[""] * 8, "has a space", "", KEY)
-    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
     assert calls == [
         (["stack", "init", "prod"], None),
         (
@@ -177,7 +177,7 @@ def test_the_key_goes_to_pulumi_by_its_standard_input(calls: list[Any], tmp_path
 def test_running_it_again_keeps_the_present_key(calls: list[Any], tmp_path: Path) -> None:
     (tmp_path / "Pulumi.prod.yaml").write_text(FILE)
     person = Person(*[""] * 9)
-    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
     assert person.prompts[2] == "Port of the gateway on 127.0.0.1 [18090]:"
     assert person.prompts[-1] == "API key, not shown [the present one]:"
     assert calls == [(["stack", "init", "prod"], None)]
@@ -189,17 +189,17 @@ def test_running_it_again_keeps_the_present_key(calls: list[Any], tmp_path: Path
 def test_another_provider_takes_the_old_key_away(calls: list[Any], tmp_path: Path) -> None:
     (tmp_path / "Pulumi.prod.yaml").write_text(FILE)
     person = Person("", "", "", "", "", "", "none")
-    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
     assert config(tmp_path / "Pulumi.prod.yaml")["skyvern:llm"] == {"provider": "none"}
 
 
 def test_a_key_from_a_file(calls: list[Any], tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{KEY}\n")
     given = GIVEN | {"--llm": "openai-compatible", "--model": "m", "--base-url": "https://llm.example.com/v1/"}
-    assert init.main("third", given, api_key_file=str(tmp_path / "key"), terminal=Person().terminal(attended=False)) == 0
+    assert init.main(Stack("third"), given, api_key_file=str(tmp_path / "key"), terminal=Person().terminal(attended=False)) == 0
     assert calls[-1][1] == KEY.encode()
     with pytest.raises(UserError, match="cannot be read"):
-        init.main("third", given, api_key_file=str(tmp_path / "none"), terminal=Person().terminal(attended=False))
+        init.main(Stack("third"), given, api_key_file=str(tmp_path / "none"), terminal=Person().terminal(attended=False))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(
     calls: list[Any], tmp_path: Path, option: str, text: str, line: str
 ) -> None:
     with pytest.raises(UserError, match=line):
-        init.main("third", GIVEN | {option: text}, api_key_file=None, terminal=Person().terminal(attended=False))
+        init.main(Stack("third"), GIVEN | {option: text}, api_key_file=None, terminal=Person().terminal(attended=False))
     assert not (tmp_path / "Pulumi.third.yaml").exists()
     assert calls == []
 
@@ -227,7 +227,7 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(
 def test_an_unknown_model_is_refused_with_a_near_one(calls: list[Any]) -> None:
     given = GIVEN | {"--llm": "openai", "--model": "OPENAI_GPT4O_MINY"}
     with pytest.raises(UserError, match=r"--model: .* for example OPENAI_GPT4O_MINI"):
-        init.main("third", given, api_key_file=None, terminal=Person(KEY).terminal())
+        init.main(Stack("third"), given, api_key_file=None, terminal=Person(KEY).terminal())
 
 
 def test_a_person_is_asked_again_after_a_wrong_answer(calls: list[Any], tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_person_is_asked_again_after_a_wrong_answer(calls: list[Any], tmp_path
         taken.listen()
         port = taken.getsockname()[1]
         person = Person("", "", str(port), "8080", *[""] * 5)
-        assert init.main("dev", {}, api_key_file=None, terminal=person.terminal()) == 0
+        assert init.main(Stack("dev"), {}, api_key_file=None, terminal=person.terminal()) == 0
     assert f"    another program listens on 127.0.0.1:{port}; write another port" in person.said
     assert config(tmp_path / "Pulumi.dev.yaml")["skyvern:host"]["port"] == 8080
 
@@ -255,16 +255,16 @@ def test_a_stack_keeps_its_own_port_and_the_source_of_its_data() -> None:
 def test_interrupted_means_that_nothing_is_written(calls: list[Any], tmp_path: Path) -> None:
     before = (tmp_path / "Pulumi.dev.yaml").read_text()
     person = Person("", "")
-    assert init.main("dev", {}, api_key_file=None, terminal=person.terminal()) == 130
+    assert init.main(Stack("dev"), {}, api_key_file=None, terminal=person.terminal()) == 130
     assert "nothing was written" in person.said[-1]
     assert (tmp_path / "Pulumi.dev.yaml").read_text() == before
     assert calls == []
 
 
 def test_a_silent_daemon_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "observe_daemon", lambda host: Daemon.SILENT)
+    monkeypatch.setattr(init, "observe_daemon", lambda host: Daemon.SILENT)
     said: list[str] = []
-    assert init.observe_facts("dev", said.append)("unix:///run/x.sock") == Facts()
+    assert init.observe_facts(Stack("dev"), said.append)("unix:///run/x.sock") == Facts()
     assert "does not answer now" in said[0]
 
 
@@ -277,16 +277,20 @@ def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         sys.path.insert(0, {str(ROOT)!r})
         from pathlib import Path
-        from ops import bootstrap, deploy, init, process
-        init.ROOT = bootstrap.ROOT = Path({str(tmp_path)!r})
-        bootstrap.engine_environment = bootstrap.environment = lambda: {{"PATH": ""}}
-        bootstrap.ensure_state = lambda say: None
-        bootstrap.observe_daemon = lambda host: bootstrap.Daemon.SILENT
-        bootstrap.stack_settings = lambda stack: None
-        deploy.ensure_stack = lambda stack, say: None
-        bootstrap.pulumi = lambda *arguments: list(arguments)
+        from ops.clients import process
+        from ops.deploy import init, update
+        from ops.machine import backend, environment
+        from ops.machine.daemon import Daemon
+        from ops.stack.stack import Stack
+        environment.for_engine = lambda: {{}}
+        backend.ensure_state = lambda say: None
+        init.observe_daemon = lambda host: Daemon.SILENT
+        update.ensure_stack = lambda stack, say: None
         process.capture = lambda command, stdin=None, **rest: Path({str(tmp_path / "stdin")!r}).write_bytes(stdin)
-        sys.exit(init.main("dev", {{}}, api_key_file=None))
+        # Its file has no key: the double above encrypts nothing into it.
+        Stack.settings = lambda stack: None
+        stack = Stack("dev", root=Path({str(tmp_path)!r}), variables={{"PATH": ""}})
+        sys.exit(init.main(stack, {{}}, api_key_file=None))
         """
     )
     master, slave = pty.openpty()
@@ -336,7 +340,7 @@ def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
 
 def test_what_the_edge_still_lacks_is_told(calls: list[Any], tmp_path: Path) -> None:
     person = Person(*[""] * 8, KEY)
-    assert init.main("prod", {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
     assert person.said[-3:-1] == [
         "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
         "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",

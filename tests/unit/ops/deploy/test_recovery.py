@@ -1,11 +1,6 @@
-"""ops.recovery with doubles: whose lock is removed, which containers count as left over, and what is refused."""
+"""ops.deploy.recovery with doubles: which containers count as left over, and what is refused."""
 
 import json
-import os
-import platform
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +9,9 @@ from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import recovery
 from ops.errors import UserError
-from ops.machine import environment
-from ops.stack import locks
+from ops.stack import checkpoint, locks
 from ops.stack.inventory import Labelled
+from ops.stack.stack import Stack
 
 CONTAINER = "docker:index/container:Container"
 SERVER = Labelled("container", "a" * 64, "skyvern-dev-server")
@@ -28,52 +23,54 @@ CREATING = {"resource": {"urn": "urn:pulumi:dev::skyvern::x::skyvern-host-skyver
 class Machine:
     """Answers for pulumi and docker, and what was asked of them."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self) -> None:
+        self.name = "dev"
         self.state: dict[str, Any] = {"resources": [VOLUME]}
+        self.after_refresh: list[dict[str, Any]] = []
         self.found: list[Labelled] = []
-        self.calls: list[str] = []
+        self.asked: list[str] = []
+
+    @property
+    def export(self) -> str:
+        """The command line that reads the state: without ``--show-secrets``."""
+        return f"stack export --stack {self.name} --non-interactive"
+
+    @property
+    def calls(self) -> list[str]:
+        """What was asked for that changes anything."""
+        return [call for call in self.asked if call != self.export]
 
     def pulumi(self, command: list[str], **_: Any) -> bytes:
         call = " ".join(command[1:])
-        if call.startswith("stack export"):
-            assert "--show-secrets" not in call
+        self.asked.append(call)
+        if call == self.export:
             return json.dumps({"version": 3, "deployment": self.state}).encode()
-        self.calls.append(call)
         if call.startswith("refresh"):
             self.state.pop("pending_operations", None)
+            self.state["resources"] += self.after_refresh
         return b""
 
     def docker(self, *arguments: str, **_: Any) -> str:
         if arguments[1] == "ls":
             assert "label=skyvern.stack=dev" in arguments
             return "".join(f"{one.id} {one.name}\n" for one in self.found if one.kind == arguments[0])
-        self.calls.append(" ".join(arguments))
+        self.asked.append(" ".join(arguments))
         return ""
 
     def recover(self) -> list[str]:
-        """The lines that were told."""
-        told: list[str] = []
-        recovery.recover("dev", Docker("unix:///x"), told.append)
-        return told
+        """The lines that were printed."""
+        lines: list[str] = []
+        stack = Stack(self.name, variables={"PULUMI_BACKEND_URL": "file:///nowhere"})
+        recovery.recover(stack, Docker("unix:///x"), lines.append)
+        return lines
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    double = Machine(f"file://{tmp_path}")
-    monkeypatch.setattr(environment, "for_stacks", lambda: {"PULUMI_BACKEND_URL": double.url})
-    monkeypatch.setattr(environment, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    double = Machine()
     monkeypatch.setattr(process, "capture", double.pulumi)
     monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: double.docker(*arguments))
     return double
-
-
-def lock(root: Path, *, pid: int, host: str = platform.node(), stack: str = "dev") -> None:
-    folder = root / ".pulumi" / "locks" / "organization" / "skyvern" / stack
-    folder.mkdir(parents=True, exist_ok=True)
-    fields = {"pid": pid, "username": "me", "hostname": host, "timestamp": "2026-11-22T17:41:41.502408446Z"}
-    (folder / "fa1d4911.json").write_text(json.dumps(fields))
-    (folder / "fa1d4911.json.attrs").write_text("{}")
 
 
 def test_nothing_to_do_is_silent(machine: Machine) -> None:
@@ -83,53 +80,24 @@ def test_nothing_to_do_is_silent(machine: Machine) -> None:
     assert machine.calls == []
 
 
-def test_the_lock_of_a_killed_pulumi_is_removed(machine: Machine, tmp_path: Path) -> None:
-    lock(tmp_path, pid=2**22 + 1)
-    (told,) = machine.recover()
-    assert "was killed (process 4194305, since 2026-11-22T17:41:41): its lock is removed" in told
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_a_process_number_that_another_program_has_now_is_no_pulumi(machine: Machine, tmp_path: Path) -> None:
-    lock(tmp_path, pid=os.getpid())
-    (told,) = machine.recover()
-    assert "its lock is removed" in told
-
-
-def test_a_killed_pulumi_does_not_run_although_nobody_has_waited_for_it(tmp_path: Path) -> None:
-    program = tmp_path / "pulumi"
-    shutil.copy("/bin/sleep", program)
-    started = subprocess.Popen([program, "60"])
-    try:
-        assert locks.runs(started.pid)
-        started.kill()
-        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
-        assert Path(f"/proc/{started.pid}/comm").read_text() == "pulumi\n"
-        assert not locks.runs(started.pid)
-    finally:
-        started.wait()
-
-
-@pytest.mark.parametrize(("alive", "host"), [(True, platform.node()), (False, "another-host")])
-def test_a_pulumi_at_work_is_left_alone(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, host: str
+def test_files_that_a_killed_pulumi_left_are_cleared_before_the_state_is_read(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "runs", lambda pid: alive)
+    monkeypatch.setattr(checkpoint, "drop_cut_off_attributes", lambda url, _: machine.asked.append(f"attributes of {url}"))
+    monkeypatch.setattr(locks, "release_locks", lambda stack, _: machine.asked.append(f"locks of {stack}"))
+    machine.recover()
+    assert machine.asked == ["attributes of file:///nowhere", "locks of dev", machine.export]
+
+
+def test_a_pulumi_at_work_is_left_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(stack: Stack, _: object) -> None:
+        raise UserError(f"stack {stack}: another Pulumi is working on it")
+
+    monkeypatch.setattr(locks, "release_locks", refuse)
     machine.found = [SERVER]
-    lock(tmp_path, pid=4711, host=host)
-    with pytest.raises(UserError, match=rf"^stack dev: another Pulumi is working on it \(process 4711 of me on {host}, since "):
+    with pytest.raises(UserError, match=r"^stack dev: another Pulumi is working on it$"):
         machine.recover()
-    assert machine.calls == []
-
-
-def test_the_lock_of_another_stack_does_not_count(machine: Machine, tmp_path: Path) -> None:
-    lock(tmp_path, pid=2**22 + 1, stack="prod")
-    assert machine.recover() == []
-
-
-def test_another_backend_is_not_looked_into(machine: Machine) -> None:
-    machine.url = "s3://bucket"
-    assert machine.recover() == []
+    assert machine.asked == []
 
 
 def test_what_no_state_knows_is_removed_containers_first(machine: Machine) -> None:
@@ -137,7 +105,7 @@ def test_what_no_state_knows_is_removed_containers_first(machine: Machine) -> No
     machine.found = [NETWORK, SERVER]
     told = machine.recover()
     assert machine.calls == [
-        "refresh --stack dev --clear-pending-creates --yes --skip-preview --non-interactive",
+        "refresh --clear-pending-creates --yes --skip-preview --stack dev --non-interactive",
         f"container stop --time 60 {SERVER.id}",
         f"container rm --force {SERVER.id}",
         f"network rm {NETWORK.id}",
@@ -149,6 +117,14 @@ def test_what_no_state_knows_is_removed_containers_first(machine: Machine) -> No
     ]
 
 
+def test_what_the_state_knows_after_the_refresh_is_kept(machine: Machine) -> None:
+    machine.state["pending_operations"] = [CREATING]
+    machine.after_refresh = [{"urn": "u", "type": CONTAINER, "id": SERVER.id}]
+    machine.found = [NETWORK, SERVER]
+    machine.recover()
+    assert machine.calls[1:] == [f"network rm {NETWORK.id}"]
+
+
 def test_the_first_up_ever_may_be_killed_too(machine: Machine) -> None:
     machine.state = {"resources": [], "pending_operations": [CREATING]}
     machine.found = [SERVER]
@@ -156,10 +132,14 @@ def test_the_first_up_ever_may_be_killed_too(machine: Machine) -> None:
     assert f"container rm --force {SERVER.id}" in machine.calls
 
 
-def test_containers_of_another_state_are_not_touched(machine: Machine) -> None:
+@pytest.mark.parametrize("name", ["dev", "organization/skyvern/dev"])
+def test_containers_of_another_state_are_not_touched(machine: Machine, name: str) -> None:
+    machine.name = name
     machine.state = {}
     machine.found = [SERVER]
-    with pytest.raises(UserError, match=r"^stack dev: skyvern-dev-server run on unix:///x, but this state \(file://"):
+    with pytest.raises(
+        UserError, match=rf"^stack {name}: skyvern-dev-server run on unix:///x, but this state \(file:///nowhere\)"
+    ):
         machine.recover()
     assert machine.calls == []
 
@@ -170,7 +150,7 @@ def test_what_may_be_at_cloudflare_is_named_and_nothing_else() -> None:
         return {"type": operation, "resource": {"urn": urn, "inputs": {"name": name}}}
 
     told = list(
-        recovery.perhaps_at_cloudflare(
+        recovery.possibly_created_at_cloudflare(
             [
                 CREATING,
                 pending("cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared", "skyvern-dev"),

@@ -1,5 +1,6 @@
-"""ops.repair with doubles: what is started, what is made again, and what is refused."""
+"""ops.deploy.repair with doubles: what is started, what is made again, and what is refused."""
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,10 @@ from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import repair
 from ops.errors import UserError
-from ops.machine import environment
 from ops.stack import inventory
-from ops.stack import state as states
-from tests.unit.ops.observe.test_status_and_logs import GATEWAY
+from ops.stack.inventory import Container
+from ops.stack.stack import Stack
+from tests.support.containers import GATEWAY
 
 
 class Machine:
@@ -35,6 +36,12 @@ class Machine:
         self.calls: list[str] = []
         self.told: list[str] = []
 
+    def pulumi(self, command: list[str], **_: Any) -> bytes:
+        if command[1:3] == ["stack", "export"]:
+            return json.dumps({"deployment": {"resources": self.resources}}).encode()
+        self.calls.append(" ".join(command))
+        return b""
+
     def docker(self, *arguments: str) -> str:
         if arguments[0] == "ps":
             return "".join(f"{one} {state}\n" for one, state in self.states.items())
@@ -46,7 +53,7 @@ class Machine:
         return ""
 
     def repair(self) -> None:
-        repair.repair("dev", Docker("unix:///x"), self.told.append)
+        repair.repair(Stack("dev", variables={}), Docker("unix:///x"), self.told.append)
 
 
 def resource(kind: str, identity: str, name: str = "", **marks: bool) -> dict[str, Any]:
@@ -56,10 +63,7 @@ def resource(kind: str, identity: str, name: str = "", **marks: bool) -> dict[st
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     double = Machine()
-    monkeypatch.setattr(states, "export", lambda stack: {"resources": double.resources})
-    monkeypatch.setattr(environment, "for_stacks", dict)
-    monkeypatch.setattr(environment, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
-    monkeypatch.setattr(process, "capture", lambda command, **_: double.calls.append(" ".join(command)))
+    monkeypatch.setattr(process, "capture", double.pulumi)
     monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: double.docker(*arguments))
     return double
 
@@ -95,7 +99,7 @@ def test_pulumi_is_shown_what_has_gone(machine: Machine) -> None:
     del machine.states["b" * 64]
     machine.networks = set()
     machine.repair()
-    assert machine.calls == ["pulumi refresh --stack dev --yes --skip-preview --non-interactive"]
+    assert machine.calls == ["pulumi refresh --yes --skip-preview --stack dev --non-interactive"]
     assert machine.told == [
         "network skyvern-dev-data is gone: the up makes it again",
         "container skyvern-dev-server is gone: the up makes it again",
@@ -109,7 +113,7 @@ def test_a_container_that_does_not_start_is_made_again(machine: Machine) -> None
     assert machine.calls == [
         f"start {'b' * 64}",
         f"rm --force {'b' * 64}",
-        "pulumi refresh --stack dev --yes --skip-preview --non-interactive",
+        "pulumi refresh --yes --skip-preview --stack dev --non-interactive",
     ]
     assert "does not start: removed (docker: exit 1: network not found)" in machine.told[0]
 
@@ -124,10 +128,15 @@ def test_a_data_volume_that_has_gone_is_refused_before_anything_is_done(machine:
 
 def test_waiting_until_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = iter([[replace(GATEWAY, health="starting")], [replace(GATEWAY, status="restarting")], [GATEWAY]])
-    monkeypatch.setattr(inventory, "containers", lambda docker, stack: next(rounds))
+
+    def containers(docker: Docker, stack: str) -> list[Container]:
+        assert stack == "dev"
+        return next(rounds)
+
+    monkeypatch.setattr(inventory, "containers", containers)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     told: list[str] = []
-    repair.wait_until_healthy("dev", Docker("unix:///x"), told.append)
+    repair.wait_until_healthy(Stack("organization/skyvern/dev"), Docker("unix:///x"), told.append)
     assert told == [f"waiting until healthy: {GATEWAY.name}"]
 
 
@@ -135,4 +144,4 @@ def test_a_container_that_never_gets_well_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(inventory, "containers", lambda docker, stack: [replace(GATEWAY, health="unhealthy")])
     monkeypatch.setattr(repair, "HEALTHY_SECONDS", -1)
     with pytest.raises(UserError, match=rf"^stack dev: not healthy within -1 s: {GATEWAY.name}; bin/ops doctor -s dev says"):
-        repair.wait_until_healthy("dev", Docker("unix:///x"), lambda _: None)
+        repair.wait_until_healthy(Stack("dev"), Docker("unix:///x"), lambda _: None)

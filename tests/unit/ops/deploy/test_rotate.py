@@ -1,4 +1,4 @@
-"""ops.rotate with doubles: what is said before, what is written, the order of the steps, and that the old secret is tried."""
+"""ops.deploy.rotate with doubles: what is said before, what is written, the steps in order, and that the old secret is tried."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +9,13 @@ import pytest
 from pydantic import SecretStr
 
 from components.settings import RotationSettings
-from ops import bootstrap
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import recovery, rotate, sessions, update
 from ops.errors import UserError
-from ops.stack import file, impact
-from ops.stack import outputs as stacks
+from ops.stack import impact
 from ops.stack.outputs import Outputs
+from ops.stack.stack import Stack
 from tests.support.stack_outputs import OUTPUTS
 
 STACK_FILE = """\
@@ -39,11 +38,11 @@ def outputs(generation: str) -> Outputs:
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Doubles for everything outside; the list tells what was called."""
     calls: list[str] = []
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr("ops.stack.stack.ROOT", tmp_path)
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE)
     generations = iter(["old", "new"])
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: calls.append(f"recover at {docker.host}"))
-    monkeypatch.setattr(stacks, "outputs", lambda stack: outputs(next(generations)))
+    monkeypatch.setattr(Stack, "outputs", lambda stack: outputs(next(generations)))
     monkeypatch.setattr(rotate, "database_password", lambda stack: SecretStr("old-database-password"))
     monkeypatch.setattr(rotate, "preview", lambda stack: calls.append("preview"))
     monkeypatch.setattr(update, "pulumi_up", lambda stack, unasked, previewed: calls.append(f"up {unasked} {previewed}"))
@@ -54,15 +53,15 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(update, "run_smoke", green)
 
-    def refused(name: str, old: rotate.Old, _: object) -> bool:
+    def refused(name: str, old: rotate.PreviousSecrets, _: object) -> bool:
         calls.append(f"try {name} {old.outputs.api_key.get_secret_value()}")
         return True
 
-    monkeypatch.setattr(rotate, "old_is_refused", refused)
+    monkeypatch.setattr(rotate, "previous_is_rejected", refused)
     monkeypatch.setattr(rotate, "session_token", lambda outputs, _: SecretStr("old-session"))
     monkeypatch.setattr(sessions, "end", lambda docker, _: calls.append("end sessions"))
 
-    def ended(old: rotate.Old, _: object) -> bool:
+    def ended(old: rotate.PreviousSecrets, _: object) -> bool:
         assert old.session_token is not None
         calls.append(f"try {old.session_token.get_secret_value()}")
         return True
@@ -75,8 +74,9 @@ def stack_file(tmp_path: Path) -> str:
     return (tmp_path / "Pulumi.dev.yaml").read_text()
 
 
-def test_the_steps_in_order(seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rotate.rotate("database", "dev", yes=True)
+@pytest.mark.parametrize("name", ["dev", "organization/skyvern/dev"])
+def test_the_steps_in_order(seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    rotate.rotate("database", Stack(name), yes=True)
     assert seen == ["recover at unix:///run/x.sock", "preview", "up True True", "smoke", "try database old-key"]
     assert stack_file(tmp_path) == STACK_FILE.replace("database: 4", "database: 5")
     printed = capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_the_steps_in_order(seen: list[str], tmp_path: Path, capsys: pytest.Capt
 
 
 def test_all_is_one_up(seen: list[str], tmp_path: Path) -> None:
-    rotate.rotate("all", "dev", yes=True)
+    rotate.rotate("all", Stack("dev"), yes=True)
     assert seen.count("up True True") == 1
     assert [call for call in seen if call.startswith("try")] == [
         "try database old-key",
@@ -94,12 +94,12 @@ def test_all_is_one_up(seen: list[str], tmp_path: Path) -> None:
         "try ui-login old-key",
         "try old-session",
     ]
-    assert file.stack_settings("dev").rotation == RotationSettings(database=5, api_key=2, ui_login=2)
+    assert Stack("dev").settings().rotation == RotationSettings(database=5, api_key=2, ui_login=2)
 
 
 def test_nothing_is_done_unasked(seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"^ops rotate: there is no terminal to ask on; add --yes$"):
-        rotate.rotate("ui-login", "dev", yes=False)
+        rotate.rotate("ui-login", Stack("dev"), yes=False)
     assert seen == []
     assert stack_file(tmp_path) == STACK_FILE
     assert "up to 15 s" in capsys.readouterr().out
@@ -111,63 +111,63 @@ def test_who_says_no_keeps_the_file(seen: list[str], tmp_path: Path, monkeypatch
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: answer)
     with pytest.raises(UserError, match=r"^ops rotate: not rotated; Pulumi\.dev\.yaml is as before$"):
-        rotate.rotate("database", "dev", yes=False)
+        rotate.rotate("database", Stack("dev"), yes=False)
     assert stack_file(tmp_path) == STACK_FILE
     assert "up True True" not in seen
 
 
 def test_a_failed_plan_keeps_the_file(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(stack: str) -> None:
+    def fail(stack: Stack) -> None:
         raise UserError("pulumi preview: exit 255")
 
     monkeypatch.setattr(rotate, "preview", fail)
     with pytest.raises(UserError, match=r"^pulumi preview"):
-        rotate.rotate("database", "dev", yes=True)
+        rotate.rotate("database", Stack("dev"), yes=True)
     assert stack_file(tmp_path) == STACK_FILE
 
 
 def test_a_failed_up_keeps_the_epoch_and_says_how_to_go_on(
     seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(stack: str, **_: Any) -> None:
+    def fail(stack: Stack, **_: Any) -> None:
         raise UserError("pulumi up: exit 255; see its messages")
 
     monkeypatch.setattr(update, "pulumi_up", fail)
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .* keeps the new epoch; script/up --stack dev finishes"):
-        rotate.rotate("database", "dev", yes=True)
+        rotate.rotate("database", Stack("dev"), yes=True)
     assert "database: 5" in stack_file(tmp_path)
 
 
 def test_an_old_secret_that_still_works_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotate, "old_is_refused", lambda name, *_: name != "api-key")
+    monkeypatch.setattr(rotate, "previous_is_rejected", lambda name, *_: name != "api-key")
     with pytest.raises(UserError, match=r"^ops rotate: the old secret still works: api-key; "):
-        rotate.rotate("all", "dev", yes=True)
+        rotate.rotate("all", Stack("dev"), yes=True)
 
 
 @pytest.mark.parametrize("what", ["ui-login", "api-key"])
 def test_sessions_end_once_the_new_login_counts(seen: list[str], what: Any) -> None:
-    rotate.rotate(what, "dev", yes=True)
+    rotate.rotate(what, Stack("dev"), yes=True)
     assert seen.index("up True True") < seen.index("end sessions") < seen.index("smoke") < seen.index("try old-session")
 
 
 def test_a_session_that_still_works_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotate, "sessions_are_ended", lambda *_: False)
     with pytest.raises(UserError, match=r"^ops rotate: the old secret still works: an earlier session; "):
-        rotate.rotate("ui-login", "dev", yes=True)
+        rotate.rotate("ui-login", Stack("dev"), yes=True)
 
 
 def test_a_stack_that_gave_no_session_is_rotated_all_the_same(
     seen: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(rotate, "sessions_are_ended", lambda *_: None)
-    rotate.rotate("ui-login", "dev", yes=True)
+    rotate.rotate("ui-login", Stack("dev"), yes=True)
     assert "skip  an earlier session token is refused: there was none to try" in capsys.readouterr().out
 
 
 def test_a_red_smoke_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "run_smoke", lambda *_: (19, 21))
     with pytest.raises(UserError, match=r"^ops rotate: rotated, but 19 of 21 smoke checks are green"):
-        rotate.rotate("database", "dev", yes=True)
+        rotate.rotate("database", Stack("dev"), yes=True)
 
 
 EDGE = """\
@@ -188,7 +188,7 @@ EDGE = """\
 @pytest.mark.parametrize(("what", "why"), [("gateway", "frontend.provider is not vercel"), ("tunnel", "edge.provider is not")])
 def test_a_secret_that_the_stack_has_not_is_named(seen: list[str], tmp_path: Path, what: Any, why: str) -> None:
     with pytest.raises(UserError, match=rf"^ops rotate: stack dev has no such secret: {why}"):
-        rotate.rotate(what, "dev", yes=True)
+        rotate.rotate(what, Stack("dev"), yes=True)
     assert seen == []
     assert stack_file(tmp_path) == STACK_FILE
 
@@ -198,21 +198,21 @@ def test_the_edges_secrets_rotate(
     seen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], what: Any, seconds: int
 ) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE + EDGE)
-    rotate.rotate(what, "dev", yes=True)
+    rotate.rotate(what, Stack("dev"), yes=True)
     assert f"up to {seconds} s" in capsys.readouterr().out
-    assert file.stack_settings("dev").rotation == RotationSettings(database=4, **{what: 2})
+    assert Stack("dev").settings().rotation == RotationSettings(database=4, **{what: 2})
 
 
 def test_all_of_a_stack_on_vercel_are_five(seen: list[str], tmp_path: Path) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE + EDGE)
-    rotate.rotate("all", "dev", yes=True)
+    rotate.rotate("all", Stack("dev"), yes=True)
     assert [call.split()[1] for call in seen if call.startswith("try")] == [*impact.ROTATIONS, "old-session"]
 
 
 # --- The proof -----------------------------------------------------------------------------------------------------------
 
 
-OLD = rotate.Old(outputs("old"), SecretStr("old-database-password"))
+OLD = rotate.PreviousSecrets(outputs("old"), SecretStr("old-database-password"))
 
 
 def answering(answer: Callable[[httpx.Request], int]) -> httpx.Client:
@@ -222,7 +222,7 @@ def answering(answer: Callable[[httpx.Request], int]) -> httpx.Client:
 @pytest.mark.parametrize(("status", "refused"), [(403, True), (200, False), (502, False)])
 def test_the_old_key_is_tried(status: int, refused: bool) -> None:
     http = answering(lambda request: status if request.headers["x-api-key"] == "old-key" else 500)
-    assert rotate.old_is_refused("api-key", OLD, http) is refused
+    assert rotate.previous_is_rejected("api-key", OLD, http) is refused
 
 
 @pytest.mark.parametrize(("status", "refused"), [(401, True), (200, False), (502, False)])
@@ -230,7 +230,7 @@ def test_the_old_login_is_tried(status: int, refused: bool) -> None:
     # "skyvern:old-password"
     expected = "Basic c2t5dmVybjpvbGQtcGFzc3dvcmQ="
     http = answering(lambda request: status if request.headers["authorization"] == expected else 500)
-    assert rotate.old_is_refused("ui-login", OLD, http) is refused
+    assert rotate.previous_is_rejected("ui-login", OLD, http) is refused
 
 
 @pytest.mark.parametrize("key", [None, SecretStr("old-gateway-key")])
@@ -265,7 +265,7 @@ def test_a_stack_that_does_not_answer_gives_no_session() -> None:
 @pytest.mark.parametrize(("status", "ended"), [(403, True), (200, False), (502, False)])
 def test_the_session_of_before_is_tried(status: int, ended: bool) -> None:
     http = answering(lambda request: status if request.headers["x-api-key"] == "old-session" else 500)
-    assert rotate.sessions_are_ended(rotate.Old(OLD.outputs, SecretStr("x"), SecretStr("old-session")), http) is ended
+    assert rotate.sessions_are_ended(rotate.PreviousSecrets(OLD.outputs, SecretStr("x"), SecretStr("old-session")), http) is ended
     assert rotate.sessions_are_ended(OLD, http) is None
 
 
@@ -288,13 +288,13 @@ def test_sessions_are_ended_as_skyverns_own_role(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("status", "refused"), [(403, True), (200, False)])
 def test_the_old_gateway_key_is_tried(status: int, refused: bool) -> None:
-    old = rotate.Old(outputs("old").model_copy(update={"gateway_key": SecretStr("old-gateway-key")}), SecretStr("x"))
+    old = rotate.PreviousSecrets(outputs("old").model_copy(update={"gateway_key": SecretStr("old-gateway-key")}), SecretStr("x"))
     http = answering(lambda request: status if request.headers["x-gateway-key"] == "old-gateway-key" else 500)
-    assert rotate.old_is_refused("gateway", old, http) is refused
+    assert rotate.previous_is_rejected("gateway", old, http) is refused
 
 
 def test_an_old_tunnel_secret_cannot_be_tried() -> None:
-    assert rotate.old_is_refused("tunnel", OLD, answering(lambda _: 500)) is None
+    assert rotate.previous_is_rejected("tunnel", OLD, answering(lambda _: 500)) is None
 
 
 @pytest.mark.parametrize(("said", "refused"), [("refused\n", True), ("accepted\n", False)])
@@ -305,13 +305,13 @@ def test_the_old_database_password_is_tried_by_standard_input(monkeypatch: pytes
         return said.encode()
 
     monkeypatch.setattr(process, "capture", run)
-    assert rotate.old_is_refused("database", OLD, answering(lambda _: 500)) is refused
+    assert rotate.previous_is_rejected("database", OLD, answering(lambda _: 500)) is refused
 
 
 def test_no_answer_of_the_database_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Docker, "run", lambda *_, **__: "no answer\n")
     with pytest.raises(UserError, match=r"^PostgreSQL: does not answer"):
-        rotate.old_is_refused("database", OLD, answering(lambda _: 500))
+        rotate.previous_is_rejected("database", OLD, answering(lambda _: 500))
 
 
 def test_no_secret_is_in_a_representation() -> None:

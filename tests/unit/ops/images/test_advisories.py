@@ -1,4 +1,4 @@
-"""ops.advisories with an OSV of the test's own: what is asked, what is found, and that silence is never taken for health."""
+"""ops.images.advisories with a double of OSV: what is asked, what is found, and that silence is never taken for health."""
 
 import datetime
 import json

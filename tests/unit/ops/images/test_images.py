@@ -1,4 +1,4 @@
-"""Which images a stack runs (components/host/images.py) and how they get onto a daemon (ops/images/build.py)."""
+"""What images are called and built from (components/host/images.py), and how they get onto a daemon (ops/images/build.py)."""
 
 import json
 import os
@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 
 from components.host import images
-from components.settings import Settings
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.images import build as ops_images
-from ops.images import commands, needs
-from ops.images import source as sources
-from ops.machine import go as gos
+from ops.images import build, commands, needs, source
+from ops.machine import go
+from tests.support.home import Home
 
 REPOSITORY = images.ROOT
 OURS = re.compile(r"localhost/skyvern/[a-z]+:[0-9a-f]{12}")
@@ -31,17 +29,6 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(REPOSITORY / "images", root / "images", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPOSITORY / "site", root / "site", ignore=shutil.ignore_patterns("node_modules"))
     return root
-
-
-def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
-    """A ``docker`` first on PATH that writes its arguments to a file, one call a line, and then runs ``script``."""
-    folder.mkdir()
-    calls = folder / "calls"
-    program = folder / "docker"
-    program.write_text(f'#!/bin/bash\necho "$*" >> {calls}\n{script}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return calls
 
 
 # --- References --------------------------------------------------------------------------------------------------------
@@ -119,12 +106,12 @@ def test_context_has_fixed_modes_and_the_certificate_bundle_outside_the_hash(
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_text("certificates")
-    for variable in ops_images.CERTIFICATE_VARIABLES:
+    for variable in build.CERTIFICATE_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     old_umask = os.umask(0o077)
     try:
-        ops_images.copy_context("gateway", tmp_path / "context")
+        build.copy_context("gateway", tmp_path / "context")
     finally:
         os.umask(old_umask)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "context").iterdir()}
@@ -135,10 +122,10 @@ def test_context_has_fixed_modes_and_the_certificate_bundle_outside_the_hash(
 
 
 def test_certificate_bundle_is_empty_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ops_images.CERTIFICATE_VARIABLES:
+    for variable in build.CERTIFICATE_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PIP_CERT", str(tmp_path / "does-not-exist"))
-    ops_images.copy_context("egress", tmp_path / "context")
+    build.copy_context("egress", tmp_path / "context")
     assert (tmp_path / "context/ca.crt").read_bytes() == b""
 
 
@@ -159,8 +146,8 @@ def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image
 
 def test_server_and_ui_have_one_version() -> None:
     requirement = (REPOSITORY / "images/server/requirements.in").read_text().strip()
-    assert requirement == f"skyvern[server]=={sources.SKYVERN_VERSION}"
-    assert f"skyvern-ui=={sources.SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
+    assert requirement == f"skyvern[server]=={source.SKYVERN_VERSION}"
+    assert f"skyvern-ui=={source.SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -212,50 +199,13 @@ def test_patch_fits_exactly_once_or_fails(tmp_path: Path, script: str, problem: 
 # --- Building ------------------------------------------------------------------------------------------------------------
 
 
-def nothing_present(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str = "") -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return fake_docker(tmp_path / "bin", monkeypatch, script)
-
-
-def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing_present(tmp_path, monkeypatch)
-    docker = Docker("unix:///nowhere.sock")
-    assert needs.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "caddy", "gateway", "server"]
-    assert set(needs.outstanding(docker, "packages")) == set(images.BASES) - {"ollama", "llm"}
-
-
-def test_ollama_is_built_for_stacks_that_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing_present(tmp_path, monkeypatch)
-    docker = Docker("unix:///nowhere.sock")
-    with_it = Settings.model_validate({"llm": {"provider": "ollama", "model": "llava:7b"}})
-    assert needs.asked_for(Settings()) == frozenset()
-    assert "llm" not in needs.parts("packages")
-    optional = needs.asked_for(with_it)
-    # The builder pulls the public image by itself.
-    assert needs.outstanding(docker, "official", optional)[-1] == "llm"
-    assert "ollama" not in needs.outstanding(docker, "official", optional)
-    assert needs.outstanding(docker, "packages", optional)[-2:] == ["ollama", "llm"]
-    lines: list[str] = []
-    monkeypatch.setattr(ops_images, "_build_one", lambda docker, image, *_: lines.append(image))
-    monkeypatch.setattr(needs, "ensure_package_tools", lambda progress: None)
-    ops_images.build(docker, "packages", lambda line: None, optional)
-    assert lines[-2:] == ["ollama", "llm"]
-
-
-def test_a_base_is_not_built_when_nothing_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As after `docker image prune`: all is there but the bases.
-    parts = "|".join(images.references("packages")[image] for image in needs.parts("packages"))
-    nothing_present(tmp_path, monkeypatch, f'case "${{@: -1}}" in {parts}) echo sha256:1 ;; esac')
-    assert needs.outstanding(Docker("unix:///nowhere.sock"), "packages") == []
-
-
 def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ops_images.PROXY_VARIABLES:
+    for variable in build.PROXY_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy:3128")
     references = images.references("official")
-    ops_images.copy_context("gateway", tmp_path / "context")
-    command = ops_images.build_command(Docker("unix:///x.sock"), "gateway", references, tmp_path / "context")
+    build.copy_context("gateway", tmp_path / "context")
+    command = build.build_command(Docker("unix:///x.sock"), "gateway", references, tmp_path / "context")
     assert command[:5] == ["docker", "--host", "unix:///x.sock", "build", "--network"]
     assert f"DEBIAN={images.OFFICIAL['debian']}" in command
     assert f"CADDY={references['caddy']}" in command
@@ -265,49 +215,47 @@ def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(("exit_code", "builder"), [(0, "1"), (1, "0")])
-def test_builder_is_the_daemons_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_code: int, builder: str) -> None:
-    fake_docker(tmp_path / "bin", monkeypatch, f"exit {exit_code}")
+def test_builder_is_the_daemons_own(home: Home, monkeypatch: pytest.MonkeyPatch, exit_code: int, builder: str) -> None:
+    home.program("docker", f"exit {exit_code}")
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere")
-    environment = ops_images.build_environment(Docker("unix:///x.sock"))
+    environment = build.build_environment(Docker("unix:///x.sock"))
     assert environment["DOCKER_BUILDKIT"] == builder
     assert "DOCKER_HOST" not in environment
     assert environment.get("BUILDX_BUILDER") == ("default" if builder == "1" else None)
 
 
-def test_a_failed_build_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) echo "no such host"; exit 1 ;; esac')
-    monkeypatch.setattr(gos, "ensure_go", lambda progress: None)
+def test_a_failed_build_names_its_log(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.program("docker", 'case "$*" in *" pull "*) echo "no such host"; exit 1 ;; esac')
+    monkeypatch.setattr(go, "ensure_go", lambda progress: None)
     lines: list[str] = []
     with pytest.raises(UserError, match=r"image-postgres\.log.*no such host"):
-        ops_images.build(Docker("unix:///nowhere.sock"), "official", lines.append)
+        build.build(Docker("unix:///nowhere.sock"), "official", lines.append)
     assert lines[0].startswith("6 to build or pull: postgres, egress, artifacts, caddy, gateway, server; about ")
 
 
-@pytest.mark.parametrize(("source", "asked"), [("packages", True), ("official", False)])
+@pytest.mark.parametrize(("chosen", "asked"), [("packages", True), ("official", False)])
 def test_only_stand_ins_need_root_on_the_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: images.ImageSource, asked: bool
+    home: Home, monkeypatch: pytest.MonkeyPatch, chosen: images.ImageSource, asked: bool
 ) -> None:
-    nothing_present(tmp_path, monkeypatch, 'case "$*" in *" pull "*) exit 1 ;; esac')
+    home.program("docker", 'case "$*" in *" pull "*) exit 1 ;; esac')
 
     def refuse(progress: Callable[[str], None]) -> None:
         raise UserError("needs root")
 
     monkeypatch.setattr(needs, "ensure_package_tools", refuse)
-    go: list[str] = []
-    monkeypatch.setattr(gos, "ensure_go", lambda progress: go.append("asked"))
+    asked_for_go: list[str] = []
+    monkeypatch.setattr(go, "ensure_go", lambda progress: asked_for_go.append("asked"))
     with pytest.raises(UserError) as wrong:
-        ops_images.build(Docker("unix:///nowhere.sock"), source, lambda line: None)
+        build.build(Docker("unix:///nowhere.sock"), chosen, lambda line: None)
     assert ("needs root" in str(wrong.value)) is asked
-    assert go == ([] if asked else ["asked"]), "Caddy is compiled for both"
+    assert asked_for_go == ([] if asked else ["asked"]), "Caddy is compiled for both"
 
 
-def test_digest_prints_only_what_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_digest_prints_only_what_changed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     unchanged = images.OFFICIAL["debian"].partition("@")[2]
     manifest = json.dumps({"digest": unchanged})
     other = json.dumps({"digest": "sha256:" + "1" * 64})
-    fake_docker(tmp_path / "bin", monkeypatch, f"""case "$*" in *debian*) echo '{manifest}' ;; *) echo '{other}' ;; esac""")
+    home.program("docker", f"""case "$*" in *debian*) echo '{manifest}' ;; *) echo '{other}' ;; esac""")
     commands.public_digests()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("debian:trixie-slim: unchanged")
@@ -315,32 +263,13 @@ def test_digest_prints_only_what_changed(
     assert "components/host/images.py" in lines[-1]
 
 
-def test_digest_says_when_the_registry_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_docker(tmp_path / "bin", monkeypatch, """[ "$2" = version ] || { echo 'no such host' >&2; exit 1; }""")
+def test_digest_says_when_the_registry_does_not_answer(home: Home) -> None:
+    home.program("docker", """[ "$2" = version ] || { echo 'no such host' >&2; exit 1; }""")
     with pytest.raises(UserError, match="no such host"):
         commands.public_digests()
 
 
-def test_digest_names_the_missing_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_docker(tmp_path / "bin", monkeypatch, "exit 125")
+def test_digest_names_the_missing_plugin(home: Home) -> None:
+    home.program("docker", "exit 125")
     with pytest.raises(UserError, match="install docker-buildx-plugin"):
         commands.public_digests()
-
-
-@pytest.mark.parametrize(
-    ("edge", "asked"),
-    [
-        ({"provider": "none"}, frozenset()),
-        ({"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}, {"cloudflared"}),
-        ({"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": "t" * 40}, {"ngrok"}),
-        # One of the person's own is not ours to fetch.
-        (
-            {"provider": "ngrok", "domain": "x.ngrok.app", "authtoken": "t" * 40, "connector_image": "localhost/mine/ngrok:1"},
-            frozenset(),
-        ),
-    ],
-)
-def test_a_connector_is_fetched_for_its_edge_only(edge: dict[str, str], asked: frozenset[str]) -> None:
-    optional = needs.asked_for(Settings.model_validate({"edge": edge}))
-    assert optional == asked
-    assert set(needs.parts("official", optional)) & images.CONNECTORS == asked

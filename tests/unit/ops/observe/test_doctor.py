@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,88 +18,15 @@ import pytest
 
 from components.settings import parse
 from ops.clients.docker import Docker
-from ops.errors import UserError
 from ops.machine import engine, environment
 from ops.machine.daemon import Daemon
-from ops.machine.system import Machine
 from ops.observe import doctor
 from ops.observe.doctor import observation
-from ops.observe.doctor.observation import ChromeAnswer, DaemonFacts, Deployed, Disk, HostFacts, Observation, Planned, PulumiFacts
-from ops.stack import file
+from ops.observe.doctor.observation import ChromeAnswer, Deployed, Disk, Observation, Planned
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import Container
-
-SERVER = Container(
-    name="skyvern-dev-server",
-    part="server",
-    image="localhost/skyvern/server:1",
-    image_id="sha256:1",
-    status="running",
-    health="healthy",
-    restarts=0,
-    exit_code=0,
-    oom_killed=False,
-    started_at=None,
-    memory_mib=4096,
-    read_only=True,
-    privileged=False,
-    capabilities_dropped=True,
-    no_new_privileges=True,
-    system_calls_filtered=True,
-    published=(),
-)
-GATEWAY = replace(
-    SERVER,
-    name="skyvern-dev-gateway",
-    part="gateway",
-    image="localhost/skyvern/gateway:2",
-    image_id="sha256:2",
-    memory_mib=256,
-    published=(("127.0.0.1", 8080, "8080/tcp"),),
-)
-HOST = HostFacts(
-    containers=(GATEWAY, SERVER),
-    volumes=("skyvern-dev-postgres",),
-    networks=("skyvern-dev-edge",),
-    present={"localhost/skyvern/server:1": "sha256:1", "localhost/skyvern/gateway:2": "sha256:2"},
-    disk=Disk(free_mib=20_000, free_inodes=1_000_000),
-    port_free=False,
-    heartbeat=200,
-    llm_error=None,
-    openings=(),
-)
-DEPLOYED = Deployed(
-    containers=(
-        Planned(name=GATEWAY.name, image=GATEWAY.image, memory_mib=256),
-        Planned(name=SERVER.name, image=SERVER.image, memory_mib=4096),
-    ),
-    volumes=("skyvern-dev-postgres",),
-    networks=("skyvern-dev-edge",),
-    pending=(),
-    salt="v1:salt",
-)
-PULUMI = PulumiFacts(
-    cli=True, backend="file:///state", passphrase_file=Path("/p"), passphrase_problem="", export_error="", deployed=DEPLOYED
-)
-DAEMON = DaemonFacts(
-    version="28.2.2", cgroup_version="2", storage_driver="overlay2", cpus=4, memory_mib=8192, skew_seconds=0.1, unsupported=()
-)
-HEALTHY = Observation(
-    stack="dev",
-    docker_host="unix:///var/run/docker.sock",
-    settings=parse({}, file="Pulumi.dev.yaml"),
-    mistakes=(),
-    salt="v1:salt",
-    named={"server": "localhost/skyvern/server:1", "gateway": "localhost/skyvern/gateway:2"},
-    machine=Machine(root=True, debian=True, wsl=0, systemd=True),
-    clock_synchronized=True,
-    namespace_limit="",
-    daemon=Daemon.ANSWERS,
-    socket_exists=True,
-    daemon_facts=DAEMON,
-    host=HOST,
-    pulumi=PULUMI,
-)
+from ops.stack.stack import Stack
+from tests.support.observations import DAEMON, DEPLOYED, GATEWAY, HEALTHY, HOST, PULUMI, SERVER
 
 
 def with_settings(**sections: Any) -> Observation:
@@ -569,23 +496,29 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(engine, "read_record", lambda: SimpleNamespace(pulumi_home=None))
     monkeypatch.setattr(environment, "for_engine", lambda: {"PATH": "/engine"})
-    monkeypatch.setattr(observation, "pulumi_command", lambda *arguments: ["pulumi", *arguments])
 
 
 def answering(code: int, out: str = "", err: str = "") -> Callable[..., Any]:
-    def run(command: list[str], **options: Any) -> Any:
-        assert "--show-secrets" not in command
+    """A pulumi that is asked for the state of dev as it is stored, in the decided engine's environment."""
+
+    def run(command: list[str], *, env: Mapping[str, str], timeout_seconds: float) -> Any:
+        assert command == ["pulumi", "stack", "export", "--non-interactive", "--stack", "organization/skyvern/dev"]
+        assert env["PATH"] == "/engine"
+        assert env["PULUMI_BACKEND_URL"].startswith("file://")
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     return run
 
 
+STACK = Stack("organization/skyvern/dev")
+
+
 @pytest.mark.usefixtures("prepared")
 def test_pulumi_is_asked_also_without_its_passphrase() -> None:
-    facts = observation.observe_pulumi("dev", answering(0, json.dumps({"deployment": {}})))
+    facts = observation.observe_pulumi(STACK, answering(0, json.dumps({"deployment": {}})))
     assert facts.deployed is not None
     assert facts.passphrase_problem == "missing"
-    refused = observation.observe_pulumi("dev", answering(255, err="noise\nerror: no stack named 'dev' found\n"))
+    refused = observation.observe_pulumi(STACK, answering(255, err="noise\nerror: no stack named 'dev' found\n"))
     assert refused.deployed is None
     assert refused.export_error == "no stack named 'dev' found"
 
@@ -593,18 +526,33 @@ def test_pulumi_is_asked_also_without_its_passphrase() -> None:
 @pytest.mark.usefixtures("prepared")
 def test_a_passphrase_in_the_environment_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
-    assert observation.observe_pulumi("dev", answering(0, "{}")).passphrase_file is None
+    assert observation.observe_pulumi(STACK, answering(0, "{}")).passphrase_file is None
 
 
-def test_a_wrong_stack_file_is_seen_and_nothing_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(stack: str) -> None:
-        raise UserError("Pulumi.dev.yaml: a: is wrong; write b\nPulumi.dev.yaml: c: is wrong; write d")
-
-    monkeypatch.setattr(file, "stack_settings", wrong)
+@pytest.mark.parametrize(
+    ("content", "fixes"),
+    [
+        (
+            b"config:\n  skyvern:host:\n    port: 80\n  skyvern:llm:\n    provider: openai\n",
+            ["write another value", "write it below `llm"],
+        ),
+        (b"config: []\n  x", ["correct it (docs/configuration.md)"]),
+        (b"- config\n", ["write its settings below config: (docs/configuration.md)"]),
+        (b"config: {}  # Gr\xf6\xdfe\n", ["see docs/configuration.md"]),
+        (None, ["copy Pulumi.dev.yaml to it and give it its own host.port"]),
+    ],
+)
+def test_a_wrong_stack_file_is_seen_and_nothing_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, fixes: list[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "Pulumi.dev.yaml").write_bytes(content)
     monkeypatch.setattr(observation, "observe_pulumi", lambda stack: PULUMI)
-    seen = observation.observe("dev")
+    seen = observation.observe(Stack("organization/skyvern/dev", root=tmp_path))
     assert seen.host is None
-    assert [one.fix for one in doctor.examine(seen)] == ["write b", "write d"]
+    findings = doctor.examine(seen)
+    assert {(finding.check, finding.subject) for finding in findings} == {("stack file", "Pulumi.dev.yaml")}
+    assert [finding.fix[: len(fix)] for finding, fix in zip(findings, fixes, strict=True)] == fixes
 
 
 def test_skew_is_measured_against_the_middle_of_the_question() -> None:

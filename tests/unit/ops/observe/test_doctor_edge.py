@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,18 +11,18 @@ import pytest
 from pydantic import SecretStr
 
 from components import endpoints
-from components.settings import Settings, parse
-from ops.clients import cloudflare
+from components.settings import CloudflareEdge, Settings, parse
+from ops.clients import cloudflare, process
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import doctor
 from ops.observe.doctor import edge_observation
 from ops.observe.doctor.edge_observation import ApiFacts, EdgeFacts, PublicAnswer, ask_api, ask_public, asked_paths
 from ops.observe.doctor.observation import Observation
-from ops.stack import token as cloudflare_api
+from ops.stack.stack import Stack
+from tests.support.cloudflare import TOKEN, edge_section, failed, succeeded
+from tests.support.observations import HEALTHY
 from tests.support.program import VERCEL
-from tests.unit.components.settings.test_settings import TOKEN, cloudflare
-from tests.unit.ops.observe.test_doctor import HEALTHY
 
 ENCRYPTED_SECTIONS = frozenset({"edge", "frontend"})
 ZONE = {
@@ -38,9 +39,9 @@ RECORDS = [
     {"name": f"{host}.example.com", "type": "CNAME", "proxied": True, "content": f"{TUNNEL['id']}.cfargotunnel.com"}
     for host in ("api", "app")
 ]
-SETTINGS = parse(cloudflare(), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+SETTINGS = parse(edge_section(), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
 WITH_ACCESS = parse(
-    cloudflare(access_team="acme", access_emails=["ops@example.com"]), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS
+    edge_section(access_team="acme", access_emails=["ops@example.com"]), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS
 )
 
 
@@ -65,16 +66,19 @@ class Api:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
-        answer = self.answers[request.url.path.removeprefix("/client/v4")]
+        path, name = request.url.path.removeprefix("/client/v4"), request.url.params.get("name")
+        answer = self.answers[path]
         if isinstance(answer, tuple):
-            status, code = answer
-            errors = [{"code": code, "message": "no"}]
-            return httpx.Response(status, json={"success": False, "errors": errors, "result": None})
-        return httpx.Response(200, json={"success": True, "errors": [], "result": answer})
+            return failed(answer[0], (answer[1], "no"))
+        if path.endswith("/dns_records"):
+            return succeeded([record for record in answer if record["name"] == name])
+        assert name == {"zones": "example.com", "cfd_tunnel": "skyvern-dev"}.get(path.rpartition("/")[2])
+        return succeeded(answer)
 
     def facts(self, settings: Settings = SETTINGS) -> ApiFacts:
-        with httpx.Client(base_url=cloudflare.API_URL, transport=httpx.MockTransport(self)) as client:
-            return ask_api(client, SecretStr(TOKEN), "dev", settings)
+        assert isinstance(settings.edge, CloudflareEdge)
+        with cloudflare.client(SecretStr(TOKEN), httpx.MockTransport(self)) as http:
+            return ask_api(http, Stack("organization/skyvern/dev"), settings, settings.edge)
 
 
 PUBLIC = {host: PublicAnswer(status=200) for host in ("api.example.com", "app.example.com")}
@@ -97,10 +101,11 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
     api = Api()
     api.facts(WITH_ACCESS)
     assert {request.method for request in api.asked} == {"GET"}
-    assert len(api.asked) == len(api.answers)
+    assert {request.url.path.removeprefix("/client/v4") for request in api.asked} == set(api.answers)
+    assert len({request.url for request in api.asked}) == len(api.asked)
     # Nothing of Cloudflare is asked where it is not used.
     none = Api()
-    none.facts(parse(cloudflare(firewall=False, rate_limit=False), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS))
+    none.facts(parse(edge_section(firewall=False, rate_limit=False), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS))
     assert not [request for request in none.asked if "rulesets" in request.url.path or "access" in request.url.path]
 
 
@@ -116,7 +121,7 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
             "expires on 20",
             "config set --secret",
         ),
-        (seen_with(verify=(500, 1)), "api.cloudflare.com", "cannot be asked: HTTPStatusError", "api.cloudflare.com:443"),
+        (seen_with(verify=(500, 1)), "api.cloudflare.com", "cannot be asked: 1 no", "api.cloudflare.com:443"),
         (seen_with(zones=[]), "example.com", "sees no such zone", "correct edge.domain in Pulumi.dev.yaml"),
         (seen_with(zones=[ZONE, ZONE]), "example.com", "sees 2 zones", "one account's only"),
         (seen_with(zones=[{**ZONE, "status": "pending"}]), "example.com", 'is "pending"', "ada.ns.cloudflare.com and bob.ns"),
@@ -185,7 +190,7 @@ def test_with_access_before_the_ui_a_redirect_is_right() -> None:
 
 
 def test_with_the_ui_on_vercel_each_host_has_its_refusal() -> None:
-    settings = parse({**cloudflare(), "frontend": VERCEL}, file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+    settings = parse({**edge_section(), "frontend": VERCEL}, file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
     paths = asked_paths(endpoints.derive(settings))
     assert set(paths) == {f"{host}.example.com" for host in ("api", "app", "artifact", "wss")}
     statuses = {"api": 200, "app": 401, "artifact": 403, "wss": 403}
@@ -253,12 +258,34 @@ def test_a_name_without_an_address_is_not_asked(monkeypatch: pytest.MonkeyPatch)
 # --- The token and the connector -----------------------------------------------------------------------------------------
 
 
+def test_the_token_is_the_one_of_the_stack_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    opened: list[list[str]] = []
+
+    def client(token: SecretStr, *, timeout_seconds: float) -> httpx.Client:
+        assert token.get_secret_value() == TOKEN
+        return httpx.Client(base_url=cloudflare.API_URL, transport=httpx.MockTransport(api))
+
+    def capture(command: list[str], **options: Any) -> bytes:
+        opened.append(command)
+        assert options["cwd"] == tmp_path
+        return f"{TOKEN}\n".encode()
+
+    monkeypatch.setattr(process, "capture", capture)
+    monkeypatch.setattr(cloudflare, "client", client)
+    stack = Stack("dev", root=tmp_path, variables={})
+    facts = edge_observation.observe_edge(stack, Docker("unix:///x"), SETTINGS, deployed=False, connector=None)
+    assert facts == EdgeFacts(api=WELL.api)
+    assert opened == [[*stack.command("config", "get", "--path", "skyvern:edge.api_token"), "--non-interactive"]]
+
+
 def test_a_token_that_cannot_be_opened_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(stack: str) -> SecretStr:
+    def fail(command: list[str], **options: Any) -> bytes:
         raise UserError("pulumi: exit 255: incorrect passphrase")
 
-    monkeypatch.setattr(cloudflare_api, "read_token", fail)
-    facts = edge_observation.observe_edge("dev", Docker("unix:///x"), SETTINGS, deployed=False, connector=None)
+    monkeypatch.setattr(process, "capture", fail)
+    stack = Stack("dev", variables={})
+    facts = edge_observation.observe_edge(stack, Docker("unix:///x"), SETTINGS, deployed=False, connector=None)
     (finding,) = doctor.examine(replace(PROD, edge=facts))
     assert "incorrect passphrase" in finding.problem
 

@@ -10,7 +10,10 @@ import pytest
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import isolation
+from ops.stack.stack import Stack
 
+# Labels and names of containers have the short name.
+STACK = Stack("organization/skyvern/dev")
 NETWORKS = {"outgoing": ("10.1.0", False), "app": ("10.1.1", True), "data": ("10.1.2", True)}
 
 
@@ -59,6 +62,7 @@ class DockerDouble(Docker):
 
     def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
         words = [str(argument) for argument in arguments]
+        assert words[1] != "ls" or "label=skyvern.stack=dev" in words
         match words[0]:
             case "container":
                 return "\n".join(f"{one['Id']} {one['Name'][1:]}" for one in self.containers)
@@ -71,6 +75,7 @@ class DockerDouble(Docker):
             case "exec" if "hostname" in words:
                 return "192.168.7.2 10.1.0.1 fd00::1 \n"
             case "exec":
+                assert words[1] == "skyvern-dev-firewall"
                 if self.rules is None:
                     raise UserError("docker: exit 1: Error: No such file or directory")
                 return self.rules
@@ -88,7 +93,7 @@ class DockerDouble(Docker):
 
 def test_everything_that_shares_no_network_is_tried_and_the_host_and_private_addresses() -> None:
     docker = DockerDouble()
-    assert isolation.look(docker, "dev", walled=True) == []
+    assert isolation.look(docker, STACK, walled=True) == []
     host = {"10.1.0.1", "10.1.1.1", "10.1.2.1", "192.168.7.2"}
     outside = set(isolation.OUTSIDE)
     assert {source: set(addresses) for source, addresses in docker.tried.items()} == {
@@ -101,7 +106,7 @@ def test_everything_that_shares_no_network_is_tried_and_the_host_and_private_add
 
 def test_the_missing_wall_is_named_in_one_line() -> None:
     docker = DockerDouble(open=frozenset({"10.1.2.4", "10.1.0.2", "10.1.1.1", "169.254.169.254"}))
-    found = isolation.look(docker, "dev", walled=True, parts={"gateway", "server"})
+    found = isolation.look(docker, STACK, walled=True, parts={"gateway", "server"})
     assert found == [
         "gateway reaches egress, postgres: no wall between the stack's networks",
         "gateway reaches the host (10.1.1.1): no wall before the host",
@@ -113,17 +118,17 @@ def test_the_missing_wall_is_named_in_one_line() -> None:
 def test_silence_is_a_wall_of_docker_but_none_before_private_addresses() -> None:
     """Where nobody is, nobody answers: only a refusal shows that there is a wall."""
     everything = frozenset({*isolation.OUTSIDE, "10.1.2.4", "10.1.1.1"})
-    found = isolation.look(DockerDouble(silent=everything), "dev", walled=True, parts={"server", "gateway"})
+    found = isolation.look(DockerDouble(silent=everything), STACK, walled=True, parts={"server", "gateway"})
     assert found == ["server is not refused at 10.255.255.254, 169.254.169.254: no wall before private addresses"]
 
 
 def test_without_a_firewall_only_dockers_own_walls_are_tried() -> None:
     without = [one for one in CONTAINERS if one["Id"] != "id-firewall"]
     docker = DockerDouble(containers=without, silent=frozenset({"10.1.2.4"}))
-    assert isolation.look(docker, "dev", walled=False) == []
+    assert isolation.look(docker, STACK, walled=False) == []
     assert set(docker.tried) == {"id-egress", "id-gateway", "id-postgres"}
     # One that should be there and is not leaves nothing untried.
-    assert isolation.look(DockerDouble(containers=without, open=frozenset({"10.1.0.1"})), "dev", walled=True) != []
+    assert isolation.look(DockerDouble(containers=without, open=frozenset({"10.1.0.1"})), STACK, walled=True) != []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +141,7 @@ def test_without_a_firewall_only_dockers_own_walls_are_tried() -> None:
 )
 def test_what_could_not_be_looked_at_is_never_green(docker: DockerDouble) -> None:
     with pytest.raises(UserError):
-        isolation.look(docker, "dev", walled=True)
+        isolation.look(docker, STACK, walled=True)
 
 
 def test_a_look_that_ends_early_is_none() -> None:
@@ -170,8 +175,8 @@ OWN = f'table inet skyvern-dev {{\n\tchain forward {{\n\t\tiifname "{BRIDGES[0]}
 )
 def test_dockers_own_rules(rules: str, lost: bool) -> None:
     seen = rules if "legacy:" in rules else f"{rules}legacy:"
-    assert isolation.docker_rules_lost(DockerDouble(rules=seen), "dev") is lost
+    assert isolation.docker_rules_lost(DockerDouble(rules=seen), STACK) is lost
 
 
 def test_without_the_firewall_nobody_sees_dockers_rules() -> None:
-    assert not isolation.docker_rules_lost(DockerDouble(), "dev")
+    assert not isolation.docker_rules_lost(DockerDouble(), STACK)

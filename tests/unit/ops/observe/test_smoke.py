@@ -6,8 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -15,8 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from ops.clients.docker import Docker
-from ops.errors import UserError
 from ops.observe import smoke
 from ops.observe.smoke import api_checks, artifact_checks, browser_checks, egress_log, llm_checks, ui_checks, workflow_checks
 from ops.observe.smoke.site import (
@@ -29,66 +25,32 @@ from ops.observe.smoke.site import (
     is_loopback,
 )
 from ops.paths import ROOT
-from ops.stack import outputs as stack
+from ops.stack.outputs import Outputs
+from ops.stack.stack import Stack
+from tests.support.smoke import (
+    APP,
+    KEY,
+    PASSWORD,
+    RECORDING,
+    RUN,
+    SMOKE,
+    DockerDouble,
+    Handler,
+    Skyvern,
+    fails,
+    outputs_json,
+    site,
+)
 from tests.support.waiting import wait_for
 
-APP = "http://localhost:8080"
-KEY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvXzEifQ.c2lnbmF0dXJl"
-PASSWORD = "generatedPassword"
 TOKEN = "session-token"
 INDEX = '<div id="root"></div><script src="/assets/index-1.js"></script><link href="/assets/index-2.css">'
-RECORDING = "/data/artifacts/o_1/2026-01-01T00:00:00_recording.mp4"
-RUN = CompletedRun("wr_1", RECORDING, "/data/artifacts/o_1/shot.png")
 MARKER = "reach-0123456789abcdef"
-SMOKE = "http://smoke-site:8080"
-
-Handler = Callable[[httpx.Request], httpx.Response]
-
-
-def outputs_json() -> dict[str, Any]:
-    parts = ("server", "gateway", "artifacts", "egress", "smoke-site", "postgres")
-    return {
-        "app_url": APP,
-        "api_url": APP,
-        "stream_url": APP,
-        "browser_type": "headless",
-        "smoke_url": SMOKE,
-        "ui_username": "skyvern",
-        "ui_password": PASSWORD,
-        "api_key": KEY,
-        "docker_host": "unix:///var/run/docker.sock",
-        "containers": {part: f"skyvern-dev-{part}" for part in parts},
-    }
-
-
-@dataclass(frozen=True)
-class DockerDouble(Docker):
-    """Answers ``docker exec`` from a table of programs and ``docker logs`` from a table of containers, and keeps the calls."""
-
-    host: str = "unix:///nowhere"
-    programs: dict[str, bytes] = field(default_factory=dict)
-    written: dict[str, str] = field(default_factory=dict)
-    calls: list[tuple[str, ...]] = field(default_factory=list)
-
-    def command(self, *arguments: str | Path) -> list[str]:
-        return ["printf", "%s", self.written.get(str(arguments[-1]), "")]
-
-    def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
-        words = tuple(str(argument) for argument in arguments)
-        self.calls.append(words)
-        if words[0] == "info":
-            return b"2026-01-01T00:00:00Z\n"
-        return next((output for word, output in self.programs.items() if any(word in given for given in words)), b"")
-
-
-def site(handler: Handler, docker: DockerDouble | None = None, run: CompletedRun | None = None) -> Site:
-    client = httpx.Client(transport=httpx.MockTransport(handler))
-    return Site(stack.Outputs.model_validate(outputs_json()), client, docker or DockerDouble(), run)
 
 
 def elsewhere(handler: Handler, run: CompletedRun | None = None) -> Site:
     """A stack whose Chrome runs elsewhere."""
-    outputs = stack.Outputs.model_validate({**outputs_json(), "browser_type": "cdp-connect"})
+    outputs = Outputs.model_validate({**outputs_json(), "browser_type": "cdp-connect"})
     return Site(outputs, httpx.Client(transport=httpx.MockTransport(handler)), DockerDouble(), run)
 
 
@@ -99,46 +61,6 @@ def logged_in(request: httpx.Request) -> bool:
 
 def always(status: int, **options: Any) -> Handler:
     return lambda request: httpx.Response(status, **options)
-
-
-def fails(check: Callable[[Site], None], target: Site) -> str:
-    with pytest.raises(CheckFailedError) as caught:
-        check(target)
-    return str(caught.value)
-
-
-class TestOutputs:
-    def test_reads_what_the_program_exports_and_ignores_the_rest(self) -> None:
-        outputs = stack.parse("dev", json.dumps({**outputs_json(), "later": 1}))
-        assert outputs.containers["gateway"] == "skyvern-dev-gateway"
-        assert KEY not in repr(outputs)
-        assert PASSWORD not in repr(outputs)
-
-    def test_names_what_is_missing_and_repeats_no_value(self) -> None:
-        broken = {**outputs_json(), "ui_password": 7}
-        del broken["containers"]
-        with pytest.raises(UserError, match=r"stack dev: .*containers, ui_password; run pulumi up -s dev") as caught:
-            stack.parse("dev", json.dumps(broken))
-        assert KEY not in str(caught.value)
-
-    def test_no_json_is_one_line(self) -> None:
-        with pytest.raises(UserError, match=r"stack prod: .* printed no JSON"):
-            stack.parse("prod", "")
-
-    def test_asks_the_cli_for_one_stack_in_the_checkout(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen: dict[str, Any] = {}
-
-        def capture(command: list[str], **options: Any) -> bytes:
-            seen.update(options, command=command)
-            return json.dumps(outputs_json()).encode()
-
-        monkeypatch.setattr("ops.machine.environment.for_stacks", lambda: {"PULUMI_BACKEND_URL": "file:///state"})
-        monkeypatch.setattr("ops.clients.process.capture", capture)
-        assert stack.outputs("dev").app_url == APP
-        assert seen["command"][:3] == ["pulumi", "stack", "output"]
-        assert {"-s", "dev", "--show-secrets", "--json"} <= set(seen["command"])
-        assert seen["cwd"] == ROOT
-        assert seen["env"]["PULUMI_BACKEND_URL"] == "file:///state"
 
 
 class TestApi:
@@ -287,38 +209,6 @@ class TestSession:
         told = fails(ui_checks.check_stream, site(plain))
         assert "gave 404" in told
         assert TOKEN not in told
-
-
-class Skyvern:
-    """Skyvern's workflow routes; a run takes three polls, its files two more."""
-
-    def __init__(self, status: str = "completed", files: bool = True) -> None:
-        self.status, self.files, self.polls = status, files, 0
-        self.calls: list[str] = []
-        self.created: dict[str, Any] = {}
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        assert request.headers["x-api-key"] == KEY
-        call = f"{request.method} {request.url.path}"
-        self.calls.append(call)
-        if request.method == "GET" and "POST /v1/workflows/wpid_1/delete" in self.calls:
-            # Seen in 1.0.56: a run is gone with its workflow.
-            return httpx.Response(404)
-        if call == "POST /v1/workflows":
-            self.created = json.loads(request.content)
-            return httpx.Response(200, json={"workflow_permanent_id": "wpid_1"})
-        if call == "POST /v1/run/workflows":
-            return httpx.Response(200, json={"run_id": "wr_1", "status": "created"})
-        if call == "GET /v1/runs/wr_1":
-            self.polls += 1
-            run = {"run_id": "wr_1", "status": self.status if self.polls > 2 else "running", "failure_reason": "why"}
-            if self.files and self.polls > 4:
-                run["recording_url"] = f"file://{RUN.recording_path}"
-            return httpx.Response(200, json=run)
-        if call == "GET /v1/runs/wr_1/artifacts":
-            shot = {"artifact_type": "screenshot_final", "uri": "file:///x", "signed_url": f"file://{RUN.screenshot_path}"}
-            return httpx.Response(200, json=[{"artifact_type": "har", "uri": "file:///y"}, shot])
-        return httpx.Response(200)
 
 
 class TestWorkflow:
@@ -666,7 +556,7 @@ class TestHostilePage:
             sender.sendto(b"x", ("127.0.0.1", port))
         with socket.create_connection(("127.0.0.1", port)):
             pass
-        wait_for(lambda: len(file.read_text().splitlines()) == 4, seconds=15)
+        wait_for(lambda: file.exists() and len(file.read_text().splitlines()) == 4, seconds=15)
         found = browser_checks.packet_problems(file.read_text().splitlines())
         assert found == [f"1 {protocol} packets or connections went past the proxy" for protocol in ("UDP", "TCP")]
 
@@ -761,13 +651,13 @@ class TestRunner:
         assert "look at" not in smoke.render(results[2])
         assert KEY not in smoke.render(results[3])
 
-        monkeypatch.setattr("ops.stack.outputs.outputs", lambda name: stack.Outputs.model_validate(outputs_json()))
+        monkeypatch.setattr(Stack, "outputs", lambda self: Outputs.model_validate(outputs_json()))
         monkeypatch.setattr(smoke, "run_checks", lambda target: iter(results))
-        assert smoke.main("dev", as_json=True) == 1
+        assert smoke.main(Stack("dev"), as_json=True) == 1
         printed = capsys.readouterr().out
         assert [result["mark"] for result in json.loads(printed)] == ["ok", "FAIL", "skip", "FAIL"]
         monkeypatch.setattr(smoke, "run_checks", lambda target: iter(results[:1]))
-        assert smoke.main("dev") == 0
+        assert smoke.main(Stack("dev")) == 0
         assert capsys.readouterr().out.startswith("ok    good")
 
     def test_what_does_not_apply_is_said_and_is_no_failure(
@@ -778,9 +668,9 @@ class TestRunner:
 
         (result,) = smoke.run_checks(site(always(200)), (Check("absent", "server", absent),))
         assert result.mark == "n/a"
-        monkeypatch.setattr("ops.stack.outputs.outputs", lambda name: stack.Outputs.model_validate(outputs_json()))
+        monkeypatch.setattr(Stack, "outputs", lambda self: Outputs.model_validate(outputs_json()))
         monkeypatch.setattr(smoke, "run_checks", lambda target: iter([result]))
-        assert smoke.main("dev") == 0
+        assert smoke.main(Stack("dev")) == 0
         printed = capsys.readouterr().out
         assert printed.startswith("n/a   absent")
         assert printed.endswith("there is none\n")
@@ -803,13 +693,13 @@ class TestRunner:
         assert len({check.name for check in checks}) == len(checks)
 
     def test_a_stack_is_asked_for_its_own_parts_only(self) -> None:
-        assert smoke.checks_for(stack.Outputs.model_validate(outputs_json())) == smoke.CHECKS
+        assert smoke.checks_for(Outputs.model_validate(outputs_json())) == smoke.CHECKS
         assert smoke.checks_for(with_ollama()) == (*smoke.CHECKS, *smoke.OPTIONAL_CHECKS)
 
 
-def with_ollama() -> stack.Outputs:
+def with_ollama() -> Outputs:
     containers = {**outputs_json()["containers"], "ollama": "skyvern-dev-ollama", "ollama-pull": "skyvern-dev-ollama-pull"}
-    return stack.Outputs.model_validate({**outputs_json(), "containers": containers})
+    return Outputs.model_validate({**outputs_json(), "containers": containers})
 
 
 class TestLanguageModel:

@@ -12,14 +12,13 @@ import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.clients import terminal as table
+from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import logs, status
@@ -28,34 +27,9 @@ from ops.observe.status import Status
 from ops.paths import ROOT
 from ops.stack import inventory
 from ops.stack.inventory import Container, Volume
+from ops.stack.stack import Stack
+from tests.support.containers import GATEWAY, INSPECTED
 
-INSPECTED: dict[str, Any] = {
-    "Name": "/skyvern-dev-gateway",
-    "Image": "sha256:60",
-    "RestartCount": 2,
-    "State": {
-        "Status": "running",
-        "OOMKilled": False,
-        "ExitCode": 0,
-        "StartedAt": "2026-01-31T09:00:00.5Z",
-        "Health": {"Status": "healthy"},
-    },
-    "HostConfig": {
-        "PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]},
-        "CapAdd": None,
-        "CapDrop": ["ALL"],
-        "Privileged": False,
-        "ReadonlyRootfs": True,
-        "SecurityOpt": ["no-new-privileges:true"],
-        "Memory": 268435456,
-    },
-    "Config": {
-        "Image": "localhost/skyvern/gateway:5",
-        "Labels": {"skyvern.part": "gateway", "skyvern.stack": "dev"},
-        "Env": ["SKYVERN_API_KEY=eyJh.bb.cc-secret"],
-    },
-}
-GATEWAY = inventory.parse_container(INSPECTED)
 NOW = datetime(2026, 1, 31, 12, 5, 30, tzinfo=UTC)
 STATUS = Status(
     stack="dev",
@@ -217,7 +191,7 @@ def test_skyverns_version_is_its_packages() -> None:
 
 
 def test_a_table_is_as_wide_as_its_cells() -> None:
-    assert table.render(("a", "b"), [("long", "1")]) == "a     b\nlong  1"
+    assert terminal.table(("a", "b"), [("long", "1")]) == "a     b\nlong  1"
 
 
 # --- logs ----------------------------------------------------------------------------------------------------------------
@@ -302,12 +276,12 @@ def test_a_colour_does_not_hide_a_secret() -> None:
 def test_services_are_chosen_by_name() -> None:
     server = replace(GATEWAY, name="skyvern-dev-server", part="server")
     both = [GATEWAY, server]
-    assert logs.choose("dev", both, []) == both
-    assert logs.choose("dev", both, ["server"]) == [server]
+    assert logs.choose(Stack("dev"), both, []) == both
+    assert logs.choose(Stack("dev"), both, ["server"]) == [server]
     with pytest.raises(UserError, match="has no service redis; write one of gateway, server"):
-        logs.choose("dev", both, ["redis"])
+        logs.choose(Stack("dev"), both, ["redis"])
     with pytest.raises(UserError, match="has no container"):
-        logs.choose("dev", [], [])
+        logs.choose(Stack("dev"), [], [])
 
 
 @pytest.fixture
@@ -337,15 +311,19 @@ def test_following_ends_with_ctrl_c(docker: Docker, tmp_path: Path) -> None:
         f"""
         import sys
         sys.path.insert(0, {str(ROOT)!r})
+        from pathlib import Path
         from types import SimpleNamespace
-        from ops import bootstrap, inventory, logs
-        host = SimpleNamespace(host=SimpleNamespace(docker_host="unix:///s"))
-        bootstrap.stack_settings = lambda stack: host
-        inventory.containers = lambda docker, stack: [SimpleNamespace(name="skyvern-dev-gateway", part="gateway")]
+        from ops.observe import logs
+        from ops.stack import inventory
+        from ops.stack.stack import Stack
+        gateway = SimpleNamespace(name="skyvern-dev-gateway", part="gateway")
+        inventory.containers = lambda docker, stack: [gateway] if stack == "dev" else []
         inventory.environments = lambda docker, stack: []
-        sys.exit(logs.main("dev", [], following=True, since=None, tail=None))
+        stack = Stack("organization/skyvern/dev", root=Path({str(tmp_path)!r}))
+        sys.exit(logs.main(stack, [], following=True, since=None, tail=None))
         """
     )
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
     following = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert following.stdout is not None
     assert following.stdout.readline() == "09:00:01 gateway | err\n"

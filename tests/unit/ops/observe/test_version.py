@@ -1,4 +1,4 @@
-"""ops.version on checkouts of the test's own, and the commands that show it."""
+"""ops.observe.version on checkouts of the test's own, and the commands that show it."""
 
 import tomllib
 from pathlib import Path
@@ -6,53 +6,41 @@ from pathlib import Path
 import pytest
 
 from ops import cli
-from ops.clients import git
 from ops.errors import UserError
 from ops.machine import environment
 from ops.observe import version
 from ops.paths import ROOT
+from tests.support.checkout import commit, init
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(git_folder: Path) -> Path:
     """A folder with a pyproject.toml, not yet a repository."""
-    for name, value in {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}.items():
-        monkeypatch.setenv(name, value)
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "a test")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.com")
-    root = tmp_path / "checkout"
-    root.mkdir()
-    (root / "pyproject.toml").write_text('[project]\nname = "skyvern-stack"\nversion = "9.8.7"\n')
-    return root
+    (git_folder / "pyproject.toml").write_text('[project]\nname = "skyvern-stack"\nversion = "9.8.7"\n')
+    return git_folder
 
 
-def committed(root: Path) -> str:
-    git.run(root, "init", "--quiet", "--initial-branch=main")
-    git.run(root, "add", "--all")
-    git.run(root, "commit", "--quiet", "--message", "a change")
-    return git.head(root).commit
+def test_without_git_it_is_the_projects_version(project: Path) -> None:
+    assert version.read(project) == "9.8.7"
 
 
-def test_without_git_it_is_the_projects_version(checkout: Path) -> None:
-    assert version.read(checkout) == "9.8.7"
+def test_a_repository_around_the_checkout_is_not_the_checkouts(project: Path) -> None:
+    init(project.parent)
+    commit(project.parent)
+    assert version.read(project) == "9.8.7"
 
 
-def test_a_repository_around_the_checkout_is_not_the_checkouts(checkout: Path) -> None:
-    committed(checkout.parent)
-    assert version.read(checkout) == "9.8.7"
+def test_git_adds_the_commit_and_whether_the_checkout_differs(project: Path) -> None:
+    init(project)
+    first = commit(project)
+    assert version.read(project) == f"9.8.7+{first[:12]}"
+    (project / "pyproject.toml").write_text('[project]\nversion = "9.8.8"\n')
+    assert version.read(project) == f"9.8.8+{first[:12]}.changed"
 
 
-def test_git_adds_the_commit_and_whether_the_checkout_differs(checkout: Path) -> None:
-    commit = committed(checkout)
-    assert version.read(checkout) == f"9.8.7+{commit[:12]}"
-    (checkout / "pyproject.toml").write_text('[project]\nversion = "9.8.8"\n')
-    assert version.read(checkout) == f"9.8.8+{commit[:12]}.changed"
-
-
-def test_a_repository_without_a_commit_has_the_projects_version(checkout: Path) -> None:
-    git.run(checkout, "init", "--quiet")
-    assert version.read(checkout) == "9.8.7"
+def test_a_repository_without_a_commit_has_the_projects_version(project: Path) -> None:
+    init(project)
+    assert version.read(project) == "9.8.7"
 
 
 def test_ops_version_names_the_project_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

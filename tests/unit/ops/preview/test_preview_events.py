@@ -10,10 +10,10 @@ import pytest
 from components.host.labels import ENVIRONMENT
 from ops import preview as command
 from ops.errors import UserError
-from ops.preview import Options, diff, events, exposure, model, state
+from ops.preview import Options, diff, engine, events, exposure, model, state
 from ops.preview.model import SECRET, UNKNOWN, Drift, Preview, Step
-from ops.preview.state import Workspace
 from ops.redaction import Redactor
+from ops.stack.stack import Stack
 
 MARK = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "[secret]"}
 NOTHING = Redactor.of([])
@@ -67,6 +67,7 @@ def container(variables: str, envs: Any = MARK) -> dict[str, Any]:
     return {"inputs": {"envs": envs, "labels": [{"label": ENVIRONMENT, "value": variables}, {"label": "x", "value": "y"}]}}
 
 
+# That it is another one, and nothing else.
 HIDDEN = [("envs", SECRET, SECRET)]
 IN_CLEAR = {"inputs": {"envs": ["A=1", f"B={OLD}"], "labels": [{"label": "x", "value": "y"}]}}
 
@@ -182,10 +183,6 @@ def test_policies_are_violated_exempted_or_could_not_run() -> None:
 
 
 # --- Differences and exposure ----------------------------------------------------------------------------------------------
-
-
-# That it is another one, and nothing else.
-HIDDEN = [("envs", SECRET, SECRET)]
 
 
 @pytest.mark.parametrize(
@@ -317,11 +314,15 @@ def test_exit_codes(previews: list[Preview], code: int, tmp_path: Path, capsys: 
 
 
 def test_wrong_inputs_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Workspace, "of_checkout", lambda: Workspace(folder=tmp_path, env={}))
-    with pytest.raises(UserError, match=r"^Pulumi\.none\.yaml: does not exist; name a stack that has a file"):
-        command.main(["none"], Options())
+    def preview(stack: Stack, **_: object) -> Preview:
+        raise AssertionError(f"{stack} was looked at before all files were")
+
+    monkeypatch.setattr(engine, "preview", preview)
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    with pytest.raises(UserError, match=r"^Pulumi\.none\.yaml: does not exist; copy Pulumi\.dev\.yaml to it"):
+        command.main([Stack("dev", root=tmp_path), Stack("organization/skyvern/none", root=tmp_path)], Options())
     with pytest.raises(UserError, match="--from takes the place of stacks"):
-        command.main(["dev"], Options(), [tmp_path / "x"])
+        command.main([Stack("dev")], Options(), [tmp_path / "x"])
     with pytest.raises(UserError, match=r"x: No such file or directory; make it with bin/ops preview --format json"):
         command.main([], Options(), [tmp_path / "x"])
     (tmp_path / "x").write_text("[{}]")

@@ -15,13 +15,13 @@ from ops.errors import UserError
 from ops.preview import engine
 from ops.preview.model import Drift, PolicyResult, Preview
 from ops.preview.report import MARKER
-from ops.review import drift, pull_request
-from ops.review import record as review
-from tests.unit.ops.review.test_drift import FOUND
-from tests.unit.ops.review.test_review import PREVIEW, TREE
+from ops.review import drift, pull_request, record
+from ops.stack.stack import Stack
+from tests.support.previews import DRIFT, PREVIEW, TREE
 
 BOT = {"login": github.AUTHOR}
 COMMIT = "c" * 40
+PROD = Stack("prod")
 
 
 class GitHub:
@@ -70,10 +70,10 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitHub:
 
 
 def previewing(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
-    def preview(stack: str, *, drift: bool, base: str) -> Preview:
+    def preview(stack: Stack, *, drift: bool, base: str) -> Preview:
         if error := changes.get("error"):
             raise error
-        return dataclasses.replace(PREVIEW, stack=stack, base=base, **changes)
+        return dataclasses.replace(PREVIEW, stack=stack.name, base=base, **changes)
 
     monkeypatch.setattr(engine, "preview", preview)
 
@@ -81,9 +81,9 @@ def previewing(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
 def test_a_preview_becomes_a_report_and_a_record(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     previewing(monkeypatch)
     folder = tmp_path / "review"
-    assert pull_request.write_review("prod", folder, base="d" * 40)[0] == 0
+    assert pull_request.write_review(PROD, folder, base="d" * 40)[0] == 0
     assert sorted(path.name for path in folder.iterdir()) == ["preview.json", "report.md", "review-prod.json"]
-    assert review.load(folder / "review-prod.json").tree == TREE
+    assert record.load(folder / "review-prod.json").tree == TREE
 
     pull_request.comment(folder)
     (body,) = hub.bodies()
@@ -115,7 +115,7 @@ def test_a_failure_is_told_with_its_reason_and_leaves_no_record(
     # Of an earlier preview on the same machine.
     (folder / "review-prod.json").write_text("{}")
     previewing(monkeypatch, **changes)
-    assert pull_request.write_review("prod", folder, base="")[0] == code
+    assert pull_request.write_review(PROD, folder, base="")[0] == code
     assert not (folder / "review-prod.json").exists()
     hub.lists["issues/7/comments"] = [{"id": 3, "user": BOT, "body": f"{MARKER}\nold"}]
     pull_request.comment(folder)
@@ -126,7 +126,7 @@ def test_a_failure_is_told_with_its_reason_and_leaves_no_record(
 
 def test_no_change_is_posted_as_well(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     previewing(monkeypatch, steps=(), drift=Drift(checked=True))
-    assert pull_request.write_review("prod", tmp_path / "review", base="")[0] == 0
+    assert pull_request.write_review(PROD, tmp_path / "review", base="")[0] == 0
     pull_request.comment(tmp_path / "review")
     assert len(hub.bodies()) == 1
 
@@ -141,7 +141,10 @@ def test_without_a_report_the_comment_says_so(hub: GitHub, tmp_path: Path) -> No
         pull_request.comment(tmp_path / "nothing")
 
 
-def test_a_tree_that_nobody_reviewed_has_no_record(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["prod", "organization/skyvern/prod"])
+def test_a_tree_that_nobody_reviewed_has_no_record(
+    hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     asked: list[str] = []
 
     def artifact(self: github.Repository, name: str, file: str) -> bytes | None:
@@ -150,40 +153,40 @@ def test_a_tree_that_nobody_reviewed_has_no_record(hub: GitHub, tmp_path: Path, 
 
     monkeypatch.setattr(github.Repository, "artifact", artifact)
     why = tmp_path / "outcome.md"
-    pull_request.record("prod", tmp_path / "review.json", why)
+    pull_request.record(Stack(name), tmp_path / "review.json", why)
     assert not why.exists()
     assert (tmp_path / "review.json").read_bytes() == b"{}"
     assert asked == [f"review-prod-{TREE}/review-prod.json"]
-    with pytest.raises(UserError, match=r"^stack prod: no reviewed preview of tree aaaaaaaaaaaa: "):
-        pull_request.record("prod", tmp_path / "another.json", why)
-    assert why.read_text().startswith("❌ `stack prod: no reviewed preview of tree ")
+    with pytest.raises(UserError, match=rf"^stack {name}: no reviewed preview of tree aaaaaaaaaaaa: "):
+        pull_request.record(Stack(name), tmp_path / "another.json", why)
+    assert why.read_text().startswith(f"❌ `stack {name}: no reviewed preview of tree ")
     assert not (tmp_path / "another.json").exists()
 
 
 def test_the_outcome_goes_to_the_merged_pull_request(hub: GitHub, tmp_path: Path) -> None:
     file = tmp_path / "outcome.md"
     file.write_text("✅ done\n")
-    pull_request.outcome("prod", file)
+    pull_request.outcome(PROD, file)
     assert hub.sent == []
     merged = {"number": 7, "merged_at": "2026-01-01T00:00:00Z", "merge_commit_sha": COMMIT}
     hub.lists[f"commits/{COMMIT}/pulls"] = [merged]
-    pull_request.outcome("prod", file)
-    pull_request.outcome("prod", tmp_path / "none")
+    pull_request.outcome(PROD, file)
+    pull_request.outcome(PROD, tmp_path / "none")
     first, second = hub.bodies()
-    assert first.startswith(f"{pull_request.deployment_marker('prod')}\n")
+    assert first.startswith(f"{pull_request.deployment_marker(PROD)}\n")
     assert "✅ done" in first
     assert "❌ Nothing was deployed: the job ended before `ops apply`." in second
     assert (tmp_path / "summary.md").read_text().count("### Deployment of prod") == 3
 
 
 def test_the_issue_follows_the_drift(hub: GitHub) -> None:
-    pull_request.keep_issue("prod", FOUND)
+    pull_request.keep_issue(PROD, DRIFT)
     ((method, path, sent),) = hub.sent
-    assert (method, path, sent["title"]) == ("POST", "issues", drift.title("prod", FOUND))
-    assert sent["body"].startswith(f"{drift.marker('prod')}\n<!-- fingerprint: {drift.fingerprint(FOUND)} -->\n")
+    assert (method, path, sent["title"]) == ("POST", "issues", drift.title("prod", DRIFT))
+    assert sent["body"].startswith(f"{drift.marker('prod')}\n<!-- fingerprint: {drift.fingerprint(DRIFT)} -->\n")
     hub.lists["issues"] = [{"number": 4, "user": BOT, "body": sent["body"]}]
     hub.sent.clear()
-    assert pull_request.keep_issue("prod", FOUND).endswith(": unchanged")
-    assert pull_request.keep_issue("dev", FOUND).endswith(": created")
-    assert pull_request.keep_issue("prod", Drift(checked=True)).endswith(": closed")
+    assert pull_request.keep_issue(PROD, DRIFT).endswith(": unchanged")
+    assert pull_request.keep_issue(Stack("dev"), DRIFT).endswith(": created")
+    assert pull_request.keep_issue(PROD, Drift(checked=True)).endswith(": closed")
     assert hub.sent[-1] == ("PATCH", "issues/4", {"state": "closed", "state_reason": "completed"})

@@ -1,4 +1,4 @@
-"""ops.review and ops.apply with doubles: what a record holds, and that anything that moved is named and applies nothing."""
+"""ops.review.record, and ops.review.apply with doubles: what a record holds, and that nothing is applied that differs from it."""
 
 import contextlib
 import dataclasses
@@ -10,49 +10,21 @@ from typing import Any
 
 import pytest
 
-from ops import bootstrap
 from ops.clients import git
 from ops.deploy import guard, preflight, releases, repair, update
 from ops.errors import UserError
-from ops.images import build as images
-from ops.preview.model import SECRET, Drift, PolicyResult, Preview, PropertyDiff, Step
+from ops.images import build
+from ops.preview.model import Drift, PolicyResult, Preview, Step
 from ops.preview.report import code
-from ops.review import apply as reviewed_apply
-from ops.review import record as review
+from ops.review import apply, record
 from ops.review.record import Record
-from ops.stack import outputs as stacks
+from ops.stack.stack import Stack
+from tests.support.previews import GATEWAY, PREVIEW, SERVER, TREE, step
 from tests.support.stack_outputs import OUTPUTS
-
-TREE = "a" * 40
-GATEWAY = "urn:pulumi:prod::skyvern::docker:index/container:Container::skyvern-host-gateway-caddy"
-SERVER = GATEWAY.replace("gateway-caddy", "server")
-
-
-def step(urn: str, operation: Any = "update", *paths: str, new: str = "2") -> Step:
-    return Step(
-        urn=urn,
-        type="docker:index/container:Container",
-        name=urn.rpartition("::")[2],
-        operation=operation,
-        diffs=tuple(PropertyDiff(path=path, old="1", new=new) for path in paths),
-    )
-
-
-PREVIEW = Preview(
-    stack="prod",
-    made=datetime.datetime(2026, 1, 31, 9, 30, tzinfo=datetime.UTC),
-    head="c" * 40,
-    config_hash="config",
-    state_digest="state",
-    versions={"engine": "3.272.0"},
-    images={"skyvern-prod-gateway": "localhost/skyvern/gateway:1"},
-    steps=(step(GATEWAY, "replace", "image", "envs[TOKEN]", new=SECRET),),
-    drift=Drift(checked=True, steps=(step(SERVER, "update", "memory"),), unmanaged=("network x",)),
-)
 
 
 def record_of(**changes: Any) -> Record:
-    return review.record(dataclasses.replace(PREVIEW, **changes), tree=TREE)
+    return record.record(dataclasses.replace(PREVIEW, **changes), tree=TREE)
 
 
 def drifted(*steps: Step, unmanaged: tuple[str, ...] = ("network x",)) -> dict[str, Any]:
@@ -61,9 +33,9 @@ def drifted(*steps: Step, unmanaged: tuple[str, ...] = ("network x",)) -> dict[s
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "review.json"
-    path.write_text(review.dump(record_of()))
-    assert review.load(path) == record_of()
-    assert review.moved(review.load(path), record_of(made=datetime.datetime.now(datetime.UTC), head="d" * 40)) == ()
+    path.write_text(record.dump(record_of()))
+    assert record.load(path) == record_of()
+    assert record.differences(record.load(path), record_of(made=datetime.datetime.now(datetime.UTC), head="d" * 40)) == ()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +55,7 @@ def test_what_must_not_be_applied_has_no_record(changes: dict[str, Any], why: st
     assert str(told.value) == f"stack prod: no review record: {why}"
 
 
-MOVED: list[tuple[dict[str, Any], str]] = [
+CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"stack": "dev"}, "the record is of stack prod"),
     (
         {"images": {"skyvern-prod-gateway": "localhost/skyvern/gateway:2"}},
@@ -117,26 +89,26 @@ MOVED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "clause"), MOVED)
+@pytest.mark.parametrize(("changes", "clause"), CHANGES)
 def test_whatever_moved_is_named(changes: dict[str, Any], clause: str) -> None:
-    assert review.moved(record_of(), record_of(**changes)) == (clause,)
+    assert record.differences(record_of(), record_of(**changes)) == (clause,)
 
 
 def test_every_field_of_a_record_is_compared() -> None:
-    compared = {name for changes, _ in MOVED for name in changes}
+    compared = {name for changes, _ in CHANGES for name in changes}
     assert {one.name for one in dataclasses.fields(Record)} - compared == {"form", "tree", "commit", "made", "unmanaged"}
-    (clause,) = review.moved(record_of(), dataclasses.replace(record_of(), tree="b" * 40))
+    (clause,) = record.differences(record_of(), dataclasses.replace(record_of(), tree="b" * 40))
     assert clause == "the files: tree aaaaaaaaaaaa was reviewed, bbbbbbbbbbbb is checked out"
 
 
 @pytest.mark.parametrize("change", [{"form": 2}, {"another": 1}, {"steps": [{"urn": 1}]}, None])
 def test_another_document_is_one_line(tmp_path: Path, change: dict[str, Any] | None) -> None:
     path = tmp_path / "review.json"
-    path.write_text("[]" if change is None else json.dumps(json.loads(review.dump(record_of())) | change))
+    path.write_text("[]" if change is None else json.dumps(json.loads(record.dump(record_of())) | change))
     with pytest.raises(UserError, match=r"is not a review record of this version; make it with bin/ops review$"):
-        review.load(path)
+        record.load(path)
     with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\)"):
-        review.load(tmp_path / "none")
+        record.load(tmp_path / "none")
 
 
 # --- Applying ------------------------------------------------------------------------------------------------------------
@@ -149,21 +121,22 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def call(name: str, answer: object = None) -> Callable[..., Any]:
         def called(*arguments: object, **named: object) -> object:
+            assert all(argument == Stack("prod") for argument in arguments if isinstance(argument, Stack))
             calls.append(name)
             return answer
 
         return called
 
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr("ops.stack.stack.ROOT", tmp_path)
     (tmp_path / "Pulumi.prod.yaml").write_text("config:\n  skyvern:host:\n    docker_host: unix:///run/x.sock\n")
-    (tmp_path / "review.json").write_text(review.dump(record_of()))
+    (tmp_path / "review.json").write_text(record.dump(record_of()))
     monkeypatch.setattr(guard, "check", call("guard"))
     monkeypatch.setattr(git, "tree_of", call("tree", TREE))
-    monkeypatch.setattr(images, "build", call("images"))
+    monkeypatch.setattr(build, "build", call("images"))
     monkeypatch.setattr(preflight, "check", call("preflight"))
     monkeypatch.setattr(update, "pulumi_up", call("up"))
     monkeypatch.setattr(repair, "wait_until_healthy", call("healthy"))
-    monkeypatch.setattr(stacks, "outputs", call("outputs", OUTPUTS))
+    monkeypatch.setattr(Stack, "outputs", call("outputs", OUTPUTS))
     monkeypatch.setattr(update, "run_smoke", call("smoke", (21, 21)))
     monkeypatch.setattr(releases, "record_good", call("note"))
     monkeypatch.setattr(releases, "rollback_hint", call("way back", "the way back"))
@@ -174,7 +147,7 @@ def run(folder: Path, preview: Preview = PREVIEW) -> str:
     """Applies; what is told to people."""
     outcome = folder / "outcome.md"
     with contextlib.suppress(UserError):
-        reviewed_apply.apply(
+        apply.apply(
             folder / "review.json", unreviewed=False, outcome=outcome, progress=lambda _: None, previewing=lambda _: preview
         )
     return outcome.read_text()
@@ -187,18 +160,18 @@ def test_what_was_reviewed_is_applied(seen: list[str], tmp_path: Path) -> None:
 
 def test_an_empty_plan_is_tried_out_all_the_same(seen: list[str], tmp_path: Path) -> None:
     preview = dataclasses.replace(PREVIEW, steps=())
-    (tmp_path / "review.json").write_text(review.dump(record_of(steps=())))
+    (tmp_path / "review.json").write_text(record.dump(record_of(steps=())))
     assert run(tmp_path, preview).startswith("✅ stack prod: nothing to apply at ")
     assert seen == ["guard", "tree", "images", "outputs", "smoke", "note"]
 
 
-@pytest.mark.parametrize(("changes", "clause"), [one for one in MOVED if one[0].get("stack") is None])
+@pytest.mark.parametrize(("changes", "clause"), [one for one in CHANGES if one[0].get("stack") is None])
 def test_what_moved_is_not_applied(seen: list[str], tmp_path: Path, changes: dict[str, Any], clause: str) -> None:
     told = run(tmp_path, dataclasses.replace(PREVIEW, **changes))
     assert told.startswith("❌ `ops apply: nothing was changed, because this is not what was reviewed: ")
     assert clause in told
     with pytest.raises(UserError) as refused:
-        reviewed_apply.apply(
+        apply.apply(
             tmp_path / "review.json",
             unreviewed=False,
             outcome=None,

@@ -1,4 +1,4 @@
-"""ops.checkpoint on files: which state is broken, and which of its copies is named."""
+"""ops.stack.checkpoint on files: which state is broken, and which of its copies is named."""
 
 import json
 import os

@@ -1,0 +1,157 @@
+"""Generated stack files: every section with values that are valid, alone and together."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from components.settings import llm_keys
+from tests.support.program import VERCEL
+
+SECRETS = frozenset({"llm", "edge", "frontend"})
+# With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
+KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
+
+LLMS = st.one_of(
+    st.just({"provider": "none"}),
+    st.fixed_dictionaries(
+        {"provider": st.just("openai"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.OPENAI))},
+        optional={"secondary_key": st.sampled_from(sorted(llm_keys.OPENAI))},
+    ),
+    st.fixed_dictionaries(
+        {"provider": st.just("anthropic"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.ANTHROPIC))}
+    ),
+    st.fixed_dictionaries({"provider": st.just("gemini"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.GEMINI))}),
+    st.fixed_dictionaries(
+        {
+            "provider": st.just("openai-compatible"),
+            "api_key": KEYS,
+            "base_url": st.sampled_from(["https://llm.example.com/v1", "http://10.0.0.2:8000/v1"]),
+            "model": st.text(alphabet="abcdef.-:0123456789", min_size=1),
+        }
+    ),
+    st.fixed_dictionaries(
+        {"provider": st.just("ollama"), "model": st.sampled_from(["qwen2.5:7b-instruct", "llava:7b", "hf.co/o/m-GGUF:Q4_K_M"])},
+        optional={
+            "vision": st.booleans(),
+            "context_length": st.integers(2048, 131072),
+            "keep_alive": st.sampled_from(["-1", "0", "5m", "1h"]),
+            "memory_mib": st.integers(1024, 65536),
+            "cpus": st.floats(0.5, 64, allow_nan=False),
+            "gpu": st.booleans(),
+        },
+    ),
+)
+TOKENS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=40, max_size=60).map("tk_{}".format)
+DOMAINS = st.sampled_from(["example.com", "skyvern.example.co.kr", "xn--3e0b707e.example"])
+PLANS = st.sampled_from(
+    [
+        {"plan": "free"},
+        {"plan": "pro", "rate_limit_period": 60, "rate_limit_timeout": 3600},
+        {"plan": "business", "rate_limit_period": 600, "rate_limit_timeout": 86400, "rate_limit_requests": 1000},
+    ]
+)
+CLOUDFLARE = st.builds(
+    lambda base, plan: {**base, **plan},
+    st.fixed_dictionaries(
+        {"provider": st.just("cloudflare"), "domain": DOMAINS, "api_token": TOKENS},
+        optional={
+            **{switch: st.booleans() for switch in ("always_https", "hsts", "min_tls_1_2", "tls_1_3", "firewall", "rate_limit")},
+            "firewall_ruleset_id": st.just("f" * 32),
+            "protocol": st.sampled_from(["auto", "quic", "http2"]),
+            "memory_mib": st.integers(64, 1024),
+            "connector_image": st.just("localhost/mine/connector:1"),
+        },
+    ),
+    PLANS,
+)
+NGROK = st.fixed_dictionaries(
+    {"provider": st.just("ngrok"), "domain": st.just("your-name.ngrok.app"), "authtoken": TOKENS},
+    optional={"connector_image": st.just("localhost/mine/connector:1")},
+)
+ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"], "access_domains": ["example.com"]}
+
+
+def reached(file: dict[str, Any], pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """A stack file with an edge and a frontend that go with the rest of it."""
+    edge, frontend = pair
+    if file.get("images", {}).get("source") == "packages" and edge["provider"] != "none":
+        edge = {**edge, "connector_image": "localhost/mine/connector:1"}
+    return {**file, "edge": edge, "frontend": frontend}
+
+
+FRONTENDS = st.builds(
+    lambda plan, source, given: {**VERCEL, **plan, **source, **given},
+    st.sampled_from([{}, {"plan": "hobby", "non_commercial": True}]),
+    st.sampled_from([{}, {"source": "git", "repository": "acme/skyvern-stack", "branch": "feature/x"}]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "artifacts": st.booleans(),
+            "region": st.sampled_from(["icn1", "iad1"]),
+            "project": st.just("a-project"),
+            "vercel_app": st.just("acme-ui"),
+        },
+    ),
+)
+EDGES = st.one_of(
+    st.tuples(st.just({"provider": "none"}), st.just({"provider": "gateway"})),
+    st.tuples(NGROK, st.just({"provider": "gateway"})),
+    st.tuples(CLOUDFLARE.map(lambda edge: {**edge, **ACCESS}) | CLOUDFLARE, st.just({"provider": "gateway"})),
+    st.tuples(CLOUDFLARE, FRONTENDS),
+)
+BROWSERS = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["headless", "headful"]),
+            "locale": st.sampled_from(["ko-KR", "en-US", "zh-Hant-TW"]),
+            "sandbox": st.booleans(),
+        },
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("cdp-connect"),
+            "url": st.sampled_from(
+                ["http://10.222.222.1:9222/", "http://host.docker.internal:9222", "https://[2001:db8::1]:443"]
+            ),
+        },
+        # Below the ports of the gateway that are drawn.
+        optional={"host_header": st.just("10.222.222.1:9222"), "proxy_port": st.integers(1024, 4999)},
+    ),
+)
+STACK_FILES = st.fixed_dictionaries(
+    {},
+    optional={
+        "images": st.fixed_dictionaries({"source": st.sampled_from(["official", "packages"])}),
+        "host": st.fixed_dictionaries(
+            {},
+            optional={
+                "docker_host": st.sampled_from(
+                    ["unix:///var/run/docker.sock", "unix:///run/user/1000/docker.sock", "ssh://deploy@host.example.com:2222"]
+                ),
+                "port": st.integers(5000, 65535),
+                "timezone": st.sampled_from(["Asia/Seoul", "UTC", "America/New_York", "Etc/GMT+9"]),
+            },
+        ),
+        "server": st.fixed_dictionaries(
+            {},
+            optional={
+                "memory_mib": st.integers(1536, 65536),
+                "cpus": st.floats(0.5, 64, allow_nan=False),
+                "max_steps": st.integers(1, 200),
+                "code_blocks": st.booleans(),
+                "log_level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
+            },
+        ),
+        "browser": BROWSERS,
+        "rotation": st.dictionaries(
+            st.sampled_from(["database", "api_key", "ui_login", "gateway", "tunnel"]), st.integers(1, 10**6)
+        ),
+        "deployment": st.dictionaries(st.just("only_from_main"), st.none() | st.booleans()),
+        "retention": st.dictionaries(
+            st.sampled_from(["artifacts", "downloads", "logs", "videos"]), st.none() | st.integers(1, 36500)
+        ),
+        "llm": LLMS,
+    },
+)
+STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES

@@ -1,0 +1,102 @@
+"""A deployed stack as the smoke run's checks meet it: its outputs, its Docker, and Skyvern's workflow routes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.clients.docker import Docker
+from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site
+from ops.stack.outputs import Outputs
+
+APP = "http://localhost:8080"
+KEY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvXzEifQ.c2lnbmF0dXJl"
+PASSWORD = "generatedPassword"
+RECORDING = "/data/artifacts/o_1/2026-01-01T00:00:00_recording.mp4"
+RUN = CompletedRun("wr_1", RECORDING, "/data/artifacts/o_1/shot.png")
+SMOKE = "http://smoke-site:8080"
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def outputs_json() -> dict[str, Any]:
+    parts = ("server", "gateway", "artifacts", "egress", "smoke-site", "postgres")
+    return {
+        "app_url": APP,
+        "api_url": APP,
+        "stream_url": APP,
+        "browser_type": "headless",
+        "smoke_url": SMOKE,
+        "ui_username": "skyvern",
+        "ui_password": PASSWORD,
+        "api_key": KEY,
+        "docker_host": "unix:///var/run/docker.sock",
+        "containers": {part: f"skyvern-dev-{part}" for part in parts},
+    }
+
+
+@dataclass(frozen=True)
+class DockerDouble(Docker):
+    """Answers ``docker exec`` from a table of programs and ``docker logs`` from a table of containers, and keeps the calls."""
+
+    host: str = "unix:///nowhere"
+    programs: dict[str, bytes] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
+    calls: list[tuple[str, ...]] = field(default_factory=list)
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return ["printf", "%s", self.written.get(str(arguments[-1]), "")]
+
+    def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
+        words = tuple(str(argument) for argument in arguments)
+        self.calls.append(words)
+        if words[0] == "info":
+            return b"2026-01-01T00:00:00Z\n"
+        return next((output for word, output in self.programs.items() if any(word in given for given in words)), b"")
+
+
+def site(handler: Handler, docker: DockerDouble | None = None, run: CompletedRun | None = None) -> Site:
+    client = httpx.Client(transport=httpx.MockTransport(handler))
+    return Site(Outputs.model_validate(outputs_json()), client, docker or DockerDouble(), run)
+
+
+def fails(check: Callable[[Site], None], target: Site) -> str:
+    with pytest.raises(CheckFailedError) as caught:
+        check(target)
+    return str(caught.value)
+
+
+class Skyvern:
+    """Skyvern's workflow routes; a run takes three polls, its files two more."""
+
+    def __init__(self, status: str = "completed", files: bool = True) -> None:
+        self.status, self.files, self.polls = status, files, 0
+        self.calls: list[str] = []
+        self.created: dict[str, Any] = {}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert request.headers["x-api-key"] == KEY
+        call = f"{request.method} {request.url.path}"
+        self.calls.append(call)
+        if request.method == "GET" and "POST /v1/workflows/wpid_1/delete" in self.calls:
+            # Seen in 1.0.56: a run is gone with its workflow.
+            return httpx.Response(404)
+        if call == "POST /v1/workflows":
+            self.created = json.loads(request.content)
+            return httpx.Response(200, json={"workflow_permanent_id": "wpid_1"})
+        if call == "POST /v1/run/workflows":
+            return httpx.Response(200, json={"run_id": "wr_1", "status": "created"})
+        if call == "GET /v1/runs/wr_1":
+            self.polls += 1
+            run = {"run_id": "wr_1", "status": self.status if self.polls > 2 else "running", "failure_reason": "why"}
+            if self.files and self.polls > 4:
+                run["recording_url"] = f"file://{RUN.recording_path}"
+            return httpx.Response(200, json=run)
+        if call == "GET /v1/runs/wr_1/artifacts":
+            shot = {"artifact_type": "screenshot_final", "uri": "file:///x", "signed_url": f"file://{RUN.screenshot_path}"}
+            return httpx.Response(200, json=[{"artifact_type": "har", "uri": "file:///y"}, shot])
+        return httpx.Response(200)

@@ -1,0 +1,154 @@
+"""ops.stack.file: a stack file read without the engine, one line for each way in which it can be wrong, and edits in place."""
+
+from pathlib import Path
+
+import pytest
+
+from ops.errors import UserError
+from ops.stack import file
+from ops.stack.stack import Stack, only_from_main
+from tests.support.checkout import commit
+
+# What is wrong with a stack file, by its bytes.
+UNREADABLE = {
+    "not YAML": b"config:\n  skyvern:host: [\n",
+    "an impossible date": b"config:\n  a:date: 2026-13-45\n",
+    "a value that is not of its type": b"config:\n  a:flag: !!bool maybe\n",
+    "a list": b"- config\n",
+    "a text": b"config\n",
+    "a list as config": b"config:\n  - skyvern:host\n",
+    "a text as config": b"config: skyvern:host\n",
+    "Latin-1": "config: {}  # Gr\u00f6\u00dfe\n".encode("latin-1"),
+    "UTF-16": "config: {}\n".encode("utf-16"),
+    "a zero byte": b"config:\0\n",
+}
+
+
+def stack_file(folder: Path, content: str | bytes) -> Path:
+    path = folder / "Pulumi.dev.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def refused(path: Path) -> str:
+    """The one line for a file, the same for its configuration and for its settings."""
+    with pytest.raises(UserError) as raised:
+        file.read(path)
+    with pytest.raises(UserError) as of_settings:
+        file.settings(path)
+    (line,) = str(raised.value).splitlines()
+    assert str(of_settings.value) == line
+    return line
+
+
+# --- Reading -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_settings_are_read_without_the_engine(tmp_path: Path) -> None:
+    path = stack_file(
+        tmp_path,
+        """
+encryptionsalt: v1:abc
+config:
+  other:key: 1
+  skyvern:host:
+    docker_host: unix:///run/mine.sock
+  skyvern:llm:
+    provider: anthropic
+    key: ANTHROPIC_CLAUDE4.5_SONNET
+    api_key:
+      secure: v1:ciphertext
+""",
+    )
+    assert file.settings(path).host.docker_host == "unix:///run/mine.sock"
+    assert file.settings(path).llm.provider == "anthropic"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "encryptionsalt: v1:abc\n", "config:\n", "config: {}\n"])
+def test_a_file_without_settings_has_the_defaults(tmp_path: Path, text: str) -> None:
+    path = stack_file(tmp_path, text)
+    assert file.read(path) == {}
+    assert file.settings(path).host.port == 8080
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("not YAML", "is not valid YAML in line 3; correct it (docs/configuration.md)"),
+        ("an impossible date", "is not valid YAML; correct it (docs/configuration.md)"),
+        ("a value that is not of its type", "is not valid YAML; correct it (docs/configuration.md)"),
+        ("a list", "is not a stack file; write its settings below config: (docs/configuration.md)"),
+        ("a text", "is not a stack file; write its settings below config: (docs/configuration.md)"),
+        ("a list as config", "is not a stack file; write its settings below config: (docs/configuration.md)"),
+        ("a text as config", "is not a stack file; write its settings below config: (docs/configuration.md)"),
+        ("Latin-1", "cannot be read ('utf-8' codec can't decode byte 0xf6 in position 16: invalid start byte)"),
+        ("UTF-16", "cannot be read ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
+        ("a zero byte", "is not valid YAML; correct it (docs/configuration.md)"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, wrong: str, line: str) -> None:
+    assert refused(stack_file(tmp_path, UNREADABLE[wrong])) == f"Pulumi.dev.yaml: {line}"
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "Pulumi.dev.yaml"
+    assert refused(folder) == f"Pulumi.dev.yaml: cannot be read ([Errno 2] No such file or directory: '{folder}')"
+    folder.mkdir()
+    assert refused(folder) == f"Pulumi.dev.yaml: cannot be read ([Errno 21] Is a directory: '{folder}')"
+
+
+def test_each_wrong_setting_is_a_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        file.settings(stack_file(tmp_path, "config:\n  skyvern:host:\n    firewal: true\n    port: 80\n"))
+    lines = str(raised.value).splitlines()
+    assert sorted(line.partition(": ")[2].partition(":")[0] for line in lines) == ["host.firewal", "host.port"]
+    assert all(line.startswith("Pulumi.dev.yaml: ") for line in lines)
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_file_that_cannot_be_read_guards_its_stack(checkout: Path, content: bytes) -> None:
+    """Here as on main, and without a traceback: the guard is asked before the settings are."""
+    assert not Stack("dev", root=checkout).guarded
+    stack_file(checkout, content)
+    assert Stack("dev", root=checkout).guarded
+    commit(checkout)
+    stack_file(checkout, "config: {}\n")
+    assert Stack("dev", root=checkout).guarded
+    assert only_from_main("config: {}\n", "dev") is False
+
+
+# --- Editing -------------------------------------------------------------------------------------------------------------
+
+COMMENTED = """\
+# Ours.
+config:
+  skyvern:images:
+    source: official  # of the registry
+  skyvern:host:
+    port: "8090"
+"""
+
+
+def test_a_setting_is_written_and_everything_else_stays(tmp_path: Path) -> None:
+    path = stack_file(tmp_path, COMMENTED)
+    path.chmod(0o640)
+    file.write_setting(path, "images", {"source": "packages"})
+    assert path.read_text() == COMMENTED.replace("official", "packages")
+    file.write_setting(path, "rotation", {"api_key": 2})
+    assert path.read_text() == COMMENTED.replace("official", "packages") + "  skyvern:rotation:\n    api_key: 2\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in tmp_path.iterdir()] == ["Pulumi.dev.yaml"]
+
+
+def test_a_setting_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    path = stack_file(tmp_path, COMMENTED)
+    before = path.stat()
+    file.write_setting(path, "images", {"source": "official"})
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("text", ["", "config: {}\n", "config:\n  skyvern:host:\n    port: 8080\n"])
+def test_a_setting_is_added_where_there_was_none(tmp_path: Path, text: str) -> None:
+    path = stack_file(tmp_path, text)
+    file.write_setting(path, "images", {"source": "packages"})
+    assert file.settings(path).images.source == "packages"

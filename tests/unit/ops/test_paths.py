@@ -1,0 +1,90 @@
+"""ops.paths: the folders of the cache and of the configuration, and files that are written whole or not at all."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ops import paths
+from ops.paths import write_whole
+
+
+@pytest.mark.parametrize(
+    ("folder", "variable", "default"),
+    [(paths.cache_dir, "XDG_CACHE_HOME", ".cache"), (paths.config_dir, "XDG_CONFIG_HOME", ".config")],
+)
+def test_folders_are_in_the_home_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Callable[[], Path], variable: str, default: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value in (None, ""):
+        monkeypatch.delenv(variable, raising=False) if value is None else monkeypatch.setenv(variable, value)
+        assert folder() == tmp_path / default / "skyvern-stack"
+    monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    assert folder() == tmp_path / "elsewhere" / "skyvern-stack"
+
+
+def test_a_new_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    before = os.umask(0o027)
+    try:
+        write_whole(path, "new\n")
+    finally:
+        os.umask(before)
+    assert path.read_text() == "new\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755])
+def test_a_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(mode)
+    write_whole(path, "new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
+
+
+def test_whoever_reads_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with path.open() as opened_before:
+        write_whole(path, "new")
+        assert opened_before.read() == "old"
+    assert path.read_text() == "new"
+
+
+def full_disk(path: Path, text: str) -> None:
+    """Writes a half, as on a disk that is full then."""
+    with path.open("w") as file:
+        file.write(text[: len(text) // 2])
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize(
+    ("method", "failure", "before"),
+    [
+        ("write_text", full_disk, "old"),
+        ("write_text", full_disk, None),
+        # A new file has no mode to keep.
+        ("chmod", refuse, "old"),
+        ("replace", refuse, "old"),
+        ("replace", refuse, None),
+    ],
+)
+def test_a_write_that_fails_leaves_no_half_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, failure: Callable[..., None], before: str | None
+) -> None:
+    path = tmp_path / "file"
+    if before is not None:
+        path.write_text(before)
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, method, failure)
+        with pytest.raises(OSError, match=r"No space left|not permitted"):
+            write_whole(path, "new and longer")
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == ([] if before is None else [("file", before)])
