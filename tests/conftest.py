@@ -30,8 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write what is compared by the letter anew")
 
 
-# Their tests share a daemon, and wait for containers most of the time.
+# Tests on real Docker wait for containers most of the time, so two lanes of them run side by side, each with its own daemon and
+# stacks. The modules of a lane share these and run in their order.
 HOST = "tests/host/"
+SECOND_LANE = {
+    f"{HOST}test_{name}.py" for name in ("edge", "ollama", "own_network", "pull_requests", "rehearsal", "rotation", "signatures")
+}
 WHOLE = (HOST, "tests/engine/", "tests/site/")
 # Of the host tests, most of which use one stack: its first up is looked at before all else, its end comes last.
 STORY = {f"{HOST}test_first_up.py": -1, f"{HOST}test_deployment.py": 1}
@@ -61,17 +65,23 @@ _WRITTEN = pytest.StashKey[int]()
 _number = itertools.count()
 
 
+def host_lane(nodeid: str) -> int:
+    """1 or 2, for a host test."""
+    return 2 if nodeid.partition("::")[0] in SECOND_LANE else 1
+
+
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # untyped in xdist
-    """On two cores: the host tests, from the first moment on, and beside them the others, files that deploy something whole."""
+    """Three workers: one for each lane of host tests, from the first moment on, and one for all others, files that deploy
+    something whole before single tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith(HOST):
-            return HOST
+            return str(host_lane(nodeid))
         return nodeid.partition("::")[0] if nodeid.startswith(("tests/engine/", "tests/site/")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
-    """For ``-n 2``; its workers run nothing else than what this says."""
+    """For ``-n 3``; its workers run nothing else than what this says."""
     # Otherwise the file with the most tests would go first.
     config.option.loadscopereorder = False
     return Lanes(config, log)
@@ -89,8 +99,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place)
 
 
-def _place(item: pytest.Item) -> tuple[int, int, int]:
+def _place(item: pytest.Item) -> tuple[int, int, int, int]:
     for group, folder in enumerate(WHOLE):
         if item.nodeid.startswith(folder):
-            return group, STORY.get(item.nodeid.partition("::")[0], 0), item.stash[_WRITTEN]
-    return len(WHOLE), 0, 0
+            lane = host_lane(item.nodeid) if folder == HOST else 0
+            return group, lane, STORY.get(item.nodeid.partition("::")[0], 0), item.stash[_WRITTEN]
+    return len(WHOLE), 0, 0, 0

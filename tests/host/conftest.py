@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from ruamel.yaml import YAML
@@ -183,15 +183,11 @@ def outside() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def dockerd(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
-    """A daemon of the tests' own. Storage lies in the cache, because images take long to build."""
+    """A daemon of the tests' own. Its storage is in the cache, because images take long to build."""
     # Short, because the path of a socket has 107 bytes at most.
     run = Path("/run") / f"skyvern-test-{os.getpid()}"
-    storage = cache_dir() / "test-docker"
-    storage.mkdir(parents=True, exist_ok=True)
-    daemon = Dockerd(run, storage / "data", tmp_path_factory.mktemp("docker") / "dockerd.log", pool="10.214.0.0/16")
-    with (storage / "lock").open("w") as lock:
-        # Two daemons on one storage destroy it; a second test run waits for the first.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _free_storage() as storage:
+        daemon = Dockerd(run, storage / "data", tmp_path_factory.mktemp("docker") / "dockerd.log", pool="10.214.0.0/16")
         try:
             daemon.start()
             _remove_everything(daemon.docker)  # what a run that was killed left behind
@@ -201,6 +197,29 @@ def dockerd(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         finally:
             daemon.stop()
             shutil.rmtree(run, ignore_errors=True)
+
+
+def _locked_at_once(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _free_storage() -> Iterator[Path]:
+    """One of two folders of the cache, because two daemons on one storage destroy it; a third test run waits."""
+    folders = [cache_dir() / name for name in ("test-docker", "test-docker-2")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            if _locked_at_once(lock):
+                yield folder
+                return
+    with (folders[0] / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folders[0]
 
 
 @pytest.fixture(scope="session")
