@@ -6,6 +6,7 @@ Not here: how each step works (ops/machine, ops/images, ops/observe/smoke) and w
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 from components.host.images import ImageSource
@@ -64,19 +65,20 @@ def deploy(
     guard.check(stack, unreviewed=unreviewed, confirm=terminal.confirm if terminal.attended() else None)
     unasked = goes_unasked(stack, yes=yes)
     docker = stack.docker()
-    steps = Steps(6)
+    steps = Steps(5)
     with steps.step("Docker") as say:
         daemon.ensure_docker(docker.host, say)
         # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
         chosen = source.choose_source(stack, images_source, docker, say)
         needs.prepare(docker, chosen, say, needs.asked_for(settings))
-    with steps.step("Pulumi") as say:
+    with steps.step("Pulumi and images") as say, ThreadPoolExecutor(1) as beside:
+        # Side by side on a fresh machine: the one compiles while the other installs packages.
+        images = beside.submit(build.build, docker, chosen, say, needs.asked_for(settings))
         engine.ensure_engine(engine_choice, say)
         backend_url = backend.ensure_state(say).url
         checkpoint.drop_cut_off_attributes(backend_url, say)
         checkpoint.refuse_broken(backend_url)
-    with steps.step("images") as say:
-        build.build(docker, chosen, say, needs.asked_for(settings))
+        images.result()
         preflight.check(docker, stack.settings(), say)
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -330,12 +331,13 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert up.main(["--images", "packages", "--engine", "modules"]) == 0
+    images = order.pop(next(index for index, step in enumerate(order) if step.startswith("images")))
+    assert images == "images packages at unix:///var/run/docker.sock"
     assert order == [
         "docker",
         "tools for packages",
         "engine modules",
         "state",
-        "images packages at unix:///var/run/docker.sock",
         "preflight headless",
         "stack dev",
         "recover dev at unix:///var/run/docker.sock",
@@ -345,8 +347,8 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         "smoke",
     ]
     out = capsys.readouterr().out
-    for number, name in enumerate(["Docker", "Pulumi", "images", "stack dev", "pulumi up -s dev", "smoke"], start=1):
-        assert f"[{number}/6] {name} ..." in out
+    for number, name in enumerate(["Docker", "Pulumi and images", "stack dev", "pulumi up -s dev", "smoke"], start=1):
+        assert f"[{number}/5] {name} ..." in out
     for line in (
         "http://localhost:8080",
         "pulumi stack output ui_password --show-secrets -s dev",
@@ -357,6 +359,26 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         assert line in out
     assert "the-ui-password" not in out
     assert "the-api-key" not in out
+
+
+def test_engine_and_images_are_made_side_by_side(order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(2)
+    monkeypatch.setattr(engine, "ensure_engine", lambda requested, say: meeting.wait(20))
+    monkeypatch.setattr(build, "build", lambda docker, chosen, say, optional: meeting.wait(20))
+    assert up.main(["--images", "packages"]) == 0
+
+
+@pytest.mark.parametrize("name", ["engine", "images"])
+def test_what_cannot_be_made_ends_before_the_stack_is_touched(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise UserError(f"{name}: no")
+
+    monkeypatch.setattr(*{"engine": (engine, "ensure_engine"), "images": (build, "build")}[name], broken)
+    assert up.main(["--images", "packages"]) == 1
+    assert capsys.readouterr().err == f"{name}: no\n"
+    assert not [step for step in order if step.startswith(("preflight", "stack", "up"))]
 
 
 def test_a_red_smoke_ends_with_exit_1_after_the_summary(
