@@ -16,7 +16,7 @@ from components.settings import Settings
 from ops import redaction
 from ops.paths import ROOT
 from policy.rules import variables
-from tests import program
+from tests.support import program
 from tests.support.program import VERCEL, Program, plain
 
 # Run, not imported, which would leave a compiled file beside it.
