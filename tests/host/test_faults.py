@@ -667,12 +667,17 @@ def test_an_up_that_is_interrupted_again_and_again(
 
 def remove(checkout: Checkout, stack: str) -> None:
     """Everything of a stack that is not needed any more, the fast way."""
-    label = f"label=skyvern.stack={stack}"
-    # Only a firewall that is asked to end takes its rules with it; one that is killed leaves its walls standing.
-    if checkout.docker.run("ps", "--quiet", "--filter", f"name=^skyvern-{stack}-firewall$"):
-        checkout.docker.run("stop", f"skyvern-{stack}-firewall")
-    for kind, flags in (("container", ("--all", "--quiet")), ("network", ("--quiet",)), ("volume", ("--quiet",))):
-        if found := checkout.docker.run(kind, "ls", *flags, "--filter", label).split():
-            checkout.docker.run(kind, "rm", *(("--force",) if kind != "network" else ()), *found)
+    docker, label = checkout.docker, f"label=skyvern.stack={stack}"
+    firewall = f"skyvern-{stack}-firewall"
+    containers = set(docker.run("container", "ls", "--all", "--filter", label, "--format", "{{.Names}}").split())
+    if others := containers - {firewall}:
+        docker.run("container", "rm", "--force", *others)
+    if firewall in containers:
+        # It takes its rules with it when it is asked to end and no container is left behind its walls.
+        docker.run("container", "stop", firewall)
+        docker.run("container", "rm", firewall)
+    for kind, flags in (("network", ()), ("volume", ("--force",))):
+        if names := docker.run(kind, "ls", "--quiet", "--filter", label).split():
+            docker.run(kind, "rm", *flags, *names)
     checkout.pulumi(f"stack rm --force --yes {stack}", check=False)
     (checkout.root / f"Pulumi.{stack}.yaml").unlink(missing_ok=True)
