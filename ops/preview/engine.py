@@ -16,10 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from components.settings.skyvern_settings import SKYVERN_VERSION
 from ops.clients import git, process
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.images import source
 from ops.machine.daemon import DEFAULT_SOCKET
 from ops.paths import ROOT
 from ops.preview import events, state
@@ -208,7 +208,7 @@ def versions(stack: Stack) -> dict[str, str]:
     return {
         "engine": engine,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
-        "skyvern": source.SKYVERN_VERSION,
+        "skyvern": SKYVERN_VERSION,
         **{name: metadata.version(name) for name in SDKS},
     }
 
