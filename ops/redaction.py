@@ -20,13 +20,14 @@ SHORTEST_WORD = 4
 # A base64 text can be told from its middle only when there is enough of it.
 SHORTEST_ENCODED = 12
 
-# Named like secrets and none: the first two hold the name of a model.
-_NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY", "SECRET_NAME", "SECRET_ID", "TOKEN_ID"})
-# Last words of names, also run together with what stands before (PGPASSWORD).
-_SECRET_ENDS = (
-    *("PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE", "PWD", "SECRET", "SECRETS", "TOKEN", "TOKENS"),
-    *("CREDENTIAL", "CREDENTIALS", "APIKEY", "AUTHORIZATION", "COOKIE", "BCRYPT"),
-)
+# These two are the same as in policy/rules/variables.py, which imports nothing of ours; tests/unit/test_secret_names.py compares.
+# Last words of secrets' names, also run together with what is before them: PGPASSWORD.
+SECRET_WORDS = tuple("APIKEY AUTHORIZATION BCRYPT COOKIE CREDENTIAL PASSPHRASE PASSWD PASSWORD SECRET TOKEN".split())
+# Named like secrets: the first two hold the name of a model in Skyvern.
+NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY"})
+_WORDS = "|".join(SECRET_WORDS)
+# KEY alone is the name of a model in the stack file, and the hash of anything else (a build context) is not a secret.
+_SECRET_NAME = re.compile(rf"((({_WORDS})S?|_KEY|PWD)(_HASH)?|LOGIN_(HASH|SHA256))$")
 
 _URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^:/@\s\"']*):([^@\s\"'/]+)@")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)?")
@@ -38,12 +39,12 @@ _PREFIXED = re.compile(
 _HEADER = re.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?(?:basic|bearer)\s+)[^\s\"',}]+")
 # After a colon only what is quoted or looks like a value: messages say "api_key: is missing".
 _NAMED = re.compile(
-    r"""(?ix)
+    rf"""(?ix)
     (?P<name> \b (?: [a-z] [a-z0-9_.-]*? )??
-      (?: passw(?:or)?d | passphrase | secret | token | credentials? | api[_-]?key | (?<=[_-])key ) (?: _?hash )? ["']? )
-    (?: (?P<equals> \s* = \s* ["']? ) (?P<assigned> (?!REDACTED) [^\s&"',;}\)]+ )
+      (?: {_WORDS} | credentials | (?<=[_-]) (?: key | pwd ) ) (?: _?hash )? ["']? )
+    (?: (?P<equals> \s* = \s* ["']? ) (?P<assigned> (?!REDACTED) [^\s&"',;}}\)]+ )
       | (?P<colon> \s* : \s* ) (?: (?P<quote> ["'] ) (?P<quoted> (?!REDACTED) [^"'\n]+ ) (?P=quote)
-                                   | (?P<bare> (?= [^\s&"',;}\)]* \d ) [^\s&"',;}\)]{8,} ) ) )
+                                   | (?P<bare> (?= [^\s&"',;}}\)]* \d ) [^\s&"',;}}\)]{{8,}} ) ) )
     """
 )
 # Not in a URL, where it is a login.
@@ -53,16 +54,8 @@ _WORD = re.compile(r"[A-Za-z0-9_+-]{24,}={0,2}")
 
 def name_is_secret(name: str) -> bool:
     """Whether a variable, key or property of this name (``OPENAI_API_KEY``, ``tunnelSecret``) holds a secret."""
-    words = [word.upper() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
-    if not words or "_".join(words) in _NOT_SECRET:
-        return False
-    if words[-3:] == ["LOGIN", "SHA", "256"]:
-        return True
-    if words[-1] == "HASH":
-        # Of a password; the hash of a build context is none.
-        return words[-2:-1] != [] and words[-2].endswith(_SECRET_ENDS)
-    # "key" alone is the name of a model in the stack file.
-    return words[-1].endswith(_SECRET_ENDS) or (words[-1] == "KEY" and len(words) > 1)
+    words = "_".join(re.findall(r"(?:[A-Z]+(?![a-z])|[A-Z]?[a-z]+)\d*|\d+", name)).upper()
+    return words not in NOT_SECRET and bool(_SECRET_NAME.search(words))
 
 
 def url_passwords(text: str) -> list[str]:
