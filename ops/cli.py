@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from components.settings import SettingsError, reference
+from components.settings import SettingsError, reference, skyvern_settings
 from ops import preview as previews
-from ops import skyvern_settings, switched_off
+from ops import switched_off
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import guard, sessions
@@ -20,7 +20,7 @@ from ops.deploy import init as stack_init
 from ops.deploy import rollback as stack_rollback
 from ops.deploy import rotate as rotation
 from ops.errors import UserError
-from ops.images import commands, source
+from ops.images import commands
 from ops.machine import environment
 from ops.observe import doctor as doctor_run
 from ops.observe import logs as stack_logs
@@ -205,7 +205,7 @@ def version() -> None:
         engine = "no engine"
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))
     python = f"Python {sys.version.split()[0]}"
-    typer.echo(f"{project.NAME} {project.read()}; {engine}; {python}; {sdks}; Skyvern {source.SKYVERN_VERSION}")
+    typer.echo(f"{project.NAME} {project.read()}; {engine}; {python}; {sdks}; Skyvern {skyvern_settings.SKYVERN_VERSION}")
 
 
 @app.command(name="configuration")

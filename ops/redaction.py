@@ -1,7 +1,7 @@
 """Blanks secrets in text and data, wherever they come from: by value, by name, by shape.
 
-By value: what the caller knows to be secret, also as it stands in a URL, in JSON or in base64. By name: what follows
-``api_key=`` or lies under ``apiToken``. By shape: tokens, hashes, private keys, passwords in URLs, long random words.
+By value: values that the caller knows to be secret, also as they are in a URL, in JSON or in base64. By name: what follows
+``api_key=`` or has the key ``apiToken``. By shape: tokens, hashes, private keys, passwords in URLs, long random words.
 Digests of images, commits and ids are hexadecimal and stay: reports are about them. Not here: where values come from.
 """
 
@@ -14,19 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-# Shorter ones are blanked where they are a word of their own; the shortest not at all, or no report could be read.
+# Shorter values are blanked only as whole words; the shortest not at all, or no report could be read.
 SHORTEST_INSIDE = 8
 SHORTEST_WORD = 4
-# A base64 text can be told from its middle only when there is enough of it.
+# A base64 text can be recognised by its middle only if that is long enough.
 SHORTEST_ENCODED = 12
 
-# Named like secrets and none: the first two hold the name of a model.
-_NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY", "SECRET_NAME", "SECRET_ID", "TOKEN_ID"})
-# Last words of names, also run together with what stands before (PGPASSWORD).
-_SECRET_ENDS = (
-    *("PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE", "PWD", "SECRET", "SECRETS", "TOKEN", "TOKENS"),
-    *("CREDENTIAL", "CREDENTIALS", "APIKEY", "AUTHORIZATION", "COOKIE", "BCRYPT"),
-)
+# These two are the same as in policy/rules/variables.py, which imports nothing of ours; tests/unit/test_secret_names.py compares.
+# Last words of secrets' names, also run together with what is before them: PGPASSWORD.
+SECRET_WORDS = tuple("APIKEY AUTHORIZATION BCRYPT COOKIE CREDENTIAL PASSPHRASE PASSWD PASSWORD SECRET TOKEN".split())
+# Named like secrets: the first two hold the name of a model in Skyvern.
+NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY"})
+_WORDS = "|".join(SECRET_WORDS)
+# KEY alone is the name of a model in the stack file, and the hash of anything else (a build context) is not a secret.
+_SECRET_NAME = re.compile(rf"((({_WORDS})S?|_KEY|PWD)(_HASH)?|LOGIN_(HASH|SHA256))$")
 
 _URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^:/@\s\"']*):([^@\s\"'/]+)@")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+)?")
@@ -38,12 +39,12 @@ _PREFIXED = re.compile(
 _HEADER = re.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?(?:basic|bearer)\s+)[^\s\"',}]+")
 # After a colon only what is quoted or looks like a value: messages say "api_key: is missing".
 _NAMED = re.compile(
-    r"""(?ix)
+    rf"""(?ix)
     (?P<name> \b (?: [a-z] [a-z0-9_.-]*? )??
-      (?: passw(?:or)?d | passphrase | secret | token | credentials? | api[_-]?key | (?<=[_-])key ) (?: _?hash )? ["']? )
-    (?: (?P<equals> \s* = \s* ["']? ) (?P<assigned> (?!REDACTED) [^\s&"',;}\)]+ )
+      (?: {_WORDS} | credentials | (?<=[_-]) (?: key | pwd ) ) (?: _?hash )? ["']? )
+    (?: (?P<equals> \s* = \s* ["']? ) (?P<assigned> (?!REDACTED) [^\s&"',;}}\)]+ )
       | (?P<colon> \s* : \s* ) (?: (?P<quote> ["'] ) (?P<quoted> (?!REDACTED) [^"'\n]+ ) (?P=quote)
-                                   | (?P<bare> (?= [^\s&"',;}\)]* \d ) [^\s&"',;}\)]{8,} ) ) )
+                                   | (?P<bare> (?= [^\s&"',;}}\)]* \d ) [^\s&"',;}}\)]{{8,}} ) ) )
     """
 )
 # Not in a URL, where it is a login.
@@ -53,21 +54,13 @@ _WORD = re.compile(r"[A-Za-z0-9_+-]{24,}={0,2}")
 
 def name_is_secret(name: str) -> bool:
     """Whether a variable, key or property of this name (``OPENAI_API_KEY``, ``tunnelSecret``) holds a secret."""
-    words = [word.upper() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
-    if not words or "_".join(words) in _NOT_SECRET:
-        return False
-    if words[-3:] == ["LOGIN", "SHA", "256"]:
-        return True
-    if words[-1] == "HASH":
-        # Of a password; the hash of a build context is none.
-        return words[-2:-1] != [] and words[-2].endswith(_SECRET_ENDS)
-    # "key" alone is the name of a model in the stack file.
-    return words[-1].endswith(_SECRET_ENDS) or (words[-1] == "KEY" and len(words) > 1)
+    words = "_".join(re.findall(r"(?:[A-Z]+(?![a-z])|[A-Z]?[a-z]+)\d*|\d+", name)).upper()
+    return words not in NOT_SECRET and bool(_SECRET_NAME.search(words))
 
 
 def url_passwords(text: str) -> list[str]:
     """The passwords of all URLs in a text."""
-    return [found[1] for found in _URL_PASSWORD.findall(text)]
+    return [password for _, password in _URL_PASSWORD.findall(text)]
 
 
 def looks_random(word: str) -> bool:
@@ -115,7 +108,7 @@ class Redactor:
             encoded.update(_encoded(value.strip()))
 
         def longest_first(forms: set[str]) -> tuple[str, ...]:
-            return tuple(sorted(forms, key=lambda one: (-len(one), one)))
+            return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
         return cls(longest_first(inside), longest_first(words), longest_first(encoded), given, mask)
 
@@ -142,7 +135,7 @@ class Redactor:
         return _NAMED.sub(self._named, text)
 
     def value(self, value: Any, name: str = "") -> Any:
-        """Data of the same shape without secrets; ``name``: the key it stands under, which may make it one.
+        """Data of the same shape without secrets; ``name``: its key, which may make it a secret.
 
         An element ``NAME=value`` of a list is judged by its own name, and so is the value of a variable or a label.
         """
@@ -150,7 +143,7 @@ class Redactor:
             case str():
                 return self._string(value, name)
             case dict():
-                # A variable or a label may be told as {key, value}.
+                # A variable or a label may be written as {key, value}.
                 called = next((str(value[key]) for key in ("key", "name", "label") if isinstance(value.get(key), str)), "")
                 return {key: self.value(item, called if key == "value" else str(key)) for key, item in value.items()}
             case list():
@@ -161,40 +154,40 @@ class Redactor:
         variable, equals, assigned = text.partition("=")
         if equals and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable) and "\n" not in text[:200]:
             return f"{variable}={self._string(assigned, variable)}"
-        # The epoch of a rotation stands under the secret's name.
+        # The epoch of a rotation has the secret's name for a key.
         if text and name_is_secret(name) and not (text.isdigit() and len(text) < SHORTEST_WORD):
             return self.mask
         return self.everything(text)
 
     def words_out(self, text: str) -> str:
-        """The text without words that look generated: for values, where ``text`` alone would leave a key nobody knows of."""
-        return _WORD.sub(lambda found: self.mask if looks_random(found[0]) else found[0], text)
+        """The text without words that look generated: for values, where ``text`` alone would leave an unknown key."""
+        return _WORD.sub(lambda word: self.mask if looks_random(word[0]) else word[0], text)
 
     def everything(self, text: str) -> str:
         """``text`` and ``words_out``, and of people's addresses only the domain: for what is published."""
         return _EMAIL.sub(r"\1***@\2", self.words_out(self.text(text)))
 
-    def _named(self, found: "re.Match[str]") -> str:
-        if not name_is_secret(found["name"].strip("\"'").replace("-", "_")):
-            return found[0]
-        if found["equals"] is not None:
-            return f"{found['name']}{found['equals']}{self.mask}"
-        if found["quote"] is not None:
-            return f"{found['name']}{found['colon']}{found['quote']}{self.mask}{found['quote']}"
-        return f"{found['name']}{found['colon']}{self.mask}"
+    def _named(self, match: re.Match[str]) -> str:
+        if not name_is_secret(match["name"].strip("\"'").replace("-", "_")):
+            return match[0]
+        if match["equals"] is not None:
+            return f"{match['name']}{match['equals']}{self.mask}"
+        if match["quote"] is not None:
+            return f"{match['name']}{match['colon']}{match['quote']}{self.mask}{match['quote']}"
+        return f"{match['name']}{match['colon']}{self.mask}"
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as it may stand in a text: as it is, its lines, in a URL, in JSON, and the passwords of URLs in it."""
+    """The forms of a value in a text: as it is, its lines, in a URL, in JSON, and the passwords of URLs in it."""
     stripped = value.strip()
-    # A secret of one of these is kept by its mark alone.
+    # A secret with one of these values is kept by its mark alone.
     if not stripped or stripped.lower() in {"true", "false", "null", "none"}:
         return
     yield stripped
     if "\n" in stripped:
         yield from (line.strip() for line in stripped.splitlines() if len(line.strip()) >= SHORTEST_INSIDE)
     yield from {quote(stripped, safe=""), quote_plus(stripped), json.dumps(stripped)[1:-1]} - {stripped}
-    # Each of its characters by number, in any of the usual ways; of a short one, digits of other things would be blanked.
+    # Each of its characters by number, in any of the usual notations; for a short value, digits of other things would be blanked.
     if len(stripped) >= SHORTEST_INSIDE:
         content = stripped.encode()
         for numbers in (content.hex(), content.hex().upper()):
@@ -209,7 +202,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _encoded(value: str) -> Iterator[str]:
-    """The part of a value in base64 that is the same whatever stands before and after it."""
+    """The part of a value in base64 that is the same whatever is before and after it."""
     if len(value) < SHORTEST_ENCODED:
         return
     # It begins at any of three places of its neighbours' base64.

@@ -1,7 +1,7 @@
 """Variables of a shell that switch a check off: certificates, hashes of packages, levels of policies. Refused by name.
 
 Refused and not removed: whoever set one expects it to count, and programs that a person starts beside ours would still see it.
-Not here: configuration files of pip, npm, curl and git, which their own user wrote and which no shell hands on.
+Not here: configuration files of pip, npm, curl and git, which their user wrote and which no shell passes on.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from ops.errors import UserError
 
-# Off is whatever these do not read as on.
+# The values that mean off.
 _OFF = frozenset({"0", "false", "no", "off", ""})
 # Flags of Pulumi that say how it prints; any other one would change what is planned or who may refuse it.
 _HARMLESS_OPTIONS = frozenset({"COLOR", "NON_INTERACTIVE", "EMOJI", "LOGTOSTDERR", "VERBOSE"})
@@ -17,12 +17,12 @@ _PULUMI_OPTION = "PULUMI_OPTION_"
 
 
 def check(environ: Mapping[str, str] = os.environ) -> None:
-    """UserError in one line for the first variable, with what it would do."""
-    for name, effect in found(environ):
+    """UserError in one line for the first such variable, with its effect."""
+    for name, effect in effects(environ):
         raise UserError(f"{name}: {effect}; unset it (docs/security.md)")
 
 
-def found(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def effects(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Name and effect of every such variable, by name. Values are not repeated: one may hold a login."""
     for name, value in sorted(environ.items()):
         effect = _effect(name, value)

@@ -1,7 +1,7 @@
 """What the workflows tell people on GitHub: one comment on a pull request, one issue for drift, each edited in place.
 
 Bodies are made by pure functions; the client speaks the few calls of GitHub's REST API (2022-11-28) that this needs. Who may call
-what is decided by the workflows' ``permissions``. Not here: what a report says (ops/preview/report.py).
+what is decided by the workflows' ``permissions``. Not here: what a report says (ops/preview/report).
 """
 
 import io

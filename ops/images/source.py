@@ -11,7 +11,6 @@ from ops.machine import system
 from ops.stack import file
 from ops.stack.stack import Stack
 
-SKYVERN_VERSION = "1.0.56"
 # The one registry that holds every public image of the stack; without a login it answers 401.
 REGISTRY = "https://registry-1.docker.io/v2/"
 

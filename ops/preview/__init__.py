@@ -1,4 +1,4 @@
-"""``ops preview``: what a change would do to a stack, told so that it can be judged before anyone reads code."""
+"""``ops preview``: the effects of a change on a stack, reported so that it can be judged before anyone reads code."""
 
 import sys
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def main(stacks: Sequence[Stack], options: Options, stored: Sequence[Path] = ())
     if stored:
         previews = [preview for path in stored for preview in _read(path)]
     else:
-        # All of them before the first, which takes its time.
+        # All of them before the first preview, which takes minutes.
         for stack in stacks:
             _ = stack.file
         previews = [engine.preview(stack, drift=options.drift, base=options.base) for stack in stacks or [DEV]]

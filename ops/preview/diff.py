@@ -1,4 +1,4 @@
-"""What differs between two sets of properties, by paths that a reader can follow; values come without secrets."""
+"""Differences between two sets of properties, by paths that a reader can follow; values come without secrets."""
 
 import difflib
 import hashlib
@@ -10,9 +10,9 @@ from typing import Any
 from ops.preview.model import SECRET, UNKNOWN, PropertyDiff
 from ops.preview.values import variable
 
-# A value takes a line of the report; what is longer is told by its beginning and its hash.
+# A value takes a line of the report; a longer one is shown by its beginning and its hash.
 LONGEST = 160
-# Properties by which elements of a list are told apart; without one it is their place.
+# Properties by which elements of a list are distinguished; without any of them, their place is used.
 _KEYS = ("ref", "hostname", "label", "containerPath", "name", "external", "path", "id")
 
 _INDEX = re.compile(r"\[[^\]]*\]")
@@ -21,18 +21,18 @@ _INDEX = re.compile(r"\[[^\]]*\]")
 def differences(
     old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, forcing: Iterable[str] = ()
 ) -> tuple[PropertyDiff, ...]:
-    """Differences sorted by path. None: no such side, as for what is created. forcing: paths that force a replacement."""
+    """Differences sorted by path. None: no such side, as for a new resource. forcing: paths that force a replacement."""
     roots = {without_indices(path) for path in forcing}
-    found = []
+    changes = []
     for path, before, after in _walk("", old or {}, new or {}):
         forces = any(within(without_indices(path), root) for root in roots)
         lines = _changed_lines(before, after)
-        found.append(PropertyDiff(path=path, old=_line(before), new=_line(after), lines=lines, forces=forces))
-    return tuple(sorted(found, key=lambda one: one.path))
+        changes.append(PropertyDiff(path=path, old=one_line(before), new=one_line(after), lines=lines, forces=forces))
+    return tuple(sorted(changes, key=lambda change: change.path))
 
 
 def value_at(properties: Any, path: str) -> Any:
-    """The value at a path of the engine's, ``config.ingresses[0]["host"]``; None where there is none."""
+    """The value at a path of the engine's, ``config.ingresses[0]["host"]``; None if there is none."""
     for key, index, quoted in re.findall(r'([^.\["\]]+)|\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]', path):
         pass_on = quoted or key
         if index and isinstance(properties, list):
@@ -42,11 +42,6 @@ def value_at(properties: Any, path: str) -> Any:
         else:
             return None
     return properties
-
-
-def one_line(value: Any) -> str | None:
-    """A value as one line of limited length; None for none."""
-    return _line(value)
 
 
 class _Absent:
@@ -73,15 +68,18 @@ def _walk(path: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _by_key(old: Sequence[Any], new: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both lists by what tells their elements apart: the name of a variable, a property, or their place."""
-    for key_of in (variable, *(lambda one, key=key: one.get(key) if isinstance(one, dict) else None for key in _KEYS)):
+    """Both lists by what distinguishes their elements: the name of a variable, a property, or their place."""
+    for key_of in (
+        variable,
+        *(lambda element, key=key: element.get(key) if isinstance(element, dict) else None for key in _KEYS),
+    ):
         before, after = _keyed(old, key_of), _keyed(new, key_of)
         if before is not None and after is not None:
             return before, after
-    # Texts without a key that only one side has: their places say nothing when one is put in between.
-    if all(isinstance(one, str) and one not in {SECRET, UNKNOWN} for one in (*old, *new)) and len(old) != len(new):
-        return {_label(one): one for one in old}, {_label(one): one for one in new}
-    return {str(index): one for index, one in enumerate(old)}, {str(index): one for index, one in enumerate(new)}
+    # Texts without a key, more on one side: an insertion moves all places after it, so they are useless as keys.
+    if all(isinstance(text, str) and text not in {SECRET, UNKNOWN} for text in (*old, *new)) and len(old) != len(new):
+        return {_label(text): text for text in old}, {_label(text): text for text in new}
+    return {str(index): item for index, item in enumerate(old)}, {str(index): item for index, item in enumerate(new)}
 
 
 def _keyed(elements: Sequence[Any], key_of: Any) -> dict[str, Any] | None:
@@ -89,7 +87,7 @@ def _keyed(elements: Sequence[Any], key_of: Any) -> dict[str, Any] | None:
     hidden = 0
     for element in elements:
         if element == SECRET and key_of is variable:
-            # An element that is a secret as a whole hides its name, too; the places of such elements among themselves stay.
+            # An element that is a secret as a whole hides its name, too; only its place among such elements is known.
             key: Any = f"secret {hidden}"
             hidden += 1
         else:
@@ -114,11 +112,12 @@ def without_indices(path: str) -> str:
 
 
 def within(path: str, root: str) -> bool:
-    """Whether one of two paths without indices leads through the other."""
+    """Whether one of two paths without indices is the other one or below it."""
     return path == root or path.startswith(f"{root}.") or root.startswith(f"{path}.")
 
 
-def _line(value: Any) -> str | None:
+def one_line(value: Any) -> str | None:
+    """A value as one line of limited length; None for none."""
     if value is None or isinstance(value, _Absent):
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
@@ -133,7 +132,7 @@ def _digest(text: str) -> str:
 
 
 def _changed_lines(old: Any, new: Any) -> tuple[str, ...]:
-    """Of texts with lines: the lines that go (``-``) and come (``+``), with the one around them (`` ``)."""
+    """Of texts with lines: those that go (``-``) and come (``+``), each with a neighbour on both sides (`` ``)."""
     if not (isinstance(old, str) and isinstance(new, str) and "\n" in old and "\n" in new):
         return ()
     changed = difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm="")

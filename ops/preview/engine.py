@@ -1,7 +1,7 @@
 """Asks the engine for a preview and for the drift, and makes a model of both.
 
 ``pulumi preview --event-log`` and not the Python Automation API: both write the same log, but the API's classes drop the severity
-of a policy and which rules ran (pulumi 3.272), and it wants a program of its own or a second way to say where state and
+of a policy and which rules ran (pulumi 3.272), and it wants its own program or a second way to say where state and
 passphrase are. Nothing is changed: neither the stack nor its state.
 """
 
@@ -16,10 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from components.settings.skyvern_settings import SKYVERN_VERSION
 from ops.clients import git, process
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.images import source
 from ops.machine.daemon import DEFAULT_SOCKET
 from ops.paths import ROOT
 from ops.preview import events, state
@@ -35,22 +35,22 @@ SDKS = ("pulumi", "pulumi-cloudflare", "pulumi-docker", "pulumi-policy", "pulumi
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of the engine. said: the end of what it printed, which may hold secrets."""
+    """One run of the engine. output: of the command, which may hold secrets."""
 
     events: Sequence[Mapping[str, Any]]
     code: int
-    said: str
+    output: str
 
 
 def preview(stack: Stack, *, drift: bool = True, base: str = "") -> Preview:
-    """What ``pulumi up`` would do to a stack. drift: also look at what is really there. base: the commit it is compared with.
+    """The preview of ``pulumi up``. drift: also check for drift. base: the commit that the preview is compared with.
 
-    Raises UserError for a stack that does not exist and for a stack file that is not valid YAML; whatever goes wrong within the
-    engine is in the preview.
+    Raises UserError for a stack that does not exist and for a stack file that is not valid YAML; an error within the engine is in
+    the preview.
     """
     context = _Context.of(stack)
     run = _run(context, "preview")
-    # What this change makes a secret must not be shown by the look at the drift either.
+    # A value that this change makes a secret must not be shown as drift either.
     redactor = events.with_secrets_of_both_sides(run.events, context.redactor)
     about = Preview(
         stack=stack.name,
@@ -67,7 +67,7 @@ def preview(stack: Stack, *, drift: bool = True, base: str = "") -> Preview:
 
 
 def build(about: Preview, run: Run, redactor: Redactor, disposable: Sequence[str] = ()) -> Preview:
-    """``about`` with everything that a run of ``pulumi preview`` says. Pure."""
+    """``about`` completed with a run of ``pulumi preview``. Pure."""
     reading = events.read(run.events, redactor, disposable=disposable)
     return dataclasses.replace(
         about,
@@ -83,15 +83,15 @@ def build(about: Preview, run: Run, redactor: Redactor, disposable: Sequence[str
         policy_pack=reading.policy_pack,
         rules_run=len(reading.rules_run),
         diagnostics=reading.diagnostics,
-        failure=failure(run.code, run.said, reading, redactor),
+        failure=failure(run.code, run.output, reading, redactor),
     )
 
 
 def build_drift(run: Run, redactor: Redactor) -> Drift:
-    """What a run of ``pulumi refresh --preview-only`` says. Pure."""
+    """The drift that a run of ``pulumi refresh --preview-only`` shows. Pure."""
     reading = events.read(run.events, redactor, drift=True)
-    why = failure(run.code, run.said, reading, redactor)
-    return Drift(checked=True, failure=why, steps=() if why else reading.steps)
+    reason = failure(run.code, run.output, reading, redactor)
+    return Drift(checked=True, failure=reason, steps=() if reason else reading.steps)
 
 
 def drift(stack: Stack) -> Drift:
@@ -102,7 +102,7 @@ def drift(stack: Stack) -> Drift:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Context:
-    """Everything that the runs about one stack share. It holds secrets."""
+    """The data that the runs about one stack share. It holds secrets."""
 
     stack: Stack
     deployment: state.Deployment = dataclasses.field(repr=False)
@@ -118,21 +118,21 @@ class _Context:
 
 def _drift(context: _Context, redactor: Redactor) -> Drift:
     # Without a state there is nothing to refresh, but the names may be taken.
-    found = Drift(checked=True)
+    managed = Drift(checked=True)
     if context.deployment.get("resources"):
-        found = build_drift(_run(context, "refresh", "--preview-only"), redactor)
-    if found.failure:
-        return found
+        managed = build_drift(_run(context, "refresh", "--preview-only"), redactor)
+    if managed.failure:
+        return managed
     try:
-        return dataclasses.replace(found, unmanaged=_unmanaged(context))
+        return dataclasses.replace(managed, unmanaged=_unmanaged(context))
     except UserError as failed:
         # A daemon that does not answer looks like one that has nothing of ours.
-        return dataclasses.replace(found, failure=redactor.everything(str(failed)))
+        return dataclasses.replace(managed, failure=redactor.everything(str(failed)))
 
 
 def _unmanaged(context: _Context) -> tuple[str, ...]:
-    """Containers and networks with the stack's labels that are in no state; UserError if the daemon does not answer."""
-    # Of the file as it is: a drift is looked for even if a setting is wrong.
+    """Containers and networks with the stack's labels that are not in the state; UserError if the daemon does not answer."""
+    # From the file as it is: drift is checked for even if a setting is wrong.
     host = context.stack.config().get("skyvern:host") or {}
     docker = Docker(str(host.get("docker_host", DEFAULT_SOCKET)))
     left = leftovers(context.deployment, disposable(docker, context.stack.short))
@@ -140,7 +140,7 @@ def _unmanaged(context: _Context) -> tuple[str, ...]:
 
 
 def _run(context: _Context, *command: str) -> Run:
-    """Runs ``pulumi COMMAND``; its log lives as long as this call, in a folder that nobody else may enter."""
+    """Runs ``pulumi COMMAND``; its log lives as long as this call, in a folder that only this user may enter."""
     with tempfile.TemporaryDirectory(prefix="skyvern-preview-") as folder:
         log = Path(folder) / "events.jsonl"
         arguments = ["--non-interactive", "--color", "never", "--event-log", str(log)]
@@ -157,37 +157,37 @@ def _run(context: _Context, *command: str) -> Run:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Run(events=(), code=1, said=f"error: no end within {PREVIEW_SECONDS} s")
-        return Run(events=parse(log), code=done.returncode, said=done.stdout.decode(errors="replace"))
+            return Run(events=(), code=1, output=f"error: no end within {PREVIEW_SECONDS} s")
+        return Run(events=parse(log), code=done.returncode, output=done.stdout.decode(errors="replace"))
 
 
 def parse(log: Path) -> list[dict[str, Any]]:
     """The events of a log, one JSON object a line; a line that was cut off, by a crash, is left out."""
-    found = []
+    parsed = []
     for line in log.read_text().splitlines() if log.is_file() else []:
         try:
-            found.append(json.loads(line))
+            parsed.append(json.loads(line))
         except ValueError:
             continue
-    return found
+    return parsed
 
 
-def failure(code: int, said: str, reading: Reading, redactor: Redactor) -> str:
-    """Why a run says less than everything, in one line; "" when it does not, or when only policies refused it."""
+def failure(code: int, output: str, reading: Reading, redactor: Redactor) -> str:
+    """Why a run is incomplete, in one line; "" if it is complete, or if only policies refused it."""
     if code == 0:
         return ""
-    for one in reading.diagnostics:
-        if one.severity == "error":
-            return one.message.splitlines()[0]
-    if any(one.outcome == "violated" and one.level == "mandatory" for one in reading.policies):
+    for diagnostic in reading.diagnostics:
+        if diagnostic.severity == "error":
+            return diagnostic.message.splitlines()[0]
+    if any(result.refuses for result in reading.policies):
         return ""
-    errors = [line.strip() for line in said.splitlines() if line.strip().startswith("error:")]
-    last = (errors or said.strip().splitlines() or ["no message"])[-1]
+    errors = [line.strip() for line in output.splitlines() if line.strip().startswith("error:")]
+    last = (errors or output.strip().splitlines() or ["no message"])[-1]
     return redactor.everything(last.removeprefix("error:").strip())
 
 
 def disposable_volumes() -> Sequence[str]:
-    """Volumes whose loss is none, as the policies know them."""
+    """Globs over names of volumes that may be lost, as the policies know them."""
     # Here for start time: every rule is made at the import.
     from policy.rules import RULES
     from policy.rules.framework.levels import LevelsError, parse
@@ -195,10 +195,10 @@ def disposable_volumes() -> Sequence[str]:
     try:
         levels = parse((ROOT / "policy" / "levels.yaml").read_text(), RULES)
     except LevelsError:
-        # The policy pack itself tells what is wrong with it.
+        # The policy pack itself reports what is wrong with the file.
         return ()
-    found: Sequence[str] = levels.parameters.get("docker-volume-protected", {}).get("disposable", ())
-    return found
+    disposable: Sequence[str] = levels.parameters.get("docker-volume-protected", {}).get("disposable", ())
+    return disposable
 
 
 def versions(stack: Stack) -> dict[str, str]:
@@ -208,7 +208,7 @@ def versions(stack: Stack) -> dict[str, str]:
     return {
         "engine": engine,
         "python": ".".join(str(part) for part in sys.version_info[:3]),
-        "skyvern": source.SKYVERN_VERSION,
+        "skyvern": SKYVERN_VERSION,
         **{name: metadata.version(name) for name in SDKS},
     }
 
@@ -217,5 +217,5 @@ def _head(stack: Stack) -> str:
     try:
         return git.run(stack.root, "rev-parse", "HEAD").strip()
     except UserError:
-        # A checkout without git, as an archive is.
+        # A checkout without git, such as an archive.
         return ""

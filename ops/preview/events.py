@@ -1,7 +1,7 @@
 """From the engine's events (``pulumi preview --event-log``) to the parts of a preview. Pure.
 
-Secrets end here: what the engine marks, what becomes or was one, and what the redactor knows or recognises. Nothing that leaves
-this module has a value that was not looked at.
+Secrets end here: those that the engine marks, those that become or were one, and those that the redactor knows or recognises.
+No value leaves this module unchecked.
 """
 
 import datetime
@@ -25,6 +25,7 @@ from ops.preview.model import (
     PropertyDiff,
     Rotation,
     Step,
+    logical_name,
 )
 from ops.preview.values import hide_pairs, plain_texts, readable, revealed, with_parts
 from ops.redaction import Redactor
@@ -51,7 +52,7 @@ _OPERATIONS: Mapping[str, Operation] = {
     "discard-replaced": "replace",
     "import-replacement": "replace",
 }
-# Of the steps of one replacement, the one that says the most.
+# Of the steps of one replacement, the one that says the most comes first.
 _TELLING = ("replace", "create-replacement", "import-replacement", "read-replacement", "delete-replaced", "discard-replaced")
 
 # As policy/rules/framework/evaluation.py words them.
@@ -59,14 +60,14 @@ _EXEMPTED = re.compile(r"exempted until (?P<expires>\d{4}-\d\d-\d\d) \((?P<reaso
 _UNCHECKED = re.compile(
     r"(?P<message>.*?): known after the update only, so not checked now, but then; by (?P<rules>.*)", re.DOTALL
 )
-# Say that there was an error, which another message tells.
+# Say only that there was an error; another message names it.
 _ENDINGS = frozenset({"preview failed", "refresh failed", "update failed"})
 _UNKNOWN_RULE = "policy-value-known"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One resource of a run. old, new: its inputs before and after, without secrets; None where there are none."""
+    """One resource of a run. old, new: its inputs before and after, without secrets; None on a side where it does not exist."""
 
     urn: str
     type: str
@@ -78,12 +79,12 @@ class Resource:
     @property
     def name(self) -> str:
         """The logical name."""
-        return self.urn.rpartition("::")[2]
+        return logical_name(self.urn)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a run of the engine said. resources: all custom ones, by URN. rules_run: names."""
+    """The content of a run's events. resources: all custom ones, by URN. rules_run: names."""
 
     resources: tuple[Resource, ...] = ()
     outputs: tuple[PropertyDiff, ...] = ()
@@ -95,23 +96,23 @@ class Reading:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What would be done, by URN."""
-        return tuple(one.step for one in self.resources if one.step is not None)
+        """The steps, by URN."""
+        return tuple(resource.step for resource in self.resources if resource.step is not None)
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Operation -> resources, ``same`` included."""
         counts: dict[str, int] = {}
-        for one in self.resources:
-            operation = one.operation or "same"
+        for resource in self.resources:
+            operation = resource.operation or "same"
             counts[operation] = counts.get(operation, 0) + 1
         return counts
 
 
 def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[str] = (), drift: bool = False) -> Reading:
-    """What a run says. disposable: globs over names of volumes whose loss is none.
+    """The content of a run's events. disposable: globs over names of volumes that may be lost.
 
-    drift: the run was a refresh, whose steps say what they found only when they end.
+    drift: the run was a refresh, whose steps have their findings only when they end.
     """
     steps, hidden, outputs = _hidden(events, drift=drift)
     redactor = with_secrets_of_both_sides(events, redactor, drift=drift)
@@ -130,7 +131,7 @@ def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[st
 def with_secrets_of_both_sides(events: Sequence[Event], redactor: Redactor, *, drift: bool = False) -> Redactor:
     """Extends the redactor with values that are plain in the state but secret in the program, or vice versa."""
     _, hidden, outputs = _hidden(events, drift=drift)
-    secrets = outputs.revealed.union(*(one.revealed for one in hidden.values()))
+    secrets = outputs.revealed.union(*(each.revealed for each in hidden.values()))
     return Redactor.of([*redactor.values, *with_parts(secrets)], mask=redactor.mask) if secrets else redactor
 
 
@@ -153,14 +154,14 @@ class _Hidden:
 
 
 def _hidden(events: Sequence[Event], *, drift: bool) -> tuple[dict[str, Event], dict[str, _Hidden], _Hidden]:
-    """The telling step of each resource, its properties, and the stack's outputs."""
+    """Of each resource the step that says the most, and its properties; the stack's outputs."""
     steps = _by_urn(events, "resOutputsEvent" if drift else "resourcePreEvent")
     return steps, {urn: _hide(meta) for urn, meta in steps.items()}, _stack_outputs(events)
 
 
 def _by_urn(events: Iterable[Event], kind: str) -> dict[str, Event]:
-    """The step that says the most of each resource that is one (components only group)."""
-    found: dict[str, Event] = {}
+    """The step that says the most about each custom resource (components only group)."""
+    steps: dict[str, Event] = {}
     for event in events:
         if kind not in event:
             continue
@@ -168,10 +169,10 @@ def _by_urn(events: Iterable[Event], kind: str) -> dict[str, Event]:
         state = meta.get("new") or meta.get("old") or {}
         if not state.get("custom") or state.get("external") or _is_default_provider(meta):
             continue
-        known = found.get(meta["urn"])
+        known = steps.get(meta["urn"])
         if known is None or _rank(meta["op"]) < _rank(known["op"]):
-            found[meta["urn"]] = meta
-    return found
+            steps[meta["urn"]] = meta
+    return steps
 
 
 def _is_default_provider(meta: Event) -> bool:
@@ -191,7 +192,7 @@ def _hide(meta: Event) -> _Hidden:
     hidden_inputs, hidden_outputs = hide_pairs(*inputs), hide_pairs(*outputs)
     # A provider's outputs repeat its inputs, and may lack their marks.
     repeated = hide_pairs(outputs[0], inputs[1])[0] if outputs[0] and inputs[1] else outputs[0]
-    in_clear = plain_texts(hidden_inputs)
+    plain = plain_texts(hidden_inputs)
     pairs = [*zip(inputs, hidden_inputs, strict=True), *zip(outputs, hidden_outputs, strict=True), (outputs[0], repeated)]
     return _Hidden(
         old_inputs=with_list(hidden_inputs[0]),
@@ -199,20 +200,20 @@ def _hide(meta: Event) -> _Hidden:
         old_outputs=hidden_outputs[0],
         new_outputs=hidden_outputs[1],
         variables=variables,
-        revealed=frozenset(text for before, after in pairs for text in revealed(before, after, in_clear)),
+        revealed=frozenset(text for before, after in pairs for text in revealed(before, after, plain)),
     )
 
 
 def _stack_outputs(events: Iterable[Event]) -> _Hidden:
-    """Exports of the stack before and after; both empty when the program did not get that far."""
+    """Outputs of the stack before and after; both empty if the program did not get that far."""
     states = [event["resOutputsEvent"]["metadata"] for event in events if "resOutputsEvent" in event]
     # The last one is what the program ended with.
-    for meta in reversed([one for one in states if one["type"] == STACK and one.get("new")]):
+    for meta in reversed([state for state in states if state["type"] == STACK and state.get("new")]):
         old, new = readable((meta.get("old") or {}).get("outputs") or {}), readable(meta["new"].get("outputs") or {})
         hidden = hide_pairs(old, new)
-        in_clear = plain_texts(hidden)
-        found = {text for before, after in zip((old, new), hidden, strict=True) for text in revealed(before, after, in_clear)}
-        return _Hidden(old_inputs=hidden[0], new_inputs=hidden[1], revealed=frozenset(found))
+        plain = plain_texts(hidden)
+        texts = {text for before, after in zip((old, new), hidden, strict=True) for text in revealed(before, after, plain)}
+        return _Hidden(old_inputs=hidden[0], new_inputs=hidden[1], revealed=frozenset(texts))
     return _Hidden(old_inputs={}, new_inputs={})
 
 
@@ -227,12 +228,12 @@ def _resource(urn: str, meta: Event, hidden: _Hidden, redactor: Redactor, dispos
         return resource
     states = [state for state in (meta.get("old"), meta.get("new")) if state]
     details = with_names(meta.get("detailedDiff") or {}, hidden.variables)
-    forcing = sorted(path for path, one in details.items() if one["diffKind"].endswith("-replace"))
+    forcing = sorted(path for path, detail in details.items() if detail["diffKind"].endswith("-replace"))
     forcing = forcing or (list(meta.get("keys") or []) if operation == "replace" else [])
     diffs = diff.differences(old, new, forcing) if operation != "delete" else ()
     if operation in {"update", "replace"}:
-        told = hidden.variables is not None
-        diffs = _with_computed(diffs, [*details, *forcing], redactor.value(hidden.old_outputs), new, forcing, told=told)
+        by_name = hidden.variables is not None
+        diffs = _with_computed(diffs, [*details, *forcing], redactor.value(hidden.old_outputs), new, forcing, by_name=by_name)
     if drift and operation == "update" and not diffs:
         diffs = diff.differences(redactor.value(hidden.old_outputs), redactor.value(hidden.new_outputs))
     protected = any(state.get("protect") for state in states)
@@ -248,7 +249,7 @@ def _resource(urn: str, meta: Event, hidden: _Hidden, redactor: Redactor, dispos
             name=resource.name,
             operation=operation,
             diffs=diffs,
-            reasons=tuple(sorted({one.path for one in diffs if one.forces})) if operation == "replace" else (),
+            reasons=tuple(sorted({change.path for change in diffs if change.forces})) if operation == "replace" else (),
             protected=protected,
             stateful=protected or _is_stateful(resource, disposable),
             retained=any(state.get("retainOnDelete") for state in states),
@@ -258,34 +259,34 @@ def _resource(urn: str, meta: Event, hidden: _Hidden, redactor: Redactor, dispos
 
 def _is_stateful(resource: Resource, disposable: Sequence[str]) -> bool:
     if resource.type == VOLUME:
-        return not any(fnmatchcase(resource.name, one) for one in disposable)
+        return not any(fnmatchcase(resource.name, pattern) for pattern in disposable)
     return resource.type in _STATEFUL
 
 
 def _with_computed(
-    diffs: tuple[PropertyDiff, ...], details: Sequence[str], outputs: Any, new: Any, forcing: Sequence[str], *, told: bool
+    diffs: tuple[PropertyDiff, ...], details: Sequence[str], outputs: Any, new: Any, forcing: Sequence[str], *, by_name: bool
 ) -> tuple[PropertyDiff, ...]:
-    """With what the provider says differs and the inputs do not show: a secret that changes, a value that somebody changed.
+    """Adds differences that the provider names and the inputs do not show: another secret, a value changed outside Pulumi.
 
-    details: paths, by the provider. told: the inputs have each variable by its name, so what else differs there is a secret.
+    details: paths, by the provider. by_name: the inputs have each variable by its name, so any other difference is in a secret.
     """
     more: list[PropertyDiff] = []
     for named in details:
         plain = diff.without_indices(named)
-        shown = [one.path for one in (*diffs, *more)]
-        if told and plain == "envs" and named != plain:
+        shown = [change.path for change in (*diffs, *more)]
+        if by_name and plain == "envs" and named != plain:
             if named not in shown:
                 more.append(PropertyDiff(path=named, old=SECRET, new=SECRET, forces=named in forcing))
             continue
-        if any(diff.within(diff.without_indices(one), plain) for one in shown):
+        if any(diff.within(diff.without_indices(path), plain) for path in shown):
             continue
-        # Of a list that is one secret, nobody sees the places.
+        # The places in a list that is one secret cannot be seen.
         path = named if diff.value_at(outputs, plain) != SECRET else plain
         before, after = diff.value_at(outputs, path), diff.value_at(new, path)
-        if SECRET in (before, after) or _has_secret(before) or _has_secret(after) or (told and plain == "envs"):
+        if SECRET in (before, after) or _has_secret(before) or _has_secret(after) or (by_name and plain == "envs"):
             before = after = SECRET
         more.append(PropertyDiff(path=path, old=diff.one_line(before), new=diff.one_line(after), forces=named in forcing))
-    return tuple(sorted((*diffs, *more), key=lambda one: one.path))
+    return tuple(sorted((*diffs, *more), key=lambda change: change.path))
 
 
 def _has_secret(value: Any) -> bool:
@@ -296,64 +297,63 @@ def _has_secret(value: Any) -> bool:
 
 
 def images(resources: Iterable[Resource]) -> dict[str, str]:
-    """Physical name -> image of every container that there will be."""
+    """Physical name -> image of every container after the update."""
     return {
-        str(one.new.get("name", one.name)): str(one.new.get("image", ""))
-        for one in resources
-        if one.type == CONTAINER and one.new is not None
+        str(resource.new.get("name", resource.name)): str(resource.new.get("image", ""))
+        for resource in resources
+        if resource.type == CONTAINER and resource.new is not None
     }
 
 
 def image_changes(resources: Iterable[Resource]) -> tuple[ImageChange, ...]:
     """Containers that get another image, by name."""
     changes = []
-    for one in resources:
-        if one.type != CONTAINER or one.old is None or one.new is None or one.operation is None:
+    for resource in resources:
+        if resource.type != CONTAINER or resource.old is None or resource.new is None or resource.operation is None:
             continue
-        was, will = one.old.get("image"), one.new.get("image")
-        if was != will:
-            changes.append(ImageChange(container=str(one.new.get("name", one.name)), old=was, new=will))
-    return tuple(sorted(changes, key=lambda one: one.container))
+        old, new = resource.old.get("image"), resource.new.get("image")
+        if old != new:
+            changes.append(ImageChange(container=str(resource.new.get("name", resource.name)), old=old, new=new))
+    return tuple(sorted(changes, key=lambda change: change.container))
 
 
 def exposures(resources: Iterable[Resource]) -> tuple[Exposure, ...]:
-    """What becomes reachable and what no longer is."""
-    found: list[Exposure] = []
-    for one in resources:
-        if one.operation is not None:
-            found += exposure.exposures(one.type, one.name, one.old, one.new)
-    return tuple(found)
+    """Changes of what is reachable, and by whom."""
+    return tuple(
+        change
+        for resource in resources
+        if resource.operation is not None
+        for change in exposure.exposures(resource.type, resource.name, resource.old, resource.new)
+    )
 
 
 def outages(resources: Iterable[Resource]) -> tuple[Outage, ...]:
-    """What does not work meanwhile: of every running container that is replaced or goes, the longest first."""
-    found = []
-    for one in resources:
-        if one.type != CONTAINER or one.operation not in {"replace", "delete"} or one.old is None:
+    """Parts that are unavailable meanwhile, one for every container that is replaced or deleted; the longest first."""
+    stopped = []
+    for resource in resources:
+        if resource.type != CONTAINER or resource.operation not in {"replace", "delete"} or resource.old is None:
             continue
-        part = str(one.old.get("hostname") or one.name)
+        part = str(resource.old.get("hostname") or resource.name)
         known = downtime.PARTS.get(part, downtime.Downtime(f"what {part} does", downtime.SERVER_SECONDS))
         # Zero: it does not come back.
-        seconds = known.seconds if one.operation == "replace" else 0
+        seconds = known.seconds if resource.operation == "replace" else 0
         if known.seconds:
-            found.append(Outage(part=part, what=known.stops, seconds=seconds))
-    return tuple(sorted(found, key=lambda one: (-one.seconds, one.part)))
+            stopped.append(Outage(part=part, what=known.stops, seconds=seconds))
+    return tuple(sorted(stopped, key=lambda outage: (-outage.seconds, outage.part)))
 
 
 def rotations(resources: Iterable[Resource], stack: str) -> tuple[Rotation, ...]:
-    """Generated secrets that are made anew, by name."""
-    found = []
-    for one in resources:
-        if one.type != PASSWORD or one.operation != "replace":
+    """Generated secrets that are rotated, by name."""
+    rotated = []
+    for resource in resources:
+        if resource.type != PASSWORD or resource.operation != "replace":
             continue
-        known = next((key for key in ROTATIONS if one.name.endswith(f"-secrets-{key}")), None)
-        if known is None:
-            afterwards = "nothing brings the old one back, nor what it protects"
-            found.append(Rotation(name=one.name, title=one.name, afterwards=afterwards))
-        else:
-            rotation = ROTATIONS[known]
-            found.append(Rotation(name=known, title=rotation.title, afterwards=rotation.afterwards.replace("STACK", stack)))
-    return tuple(sorted(found, key=lambda one: one.name))
+        name, title, afterwards = resource.name, resource.name, "neither the old value nor what it protects can be restored"
+        for key, rotation in ROTATIONS.items():
+            if resource.name.endswith(f"-secrets-{key}"):
+                name, title, afterwards = key, rotation.title, rotation.afterwards.replace("STACK", stack)
+        rotated.append(Rotation(name=name, title=title, afterwards=afterwards))
+    return tuple(sorted(rotated, key=lambda rotation: rotation.name))
 
 
 # --- Policies and messages -------------------------------------------------------------------------------------------------
@@ -364,13 +364,14 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
     from policy.rules import RULES
 
     rules = {rule.name: rule for rule in RULES}
-    found: set[PolicyResult] = set()
+    results: set[PolicyResult] = set()
     for event in events:
-        if (one := event.get("policyEvent")) is None:
+        if (result := event.get("policyEvent")) is None:
             continue
         # The first line is the rule's description.
-        text = _plain(one["message"]).partition("\n")[2].strip() or _plain(one["message"]).strip()
-        urn, name = redactor.text(one.get("resourceUrn", "")), one["policyName"]
+        whole = _plain(result["message"])
+        text = whole.partition("\n")[2].strip() or whole.strip()
+        urn, name = redactor.text(result.get("resourceUrn", "")), result["policyName"]
         urn = "" if f"::{STACK}::" in urn else urn
         if name == _UNKNOWN_RULE and (unchecked := _UNCHECKED.fullmatch(text)):
             message, names, outcome, expires = unchecked["message"], unchecked["rules"].split(", "), "could not run", None
@@ -379,19 +380,19 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
             names, outcome, expires = [name], "exempted", datetime.date.fromisoformat(exempted["expires"])
         else:
             message, names, outcome, expires = text, [name], "violated", None
-        # Who it is about stands in the URN, but where a rule of the whole stack names a part of it.
-        message = re.sub(r"^stack [^:\s]+: ", "", message.removeprefix(f"{urn.rpartition('::')[2]}: "))
-        message = message.removeprefix(f"{urn.rpartition('::')[2]}: ")
-        for each in names:
-            rule = rules.get(each)
-            found.add(
+        # The URN has the resource's name, too; a rule of the whole stack may name a part of it after the stack.
+        prefix = f"{logical_name(urn)}: "
+        message = re.sub(r"^stack [^:\s]+: ", "", message.removeprefix(prefix)).removeprefix(prefix)
+        for rule_name in names:
+            rule = rules.get(rule_name)
+            results.add(
                 PolicyResult(
-                    rule=each,
+                    rule=rule_name,
                     outcome=outcome,  # type: ignore[arg-type]  # one of three literals above
-                    level="mandatory" if one["enforcementLevel"] == "mandatory" else "advisory",
+                    level="mandatory" if result["enforcementLevel"] == "mandatory" else "advisory",
                     message=redactor.everything(message),
                     urn=urn,
-                    severity=one.get("severity") or (rule.severity if rule else ""),
+                    severity=result.get("severity") or (rule.severity if rule else ""),
                     remediation=rule.remediation if rule else "",
                     cis=rule.cis if rule else (),
                     url=rule.url if rule else "",
@@ -401,14 +402,14 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
     order = {"violated": 0, "exempted": 1, "could not run": 2}
     severities = ("critical", "high", "medium", "low")
     yield from sorted(
-        found,
-        key=lambda one: (
-            order[one.outcome],
-            one.level != "mandatory",
-            severities.index(one.severity) if one.severity in severities else len(severities),
-            one.rule,
-            one.urn,
-            one.message,
+        results,
+        key=lambda result: (
+            order[result.outcome],
+            result.level != "mandatory",
+            severities.index(result.severity) if result.severity in severities else len(severities),
+            result.rule,
+            result.urn,
+            result.message,
         ),
     )
 
@@ -423,7 +424,7 @@ def _policy_pack(events: Iterable[Event]) -> str:
 
 
 def rules_run(events: Iterable[Event]) -> Iterator[str]:
-    """Names of the rules that judged something, once each time."""
+    """Names of the rules that judged something, repeated for each time."""
     for event in events:
         for kind in ("policyAnalyzeSummaryEvent", "policyAnalyzeStackSummaryEvent"):
             if kind in event:
@@ -434,11 +435,11 @@ def rules_run(events: Iterable[Event]) -> Iterator[str]:
 def _diagnostics(events: Iterable[Event], redactor: Redactor) -> Iterator[Diagnostic]:
     seen = set()
     for event in events:
-        one = event.get("diagnosticEvent") or {}
-        if one.get("severity") not in {"error", "warning"} or one.get("ephemeral"):
+        fields = event.get("diagnosticEvent") or {}
+        if fields.get("severity") not in {"error", "warning"} or fields.get("ephemeral"):
             continue
-        message = redactor.everything(_plain(one["message"]).strip())
-        diagnostic = Diagnostic(severity=one["severity"], message=message, urn=redactor.text(one.get("urn", "")))
+        message = redactor.everything(_plain(fields["message"]).strip())
+        diagnostic = Diagnostic(severity=fields["severity"], message=message, urn=redactor.text(fields.get("urn", "")))
         if message and message not in _ENDINGS and diagnostic not in seen:
             seen.add(diagnostic)
             yield diagnostic

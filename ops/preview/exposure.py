@@ -1,4 +1,4 @@
-"""What becomes reachable from outside the host, or no longer is, when a resource changes. Pure; values come redacted."""
+"""Changes of what is reachable from outside the host, when a resource changes. Pure; values come redacted."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,17 +9,17 @@ from ops.preview.model import Exposure
 
 Properties = Mapping[str, Any]
 Kind = Literal["host", "record", "site", "path", "port", "domain", "rule", "code"]
-# What is reachable -> how: another value under the same key is a change.
+# (kind, what is reachable) -> how: another value under the same key is a change.
 Reach = Mapping[tuple[Kind, str], str]
 
-# What an expression of a firewall may take of a line; the diff has all of it.
+# The most of a line that an expression of a firewall may take; the diff has all of it.
 LONGEST = 120
 
 CONTAINER = "docker:index/container:Container"
 
 
 def exposures(type_: str, name: str, old: Properties | None, new: Properties | None) -> Iterator[Exposure]:
-    """What one resource adds to and takes from what is reachable. None: it is not there before, or no longer after."""
+    """The changes that one resource makes to what is reachable. None: it does not exist before, or no longer after."""
     reach_of = _REACH.get(type_)
     if reach_of is None:
         return
@@ -27,13 +27,13 @@ def exposures(type_: str, name: str, old: Properties | None, new: Properties | N
     after = {} if new is None else dict(reach_of(new))
     for kind, what in sorted({**before, **after}):
         if kind == "path" and not (_parts(before) & _parts(after) & {_part(what)}):
-            # All of it comes or goes with its site, which says it.
+            # All of it comes or goes with its site, which is reported.
             continue
         was, will = before.get((kind, what)), after.get((kind, what))
         if was is None and will is not None:
-            yield Exposure(change="gained", kind=kind, what=_told(what, will), where=name)
+            yield Exposure(change="gained", kind=kind, what=_line(what, will), where=name)
         elif was is not None and will is None:
-            yield Exposure(change="lost", kind=kind, what=_told(what, was), where=name)
+            yield Exposure(change="lost", kind=kind, what=_line(what, was), where=name)
         elif was is not None and will is not None and was != will:
             change = f"{was} → {will}" if len(was) + len(will) <= LONGEST else "see the diff"
             yield Exposure(change="changed", kind=kind, what=f"{what}: {change}", where=name)
@@ -44,11 +44,11 @@ def _part(line: str) -> str:
 
 
 def _parts(reach: Reach) -> set[str]:
-    """The parts of a gateway's configuration that answer somebody."""
+    """The parts of a gateway's configuration that answer requests."""
     return {_part(what) for kind, what in reach if kind == "path"}
 
 
-def _told(what: str, how: str) -> str:
+def _line(what: str, how: str) -> str:
     return f"{what} ({how if len(how) <= LONGEST else f'{how[:LONGEST]}…'})" if how else what
 
 
@@ -74,15 +74,15 @@ def _record(properties: Properties) -> Reach:
 
 
 def _rules(properties: Properties) -> Reach:
-    found: dict[tuple[Kind, str], str] = {}
+    rules: dict[tuple[Kind, str], str] = {}
     for rule in properties.get("rules") or []:
         state = "" if rule.get("enabled", True) else "off: "
         limit = rule.get("ratelimit") or {}
         rate = f", {limit.get('requestsPerPeriod')} in {limit.get('period')} s" if limit else ""
-        found["rule", str(rule.get("ref") or rule.get("description"))] = (
+        rules["rule", str(rule.get("ref") or rule.get("description"))] = (
             f"{state}{rule.get('action', '')} where {rule.get('expression', '')}{rate}"
         )
-    return found
+    return rules
 
 
 def _setting(properties: Properties) -> Reach:
@@ -121,7 +121,9 @@ def _container(properties: Properties) -> Reach:
     if properties.get("networkMode") == "host":
         reach["port", "every port of the container"] = "in the host's network"
     if "CODE_BLOCK_MODE=enabled" in (properties.get("envs") or []):
-        reach["code", "Python of anyone with the UI's login or a key"] = "beside the server's secrets, with its way out"
+        reach["code", "Python of anyone with the UI's login or a key"] = (
+            "beside the server's secrets, with its access to the internet"
+        )
     if (command := properties.get("command") or [])[:1] == ["firewall-start"]:
         # It listens on nothing.
         reach.pop(("port", "every port of the container"), None)
@@ -134,7 +136,7 @@ def _container(properties: Properties) -> Reach:
 
 _SITE = re.compile(r"^http://(?P<host>[^:\s]+):\d+ \{\n\timport (?P<role>\w+)\n\}", re.MULTILINE)
 _SNIPPET = re.compile(r"^\((?P<name>\w+)\) \{\n(?P<body>.*?)^\}", re.MULTILINE | re.DOTALL)
-# What decides who gets an answer; the rest of the configuration is about headers and files.
+# Lines that decide who gets an answer; the rest of the configuration is about headers and files.
 _DECIDES = re.compile(
     r"^\s*(@\w+ .*|(?:error|handle|known_key|path|path_regexp|query|respond|route) .*|(?:basic_auth|login|plain_path)\b.*"
     r"|import (?:guarded|hidden|keyed|recordings|stream|session).*)$"
@@ -143,7 +145,7 @@ _DECIDES = re.compile(
 
 def _gateway(caddyfile: str) -> Reach:
     """Sites and deciding lines of the gateway's configuration (components/host/gateway.py)."""
-    sites: dict[tuple[Kind, str], str] = {("site", one["host"]): one["role"] for one in _SITE.finditer(caddyfile)}
+    sites: dict[tuple[Kind, str], str] = {("site", site["host"]): site["role"] for site in _SITE.finditer(caddyfile)}
     if not sites:
         return {}
     for snippet in _SNIPPET.finditer(caddyfile):
@@ -154,23 +156,24 @@ def _gateway(caddyfile: str) -> Reach:
 
 
 def _firewall(command: Sequence[Any]) -> Reach:
-    """What the firewall lets through (components/host/firewall.py): by address in its rules, by name in further arguments."""
+    """Destinations of the firewall (components/host/firewall.py): addresses in its rules, names in further arguments."""
     texts = [argument for argument in command[2:] if isinstance(argument, str)]
-    found: dict[tuple[Kind, str], str] = {("rule", "the stack's firewall"): "in force"}
+    rules: dict[tuple[Kind, str], str] = {("rule", "the stack's firewall"): "in force"}
     for text in texts:
         if "\n" in text:
-            found |= {
-                ("rule", way): "let through by the firewall" for way in re.findall(r'comment "(\w+ to [^"]+, port \d+)"', text)
+            rules |= {
+                ("rule", destination): "let through by the firewall"
+                for destination in re.findall(r'comment "(\w+ to [^"]+, port \d+)"', text)
             }
         elif len(words := text.split()) == 3:
-            found["rule", f"{words[1]}, port {words[2]}"] = "let through by the firewall"
-    return found
+            rules["rule", f"{words[1]}, port {words[2]}"] = "let through by the firewall"
+    return rules
 
 
 def _ngrok(configuration: str) -> Reach:
     """The endpoint's host in the agent's configuration (components/host/connectors/ngrok.py)."""
-    found = re.findall(r"^ +url: https://(\S+)$", configuration, re.MULTILINE)
-    return {("host", host): "by ngrok" for host in found}
+    hosts = re.findall(r"^ +url: https://(\S+)$", configuration, re.MULTILINE)
+    return {("host", host): "by ngrok" for host in hosts}
 
 
 _REACH: Mapping[str, Callable[[Properties], Reach]] = {

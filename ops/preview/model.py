@@ -1,7 +1,7 @@
-"""A preview of a stack as plain data: what would be done, what the policies say, what drifted, and what it was made from.
+"""A preview of a stack as plain data: its steps, the policies' results, the drift, and what it was made from.
 
 Nothing in it is secret: values have been redacted before they get here (ops/redaction.py), so it may be printed, stored and
-uploaded. Not here: where it comes from (ops/preview/engine.py), how it reads (ops/preview/report.py), and whether what is
+uploaded. Not here: where it comes from (ops/preview/engine.py), how it reads (ops/preview/report), and whether what is
 applied later is the same (ops/review).
 """
 
@@ -14,13 +14,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from ops.errors import UserError
 
-# In place of a value that must not be shown, and of one that only the update will know.
+# In place of a value that must not be shown, and of one that is known only after the update.
 SECRET = "[secret]"  # noqa: S105  # the mark, not a secret
 UNKNOWN = "[known after the update]"
 
-# The engine tells a replacement as up to three steps; here it is one, and ``replace``.
+# The engine reports a replacement as up to three steps; here it is one, and ``replace``.
 Operation = Literal["create", "update", "replace", "delete", "import"]
 Outcome = Literal["error", "stateful", "policy", "delete", "replace", "update", "create", "none"]
+
+
+def logical_name(urn: str) -> str:
+    """The end of a URN: the name that the program gives a resource."""
+    return urn.rpartition("::")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +33,7 @@ class PropertyDiff:
     """One property that changes.
 
     path: as the engine spells it, ``ports[0].external``; an element of an environment by its name, ``envs[TZ]``.
-    old, new: as one line of text; None where there is none; ``SECRET`` and ``UNKNOWN`` for what cannot be told.
+    old, new: as one line of text; None on a side without a value; ``SECRET`` and ``UNKNOWN`` for values that cannot be shown.
     lines: of a text with lines, those that go (``-``) and come (``+``) and their neighbours.
     forces: the resource is replaced because of it.
     """
@@ -42,9 +47,9 @@ class PropertyDiff:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What would be done to one resource; what stays the same has no step.
+    """The operation on one resource; one that stays the same has no step.
 
-    name: the logical one, the end of the URN. reasons: paths that force a replacement, sorted; empty for any other operation, and
+    name: the logical one. reasons: paths that force a replacement, sorted; empty for any other operation, and
     where the engine names none (a changed parent provider, ``--replace``).
     protected: neither deleted nor replaced until ``pulumi state unprotect``. stateful: its loss is a loss of data or of a secret
     that nothing brings back. retained: left where it is when it is removed from the stack.
@@ -60,10 +65,15 @@ class Step:
     stateful: bool = False
     retained: bool = False
 
+    @property
+    def destroys_data(self) -> bool:
+        """Whether data or a secret is lost by it."""
+        return self.stateful and self.operation in {"delete", "replace"} and not self.retained
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageChange:
-    """Another image for a container. old, new: references with digest or hash of the build context; None where there is none."""
+    """Another image for a container. old, new: references with digest or hash of the build context; None without an image."""
 
     container: str
     old: str | None
@@ -72,7 +82,7 @@ class ImageChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """What becomes reachable from outside the host, or no longer is.
+    """An address that becomes reachable from outside the host or no longer is, or a rule about who reaches it.
 
     kind: ``host`` (tunnel ingress), ``record`` (DNS), ``site`` (a host that the gateway answers), ``path`` (of the gateway),
     ``port`` (published on the host), ``domain`` (Vercel), ``rule`` (firewall, rate limit, Access), ``code`` (of callers).
@@ -87,7 +97,7 @@ class Exposure:
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """What does not work while the change is applied. what: a clause. seconds: at most, on a machine with little else to do."""
+    """A part that is unavailable while the change is applied. what: a clause. seconds: upper bound on an idle machine."""
 
     part: str
     what: str
@@ -96,7 +106,7 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """A secret that is made anew. name: as ``ops rotate`` calls it, or the resource's. afterwards: what a person has to do."""
+    """A secret that is rotated. name: as ``ops rotate`` calls it, or the resource's. afterwards: what a person has to do."""
 
     name: str
     title: str
@@ -105,7 +115,7 @@ class Rotation:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyResult:
-    """What a policy says about one resource, or about the stack (``urn`` is empty).
+    """The result of a policy for one resource, or for the stack (``urn`` is empty).
 
     outcome: ``violated``, ``exempted`` (until ``expires``), or ``could not run``: a value is known after the update only.
     """
@@ -121,6 +131,11 @@ class PolicyResult:
     url: str = ""
     expires: datetime.date | None = None
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the update must not be made because of it."""
+        return self.outcome == "violated" and self.level == "mandatory"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostic:
@@ -133,16 +148,21 @@ class Diagnostic:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """What is otherwise than the state says, apart from any intended change.
+    """Differences from the recorded state, apart from any intended change.
 
-    checked: whether it was looked for at all. failure: why it could not be found out; then the rest is not the whole.
-    steps: ``update`` (somebody changed it) and ``delete`` (it is gone). unmanaged: what looks like ours and is in no state.
+    checked: whether it was looked for at all. failure: why it could not be determined; then the rest is incomplete.
+    steps: ``update`` (changed outside Pulumi) and ``delete`` (gone). unmanaged: what looks like ours but is not in the state.
     """
 
     checked: bool = False
     failure: str = ""
     steps: tuple[Step, ...] = ()
     unmanaged: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many resources differ, unmanaged ones included."""
+        return len(self.steps) + len(self.unmanaged)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,11 +204,11 @@ class Preview:
     @property
     def violated(self) -> bool:
         """Whether a mandatory policy refuses it."""
-        return any(one.outcome == "violated" and one.level == "mandatory" for one in self.policies)
+        return any(result.refuses for result in self.policies)
 
     @property
     def failed(self) -> bool:
-        """Whether it says less than the whole: the engine, the program or the look at the drift ended with an error."""
+        """Whether it is incomplete: the engine, the program or the check for drift ended with an error."""
         return bool(self.failure or self.drift.failure)
 
     @property
@@ -197,7 +217,7 @@ class Preview:
         operations = {step.operation for step in self.steps}
         if self.failed:
             return "error"
-        if any(step.stateful and step.operation in {"delete", "replace"} for step in self.steps):
+        if any(step.destroys_data for step in self.steps):
             return "stateful"
         if self.violated:
             return "policy"
@@ -209,16 +229,16 @@ class Preview:
     @property
     def clean(self) -> bool:
         """Whether there is nothing to apply and nothing has drifted."""
-        return self.outcome == "none" and not self.drift.steps and not self.drift.unmanaged
+        return self.outcome == "none" and not self.drift.count
 
 
 def exit_code(previews: Sequence[Preview]) -> int:
     """Of ``ops preview``: 1 an error, 3 a mandatory policy is broken, 2 there are changes or drift, 0 nothing to do."""
-    if any(one.failed for one in previews):
+    if any(preview.failed for preview in previews):
         return 1
-    if any(one.violated for one in previews):
+    if any(preview.violated for preview in previews):
         return 3
-    return 0 if all(one.clean for one in previews) else 2
+    return 0 if all(preview.clean for preview in previews) else 2
 
 
 _DOCUMENT = TypeAdapter(tuple[Preview, ...])

@@ -1,4 +1,4 @@
-"""What a preview is made from: the state, the configuration, and every secret in them that must not be shown."""
+"""The inputs of a preview: the state, the configuration, and every secret in them that must not be shown."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.preview.diff import value_at
 from ops.preview.model import SECRET
-from ops.preview.values import Sealed, sealed, secrets_in, with_parts
+from ops.preview.values import sealed, secrets_in, with_parts
 from ops.redaction import Redactor, name_is_secret
 from ops.stack.stack import Stack
 
@@ -23,41 +23,35 @@ Deployment = Mapping[str, Any]
 def digest(deployment: Deployment) -> str:
     """SHA-256 over the resources and pending operations of a state; "" for one without resources.
 
-    Without secrets, which are encrypted again by every update, and without times; so an update that changes nothing leaves it as
-    it is. deployment: of ``Stack.state``, with or without secrets.
+    Without secrets, which are encrypted again by every update, and without times. So it stays the same after an update that
+    changes nothing. deployment: of ``Stack.state``, with or without secrets.
     """
     resources = deployment.get("resources") or []
     if not resources:
         return ""
-    told = [_without_secrets(resources), _without_secrets(deployment.get("pending_operations") or [])]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    content = [_without_secrets(resources), _without_secrets(deployment.get("pending_operations") or [])]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _without_secrets(value: Any) -> Any:
-    match sealed_or_cipher(value):
-        case dict() as fields:
-            return {key: _without_secrets(item) for key, item in fields.items() if key not in {"created", "modified"}}
-        case list() as items:
-            return [_without_secrets(item) for item in items]
-        case Sealed():
+    match value:
+        case {"ciphertext": _} | {"plaintext": _}:
             return SECRET
-        case other:
-            return other
-
-
-def sealed_or_cipher(value: Any) -> Any:
-    """``Sealed`` for a secret, encrypted or not; anything else as it is."""
-    return Sealed(None) if isinstance(value, dict) and ("ciphertext" in value or "plaintext" in value) else value
+        case dict():
+            return {key: _without_secrets(item) for key, item in value.items() if key not in {"created", "modified"}}
+        case list():
+            return [_without_secrets(item) for item in value]
+    return value
 
 
 def state_secrets(deployment: Deployment) -> set[str]:
     """Every secret text in a state that was exported with its secrets."""
-    found: set[str] = set()
-    operations = [one.get("resource") or {} for one in deployment.get("pending_operations") or []]
-    for resource in (*(deployment.get("resources") or []), *operations):
+    secrets: set[str] = set()
+    pending = [operation.get("resource") or {} for operation in deployment.get("pending_operations") or []]
+    for resource in (*(deployment.get("resources") or []), *pending):
         if not _is_public(resource):
-            found |= secrets_in(sealed(resource.get("inputs") or {}), sealed(resource.get("outputs") or {}))
-    return found
+            secrets |= secrets_in(sealed(resource.get("inputs") or {}), sealed(resource.get("outputs") or {}))
+    return secrets
 
 
 def _is_public(resource: Mapping[str, Any]) -> bool:
@@ -83,14 +77,14 @@ def encrypted_paths(value: Any, path: str = "") -> Iterator[str]:
 
 def config_secrets(configured: Mapping[str, Any], shown: Mapping[str, Any]) -> set[str]:
     """Every secret text of the configuration. shown: of ``pulumi config --show-secrets --json``."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     for key, value in configured.items():
         entry = shown.get(key) or {}
         whole = entry.get("objectValue", entry.get("value"))
         for path in encrypted_paths(value):
             secret = value_at(whole, path) if path else whole
-            found.update(with_parts(_texts(secret)))
-    return found
+            secrets.update(with_parts(_texts(secret)))
+    return secrets
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -108,7 +102,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def flat_config(configured: Mapping[str, Any], redactor: Redactor) -> dict[str, str]:
-    """The configuration as ``skyvern:host.port`` -> text; what is encrypted is ``SECRET``."""
+    """The configuration as ``skyvern:host.port`` -> text; encrypted values are ``SECRET``."""
     flat: dict[str, str] = {}
 
     def walk(path: str, name: str, value: Any) -> None:
@@ -127,7 +121,7 @@ def flat_config(configured: Mapping[str, Any], redactor: Redactor) -> dict[str, 
 
 
 def environment_secrets(variables: Mapping[str, str]) -> set[str]:
-    """Secrets among environment variables, by their names; files that hold one are read by the caller."""
+    """Secrets among environment variables, by their names; the caller reads files that hold one."""
     return {value for name, value in variables.items() if name_is_secret(name) and not name.endswith("_FILE")}
 
 

@@ -1,4 +1,4 @@
-"""Property values as the engine's events and exports write them: marks for secrets, a placeholder for what is not known yet."""
+"""Property values as the engine's events and exports write them: marks for secrets, a placeholder for unknown values."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class Sealed:
 
 
 def readable(value: Any) -> Any:
-    """A value of an event: ``SECRET`` in place of what is one, ``UNKNOWN`` for what the update will know, also within a text."""
+    """A value of an event: ``SECRET`` in place of each secret, ``UNKNOWN`` of each unknown value, also within a text."""
     match value:
         case dict() if _SIGNATURE in value:
             return SECRET if value[_SIGNATURE] == _SECRET_MARK else _asset(value)
@@ -38,7 +38,7 @@ def readable(value: Any) -> Any:
 
 
 def _asset(fields: Mapping[str, Any]) -> Any:
-    """An asset, an archive or a reference, by what tells it from another one."""
+    """An asset, an archive or a reference, by the fields that distinguish it from another one."""
     return {key: readable(item) for key, item in fields.items() if key in {"hash", "path", "uri", "urn", "id"}}
 
 
@@ -54,20 +54,20 @@ def sealed(value: Any) -> Any:
 def secrets_in(*properties: Any) -> set[str]:
     """The secret texts in properties (``sealed``) of one resource.
 
-    A provider may mark a whole list for one secret element; what stands elsewhere in the same resource in clear is none, also as
-    a line, as in the label of a container that says what is in its environment.
+    A provider may mark a whole list for one secret element. An element that is elsewhere in the same resource in plain text is
+    not a secret; also as a line, as in the label of a container with its variables.
     """
-    found: set[str] = set()
-    in_clear = plain_texts(properties)
-    lines = in_clear.union(*(text.split("\n") for text in in_clear))
-    for one in _sealed_in(properties):
-        open_ones = lines if isinstance(one, dict | list) else set()
-        found.update(with_parts(set(_texts(one)) - open_ones))
-    return found
+    secrets: set[str] = set()
+    plain = plain_texts(properties)
+    lines = plain.union(*(text.split("\n") for text in plain))
+    for value in _sealed_in(properties):
+        not_secret = lines if isinstance(value, dict | list) else set()
+        secrets.update(with_parts(set(_texts(value)) - not_secret))
+    return secrets
 
 
 def plain_texts(value: Any) -> set[str]:
-    """All texts that stand in clear."""
+    """All texts that are not secret."""
     return {text for text in _texts(value, secrets=False) if text not in {SECRET, UNKNOWN}}
 
 
@@ -110,15 +110,15 @@ def _texts(value: Any, *, secrets: bool = True) -> Iterator[str]:
                 yield from _texts(item, secrets=secrets)
 
 
-# --- What was plain and becomes a secret -----------------------------------------------------------------------------------
+# --- Plain values that become secrets ---------------------------------------------------------------------------------------
 
 
 def hide_pairs(old: Any, new: Any) -> tuple[Any, Any]:
     """Both sides with ``SECRET`` also where only the other side has it.
 
-    The engine marks each side by itself, so a value that becomes a secret would be shown as it was (pulumi issue 9330). In a
-    list an element has no other side of its own: where one side has more secrets than the other, what only the other one has in
-    clear may be what became secret, and is hidden.
+    The engine marks each side by itself, so a value that becomes a secret would be shown as it was (pulumi issue 9330). An
+    element of a list has no counterpart. So if one side has more secrets, a plain text that only the other side has may be the
+    one that became secret, and is hidden.
     """
     if SECRET in (old, new):
         return (old if old is None else SECRET), (new if new is None else SECRET)
@@ -146,17 +146,17 @@ def _secrets_of(elements: list[Any]) -> int:
     return sum(element == SECRET for element in elements)
 
 
-def revealed(before: Any, hidden: Any, in_clear: Collection[str]) -> Iterator[str]:
-    """The texts of ``before`` that ``hide_pairs`` has hidden: they are secrets from now on, wherever else they stand.
+def revealed(before: Any, hidden: Any, plain: Collection[str]) -> Iterator[str]:
+    """The texts of ``before`` that ``hide_pairs`` has hidden: they are secrets from now on, wherever else they are.
 
-    in_clear: what of a list that is hidden as a whole is none, because it stands in clear elsewhere in the resource.
+    plain: texts elsewhere in the resource; these are not secrets, even in a list that is hidden as a whole.
     """
     if hidden == SECRET:
         whole = isinstance(before, dict | list)
-        yield from (text for text in _texts(before) if text not in {SECRET, UNKNOWN} and not (whole and text in in_clear))
+        yield from (text for text in _texts(before) if text not in {SECRET, UNKNOWN} and not (whole and text in plain))
     elif isinstance(before, dict) and isinstance(hidden, dict):
         for key, value in before.items():
-            yield from revealed(value, hidden.get(key), in_clear)
+            yield from revealed(value, hidden.get(key), plain)
     elif isinstance(before, list) and isinstance(hidden, list):
         for left, right in zip(before, hidden, strict=True):
-            yield from revealed(left, right, in_clear)
+            yield from revealed(left, right, plain)

@@ -26,36 +26,39 @@ Previewing = Callable[[Stack], Preview]
 def apply(
     path: Path, *, unreviewed: bool, outcome: Path | None, progress: Progress, previewing: Previewing | None = None
 ) -> None:
-    """Applies what ``path`` has the record of; UserError in one line where something moved, or where the up or the smoke fails.
+    """Applies the plan recorded in ``path``; UserError in one line if anything differs, or if the up or the smoke fails.
 
-    outcome: gets what came of it as Markdown, whatever that is. previewing: makes the preview to compare with, for tests.
+    outcome: file for the result or the error, as Markdown. previewing: makes the preview to compare with, for tests.
     """
-    with write_outcome(outcome) as tell:
-        tell(_apply(record.load(path), unreviewed=unreviewed, progress=progress, previewing=previewing or _preview))
+    with write_outcome(outcome) as write:
+        write(_apply(record.load(path), unreviewed=unreviewed, progress=progress, previewing=previewing or _preview))
 
 
 @contextmanager
 def write_outcome(outcome: Path | None) -> Iterator[Callable[[str], None]]:
-    """What came of the block in a file: the text that it gives, or why it failed. No file, where it gives no text."""
-    told = ""
+    """Writes the block's result or its error to a file; does nothing without a file, or for a block without a result.
 
-    def tell(text: str) -> None:
-        nonlocal told
-        told = text
+    Yields the function that takes the result.
+    """
+    result = ""
+
+    def write(text: str) -> None:
+        nonlocal result
+        result = text
 
     try:
-        yield tell
+        yield write
     except UserError as failed:
-        # It may name what the record says, which is a branch's, and is posted under a bot's name.
-        told = f"❌ {code(str(failed))}"
+        # It may quote the record, which is a branch's, and is posted under a bot's name.
+        result = f"❌ {code(str(failed))}"
         raise
     except BaseException:
-        # Then nobody knows how far it got, and that is what has to be told.
-        told = "❌ The deployment was interrupted; see its log."
+        # It is unknown how far it got, and that has to be reported.
+        result = "❌ The deployment was interrupted; see its log."
         raise
     finally:
-        if outcome is not None and told:
-            outcome.write_text(f"{told}\n")
+        if outcome is not None and result:
+            outcome.write_text(f"{result}\n")
 
 
 def _preview(stack: Stack) -> Preview:
@@ -69,7 +72,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress, previewing
     docker = stack.docker()
     tree = git.tree_of(stack.root)
     if tree == reviewed.tree:
-        # Not those of a tree that will be refused: that may take half an hour.
+        # Not for a tree that will be refused: the build may take half an hour.
         build.build(docker, settings.images.source, progress, needs.asked_for(settings))
     planned = previewing(stack)
     if differences := record.differences(reviewed, record.record(planned, tree=tree)):

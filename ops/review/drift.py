@@ -23,38 +23,38 @@ from ops.preview.report import code
 from ops.stack.stack import Stack
 from ops.stack.token import read_token
 
-# Of the components' CNAME records, and of what each of them leads to.
+# Types of the components' CNAME records, and of their target.
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 TUNNEL = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
 
 
 def find(stack: Stack) -> Drift:
-    """The drift of a stack, resources that are in no state included; ``failure`` names what could not be checked."""
-    found = engine.drift(stack)
+    """The drift of a stack, including unmanaged resources; ``failure`` names what could not be checked."""
+    drift = engine.drift(stack)
     edge = stack.settings().edge
     if not isinstance(edge, CloudflareEdge):
-        return found
+        return drift
     try:
         with cloudflare.client(read_token(stack)) as http:
             records = zone_records(http, edge.domain)
         strays = stray_records(records, stack.state(), prefix=f"skyvern-{stack.short}")
     except UserError as failed:
-        return dataclasses.replace(found, failure="; ".join(filter(None, [found.failure, str(failed)])))
-    return dataclasses.replace(found, unmanaged=(*found.unmanaged, *strays))
+        return dataclasses.replace(drift, failure="; ".join(filter(None, [drift.failure, str(failed)])))
+    return dataclasses.replace(drift, unmanaged=(*drift.unmanaged, *strays))
 
 
-def exit_code(found: Drift) -> int:
-    """1: it could not be found out; 2: there is drift; 0: there is none."""
-    if found.failure or not found.checked:
+def exit_code(drift: Drift) -> int:
+    """1: the check failed; 2: there is drift; 0: there is no drift."""
+    if drift.failure or not drift.checked:
         return 1
-    return 2 if found.steps or found.unmanaged else 0
+    return 2 if drift.count else 0
 
 
 # --- DNS -----------------------------------------------------------------------------------------------------------------
 
 
 def zone_records(http: httpx.Client, domain: str) -> list[dict[str, Any]]:
-    """Every CNAME record of a zone, as Cloudflare's API has it; UserError where it refuses."""
+    """Every CNAME record of a zone, as Cloudflare's API has it; UserError if it refuses."""
     zones = cloudflare.get(http, "/zones", name=domain)
     if len(zones) != 1:
         raise UserError(f"Cloudflare: the token sees {len(zones)} zones {domain}, so its records cannot be checked")
@@ -62,18 +62,19 @@ def zone_records(http: httpx.Client, domain: str) -> list[dict[str, Any]]:
 
 
 def stray_records(records: list[dict[str, Any]], state: Mapping[str, Any], *, prefix: str) -> list[str]:
-    """Records that look like the stack's and are in no state. state: of ``Stack.state``.
+    """Records that look like the stack's but are not in the state. state: of ``Stack.state``.
 
-    prefix: of the comment that the components write, ``skyvern-prod``. A record whose comment somebody removed is told by the
-    tunnel that it leads to.
+    prefix: of the comment that the components write, ``skyvern-prod``. A record whose comment was removed is recognised by its
+    target, the tunnel.
     """
-    resources = [one for one in state.get("resources") or [] if not one.get("delete")]
-    known = {one.get("id") for one in resources if one["type"] == RECORD}
-    tunnels = {f"{one.get('id')}{TUNNEL_SUFFIX}" for one in resources if one["type"] == TUNNEL}
+    resources = [resource for resource in state.get("resources") or [] if not resource.get("delete")]
+    known = {resource.get("id") for resource in resources if resource["type"] == RECORD}
+    tunnels = {f"{resource.get('id')}{TUNNEL_SUFFIX}" for resource in resources if resource["type"] == TUNNEL}
     return sorted(
-        f"DNS record {one['name']} to {one['content']} ({one['id']})"
-        for one in records
-        if one["id"] not in known and (str(one.get("comment") or "").startswith(f"{prefix}:") or one["content"] in tunnels)
+        f"DNS record {record['name']} to {record['content']} ({record['id']})"
+        for record in records
+        if record["id"] not in known
+        and (str(record.get("comment") or "").startswith(f"{prefix}:") or record["content"] in tunnels)
     )
 
 
@@ -81,42 +82,42 @@ def stray_records(records: list[dict[str, Any]], state: Mapping[str, Any], *, pr
 
 
 def marker(stack: str) -> str:
-    """What the one issue of a stack begins with."""
+    """The first line of a stack's issue, by which it is found."""
     return f"<!-- skyvern-drift: {stack} -->"
 
 
-def fingerprint(found: Drift) -> str:
-    """16 hex digits over what drifted, and not over the values: an address or a time may differ each day."""
+def fingerprint(drift: Drift) -> str:
+    """16 hex digits over names and properties, not over values: an address or a time may differ each day."""
     essence = [
-        sorted([step.urn, step.operation, *sorted(diff.path for diff in step.diffs)] for step in found.steps),
-        sorted(found.unmanaged),
-        found.failure.partition(":")[0],
+        sorted([step.urn, step.operation, *sorted(diff.path for diff in step.diffs)] for step in drift.steps),
+        sorted(drift.unmanaged),
+        drift.failure.partition(":")[0],
     ]
     return hashlib.sha256(json.dumps(essence).encode()).hexdigest()[:16]
 
 
-def title(stack: str, found: Drift) -> str:
-    """Of the issue: how much, in a line."""
-    if found.failure:
+def title(stack: str, drift: Drift) -> str:
+    """The issue's title, with the numbers of resources."""
+    if drift.failure:
         return f"Drift of {stack}: could not be checked"
     parts = [
-        (len(found.steps), "changed outside Pulumi"),
-        (len(found.unmanaged), "not in the state"),
+        (len(drift.steps), "changed outside Pulumi"),
+        (len(drift.unmanaged), "not in the state"),
     ]
     return f"Drift of {stack}: " + ", ".join(f"{count} {what}" for count, what in parts if count)
 
 
-def markdown(stack: str, found: Drift, *, link: str = "") -> str:
-    """The issue's text: what differs, and what to do about each sort."""
+def markdown(stack: str, drift: Drift, *, link: str = "") -> str:
+    """The issue's text: the differences, and what to do about each kind."""
     parts = []
-    if found.failure:
-        parts.append(f"**The check did not finish**, so this list is incomplete: {_cell(found.failure)}")
-    if found.steps:
+    if drift.failure:
+        parts.append(f"**The check did not finish**, so this list is incomplete: {_cell(drift.failure)}")
+    if drift.steps:
         rows = "\n".join(
             f"| {_cell(step.name)} | {'is gone' if step.operation == 'delete' else 'changed'} | "
             + "<br>".join(f"{_cell(diff.path)}: {_cell(diff.old)} → {_cell(diff.new)}" for diff in step.diffs)
             + " |"
-            for step in found.steps
+            for step in drift.steps
         )
         parts.append(
             "**Different from the state** (left: the state, right: what was found)\n\n"
@@ -124,8 +125,8 @@ def markdown(stack: str, found: Drift, *, link: str = "") -> str:
             f"To undo it: `pulumi up --refresh -s {stack}`. To keep it: write it into the program or the stack file, in a pull "
             "request."
         )
-    if found.unmanaged:
-        rows = "\n".join(f"- {_cell(one)}" for one in found.unmanaged)
+    if drift.unmanaged:
+        rows = "\n".join(f"- {_cell(name)}" for name in drift.unmanaged)
         parts.append(
             f"**Looks like part of this stack, but is not in the state**\n\n{rows}\n\n"
             f"`script/up --stack {stack}` removes such containers and networks. Remove a DNS record at Cloudflare yourself, "
@@ -135,16 +136,16 @@ def markdown(stack: str, found: Drift, *, link: str = "") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def lines(stack: str, found: Drift) -> list[str]:
+def lines(stack: str, drift: Drift) -> list[str]:
     """The same for a terminal, a line each."""
-    told = [f"stack {stack}: {found.failure}"] if found.failure else []
-    for step in found.steps:
+    printed = [f"stack {stack}: {drift.failure}"] if drift.failure else []
+    for step in drift.steps:
         paths = ", ".join(diff.path for diff in step.diffs)
-        told.append(f"{step.name}: is gone" if step.operation == "delete" else f"{step.name}: changed ({paths})")
-    told += [f"{one}: not in the state" for one in found.unmanaged]
-    return told or [f"stack {stack}: no drift"]
+        printed.append(f"{step.name}: is gone" if step.operation == "delete" else f"{step.name}: changed ({paths})")
+    printed += [f"{name}: not in the state" for name in drift.unmanaged]
+    return printed or [f"stack {stack}: no drift"]
 
 
 def _cell(text: str | None) -> str:
-    """A text inside of a table, as code: neither ends the cell, nor begins an element, nor calls a person."""
+    """A text for a cell of a table, as code: it can neither end the cell, nor be markup, nor mention anyone."""
     return "nothing" if text is None else code(text[:200])

@@ -1,7 +1,7 @@
-"""What the workflows run: a preview with its record for a pull request, and what is told on GitHub of it.
+"""Commands for the workflows: a preview with its record for a pull request, and the comments and the issue at GitHub.
 
 Each command is one step of a workflow, so that nothing is decided in YAML. Not here: GitHub's API (ops/clients/github.py), the
-report (ops/preview/report.py), the record (ops/review/record.py).
+report (ops/preview/report), the record (ops/review/record.py).
 """
 
 import datetime
@@ -28,7 +28,7 @@ PREVIEW, REPORT = "preview.json", "report.md"
 
 
 def deployment_marker(stack: Stack) -> str:
-    """What the comment on a deployment begins with."""
+    """The first line of the comment on a deployment, by which it is found."""
     return f"<!-- skyvern-deployment: {stack} -->"
 
 
@@ -38,17 +38,17 @@ def record_name(stack: Stack) -> str:
 
 
 def artifact_name(stack: Stack, tree: str) -> str:
-    """Of the artifact that holds the record; preview.yml gives it the same one."""
+    """Of the artifact that holds the record; preview.yml uploads it under the same name."""
     return f"review-{stack.short}-{tree}"
 
 
 def write_review(stack: Stack, folder: Path, *, base: str) -> tuple[int, str]:
-    """Previews a stack and writes preview.json, report.md and, for what may be applied, review-STACK.json.
+    """Previews a stack and writes preview.json, report.md and, if the plan may be applied, review-STACK.json.
 
-    Returns the exit code and what was written, in a line: 0 for a preview that may be applied, changes or not; 1 for an error,
-    3 for a violated policy. Only a report is written then, because a record that is not there cannot be applied.
+    Returns the exit code and a line about the files: 0 for a preview that may be applied, changes or not; 1 for an error, 3 for a
+    violated policy. Then only a report is written, because a record that does not exist cannot be applied.
     """
-    # Before the first file of ours is there, which would be a change.
+    # Before the first file is written, which would be a change.
     tree = git.tree_of(stack.root)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / record_name(stack)).unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def _preview(stack: Stack, base: str) -> Preview:
     try:
         return engine.preview(stack, drift=True, base=base)
     except UserError as failed:
-        # A wrong stack file ends before there is an engine; it belongs into the comment all the same.
+        # A wrong stack file ends it before the engine runs; it belongs into the comment all the same.
         return Preview(stack=stack.name, made=datetime.datetime.now(datetime.UTC), base=base, failure=str(failed))
 
 
@@ -103,13 +103,13 @@ def _fetch(stack: Stack, output: Path) -> None:
     run = github.run_of(os.environ)
     tree = git.tree_of(stack.root)
     with github.client(run, os.environ) as http:
-        found = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), record_name(stack))
-    if found is None:
+        content = github.Repository(run.repository, http).artifact(artifact_name(stack, tree), record_name(stack))
+    if content is None:
         raise UserError(
             f"stack {stack}: no reviewed preview of tree {tree[:12]}: main moved on after the preview, it was pushed to "
             f"directly, or the preview is too old; read the preview of script/up --stack {stack} on the host, and let it apply"
         )
-    output.write_bytes(found)
+    output.write_bytes(content)
     typer.echo(f"stack {stack}: the record of tree {tree[:12]} is in {output}")
 
 
@@ -117,8 +117,8 @@ def _fetch(stack: Stack, output: Path) -> None:
 def outcome(stack: StackOption, file: Annotated[Path, typer.Argument(help="File that ops apply --outcome wrote.")]) -> None:
     """Post the outcome of a deployment: in the summary of the run, and on the pull request that was merged."""
     run = github.run_of(os.environ)
-    told = file.read_text() if file.is_file() else "❌ Nothing was deployed: the job ended before `ops apply`.\n"
-    text = f"{deployment_marker(stack)}\n### Deployment of {stack}\n\n{told}\n[Log]({run.url}) of `{run.commit[:12]}`.\n"
+    result = file.read_text() if file.is_file() else "❌ Nothing was deployed: the job ended before `ops apply`.\n"
+    text = f"{deployment_marker(stack)}\n### Deployment of {stack}\n\n{result}\n[Log]({run.url}) of `{run.commit[:12]}`.\n"
     github.summarise(text)
     with github.client(run, os.environ) as http:
         repository = github.Repository(run.repository, http)
@@ -127,16 +127,16 @@ def outcome(stack: StackOption, file: Annotated[Path, typer.Argument(help="File 
     typer.echo(f"comment on {run.repository}#{number}: {done}" if number else "no pull request was merged by this commit")
 
 
-def keep_issue(stack: Stack, found: Drift) -> str:
-    """Brings the one issue on the drift of a stack up to date; what was done, in a line. UserError where GitHub refuses."""
+def keep_issue(stack: Stack, differences: Drift) -> str:
+    """Updates the one issue on the drift of a stack; returns a line about it. UserError if GitHub refuses."""
     run = github.run_of(os.environ)
     with github.client(run, os.environ) as http:
         repository = github.Repository(run.repository, http)
         repository.refuse_public()
         marker = drift.marker(stack.name)
-        if drift.exit_code(found) == 0:
+        if drift.exit_code(differences) == 0:
             done = repository.close_issue(marker, f"No drift any more: [checked]({run.url}).")
         else:
-            text = drift.markdown(stack.name, found, link=run.url)
-            done = repository.issue(marker, drift.fingerprint(found), drift.title(stack.name, found), text)
+            text = drift.markdown(stack.name, differences, link=run.url)
+            done = repository.issue(marker, drift.fingerprint(differences), drift.title(stack.name, differences), text)
     return f"issue in {run.repository}: {done}"

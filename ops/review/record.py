@@ -1,8 +1,8 @@
 """The record of a reviewed preview, and the differences since: only what was reviewed is applied.
 
-A record holds what a plan depends on: the files (git's tree of the tested merge, which main has after it), configuration, images,
-versions, state and drift, and the steps themselves. Nothing in it is secret, because a preview has none; two secrets look alike
-in a step, so what tells them apart is the configuration's hash (over their ciphertexts), the state's digest and the tree.
+A record holds all that a plan depends on: the files (git's tree of the tested merge, which main has after it), configuration,
+images, versions, state and drift, and the steps themselves. Nothing in it is secret, because a preview has no secrets. Two
+secrets look alike in a step; the configuration's hash (over their ciphertexts), the state's digest and the tree distinguish them.
 Not here: the preview (ops/preview), and the update that follows (ops/review/apply.py).
 """
 
@@ -18,18 +18,18 @@ from ops.errors import UserError
 from ops.preview.model import Preview, Step
 from ops.stack.stack import Stack
 
-# Names in one line, before the rest is counted.
+# The most names in one line; the rest is counted.
 MOST_NAMES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a person reviewed.
+    """The plan that a person reviewed, and what it depends on.
 
     tree: 40 hex digits, ``git rev-parse HEAD^{tree}``. commit: what was checked out. made: in UTC. The others: as in Preview.
     """
 
-    # Of pydantic: a key of another form is an error, not something to be silently left out of the comparison.
+    # For pydantic: an unknown key is an error; ignored, it would be left out of the comparison.
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     form: Literal[1] = 1
@@ -123,29 +123,29 @@ def _drift(reviewed: Record, now: Record) -> Iterator[str]:
             yield f"{step.name}: removed by hand" if step.operation == "delete" else f"{step.name}: changed by hand ({paths})"
     if gone := [step.name for urn, step in before.items() if urn not in after]:
         yield f"no longer drifted: {_names(gone)}"
-    if found := [one for one in now.unmanaged if one not in reviewed.unmanaged]:
-        yield f"not in the state: {_names(found)}"
-    if gone := [one for one in reviewed.unmanaged if one not in now.unmanaged]:
+    if new := [name for name in now.unmanaged if name not in reviewed.unmanaged]:
+        yield f"not in the state: {_names(new)}"
+    if gone := [name for name in reviewed.unmanaged if name not in now.unmanaged]:
         yield f"removed: {_names(gone)}"
 
 
 def _plan(reviewed: tuple[Step, ...], now: tuple[Step, ...]) -> Iterator[str]:
     before, after = {step.urn: step for step in reviewed}, {step.urn: step for step in now}
-    differ = [
-        f"{step.operation} {step.name}" + ("" if urn not in before else f" ({_was(before[urn], step)})")
+    changes = [
+        f"{step.operation} {step.name}" + ("" if urn not in before else f" ({_difference(before[urn], step)})")
         for urn, step in after.items()
         if before.get(urn) != step
     ]
-    differ += [f"no longer {step.operation} {step.name}" for urn, step in before.items() if urn not in after]
-    if differ:
-        yield f"the plan: {_names(differ)}"
+    changes += [f"no longer {step.operation} {step.name}" for urn, step in before.items() if urn not in after]
+    if changes:
+        yield f"the plan: {_names(changes)}"
 
 
-def _was(before: Step, after: Step) -> str:
+def _difference(before: Step, after: Step) -> str:
     if before.operation != after.operation:
         return f"{before.operation} was reviewed"
-    differ = {diff.path for diff in {*before.diffs} ^ {*after.diffs}}
-    return f"other values of {_names(sorted(differ))}" if differ else "for other reasons"
+    paths = {diff.path for diff in {*before.diffs} ^ {*after.diffs}}
+    return f"other values of {_names(sorted(paths))}" if paths else "for other reasons"
 
 
 def _names(names: list[str]) -> str:

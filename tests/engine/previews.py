@@ -178,8 +178,8 @@ def trimmed(run: Run, *, drift: bool = False) -> dict[str, Any]:
     kept = [event for event in (_trimmed_event(one, drift=drift) for one in run.events) if event]
     ran = set(events.rules_run(run.events))
     kept += [{"policyAnalyzeStackSummaryEvent": {"passed": sorted(ran)}}] if ran else []
-    said = [line for line in run.said.splitlines() if line.startswith("error:")]
-    text = json.dumps({"code": run.code, "said": "\n".join(said), "events": kept}, sort_keys=True)
+    errors = [line for line in run.output.splitlines() if line.startswith("error:")]
+    text = json.dumps({"code": run.code, "output": "\n".join(errors), "events": kept}, sort_keys=True)
     for here, there in NAMES.items():
         text = text.replace(here, there)
     # A pack is named with its folder.
@@ -237,7 +237,7 @@ def write(path: Path, found: dict[str, Any]) -> None:
     parts = []
     for part, run in found.items():
         events = ",\n".join(json.dumps(event, sort_keys=True) for event in run["events"])
-        parts.append(f'"{part}": {{"code": {run["code"]}, "said": {json.dumps(run["said"])}, "events": [\n{events}\n]}}')
+        parts.append(f'"{part}": {{"code": {run["code"]}, "output": {json.dumps(run["output"])}, "events": [\n{events}\n]}}')
     path.write_text("{" + ",\n".join(parts) + "}\n")
 
 

@@ -178,7 +178,7 @@ def test_a_secret_in_any_place_gets_nowhere(
 
     def overheard(context: Any, *arguments: str) -> engine_module.Run:
         done = run(context, *arguments)
-        raw.append(f"{json.dumps(list(done.events))} {done.said}")
+        raw.append(f"{json.dumps(list(done.events))} {done.output}")
         return done
 
     monkeypatch.setattr(engine_module, "_run", overheard)

@@ -1,7 +1,7 @@
 """Names of secrets, which three places know: the policy pack, redaction, and the report of the server's start.
 
-They cannot share a list: the pack imports nothing of ours, the report is alone in its image, and redaction reads the names of all
-kinds of data, tunnelSecret and x-api-key among them. So a name that not all of them know needs a reason here.
+They cannot share a list: the pack imports nothing of ours, and the report is alone in its image. So the pack and redaction have
+the same one twice, and a name that not all three know needs a reason here.
 """
 
 import runpy
@@ -36,21 +36,32 @@ class Difference(NamedTuple):
     why: str
 
 
-_IN_A_NAME = "APIKEY AUTHORIZATION BCRYPT COOKIE CREDENTIAL CREDENTIALS PASSPHRASE PASSWD PASSWORDS PWD SECRETS TOKENS".split()
+# Redaction has the same list.
+_WORDS = variables.SECRET_WORDS
+# By whole words: neither in the plural nor run together with another word.
+_REPORT_KNOWS = {"PASSWORD", "SECRET", "TOKEN"}
 DIFFERENCES = (
     Difference(
         {"pack", "redaction"},
-        {*(f"MAIL_{word}" for word in _IN_A_NAME), "NGROK_AUTHTOKEN", "PGPASSWORD", "UI_LOGIN_SHA256"},
+        {
+            *(f"MAIL_{word}{hashed}" for word in {*_WORDS} - _REPORT_KNOWS for hashed in ("", "_HASH")),
+            *(f"MAIL_{word}S{hashed}" for word in _WORDS for hashed in ("", "_HASH")),
+            *("LOGIN_HASH", "MAIL_PWD", "NGROK_AUTHTOKEN", "PGPASSWORD", "UI_LOGIN_SHA256"),
+        },
         "no variable of the server is called so; test_the_report_knows_the_servers_secrets",
     ),
     Difference({"report"}, {"DATABASE_STRING"}, "its value is a URL, in which the other two find the password"),
     Difference(
         {"report"},
-        {"LLM_KEY", "PUBLIC_KEY", "SECONDARY_LLM_KEY", "SECRET_ID", "SECRET_NAME", "TOKEN_ID"},
+        {*variables.NOT_SECRET, "SECRET_NAME"},
         "the report may blank too much: it goes by any word of a name",
     ),
     Difference({"pack", "report"}, {"KEY"}, "in the stack file, key alone is the name of a model"),
-    Difference({"pack"}, {"MAIL_KEYS"}, "in other data than variables, keys are those of a mapping or those that are public"),
+    Difference(
+        {"pack"},
+        {"MAIL_KEYS", "MAIL_KEYS_HASH"},
+        "in other data than variables, keys are those of a mapping or those that are public",
+    ),
     Difference({"redaction"}, {"PWD"}, "for a variable, it is the working directory"),
 )
 
@@ -70,9 +81,10 @@ def runs() -> tuple[Program, ...]:
 
 
 def listed() -> set[str]:
-    """The words of the three lists as last words of a name, and the names that a list excepts."""
-    words = {*variables.SECRET_WORDS, *redaction._SECRET_ENDS, *REPORT["SECRET_WORDS"], "KEY", "KEYS"}
-    return {f"MAIL_{word}" for word in words} | {"KEY", "PWD"} | variables.NOT_SECRET | redaction._NOT_SECRET
+    """The words of the lists as last words of a name, also in the plural and of a hash, and the names that a list excepts."""
+    words = {*variables.SECRET_WORDS, *REPORT["SECRET_WORDS"], "KEY"}
+    names = {f"MAIL_{word}{more}" for word in words for more in ("", "S", "_HASH", "S_HASH")}
+    return names | {"KEY", "LOGIN_HASH", "MAIL_PWD", "PWD", "SECRET_NAME"} | variables.NOT_SECRET
 
 
 def passed() -> Iterator[str]:
@@ -88,6 +100,11 @@ def passed() -> Iterator[str]:
 
 def known_to(name: str) -> set[str]:
     return {place for place, knows in KNOWS.items() if knows(name)}
+
+
+def test_the_pack_and_redaction_have_the_same_list() -> None:
+    assert redaction.SECRET_WORDS == variables.SECRET_WORDS
+    assert redaction.NOT_SECRET == variables.NOT_SECRET
 
 
 def test_a_name_that_not_all_know_has_a_reason() -> None:

@@ -16,14 +16,26 @@ NOTHING = Redactor.of([])
 
 
 @pytest.mark.parametrize(
-    "name", ["OPENAI_API_KEY", "PGPASSWORD", "tunnelSecret", "x-api-key", "apikey", "bcryptHash", "UI_LOGIN_SHA256"]
+    "name",
+    [
+        "OPENAI_API_KEY",
+        "PGPASSWORD",
+        "tunnelSecret",
+        "x-api-key",
+        "apikey",
+        "bcryptHash",
+        "PWD_HASH",
+        "UI_LOGIN_SHA256",
+        "uiLoginSha256",
+    ],
 )
 def test_names_of_secrets(name: str) -> None:
     assert name_is_secret(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["LLM_KEY", "key", "keepers", "publicKey", "contentHash", "monkey", "passwordLength", "tokenTtl", ""]
+    "name",
+    ["LLM_KEY", "key", "keepers", "publicKey", "contentHash", "monkey", "passwordLength", "tokenTtl", "secretName", "token2", ""],
 )
 def test_names_that_only_look_like_it(name: str) -> None:
     assert not name_is_secret(name)
@@ -64,6 +76,8 @@ def test_a_known_value_is_blanked_in_every_form(text: str) -> None:
         ("$2a$10$abcdefghijklmnopqrstuv", "[secret]"),
         ("-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\n", "[secret]\n"),
         ("ghp_0123456789abcdefghij", "[secret]"),
+        ("Set-Cookie: session=abc123; Path=/", "Set-Cookie: [secret]; Path=/"),
+        ("MAIL_PWD=abc", "MAIL_PWD=[secret]"),
         (f"word {GENERATED}", "word [secret]"),
         ("ask jane.doe@example.com", "ask j***@example.com"),
     ],

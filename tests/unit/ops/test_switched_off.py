@@ -52,7 +52,7 @@ def test_it_is_refused_by_name_without_its_value(name: str) -> None:
 
 
 def test_what_switches_nothing_off_is_left_alone() -> None:
-    assert not list(switched_off.found(FINE))
+    assert not list(switched_off.effects(FINE))
 
 
 def test_every_entry_refuses_it_before_anything_else(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,7 @@ import re
 
 import yaml
 
-from components.settings import Settings, parse, reference, sections
-from ops import skyvern_settings
+from components.settings import Settings, parse, reference, sections, skyvern_settings
 from ops.paths import ROOT
 
 

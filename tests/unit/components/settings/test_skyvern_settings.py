@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from components.settings import AnthropicLlm, GeminiLlm, Llm, NoLlm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm, Settings
-from ops import skyvern_settings
+from components.settings import (
+    AnthropicLlm,
+    GeminiLlm,
+    Llm,
+    NoLlm,
+    OllamaLlm,
+    OpenAiCompatibleLlm,
+    OpenAiLlm,
+    Settings,
+    skyvern_settings,
+)
+from components.settings.skyvern_settings import Decision, groups
 from ops.paths import ROOT
-from ops.skyvern_settings import Decision, groups
 from tests.support import program, skyvern_wheel
 from tests.support.program import plain
 

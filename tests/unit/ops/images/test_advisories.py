@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from components.host import images
+from components.settings.skyvern_settings import SKYVERN_VERSION
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import advisories
 from ops.images.advisories import Finding, Pin
-from ops.images.source import SKYVERN_VERSION
 from ops.paths import ROOT
 
 CADDY = Pin("Go", "github.com/caddyserver/caddy/v2", "2.10.2")

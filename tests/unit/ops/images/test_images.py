@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from components.host import images
+from components.settings.skyvern_settings import SKYVERN_VERSION
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.images import build, commands, needs, source
+from ops.images import build, commands, needs
 from ops.machine import go
 from tests.support.home import Home
 
@@ -146,8 +147,8 @@ def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image
 
 def test_server_and_ui_have_one_version() -> None:
     requirement = (REPOSITORY / "images/server/requirements.in").read_text().strip()
-    assert requirement == f"skyvern[server]=={source.SKYVERN_VERSION}"
-    assert f"skyvern-ui=={source.SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
+    assert requirement == f"skyvern[server]=={SKYVERN_VERSION}"
+    assert f"skyvern-ui=={SKYVERN_VERSION} " in (REPOSITORY / "site/ui-requirements.txt").read_text()
 
 
 @pytest.mark.parametrize(

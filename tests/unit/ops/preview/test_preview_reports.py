@@ -133,7 +133,7 @@ def test_five_hundred_resources_are_within_the_limit(operation: Operation) -> No
 
 def test_what_is_lost_is_told_whatever_is_trimmed() -> None:
     type_ = "docker:index/volume:Volume"
-    sirens = tuple(
+    destructive = tuple(
         Step(
             urn=f"urn:pulumi:prod::skyvern::{type_}::data-{number}",
             type=type_,
@@ -144,7 +144,7 @@ def test_what_is_lost_is_told_whatever_is_trimmed() -> None:
         for number in range(70)
     )
     crowd = many(500, "replace")
-    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, *sirens))])
+    text = markdown([dataclasses.replace(crowd, steps=(*crowd.steps, *destructive))])
     assert text.count("🚨 **delete** `data-") == text.count("@@ delete data-") == 70
 
 
@@ -191,11 +191,20 @@ def test_code_survives_backticks_and_tables() -> None:
 
 
 def test_a_drift_that_could_not_be_looked_for_does_not_pass_for_none() -> None:
-    siren = Step(urn="urn:x::data", type="docker:index/volume:Volume", name="data", operation="delete", stateful=True)
-    text = markdown([dataclasses.replace(ABOUT, steps=(siren,), drift=Drift(checked=True, failure="no daemon at `x`"))])
+    lost = Step(urn="urn:x::data", type="docker:index/volume:Volume", name="data", operation="delete", stateful=True)
+    text = markdown([dataclasses.replace(ABOUT, steps=(lost,), drift=Drift(checked=True, failure="no daemon at `x`"))])
     assert "- ❌ **`prod`: the drift could not be checked** — 🚨 data or secrets would be lost" in text
     assert "so nothing is known about it: ``" in text
     assert "Check for drift first" in text
+
+
+def test_a_resource_that_stays_where_it_is_is_not_lost() -> None:
+    type_ = "cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"
+    step = Step(urn=f"urn:x::{type_}::t", type=type_, name="t", operation="delete", stateful=True, retained=True)
+    text = markdown([dataclasses.replace(ABOUT, steps=(step,), counts={"delete": 1})])
+    assert "- 🗑️ **`prod`: something is deleted**" in text
+    assert "it stays where it is and is only forgotten" in text
+    assert "🚨" not in text
 
 
 # --- Stacks side by side ---------------------------------------------------------------------------------------------------

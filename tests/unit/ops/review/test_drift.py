@@ -200,6 +200,7 @@ def test_exit_codes(found: Drift, code: int) -> None:
 def test_the_issue_says_what_and_what_to_do() -> None:
     assert drift.title("prod", DRIFT) == "Drift of prod: 2 changed outside Pulumi, 1 not in the state"
     text = drift.markdown("prod", DRIFT, link="https://github.example/run")
+    assert "(left: the state, right: what was found)" in text
     assert "| `gateway` | changed | `memory`: `1` → `2` |" in text
     assert "| `old` | is gone |  |" in text
     assert "- `container x`\n" in text

@@ -8,13 +8,15 @@ Not here: the Korean texts (components/settings/configuration.ko.yaml), and the 
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from components.settings.reference import Language, Say, table, translator
-from ops.images.source import SKYVERN_VERSION
-from ops.paths import ROOT
 
-DECISIONS = ROOT / "components/host/skyvern_settings.toml"
+# The packages of the server and of the UI have the same version (a test compares them).
+SKYVERN_VERSION = "1.0.56"
+
+DECISIONS = Path(__file__).parents[1] / "host/skyvern_settings.toml"
 
 _HEAD = """\
 # Settings of Skyvern
