@@ -178,7 +178,7 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
         old = PreviousSecrets(old_outputs, database_password(stack), session_token(old_outputs, http))
     before = path.read_text()
     epochs = next_epochs(settings, rotations)
-    file.write_setting(path, "rotation", epochs)
+    file.write_settings(path, {"rotation": epochs})
     for key, epoch in epochs.items():
         say(f"{path.name}: rotation.{key}: {epoch}")
     try:

@@ -52,7 +52,7 @@ def choose_source(stack: Stack, requested: ImageSource | None, docker: Docker, p
     if decided != wanted:
         progress("no image registry answers: every image is built from Debian, PyPI and Go packages, about 15 min the first time")
     if decided != configured:
-        file.write_setting(stack.file, "images", {"source": decided})
+        file.write_settings(stack.file, {"images": {"source": decided}})
         progress(f"wrote images.source: {decided} into {stack.file_name}")
     return decided
 
