@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """What the options ask for; UserError at the first thing that cannot be had."""
+    """Prepares what the options ask for; UserError at the first thing that is not available."""
     if options.print_env:
         sys.stdout.write(environment.exports(environment.for_stacks()))
         return

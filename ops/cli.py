@@ -1,4 +1,4 @@
-"""``ops``: the commands of a working day. Each lives in a module of its own; here they only get their names."""
+"""``ops``: the commands of a working day. Each has its own module; here they only get their names."""
 
 import dataclasses
 import json
@@ -97,11 +97,12 @@ def drift(
     issue: Annotated[bool, typer.Option("--issue", help="Keep one issue on GitHub up to date; exit 2 becomes 0.")] = False,
 ) -> None:
     """Show differences from the state, and what is not in it. Changes nothing; exit 2 if there are any, 1 on errors."""
-    found = stack_drift.find(stack)
-    code = stack_drift.exit_code(found)
-    typer.echo(json.dumps(dataclasses.asdict(found), indent=2) if as_json else "\n".join(stack_drift.lines(stack.name, found)))
+    difference = stack_drift.find(stack)
+    code = stack_drift.exit_code(difference)
+    document = json.dumps(dataclasses.asdict(difference), indent=2)
+    typer.echo(document if as_json else "\n".join(stack_drift.lines(stack.name, difference)))
     if issue:
-        typer.echo(pull_request.keep_issue(stack, found), err=True)
+        typer.echo(pull_request.keep_issue(stack, difference), err=True)
     raise typer.Exit(0 if issue and code == 2 else code)
 
 
@@ -199,8 +200,8 @@ def init(
 def version() -> None:
     """Print the versions of this project, the engine, the SDKs and Skyvern in one line."""
     try:
-        found = process.capture(["pulumi", "version"], env={**os.environ, **environment.for_engine()}).decode().strip()
-        engine = f"engine {found}"
+        printed = process.capture(["pulumi", "version"], env={**os.environ, **environment.for_engine()}).decode().strip()
+        engine = f"engine {printed}"
     except UserError:
         engine = "no engine"
     sdks = ", ".join(f"{name} {metadata.version(name)}" for name in ("pulumi", "pulumi-docker", "pulumi-random"))

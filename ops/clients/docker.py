@@ -1,4 +1,4 @@
-"""The docker CLI, always told which daemon: an ambient DOCKER_HOST or docker context never chooses it."""
+"""The docker CLI, always with the name of the daemon: an ambient DOCKER_HOST or docker context never chooses it."""
 
 import json
 import os
@@ -35,11 +35,11 @@ class Docker:
         return process.capture(self.command(*arguments), env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds)
 
     def logs(self, name: str, *flags: str) -> str:
-        """What a container wrote, both streams: nginx, Skyvern and Caddy write to standard error."""
+        """The output of a container, both streams: nginx, Skyvern and Caddy write to standard error."""
         command = self.command("logs", *flags, name)
         return process.capture(["sh", "-c", 'exec "$@" 2>&1', "sh", *command], env=self.environment()).decode(errors="replace")
 
     def inspect(self, name: str) -> dict[str, Any]:
         """``docker inspect`` of one object; UserError when it does not exist."""
-        found: list[dict[str, Any]] = json.loads(self.run("inspect", name))
-        return found[0]
+        documents: list[dict[str, Any]] = json.loads(self.run("inspect", name))
+        return documents[0]

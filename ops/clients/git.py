@@ -34,7 +34,7 @@ _KEPT_VARIABLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What is checked out. commit: 40 hex digits. changed: paths that differ from it, untracked ones among them."""
+    """The commit that is checked out (40 hex digits). changed: paths that differ from it, untracked files included."""
 
     commit: str
     changed: tuple[str, ...]
@@ -47,7 +47,7 @@ class Head:
 
 
 def head(root: Path) -> Head:
-    """What is checked out, whatever is on main; UserError where git cannot tell."""
+    """The commit that is checked out, whatever is on main; UserError if git cannot determine it."""
     try:
         commit = run(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
         committed = _committed(root, commit)
@@ -104,7 +104,7 @@ def _committed(root: Path, commit: str) -> dict[str, tuple[str, str]]:
 
 
 def _changed(root: Path, committed: Mapping[str, tuple[str, str]]) -> Iterator[str]:
-    """The paths that are not as committed, sorted; those that no commit has among them."""
+    """The paths that are not as committed, sorted; including those that no commit has."""
     here = set(_files(root))
     for path in sorted(here | set(committed)):
         if path not in here or path not in committed or not _same(root / path, *committed[path]):

@@ -1,4 +1,4 @@
-"""What the workflows tell people on GitHub: one comment on a pull request, one issue for drift, each edited in place.
+"""The messages of the workflows on GitHub: one comment on a pull request, one issue for drift, each edited in place.
 
 Bodies are made by pure functions; the client speaks the few calls of GitHub's REST API (2022-11-28) that this needs. Who may call
 what is decided by the workflows' ``permissions``. Not here: what a report says (ops/preview/report).
@@ -22,7 +22,7 @@ from ops.errors import UserError
 BODY_LIMIT = 65536
 # Whose texts are edited: a marker that a person quoted or copied is left alone.
 AUTHOR = "github-actions[bot]"
-# A record of a preview is some ten KiB; this is no bomb, and a whole report of 500 resources.
+# A record of a preview is some ten KiB. This limit leaves room for a whole report of 500 resources and stops a zip bomb.
 RECORD_LIMIT = 20 * 1024 * 1024
 
 # Whose runs upload records (its artifact has the name of the stack and the tree).
@@ -33,10 +33,10 @@ Change = Literal["created", "edited", "unchanged", "closed", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The run of a workflow, as GitHub's environment tells it.
+    """The run of a workflow, as GitHub's environment describes it.
 
     repository: ``owner/name``. url: of the run's page. commit: what it was started for. pull_request: its number, if it is
-    one's. api: ``https://api.github.com``, another one on GitHub Enterprise.
+    for a pull request. api: ``https://api.github.com``, another address on GitHub Enterprise.
     """
 
     repository: str
@@ -87,37 +87,39 @@ class Repository:
         self._http = http
 
     def comment(self, number: int, marker: str, body: str) -> Change:
-        """The one comment of a pull request or issue that begins with the marker: edited where it is there, else made."""
-        for one in self._pages(f"issues/{number}/comments"):
-            if _ours(one, marker):
-                if one["body"].replace("\r\n", "\n") == body:
+        """The one comment of a pull request or issue that begins with the marker: edited if it exists, else created."""
+        for comment in self._pages(f"issues/{number}/comments"):
+            if _ours(comment, marker):
+                if comment["body"].replace("\r\n", "\n") == body:
                     return "unchanged"
-                self._send("PATCH", f"issues/comments/{one['id']}", body=_checked(body, marker))
+                self._send("PATCH", f"issues/comments/{comment['id']}", body=_checked(body, marker))
                 return "edited"
         self._send("POST", f"issues/{number}/comments", body=_checked(body, marker))
         return "created"
 
     def issue(self, marker: str, fingerprint: str, title: str, body: str) -> Change:
-        """The one open issue that begins with the marker: made, or edited where its fingerprint is another one."""
+        """The one open issue that begins with the marker: created, or edited if its fingerprint has changed."""
         text = _checked(f"{marker}\n{_fingerprint_line(fingerprint)}\n{body}", marker)
-        found = self._open_issue(marker)
-        if found is None:
+        open_issue = self._open_issue(marker)
+        if open_issue is None:
             self._send("POST", "issues", title=title, body=text)
             return "created"
-        if _fingerprint_line(fingerprint) in found["body"].splitlines():
+        if _fingerprint_line(fingerprint) in open_issue["body"].splitlines():
             return "unchanged"
-        self._send("PATCH", f"issues/{found['number']}", title=title, body=text)
-        # An edit notifies nobody.
-        self._send("POST", f"issues/{found['number']}/comments", body="The differences have changed; the text above is current.")
+        self._send("PATCH", f"issues/{open_issue['number']}", title=title, body=text)
+        # An edit sends no notification.
+        self._send(
+            "POST", f"issues/{open_issue['number']}/comments", body="The differences have changed; the text above is current."
+        )
         return "edited"
 
     def close_issue(self, marker: str, reason: str) -> Change:
-        """Closes the open issue that begins with the marker, if there is one, with a comment."""
-        found = self._open_issue(marker)
-        if found is None:
+        """Closes the open issue that begins with the marker, if any, with a comment."""
+        open_issue = self._open_issue(marker)
+        if open_issue is None:
             return "none"
-        self._send("POST", f"issues/{found['number']}/comments", body=reason)
-        self._send("PATCH", f"issues/{found['number']}", state="closed", state_reason="completed")
+        self._send("POST", f"issues/{open_issue['number']}/comments", body=reason)
+        self._send("PATCH", f"issues/{open_issue['number']}", state="closed", state_reason="completed")
         return "closed"
 
     def refuse_public(self) -> None:
@@ -127,9 +129,9 @@ class Repository:
 
     def merged_pull_request(self, commit: str) -> int | None:
         """The pull request whose merge made the commit."""
-        for one in self._pages(f"commits/{commit}/pulls"):
-            if one.get("merged_at") and one.get("merge_commit_sha") == commit:
-                return int(one["number"])
+        for pull_request in self._pages(f"commits/{commit}/pulls"):
+            if pull_request.get("merged_at") and pull_request.get("merge_commit_sha") == commit:
+                return int(pull_request["number"])
         return None
 
     def artifact(self, name: str, file: str) -> bytes | None:
@@ -137,13 +139,13 @@ class Repository:
 
         Any run of any workflow may upload an artifact of any name, so the run that did is looked up.
         """
-        found = [
-            one
-            for one in self._pages("actions/artifacts", name=name)
-            if not one["expired"] and _from_here(one.get("workflow_run") or {})
+        candidates = [
+            artifact
+            for artifact in self._pages("actions/artifacts", name=name)
+            if not artifact["expired"] and _from_here(artifact.get("workflow_run") or {})
         ]
-        newest_first = sorted(found, key=lambda one: (one["created_at"], one["id"]), reverse=True)
-        newest = next((one for one in newest_first if self._is_preview(one["workflow_run"].get("id"))), None)
+        candidates.sort(key=lambda artifact: (artifact["created_at"], artifact["id"]), reverse=True)
+        newest = next((artifact for artifact in candidates if self._is_preview(artifact["workflow_run"].get("id"))), None)
         if newest is None:
             return None
         # GitHub answers with a redirect to a store that must not get the token; httpx drops it at another host.
@@ -171,10 +173,10 @@ class Repository:
         )
 
     def _open_issue(self, marker: str) -> dict[str, Any] | None:
-        for one in self._pages("issues", state="open"):
+        for issue in self._pages("issues", state="open"):
             # Pull requests are issues, too, in this call.
-            if "pull_request" not in one and _ours(one, marker):
-                return one
+            if "pull_request" not in issue and _ours(issue, marker):
+                return issue
         return None
 
     def _pages(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
@@ -199,16 +201,17 @@ class Repository:
             raise UserError(f"GitHub: {method} {url}: {type(failed).__name__}; run the job again") from None
         if answer.is_error:
             try:
-                said = str(answer.json()["message"])
+                message = str(answer.json()["message"])
             except (ValueError, KeyError, TypeError):
-                said = answer.reason_phrase
+                message = answer.reason_phrase
             hint = "; see permissions in the workflow" if answer.status_code in {401, 403, 404} else ""
-            raise UserError(f"GitHub: {method} {str(url).partition('?')[0]}: {answer.status_code} {said}{hint}")
+            raise UserError(f"GitHub: {method} {str(url).partition('?')[0]}: {answer.status_code} {message}{hint}")
         return answer
 
 
-def _ours(one: Mapping[str, Any], marker: str) -> bool:
-    return (one.get("user") or {}).get("login") == AUTHOR and str(one.get("body") or "").startswith(marker)
+def _ours(text: Mapping[str, Any], marker: str) -> bool:
+    """Whether a comment or issue is the one with the marker that the workflows wrote."""
+    return (text.get("user") or {}).get("login") == AUTHOR and str(text.get("body") or "").startswith(marker)
 
 
 def _from_here(run: Mapping[str, Any]) -> bool:
@@ -243,7 +246,7 @@ def no_report(marker: str, run: Run) -> str:
 
 
 def summarise(text: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Adds a text to the summary of the run, where there is one."""
+    """Adds a text to the summary of the run, if it has one."""
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a") as summary:
             summary.write(text + "\n")

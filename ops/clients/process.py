@@ -3,7 +3,9 @@
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from ops.errors import UserError
 
@@ -21,20 +23,17 @@ def capture(
     Raises UserError with the command's name and the end of its standard error when it is missing, fails or takes longer
     than ``timeout_seconds``. Arguments are not repeated in the error: they may be secret.
     """
-    name = Path(str(command[0])).name
+    name = Path(command[0]).name
     try:
-        done = subprocess.run(
-            [str(part) for part in command],
+        done = _run(
+            command,
             cwd=cwd,
-            env=None if env is None else dict(env),
+            env=env,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             timeout=timeout_seconds,
-            check=False,
         )
-    except FileNotFoundError as missing:
-        raise UserError(f"{name}: not found on PATH; run script/bootstrap") from missing
     except subprocess.TimeoutExpired as late:
         raise UserError(f"{name}: no answer within {timeout_seconds:.0f} s") from late
     if done.returncode:
@@ -54,31 +53,23 @@ def stream(
 
     Raises UserError when it is missing or fails; with ``log`` the error names the file and shows its last lines.
     """
-    name = Path(str(command[0])).name
-    arguments = [str(part) for part in command]
-    environment = None if env is None else dict(env)
-    try:
-        if log is None:
-            code = subprocess.run(arguments, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
-        else:
-            with private(log).open("wb") as sink:
-                code = subprocess.run(
-                    arguments,
-                    cwd=cwd,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=sink,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                ).returncode
-    except FileNotFoundError as missing:
-        raise UserError(f"{name}: not found on PATH; run script/bootstrap") from missing
+    with nullcontext() if log is None else private(log).open("wb") as sink:
+        output = {} if sink is None else {"stdout": sink, "stderr": subprocess.STDOUT}
+        code = _run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, **output).returncode
     if code:
         tail = ""
         if log is not None:
             lines = log.read_text(errors="replace").strip().splitlines()[-5:]
             tail = f" (log: {log}): " + " | ".join(lines)
-        raise UserError(f"{name}: exit {code}{tail}")
+        raise UserError(f"{Path(command[0]).name}: exit {code}{tail}")
+
+
+def _run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command to its end; UserError if there is no such program."""
+    try:
+        return subprocess.run(command, check=False, **options)
+    except FileNotFoundError as missing:
+        raise UserError(f"{Path(command[0]).name}: not found on PATH; run script/bootstrap") from missing
 
 
 def private(log: Path) -> Path:

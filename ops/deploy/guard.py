@@ -16,9 +16,9 @@ OVERRIDE = "--unreviewed"
 
 
 def check(stack: Stack, *, unreviewed: bool, confirm: Callable[[str], bool] | None = None) -> None:
-    """UserError where a guarded stack would get what is not on main.
+    """UserError if a guarded stack would get what is not on main.
 
-    unreviewed: the person overrides the guard. confirm: asks the person at the terminal; None where there is none.
+    unreviewed: the person overrides the guard. confirm: asks the person at the terminal; None without a terminal.
     """
     if unreviewed or not stack.guarded:
         return

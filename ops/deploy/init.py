@@ -5,13 +5,13 @@ input: it is in no argument, no file of ours and on no screen. Not here: the oth
 and deploying (script/up).
 """
 
-import getpass
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import SecretStr
 
 from components import settings as schema
@@ -28,13 +28,13 @@ from ops.stack.stack import Stack
 
 TEMPLATE = "Pulumi.dev.yaml"
 SECTIONS = {name: types for name, _, types in schema.sections()}
-PROVIDERS = {str(one.model_fields["provider"].annotation.__args__[0]): one for one in SECTIONS["llm"]}  # type: ignore[union-attr]  # a Literal
+PROVIDERS = {str(llm.model_fields["provider"].annotation.__args__[0]): llm for llm in SECTIONS["llm"]}  # type: ignore[union-attr]  # a Literal
 _OPTION_OF = {"key": "--model", "model": "--model", "base_url": "--base-url"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What answers are tested against; a daemon that does not answer tells nothing (None).
+    """The machine that answers are tested against; None for what is unknown because no daemon answers.
 
     own_ports: published by this stack now. data_source: where the images of existing data came from.
     """
@@ -45,172 +45,128 @@ class Facts:
     data_source: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Question:
-    """One key of the stack file.
+    """One key of the stack file. option: on the command line. convert: from text, ValueError for text of another type."""
 
-    path: section and key. option: on the command line. convert: from text, ValueError when it is of another kind.
-    test: why the value does not do on this machine, or "".
-    """
-
-    path: tuple[str, str]
+    section: str
+    key: str
     option: str
     text: str
-    convert: Callable[[str], Any]
-    test: Callable[[Any, Facts], str] = lambda value, facts: ""
+    convert: Callable[[str], Any] = str
 
 
-@dataclass
-class Terminal:
-    """How a person is asked; ``attended`` is False where nobody sits."""
+DOCKER_HOST = Question("host", "docker_host", "--docker-host", "Docker socket")
+QUESTIONS = (
+    Question("images", "source", "--images", "Images: official (pulled) or packages (built here)"),
+    Question("host", "port", "--port", "Port of the gateway on 127.0.0.1", int),
+    Question("host", "timezone", "--timezone", "Time zone"),
+    Question("server", "memory_mib", "--memory-mib", "Memory of Skyvern and its browsers in MiB", int),
+    Question("server", "cpus", "--cpus", "CPU cores of Skyvern", float),
+)
+PROVIDER = Question("llm", "provider", "--llm", f"Language model: {', '.join(PROVIDERS)}")
 
-    attended: bool
-    ask: Callable[[str], str] = input
-    ask_secret: Callable[[str], str] = getpass.getpass
-    say: Callable[[str], None] = field(default=lambda line: print(line, flush=True))
+
+def model_questions(provider: str) -> list[Question]:
+    """The settings that a provider needs besides its API key: those without a default, and the model."""
+    return [
+        Question("llm", name, _OPTION_OF.get(name, f"--{name.replace('_', '-')}"), (setting.description or name).rstrip("."))
+        for name, setting in PROVIDERS[provider].model_fields.items()
+        if name not in {"provider", "api_key"} and (setting.is_required() or name == "key")
+    ]
 
 
 # --- Tests of an answer --------------------------------------------------------------------------------------------------
 
 
-def judge_source(value: str, facts: Facts) -> str:
-    """Data that was made with one source does not open with the other."""
-    if facts.data_source is not None and value != facts.data_source:
-        return f"this stack's data was made with {facts.data_source}; write that, or destroy the stack with its data first"
+def misfit(question: Question, value: Any, facts: Facts) -> str:
+    """Why a valid value does not work on this machine, or ""."""
+    match question.section, question.key:
+        # Data that was made with one source does not open with the other.
+        case "images", "source" if facts.data_source not in {None, value}:
+            return f"this stack's data was made with {facts.data_source}; write that, or destroy the stack with its data first"
+        case "host", "port" if value not in facts.own_ports and not observation.port_free(value):
+            return f"another program listens on 127.0.0.1:{value}; write another port"
+        case "server", "memory_mib" if facts.memory_mib is not None and value > facts.memory_mib:
+            return f"this Docker host has {facts.memory_mib} MiB; write less"
+        # Docker refuses a container with more cores than there are.
+        case "server", "cpus" if facts.cpus is not None and value > facts.cpus:
+            return f"this Docker host has {facts.cpus}; write no more"
     return ""
 
 
-def judge_port(value: int, facts: Facts) -> str:
-    """A port is free, or this stack's own."""
-    if value in facts.own_ports or observation.port_free(value):
-        return ""
-    return f"another program listens on 127.0.0.1:{value}; write another port"
-
-
-def judge_memory(value: int, facts: Facts) -> str:
-    """A limit that the machine can give."""
-    too_much = facts.memory_mib is not None and value > facts.memory_mib
-    return f"this Docker host has {facts.memory_mib} MiB; write less" if too_much else ""
-
-
-def judge_cpus(value: float, facts: Facts) -> str:
-    """Docker refuses a container with more cores than there are."""
-    return f"this Docker host has {facts.cpus}; write no more" if facts.cpus is not None and value > facts.cpus else ""
-
-
-def judge_api_key(value: str) -> str:
-    """What no provider's key looks like; the value is never repeated."""
-    if not value:
+def api_key_mistake(text: str) -> str:
+    """Why no provider's key looks like this, as a clause, or ""; the text is never repeated."""
+    if not text:
         return "is empty"
-    if not value.isascii() or not value.isprintable() or " " in value:
+    if not text.isascii() or not text.isprintable() or " " in text:
         return "has a space or another character that no key has; was something else pasted?"
     return ""
-
-
-DOCKER_HOST = Question(path=("host", "docker_host"), option="--docker-host", text="Docker socket", convert=str)
-QUESTIONS = (
-    Question(
-        path=("images", "source"),
-        option="--images",
-        text="Images: official (pulled) or packages (built here)",
-        convert=str,
-        test=judge_source,
-    ),
-    Question(path=("host", "port"), option="--port", text="Port of the gateway on 127.0.0.1", convert=int, test=judge_port),
-    Question(path=("host", "timezone"), option="--timezone", text="Time zone", convert=str),
-    Question(
-        path=("server", "memory_mib"),
-        option="--memory-mib",
-        text="Memory of Skyvern and its browsers in MiB",
-        convert=int,
-        test=judge_memory,
-    ),
-    Question(path=("server", "cpus"), option="--cpus", text="CPU cores of Skyvern", convert=float, test=judge_cpus),
-)
-PROVIDER = Question(path=("llm", "provider"), option="--llm", text=f"Language model: {', '.join(PROVIDERS)}", convert=str)
-
-
-def model_questions(provider: str) -> list[Question]:
-    """What a provider needs besides its API key: the fields without a default, and the model."""
-    return [
-        Question(
-            path=("llm", name),
-            option=_OPTION_OF.get(name, f"--{name.replace('_', '-')}"),
-            text=(one.description or name).rstrip("."),
-            convert=str,
-        )
-        for name, one in PROVIDERS[provider].model_fields.items()
-        if name not in {"provider", "api_key"} and (one.is_required() or name == "key")
-    ]
-
-
-def needs_api_key(provider: str) -> bool:
-    """Whether the provider is behind an account."""
-    return "api_key" in PROVIDERS[provider].model_fields
 
 
 # --- Asking --------------------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class Interview:
-    """The answers so far, on top of what the stack file says.
+    """The answers so far, on top of the stack file.
 
     present: section -> key -> value, encrypted ones as the text "encrypted". given: option -> text, from the command line.
     """
 
-    def __init__(
-        self, file_name: str, present: Mapping[str, Mapping[str, Any]], given: Mapping[str, str], terminal: Terminal
-    ) -> None:
-        self.file_name = file_name
-        self.present = {section: dict(keys) for section, keys in present.items()}
-        self.given = dict(given)
-        self.terminal = terminal
-        self.answers: dict[str, dict[str, Any]] = {}
+    file_name: str
+    present: dict[str, dict[str, Any]]
+    given: Mapping[str, str]
+    attended: bool
+    facts: Facts = Facts()
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def require(self, questions: list[Question], *, also: tuple[str, ...] = ()) -> None:
-        """UserError with every option that is missing, where nobody can be asked."""
-        missing = [*(one.option for one in questions if one.option not in self.given), *also]
-        if missing and not self.terminal.attended:
+    def require(self, *options: str) -> None:
+        """UserError with every option that is missing, if there is no terminal to ask on."""
+        missing = [option for option in options if option not in self.given]
+        if missing and not self.attended:
             raise UserError(f"init: there is no terminal to ask on; add {', '.join(missing)}")
 
-    def ask(self, question: Question, facts: Facts, default: Any = None) -> Any:
-        """A good answer: from the command line, or from the person, who is asked again after a bad one."""
-        shown = self.default(question) if default is None else default
+    def ask(self, question: Question) -> Any:
+        """A good answer: from the command line, or from the person, who is asked again after a wrong one."""
         if question.option in self.given:
-            value, wrong = self.judge(question, self.given[question.option], facts)
-            if wrong:
-                raise UserError(f"init: {question.option}: {wrong}")
+            try:
+                value = self.check(question, self.given[question.option])
+            except typer.BadParameter as wrong:
+                raise UserError(f"init: {question.option}: {wrong.message}") from None
         else:
-            while True:
-                text = self.terminal.ask(f"  {question.text}{'' if shown is None else f' [{shown}]'}: ").strip()
-                value, wrong = self.judge(question, text or ("" if shown is None else str(shown)), facts)
-                if not wrong:
-                    break
-                self.terminal.say(f"    {wrong}")
-        section, key = question.path
-        self.answers.setdefault(section, {})[key] = value
+            default = self.default(question)
+            value = typer.prompt(
+                f"  {question.text}",
+                default=default,
+                show_default=default != "",
+                value_proc=lambda text: self.check(question, text.strip() or default),
+            )
+        self.answers.setdefault(question.section, {})[question.key] = value
         return value
 
-    def default(self, question: Question) -> Any:
-        """What the stack file says, else the schema's default, else its example."""
-        section, key = question.path
-        if key in self.present.get(section, {}):
-            return self.present[section][key]
+    def default(self, question: Question) -> str:
+        """The value of the stack file, else the schema's default, else its example; "" without any."""
+        section, key = question.section, question.key
         types = SECTIONS[section]
         chosen = PROVIDERS.get(self.answers.get("llm", {}).get("provider", ""), types[0]) if section == "llm" else types[0]
         described = chosen.model_fields[key]
-        if not described.is_required():
-            return described.default
-        return described.examples[0] if described.examples else None
+        if key in self.present.get(section, {}):
+            value = self.present[section][key]
+        else:
+            value = next(iter(described.examples or [""])) if described.is_required() else described.default
+        # A template's limit may be more than this machine has.
+        most = {"memory_mib": self.facts.memory_mib, "cpus": self.facts.cpus}.get(key)
+        return str(min(value, most) if most is not None and isinstance(value, int | float) else value)
 
-    def judge(self, question: Question, text: str, facts: Facts) -> tuple[Any, str]:
-        """The value and what is wrong with it: by the schema of the stack file, then by this machine."""
-        section, key = question.path
+    def check(self, question: Question, text: str) -> Any:
+        """The value of an answer; BadParameter if the schema of the stack file or this machine refuses it."""
+        section, key = question.section, question.key
         try:
             value = question.convert(text)
         except ValueError:
-            kind = {int: "a whole number", float: "a number"}.get(question.convert, "another value")  # type: ignore[call-overload]
-            return text, f'"{text}" is not a valid value; write {kind}'
+            kind = "a whole number" if question.convert is int else "a number"
+            raise typer.BadParameter(f'"{text}" is not a valid value; write {kind}') from None
         try:
             tried = {**self.answers.get(section, {}), key: value}
             schema.parse({section: tried}, file=self.file_name, secret_keys=frozenset({section}))
@@ -218,74 +174,67 @@ class Interview:
             prefix = f"{self.file_name}: {section}.{key}: "
             for line in invalid.lines:
                 if line.startswith(prefix) and ": is missing;" not in line:
-                    return value, line.removeprefix(prefix)
-        return value, question.test(value, facts)
-
-    def api_key(self, given: SecretStr | None, *, kept: bool) -> SecretStr | None:
-        """The key that was given or typed, unseen; None keeps the present one."""
-        if given is not None:
-            if wrong := judge_api_key(given.get_secret_value()):
-                raise UserError(f"init: --api-key-file: the key {wrong}")
-            return given
-        if not self.terminal.attended:
-            return None
-        while True:
-            text = self.terminal.ask_secret(f"  API key, not shown{' [the present one]' if kept else ''}: ").strip()
-            if not text and kept:
-                return None
-            if not (wrong := judge_api_key(text)):
-                return SecretStr(text)
-            self.terminal.say(f"    the key {wrong}")
+                    raise typer.BadParameter(line.removeprefix(prefix)) from None
+        if wrong := misfit(question, value, self.facts):
+            raise typer.BadParameter(wrong)
+        return value
 
 
-def interview(talk: Interview, observe: Callable[[str], Facts], api_key: SecretStr | None) -> SecretStr | None:
+def interview(talk: Interview, stack: Stack, api_key: SecretStr | None) -> SecretStr | None:
     """Asks everything into ``talk.answers``; the value is a new API key, None for the present one or none at all.
 
-    Raises UserError for a given answer that is wrong, and where an answer is missing that nobody can be asked for.
+    Raises UserError for a given answer that is wrong, and for a missing one if there is no terminal to ask on.
     """
-    talk.require([DOCKER_HOST, *QUESTIONS, PROVIDER])
-    facts = observe(talk.ask(DOCKER_HOST, Facts()))
+    talk.require(*(question.option for question in (DOCKER_HOST, *QUESTIONS, PROVIDER)))
+    talk.facts = observe_facts(stack, talk.ask(DOCKER_HOST))
     for question in QUESTIONS:
-        offered = talk.default(question)
-        # A template's limit may be more than this machine has.
-        most = {"memory_mib": facts.memory_mib, "cpus": facts.cpus}.get(question.path[1])
-        talk.ask(question, facts, offered if most is None else min(offered, most))
+        talk.ask(question)
     before = talk.present.get("llm", {})
-    provider = talk.ask(PROVIDER, facts)
+    provider = talk.ask(PROVIDER)
     if provider != before.get("provider"):
-        talk.present["llm"] = {}
-    kept = provider == before.get("provider") and "api_key" in before
-    wanted = needs_api_key(provider)
-    talk.require(model_questions(provider), also=("--api-key-file",) if wanted and not kept and api_key is None else ())
-    for question in model_questions(provider):
-        talk.ask(question, facts)
-    return talk.api_key(api_key, kept=kept) if wanted else None
+        talk.present["llm"] = before = {}
+    kept = "api_key" in before
+    wanted = "api_key" in PROVIDERS[provider].model_fields
+    questions = model_questions(provider)
+    talk.require(
+        *(question.option for question in questions), *(["--api-key-file"] if wanted and not kept and api_key is None else [])
+    )
+    for question in questions:
+        talk.ask(question)
+    if wanted and api_key is None and talk.attended:
+        return ask_api_key(kept=kept)
+    return api_key if wanted else None
 
 
-def observe_facts(stack: Stack, say: Callable[[str], None]) -> Callable[[str], Facts]:
-    """Looks at the daemon that was named, and says so when it does not answer: script/up may start it later."""
+def ask_api_key(*, kept: bool) -> SecretStr | None:
+    """The key that the person types, unseen; None keeps the present one."""
+    while True:
+        prompt = f"  API key, not shown{' [the present one]' if kept else ''}"
+        text = typer.prompt(prompt, default="", show_default=False, hide_input=True).strip()
+        if kept and not text:
+            return None
+        if not (wrong := api_key_mistake(text)):
+            return SecretStr(text)
+        # Typer's own line on a hidden answer does not say what is wrong with it.
+        typer.echo(f"Error: the key {wrong}")
 
-    def observe(host: str) -> Facts:
-        daemon = observe_daemon(host)
-        if daemon is not Daemon.ANSWERS:
-            why = "may not be used by this user" if daemon is Daemon.DENIED else "does not answer now"
-            say(f"    note: Docker at {host} {why}, so memory and CPUs are not tested; script/up says what to do")
-            return Facts()
-        docker = Docker(host)
-        there = observation.observe_daemon_facts(docker)
-        return Facts(
-            memory_mib=there.memory_mib,
-            cpus=there.cpus,
-            own_ports=frozenset(
-                outside
-                for one in inventory.containers(docker, stack.short)
-                if one.status == "running"
-                for _, outside, _ in one.published
-            ),
-            data_source=source.source_of(docker, stack.prefix("postgres")),
-        )
 
-    return observe
+def observe_facts(stack: Stack, host: str) -> Facts:
+    """Looks at the daemon at ``host``, with a note if it does not answer: script/up may start it later."""
+    daemon = observe_daemon(host)
+    if daemon is not Daemon.ANSWERS:
+        why = "may not be used by this user" if daemon is Daemon.DENIED else "does not answer now"
+        typer.echo(f"    note: Docker at {host} {why}, so memory and CPUs are not tested; script/up says what to do")
+        return Facts()
+    docker = Docker(host)
+    there = observation.observe_daemon_facts(docker)
+    running = [container for container in inventory.containers(docker, stack.short) if container.status == "running"]
+    return Facts(
+        memory_mib=there.memory_mib,
+        cpus=there.cpus,
+        own_ports=frozenset(outside for container in running for _, outside, _ in container.published),
+        data_source=source.source_of(docker, stack.prefix("postgres")),
+    )
 
 
 # --- Writing -------------------------------------------------------------------------------------------------------------
@@ -300,27 +249,6 @@ def read_present(path: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def write_answers(path: Path, answers: Mapping[str, Mapping[str, Any]], *, fresh_llm: bool) -> None:
-    """Sets the answers in the stack file. fresh_llm: another provider, so the old one's keys go, its API key among them."""
-
-    def change(document: dict[str, Any]) -> bool:
-        config = document.setdefault("config", {})
-        changed = False
-        for section, keys in answers.items():
-            target = config.setdefault(f"skyvern:{section}", {})
-            if section == "llm" and fresh_llm:
-                for old in [key for key in target if key not in keys]:
-                    del target[old]
-                    changed = True
-            for key, value in keys.items():
-                if key not in target or target[key] != value:
-                    target[key] = value
-                    changed = True
-        return changed
-
-    file.edit(path, change)
-
-
 def create_file(stack: Stack) -> Path:
     """The stack's file, made from dev's if there is none; dev's first line and salt are dev's alone."""
     path = stack.root / stack.file_name
@@ -332,47 +260,44 @@ def create_file(stack: Stack) -> Path:
     return path
 
 
-def set_api_key(stack: Stack, key: SecretStr) -> None:
-    """Encrypts the key into the stack file; Pulumi reads it from standard input."""
-    stack.pulumi("config", "set", "--secret", "--path", "llm.api_key", stdin=key.get_secret_value().encode())
-
-
 def read_key_file(name: str) -> SecretStr:
-    """The first line of a file, or of standard input for ``-``."""
+    """The first line of a file, or of standard input for ``-``; UserError if no key looks like it."""
     try:
         text = sys.stdin.readline() if name == "-" else Path(name).read_text().partition("\n")[0]
     except (OSError, UnicodeDecodeError) as failed:
         raise UserError(f"init: --api-key-file: {name} cannot be read; name a file whose first line is the key") from failed
+    if wrong := api_key_mistake(text.strip()):
+        raise UserError(f"init: --api-key-file: the key {wrong}")
     return SecretStr(text.strip())
 
 
-def main(stack: Stack, given: Mapping[str, str], *, api_key_file: str | None, terminal: Terminal | None = None) -> int:
+def main(stack: Stack, given: Mapping[str, str], *, api_key_file: str | None) -> int:
     """Asks, then creates the stack if it is missing and writes its file. Nothing is written before the last answer."""
-    terminal = terminal or Terminal(attended=attended() and api_key_file != "-")
     environment.for_engine()  # UserError before anybody is asked in vain
     path = stack.root / stack.file_name
     present = read_present(path if path.exists() else stack.root / TEMPLATE)
     key = read_key_file(api_key_file) if api_key_file is not None else None
-    talk = Interview(path.name, present, given, terminal)
-    if terminal.attended:
-        terminal.say(f"{path.name}: Enter keeps the value in brackets.")
+    talk = Interview(path.name, present, given, attended=attended() and api_key_file != "-")
+    if talk.attended:
+        typer.echo(f"{path.name}: Enter keeps the value in brackets.")
     try:
-        new_key = interview(talk, observe_facts(stack, terminal.say), key)
-    except (EOFError, KeyboardInterrupt):
-        terminal.say("\ninit: interrupted; nothing was written")
+        new_key = interview(talk, stack, key)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("\ninit: interrupted; nothing was written")
         return 130
     create_file(stack)
     backend.ensure_state(lambda line: None)
     update.ensure_stack(stack, lambda line: None)
-    fresh = talk.answers["llm"]["provider"] != read_present(path).get("llm", {}).get("provider")
-    write_answers(path, talk.answers, fresh_llm=fresh)
+    # Of another provider, the old one's settings go, its API key among them.
+    file.write_settings(path, talk.answers, whole=frozenset() if talk.present["llm"] else frozenset({"llm"}))
     if new_key is not None:
-        set_api_key(stack, new_key)
+        # Pulumi encrypts it into the stack file and reads it from standard input.
+        stack.pulumi("config", "set", "--secret", "--path", "llm.api_key", stdin=new_key.get_secret_value().encode())
     missing = missing_edge(stack)
     for line in missing:
-        terminal.say(line)
+        typer.echo(line)
     next_step = "write these (docs/cloudflare.md), or edge.provider: none; then" if missing else "next:"
-    terminal.say(f"{path.name} is written; {next_step} script/up --stack {stack}")
+    typer.echo(f"{path.name} is written; {next_step} script/up --stack {stack}")
     return 0
 
 

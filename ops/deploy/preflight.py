@@ -1,6 +1,6 @@
-"""What ``script/up`` tries before it changes anything: does this host let the containers have what the stack file asks for.
+"""Trials before ``script/up`` changes anything: does this host let the containers have what the stack file asks for.
 
-Not here: everything that can be told without a container (ops/doctor).
+Not here: everything that can be checked without a container (ops/observe/doctor).
 """
 
 from components.host import images
@@ -53,7 +53,7 @@ def try_firewall(docker: Docker, image: str) -> None:
 
 
 def find_gpu_runtime(docker: Docker) -> None:
-    """Docker says by what it can run containers; without NVIDIA's, it refuses one that asks for a GPU."""
+    """Docker lists the runtimes for its containers; without NVIDIA's, it refuses one that asks for a GPU."""
     if "nvidia" not in docker.run("info", "--format", "{{json .Runtimes}}"):
         raise UserError(
             "nothing was changed: llm.gpu is true, and Docker has no NVIDIA runtime; install NVIDIA's container toolkit as in "

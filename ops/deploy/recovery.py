@@ -1,8 +1,8 @@
-"""What an interrupted ``pulumi up`` leaves behind, and how it is cleared before the next one.
+"""Clears what an interrupted ``pulumi up`` leaves behind, before the next ``up``.
 
 A killed engine leaves a lock on the state, operations that the state calls pending, and containers and networks that Docker has
-made but no state knows, whose fixed names are then taken (seen with Pulumi 3.256). Only what holds no data is removed: the
-stack's own containers and networks, never a volume. Not here: the deployment that follows.
+made but that are not in the state. Their fixed names are then taken (seen with Pulumi 3.256). Only what holds no data is removed:
+the stack's own containers and networks, never a volume. Not here: the deployment that follows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,18 +62,19 @@ _AT_CLOUDFLARE: Mapping[str, tuple[str, str, str]] = {
 
 
 def possibly_created_at_cloudflare(pending: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each object whose creation was sent to Cloudflare but whose answer was lost: it may be there, in no state.
+    """A line for each object whose creation was sent to Cloudflare but whose answer was lost: it may exist without
+    being in the state.
 
-    Nothing is deleted or adopted from here: an object of that name may be somebody else's.
+    Nothing is deleted or adopted from here: an object of that name may belong to someone else.
     """
     for operation in pending:
         resource = operation["resource"]
-        # The type stands before the name: urn:pulumi:STACK::PROJECT::PARENTS$TYPE::NAME.
+        # The type is before the name: urn:pulumi:STACK::PROJECT::PARENTS$TYPE::NAME.
         type_ = str(resource["urn"]).rsplit("::", 2)[-2].rpartition("$")[2]
-        found = _AT_CLOUDFLARE.get(type_.rpartition(":")[2]) if type_.startswith("cloudflare:") else None
-        if operation["type"] != "creating" or found is None:
+        described = _AT_CLOUDFLARE.get(type_.rpartition(":")[2]) if type_.startswith("cloudflare:") else None
+        if operation["type"] != "creating" or described is None:
             continue
-        kind, code, place = found
+        kind, code, place = described
         name = (resource.get("inputs") or {}).get("name", "")
         if code:
             yield (

@@ -51,7 +51,7 @@ def record_good(stack: Stack, docker: Docker) -> Good | None:
 
 
 def last_good(stack: Stack) -> Good | None:
-    """What was recorded last, or None."""
+    """The deployment that was recorded last, or None."""
     try:
         return Good(**json.loads(_file(stack).read_text()))
     except (OSError, ValueError, TypeError):
@@ -69,7 +69,10 @@ def schema_version(stack: Stack, docker: Docker) -> str:
 
 
 def decide(good: Good | None, *, commit: str, database: str) -> Good:
-    """What a rollback would deploy. commit: what is deployed. database: its schema version now. UserError if none is possible."""
+    """The deployment that a rollback goes to; UserError if none is possible.
+
+    commit: what is deployed. database: its schema version now.
+    """
     if good is None:
         raise UserError("no good deployment of this stack is recorded here; go forward with a fix")
     if good.commit == commit:
@@ -82,10 +85,15 @@ def decide(good: Good | None, *, commit: str, database: str) -> Good:
     return good
 
 
+def rollback_target(stack: Stack, docker: Docker) -> Good:
+    """``decide`` for what is checked out and what the database is now."""
+    return decide(last_good(stack), commit=git.head(stack.root).commit, database=schema_version(stack, docker))
+
+
 def rollback_hint(stack: Stack, docker: Docker) -> str:
     """One sentence for a person after a failed smoke run: the command that rolls back, or why none is possible."""
     try:
-        good = decide(last_good(stack), commit=git.head(stack.root).commit, database=schema_version(stack, docker))
+        good = rollback_target(stack, docker)
     except UserError as none:
         return f"no rollback is possible: {none}"
     return f"to roll back to {good.commit[:12]}, which was green at {good.at}: bin/ops rollback -s {stack}"

@@ -1,8 +1,8 @@
-"""What somebody did to the daemon behind Pulumi's back, mended around the next ``pulumi up``.
+"""Repairs around the next ``pulumi up``, after changes on the daemon that Pulumi did not make.
 
 A plain ``pulumi up`` compares the program with the state and does not look at the daemon, so it sees neither a container that was
 killed or stopped by hand, which Docker leaves down for good, nor one that was removed. Only containers and networks are made
-again: a data volume that has gone is refused, because an empty one in its place would look like a loss of nothing.
+again: a data volume that has gone is refused, because an empty volume in its place would hide the loss.
 Not here: what an interrupted up leaves (ops/deploy/recovery.py).
 """
 
@@ -43,20 +43,19 @@ def repair(stack: Stack, docker: Docker, progress: Progress) -> None:
         "network": set(docker.run("network", "ls", "--no-trunc", "--quiet").split()),
         "volume": set(docker.run("volume", "ls", "--quiet").split()),
     }
-    gone = [one for one in recorded if one.id not in present[one.kind]]
-    if lost := [one.name for one in gone if one.protected]:
+    gone = [resource for resource in recorded if resource.id not in present[resource.kind]]
+    if lost := [resource.name for resource in gone if resource.protected]:
         raise UserError(
             f"stack {stack}: {', '.join(lost)} on {docker.host}: the volume and the data in it are gone; put it back from your "
             f"backup, or begin with an empty one by pulumi up --refresh -s {stack}"
         )
-    # In the order of the state, where each stands behind what it depends on.
-    for one in recorded:
-        if one.kind == "container" and states.get(one.id) in _DOWN and not _start(one, states[one.id], docker, progress):
-            gone.append(one)
+    # In the order of the state, where each is behind what it depends on.
+    stopped = [resource for resource in recorded if resource.kind == "container" and states.get(resource.id) in _DOWN]
+    gone += [container for container in stopped if not _start(container, states[container.id], docker, progress)]
     if not gone:
         return
-    for one in gone:
-        progress(f"{one.kind} {one.name} is gone: the up makes it again")
+    for resource in gone:
+        progress(f"{resource.kind} {resource.name} is gone: the up makes it again")
     state.refresh(stack)
 
 
@@ -64,29 +63,29 @@ def parse(recorded: dict[str, Any]) -> list[Recorded]:
     """The daemon's objects of a state, in its order."""
     kinds = {f"docker:index/{kind}:{kind.capitalize()}": kind for kind in ("container", "network", "volume")}
     return [
-        Recorded(kind, one["id"], one["outputs"]["name"], bool(one.get("protect")))
-        for one in recorded.get("resources") or []
-        if (kind := kinds.get(one["type"])) and not one.get("delete")
+        Recorded(kind, resource["id"], resource["outputs"]["name"], bool(resource.get("protect")))
+        for resource in recorded.get("resources") or []
+        if (kind := kinds.get(resource["type"])) and not resource.get("delete")
     ]
 
 
 def wait_until_healthy(stack: Stack, docker: Docker, progress: Progress) -> None:
-    """Waits for containers that were started outside of the up; UserError when one does not get well."""
+    """Waits for containers that were started outside of the up; UserError if one of them does not become healthy."""
     until = time.monotonic() + HEALTHY_SECONDS
-    told = False
-    while unwell := [
-        one.name
-        for one in inventory.containers(docker, stack.short)
-        if one.status != "running" or one.health not in {"", "healthy"}
+    printed = False
+    while unhealthy := [
+        container.name
+        for container in inventory.containers(docker, stack.short)
+        if container.status != "running" or container.health not in {"", "healthy"}
     ]:
         if time.monotonic() > until:
             raise UserError(
-                f"stack {stack}: not healthy within {HEALTHY_SECONDS} s: {', '.join(unwell)}; "
+                f"stack {stack}: not healthy within {HEALTHY_SECONDS} s: {', '.join(unhealthy)}; "
                 f"bin/ops doctor -s {stack} says what to do"
             )
-        if not told:
-            progress(f"waiting until healthy: {', '.join(unwell)}")
-            told = True
+        if not printed:
+            progress(f"waiting until healthy: {', '.join(unhealthy)}")
+            printed = True
         time.sleep(1)
 
 
@@ -95,13 +94,13 @@ def _container_states(docker: Docker) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in listed.splitlines())
 
 
-def _start(one: Recorded, state: str, docker: Docker, progress: Progress) -> bool:
+def _start(container: Recorded, state: str, docker: Docker, progress: Progress) -> bool:
     """False when it could not be started and was removed: no data is in it."""
     try:
-        docker.run("unpause" if state == "paused" else "start", one.id)
+        docker.run("unpause" if state == "paused" else "start", container.id)
     except UserError as failed:
-        progress(f"container {one.name} is {state} and does not start: removed ({failed})")
-        docker.run("rm", "--force", one.id)
+        progress(f"container {container.name} is {state} and does not start: removed ({failed})")
+        docker.run("rm", "--force", container.id)
         return False
-    progress(f"container {one.name} did not run ({state}): started")
+    progress(f"container {container.name} did not run ({state}): started")
     return True

@@ -18,9 +18,7 @@ from ops.stack.stack import Stack
 def rollback(stack: Stack, *, yes: bool) -> None:
     """A fresh up of the last good commit from its own checkout; UserError if no rollback is possible or it fails."""
     docker = stack.docker()
-    good = releases.decide(
-        releases.last_good(stack), commit=git.head(stack.root).commit, database=releases.schema_version(stack, docker)
-    )
+    good = releases.rollback_target(stack, docker)
     terminal.need_answer("ops rollback", yes=yes)
     if not yes and not terminal.confirm(f"stack {stack}: roll back to {good.commit[:12]}, which was green at {good.at}?"):
         raise UserError("ops rollback: nothing was changed")
@@ -38,15 +36,15 @@ def rollback(stack: Stack, *, yes: bool) -> None:
 
 
 def _share_environment(root: Path, folder: Path) -> None:
-    """The Python environment of this checkout for the other one, where script/bootstrap would find nothing to do in it there.
+    """The Python environment of this checkout for the other checkout, if script/bootstrap would change nothing in it there.
 
     That saves a minute, and a rollback that needs a package registry may come at the wrong time.
     """
     venv = root / ".venv"
     lists = [folder / name for name in ("requirements.txt", "requirements-dev.txt")]
-    if not all(one.is_file() and one.read_bytes() == (root / one.name).read_bytes() for one in lists):
+    if not all(path.is_file() and path.read_bytes() == (root / path.name).read_bytes() for path in lists):
         return
-    # As script/bootstrap names them. It makes an environment without pip anew, which must not be this one.
-    stamps = [venv / f".{one.stem}-{hashlib.sha256(one.read_bytes()).hexdigest()[:16]}" for one in lists]
+    # As script/bootstrap names them. It re-creates an environment that has no pip, which must not happen to this one.
+    stamps = [venv / f".{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}" for path in lists]
     if any(stamp.exists() for stamp in stamps) and [*venv.glob("lib/python*/site-packages/pip")]:
         (folder / ".venv").symlink_to(venv)

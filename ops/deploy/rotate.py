@@ -1,4 +1,4 @@
-"""``ops rotate``: a new secret in place of an old one, and the proof that the old one is refused.
+"""``ops rotate``: a new secret in place of an old one, and the proof that the old secret is refused.
 
 A rotation is an epoch that goes up in the stack file and a ``pulumi up``; the rest here is what a person wants around it: what
 stops and for how long, the plan, the smoke run. Not here: the secrets that never rotate (components/secrets.py).
@@ -49,11 +49,11 @@ class PreviousSecrets:
     session_token: SecretStr | None = field(default=None, repr=False)
 
 
-# --- Decisions --------------------------------------------------------------------------------------------
+# --- Decisions -----------------------------------------------------------------------------------------------------------
 
 
 def select(what: SecretName, stack: Stack, settings: Settings) -> dict[str, Rotation]:
-    """The rotations that a word of the command line stands for; UserError for a secret that the stack does not have."""
+    """The rotations that the command line asks for; UserError for a secret that the stack does not have."""
     missing = {
         "gateway": "" if isinstance(settings.frontend, VercelFrontend) else "frontend.provider is not vercel",
         "tunnel": "" if isinstance(settings.edge, CloudflareEdge) else "edge.provider is not cloudflare",
@@ -66,7 +66,7 @@ def select(what: SecretName, stack: Stack, settings: Settings) -> dict[str, Rota
 
 
 def announcement(stack: Stack, rotations: dict[str, Rotation]) -> str:
-    """What stops working, for how long and what is to be done, before anything changes."""
+    """The text before anything changes: what stops working, for how long, and what a person has to do afterwards."""
     lines = []
     for rotation in rotations.values():
         lines += [
@@ -97,7 +97,7 @@ def database_password(stack: Stack) -> SecretStr:
 
 
 def session_token(outputs: Outputs, http: httpx.Client) -> SecretStr | None:
-    """A session token, as the UI fetches one; None where there is none to be had."""
+    """A session token, as the UI fetches one; None if the stack gives none."""
     login = httpx.BasicAuth(outputs.ui_username, outputs.ui_password.get_secret_value())
     try:
         if outputs.gateway_key is None:
@@ -112,7 +112,7 @@ def session_token(outputs: Outputs, http: httpx.Client) -> SecretStr | None:
 
 
 def sessions_are_ended(old: PreviousSecrets, http: httpx.Client) -> bool | None:
-    """Whether the token from before the rotation is refused; None where there was none."""
+    """Whether the token from before the rotation is refused; None if there was none."""
     if old.session_token is None:
         return None
     return _status(http, old.outputs.api_url + WORKFLOWS, headers={"x-api-key": old.session_token.get_secret_value()}) == 403
@@ -127,7 +127,7 @@ def preview(stack: Stack) -> None:
 
 
 def previous_is_rejected(name: str, old: PreviousSecrets, http: httpx.Client) -> bool | None:
-    """Whether the deployed stack refuses an old secret; None where only Cloudflare could tell. UserError without an answer."""
+    """Whether the deployed stack refuses an old secret; None if only Cloudflare could say. UserError without an answer."""
     match name:
         case "tunnel":
             return None
@@ -141,7 +141,7 @@ def previous_is_rejected(name: str, old: PreviousSecrets, http: httpx.Client) ->
             login = httpx.BasicAuth(old.outputs.ui_username, old.outputs.ui_password.get_secret_value())
             return _status(http, old.outputs.app_url + "/", auth=login) == 401
         case _:
-            said = (
+            answer = (
                 Docker(old.outputs.docker_host)
                 .run(
                     *("exec", "--interactive", old.outputs.containers["server"], *PYTHON, _LOGIN),
@@ -149,9 +149,9 @@ def previous_is_rejected(name: str, old: PreviousSecrets, http: httpx.Client) ->
                 )
                 .strip()
             )
-            if said not in {"refused", "accepted"}:
+            if answer not in {"refused", "accepted"}:
                 raise UserError("PostgreSQL: does not answer the server's container; see ops smoke")
-            return said == "refused"
+            return answer == "refused"
 
 
 def _status(http: httpx.Client, url: str, *, headers: dict[str, str] | None = None, auth: httpx.BasicAuth | None = None) -> int:
@@ -178,7 +178,7 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
         old = PreviousSecrets(old_outputs, database_password(stack), session_token(old_outputs, http))
     before = path.read_text()
     epochs = next_epochs(settings, rotations)
-    file.write_setting(path, "rotation", epochs)
+    file.write_settings(path, {"rotation": epochs})
     for key, epoch in epochs.items():
         say(f"{path.name}: rotation.{key}: {epoch}")
     try:
@@ -186,7 +186,7 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
         if not yes and not terminal.confirm("Rotate now?"):
             raise UserError(f"ops rotate: not rotated; {path.name} is as before")
     except (UserError, KeyboardInterrupt, EOFError):
-        # Nothing has been applied, and the next up of somebody else must not rotate by surprise.
+        # Nothing has been applied, and the next up, perhaps someone else's, must not rotate by surprise.
         path.write_text(before)
         raise
 

@@ -1,8 +1,8 @@
-"""``ops end-sessions``: every session token of the UI that is out is refused from now on.
+"""``ops end-sessions``: every session token that the UI has been given is refused from now on.
 
 A token is valid while its row in the database is there (Skyvern 1.0.56 asks for it at each request and keeps none in memory), so
 it ends without a restart. The UI fetches a new one by its login. A live view that is open stays open until its page is closed.
-Not here: the rotations that end sessions as well (ops/deploy/rotate.py), and the organisation's API key, which is no session.
+Not here: the rotations that end sessions as well (ops/deploy/rotate.py), and the organisation's API key, which is not a session.
 """
 
 from components.host.postgres import END_SESSIONS
@@ -12,7 +12,7 @@ from ops.stack.outputs import Outputs
 
 
 def end(docker: Docker, outputs: Outputs) -> None:
-    """Ends them all; UserError where the database cannot be asked."""
+    """Ends all sessions; UserError if the database does not answer."""
     try:
         docker.run("exec", outputs.containers["roles"], "bash", "-c", f"set -eu\n{END_SESSIONS}")
     except UserError as failed:

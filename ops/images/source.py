@@ -21,7 +21,7 @@ def decide_source(
     """Where the images come from. reachable: whether the image registry answers (only looked at for ``official``).
 
     made_with: the source that the stack's data was made with, None for a new stack. Without a registry a new stack is built from
-    packages; UserError where the data or the person says official.
+    packages; UserError if the data or the person says official.
     """
     source = requested or configured
     if source == "packages" or reachable:
@@ -51,14 +51,14 @@ def choose_source(stack: Stack, requested: ImageSource | None, docker: Docker, p
     if decided != wanted:
         progress("no image registry answers: every image is built from Debian, PyPI and Go packages, about 15 min the first time")
     if decided != configured:
-        file.write_setting(stack.file, "images", {"source": decided})
+        file.write_settings(stack.file, {"images": {"source": decided}})
         progress(f"wrote images.source: {decided} into {stack.file_name}")
     return decided
 
 
 def source_of(docker: Docker, volume: str) -> str | None:
-    """The source of the images that made a volume of PostgreSQL, None where there is no such volume."""
-    # Listed, not inspected: a failed inspect cannot be told from a daemon that does not answer.
+    """The source of the images that made a volume of PostgreSQL; None if there is no such volume."""
+    # Listed, not inspected: a failed inspect looks like a daemon that does not answer.
     form = f'{{{{.Name}}}}={{{{.Label "{SOURCE_LABEL}"}}}}'
     listed = docker.run("volume", "ls", "--filter", f"name={volume}", "--format", form).split()
     return dict(line.split("=", 1) for line in listed).get(volume)

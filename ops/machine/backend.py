@@ -74,7 +74,7 @@ def own_passphrase(environ: Mapping[str, str]) -> bool:
 
 
 def ensure_state(progress: Progress) -> State:
-    """Makes the backend usable: its folder and, where nobody gives a passphrase, a generated one.
+    """Makes the backend usable: its folder and, if the user gives no passphrase, a generated one.
 
     Raises UserError when the passphrase of existing state is missing: a new one could read none of it.
     """

@@ -1,4 +1,4 @@
-"""A Docker daemon that answers: installed or started where that is ours to do.
+"""A Docker daemon that answers: installed or started where this project may.
 
 The decision is a pure function of what was observed; the effects around it are thin.
 """
@@ -31,7 +31,7 @@ class Daemon(enum.Enum):
 
 
 class DockerStep(enum.Enum):
-    """What to do about Docker."""
+    """The action that makes Docker answer."""
 
     NOTHING = "nothing"
     START = "start"
@@ -39,14 +39,14 @@ class DockerStep(enum.Enum):
 
 
 def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool) -> DockerStep:
-    """What makes the daemon at ``host`` answer. dockerd: whether the daemon's program is installed.
+    """The action that makes the daemon at ``host`` answer. dockerd: whether the daemon's program is installed.
 
-    Raises UserError, one line for the person, wherever installing or starting a daemon is not ours to do.
+    Raises UserError, one line for the person, wherever installing or starting a daemon is not up to this project.
     """
     if daemon is Daemon.ANSWERS:
         return DockerStep.NOTHING
     if host.startswith("ssh://") and daemon is not Daemon.NO_CLI:
-        # Refused by sshd, by the daemon behind it or not there at all: the same command tells.
+        # Refused by sshd, by the daemon behind it or not there at all: the same command shows it.
         address = host.removeprefix("ssh://").replace(":", " -p ")
         raise UserError(
             f"Docker: {host} does not answer without a password; try `ssh {address} docker version` and correct what it says, "
@@ -97,13 +97,13 @@ def observe_daemon(host: str) -> Daemon:
 
 
 def ensure_docker(host: str, progress: Progress, machine: Machine | None = None) -> None:
-    """Makes a daemon answer at ``host``, installing or starting one where that is ours to do; UserError otherwise."""
+    """Makes a daemon answer at ``host``, installing or starting one where this project may; UserError otherwise."""
     machine = machine or system.observe_machine()
     daemon = observe_daemon(host)
     step = decide_docker(machine, host, daemon, dockerd=shutil.which("dockerd") is not None)
     if step is DockerStep.INSTALL:
         packages = ["docker.io", "iptables", "ca-certificates"]
-        # From Debian 13 on the command is a package of its own, which docker.io merely recommends.
+        # From Debian 13 on the command is a separate package, which docker.io merely recommends.
         system.apt_install(packages, progress)
         if shutil.which("docker") is None:
             system.apt_install(["docker-cli"], progress)
@@ -123,7 +123,7 @@ def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
         progress(f"no systemd here: starting dockerd in the background, log {DOCKERD_LOG}")
         DOCKERD_LOG.parent.mkdir(parents=True, exist_ok=True)
         with DOCKERD_LOG.open("ab") as sink:
-            # A session of its own: the daemon outlives this script, its terminal and Ctrl-C.
+            # A separate session: the daemon outlives this script, its terminal and Ctrl-C.
             started = subprocess.Popen(
                 ["dockerd", "--host", host],
                 stdin=subprocess.DEVNULL,
@@ -138,7 +138,7 @@ def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
         if observe_daemon(host) is Daemon.ANSWERS:
             return
         if started is not None and started.poll() is not None:
-            # Ours stops at once where the package's own init script is starting one: that one gets a little time.
+            # Ours stops at once where the package's own init script is starting one: which then gets a little time.
             until = min(until, time.monotonic() + START_SECONDS / 4)
         time.sleep(0.5)
     if started is not None and started.poll() is not None:

@@ -51,7 +51,7 @@ class Cli:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineRecord:
-    """The decision, kept so that nobody asks the network again.
+    """The decision, kept so that the network is not asked again.
 
     bin_dir: the folder of ``pulumi``. pulumi_home: PULUMI_HOME for the engine built from modules, else None.
     forced: chosen with ``--engine``, therefore not reconsidered.
@@ -74,9 +74,9 @@ def decide_engine(
 ) -> tuple[EngineKind, str]:
     """Which CLI to use, and why.
 
-    on_path: what the user has. installed: whether the official one already lies in the cache. plugins: whether the official
+    on_path: what the user has. installed: whether the official one is already in the cache. plugins: whether the official
     plugins are there. reachable: asks Pulumi's download host; called only when the answer decides something.
-    Raises UserError when an official one was asked for and cannot be had.
+    Raises UserError if an official CLI was asked for and is not available.
     """
     if requested == "modules":
         return EngineKind.MODULES, "asked for with --engine modules"
@@ -113,20 +113,20 @@ def observe_cli(search_path: str) -> Cli | None:
     """The user's own ``pulumi`` on a PATH; the ones that this file installs do not count."""
     ours = f"{cache_dir()}{os.sep}"
     folders = [folder for folder in search_path.split(os.pathsep) if folder and not folder.startswith(ours)]
-    found = shutil.which("pulumi", path=os.pathsep.join(folders))
-    if found is None:
+    executable = shutil.which("pulumi", path=os.pathsep.join(folders))
+    if executable is None:
         return None
     try:
-        told = process.capture([found, "version"], env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"})
+        printed = process.capture([executable, "version"], env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"})
     except UserError:
         return None
-    version = system.parse_version(told.decode(errors="replace"))
+    version = system.parse_version(printed.decode(errors="replace"))
     if version is None:
         return None
     # The engine looks for a language host beside itself first, then on PATH.
-    beside = Path(found).resolve().with_name("pulumi-language-python")
+    beside = Path(executable).resolve().with_name("pulumi-language-python")
     host = beside.exists() or shutil.which("pulumi-language-python", path=os.pathsep.join(folders)) is not None
-    return Cli(bin_dir=Path(found).parent, version=version, language_host=host)
+    return Cli(bin_dir=Path(executable).parent, version=version, language_host=host)
 
 
 def sdk_version() -> str:
@@ -150,7 +150,7 @@ def missing_plugins(pulumi_home: Path) -> dict[str, str]:
 
 
 def official_url() -> str:
-    """The archive that the official installer would download; asking for it tells whether it can be had."""
+    """The archive that the official installer would download; whether it answers decides if it can be installed."""
     architecture = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x64")
     return f"https://get.pulumi.com/releases/sdk/pulumi-v{sdk_version()}-linux-{architecture}.tar.gz"
 
@@ -178,7 +178,7 @@ def read_record() -> EngineRecord | None:
 def ensure_engine(requested: EngineChoice | None, progress: Progress) -> EngineRecord:
     """Makes a Pulumi CLI with its plugins available and records which.
 
-    requested: None keeps what was chosen with ``--engine`` before, if anything. Raises UserError when none can be had.
+    requested: None keeps what was chosen with ``--engine`` before, if anything. Raises UserError if none is available.
     """
     before = read_record()
     if requested is None:
@@ -244,14 +244,11 @@ def _official_engine(why: str, progress: Progress) -> Path:
         progress(f"installing Pulumi {version} with the official installer into {root} ({why})")
     try:
         PulumiCommand.install(root=str(root), version=VersionInfo.parse(version))
-    except subprocess.CalledProcessError as failed:
-        lines = (failed.output or b"").decode(errors="replace").strip().splitlines() or [""]
+    except (subprocess.CalledProcessError, OSError) as failed:
+        output = (getattr(failed, "output", None) or b"").decode(errors="replace").strip()
+        reason = output.splitlines()[-1] if output else failed
         raise UserError(
-            f"Pulumi: the official installer failed: {lines[-1]}; run it again, or script/bootstrap --engine modules"
-        ) from failed
-    except OSError as failed:
-        raise UserError(
-            f"Pulumi: the official installer failed: {failed}; run it again, or script/bootstrap --engine modules"
+            f"Pulumi: the official installer failed: {reason}; run it again, or script/bootstrap --engine modules"
         ) from failed
     return root / "bin"
 

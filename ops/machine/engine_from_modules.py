@@ -1,7 +1,7 @@
 """Builds Pulumi's CLI and its docker and random plugins from Go modules, for a machine that reaches only package registries.
 
 Everything lands in one folder below the cache, named by the hash of tools/engine: ``bin`` (CLI and language host) and ``home``,
-a PULUMI_HOME of its own, so that these plugins and the published ones never mix and ``~/.pulumi`` stays as it is.
+a separate PULUMI_HOME, so that these plugins and the published ones never mix and ``~/.pulumi`` stays as it is.
 
 Not here: the decision to use it (script/bootstrap asks for a published CLI first), and the plugins of Cloudflare and Vercel,
 which no registry has.
@@ -17,12 +17,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.clients import process
+from ops.clients.terminal import Progress
 from ops.paths import ROOT, cache_dir
 
 SOURCES = ROOT / "tools" / "engine"
@@ -33,8 +34,6 @@ PLUGINS = ("docker", "random")
 
 # A folder that no command has used for this long belongs to a checkout or version that is gone; each takes about 280 MB.
 UNUSED_DAYS = 30
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +105,7 @@ def _build(staging: Path, progress: Progress) -> None:
     flags = f"-X {VERSION_VARIABLE}=v{pins['pulumi']}"
     _compile("pulumi", pins["pulumi"], SOURCES / "cli", CLI_PACKAGE, flags, bin_dir / "pulumi", log, progress)
     sdk = process.capture(["go", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE], cwd=SOURCES / "cli", env=_go_variables())
-    # The module cache is read-only; a copy keeps those modes unless told otherwise.
+    # The module cache is read-only; an ordinary copy would keep those modes.
     shutil.copyfile(
         Path(sdk.decode().strip()) / "python" / "cmd" / "pulumi-language-python-exec",
         bin_dir / "pulumi-language-python-exec",

@@ -22,7 +22,7 @@ def for_engine() -> dict[str, str]:
     variables = {
         "PATH": os.pathsep.join(ahead + behind),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
-        # The program's Python takes no compiled module from the checkout, where one could lie that is not of its source.
+        # The program's Python takes no compiled module from the checkout, where one that is not of its source could be.
         "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX") or str(cache_dir() / "pycache"),
     }
     if record.pulumi_home is not None:
@@ -43,7 +43,7 @@ def for_stacks() -> dict[str, str]:
     state = backend.decide_state(os.environ, backend.logged_in_to(credentials))
     variables["PULUMI_BACKEND_URL"] = state.url
     if "PULUMI_HOME" in variables and not state.local and (credentials / "credentials.json").is_file():
-        # The built engine has a home of its own, and a login would be looked for there.
+        # The built engine has its own home, and a login would be looked for there.
         variables["PULUMI_CREDENTIALS_PATH"] = str(credentials)
     if state.passphrase and not backend.own_passphrase(os.environ):
         if not backend.passphrase_file().is_file():

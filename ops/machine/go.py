@@ -27,12 +27,12 @@ def ensure_go(progress: Progress) -> Path:
     The one on PATH if it is new enough, else PyPI's by hash: distributions' are too old, and go.dev is one more host that must
     answer. Raises UserError when it cannot be installed.
     """
-    found = shutil.which("go")
-    if found is not None:
-        told = process.capture([found, "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}).decode()
-        version = system.parse_version(told.strip().removeprefix("go"))
+    on_path = shutil.which("go")
+    if on_path is not None:
+        printed = process.capture([on_path, "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}).decode()
+        version = system.parse_version(printed.strip().removeprefix("go"))
         if version is not None and version >= needed_go():
-            return Path(found).parent
+            return Path(on_path).parent
     requirements = ROOT / "requirements-go.txt"
     target = cache_dir() / f"go-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
     folder = target / "go" / "bin"

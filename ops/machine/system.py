@@ -22,7 +22,7 @@ DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What decides how software gets onto this machine.
+    """The facts that decide how software gets onto this machine.
 
     debian: Debian, Ubuntu or a relative with apt. wsl: 0 outside of WSL, else its version. systemd: it is the running init.
     """
@@ -48,7 +48,7 @@ def observe_machine() -> Machine:
 
 
 def wsl_version(kernel: str) -> int:
-    """Of the kernel's own words: ``4.4.0-19041-Microsoft`` is WSL 1, ``5.15.153.1-microsoft-standard-WSL2`` is WSL 2."""
+    """The version of WSL, or 0: ``4.4.0-19041-Microsoft`` is WSL 1, ``5.15.153.1-microsoft-standard-WSL2`` is WSL 2."""
     if "microsoft" not in kernel.lower():
         return 0
     return 1 if re.search(r"-Microsoft\b", kernel) else 2
@@ -90,5 +90,5 @@ def answers(url: str, accepted: Iterable[int] = (200,), timeout_seconds: float =
 
 def parse_version(text: str) -> Version | None:
     """``v3.256.0`` or ``3.256.0-dev`` as numbers; None for anything else."""
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text.strip())
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text.strip())
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None

@@ -59,11 +59,11 @@ def drop_cut_off_attributes(url: str, progress: Progress) -> None:
 
 
 def refuse_broken(url: str) -> None:
-    """UserError with the way back when a state file is broken, before anything is touched."""
-    for one in find_broken(url):
+    """UserError with the repair when a state file is broken, before anything is touched."""
+    for broken in find_broken(url):
         raise UserError(
-            f"{one.path}: is cut off or not a state file ({one.size_bytes} bytes), and nothing was changed; {one.remedy}, "
-            "then run script/up again"
+            f"{broken.path}: is cut off or not a state file ({broken.size_bytes} bytes), and nothing was changed; "
+            f"{broken.remedy}, then run script/up again"
         )
 
 
@@ -77,13 +77,13 @@ def _broken(folder: Path, path: Path) -> Broken:
     whole = [(saved, copy) for copy in copies if (saved := _saved_at(copy)) is not None]
     remedy = f"put {folder.parent} back from your backup"
     if whole:
-        newest = max(whole, key=lambda one: one[0])[1]
+        newest = max(whole, key=lambda pair: pair[0])[1]
         remedy = f"cp {shlex.quote(str(newest))} {shlex.quote(str(path))} puts the newest whole copy back"
     return Broken(path=path, size_bytes=path.stat().st_size, remedy=remedy)
 
 
 def _saved_at(path: Path) -> datetime | None:
-    """When the engine wrote it; its first version, before any update, has no time. None for what is no whole state."""
+    """When the engine wrote it; its first version, before any update, has no time. None for anything but a whole state."""
     try:
         checkpoint: dict[str, Any] = json.loads(path.read_bytes())["checkpoint"]
         written = (checkpoint.get("latest") or {}).get("manifest", {}).get("time", "")

@@ -103,13 +103,21 @@ def edit(path: Path, change: Callable[[dict[str, Any]], bool]) -> None:
     write_whole(path, text.getvalue())
 
 
-def write_setting(path: Path, section: str, values: Mapping[str, str | int]) -> None:
-    """Sets keys of one section (``images``) of a stack file."""
+def write_settings(path: Path, sections: Mapping[str, Mapping[str, Any]], *, whole: frozenset[str] = frozenset()) -> None:
+    """Sets keys of sections (``images``) of a stack file. whole: sections whose other keys are removed."""
 
     def change(document: dict[str, Any]) -> bool:
-        written = document.setdefault("config", {}).setdefault(f"{PREFIX}{section}", {})
-        changed = any(written.get(key) != value for key, value in values.items())
-        written.update(values)
+        config = document.setdefault("config", {})
+        changed = False
+        for section, values in sections.items():
+            written = config.setdefault(f"{PREFIX}{section}", {})
+            removed = [key for key in written if key not in values] if section in whole else []
+            # An equal value stays as the person wrote it.
+            new = {key: value for key, value in values.items() if written.get(key) != value}
+            for key in removed:
+                del written[key]
+            written.update(new)
+            changed = changed or bool(removed or new)
         return changed
 
     edit(path, change)

@@ -1,4 +1,4 @@
-"""What stops working, and for how long, while a container is replaced or a secret rotates: for rotations, previews and people."""
+"""Outages while a container is replaced or a secret rotates, and how long they last: for rotations, previews and people."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ PARTS = {
     "server": Downtime("the API, live views and every run in progress", SERVER_SECONDS),
     "smoke-site": Downtime("smoke runs", 0),
 }
-# What leads to a session of the UI; its tokens end with it.
+# The secrets that open a session of the UI; its tokens end when one of them rotates.
 OPEN_SESSIONS = ("api-key", "ui-login", "gateway")
 
 

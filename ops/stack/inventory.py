@@ -1,4 +1,4 @@
-"""What a stack has on its daemon, found by its labels: containers, volumes, networks. Reads only.
+"""The containers, volumes and networks of a stack on its daemon, by their labels. Reads only.
 
 Not here: what it should have (the Pulumi state, ops/observe/doctor/observation.py).
 """
@@ -31,7 +31,7 @@ _UNITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """One container, as ``docker inspect`` tells it.
+    """One container, as ``docker inspect`` describes it.
 
     part: its label, such as ``server``. image: reference it was created with; image_id: what it really runs.
     status: created, running, paused, restarting, removing, exited or dead. health: healthy, unhealthy, starting, or "" without
@@ -69,7 +69,7 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A volume. size_bytes: None where the daemon does not tell."""
+    """A volume. size_bytes: None if the daemon does not report it."""
 
     name: str
     part: str
@@ -97,8 +97,8 @@ def parse_container(document: Mapping[str, Any]) -> Container:
         read_only=host.get("ReadonlyRootfs", False),
         privileged=host.get("Privileged", False),
         capabilities_dropped="ALL" in (host.get("CapDrop") or []) and not _added(part, host),
-        no_new_privileges=any(one in {"no-new-privileges", "no-new-privileges:true"} for one in security),
-        system_calls_filtered=not any(one in {"seccomp=unconfined", "seccomp:unconfined"} for one in security),
+        no_new_privileges=bool({"no-new-privileges", "no-new-privileges:true"} & set(security)),
+        system_calls_filtered=not {"seccomp=unconfined", "seccomp:unconfined"} & set(security),
         published=tuple(
             (binding.get("HostIp", ""), int(binding.get("HostPort") or 0), inside)
             for inside, some in sorted(bindings.items())
@@ -115,18 +115,18 @@ def _added(part: str, host: Mapping[str, Any]) -> set[str]:
 
 def parse_time(text: str) -> datetime | None:
     """A time of Docker's (nanoseconds, ``Z`` or an offset); None for its zero time."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if found is None or text.startswith("0001"):
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if match is None or text.startswith("0001"):
         return None
-    return datetime.fromisoformat(f"{found[1]}{(found[2] or '.0')[:7].ljust(7, '0')}{found[3].replace('Z', '+00:00')}")
+    return datetime.fromisoformat(f"{match[1]}{(match[2] or '.0')[:7].ljust(7, '0')}{match[3].replace('Z', '+00:00')}")
 
 
 def parse_size(text: str) -> int | None:
     """Bytes of a size as Docker prints it (``46.9MB``, ``8.363MiB``); None for anything else."""
-    found = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text.strip())
-    if found is None or found[2].lower() not in _UNITS:
+    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text.strip())
+    if match is None or match[2].lower() not in _UNITS:
         return None
-    return round(float(found[1]) * _UNITS[found[2].lower()])
+    return round(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def parse_labels(text: str) -> dict[str, str]:
@@ -136,7 +136,7 @@ def parse_labels(text: str) -> dict[str, str]:
 
 def containers(docker: Docker, stack: str) -> list[Container]:
     """The stack's containers, running or not, by name; UserError when the daemon does not answer."""
-    return sorted(map(parse_container, documents(docker, stack)), key=lambda one: one.name)
+    return sorted(map(parse_container, documents(docker, stack)), key=lambda container: container.name)
 
 
 def environments(docker: Docker, stack: str) -> list[str]:
@@ -146,27 +146,22 @@ def environments(docker: Docker, stack: str) -> list[str]:
 
 def documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
     """``docker inspect`` of the stack's containers. It holds the secrets of their environments."""
-    ids = _container_ids(docker, stack)
-    if not ids:
-        return []
     try:
-        found: list[dict[str, Any]] = json.loads(docker.run("inspect", *ids))
+        return _inspect(docker, stack, "container")
     except UserError:
         # One of them was removed in the meantime; those that are left answer.
-        left = _container_ids(docker, stack)
-        found = json.loads(docker.run("inspect", *left)) if left else []
-    return found
+        return _inspect(docker, stack, "container")
 
 
 def network_documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
     """``docker network inspect`` of the stack's networks."""
-    names = networks(docker, stack)
-    found: list[dict[str, Any]] = json.loads(docker.run("network", "inspect", *names)) if names else []
-    return found
+    return _inspect(docker, stack, "network")
 
 
-def _container_ids(docker: Docker, stack: str) -> list[str]:
-    return [one.id for one in labelled(docker, stack, "container")]
+def _inspect(docker: Docker, stack: str, kind: Literal["container", "network"]) -> list[dict[str, Any]]:
+    ids = [item.id for item in labelled(docker, stack, kind)]
+    inspected: list[dict[str, Any]] = json.loads(docker.run(kind, "inspect", *ids)) if ids else []
+    return inspected
 
 
 def volumes(docker: Docker, stack: str, *, sizes: bool = False) -> list[Volume]:
@@ -175,17 +170,17 @@ def volumes(docker: Docker, stack: str, *, sizes: bool = False) -> list[Volume]:
     measured: dict[str, int | None] = {}
     if sizes:
         used = json.loads(docker.run("system", "df", "--verbose", "--format", "{{json .Volumes}}", timeout_seconds=300)) or []
-        measured = {one["Name"]: parse_size(one["Size"]) for one in used}
+        measured = {volume["Name"]: parse_size(volume["Size"]) for volume in used}
     return sorted(
         (
             Volume(
-                name=one["Name"],
-                part=parse_labels(one.get("Labels", "")).get("skyvern.part", ""),
-                size_bytes=measured.get(one["Name"]),
+                name=volume["Name"],
+                part=parse_labels(volume.get("Labels", "")).get("skyvern.part", ""),
+                size_bytes=measured.get(volume["Name"]),
             )
-            for one in listed
+            for volume in listed
         ),
-        key=lambda one: one.name,
+        key=lambda volume: volume.name,
     )
 
 
@@ -193,12 +188,12 @@ def labelled(docker: Docker, stack: str, kind: Literal["container", "network"]) 
     """The stack's containers (running or not) or networks by name."""
     everything, name = (("--all",), "{{.Names}}") if kind == "container" else ((), "{{.Name}}")
     listed = docker.run(kind, "ls", *everything, "--no-trunc", *_filter(stack), "--format", "{{.ID}} " + name)
-    return sorted((Labelled(kind, *line.split(" ", 1)) for line in listed.splitlines()), key=lambda one: one.name)
+    return sorted((Labelled(kind, *line.split(" ", 1)) for line in listed.splitlines()), key=lambda item: item.name)
 
 
 def networks(docker: Docker, stack: str) -> list[str]:
     """Names of the stack's networks."""
-    return [one.name for one in labelled(docker, stack, "network")]
+    return [network.name for network in labelled(docker, stack, "network")]
 
 
 def memory_in_use(docker: Docker, names: Iterable[str]) -> dict[str, int]:
@@ -206,12 +201,12 @@ def memory_in_use(docker: Docker, names: Iterable[str]) -> dict[str, int]:
     wanted = list(names)
     if not wanted:
         return {}
-    found = {}
-    for one in _lines(docker.run("stats", "--no-stream", "--format", "{{json .}}", *wanted)):
-        used = parse_size(one["MemUsage"].split("/")[0])
-        if used is not None:
-            found[one["Name"]] = used
-    return found
+    used = {}
+    for container in _lines(docker.run("stats", "--no-stream", "--format", "{{json .}}", *wanted)):
+        size = parse_size(container["MemUsage"].split("/")[0])
+        if size is not None:
+            used[container["Name"]] = size
+    return used
 
 
 def _filter(stack: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ REFRESH_SECONDS = 300
 
 
 def leftovers(state: Mapping[str, Any], labelled: Sequence[Labelled]) -> list[Labelled]:
-    """What Docker has and the state does not know. state: of ``Stack.state``."""
+    """Those of the daemon's objects that are not in the state. state: of ``Stack.state``."""
     known = {resource.get("id") for resource in docker_resources(state)}
     return [item for item in labelled if item.id not in known]
 

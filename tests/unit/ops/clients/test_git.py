@@ -218,8 +218,8 @@ def test_a_compiled_module_of_the_checkout_is_never_loaded(tmp_path: Path) -> No
     (export,) = {line for entry in entries for line in entry.read_text().splitlines() if "PYTHONPYCACHEPREFIX=" in line}
     shell = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
     command = f"{export}\nexec {sys.executable} -c 'import planted'"
-    said = [
+    printed = [
         subprocess.run(["bash", "-c", text], cwd=tmp_path, env=shell, capture_output=True, text=True, check=True).stdout
         for text in (command, command.partition("\n")[2])
     ]
-    assert said == ["source\n", "evil\n"]
+    assert printed == ["source\n", "evil\n"]

@@ -196,7 +196,7 @@ def test_github_may_name_the_ref_of_the_workflow() -> None:
     assert repository(server).artifact("review-prod-abc", "review.json") == b"{}"
 
 
-def test_no_record_and_a_broken_one() -> None:
+def test_no_record_and_a_broken_record() -> None:
     assert repository(Server(actions__artifacts=[])).artifact("x", "review.json") is None
     server = Server(actions__artifacts=[artifact(1)])
     for server.archive in (b"no archive", archive(another_json="{}")):

@@ -30,11 +30,11 @@ def refused(root: Path, stack: str = "prod") -> str:
     return line.removeprefix(f"stack {stack}: ").partition(", and nothing was changed")[0]
 
 
-def test_main_may(checkout: Path) -> None:
+def test_a_commit_on_main_is_allowed(checkout: Path) -> None:
     check(checkout)
 
 
-def test_a_dirty_checkout_may_not(checkout: Path) -> None:
+def test_a_dirty_checkout_is_refused(checkout: Path) -> None:
     (checkout / "program.py").write_text("2\n")
     assert refused(checkout) == "the checkout differs from its commit (program.py)"
     # Untracked files are in the contexts of images.

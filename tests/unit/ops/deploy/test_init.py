@@ -8,16 +8,19 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
+from ops import cli
 from ops.clients import process
 from ops.deploy import init, update
-from ops.deploy.init import Facts, Terminal
+from ops.deploy.init import Facts
 from ops.errors import UserError
 from ops.machine import backend, environment
 from ops.machine.daemon import Daemon
@@ -54,24 +57,6 @@ encryptionsalt: v1:salt
 """
 
 
-class Person:
-    """Answers in the order of a list, and keeps what was asked and said."""
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
-        self.prompts: list[str] = []
-        self.said: list[str] = []
-
-    def terminal(self, *, attended: bool = True) -> Terminal:
-        def ask(prompt: str) -> str:
-            self.prompts.append(prompt.strip())
-            if not self.answers:
-                raise EOFError
-            return self.answers.pop(0)
-
-        return Terminal(attended=attended, ask=ask, ask_secret=ask, say=self.said.append)
-
-
 def as_committed(name: str) -> str:
     """A stack file of the checkout without what the first up of a stack writes into it."""
     kept = [line for line in (ROOT / name).read_text().splitlines(keepends=True) if not line.startswith("encryptionsalt:")]
@@ -100,65 +85,90 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
     monkeypatch.setattr(backend, "ensure_state", lambda say: None)
     monkeypatch.setattr(update, "ensure_stack", lambda stack, say: run.append((["stack", "init", stack.name], None)))
     monkeypatch.setattr(process, "capture", capture)
-    monkeypatch.setattr(init, "observe_facts", lambda stack, say: lambda host: FACTS)
+    monkeypatch.setattr(init, "observe_facts", lambda stack, host: FACTS)
     yield run
     assert not any(KEY in argument for command, _ in run for argument in command)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """The end of a command. prompts: its questions, each with its answer unless hidden. lines: the rest of its output."""
+
+    code: int
+    prompts: list[str]
+    lines: list[str]
+
+
+@pytest.fixture
+def ops_init(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """``ops init STACK OPTIONS`` by a person with these answers, or without a terminal if there are none to give."""
+
+    def run(stack: str, options: dict[str, str], *answers: str) -> Ended:
+        monkeypatch.setattr(init, "attended", lambda: bool(answers))
+        arguments = ["init", stack, *(part for option in options.items() for part in option)]
+        result = CliRunner().invoke(
+            cli.app, arguments, input="".join(f"{answer}\n" for answer in answers), catch_exceptions=False
+        )
+        lines = result.output.splitlines()
+        prompts = [line.strip() for line in lines if line.startswith("  ")]
+        return Ended(result.exit_code, prompts, [line for line in lines if not line.startswith("  ")])
+
+    return run
+
+
+Init = Callable[..., Ended]
+
+
 def config(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = YAML(typ="safe").load(path)["config"]
-    return found
+    document: dict[str, Any] = YAML(typ="safe").load(path)["config"]
+    return document
 
 
 @pytest.mark.parametrize("name", ["third", "organization/skyvern/third"])
-def test_options_alone_make_a_stack_of_its_own(calls: list[Any], tmp_path: Path, name: str) -> None:
-    person = Person()
-    assert init.main(Stack(name), GIVEN, api_key_file=None, terminal=person.terminal(attended=False)) == 0
+def test_options_alone_make_a_new_stack(ops_init: Init, calls: list[Any], tmp_path: Path, name: str) -> None:
+    ended = ops_init(name, GIVEN)
     written = config(tmp_path / "Pulumi.third.yaml")
     assert written["skyvern:host"] == {"docker_host": "unix:///run/x.sock", "port": 18555, "timezone": "Asia/Seoul"}
     assert written["skyvern:server"] == {"memory_mib": 4096, "cpus": 2.0}
     assert written["skyvern:llm"] == {"provider": "none"}
     assert (tmp_path / "Pulumi.third.yaml").read_text().startswith("# third: made by ops init.")
     assert calls == [(["stack", "init", name], None)]
-    assert person.prompts == []
-    assert person.said == [f"Pulumi.third.yaml is written; next: script/up --stack {name}"]
+    assert ended == Ended(0, [], [f"Pulumi.third.yaml is written; next: script/up --stack {name}"])
 
 
-def test_without_a_terminal_every_answer_is_wanted(calls: list[Any], tmp_path: Path) -> None:
+def test_without_a_terminal_every_missing_option_is_named(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
     given = {option: text for option, text in GIVEN.items() if option not in {"--port", "--llm"}}
     with pytest.raises(UserError, match="there is no terminal to ask on; add --port, --llm"):
-        init.main(Stack("third"), given, api_key_file=None, terminal=Person().terminal(attended=False))
+        ops_init("third", given)
     with pytest.raises(UserError, match="add --model, --api-key-file"):
-        init.main(Stack("third"), GIVEN | {"--llm": "openai"}, api_key_file=None, terminal=Person().terminal(attended=False))
+        ops_init("third", GIVEN | {"--llm": "openai"})
     assert not (tmp_path / "Pulumi.third.yaml").exists()
     assert calls == []
 
 
-def test_a_person_keeps_what_stands_in_brackets(calls: list[Any], tmp_path: Path) -> None:
-    person = Person(*[""] * 9)
+def test_enter_keeps_what_is_in_brackets(ops_init: Init, tmp_path: Path) -> None:
     before = config(tmp_path / "Pulumi.dev.yaml")
-    assert init.main(Stack("dev"), {}, api_key_file=None, terminal=person.terminal()) == 0
-    assert person.prompts[:4] == [
+    ended = ops_init("dev", {}, *[""] * 7)
+    assert ended.prompts[:4] == [
         "Docker socket [unix:///var/run/docker.sock]:",
         "Images: official (pulled) or packages (built here) [official]:",
         "Port of the gateway on 127.0.0.1 [8080]:",
         "Time zone [Asia/Seoul]:",
     ]
+    assert ended.code == 0
     assert (tmp_path / "Pulumi.dev.yaml").read_text().startswith(as_committed("Pulumi.dev.yaml").splitlines()[0])
     assert config(tmp_path / "Pulumi.dev.yaml") == before | {"skyvern:server": {"memory_mib": 4096, "cpus": 2.0}}
 
 
-def test_the_templates_limits_are_cut_to_the_machine(calls: list[Any], tmp_path: Path) -> None:
-    person = Person(*[""] * 8, KEY)
-    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
-    assert any("MiB [8000]" in prompt for prompt in person.prompts)
+def test_the_templates_limits_are_cut_to_the_machine(ops_init: Init, tmp_path: Path) -> None:
+    ended = ops_init("prod", {}, *[""] * 8, KEY)
+    assert any("MiB [8000]" in prompt for prompt in ended.prompts)
     assert config(tmp_path / "Pulumi.prod.yaml")["skyvern:server"] == {"memory_mib": 8000, "cpus": 2.0}
     assert "# Three to five browsers at once" in (tmp_path / "Pulumi.prod.yaml").read_text()
 
 
-def test_the_key_goes_to_pulumi_by_its_standard_input(calls: list[Any], tmp_path: Path) -> None:
-    person = Person(*[""] * 8, "has a space", "", KEY)
-    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
+def test_the_key_goes_to_pulumi_by_its_standard_input(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
+    ended = ops_init("prod", {}, *[""] * 8, "has a space", "", KEY)
     assert calls == [
         (["stack", "init", "prod"], None),
         (
@@ -166,40 +176,43 @@ def test_the_key_goes_to_pulumi_by_its_standard_input(calls: list[Any], tmp_path
             KEY.encode(),
         ),
     ]
-    assert person.prompts[-1] == "API key, not shown:"
-    assert person.said[1:3] == [
-        "    the key has a space or another character that no key has; was something else pasted?",
-        "    the key is empty",
+    assert ended.prompts[-1] == "API key, not shown:"
+    assert ended.lines[1:3] == [
+        "Error: the key has a space or another character that no key has; was something else pasted?",
+        "Error: the key is empty",
     ]
-    assert KEY not in "".join(person.said) + (tmp_path / "Pulumi.prod.yaml").read_text()
+    assert KEY not in str(ended) + (tmp_path / "Pulumi.prod.yaml").read_text()
 
 
-def test_running_it_again_keeps_the_present_key(calls: list[Any], tmp_path: Path) -> None:
+def test_running_it_again_keeps_the_present_key(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
     (tmp_path / "Pulumi.prod.yaml").write_text(FILE)
-    person = Person(*[""] * 9)
-    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
-    assert person.prompts[2] == "Port of the gateway on 127.0.0.1 [18090]:"
-    assert person.prompts[-1] == "API key, not shown [the present one]:"
+    ended = ops_init("prod", {}, *[""] * 9)
+    assert ended.code == 0
+    assert ended.prompts[2] == "Port of the gateway on 127.0.0.1 [18090]:"
+    assert ended.prompts[-1] == "API key, not shown [the present one]:"
     assert calls == [(["stack", "init", "prod"], None)]
     text = (tmp_path / "Pulumi.prod.yaml").read_text()
     for kept in ("secure: v1:abc", "# Not dev's port.", "# or packages", "encryptionsalt: v1:salt", "secondary_key"):
         assert kept in text
 
 
-def test_another_provider_takes_the_old_key_away(calls: list[Any], tmp_path: Path) -> None:
+def test_another_provider_takes_the_old_key_away(ops_init: Init, tmp_path: Path) -> None:
     (tmp_path / "Pulumi.prod.yaml").write_text(FILE)
-    person = Person("", "", "", "", "", "", "none")
-    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
+    assert ops_init("prod", {}, "", "", "", "", "", "", "none").code == 0
     assert config(tmp_path / "Pulumi.prod.yaml")["skyvern:llm"] == {"provider": "none"}
 
 
-def test_a_key_from_a_file(calls: list[Any], tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(f"{KEY}\n")
+def test_a_key_from_a_file(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
     given = GIVEN | {"--llm": "openai-compatible", "--model": "m", "--base-url": "https://llm.example.com/v1/"}
-    assert init.main(Stack("third"), given, api_key_file=str(tmp_path / "key"), terminal=Person().terminal(attended=False)) == 0
-    assert calls[-1][1] == KEY.encode()
     with pytest.raises(UserError, match="cannot be read"):
-        init.main(Stack("third"), given, api_key_file=str(tmp_path / "none"), terminal=Person().terminal(attended=False))
+        ops_init("third", given | {"--api-key-file": str(tmp_path / "none")})
+    (tmp_path / "key").write_text("\n")
+    with pytest.raises(UserError, match="--api-key-file: the key is empty"):
+        ops_init("third", given | {"--api-key-file": str(tmp_path / "key")})
+    assert calls == []
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    assert ops_init("third", given | {"--api-key-file": str(tmp_path / "key")}).code == 0
+    assert calls[-1][1] == KEY.encode()
 
 
 @pytest.mark.parametrize(
@@ -216,56 +229,64 @@ def test_a_key_from_a_file(calls: list[Any], tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(
-    calls: list[Any], tmp_path: Path, option: str, text: str, line: str
+    ops_init: Init, calls: list[Any], tmp_path: Path, option: str, text: str, line: str
 ) -> None:
-    with pytest.raises(UserError, match=line):
-        init.main(Stack("third"), GIVEN | {option: text}, api_key_file=None, terminal=Person().terminal(attended=False))
+    with pytest.raises(UserError, match=line) as refused:
+        ops_init("third", GIVEN | {option: text})
+    assert len(str(refused.value).splitlines()) == 1
     assert not (tmp_path / "Pulumi.third.yaml").exists()
     assert calls == []
 
 
-def test_an_unknown_model_is_refused_with_a_near_one(calls: list[Any]) -> None:
+def test_an_unknown_model_is_refused_with_a_near_one(ops_init: Init) -> None:
     given = GIVEN | {"--llm": "openai", "--model": "OPENAI_GPT4O_MINY"}
     with pytest.raises(UserError, match=r"--model: .* for example OPENAI_GPT4O_MINI"):
-        init.main(Stack("third"), given, api_key_file=None, terminal=Person(KEY).terminal())
+        ops_init("third", given, KEY)
 
 
-def test_a_person_is_asked_again_after_a_wrong_answer(calls: list[Any], tmp_path: Path) -> None:
+def test_a_person_is_asked_again_after_a_wrong_answer(ops_init: Init, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        person = Person("", "", str(port), "8080", *[""] * 5)
-        assert init.main(Stack("dev"), {}, api_key_file=None, terminal=person.terminal()) == 0
-    assert f"    another program listens on 127.0.0.1:{port}; write another port" in person.said
+        ended = ops_init("dev", {}, "", "", str(port), "8080", *[""] * 4)
+    assert ended.code == 0
+    assert ended.lines[1] == f"Error: another program listens on 127.0.0.1:{port}; write another port"
     assert config(tmp_path / "Pulumi.dev.yaml")["skyvern:host"]["port"] == 8080
 
 
+def test_an_example_is_offered_where_there_is_no_default(ops_init: Init, tmp_path: Path) -> None:
+    given = {option: text for option, text in GIVEN.items() if option != "--llm"}
+    ended = ops_init("third", given, "openai-compatible", "https://llm.example.com/v1", " ", KEY)
+    assert ended.code == 0
+    assert config(tmp_path / "Pulumi.third.yaml")["skyvern:llm"]["model"] == "qwen2.5-vl-7b"
+
+
 def test_a_stack_keeps_its_own_port_and_the_source_of_its_data() -> None:
+    images, port_question = init.QUESTIONS[:2]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert init.judge_port(port, Facts())
-        assert init.judge_port(port, Facts(own_ports=frozenset({port}))) == ""
-    assert init.judge_source("packages", Facts(data_source="official")).startswith("this stack's data was made with official")
-    assert init.judge_source("packages", Facts()) == ""
+        assert init.misfit(port_question, port, Facts())
+        assert init.misfit(port_question, port, Facts(own_ports=frozenset({port}))) == ""
+    assert init.misfit(images, "packages", Facts(data_source="official")).startswith("this stack's data was made with official")
+    assert init.misfit(images, "packages", Facts()) == ""
 
 
-def test_interrupted_means_that_nothing_is_written(calls: list[Any], tmp_path: Path) -> None:
+def test_interrupted_means_that_nothing_is_written(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
     before = (tmp_path / "Pulumi.dev.yaml").read_text()
-    person = Person("", "")
-    assert init.main(Stack("dev"), {}, api_key_file=None, terminal=person.terminal()) == 130
-    assert "nothing was written" in person.said[-1]
+    ended = ops_init("dev", {}, "", "")
+    assert ended.code == 130
+    assert ended.lines[-1] == "init: interrupted; nothing was written"
     assert (tmp_path / "Pulumi.dev.yaml").read_text() == before
     assert calls == []
 
 
-def test_a_silent_daemon_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_daemon_is_noted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(init, "observe_daemon", lambda host: Daemon.SILENT)
-    said: list[str] = []
-    assert init.observe_facts(Stack("dev"), said.append)("unix:///run/x.sock") == Facts()
-    assert "does not answer now" in said[0]
+    assert init.observe_facts(Stack("dev"), "unix:///run/x.sock") == Facts()
+    assert "does not answer now" in capsys.readouterr().out
 
 
 def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
@@ -338,11 +359,10 @@ def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
     assert written["skyvern:llm"] == {"provider": "openai", "key": "OPENAI_GPT4O_MINI"}
 
 
-def test_what_the_edge_still_lacks_is_told(calls: list[Any], tmp_path: Path) -> None:
-    person = Person(*[""] * 8, KEY)
-    assert init.main(Stack("prod"), {}, api_key_file=None, terminal=person.terminal()) == 0
-    assert person.said[-3:-1] == [
+def test_missing_settings_of_the_edge_are_named(ops_init: Init) -> None:
+    ended = ops_init("prod", {}, *[""] * 8, KEY)
+    assert ended.lines[-3:-1] == [
         "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
         "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
     ]
-    assert person.said[-1].endswith("script/up --stack prod")
+    assert ended.lines[-1].endswith("script/up --stack prod")

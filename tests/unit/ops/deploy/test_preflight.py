@@ -1,4 +1,4 @@
-"""What script/up tries before it changes anything, with doubles for Docker."""
+"""The trials of script/up before it changes anything, with doubles for Docker."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

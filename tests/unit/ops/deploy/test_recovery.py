@@ -27,7 +27,7 @@ class Machine:
         self.name = "dev"
         self.state: dict[str, Any] = {"resources": [VOLUME]}
         self.after_refresh: list[dict[str, Any]] = []
-        self.found: list[Labelled] = []
+        self.labelled: list[Labelled] = []
         self.asked: list[str] = []
 
     @property
@@ -37,7 +37,7 @@ class Machine:
 
     @property
     def calls(self) -> list[str]:
-        """What was asked for that changes anything."""
+        """The calls that change anything."""
         return [call for call in self.asked if call != self.export]
 
     def pulumi(self, command: list[str], **_: Any) -> bytes:
@@ -53,7 +53,7 @@ class Machine:
     def docker(self, *arguments: str, **_: Any) -> str:
         if arguments[1] == "ls":
             assert "label=skyvern.stack=dev" in arguments
-            return "".join(f"{one.id} {one.name}\n" for one in self.found if one.kind == arguments[0])
+            return "".join(f"{item.id} {item.name}\n" for item in self.labelled if item.kind == arguments[0])
         self.asked.append(" ".join(arguments))
         return ""
 
@@ -75,7 +75,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_nothing_to_do_is_silent(machine: Machine) -> None:
     machine.state["resources"].append({"urn": "u", "type": CONTAINER, "id": SERVER.id})
-    machine.found = [SERVER]
+    machine.labelled = [SERVER]
     assert machine.recover() == []
     assert machine.calls == []
 
@@ -94,23 +94,23 @@ def test_a_pulumi_at_work_is_left_alone(machine: Machine, monkeypatch: pytest.Mo
         raise UserError(f"stack {stack}: another Pulumi is working on it")
 
     monkeypatch.setattr(locks, "release_locks", refuse)
-    machine.found = [SERVER]
+    machine.labelled = [SERVER]
     with pytest.raises(UserError, match=r"^stack dev: another Pulumi is working on it$"):
         machine.recover()
     assert machine.asked == []
 
 
-def test_what_no_state_knows_is_removed_containers_first(machine: Machine) -> None:
+def test_what_is_not_in_the_state_is_removed_containers_first(machine: Machine) -> None:
     machine.state["pending_operations"] = [CREATING]
-    machine.found = [NETWORK, SERVER]
-    told = machine.recover()
+    machine.labelled = [NETWORK, SERVER]
+    lines = machine.recover()
     assert machine.calls == [
         "refresh --clear-pending-creates --yes --skip-preview --stack dev --non-interactive",
         f"container stop --time 60 {SERVER.id}",
         f"container rm --force {SERVER.id}",
         f"network rm {NETWORK.id}",
     ]
-    assert told == [
+    assert lines == [
         "the last up was stopped while creating skyvern-host-skyvern-server",
         "container skyvern-dev-server is not in the state: removed (it holds no data; volumes stay)",
         "network skyvern-dev-data is not in the state: removed (it holds no data; volumes stay)",
@@ -120,14 +120,14 @@ def test_what_no_state_knows_is_removed_containers_first(machine: Machine) -> No
 def test_what_the_state_knows_after_the_refresh_is_kept(machine: Machine) -> None:
     machine.state["pending_operations"] = [CREATING]
     machine.after_refresh = [{"urn": "u", "type": CONTAINER, "id": SERVER.id}]
-    machine.found = [NETWORK, SERVER]
+    machine.labelled = [NETWORK, SERVER]
     machine.recover()
     assert machine.calls[1:] == [f"network rm {NETWORK.id}"]
 
 
 def test_the_first_up_ever_may_be_killed_too(machine: Machine) -> None:
     machine.state = {"resources": [], "pending_operations": [CREATING]}
-    machine.found = [SERVER]
+    machine.labelled = [SERVER]
     machine.recover()
     assert f"container rm --force {SERVER.id}" in machine.calls
 
@@ -136,7 +136,7 @@ def test_the_first_up_ever_may_be_killed_too(machine: Machine) -> None:
 def test_containers_of_another_state_are_not_touched(machine: Machine, name: str) -> None:
     machine.name = name
     machine.state = {}
-    machine.found = [SERVER]
+    machine.labelled = [SERVER]
     with pytest.raises(
         UserError, match=rf"^stack {name}: skyvern-dev-server run on unix:///x, but this state \(file:///nowhere\)"
     ):
@@ -149,7 +149,7 @@ def test_what_may_be_at_cloudflare_is_named_and_nothing_else() -> None:
         urn = f"urn:pulumi:dev::skyvern::skyvern:edge:CloudflareTunnel${kind}::x"
         return {"type": operation, "resource": {"urn": urn, "inputs": {"name": name}}}
 
-    told = list(
+    lines = list(
         recovery.possibly_created_at_cloudflare(
             [
                 CREATING,
@@ -160,6 +160,6 @@ def test_what_may_be_at_cloudflare_is_named_and_nothing_else() -> None:
             ]
         )
     )
-    assert [line.split(" may exist ")[0] for line in told] == ['the tunnel "skyvern-dev"', 'the policy "skyvern-dev: people"']
-    assert "1013" in told[0]
-    assert "the up makes another one" in told[1]
+    assert [line.split(" may exist ")[0] for line in lines] == ['the tunnel "skyvern-dev"', 'the policy "skyvern-dev: people"']
+    assert "1013" in lines[0]
+    assert "the up makes another one" in lines[1]

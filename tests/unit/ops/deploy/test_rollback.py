@@ -101,10 +101,10 @@ def test_with_git_itself(host: Path, checkout: Path, same: bool) -> None:
 @pytest.mark.parametrize("lacks", ["pip", "stamp"])
 def test_an_environment_that_bootstrap_would_change_is_not_shared(tmp_path: Path, lacks: str) -> None:
     root, folder = tmp_path / "root", tmp_path / "folder"
-    for one in (root, folder):
-        one.mkdir()
+    for checkout in (root, folder):
+        checkout.mkdir()
         for name in ("requirements.txt", "requirements-dev.txt"):
-            (one / name).write_text("a==1\n")
+            (checkout / name).write_text("a==1\n")
     venv = root / ".venv"
     (venv / "lib/python3.11/site-packages" / ("pip" if lacks != "pip" else "other")).mkdir(parents=True)
     stamp = hashlib.sha256(b"a==1\n").hexdigest()[:16]

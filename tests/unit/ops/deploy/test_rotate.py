@@ -278,8 +278,8 @@ def test_sessions_are_ended_as_skyverns_own_role(monkeypatch: pytest.MonkeyPatch
         return ""
 
     monkeypatch.setattr(Docker, "run", run)
-    found = OLD.outputs.model_copy(update={"containers": {"roles": "skyvern-dev-roles"}})
-    sessions.end(Docker("unix:///nowhere"), found)
+    outputs = OLD.outputs.model_copy(update={"containers": {"roles": "skyvern-dev-roles"}})
+    sessions.end(Docker("unix:///nowhere"), outputs)
     ((*command, script),) = asked
     assert command == ["exec", "skyvern-dev-roles", "bash", "-c"]
     assert '-U "$ROLE_NAME"' in script

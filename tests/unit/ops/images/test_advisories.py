@@ -81,7 +81,7 @@ def test_an_affected_version_is_found_on_every_page(monkeypatch: pytest.MonkeyPa
     report = look(monkeypatch, apt=APT, answer=osv)
     assert report.exit_code == 2
     assert report.asked == {"api.osv.dev": 3, "Debian": 1}
-    assert [(one.what, one.version, one.advisories, one.where) for one in report.findings] == [
+    assert [(finding.what, finding.version, finding.advisories, finding.where) for finding in report.findings] == [
         (CADDY.name, "2.10.2", ("GHSA-m2w3-8f23-hxxf", "GO-2026-1"), ("images/caddy/go.mod",)),
         ("requests", "2.19.0", ("PYSEC-2018-28",), ("requirements.txt",)),
         ("squid", "6.13-1", ("6.13-2+deb13u4 from Debian:13.8/stable, Debian-Security:13/stable-security",), ("egress",)),
@@ -161,8 +161,8 @@ def test_every_kind_of_pin_is_read(tmp_path: Path) -> None:
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    found = advisories.pins(tmp_path)
-    assert {(pin.name, pin.version) for pin in found} >= {
+    pinned = advisories.pins(tmp_path)
+    assert {(pin.name, pin.version) for pin in pinned} >= {
         ("github.com/caddyserver/caddy/v2", "2.10.2"),
         ("cel.dev/expr", "0.24.0"),
         ("github.com/a/b", "0.0.0-20190825152654-46b345b51c96"),
@@ -171,7 +171,7 @@ def test_every_kind_of_pin_is_read(tmp_path: Path) -> None:
         ("stdlib", "1.26.6"),
         ("c", "4.1.11"),
     }
-    assert found[Pin("npm", "c", "4.1.11")] == ("site/package-lock.json",)
+    assert pinned[Pin("npm", "c", "4.1.11")] == ("site/package-lock.json",)
 
 
 def test_no_lock_file_of_the_project_is_forgotten() -> None:
@@ -189,7 +189,7 @@ def test_no_lock_file_of_the_project_is_forgotten() -> None:
     assert there <= read
 
 
-def test_every_public_image_has_a_source_or_is_said_to_have_none() -> None:
+def test_every_public_image_has_a_source_or_is_listed_as_closed() -> None:
     covered = {*advisories._MODULES, *advisories._CLOSED}
     # By Debian's mirrors, in the images themselves.
     assert set(images.OFFICIAL) - covered == {"debian", "postgres"}
@@ -198,15 +198,15 @@ def test_every_public_image_has_a_source_or_is_said_to_have_none() -> None:
 def test_renovate_reads_every_pinned_image() -> None:
     """Its own expressions, with Python's spelling of named groups."""
     managers = json.loads((ROOT / "renovate.json").read_text())["customManagers"]
-    found: dict[str, list[dict[str, str]]] = {}
+    pins: dict[str, list[dict[str, str]]] = {}
     for manager in managers:
         (pattern,) = manager["managerFilePatterns"]
         text = (ROOT / pattern.removeprefix("/^").removesuffix("$/").replace("\\", "")).read_text()
         for expression in manager["matchStrings"]:
             matches = re.finditer(expression.replace("(?<", "(?P<"), text)
-            found.setdefault(manager["datasourceTemplate"], []).extend(match.groupdict() for match in matches)
-    assert {f"{one['depName']}:{one['currentValue']}@{one['currentDigest']}" for one in found["docker"]} == set(
+            pins.setdefault(manager["datasourceTemplate"], []).extend(match.groupdict() for match in matches)
+    assert {f"{pin['depName']}:{pin['currentValue']}@{pin['currentDigest']}" for pin in pins["docker"]} == set(
         images.OFFICIAL.values()
     )
-    assert [one["currentValue"] for one in found["pypi"]] == [SKYVERN_VERSION]
-    assert len(found["github-releases"]) == 1
+    assert [pin["currentValue"] for pin in pins["pypi"]] == [SKYVERN_VERSION]
+    assert len(pins["github-releases"]) == 1

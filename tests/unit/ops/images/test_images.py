@@ -1,4 +1,4 @@
-"""What images are called and built from (components/host/images.py), and how they get onto a daemon (ops/images/build.py)."""
+"""The names and contents of images (components/host/images.py), and how they get onto a daemon (ops/images/build.py)."""
 
 import json
 import os

@@ -27,12 +27,14 @@ def test_ollama_is_built_for_stacks_that_use_it(home: Home, monkeypatch: pytest.
     assert needs.asked_for(Settings()) == frozenset()
     assert "llm" not in needs.parts("packages")
     optional = needs.asked_for(with_it)
+    assert list(needs.running_images(with_it)) == needs.parts("official", optional)
+    assert "llm" not in needs.running_images(Settings())
     # The builder pulls the public image by itself.
     assert needs.outstanding(docker, "official", optional)[-1] == "llm"
     assert "ollama" not in needs.outstanding(docker, "official", optional)
     assert needs.outstanding(docker, "packages", optional)[-2:] == ["ollama", "llm"]
     lines: list[str] = []
-    monkeypatch.setattr(build, "_build_one", lambda docker, image, *_: lines.append(image))
+    monkeypatch.setattr(build, "_build_image", lambda docker, image, *_: lines.append(image))
     monkeypatch.setattr(needs, "ensure_package_tools", lambda progress: None)
     build.build(docker, "packages", lambda line: None, optional)
     assert lines[-2:] == ["ollama", "llm"]

@@ -46,7 +46,9 @@ def test_root_on_debian_gets_docker(observed: Daemon, dockerd: bool, step: Docke
         (Machine(root=True, debian=False, wsl=0, systemd=True), DEFAULT_SOCKET, Daemon.SILENT, False, "docs.docker.com"),
     ],
 )
-def test_who_cannot_get_docker_gets_one_line(machine: Machine, host: str, observed: Daemon, dockerd: bool, remedy: str) -> None:
+def test_a_machine_that_cannot_get_docker_gets_one_line(
+    machine: Machine, host: str, observed: Daemon, dockerd: bool, remedy: str
+) -> None:
     with pytest.raises(UserError) as refused:
         decide_docker(machine, host, observed, dockerd=dockerd)
     assert str(refused.value).startswith("Docker: ")

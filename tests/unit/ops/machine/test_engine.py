@@ -59,7 +59,7 @@ def test_a_cli_that_does_not_do_is_replaced_and_the_reason_given(on_path: Cli | 
     assert why in reason
 
 
-def test_an_official_cli_that_cannot_be_had_is_one_line() -> None:
+def test_an_official_cli_that_is_not_available_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^Pulumi: get\.pulumi\.com does not answer.*--engine modules"):
         decide_engine("official", on_path=None, installed=False, plugins=False, reachable=lambda: False)
 
@@ -124,7 +124,7 @@ def test_the_engine_from_modules_is_announced_before_it_is_built(home: Home, bui
     assert "10 minutes" in before
 
 
-def test_the_engine_from_modules_gives_way_once_the_official_one_can_be_had(
+def test_the_engine_from_modules_gives_way_once_the_official_engine_is_available(
     home: Home, built: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert engine.ensure_engine(None, home.say).kind is EngineKind.MODULES

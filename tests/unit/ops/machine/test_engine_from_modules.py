@@ -59,8 +59,8 @@ class TestVersions:
     def test_plugins_are_the_ones_that_the_sdks_ask_for(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
         pinned = dict(line.split("==") for line in project["project"]["dependencies"] if "==" in line)
-        found = engine.versions()
-        assert {name: found[name] for name in engine.PLUGINS} == {
+        versions = engine.versions()
+        assert {name: versions[name] for name in engine.PLUGINS} == {
             "docker": pinned["pulumi-docker"],
             "random": pinned["pulumi-random"],
         }
@@ -79,7 +79,7 @@ class TestEnsure:
         assert [entry.name for entry in (tmp_path / "cache" / "engine").iterdir() if entry.is_dir()] == []
         assert lines == [f"building pulumi {engine.versions()['pulumi']} from Go modules (about 3 min on 2 cores) ..."]
 
-    def test_a_built_one_needs_no_go(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_built_engine_needs_no_go(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path / "engine" / engine.content_hash()
         (folder / "bin").mkdir(parents=True)
         monkeypatch.setenv("PATH", "")
@@ -129,12 +129,12 @@ class TestRequiredPlugins:
 
     def test_a_plugin_that_is_not_installed_is_not_demanded(self, site_packages: Path) -> None:
         # The engine would try to download it before any program that never uses it.
-        found = language_host.required_plugins([site_packages], ["resource-docker-v5.2.0"])
-        assert found == [language_host.Plugin("docker", "5.2.0", "")]
+        plugins = language_host.required_plugins([site_packages], ["resource-docker-v5.2.0"])
+        assert plugins == [language_host.Plugin("docker", "5.2.0", "")]
 
-    def test_an_installed_one_is_named_with_its_server(self, site_packages: Path) -> None:
-        found = language_host.required_plugins([site_packages], ["resource-vercel-v1.0.0"])
-        assert found == [language_host.Plugin("vercel", "1.0.0", "x://y")]
+    def test_an_installed_plugin_is_named_with_its_server(self, site_packages: Path) -> None:
+        plugins = language_host.required_plugins([site_packages], ["resource-vercel-v1.0.0"])
+        assert plugins == [language_host.Plugin("vercel", "1.0.0", "x://y")]
 
     def test_another_version_is_another_plugin(self, site_packages: Path) -> None:
         assert language_host.required_plugins([site_packages], ["resource-docker-v5.1.0"]) == []
@@ -195,7 +195,7 @@ class TestEnvironment:
             "VIRTUAL_ENV": f"{tmp_path}/.venv",
         }
 
-    def test_a_missing_one_is_one_line(self, tmp_path: Path) -> None:
+    def test_a_missing_environment_is_one_line(self, tmp_path: Path) -> None:
         with pytest.raises(language_host.Unusable, match=r'^.*/\.venv: runtime option "virtualenv" names no .*bootstrap$'):
             language_host.Environment.of(tmp_path, {"virtualenv": ".venv"})
 

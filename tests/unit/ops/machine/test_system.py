@@ -51,14 +51,14 @@ def test_a_proxy_that_answers_for_a_blocked_host_is_no_answer(monkeypatch: pytes
 
 
 def test_a_host_that_keeps_quiet_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_up, said = threading.Event(), []
+    given_up, answers = threading.Event(), []
 
     def keep_quiet(*_: object, **__: object) -> httpx.Response:
-        said.append(given_up.wait(20))
+        answers.append(given_up.wait(20))
         return httpx.Response(200)
 
     monkeypatch.setattr(httpx, "head", keep_quiet)
     assert system.answers("https://example.invalid/", timeout_seconds=-1.5) is False
     # It is waited for no longer, though it is still there.
-    assert said == []
+    assert answers == []
     given_up.set()

@@ -64,13 +64,13 @@ class DockerDouble(Docker):
         words = [str(argument) for argument in arguments]
         assert words[1] != "ls" or "label=skyvern.stack=dev" in words
         match words[0]:
-            case "container":
+            case "container" if words[1] == "ls":
                 return "\n".join(f"{one['Id']} {one['Name'][1:]}" for one in self.containers)
             case "network" if words[1] == "ls":
                 return "\n".join(f"{network(name)['Id']} {network(name)['Name']}" for name in NETWORKS)
             case "network":
                 return json.dumps([network(name) for name in NETWORKS])
-            case "inspect":
+            case "container":
                 return json.dumps(self.containers)
             case "exec" if "hostname" in words:
                 return "192.168.7.2 10.1.0.1 fd00::1 \n"

@@ -68,10 +68,10 @@ def test_the_newest_whole_copy_is_named(folder: Path, size: int, history: str, b
     os.truncate(path, size)
     with pytest.raises(UserError) as refused:
         checkpoint.refuse_broken(url(folder))
-    said = str(refused.value)
-    assert said.startswith(f"{path}: is cut off or not a state file ({size} bytes), and nothing was changed; cp '")
-    assert "\n" not in said
-    (_, source, target) = shlex.split(said.partition("; ")[2].partition(" puts ")[0])
+    message = str(refused.value)
+    assert message.startswith(f"{path}: is cut off or not a state file ({size} bytes), and nothing was changed; cp '")
+    assert "\n" not in message
+    (_, source, target) = shlex.split(message.partition("; ")[2].partition(" puts ")[0])
     assert (Path(source).relative_to(folder).parts[0], target) == (newest, str(path))
 
 

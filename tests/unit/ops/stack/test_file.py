@@ -132,9 +132,9 @@ config:
 def test_a_setting_is_written_and_everything_else_stays(tmp_path: Path) -> None:
     path = stack_file(tmp_path, COMMENTED)
     path.chmod(0o640)
-    file.write_setting(path, "images", {"source": "packages"})
+    file.write_settings(path, {"images": {"source": "packages"}})
     assert path.read_text() == COMMENTED.replace("official", "packages")
-    file.write_setting(path, "rotation", {"api_key": 2})
+    file.write_settings(path, {"rotation": {"api_key": 2}})
     assert path.read_text() == COMMENTED.replace("official", "packages") + "  skyvern:rotation:\n    api_key: 2\n"
     assert path.stat().st_mode & 0o777 == 0o640
     assert [entry.name for entry in tmp_path.iterdir()] == ["Pulumi.dev.yaml"]
@@ -143,12 +143,12 @@ def test_a_setting_is_written_and_everything_else_stays(tmp_path: Path) -> None:
 def test_a_setting_that_is_there_is_not_written_again(tmp_path: Path) -> None:
     path = stack_file(tmp_path, COMMENTED)
     before = path.stat()
-    file.write_setting(path, "images", {"source": "official"})
+    file.write_settings(path, {"images": {"source": "official"}})
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 @pytest.mark.parametrize("text", ["", "config: {}\n", "config:\n  skyvern:host:\n    port: 8080\n"])
 def test_a_setting_is_added_where_there_was_none(tmp_path: Path, text: str) -> None:
     path = stack_file(tmp_path, text)
-    file.write_setting(path, "images", {"source": "packages"})
+    file.write_settings(path, {"images": {"source": "packages"}})
     assert file.settings(path).images.source == "packages"

@@ -55,7 +55,7 @@ def test_a_process_number_that_another_program_has_now_is_no_pulumi(tmp_path: Pa
     assert "its lock is removed" in line
 
 
-def test_a_killed_pulumi_does_not_run_although_nobody_has_waited_for_it(tmp_path: Path) -> None:
+def test_a_killed_pulumi_does_not_run_although_its_parent_has_not_waited_for_it(tmp_path: Path) -> None:
     program = tmp_path / "pulumi"
     shutil.copy("/bin/sleep", program)
     started = subprocess.Popen([program, "60"])

@@ -132,8 +132,8 @@ def test_without_variables_pulumi_gets_the_users_and_the_decided_ones(monkeypatc
     monkeypatch.setenv("PATH", "/usr/bin")
     monkeypatch.setenv("OF_THE_USER", "stays")
     monkeypatch.setattr(environment, "for_stacks", lambda: {"PATH": "/engine:/usr/bin"})
-    found = Stack("dev").environment()
-    assert (found["PATH"], found["OF_THE_USER"]) == ("/engine:/usr/bin", "stays")
+    variables = Stack("dev").environment()
+    assert (variables["PATH"], variables["OF_THE_USER"]) == ("/engine:/usr/bin", "stays")
 
 
 def test_no_variable_is_in_a_representation() -> None:
