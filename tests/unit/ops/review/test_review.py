@@ -14,6 +14,7 @@ from ops.clients import git
 from ops.deploy import guard, preflight, releases, repair, update
 from ops.errors import UserError
 from ops.images import build
+from ops.preview import engine
 from ops.preview.model import Drift, PolicyResult, Preview, Step
 from ops.preview.report import code
 from ops.review import apply, record
@@ -143,13 +144,23 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+def apply_with(preview: Preview, folder: Path, outcome: Path | None) -> None:
+    """Applies while this is the preview that the engine makes."""
+
+    def made(stack: Stack, *, drift: bool) -> Preview:
+        assert (stack, drift) == (Stack("prod"), True)
+        return preview
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "preview", made)
+        apply.apply(folder / "review.json", unreviewed=False, outcome=outcome, progress=lambda _: None)
+
+
 def run(folder: Path, preview: Preview = PREVIEW) -> str:
-    """Applies; returns the outcome."""
+    """Applies; returns the outcome, also of a refusal."""
     outcome = folder / "outcome.md"
     with contextlib.suppress(UserError):
-        apply.apply(
-            folder / "review.json", unreviewed=False, outcome=outcome, progress=lambda _: None, previewing=lambda _: preview
-        )
+        apply_with(preview, folder, outcome)
     return outcome.read_text()
 
 
@@ -167,17 +178,12 @@ def test_an_empty_plan_is_tried_out_all_the_same(seen: list[str], tmp_path: Path
 
 @pytest.mark.parametrize(("changes", "clause"), [change for change in CHANGES if change[0].get("stack") is None])
 def test_what_moved_is_not_applied(seen: list[str], tmp_path: Path, changes: dict[str, Any], clause: str) -> None:
-    written = run(tmp_path, dataclasses.replace(PREVIEW, **changes))
+    now = dataclasses.replace(PREVIEW, **changes)
+    written = run(tmp_path, now)
     assert written.startswith("❌ `ops apply: nothing was changed, because this is not what was reviewed: ")
     assert clause in written
     with pytest.raises(UserError) as refused:
-        apply.apply(
-            tmp_path / "review.json",
-            unreviewed=False,
-            outcome=None,
-            progress=lambda _: None,
-            previewing=lambda _: dataclasses.replace(PREVIEW, **changes),
-        )
+        apply_with(now, tmp_path, None)
     assert f"❌ {code(str(refused.value))}\n" == written
     assert "up" not in seen
 
