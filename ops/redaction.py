@@ -159,22 +159,16 @@ class Redactor:
             return self.mask
         return self.everything(text)
 
-    def words_out(self, text: str) -> str:
-        """The text without words that look generated: for values, where ``text`` alone would leave an unknown key."""
-        return _WORD.sub(lambda word: self.mask if looks_random(word[0]) else word[0], text)
-
     def everything(self, text: str) -> str:
-        """``text`` and ``words_out``, and of people's addresses only the domain: for what is published."""
-        return _EMAIL.sub(r"\1***@\2", self.words_out(self.text(text)))
+        """The text for publication: without secrets, words that look like an unknown key, and names in people's addresses."""
+        words = _WORD.sub(lambda word: self.mask if looks_random(word[0]) else word[0], self.text(text))
+        return _EMAIL.sub(r"\1***@\2", words)
 
     def _named(self, match: re.Match[str]) -> str:
         if not name_is_secret(match["name"].strip("\"'").replace("-", "_")):
             return match[0]
-        if match["equals"] is not None:
-            return f"{match['name']}{match['equals']}{self.mask}"
-        if match["quote"] is not None:
-            return f"{match['name']}{match['colon']}{match['quote']}{self.mask}{match['quote']}"
-        return f"{match['name']}{match['colon']}{self.mask}"
+        mark = match["quote"] or ""
+        return f"{match['name']}{match['equals'] or match['colon']}{mark}{self.mask}{mark}"
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -14,24 +14,19 @@ from ops.deploy import guard, preflight, releases, repair, update
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.preview import engine
-from ops.preview.model import Preview
 from ops.preview.report import code
 from ops.review import record
 from ops.review.record import Record
 from ops.stack.stack import Stack
 
-Previewing = Callable[[Stack], Preview]
 
-
-def apply(
-    path: Path, *, unreviewed: bool, outcome: Path | None, progress: Progress, previewing: Previewing | None = None
-) -> None:
+def apply(path: Path, *, unreviewed: bool, outcome: Path | None, progress: Progress) -> None:
     """Applies the plan recorded in ``path``; UserError in one line if anything differs, or if the up or the smoke fails.
 
-    outcome: file for the result or the error, as Markdown. previewing: makes the preview to compare with, for tests.
+    outcome: file for the result or the error, as Markdown.
     """
     with write_outcome(outcome) as write:
-        write(_apply(record.load(path), unreviewed=unreviewed, progress=progress, previewing=previewing or _preview))
+        write(_apply(record.load(path), unreviewed=unreviewed, progress=progress))
 
 
 @contextmanager
@@ -61,11 +56,7 @@ def write_outcome(outcome: Path | None) -> Iterator[Callable[[str], None]]:
             outcome.write_text(f"{result}\n")
 
 
-def _preview(stack: Stack) -> Preview:
-    return engine.preview(stack, drift=True)
-
-
-def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress, previewing: Previewing) -> str:
+def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
     stack = Stack(reviewed.stack)
     guard.check(stack, unreviewed=unreviewed)
     settings = stack.settings()
@@ -74,7 +65,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress, previewing
     if tree == reviewed.tree:
         # Not for a tree that will be refused: the build may take half an hour.
         build.build(docker, settings.images.source, progress, needs.asked_for(settings))
-    planned = previewing(stack)
+    planned = engine.preview(stack, drift=True)
     if differences := record.differences(reviewed, record.record(planned, tree=tree)):
         raise UserError(
             f"ops apply: nothing was changed, because this is not what was reviewed: {'; '.join(differences)}. Preview and "

@@ -1,6 +1,6 @@
 """Whatever a branch's preview says, its report is posted under a bot's name: no text of it is markup, a link or a mention.
 
-The fields are those of the model, found by their types, so a new one is tried as soon as it is there.
+The fields are those of the model, by their types, so a new one is tried as soon as it is there.
 """
 
 import dataclasses
@@ -122,8 +122,10 @@ def variants(preview: Preview) -> Iterator[Preview]:
     outcomes = typing.get_args(typing.get_type_hints(type(policy))["outcome"])
     severities = typing.get_args(typing.get_type_hints(type(preview.diagnostics[0]))["severity"])
     no_drift = Drift(checked=True)
-    drifted = tuple(dataclasses.replace(one, diffs=(dataclasses.replace(one.diffs[0], lines=()),)) for one in preview.drift.steps)
-    outputs = tuple(dataclasses.replace(one, lines=()) for one in preview.outputs)
+    drifted = tuple(
+        dataclasses.replace(each, diffs=(dataclasses.replace(each.diffs[0], lines=()),)) for each in preview.drift.steps
+    )
+    outputs = tuple(dataclasses.replace(change, lines=()) for change in preview.outputs)
     yield preview
     yield dataclasses.replace(preview, diagnostics=())
     yield dataclasses.replace(
@@ -165,7 +167,7 @@ def check(text: str) -> None:
     assert "octocat" not in rest
     assert "evil" not in rest
     assert not re.search(r"<(?!/?(?:details|summary|sub|br)>)", rest)
-    # GitHub closes what nobody closed, but nothing after it would be folded away as meant.
+    # GitHub closes what was left open, but nothing after it would be folded away as meant.
     assert OURS.findall(rest).count("<details>") == OURS.findall(rest).count("</details>")
 
 
@@ -202,8 +204,7 @@ def test_nor_are_all_of_them_trimmed_and_beside_another_stack(hostile: str, limi
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_nor_is_the_issue_on_drift(hostile: str) -> None:
-    found = planted(None, hostile).drift
-    check(drift.markdown("prod", found))
+    check(drift.markdown("prod", planted(None, hostile).drift))
 
 
 @given(st.text(alphabet="`|\\<>[]()!#*_~@&;\n\r -a", max_size=40))

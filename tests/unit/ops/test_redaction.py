@@ -1,4 +1,4 @@
-"""What is blanked and, as important, what is not: a report without digests and ids is none."""
+"""What is blanked and, as important, what is not: a report without digests and ids is useless."""
 
 import base64
 import string
@@ -131,11 +131,11 @@ def test_the_value_of_a_variable_or_a_label_is_judged_by_its_name() -> None:
         {"label": "skyvern.part", "value": "server"},
         {"name": "UI_LOGIN_SHA256", "value": "y"},
     ]
-    assert [one["value"] for one in NOTHING.value(variables)] == ["[secret]", "server", "[secret]"]
+    assert [variable["value"] for variable in NOTHING.value(variables)] == ["[secret]", "server", "[secret]"]
 
 
 @given(st.text(string.ascii_letters + string.digits, min_size=40, max_size=64), st.integers(0, 60), st.text(max_size=20))
-def test_no_generated_secret_survives_wherever_it_stands(secret: str, position: int, around: str) -> None:
+def test_no_generated_secret_survives_wherever_it_is(secret: str, position: int, around: str) -> None:
     text = f"{around[:position]}{secret}{around[position:]}"
     assert secret not in Redactor.of([secret]).everything(text)
 
@@ -148,5 +148,5 @@ def test_most_generated_words_are_known_by_their_form() -> None:
     assert sum(looks_random(word.replace("/", "a").replace("+", "b")) for word in words) > 180
 
 
-def test_the_redactor_does_not_tell_what_it_knows() -> None:
+def test_the_redactor_does_not_print_what_it_knows() -> None:
     assert KNOWN not in repr(Redactor.of([KNOWN]))

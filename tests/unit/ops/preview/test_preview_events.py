@@ -26,8 +26,8 @@ def step(op: str, old: Any = None, new: Any = None, **more: Any) -> dict[str, An
     return {"resourcePreEvent": {"metadata": {"op": op, "urn": URN, "type": "docker:index/container:Container", **sides, **more}}}
 
 
-def told(reading: events.Reading) -> list[tuple[str, str | None, str | None]]:
-    return [(one.path, one.old, one.new) for each in reading.steps for one in each.diffs]
+def changes(reading: events.Reading) -> list[tuple[str, str | None, str | None]]:
+    return [(change.path, change.old, change.new) for step in reading.steps for change in step.diffs]
 
 
 # --- What becomes a secret -------------------------------------------------------------------------------------------------
@@ -43,13 +43,13 @@ def told(reading: events.Reading) -> list[tuple[str, str | None, str | None]]:
         ({"envs": [f"Z={OLD}", "A=1", "B=2"]}, {"envs": ["A=1", "B=2", MARK]}),
         ({"envs": ["A=1", f"B={OLD}"]}, {"envs": MARK}),
         ({"labels": [{"label": "x", "value": OLD}]}, {"labels": [{"label": "x", "value": MARK}]}),
-        # The same text stands elsewhere in the resource, and still does.
+        # The same text is elsewhere in the resource, and stays there.
         ({"a": OLD, "b": "x"}, {"a": MARK, "b": OLD}),
-        # The other way round: what was a secret is not told because it is none any more.
+        # The other way round: a value that was a secret is not shown because it is not one any more.
         ({"a": MARK}, {"a": OLD}),
     ],
 )
-def test_a_plain_value_that_becomes_a_secret_is_told_nowhere(old: Any, new: Any) -> None:
+def test_a_plain_value_that_becomes_a_secret_is_shown_nowhere(old: Any, new: Any) -> None:
     elsewhere = [
         {"diagnosticEvent": {"severity": "error", "message": f"cannot log in with {OLD}\n", "urn": URN}},
         {"policyEvent": {"policyName": "x", "enforcementLevel": "advisory", "message": f"d\none: a: {OLD} is short"}},
@@ -58,8 +58,8 @@ def test_a_plain_value_that_becomes_a_secret_is_told_nowhere(old: Any, new: Any)
     assert reading.steps
     assert OLD not in repr(reading)
     assert reading.diagnostics[0].message == f"cannot log in with {SECRET}"
-    # What only stands beside it is still told.
-    assert not any(SECRET in str(one) for one in told(reading) if "A" in one[0])
+    # Values beside it are still shown.
+    assert not any(SECRET in str(change) for change in changes(reading) if "A" in change[0])
 
 
 def container(variables: str, envs: Any = MARK) -> dict[str, Any]:
@@ -67,20 +67,20 @@ def container(variables: str, envs: Any = MARK) -> dict[str, Any]:
     return {"inputs": {"envs": envs, "labels": [{"label": ENVIRONMENT, "value": variables}, {"label": "x", "value": "y"}]}}
 
 
-# That it is another one, and nothing else.
+# Only that the list is another one.
 HIDDEN = [("envs", SECRET, SECRET)]
 IN_CLEAR = {"inputs": {"envs": ["A=1", f"B={OLD}"], "labels": [{"label": "x", "value": "y"}]}}
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "places", "found"),
+    ("old", "new", "places", "expected"),
     [
         (container("A=1\nB=2\nKEY"), container("A=1\nB=3\nKEY"), [1], [("envs[B]", "2", "3")]),
-        # A secret is another one, by itself and together with what is plain.
+        # Another secret, by itself and together with a plain value.
         (container("A=1\nKEY"), container("A=1\nKEY"), [1], [("envs[KEY]", SECRET, SECRET)]),
         (container("A=1\nKEY"), container("A=2\nKEY"), [0, 1], [("envs[A]", "1", "2"), ("envs[KEY]", SECRET, SECRET)]),
         (container("A=1\nKEY"), container("A=1\nKEY"), [None], HIDDEN),
-        # With other names, a place is nobody's in particular.
+        # With other names, a place belongs to no variable in particular.
         (container("A=1\nKEY"), container("A=1\nB=\nKEY\nN"), [1, 3], [("envs[B]", None, ""), ("envs[N]", None, SECRET)]),
         # What was plain and is a secret now, and the other way round.
         (container(f"B={OLD}\nKEY"), container("B\nKEY"), [0], [("envs[B]", SECRET, SECRET)]),
@@ -89,36 +89,39 @@ IN_CLEAR = {"inputs": {"envs": ["A=1", f"B={OLD}"], "labels": [{"label": "x", "v
         (IN_CLEAR, container("A=1\nB\nC"), [1], [("envs[C]", None, SECRET)]),
     ],
 )
-def test_the_variables_of_a_container_with_secrets_are_told_one_by_one(old: Any, new: Any, places: Any, found: Any) -> None:
+def test_the_variables_of_a_container_with_secrets_are_shown_one_by_one(old: Any, new: Any, places: Any, expected: Any) -> None:
     """places: of the variables that the provider names, None where it names the list."""
     paths = ["labels[0].value", *("envs" if place is None else f"envs[{place}]" for place in places)]
     differs = {path: {"diffKind": "update-replace", "inputDiff": False} for path in paths}
     old["outputs"] = old["inputs"]
     reading = events.read([step("replace", old, new, detailedDiff=differs)], NOTHING)
-    assert told(reading) == found
-    assert reading.steps[0].reasons == tuple(path for path, _, _ in found)
+    assert changes(reading) == expected
+    assert reading.steps[0].reasons == tuple(path for path, _, _ in expected)
     assert OLD not in repr(reading)
 
 
-def test_a_container_that_does_not_tell_its_variables_hides_them() -> None:
+def test_a_container_without_the_label_hides_its_variables() -> None:
     silent = {"inputs": {"envs": MARK, "labels": [{"label": "x", "value": "y"}]}}
     reading = events.read([step("update", silent, container("A=1"))], NOTHING)
-    assert told(reading) == [(f"labels[{ENVIRONMENT}].label", None, ENVIRONMENT), (f"labels[{ENVIRONMENT}].value", None, "A=1")]
+    assert changes(reading) == [
+        (f"labels[{ENVIRONMENT}].label", None, ENVIRONMENT),
+        (f"labels[{ENVIRONMENT}].value", None, "A=1"),
+    ]
 
 
-def test_a_secret_that_becomes_another_is_told_by_its_mark() -> None:
+def test_a_secret_that_becomes_another_is_shown_by_its_mark() -> None:
     differs = {"envs": {"diffKind": "update-replace", "inputDiff": False}}
     reading = events.read(
         [step("replace", {"inputs": {"envs": [MARK]}}, {"inputs": {"envs": [MARK]}}, detailedDiff=differs)], NOTHING
     )
-    (one,) = reading.steps
-    assert (told(reading), one.reasons) == ([("envs", SECRET, SECRET)], ("envs",))
+    (replaced,) = reading.steps
+    assert (changes(reading), replaced.reasons) == ([("envs", SECRET, SECRET)], ("envs",))
 
 
 def test_an_unknown_value_is_called_so() -> None:
     unknown = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
     reading = events.read([step("update", {"inputs": {"a": "1"}}, {"inputs": {"a": unknown, "b": f"x-{unknown}"}})], NOTHING)
-    assert told(reading) == [("a", "1", UNKNOWN), ("b", None, f"x-{UNKNOWN}")]
+    assert changes(reading) == [("a", "1", UNKNOWN), ("b", None, f"x-{UNKNOWN}")]
 
 
 # --- Steps -----------------------------------------------------------------------------------------------------------------
@@ -128,8 +131,8 @@ def test_the_steps_of_a_replacement_are_one() -> None:
     sides = ({"inputs": {"image": "a"}}, {"inputs": {"image": "b"}})
     differs = {"image": {"diffKind": "update-replace", "inputDiff": True}}
     three = [step(op, *sides, detailedDiff=differs) for op in ("delete-replaced", "replace", "create-replacement")]
-    (one,) = events.read(three, NOTHING).steps
-    assert (one.operation, one.reasons, one.diffs[0].forces) == ("replace", ("image",), True)
+    (replaced,) = events.read(three, NOTHING).steps
+    assert (replaced.operation, replaced.reasons, replaced.diffs[0].forces) == ("replace", ("image",), True)
 
 
 def test_components_and_default_providers_have_no_step() -> None:
@@ -152,41 +155,43 @@ def test_components_and_default_providers_have_no_step() -> None:
 def test_what_is_stateful(type_: str, name: str, protect: bool, stateful: bool) -> None:
     event = step("delete", {"inputs": {}, "protect": protect})
     event["resourcePreEvent"]["metadata"] |= {"type": type_, "urn": f"urn:pulumi:dev::skyvern::{type_}::{name}"}
-    (one,) = events.read([event], NOTHING, disposable=["*-socket"]).steps
-    assert (one.stateful, one.protected) == (stateful, protect)
-    assert Preview(stack="dev", made=NOW, steps=(one,)).outcome == ("stateful" if stateful else "delete")
+    (deleted,) = events.read([event], NOTHING, disposable=["*-socket"]).steps
+    assert (deleted.stateful, deleted.protected) == (stateful, protect)
+    assert Preview(stack="dev", made=NOW, steps=(deleted,)).outcome == ("stateful" if stateful else "delete")
 
 
 def test_policies_are_violated_exempted_or_could_not_run() -> None:
-    def said(rule: str, text: str, level: str = "advisory") -> dict[str, Any]:
+    def event_of(rule: str, text: str, level: str = "advisory") -> dict[str, Any]:
         message = f"what holds\n{text}"
         return {"policyEvent": {"policyName": rule, "enforcementLevel": level, "message": message, "resourceUrn": URN}}
 
-    found = events.read(
+    policies = events.read(
         [
-            said("docker-container-unprivileged", "one: privileged: root on the host; write privileged=False", "mandatory"),
-            said("docker-container-root-read-only", "exempted until 2027-01-31 (writes below /usr): one: readOnly: why; write x"),
-            said(
+            event_of("docker-container-unprivileged", "one: privileged: root on the host; write privileged=False", "mandatory"),
+            event_of(
+                "docker-container-root-read-only", "exempted until 2027-01-31 (writes below /usr): one: readOnly: why; write x"
+            ),
+            event_of(
                 "policy-value-known", "one: envs[1]: known after the update only, so not checked now, but then; by a-b-c, d-e-f"
             ),
         ],
         NOTHING,
     ).policies
-    assert [(one.rule, one.outcome, one.message) for one in found] == [
+    assert [(result.rule, result.outcome, result.message) for result in policies] == [
         ("docker-container-unprivileged", "violated", "privileged: root on the host; write privileged=False"),
         ("docker-container-root-read-only", "exempted", "readOnly: why; write x (exempted: writes below /usr)"),
         ("a-b-c", "could not run", "envs[1]"),
         ("d-e-f", "could not run", "envs[1]"),
     ]
-    assert found[1].expires == datetime.date(2027, 1, 31)
-    assert (found[0].cis, found[0].severity) == (("5.5",), "critical")
+    assert policies[1].expires == datetime.date(2027, 1, 31)
+    assert (policies[0].cis, policies[0].severity) == (("5.5",), "critical")
 
 
 # --- Differences and exposure ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "found"),
+    ("old", "new", "expected"),
     [
         ({"envs": ["A=1", "B=2"]}, {"envs": ["B=2", "C=3"]}, [("envs[A]", "1", None), ("envs[C]", None, "3")]),
         (
@@ -199,13 +204,13 @@ def test_policies_are_violated_exempted_or_could_not_run() -> None:
         ({"a": {"b": 1}}, {"a": {"b": 1}}, []),
     ],
 )
-def test_differences_by_paths(old: Any, new: Any, found: list[tuple[str, str | None, str | None]]) -> None:
-    assert [(one.path, one.old, one.new) for one in diff.differences(old, new)] == found
+def test_differences_by_paths(old: Any, new: Any, expected: list[tuple[str, str | None, str | None]]) -> None:
+    assert [(change.path, change.old, change.new) for change in diff.differences(old, new)] == expected
 
 
-def test_of_a_long_text_the_changed_lines_are_told() -> None:
-    (one,) = diff.differences({"command": ["x", "a\nb\nc\nd"]}, {"command": ["x", "a\nb\nC\nd"]}, ["command"])
-    assert (one.path, one.forces, one.lines) == ("command[1]", True, (" b", "-c", "+C", " d"))
+def test_of_a_long_text_the_changed_lines_are_shown() -> None:
+    (change,) = diff.differences({"command": ["x", "a\nb\nc\nd"]}, {"command": ["x", "a\nb\nC\nd"]}, ["command"])
+    assert (change.path, change.forces, change.lines) == ("command[1]", True, (" b", "-c", "+C", " d"))
 
 
 def test_ports_records_and_domains_that_come_and_go() -> None:
@@ -261,14 +266,14 @@ def test_secrets_of_a_state_are_its_marks_and_not_what_is_beside_them() -> None:
 
 
 @pytest.mark.parametrize(("sensitive", "secrets"), [(False, set()), (True, {"skyvern"})])
-def test_what_vercel_tells_the_whole_team_is_no_secret(sensitive: bool, secrets: set[str]) -> None:
+def test_what_vercel_shows_the_whole_team_is_not_a_secret(sensitive: bool, secrets: set[str]) -> None:
     value = {"value": {**MARK, "plaintext": '"skyvern"'}, "sensitive": sensitive}
     deployment = exported(inputs=value, outputs=value)
     deployment["resources"][0]["type"] = state.VARIABLE
     assert state.state_secrets(deployment) == secrets
 
 
-def test_configuration_is_told_without_its_secrets() -> None:
+def test_configuration_is_shown_without_its_secrets() -> None:
     file = {"skyvern:llm": {"provider": "openai", "api_key": {"secure": "v1:abc"}}, "skyvern:rotation": {"api_key": 2}}
     assert state.flat_config(file, NOTHING) == {
         "skyvern:llm.api_key": SECRET,

@@ -1,4 +1,4 @@
-"""Reports from what the real engine said (golden/preview/*.json, recorded by tests/engine/previews.py), compared by the letter.
+"""Reports from events of the real engine (golden/preview/*.json, recorded by tests/engine/previews.py), compared by the letter.
 
 pytest tests/unit/ops/preview/test_preview_reports.py --write-golden   writes the reports again; read them before committing
 """
@@ -34,12 +34,12 @@ CODES = {"no-change": 0, "failed": 1, "database-volume": 1, "policy-violation": 
 
 
 def recorded(name: str) -> Preview:
-    found = json.loads((GOLDEN / f"{name}.json").read_text())
+    runs = json.loads((GOLDEN / f"{name}.json").read_text())
     about = dataclasses.replace(ABOUT, state_digest="") if name == "first-deployment" else ABOUT
-    preview = engine.build(about, engine.Run(**found["preview"]), Redactor.of([]), engine.disposable_volumes())
-    if "drift" not in found:
+    preview = engine.build(about, engine.Run(**runs["preview"]), Redactor.of([]), engine.disposable_volumes())
+    if "drift" not in runs:
         return preview
-    return dataclasses.replace(preview, drift=engine.build_drift(engine.Run(**found["drift"]), Redactor.of([])))
+    return dataclasses.replace(preview, drift=engine.build_drift(engine.Run(**runs["drift"]), Redactor.of([])))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,7 +131,7 @@ def test_five_hundred_resources_are_within_the_limit(operation: Operation) -> No
     assert f"the diff of {500 - text.count('@@ ')} resources is not shown" in text
 
 
-def test_what_is_lost_is_told_whatever_is_trimmed() -> None:
+def test_what_is_lost_is_shown_whatever_is_trimmed() -> None:
     type_ = "docker:index/volume:Volume"
     destructive = tuple(
         Step(
@@ -155,8 +155,19 @@ def test_no_limit_is_exceeded(limit: int) -> None:
     assert text.startswith(MARKER)
 
 
-def test_without_a_limit_everything_is_told() -> None:
+def test_without_a_limit_everything_is_shown() -> None:
     assert markdown([many(500)], limit=None).count("@@ update") == 500
+
+
+def test_a_list_that_is_cut_counts_what_it_leaves_out() -> None:
+    ends = datetime.date(2027, 1, 31)
+    exempted = tuple(
+        PolicyResult(rule=f"a-b-{number}", outcome="exempted", level="advisory", message="x", expires=ends)
+        for number in range(70)
+    )
+    text = markdown([dataclasses.replace(ABOUT, policies=exempted, policy_pack="p 1")])
+    assert text.count("| 2027-01-31 (70 days left) |") == 60
+    assert "\n\n… and 10 more\n" in text
 
 
 # --- Foreign text ----------------------------------------------------------------------------------------------------------

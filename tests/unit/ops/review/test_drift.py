@@ -1,4 +1,4 @@
-"""ops.review.drift without an engine: records that are in no state, the fingerprint of the one issue, and its text."""
+"""ops.review.drift without an engine: records that are not in the state, the fingerprint of the one issue, and its text."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ def test_a_record_of_ours_in_no_state_is_found_by_its_comment_or_its_tunnel() ->
         record("replaced", comment="skyvern-prod: tunnel"),
         record("by-tunnel", content=ours),
         record("of-another-stack", comment="skyvern-prod2: tunnel"),
-        record("of-somebody", comment="the shop"),
+        record("of-another", comment="the shop"),
         record("of-another-tunnel", content="0.cfargotunnel.com"),
     ]
     assert drift.stray_records(records, STATE, prefix="skyvern-prod") == [
@@ -83,9 +83,9 @@ def test_every_page_of_the_zone_is_read() -> None:
     ],
 )
 def test_a_refusal_is_one_line(response: httpx.Response, line: str) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         drift.zone_records(client(lambda _: response), "example.com")
-    assert str(told.value) == line
+    assert str(raised.value) == line
 
 
 # --- The whole -----------------------------------------------------------------------------------------------------------
@@ -128,9 +128,9 @@ def at_cloudflare(monkeypatch: pytest.MonkeyPatch, *results: httpx.Response) -> 
 def test_records_of_the_zone_are_added_to_what_the_engine_finds(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [record("known", comment="skyvern-prod: tunnel"), record("stray", comment="skyvern-prod: tunnel")]
     requests = at_cloudflare(monkeypatch, succeeded([{"id": "z"}]), succeeded(records))
-    found = drift.find(stack)
+    result = drift.find(stack)
     stray = "DNS record stray.example.com to elsewhere.example.net (stray)"
-    assert found == dataclasses.replace(DRIFT, unmanaged=("container x", stray))
+    assert result == dataclasses.replace(DRIFT, unmanaged=("container x", stray))
     assert {request.headers["authorization"] for request in requests} == {f"Bearer {TOKEN}"}
     assert [request.url.path for request in requests] == ["/client/v4/zones", "/client/v4/zones/z/dns_records"]
 
@@ -161,9 +161,9 @@ def test_a_daemon_that_does_not_answer_has_not_nothing_of_ours(tmp_path: Path, m
     # A stack without a state, whose configuration has no secret.
     monkeypatch.setattr(Stack, "pulumi", lambda self, *arguments: b"{}")
     monkeypatch.setattr(Docker, "run", no_answer)
-    found = engine.drift(Stack("organization/skyvern/new", root=tmp_path, variables={}))
-    assert found == Drift(checked=True, failure="docker: exit 1: is the docker daemon running?")
-    assert drift.exit_code(found) == 1
+    result = engine.drift(Stack("organization/skyvern/new", root=tmp_path, variables={}))
+    assert result == Drift(checked=True, failure="docker: exit 1: is the docker daemon running?")
+    assert drift.exit_code(result) == 1
 
 
 # --- The issue -----------------------------------------------------------------------------------------------------------
@@ -178,13 +178,13 @@ def test_the_fingerprint_is_of_what_drifted_and_not_of_values() -> None:
         dataclasses.replace(DRIFT, unmanaged=()),
         dataclasses.replace(DRIFT, failure="no daemon: at 12:00"),
     ]
-    assert len({drift.fingerprint(one) for one in [DRIFT, *others]}) == 5
+    assert len({drift.fingerprint(each) for each in [DRIFT, *others]}) == 5
     later = dataclasses.replace(DRIFT, failure="no daemon: at 13:00")
     assert drift.fingerprint(later) == drift.fingerprint(others[-1])
 
 
 @pytest.mark.parametrize(
-    ("found", "code"),
+    ("result", "code"),
     [
         (Drift(checked=True), 0),
         (DRIFT, 2),
@@ -193,8 +193,8 @@ def test_the_fingerprint_is_of_what_drifted_and_not_of_values() -> None:
         (dataclasses.replace(DRIFT, failure="no daemon"), 1),
     ],
 )
-def test_exit_codes(found: Drift, code: int) -> None:
-    assert drift.exit_code(found) == code
+def test_exit_codes(result: Drift, code: int) -> None:
+    assert drift.exit_code(result) == code
 
 
 def test_the_issue_says_what_and_what_to_do() -> None:
@@ -212,7 +212,7 @@ def test_the_issue_says_what_and_what_to_do() -> None:
     assert "no daemon" in drift.markdown("prod", failed)
 
 
-def test_a_name_that_somebody_chose_stays_text() -> None:
+def test_a_foreign_name_stays_text() -> None:
     hostile = Drift(checked=True, unmanaged=("DNS record <img src=x> @everyone | `x`\n# head",))
     text = drift.markdown("prod", hostile)
     assert "- ``DNS record <img src=x> @everyone \\| `x` # head``\n" in text

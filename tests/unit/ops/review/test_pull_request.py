@@ -93,7 +93,7 @@ def test_a_preview_becomes_a_report_and_a_record(hub: GitHub, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "told"),
+    ("changes", "code", "text"),
     [
         ({"failure": "the program failed: a reason"}, 1, "the program failed: a reason"),
         ({"error": UserError("Pulumi.prod.yaml: host.port: is wrong")}, 1, "Pulumi.prod.yaml: host.port: is wrong"),
@@ -107,8 +107,8 @@ def test_a_preview_becomes_a_report_and_a_record(hub: GitHub, tmp_path: Path, mo
         ),
     ],
 )
-def test_a_failure_is_told_with_its_reason_and_leaves_no_record(
-    hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: int, told: str
+def test_a_failure_is_posted_with_its_reason_and_leaves_no_record(
+    hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: int, text: str
 ) -> None:
     folder = tmp_path / "review"
     folder.mkdir()
@@ -121,7 +121,7 @@ def test_a_failure_is_told_with_its_reason_and_leaves_no_record(
     pull_request.comment(folder)
     ((method, path, sent),) = hub.sent
     assert (method, path) == ("PATCH", "issues/comments/3")
-    assert told in sent["body"]
+    assert text in sent["body"]
 
 
 def test_no_change_is_posted_as_well(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +142,7 @@ def test_without_a_report_the_comment_says_so(hub: GitHub, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["prod", "organization/skyvern/prod"])
-def test_a_tree_that_nobody_reviewed_has_no_record(
-    hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_an_unreviewed_tree_has_no_record(hub: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     asked: list[str] = []
 
     def artifact(self: github.Repository, name: str, file: str) -> bytes | None:

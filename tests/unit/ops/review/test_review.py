@@ -14,6 +14,7 @@ from ops.clients import git
 from ops.deploy import guard, preflight, releases, repair, update
 from ops.errors import UserError
 from ops.images import build
+from ops.preview import engine
 from ops.preview.model import Drift, PolicyResult, Preview, Step
 from ops.preview.report import code
 from ops.review import apply, record
@@ -50,9 +51,9 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     ],
 )
 def test_what_must_not_be_applied_has_no_record(changes: dict[str, Any], why: str) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         record_of(**changes)
-    assert str(told.value) == f"stack prod: no review record: {why}"
+    assert str(raised.value) == f"stack prod: no review record: {why}"
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
@@ -96,7 +97,7 @@ def test_whatever_moved_is_named(changes: dict[str, Any], clause: str) -> None:
 
 def test_every_field_of_a_record_is_compared() -> None:
     compared = {name for changes, _ in CHANGES for name in changes}
-    assert {one.name for one in dataclasses.fields(Record)} - compared == {"form", "tree", "commit", "made", "unmanaged"}
+    assert {field.name for field in dataclasses.fields(Record)} - compared == {"form", "tree", "commit", "made", "unmanaged"}
     (clause,) = record.differences(record_of(), dataclasses.replace(record_of(), tree="b" * 40))
     assert clause == "the files: tree aaaaaaaaaaaa was reviewed, bbbbbbbbbbbb is checked out"
 
@@ -116,7 +117,7 @@ def test_another_document_is_one_line(tmp_path: Path, change: dict[str, Any] | N
 
 @pytest.fixture
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Doubles for everything outside; the list tells what was called."""
+    """Doubles for everything outside; the list has the calls."""
     calls: list[str] = []
 
     def call(name: str, answer: object = None) -> Callable[..., Any]:
@@ -143,13 +144,23 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+def apply_with(preview: Preview, folder: Path, outcome: Path | None) -> None:
+    """Applies while this is the preview that the engine makes."""
+
+    def made(stack: Stack, *, drift: bool) -> Preview:
+        assert (stack, drift) == (Stack("prod"), True)
+        return preview
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "preview", made)
+        apply.apply(folder / "review.json", unreviewed=False, outcome=outcome, progress=lambda _: None)
+
+
 def run(folder: Path, preview: Preview = PREVIEW) -> str:
-    """Applies; what is told to people."""
+    """Applies; returns the outcome, also of a refusal."""
     outcome = folder / "outcome.md"
     with contextlib.suppress(UserError):
-        apply.apply(
-            folder / "review.json", unreviewed=False, outcome=outcome, progress=lambda _: None, previewing=lambda _: preview
-        )
+        apply_with(preview, folder, outcome)
     return outcome.read_text()
 
 
@@ -165,20 +176,15 @@ def test_an_empty_plan_is_tried_out_all_the_same(seen: list[str], tmp_path: Path
     assert seen == ["guard", "tree", "images", "outputs", "smoke", "note"]
 
 
-@pytest.mark.parametrize(("changes", "clause"), [one for one in CHANGES if one[0].get("stack") is None])
+@pytest.mark.parametrize(("changes", "clause"), [change for change in CHANGES if change[0].get("stack") is None])
 def test_what_moved_is_not_applied(seen: list[str], tmp_path: Path, changes: dict[str, Any], clause: str) -> None:
-    told = run(tmp_path, dataclasses.replace(PREVIEW, **changes))
-    assert told.startswith("❌ `ops apply: nothing was changed, because this is not what was reviewed: ")
-    assert clause in told
+    now = dataclasses.replace(PREVIEW, **changes)
+    written = run(tmp_path, now)
+    assert written.startswith("❌ `ops apply: nothing was changed, because this is not what was reviewed: ")
+    assert clause in written
     with pytest.raises(UserError) as refused:
-        apply.apply(
-            tmp_path / "review.json",
-            unreviewed=False,
-            outcome=None,
-            progress=lambda _: None,
-            previewing=lambda _: dataclasses.replace(PREVIEW, **changes),
-        )
-    assert f"❌ {code(str(refused.value))}\n" == told
+        apply_with(now, tmp_path, None)
+    assert f"❌ {code(str(refused.value))}\n" == written
     assert "up" not in seen
 
 
@@ -202,7 +208,7 @@ def test_a_red_smoke_stops_and_names_the_way_back(seen: list[str], tmp_path: Pat
     assert "note" not in seen
 
 
-def test_an_interrupted_deployment_is_told(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_deployment_is_reported(seen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
