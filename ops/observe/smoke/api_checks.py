@@ -2,9 +2,9 @@
 
 import httpx
 
+from ops.observe.heartbeat import HEARTBEAT
 from ops.observe.smoke.site import REFUSED, CheckFailedError, Site, expect, expect_status
 
-HEARTBEAT = "/api/v1/heartbeat"
 WORKFLOWS = "/v1/workflows"
 FOREIGN_ORIGIN = "https://evil.example"
 # FastAPI's own pages; Skyvern 1.0.56 does not switch them off, so the gateway has to.
@@ -19,7 +19,7 @@ def check_heartbeat(site: Site) -> None:
 
 
 def check_api_key(site: Site) -> None:
-    """Without a key and with a wrong one nothing, with the stack's key the list of workflows (which reads the database)."""
+    """A request without a key or with a wrong key is refused; the stack's key gets the workflows (from the database)."""
     url = site.outputs.api_url + WORKFLOWS
     expect_status(site.ask("GET", url), 401, 403, what=f"GET {WORKFLOWS} without a key")
     wrong = "smoke-run-wrong-key"
@@ -62,7 +62,7 @@ def check_cors(site: Site) -> None:
 
 
 def preflight(site: Site, origin: str) -> httpx.Response:
-    """What a browser asks before a page of ``origin`` may call the API with the headers that the UI sends."""
+    """A browser's request before a page of ``origin`` may call the API with the headers that the UI sends."""
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "GET",
