@@ -28,7 +28,7 @@ from ops.stack.inventory import Container
 from ops.stack.stack import Stack
 
 MASK = "***"
-# Lines of several containers arrive a little out of order; a line waits so long for an earlier one.
+# Lines of several containers arrive a little out of order: a line waits for earlier ones.
 REORDER_SECONDS = 0.3
 
 _SHORTEST_SECRET = 8

@@ -16,7 +16,7 @@ from ops.observe.doctor.remedies import refresh, restart, write
 SOON = timedelta(days=14)
 # cloudflared keeps four; fewer means that the network lets only some through.
 CONNECTIONS = 4
-_TOKEN = "pulumi config set --secret --path edge.api_token -s {stack} with a token made as docs/cloudflare.md says"  # noqa: S105
+_TOKEN = "pulumi config set --secret --path edge.api_token -s {stack} with a token as docs/cloudflare.md describes"  # noqa: S105
 
 
 def check_token(observation: Observation) -> Iterator[Finding]:
@@ -108,7 +108,7 @@ def check_tunnel(observation: Observation) -> Iterator[Finding]:
 
 
 def check_connector(observation: Observation) -> Iterator[Finding]:
-    """The connector's log has no reason why it cannot connect."""
+    """The connector's log has no known complaint."""
     name = observation.stack.prefix("connector")
     known = {
         "secret": ("Cloudflare refuses its token: another secret than the tunnel's", refresh(observation)),

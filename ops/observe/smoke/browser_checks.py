@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from ops.clients.docker import PYTHON
 from ops.observe.smoke import egress_log
-from ops.observe.smoke.site import CheckNotApplicableError, Site, Visit, expect
+from ops.observe.smoke.site import CheckNotApplicableError, Site, Visit, expect_none
 from ops.observe.smoke.workflow_checks import cancel_run, definition, start_run, wait_for_end, workflow
 
 # As a page inside the server container would name them. Chromium blocks none of these ports by itself.
@@ -128,7 +128,7 @@ def check_sandbox(site: Site) -> None:
         raise CheckNotApplicableError("browser.sandbox is false")
     hostile_visit(site)
     problems = sandbox_problems(json.loads(site.execute("server", *PYTHON, LOOK, timeout_seconds=90)))
-    expect(not problems, shorten(problems))
+    expect_none(problems)
 
 
 def sandbox_problems(processes: Mapping[str, Any]) -> list[str]:
@@ -210,10 +210,4 @@ def check_hostile_page(site: Site) -> None:
     for word in ("around", "online"):
         if not any(f"{marked}{word}" in line for line in requests):
             problems.append(f"smoke-site got no request for {word}")
-    expect(not problems, shorten(problems))
-
-
-def shorten(problems: list[str]) -> str:
-    """At most three problems in one line, and how many more there are."""
-    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return "; ".join(problems[:3]) + more
+    expect_none(problems)

@@ -37,7 +37,7 @@ class Access:
 
     @property
     def refused(self) -> bool:
-        """Whether an access rule refused it. So do names without an address: squid.conf allows only those that resolve."""
+        """Whether an access rule refused it. A name without an address counts: squid.conf allows only names that resolve."""
         return "DENIED" in self.result
 
     @property

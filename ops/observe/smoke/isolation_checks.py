@@ -2,8 +2,7 @@
 
 from ops.errors import UserError
 from ops.observe import isolation
-from ops.observe.smoke.browser_checks import shorten
-from ops.observe.smoke.site import CheckFailedError, Site, expect
+from ops.observe.smoke.site import CheckFailedError, Site, expect_none
 
 
 def check_isolation(site: Site) -> None:
@@ -13,4 +12,4 @@ def check_isolation(site: Site) -> None:
         openings = isolation.probe(site.docker, stack, walled="firewall" in site.outputs.containers)
     except UserError as failed:
         raise CheckFailedError(str(failed)) from failed
-    expect(not openings, shorten(openings))
+    expect_none(openings)

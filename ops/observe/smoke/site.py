@@ -5,7 +5,7 @@ Not here: the checks (the *_checks modules).
 
 import ipaddress
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,6 +173,12 @@ def expect(condition: bool, message: str) -> None:
     """CheckFailedError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise CheckFailedError(message)
+
+
+def expect_none(problems: Sequence[str]) -> None:
+    """CheckFailedError with at most three of the problems, and how many more there are."""
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    expect(not problems, "; ".join(problems[:3]) + more)
 
 
 def expect_status(response: httpx.Response, *allowed: int, what: str = "") -> None:
