@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import isolation
+from ops.observe.smoke import isolation_checks
 from ops.stack.stack import Stack
+from tests.support.smoke import fails, site
 
 # Labels and names of containers have the short name.
 STACK = Stack("organization/skyvern/dev")
@@ -148,6 +151,18 @@ def test_a_probe_that_ends_early_is_an_error() -> None:
     attempt = isolation.Attempt(source="server", target="postgres", address="10.1.2.4", wall="networks")
     with pytest.raises(UserError, match=r"could not probe from server: no result for 10\.1\.2\.4"):
         list(isolation.openings([attempt], "", walled=True))
+
+
+def test_smoke_probes_the_stack_of_the_gateways_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = DockerDouble(open=frozenset({"10.1.2.4"}))
+    target = site(lambda request: httpx.Response(200))
+    target.docker = docker
+    monkeypatch.setattr(DockerDouble, "inspect", lambda self, name: {"Config": {"Labels": {"skyvern.stack": "dev"}}})
+    assert fails(isolation_checks.check_isolation, target) == (
+        "egress reaches postgres: no wall between the stack's networks; "
+        "gateway reaches postgres: no wall between the stack's networks"
+    )
+    assert docker.tried.keys() == {"id-egress", "id-gateway", "id-postgres"}
 
 
 def isolated(*bridges: str) -> str:
