@@ -27,6 +27,7 @@ MOST_HOST_ADDRESSES = 32
 # The kernel learns of a refusal with its second packet, after a second; an address that no host has takes three.
 TRY_SECONDS = 2.5
 AT_ONCE = 4
+HARDENING = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--user=65534:65534", "--memory=128m")
 TRY = """
 while read -r address port; do
   if [ -z "$address" ]; then wait; continue; fi
@@ -93,15 +94,9 @@ def attempts(
 
     host_addresses: of the Docker host, besides the networks' gateways. Parts that share a network may connect.
     """
-    members = {
-        container["Id"]: addresses
-        for container in containers
-        if container["State"]["Running"] and (addresses := _addresses(container))
-    }
-    parts = {
-        container["Id"]: container["Config"]["Labels"].get("skyvern.part", container["Name"].lstrip("/"))
-        for container in containers
-    }
+    running = [container for container in containers if container["State"]["Running"] and _addresses(container)]
+    members = {container["Id"]: _addresses(container) for container in running}
+    parts = {container["Id"]: _part(container) for container in containers}
     gateways = {config["Gateway"] for network in networks for config in network["IPAM"]["Config"] or [] if config.get("Gateway")}
     host = sorted(address for address in {*gateways, *host_addresses} if _is_host_address(address))
     outward = {network["Name"] for network in networks if not network["Internal"]}
@@ -122,6 +117,11 @@ def attempts(
         outside = [attempt("a private address", address, "outside") for address in OUTSIDE] if own.keys() & outward else []
         planned[source] = [*others, *hosts, *outside]
     return planned
+
+
+def _part(container: Mapping[str, Any]) -> str:
+    part: str = container["Config"]["Labels"].get("skyvern.part", container["Name"].lstrip("/"))
+    return part
 
 
 def _is_host_address(text: str) -> bool:
@@ -159,12 +159,12 @@ def probe(docker: Docker, stack: Stack, *, walled: bool, parts: Collection[str] 
     stops connections to them.
     """
     containers = inventory.documents(docker, stack.short)
-    parts_there = {container["Config"]["Labels"].get("skyvern.part"): container for container in containers}
+    by_part = {_part(container): container for container in containers}
     # Their image has the tools; by its id, because its name may be gone.
-    image = next((parts_there[part]["Image"] for part in ("firewall", "egress") if part in parts_there), None)
+    image = next((by_part[part]["Image"] for part in ("firewall", "egress") if part in by_part), None)
     if image is None:
         raise UserError("could not probe: there is neither a firewall nor an egress container, whose image would be used")
-    host_addresses = _host_addresses(docker, parts_there["firewall"]["Id"]) if walled and "firewall" in parts_there else []
+    host_addresses = _host_addresses(docker, by_part["firewall"]["Id"]) if walled and "firewall" in by_part else []
     planned = attempts(containers, inventory.network_documents(docker, stack.short), host_addresses)
     if not walled:
         planned = {source: [attempt for attempt in tried if attempt.wall == "networks"] for source, tried in planned.items()}
@@ -175,26 +175,8 @@ def probe(docker: Docker, stack: Stack, *, walled: bool, parts: Collection[str] 
         first = sorted({attempt.address for attempt in tried if attempt.wall == "outside"})
         rest = sorted({attempt.address for attempt in tried} - set(first))
         lines = "".join(f"{address} {PORT}\n" if address else "\n" for address in [*first, "", *rest])
-        options = (
-            "--read-only",
-            "--cap-drop=ALL",
-            "--security-opt=no-new-privileges:true",
-            "--user=65534:65534",
-            "--memory=128m",
-        )
-        answers = docker.run(
-            "run",
-            "--rm",
-            "--interactive",
-            f"--network=container:{source}",
-            *options,
-            image,
-            "bash",
-            "-c",
-            TRY,
-            stdin=lines.encode(),
-        )
-        return list(openings(tried, answers, walled=walled))
+        command = ("run", "--rm", "--interactive", f"--network=container:{source}", *HARDENING, image, "bash", "-c", TRY)
+        return list(openings(tried, docker.run(*command, stdin=lines.encode()), walled=walled))
 
     sources = [source for source, tried in planned.items() if tried and (parts is None or tried[0].source in parts)]
     if not sources:

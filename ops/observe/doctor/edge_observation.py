@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -153,9 +153,8 @@ def _ask_parts(
     tunnels = ask("Account: Cloudflare Tunnel: Edit", f"{account_path}/cfd_tunnel", name=name, is_deleted="false")
     if edge.access_team is not None:
         ask("Account: Access: Apps and Policies: Edit", f"{account_path}/access/apps")
-    return ApiFacts(
-        expires=facts.expires,
-        zones=facts.zones,
+    return replace(
+        facts,
         missing=missing,
         records=records if listed is not None else None,
         tunnel=next((tunnel for tunnel in tunnels or [] if tunnel["name"] == name), None),

@@ -10,9 +10,8 @@ import os
 import re
 import socket
 import stat
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +30,6 @@ from ops.machine.daemon import Daemon, observe_daemon
 from ops.machine.system import Machine
 from ops.observe import heartbeat, isolation
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
-from ops.paths import ROOT
 from ops.stack import checkpoint, inventory
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import MIB, Container
@@ -500,25 +498,7 @@ def _output(docker: Docker, *arguments: str, timeout_seconds: float = 20) -> str
 # --- Pulumi --------------------------------------------------------------------------------------------------------------
 
 
-def _run(command: Sequence[str], *, env: Mapping[str, str], timeout_seconds: float) -> "subprocess.CompletedProcess[str] | None":
-    """A finished command, whatever its exit code; None if it is missing or does not answer."""
-    try:
-        return subprocess.run(
-            command,
-            env=dict(env),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-
-
-def observe_pulumi(stack: Stack, run: Callable[..., Any] = _run) -> PulumiFacts:
+def observe_pulumi(stack: Stack) -> PulumiFacts:
     """CLI, backend, passphrase and state. The state is exported as it is stored, with its secrets encrypted."""
     record = engine.read_record()
     state = backend.decide_state(os.environ, backend.logged_in_to(backend.credentials_dir(os.environ, record)))
@@ -531,13 +511,11 @@ def observe_pulumi(stack: Stack, run: Callable[..., Any] = _run) -> PulumiFacts:
         except UserError:
             # The passphrase is missing, which has its own finding; the stored state can be read without it.
             variables = {**os.environ, **environment.for_engine(), "PULUMI_BACKEND_URL": state.url}
-        done = run(stack.command("stack", "export", "--non-interactive"), env=variables, timeout_seconds=120)
-        if done is None:
-            export_error = "no answer within 120 s"
-        elif done.returncode:
-            export_error = (done.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
-        else:
-            deployed = parse_state(json.loads(done.stdout))
+        command = stack.command("stack", "export", "--non-interactive")
+        try:
+            deployed = parse_state(json.loads(process.capture(command, cwd=stack.root, env=variables, timeout_seconds=120)))
+        except UserError as failed:
+            export_error = str(failed)
     return PulumiFacts(
         cli=record is not None,
         backend=state.url,

@@ -1,6 +1,6 @@
 """The stack's objects on the daemon: whether they exist, as planned, and are healthy. Pure functions of an observation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from components.settings import CdpBrowser, NoEdge
 from ops.observe.doctor.findings import Finding, error, warning
@@ -171,29 +171,21 @@ def check_isolation(observation: Observation) -> Iterator[Finding]:
                     yield warning("isolation", container.name, problem, f"{fix}; or install Docker 28 or newer")
 
 
-def check_volumes(observation: Observation) -> Iterator[Finding]:
-    """Every volume of the state exists, and no other has the stack's label."""
+def check_volumes_and_networks(observation: Observation) -> Iterator[Finding]:
+    """Every volume and network of the state exists, and no other has the stack's label."""
     host, deployed = observation.host, observation.pulumi.deployed
-    if host is not None and deployed is not None:
-        problem = "does not exist: its data is gone, unless you have a backup"
-        yield from _differences(observation, "volume", deployed.volumes, host.volumes, problem)
-
-
-def check_networks(observation: Observation) -> Iterator[Finding]:
-    """Every network of the state exists, and no other has the stack's label."""
-    host, deployed = observation.host, observation.pulumi.deployed
-    if host is not None and deployed is not None:
-        yield from _differences(observation, "network", deployed.networks, host.networks, "does not exist")
-
-
-def _differences(
-    observation: Observation, kind: str, planned: Sequence[str], existing: Sequence[str], problem: str
-) -> Iterator[Finding]:
-    for name in sorted(set(planned) - set(existing)):
-        yield error(kind, name, problem, refresh(observation))
-    for name in sorted(set(existing) - set(planned)):
-        fix = f"{docker_command(observation)} {kind} rm {name}"
-        yield warning("orphan", name, "has this stack's label and is not in its state", fix)
+    if host is None or deployed is None:
+        return
+    lost = "does not exist: its data is gone, unless you have a backup"
+    for kind, problem, planned, existing in (
+        ("volume", lost, set(deployed.volumes), set(host.volumes)),
+        ("network", "does not exist", set(deployed.networks), set(host.networks)),
+    ):
+        for name in sorted(planned - existing):
+            yield error(kind, name, problem, refresh(observation))
+        for name in sorted(existing - planned):
+            fix = f"{docker_command(observation)} {kind} rm {name}"
+            yield warning("orphan", name, "has this stack's label and is not in its state", fix)
 
 
 def check_gateway(observation: Observation) -> Iterator[Finding]:
@@ -315,8 +307,7 @@ CHECKS = (
     check_image_drift,
     check_hardening,
     check_isolation,
-    check_volumes,
-    check_networks,
+    check_volumes_and_networks,
     check_gateway,
     check_connections,
     check_retention,

@@ -32,15 +32,14 @@ def check_api_key(site: Site) -> None:
 def check_unknown_host(site: Site) -> None:
     """A request for a name that is not the stack's is refused, with every credential that would open the right name."""
     for url in (site.outputs.app_url + "/", site.outputs.api_url + HEARTBEAT):
-        request = site.http.build_request("GET", url, headers={"Host": "unknown.example"})
-        auth = httpx.BasicAuth(site.outputs.ui_username, site.outputs.ui_password.get_secret_value())
         try:
-            response = site.http.send(request, auth=auth)
-        except httpx.RemoteProtocolError:
-            continue  # Caddy's abort: the connection closes without an answer.
-        except httpx.TransportError as error:
-            raise CheckFailedError(f"GET {url}: {type(error).__name__}") from error
-        expect_status(response, *REFUSED, what=f"GET {request.url.path} for the host unknown.example")
+            response = site.ask("GET", url, login=True, headers={"Host": "unknown.example"})
+        except CheckFailedError as failed:
+            # Caddy's abort: the connection closes without an answer.
+            if isinstance(failed.__cause__, httpx.RemoteProtocolError):
+                continue
+            raise
+        expect_status(response, *REFUSED, what=f"GET {response.request.url.path} for the host unknown.example")
 
 
 def check_documentation(site: Site) -> None:

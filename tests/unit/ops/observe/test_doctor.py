@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from components.settings import parse
+from ops.clients import process
 from ops.clients.docker import Docker
+from ops.errors import UserError
 from ops.machine import engine, environment
 from ops.machine.daemon import Daemon
 from ops.observe import doctor
@@ -500,35 +502,40 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(environment, "for_engine", lambda: {"PATH": "/engine"})
 
 
-def answering(code: int, out: str = "", err: str = "") -> Callable[..., Any]:
+def answering(answer: str | UserError) -> Callable[..., bytes]:
     """A pulumi that is asked for the state of dev as it is stored, in the decided engine's environment."""
 
-    def run(command: list[str], *, env: Mapping[str, str], timeout_seconds: float) -> Any:
+    def capture(command: list[str], *, cwd: Path, env: Mapping[str, str], timeout_seconds: float) -> bytes:
         assert command == ["pulumi", "stack", "export", "--non-interactive", "--stack", "organization/skyvern/dev"]
         assert env["PATH"] == "/engine"
         assert env["PULUMI_BACKEND_URL"].startswith("file://")
-        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+        if isinstance(answer, UserError):
+            raise answer
+        return answer.encode()
 
-    return run
+    return capture
 
 
 STACK = Stack("organization/skyvern/dev")
 
 
 @pytest.mark.usefixtures("prepared")
-def test_pulumi_is_asked_also_without_its_passphrase() -> None:
-    facts = observation.observe_pulumi(STACK, answering(0, json.dumps({"deployment": {}})))
+def test_pulumi_is_asked_also_without_its_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "capture", answering(json.dumps({"deployment": {}})))
+    facts = observation.observe_pulumi(STACK)
     assert facts.deployed is not None
     assert facts.passphrase_problem == "missing"
-    refused = observation.observe_pulumi(STACK, answering(255, err="noise\nerror: no stack named 'dev' found\n"))
+    monkeypatch.setattr(process, "capture", answering(UserError("pulumi: exit 255: error: no stack named 'dev' found")))
+    refused = observation.observe_pulumi(STACK)
     assert refused.deployed is None
-    assert refused.export_error == "no stack named 'dev' found"
+    assert refused.export_error == "pulumi: exit 255: error: no stack named 'dev' found"
 
 
 @pytest.mark.usefixtures("prepared")
 def test_a_passphrase_in_the_environment_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
-    assert observation.observe_pulumi(STACK, answering(0, "{}")).passphrase_file is None
+    monkeypatch.setattr(process, "capture", answering("{}"))
+    assert observation.observe_pulumi(STACK).passphrase_file is None
 
 
 @pytest.mark.parametrize(
