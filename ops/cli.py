@@ -54,7 +54,7 @@ def smoke(
     connect_to: Annotated[str | None, typer.Option(help="ADDRESS:PORT where every public name leads.")] = None,
 ) -> None:
     """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
-    raise typer.Exit(smoke_run.main(stack, as_json=as_json, way=smoke_run.parse_way(ca_file, connect_to)))
+    raise typer.Exit(smoke_run.main(stack, as_json=as_json, resolver=smoke_run.parse_resolver(ca_file, connect_to)))
 
 
 @app.command()

@@ -22,7 +22,7 @@ from ops.deploy import update
 from ops.errors import UserError
 from ops.images import build, needs, source
 from ops.machine import daemon, engine, go, system
-from ops.observe.smoke.site import Way
+from ops.observe.smoke.site import Resolver
 from ops.paths import cache_dir
 from ops.stack.outputs import Outputs
 
@@ -63,9 +63,9 @@ def choose_source(requested: ImageSource | None, docker: Docker) -> ImageSource:
 # --- Steps ---------------------------------------------------------------------------------------------------------------
 
 
-def resolver(running: Servers) -> Way:
+def resolver(running: Servers) -> Resolver:
     """How clients reach the public names."""
-    return Way(ca_file=Path(running.ca_file), connect_to=("127.0.0.1", running.https_port))
+    return Resolver(ca_file=Path(running.ca_file), connect_to=("127.0.0.1", running.https_port))
 
 
 def remove(place: Place, docker: Docker) -> None:

@@ -8,7 +8,7 @@ from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.observe import smoke
-from ops.observe.smoke.site import Site, Way, client_for
+from ops.observe.smoke.site import Resolver, Site, client_for
 from ops.stack import locks
 from ops.stack.outputs import Outputs
 from ops.stack.stack import PROJECT, Stack
@@ -53,13 +53,13 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
         )
 
 
-def run_smoke(outputs: Outputs, progress: Progress, way: Way | None = None) -> tuple[int, int]:
+def run_smoke(outputs: Outputs, progress: Progress, resolver: Resolver | None = None) -> tuple[int, int]:
     """Runs the checks of ``ops smoke`` with a line each: how many are green, of how many that apply to this stack.
 
-    way: to names that are not public.
+    resolver: how clients reach names that are not public.
     """
     results = []
-    with client_for(outputs, way) as client:
+    with client_for(outputs, resolver) as client:
         for result in smoke.run_checks(Site(outputs, client, Docker(outputs.docker_host))):
             progress(smoke.render(result))
             results.append(result)

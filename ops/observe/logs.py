@@ -1,11 +1,11 @@
 """``ops logs``: the logs of a stack's containers, merged by time, each line behind the name of its service.
 
 Skyvern and the gateway keep secrets out of their logs by themselves (LOG_RAW_API_REQUESTS off, headers and ``apikey`` left out).
-The mask here is a second net and no promise: it finds the values that containers hold in their environments, as they are and in
-the usual encodings of the whole value, and what has the form of a key. A value that is cut, split over lines or spaces, hashed,
-compressed or encoded twice passes, and so does a secret that no container knows, such as a password of a site in a stack trace.
-Control characters are shown as text, so that a page cannot write to the terminal through a log. Not here: logs of earlier
-containers, which Docker removes with them.
+The mask here is a second net and not a promise: it finds the values in the environments of containers, unchanged and in the
+usual encodings of the whole value, and anything in the form of a key. A value that is cut, split over lines or spaces, hashed,
+compressed or encoded twice passes. So does a secret that no container knows, such as a password of a site in a stack trace.
+Control characters are shown as text, so that a page cannot write to the terminal through a log.
+Not here: logs of earlier containers, which Docker removes with them.
 """
 
 import functools
@@ -28,7 +28,7 @@ from ops.stack.inventory import Container
 from ops.stack.stack import Stack
 
 MASK = "***"
-# Lines of several containers reach us a little out of order; so long one waits for an earlier one.
+# Lines of several containers arrive a little out of order: a line waits for earlier ones.
 REORDER_SECONDS = 0.3
 
 _SHORTEST_SECRET = 8
@@ -36,7 +36,7 @@ _SHORTEST_SECRET = 8
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One line of a log. time: RFC 3339 with nanoseconds in UTC, as Docker prints it, so that text sorts as time does."""
+    """A line of a log. time: RFC 3339 with nanoseconds in UTC, as Docker prints it, so that text sorts as time does."""
 
     time: str
     service: str
@@ -45,17 +45,17 @@ class Line:
 
 def secrets_of(environment: Iterable[str]) -> list[str]:
     """Values of the environment that must not be shown, the longest first: a short one may be part of a longer one."""
-    found = set()
+    secrets = set()
     for element in environment:
         name, _, value = element.partition("=")
         if redaction.name_is_secret(name):
-            found.add(value)
-        found.update(redaction.url_passwords(value))
-    return sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+            secrets.add(value)
+        secrets.update(redaction.url_passwords(value))
+    return sorted((secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """The text without these secrets and what has the form of a key or a token, as far as the module's docstring says."""
+    """The text without these secrets and without keys and tokens, within the limits that the module's docstring names."""
     return _redactor(tuple(secrets)).text(text)
 
 
@@ -70,7 +70,7 @@ _ESCAPES = re.compile(
 def printable(text: str) -> str:
     """The text without colours and other sequences, each control character left as ``\\x0d``; tabs stay.
 
-    Format characters count as well: some turn the direction of what follows.
+    Format characters count as well: some reverse the direction of the text that follows.
     """
     plain = _ESCAPES.sub("", text)
     if plain.isprintable():
@@ -90,27 +90,27 @@ def _redactor(secrets: tuple[str, ...]) -> redaction.Redactor:
 
 
 def parse_line(service: str, raw: str) -> Line:
-    """A line of ``docker logs --timestamps``. Docker leaves out trailing zeros; they are put back, so that text sorts as time."""
+    """A line of ``docker logs --timestamps``. Docker omits trailing zeros; they are added again, so that text sorts as time."""
     moment, _, text = raw.rstrip("\r\n").partition(" ")
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z", moment)
-    if found is None:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z", moment)
+    if match is None:
         return Line("", service, raw.rstrip("\r\n"))
-    return Line(f"{found[1]}.{(found[2] or '').ljust(9, '0')}Z", service, text)
+    return Line(f"{match[1]}.{(match[2] or '').ljust(9, '0')}Z", service, text)
 
 
 def render(line: Line, width: int) -> str:
-    """``17:35:33 gateway | text``, the date left out: it stands in most texts."""
+    """``17:35:33 gateway | text``, without the date: most texts have it."""
     return f"{line.time[11:19]} {line.service.ljust(width)} | {line.text}"
 
 
 def choose(stack: Stack, containers: Sequence[Container], wanted: Sequence[str]) -> list[Container]:
-    """The containers of the named services, all when none is named. UserError for a name that the stack has not."""
-    known = {one.part: one for one in containers}
+    """The containers of the named services, all if none is named. UserError for a name that the stack does not have."""
+    known = {container.part: container for container in containers}
     if not known:
         raise UserError(f"stack {stack}: has no container, so there are no logs; script/up --stack {stack} starts it")
     if unknown := sorted(set(wanted) - set(known)):
         raise UserError(f"stack {stack}: has no service {unknown[0]}; write one of {', '.join(sorted(known))}")
-    return [one for part, one in sorted(known.items()) if not wanted or part in wanted]
+    return [container for part, container in sorted(known.items()) if not wanted or part in wanted]
 
 
 def merged(lines: Iterable[Line]) -> list[Line]:
@@ -128,7 +128,7 @@ def _command(docker: Docker, container: Container, options: Sequence[str]) -> li
 
 
 def read(docker: Docker, containers: Sequence[Container], options: Sequence[str]) -> list[Line]:
-    """What was logged so far. UserError with Docker's own words, for example about a wrong ``--since``."""
+    """The lines so far. UserError with Docker's own message, for example about a wrong ``--since``."""
     lines = []
     for container in containers:
         done = subprocess.run(
@@ -143,15 +143,15 @@ def read(docker: Docker, containers: Sequence[Container], options: Sequence[str]
         text = done.stdout.decode(errors="replace")
         if done.returncode:
             raise UserError(f"docker logs {container.name}: {(text.strip().splitlines() or ['no answer'])[-1]}")
-        # Not splitlines: it ends lines at characters that a service wrote into one.
+        # Not splitlines: it also splits at characters that a service wrote inside a line.
         lines += [parse_line(container.part, raw) for raw in text.removesuffix("\n").split("\n") if text]
     return merged(lines)
 
 
 def follow(docker: Docker, containers: Sequence[Container], options: Sequence[str]) -> Iterator[list[Line]]:
-    """What is being logged, in batches that are in order within themselves; ends when every container has ended.
+    """New lines, in batches that are each in order; ends when every container has ended.
 
-    The docker processes have a session of their own, so that Ctrl-C reaches this program alone, which then ends them.
+    The docker processes have their own sessions, so that Ctrl-C reaches only this program, which then ends them.
     """
     arrived: queue.Queue[Line | None] = queue.Queue()
     processes = []
@@ -173,13 +173,13 @@ def follow(docker: Docker, containers: Sequence[Container], options: Sequence[st
             )
             processes.append(process)
             threading.Thread(target=pump, args=(container, process), daemon=True).start()
-        open_ones = len(processes)
-        while open_ones:
+        running = len(processes)
+        while running:
             batch = [arrived.get()]
             time.sleep(REORDER_SECONDS)
             while not arrived.empty():
                 batch.append(arrived.get())
-            open_ones -= batch.count(None)
+            running -= batch.count(None)
             yield merged(line for line in batch if line is not None)
     finally:
         for process in processes:
@@ -193,18 +193,18 @@ def main(stack: Stack, services: Sequence[str], *, following: bool, since: str |
     docker = stack.docker()
     chosen = choose(stack, inventory.containers(docker, stack.short), services)
     secrets = secrets_of(inventory.environments(docker, stack.short))
-    width = max(len(one.part) for one in chosen)
+    width = max(len(container.part) for container in chosen)
     options = [*(["--since", since] if since else []), *(["--tail", str(tail)] if tail is not None else [])]
     batches = follow(docker, chosen, options) if following else iter([read(docker, chosen, options)])
     try:
         for batch in batches:
             for line in batch:
-                # In this order: a secret with a colour in it is found without.
+                # In this order: a secret with a colour inside is found once the colour is gone.
                 print(redact(printable(render(line, width)), secrets))
             print(end="", flush=True)
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
-        # Whoever read us, such as head, has enough. Python would complain once more when it flushes at its end.
+        # The reader, such as head, has closed the pipe. Python would raise again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -1,4 +1,4 @@
-"""Which version of this project a checkout is: the number of pyproject.toml and, where git knows one, the commit.
+"""The version of a checkout of this project: the number of pyproject.toml and the commit, if git knows it.
 
 Read from the files, not from package metadata: the project is run from its checkout and never installed.
 Not here: the versions of what it runs (``ops version`` adds them).
@@ -15,9 +15,9 @@ NAME = "skyvern-stack"
 
 
 def read(root: Path = ROOT) -> str:
-    """``0.1.0``, in a repository ``0.1.0+0123456789ab``, and with edits that are not committed ``0.1.0+0123456789ab.changed``."""
+    """``0.1.0``, in a repository ``0.1.0+0123456789ab``, and with uncommitted edits ``0.1.0+0123456789ab.changed``."""
     number: str = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
-    # An archive unpacked inside another repository would get that one's commit.
+    # An archive unpacked inside another repository would get the commit of that repository.
     if not (root / ".git").exists():
         return number
     try:

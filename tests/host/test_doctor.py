@@ -147,8 +147,8 @@ def test_what_was_removed_or_made_by_hand(healthy: Checkout) -> None:
     recreate = re.compile(rf"rm --force {name('gateway')}, then {re.escape(again)}$")
     for problem in (
         f"port {port} is published on 0.0.0.0",
-        f"runs {strange}, and the state says {wanted}",
-        "its root can be written to",
+        f"runs {strange}, and the state has {wanted}",
+        "its root file system can be written to",
         "has kernel capabilities",
         "may gain privileges",
         "its memory limit is none",

@@ -1,4 +1,4 @@
-"""A container of a stack as Docker describes it, and as it is read."""
+"""A container of a stack as Docker describes it, and as the inventory reads it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the doctor sees of a stack on which nothing is wrong; a test replaces the part that it is about."""
+"""The doctor's observation of a healthy stack; a test replaces the part that it is about."""
 
 from dataclasses import replace
 from pathlib import Path

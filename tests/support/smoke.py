@@ -1,4 +1,4 @@
-"""A deployed stack as the smoke run's checks meet it: its outputs, its Docker, and Skyvern's workflow routes."""
+"""A deployed stack for the smoke run's checks: its outputs, its Docker, and Skyvern's workflow routes."""
 
 import json
 from collections.abc import Callable
@@ -83,7 +83,7 @@ class Skyvern:
         call = f"{request.method} {request.url.path}"
         self.calls.append(call)
         if request.method == "GET" and "POST /v1/workflows/wpid_1/delete" in self.calls:
-            # Seen in 1.0.56: a run is gone with its workflow.
+            # Observed in 1.0.56: a run is gone with its workflow.
             return httpx.Response(404)
         if call == "POST /v1/workflows":
             self.created = json.loads(request.content)

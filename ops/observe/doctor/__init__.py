@@ -1,7 +1,7 @@
-"""``ops doctor``: what is wrong with a stack and its host, one line a finding, each with one fix. It never changes anything.
+"""``ops doctor``: faults of a stack and its host, one line each, with one fix. It never changes anything.
 
-A check is a pure function of an observation, so each is tested without a machine that is ill.
-Not here: whether Skyvern does its work (ops smoke), and what runs at the moment (ops status).
+A check is a pure function of an observation, so each is tested without a faulty machine.
+Not here: whether Skyvern does its work (ops smoke), and what is running (ops status).
 """
 
 import json
@@ -22,36 +22,37 @@ CHECKS: tuple[Callable[[Observation], Iterator[Finding]], ...] = (
 )
 
 
-def examine(seen: Observation) -> list[Finding]:
-    """All findings, errors first, otherwise in the order in which things depend on each other."""
-    found = [finding for check in CHECKS for finding in check(seen)]
-    return sorted(found, key=lambda finding: finding.level != "error")
+def examine(observation: Observation) -> list[Finding]:
+    """All findings: errors first, then in the order in which things depend on each other."""
+    findings = [finding for check in CHECKS for finding in check(observation)]
+    return sorted(findings, key=lambda finding: finding.level != "error")
 
 
-def exit_code(found: Sequence[Finding]) -> int:
-    """1 when there is an error; warnings do not fail."""
-    return 1 if any(finding.level == "error" for finding in found) else 0
+def exit_code(findings: Sequence[Finding]) -> int:
+    """1 for an error, 0 for none; warnings do not fail."""
+    return 1 if any(finding.level == "error" for finding in findings) else 0
 
 
-def render(seen: Observation, found: Sequence[Finding]) -> str:
-    """A table of the findings, or one line that there are none."""
-    if not found:
-        return f"stack {seen.stack}: nothing is wrong ({len(CHECKS)} checks)"
-    rows = [(one.level, one.check, one.subject, one.problem, one.fix) for one in found]
+def render(observation: Observation, findings: Sequence[Finding]) -> str:
+    """A table of the findings, or one line if there are none."""
+    if not findings:
+        return f"stack {observation.stack}: nothing is wrong ({len(CHECKS)} checks)"
+    rows = [(finding.level, finding.check, finding.subject, finding.problem, finding.fix) for finding in findings]
     text = terminal.table(("level", "check", "what", "is wrong", "fix"), rows)
-    if seen.settings is None:
-        text += f"\n\nDocker was not checked: {seen.stack.file_name} has to be right first."
-    elif seen.host is None:
+    if observation.settings is None:
+        text += f"\n\nDocker was not checked: {observation.stack.file_name} has to be corrected first."
+    elif observation.host is None:
         text += "\n\nThe containers were not checked: the daemon has to answer first."
     return text
 
 
 def main(stack: Stack, *, json_wanted: bool = False) -> int:
-    """Looks, prints, and returns 1 when there is an error."""
-    seen = observe(stack)
-    found = examine(seen)
+    """Prints the findings; returns 1 if one is an error."""
+    observation = observe(stack)
+    findings = examine(observation)
     if json_wanted:
-        print(json.dumps({"stack": stack.name, "checks": len(CHECKS), "findings": [asdict(one) for one in found]}, indent=2))
+        document = {"stack": stack.name, "checks": len(CHECKS), "findings": [asdict(finding) for finding in findings]}
+        print(json.dumps(document, indent=2))
     else:
-        print(render(seen, found))
-    return exit_code(found)
+        print(render(observation, findings))
+    return exit_code(findings)

@@ -1,13 +1,13 @@
-"""What the doctor looks at of an edge: Cloudflare's API, the public names, and what the connector says of itself.
+"""The doctor's view of an edge: Cloudflare's API, the public names, and the connector's log.
 
-Reads only. The API token is opened to ask with, and kept out of every fact. Not here: what is right and wrong (edge_checks.py).
+Reads only. The API token is decrypted for the requests, and kept out of every fact. Not here: the checks (edge_checks.py).
 """
 
 import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,13 +18,13 @@ from components.settings import CloudflareEdge, NgrokEdge, Settings
 from ops.clients import cloudflare
 from ops.clients.docker import Docker
 from ops.errors import UserError
+from ops.observe.heartbeat import HEARTBEAT
 from ops.stack.stack import Stack
 from ops.stack.token import read_token
 
 SECONDS = 10.0
-HEARTBEAT = "/api/v1/heartbeat"
-# What cloudflared logs, and what it means.
-_SAYINGS = {
+# Messages of cloudflared, and the complaint that each means.
+_COMPLAINTS = {
     "Invalid tunnel secret": "secret",
     "Tunnel not found": "tunnel",
     "token is not valid": "secret",
@@ -37,12 +37,13 @@ _SAYINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ApiFacts:
-    """What Cloudflare's API told.
+    """Answers of Cloudflare's API.
 
-    problem: why nothing more could be asked, "" when it could: "unreadable" (the token, here), "unreachable", "refused",
-    "disabled", "expired". detail: of the problem. expires: of the token, None for one that does not.
-    zones: those of the domain, as the API has them. missing: permissions by the dashboard's names, those that even a read lacks.
-    tunnel: the stack's, as the API has it. records: host -> record, for the hosts of the stack. None: could not be asked.
+    problem: why nothing more could be asked, "" without a problem: "unreadable" (the token, in the stack file), "unreachable",
+    "refused", "disabled", "expired". detail: of the problem. expires: of the token, None if it does not expire.
+    zones: of the domain, as the API has them. missing: permissions, by the dashboard's names, that even a read lacks.
+    tunnel: the stack's, as the API has it. tunnels_known: whether the API listed tunnels.
+    records: host -> record, for the hosts of the stack. None: could not be asked.
     """
 
     problem: str = ""
@@ -51,16 +52,16 @@ class ApiFacts:
     zones: Sequence[Mapping[str, Any]] | None = None
     missing: Sequence[str] = ()
     tunnel: Mapping[str, Any] | None = None
-    tunnels_seen: bool = False
+    tunnels_known: bool = False
     records: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublicAnswer:
-    """What a request from here to a public name gave.
+    """Result of a request from this machine to a public name.
 
-    problem: "" when HTTP answered; else "name" (does not resolve), "certificate", "connect". status, mark: of the answer; mark is
-    the edge's own word for what it did, such as ``challenge`` or an ngrok error code. expires: of the certificate.
+    problem: "" for an HTTP answer; else "name" (does not resolve), "certificate", "connect". status, mark: of the answer; mark is
+    the edge's own word for its action, such as ``challenge`` or an ngrok error code. expires: of the certificate.
     """
 
     problem: str = ""
@@ -72,7 +73,10 @@ class PublicAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeFacts:
-    """api: None for an edge without one. public: by host. connector: what its last lines complain of, "" when nothing."""
+    """Observations of an edge.
+
+    api: None for ngrok. public: by host. connector: the complaint in its last lines, "" for none.
+    """
 
     api: ApiFacts | None
     public: Mapping[str, PublicAnswer] = field(default_factory=dict)
@@ -104,7 +108,7 @@ def observe_edge(stack: Stack, docker: Docker, settings: Settings, *, deployed: 
 
 
 def ask_api(http: httpx.Client, stack: Stack, settings: Settings, edge: CloudflareEdge) -> ApiFacts:
-    """What the token may see of the zone and the tunnel. http: of ``cloudflare.client``; GET requests only."""
+    """The zone and the tunnel as the token may read them. http: of ``cloudflare.client``; GET requests only."""
     try:
         verified = cloudflare.get(http, "/user/tokens/verify")
         if verified.get("status") in {"disabled", "expired"}:
@@ -122,7 +126,7 @@ def ask_api(http: httpx.Client, stack: Stack, settings: Settings, edge: Cloudfla
 def _ask_parts(
     http: httpx.Client, facts: ApiFacts, zone: Mapping[str, Any], stack: Stack, settings: Settings, edge: CloudflareEdge
 ) -> ApiFacts:
-    """Each permission by a read that needs it. What only writing needs cannot be tried without writing."""
+    """Tries each permission by a read that needs it. Permissions to write cannot be tried without writing."""
     zone_path, account_path = f"/zones/{zone['id']}", f"/accounts/{zone['account']['id']}"
     missing: list[str] = []
 
@@ -149,13 +153,12 @@ def _ask_parts(
     tunnels = ask("Account: Cloudflare Tunnel: Edit", f"{account_path}/cfd_tunnel", name=name, is_deleted="false")
     if edge.access_team is not None:
         ask("Account: Access: Apps and Policies: Edit", f"{account_path}/access/apps")
-    return ApiFacts(
-        expires=facts.expires,
-        zones=facts.zones,
+    return replace(
+        facts,
         missing=missing,
         records=records if listed is not None else None,
         tunnel=next((tunnel for tunnel in tunnels or [] if tunnel["name"] == name), None),
-        tunnels_seen=tunnels is not None,
+        tunnels_known=tunnels is not None,
     )
 
 
@@ -163,13 +166,13 @@ def _ask_parts(
 
 
 def asked_paths(urls: endpoints.Endpoints) -> dict[str, str]:
-    """Host -> path. Where there is an API, its heartbeat: it answers 200 to everybody once the whole way to Skyvern works."""
+    """Host -> path. On hosts with the API, its heartbeat: it answers 200 to anyone if every step on the way to Skyvern works."""
     paths = {host: HEARTBEAT if role in {"app", "api"} else "/" for host, role in urls.sites.items()}
     return paths | ({urls.app_url.removeprefix("https://"): "/"} if urls.on_vercel else {})
 
 
 def ask_public(client: httpx.Client, host: str, path: str) -> PublicAnswer:
-    """One request without credentials, as anybody could make it. Behind a proxy, the proxy resolves the name."""
+    """One request without credentials, as anyone could make it. Behind a proxy, the proxy resolves the name."""
     if not client_uses_proxy() and not resolves(host):
         return PublicAnswer(problem="name")
     try:
@@ -217,7 +220,7 @@ def _certificate_error(failed: BaseException | None) -> ssl.SSLCertVerificationE
 
 
 def connector_complaint(docker: Docker, container: str) -> str:
-    """What the connector's last lines complain of, by the words of ``_SAYINGS``; "" when nothing, or when it got over it."""
+    """The last complaint in the connector's log, a value of ``_COMPLAINTS``; "" for none, or if it has connected since."""
     try:
         log = docker.logs(container, "--tail", "40")
     except UserError:
@@ -225,16 +228,14 @@ def connector_complaint(docker: Docker, container: str) -> str:
     for line in reversed(log.splitlines()):
         if "Registered tunnel connection" in line:
             return ""
-        for saying, meaning in _SAYINGS.items():
-            if saying in line:
-                return meaning
+        for message, complaint in _COMPLAINTS.items():
+            if message in line:
+                return complaint
     return ""
 
 
-def leads_to(record: Mapping[str, Any], tunnel: Mapping[str, Any] | None) -> bool:
-    """Whether a DNS record is a proxied one to the tunnel."""
-    if tunnel is None:
-        return False
+def leads_to(record: Mapping[str, Any], tunnel: Mapping[str, Any]) -> bool:
+    """Whether a DNS record is proxied and leads to the tunnel."""
     return (
         record.get("type") == "CNAME"
         and record.get("proxied") is True

@@ -1,4 +1,4 @@
-"""What the doctor says: a finding, with exactly one fix."""
+"""A finding of the doctor, with exactly one fix."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 class Finding:
     """Something that is wrong (error) or may become so (warning).
 
-    subject: what it is about, such as a container's name or a key of the stack file. fix: one command, or one sentence.
+    subject: a container's name, a key of the stack file or the like. fix: one command, or one sentence.
     """
 
     level: Literal["error", "warning"]

@@ -1,29 +1,26 @@
-"""What the doctor looks at: the machine, the daemon, the stack's objects on it, the checkout and the Pulumi state.
+"""The doctor's observations: the machine, the daemon, the stack's objects on it, the checkout and the Pulumi state.
 
-Reads only: no call here changes anything. No secret is opened but the edge's API token, which is needed to ask with.
-Not here: what is right and wrong (the *_checks modules).
+Reads only: no call here changes anything. The only secret that is decrypted is the edge's API token, for the requests to it.
+Not here: the checks (the *_checks modules).
 """
 
 import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import stat
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from components.host import images
 from components.settings import CdpBrowser, Settings
+from ops.clients import process
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
 from ops.images import needs
@@ -31,22 +28,21 @@ from ops.machine import backend, engine, environment, system
 from ops.machine.backend import State
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.machine.system import Machine
-from ops.observe import isolation
+from ops.observe import heartbeat, isolation
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
-from ops.paths import ROOT
 from ops.stack import checkpoint, inventory
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import MIB, Container
 from ops.stack.stack import Stack
 
-# Where each hosted provider answers; the address of the others is in the stack file.
+# Address of each hosted provider; that of the others is in the stack file.
 PROVIDERS = {
     "openai": ("api.openai.com", 443),
     "anthropic": ("api.anthropic.com", 443),
     "gemini": ("generativelanguage.googleapis.com", 443),
 }
-# Where the doctor tries forbidden ways from; ops smoke does from everywhere.
-LOOKED_FROM = frozenset({"gateway", "server"})
+# The parts from which the doctor tries forbidden connections; ops smoke tries them from every part.
+PROBED_PARTS = frozenset({"gateway", "server"})
 _CONNECT = """
 import socket, sys
 try:
@@ -56,12 +52,12 @@ except OSError as failed:
 """
 
 
-# As Skyvern 1.0.56 connects: the version page under the Host header of the settings, then the address that it names. Without such
-# a header, Skyvern goes by the IPv4 address of host.docker.internal (skyvern/webeye/cdp_connection.py).
+# As Skyvern 1.0.56 connects: the version page with the Host header of the settings, then the address that it names. Without such
+# a header, Skyvern uses the IPv4 address of host.docker.internal (skyvern/webeye/cdp_connection.py).
 _ASK_CHROME = """
 import json, os, socket, sys, urllib.error, urllib.parse, urllib.request
 
-def tell(problem, detail=""):
+def answer(problem, detail=""):
     print(json.dumps({"problem": problem, "detail": str(detail)}))
     sys.exit()
 
@@ -70,25 +66,25 @@ parts = urllib.parse.urlsplit(url)
 try:
     address = socket.getaddrinfo(parts.hostname, parts.port, socket.AF_INET)[0][4][0] if ":" not in parts.hostname else None
 except OSError as failed:
-    tell("name", failed)
+    answer("name", failed)
 host = header or (f"{address}:{parts.port}" if parts.hostname == "host.docker.internal" else parts.netloc)
 request = urllib.request.Request(url.rstrip("/") + "/json/version", headers={"Host": host})
 try:
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=8) as response:
-        found = urllib.parse.urlsplit(json.load(response)["webSocketDebuggerUrl"])
+        target = urllib.parse.urlsplit(json.load(response)["webSocketDebuggerUrl"])
 except urllib.error.HTTPError as refused:
-    tell("status", refused.code)
+    answer("status", refused.code)
 except OSError as failed:
-    tell("connect", getattr(failed, "reason", failed))
+    answer("connect", getattr(failed, "reason", failed))
 except (ValueError, KeyError, TypeError):
-    tell("other")
+    answer("other")
 try:
-    socket.create_connection((found.hostname, found.port or 80), timeout=8).close()
+    socket.create_connection((target.hostname, target.port or 80), timeout=8).close()
 except OSError:
-    tell("redirect", found.netloc)
-tell("")
+    answer("redirect", target.netloc)
+answer("")
 """
-# Kernel settings with the value that forbids: in order, the first that does is told. The last is Ubuntu's, from 23.10 on.
+# Kernel settings with the value that forbids namespaces; the first that does is reported. The last is Ubuntu's, from 23.10 on.
 _NAMESPACE_LIMITS = {
     "user.max_user_namespaces": "0",
     "kernel.unprivileged_userns_clone": "0",
@@ -98,9 +94,10 @@ _NAMESPACE_LIMITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonFacts:
-    """What ``docker info`` says. skew_seconds: the daemon's clock less ours. unsupported: limits that it cannot enforce.
+    """The daemon, from ``docker info``.
 
-    runtimes: names of its container runtimes, such as ``nvidia``.
+    skew_seconds: the daemon's clock minus ours. unsupported: limits that it cannot enforce. runtimes: names of its container
+    runtimes, such as ``nvidia``.
     """
 
     version: str
@@ -115,9 +112,9 @@ class DaemonFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """The file system of Docker's storage, or of a volume that has less room on another one.
+    """The file system of Docker's storage, or of a volume on another file system with less free space.
 
-    free_inodes: None where it has no fixed number of them (btrfs). where: what lies on it.
+    free_inodes: None without a fixed number of inodes (btrfs). where: its content.
     """
 
     free_mib: int
@@ -136,7 +133,7 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """What the Pulumi state says is there. salt: of its passphrase, "" with another secrets provider."""
+    """The Docker objects of the Pulumi state. salt: of its passphrase, "" with another secrets provider."""
 
     containers: Sequence[Planned]
     volumes: Sequence[str]
@@ -149,8 +146,8 @@ class Deployed:
 class PulumiFacts:
     """The CLI, the backend and the state.
 
-    cli: whether a CLI was decided on and is still there. passphrase_problem: "missing", "empty", an octal mode that is too wide,
-    or "". export_error: Pulumi's words when the state could not be read, "" otherwise. deployed: None when it could not.
+    cli: whether a CLI was chosen and still exists. passphrase_problem: "missing", "empty", an octal mode that is too wide,
+    or "". export_error: Pulumi's message if the state could not be read, else "". deployed: None if it could not be read.
     broken: state files that are cut off.
     """
 
@@ -162,13 +159,18 @@ class PulumiFacts:
     deployed: Deployed | None
     broken: Sequence[Broken] = ()
 
+    @property
+    def was_deployed(self) -> bool:
+        """Whether the state has a container. A stack that was never deployed has a separate finding."""
+        return self.deployed is not None and bool(self.deployed.containers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChromeAnswer:
-    """What a debugging port gave the server's container.
+    """Answer of a debugging port to the server's container.
 
-    problem: "" for a Chrome that can be used; else where it ended: "name", "connect", "status", "other" (it is no Chrome) or
-    "redirect" (Chrome names an address that the container does not reach). detail: the error, status or address.
+    problem: "" for a Chrome that can be used; else the step that failed: "name", "connect", "status", "other" (it is not Chrome)
+    or "redirect" (Chrome names an address that the container does not reach). detail: the error, status or address.
     """
 
     problem: str
@@ -179,15 +181,14 @@ class ChromeAnswer:
 class HostFacts:
     """The stack's objects on the daemon.
 
-    present: image reference -> id of what the daemon has under it, None when it has nothing.
-    port_free, proxy_port_free: whether somebody could listen now on the gateway's port, and on that of the proxy for a Chrome
-    elsewhere. disk: None when nothing of the stack could tell.
-    heartbeat: status of the gateway's answer, 0 without one. connections: of the database, in use and allowed, None when nobody
-    could be asked. retention_waits: why nothing is removed at the moment, in its own words, "" when it is.
-    llm_error: why the provider cannot be reached from the server, ""
-    when it can, None when nobody could be asked.
-    chrome: what cdp-connect's Chrome gives the server, None without one or when nobody could be asked.
-    openings: forbidden ways that are open, a clause each; None when it could not be looked. docker_rules_lost: Docker's own.
+    present: image reference -> id of the daemon's image, None if the daemon does not have it. disk: None if not known.
+    port_free, proxy_port_free: whether a program could listen now on the gateway's port, and on that of the proxy for a Chrome
+    on another machine. heartbeat: status of the gateway's answer, 0 without an answer.
+    connections: of the database, in use and allowed; None without an answer. retention_waits: the reason that retention logs if
+    it removes nothing, else "". llm_error: why the server cannot connect to the provider, "" if it can, None if not known.
+    chrome: cdp-connect's Chrome as the server reaches it; None without one or without an answer.
+    openings: forbidden connections that succeed, a clause each; None if they could not be tried.
+    docker_rules_lost: whether Docker's own rules are gone.
     """
 
     containers: Sequence[Container]
@@ -205,16 +206,20 @@ class HostFacts:
     openings: Sequence[str] | None = None
     docker_rules_lost: bool = False
 
+    @property
+    def running(self) -> dict[str, Container]:
+        """Part -> container, of those that run."""
+        return running_parts(self.containers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """Everything at one moment. What could not be looked at is None, and no check speaks of it.
+    """Everything at one moment. What could not be observed is None, and no check has a finding about it.
 
-    edge: None without one. settings: None when the stack file is wrong; mistakes: its lines. salt: ``encryptionsalt`` of the
-    stack file, "" without one.
-    named: image -> reference that this version of the project names. machine: this one, which need not be the daemon's.
-    clock_synchronized: None where nothing tells (no timedatectl). namespace_limit: the kernel setting that keeps Chromium from
-    making user namespaces, "" when none does.
+    edge: None without one. settings: None if the stack file is wrong; mistakes: the lines of its error. salt: ``encryptionsalt``
+    of the stack file, "" if missing. named: image -> reference that this version of the project names.
+    machine: this machine, which need not be the daemon's. clock_synchronized: None if unknown (no timedatectl).
+    namespace_limit: the kernel setting that keeps Chromium from making user namespaces, "" for none.
     """
 
     stack: Stack
@@ -235,7 +240,7 @@ class Observation:
 
 
 def observe(stack: Stack) -> Observation:
-    """Looks at everything; never raises for what it finds."""
+    """Observes everything; a fault that it finds is never raised."""
     settings, mistakes, salt = observe_stack_file(stack)
     pulumi_facts = observe_pulumi(stack)
     host = settings.host.docker_host if settings else ""
@@ -247,8 +252,14 @@ def observe(stack: Stack) -> Observation:
             facts = observe_daemon_facts(docker)
             host_facts = observe_host(stack, docker, settings, pulumi_facts.deployed)
         except UserError:
-            # It answered a moment ago: a daemon on its way down is a silent one.
+            # It answered a moment ago: a daemon that is stopping counts as silent.
             daemon = Daemon.SILENT
+    edge = None
+    if settings is not None:
+        connector = host_facts.running.get("connector") if host_facts else None
+        edge = observe_edge(
+            stack, docker, settings, deployed=pulumi_facts.was_deployed, connector=connector.name if connector else None
+        )
     return Observation(
         stack=stack,
         docker_host=host,
@@ -264,37 +275,28 @@ def observe(stack: Stack) -> Observation:
         daemon_facts=facts,
         host=host_facts,
         pulumi=pulumi_facts,
-        edge=None if settings is None else _observe_edge(stack, docker, settings, pulumi_facts, host_facts),
+        edge=edge,
     )
-
-
-def _observe_edge(
-    stack: Stack, docker: Docker, settings: Settings, pulumi_facts: PulumiFacts, host: HostFacts | None
-) -> EdgeFacts | None:
-    running = host.containers if host else ()
-    connector = next((one.name for one in running if one.part == "connector" and one.status == "running"), None)
-    deployed = pulumi_facts.deployed is not None and bool(pulumi_facts.deployed.containers)
-    return observe_edge(stack, docker, settings, deployed=deployed, connector=connector)
 
 
 # --- The checkout --------------------------------------------------------------------------------------------------------
 
 
 def observe_stack_file(stack: Stack) -> tuple[Settings | None, list[str], str]:
-    """Settings, the lines of what is wrong with the file, and its salt."""
+    """Settings, the lines of the file's error, and its salt."""
     try:
         settings = stack.settings()
     except UserError as wrong:
         return None, str(wrong).splitlines(), ""
-    found = re.search(r"^encryptionsalt:\s*[\"']?([^\s\"']+)", stack.file.read_text(), re.MULTILINE)
-    return settings, [], found[1] if found else ""
+    salt = re.search(r"^encryptionsalt:\s*[\"']?([^\s\"']+)", stack.file.read_text(), re.MULTILINE)
+    return settings, [], salt[1] if salt else ""
 
 
 # --- The machine ---------------------------------------------------------------------------------------------------------
 
 
 def namespace_limit(settings: Path = Path("/proc/sys")) -> str:
-    """The kernel setting that forbids user namespaces to programs that are not root, "" without one."""
+    """The kernel setting that forbids user namespaces to programs that are not root, "" for none."""
     for name, forbidding in _NAMESPACE_LIMITS.items():
         file = settings / name.replace(".", "/")
         if file.exists() and file.read_text().strip() == forbidding:
@@ -303,44 +305,25 @@ def namespace_limit(settings: Path = Path("/proc/sys")) -> str:
 
 
 def _clock_synchronized() -> bool | None:
-    if shutil.which("timedatectl") is None:
-        return None
-    asked = _quiet(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
-    return {"yes": True, "no": False}.get(asked.stdout.strip()) if asked and asked.returncode == 0 else None
-
-
-def _quiet(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_seconds: float = 20
-) -> "subprocess.CompletedProcess[str] | None":
-    """A finished command, whatever its exit; None when it is missing or does not answer."""
     try:
-        return subprocess.run(
-            command,
-            env=None if env is None else dict(env),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        answer = process.capture(["timedatectl", "show", "--property=NTPSynchronized", "--value"], timeout_seconds=20)
+    except UserError:
         return None
+    return {b"yes": True, b"no": False}.get(answer.strip())
 
 
-# --- The daemon and what is on it ----------------------------------------------------------------------------------------
+# --- The daemon and its objects ------------------------------------------------------------------------------------------
 
 
 def observe_daemon_facts(docker: Docker) -> DaemonFacts:
-    """``docker info``; UserError when the daemon does not answer."""
+    """``docker info``; UserError if the daemon does not answer."""
     before = time.time()
     document = json.loads(docker.run("info", "--format", "{{json .}}"))
     return parse_daemon(document, datetime.fromtimestamp((before + time.time()) / 2, UTC))
 
 
 def parse_daemon(document: Mapping[str, Any], now: datetime) -> DaemonFacts:
-    """The facts of a ``docker info`` that was asked for at ``now``."""
+    """The facts of a ``docker info`` of the time ``now``."""
     system_time = inventory.parse_time(document.get("SystemTime", ""))
     limits = {"memory": "MemoryLimit", "swap": "SwapLimit", "CPU": "CpuCfsQuota"}
     return DaemonFacts(
@@ -356,105 +339,101 @@ def parse_daemon(document: Mapping[str, Any], now: datetime) -> DaemonFacts:
 
 
 def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Deployed | None) -> HostFacts:
-    """The stack's objects; UserError when the daemon stops answering."""
+    """The stack's objects; UserError if the daemon stops answering."""
     containers = inventory.containers(docker, stack.short)
     named = images.references(settings.images.source)
     wanted = {named[part] for part in needs.parts(settings.images.source, needs.asked_for(settings))}
     if deployed:
-        wanted |= {same_image(one.image, named) or one.image for one in deployed.containers}
-    running = {one.part: one for one in containers if one.status == "running"}
-    volumes = [one.name for one in inventory.volumes(docker, stack.short)]
+        wanted |= {same_image(container.image, named) or container.image for container in deployed.containers}
+    running = running_parts(containers)
+    server = running.get("server")
+    volumes = [volume.name for volume in inventory.volumes(docker, stack.short)]
     return HostFacts(
         containers=containers,
         volumes=volumes,
         networks=inventory.networks(docker, stack.short),
         present={reference: image_id(docker, reference) for reference in sorted(wanted)},
-        disk=observe_disk(docker, [one.name for one in running.values()], volumes),
+        disk=observe_disk(docker, [container.name for container in running.values()], volumes),
         port_free=port_free(settings.host.port),
-        heartbeat=heartbeat(settings.host.port) if "gateway" in running else 0,
-        llm_error=llm_error(docker, running["server"].name, settings) if "server" in running else None,
+        heartbeat=heartbeat_status(settings.host.port) if "gateway" in running else 0,
+        llm_error=llm_error(docker, server.name, settings) if server else None,
         proxy_port_free=not isinstance(settings.browser, CdpBrowser) or port_free(settings.browser.proxy_port),
-        chrome=ask_chrome(docker, running["server"].name, settings) if "server" in running else None,
+        chrome=ask_chrome(docker, server.name, settings) if server else None,
         connections=observe_connections(docker, running["roles"].name) if "roles" in running else None,
         retention_waits=retention_waits(docker, running["retention"].name) if "retention" in running else "",
-        openings=find_openings(docker, stack, settings) if LOOKED_FROM & running.keys() else None,
+        openings=find_openings(docker, stack, settings) if PROBED_PARTS & running.keys() else None,
         docker_rules_lost="firewall" in running and isolation.docker_rules_lost(docker, stack),
     )
 
 
+def running_parts(containers: Sequence[Container]) -> dict[str, Container]:
+    """Part -> container, of those that run."""
+    return {container.part: container for container in containers if container.status == "running"}
+
+
 def same_image(reference: str, named: Mapping[str, str]) -> str | None:
-    """What this version of the project names instead of a reference: the same repository, perhaps another tag or digest."""
+    """The reference of this version of the project with the same repository, perhaps another tag or digest; None for none."""
 
     def repository(text: str) -> str:
         return text.split("@")[0].rpartition(":")[0]
 
-    return next((one for one in named.values() if repository(one) == repository(reference)), None)
+    return next((candidate for candidate in named.values() if repository(candidate) == repository(reference)), None)
 
 
 def image_id(docker: Docker, reference: str) -> str | None:
-    """Id of the image that the daemon has under a reference, or None."""
-    if not needs.present(docker, reference):
-        return None
-    found: str = docker.inspect(reference)["Id"]
-    return found
+    """Id of the daemon's image of a reference, or None."""
+    return str(docker.inspect(reference)["Id"]) if needs.present(docker, reference) else None
 
 
 def find_openings(docker: Docker, stack: Stack, settings: Settings) -> list[str] | None:
-    """What is open that must be closed, tried from the parts that most people reach; None when it could not be tried."""
+    """Forbidden connections that succeed, tried from the parts that most people reach; None if they could not be tried."""
     try:
-        return isolation.look(docker, stack, walled=settings.host.firewall, parts=LOOKED_FROM)
+        return isolation.probe(docker, stack, walled=settings.host.firewall, parts=PROBED_PARTS)
     except UserError:
         return None
 
 
 def observe_connections(docker: Docker, roles: str) -> tuple[int, int] | None:
-    """Connections of clients and how many the database allows, asked by one of those that it keeps for the superuser."""
+    """Connections of clients and how many the database allows, asked with a connection that is reserved for the superuser."""
     query = "SELECT count(*), current_setting('max_connections') FROM pg_stat_activity WHERE backend_type = 'client backend'"
-    asked = _quiet(
-        docker.command("exec", roles, "psql", "-X", "-A", "-t", "-F", " ", "-d", "postgres", "-c", query),
-        env=docker.environment(),
-    )
-    numbers = asked.stdout.split() if asked and asked.returncode == 0 else []
+    answer = _output(docker, "exec", roles, "psql", "-X", "-A", "-t", "-F", " ", "-d", "postgres", "-c", query)
+    numbers = (answer or "").split()
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
 
 def retention_waits(docker: Docker, retention: str) -> str:
-    """What the last round says when the clock has jumped, "" otherwise."""
-    said = docker.logs(retention, "--tail", "1").strip()
-    return said.partition("WAITS: ")[2]
+    """The reason in the last round's line if the clock has jumped, else ""."""
+    return docker.logs(retention, "--tail", "1").strip().partition("WAITS: ")[2]
 
 
 def observe_disk(docker: Docker, running: Sequence[str], volumes: Sequence[str]) -> Disk | None:
-    """The file system with the least room: Docker's own, or that of a volume, where this machine and user can look at it."""
-    found = [_docker_disk(docker, running)]
+    """The file system with the least free space: Docker's own, or that of a volume that this user can examine on this machine."""
+    disks = [_docker_disk(docker, running)]
     for name in volumes:
-        asked = _quiet(docker.command("volume", "inspect", "--format", "{{.Mountpoint}}", name), env=docker.environment())
-        if asked and asked.returncode == 0:
+        if folder := _output(docker, "volume", "inspect", "--format", "{{.Mountpoint}}", name):
             with contextlib.suppress(OSError):
-                found.append(_disk_of(asked.stdout.strip(), f"volume {name}"))
-    return min((disk for disk in found if disk is not None), key=lambda disk: disk.free_mib, default=None)
+                disks.append(_disk_of(folder.strip(), f"volume {name}"))
+    return min((disk for disk in disks if disk is not None), key=lambda disk: disk.free_mib, default=None)
 
 
 def _disk_of(folder: str, where: str) -> Disk:
-    there = os.statvfs(folder)
-    return Disk(
-        free_mib=there.f_bavail * there.f_frsize // MIB, free_inodes=there.f_favail if there.f_files else None, where=where
-    )
+    facts = os.statvfs(folder)
+    free_inodes = facts.f_favail if facts.f_files else None
+    return Disk(free_mib=facts.f_bavail * facts.f_frsize // MIB, free_inodes=free_inodes, where=where)
 
 
 def _docker_disk(docker: Docker, running: Sequence[str]) -> Disk | None:
-    """As the root of a running container shows it; else its folder, where that is on this machine."""
+    """As the root of a running container shows it; else Docker's folder, if it is on this machine."""
     for name in running:
-        asked = _quiet(docker.command("exec", name, "df", "-Pk", "/"), env=docker.environment())
-        inodes = _quiet(docker.command("exec", name, "df", "-Pi", "/"), env=docker.environment())
-        if asked and inodes and asked.returncode == inodes.returncode == 0:
-            return parse_disk(asked.stdout, inodes.stdout)
+        blocks, inodes = (_output(docker, "exec", name, "df", option, "/") for option in ("-Pk", "-Pi"))
+        if blocks and inodes:
+            return parse_disk(blocks, inodes)
     folder = docker.run("info", "--format", "{{.DockerRootDir}}").strip()
     return _disk_of(folder, "Docker's storage") if Path(folder).is_dir() else None
 
 
 def parse_disk(blocks: str, inodes: str) -> Disk | None:
-    """The answers of ``df -Pk`` and ``df -Pi``."""
+    """The free space from ``df -Pk`` and ``df -Pi``; None if they do not show it."""
     block_fields, inode_fields = (text.strip().splitlines()[-1].split() for text in (blocks, inodes))
     if len(block_fields) < 4 or not block_fields[3].isdigit():
         return None
@@ -463,7 +442,7 @@ def parse_disk(blocks: str, inodes: str) -> Disk | None:
 
 
 def port_free(port: int) -> bool:
-    """Whether a program could listen on the port of loopback now."""
+    """Whether a program could listen on this port of loopback now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -473,13 +452,10 @@ def port_free(port: int) -> bool:
     return True
 
 
-def heartbeat(port: int) -> int:
+def heartbeat_status(port: int) -> int:
     """Status of the API's heartbeat through the gateway; 0 without an answer."""
-    try:
-        with httpx.Client(timeout=10, trust_env=False) as client:
-            return client.get(f"http://127.0.0.1:{port}/api/v1/heartbeat", headers={"Host": "localhost"}).status_code
-    except httpx.HTTPError:
-        return 0
+    answer = heartbeat.ask(f"http://127.0.0.1:{port}", headers={"Host": "localhost"})
+    return 0 if answer is None else answer.status_code
 
 
 def provider_address(settings: Settings) -> tuple[str, int] | None:
@@ -494,31 +470,35 @@ def provider_address(settings: Settings) -> tuple[str, int] | None:
 
 
 def llm_error(docker: Docker, server: str, settings: Settings) -> str | None:
-    """Why the server's container cannot connect to the provider, "" when it can. No key is sent: it only connects."""
+    """Why the server's container cannot connect to the provider, "" if it can. No key is sent: it only connects."""
     address = provider_address(settings)
     if address is None:
         return None
-    asked = _quiet(
-        docker.command("exec", server, *PYTHON, _CONNECT, address[0], str(address[1])),
-        env=docker.environment(),
-        timeout_seconds=40,
-    )
-    return asked.stdout.strip() if asked and asked.returncode == 0 else None
+    failure = _output(docker, "exec", server, *PYTHON, _CONNECT, address[0], str(address[1]), timeout_seconds=40)
+    return None if failure is None else failure.strip()
 
 
 def ask_chrome(docker: Docker, server: str, settings: Settings) -> ChromeAnswer | None:
-    """What cdp-connect's Chrome gives the server's container, which has the settings of the last ``pulumi up``."""
+    """Answer of cdp-connect's Chrome to the server's container, which has the settings of the last ``pulumi up``."""
     if not isinstance(settings.browser, CdpBrowser):
         return None
-    asked = _quiet(docker.command("exec", server, *PYTHON, _ASK_CHROME), env=docker.environment(), timeout_seconds=40)
-    # A server that was started with another browser has no such variable.
-    return ChromeAnswer(**json.loads(asked.stdout)) if asked and asked.returncode == 0 else None
+    # A server that was started with another browser has no such variable, so that this fails.
+    answer = _output(docker, "exec", server, *PYTHON, _ASK_CHROME, timeout_seconds=40)
+    return None if answer is None else ChromeAnswer(**json.loads(answer))
+
+
+def _output(docker: Docker, *arguments: str, timeout_seconds: float = 20) -> str | None:
+    """Output of ``docker ARGUMENTS``; None if it fails or does not answer."""
+    try:
+        return docker.run(*arguments, timeout_seconds=timeout_seconds)
+    except UserError:
+        return None
 
 
 # --- Pulumi --------------------------------------------------------------------------------------------------------------
 
 
-def observe_pulumi(stack: Stack, run: Callable[..., Any] = _quiet) -> PulumiFacts:
+def observe_pulumi(stack: Stack) -> PulumiFacts:
     """CLI, backend, passphrase and state. The state is exported as it is stored, with its secrets encrypted."""
     record = engine.read_record()
     state = backend.decide_state(os.environ, backend.logged_in_to(backend.credentials_dir(os.environ, record)))
@@ -529,15 +509,13 @@ def observe_pulumi(stack: Stack, run: Callable[..., Any] = _quiet) -> PulumiFact
         try:
             variables = stack.environment()
         except UserError:
-            # The passphrase is missing, which has its own finding; what is stored can be read without.
+            # The passphrase is missing, which has its own finding; the stored state can be read without it.
             variables = {**os.environ, **environment.for_engine(), "PULUMI_BACKEND_URL": state.url}
-        asked = run(stack.command("stack", "export", "--non-interactive"), env=variables, timeout_seconds=120)
-        if asked is None:
-            export_error = "no answer within 120 s"
-        elif asked.returncode:
-            export_error = (asked.stderr.strip().splitlines() or ["no message"])[-1].removeprefix("error: ")
-        else:
-            deployed = parse_state(json.loads(asked.stdout))
+        command = stack.command("stack", "export", "--non-interactive")
+        try:
+            deployed = parse_state(json.loads(process.capture(command, cwd=stack.root, env=variables, timeout_seconds=120)))
+        except UserError as failed:
+            export_error = str(failed)
     return PulumiFacts(
         cli=record is not None,
         backend=state.url,
@@ -550,42 +528,42 @@ def observe_pulumi(stack: Stack, run: Callable[..., Any] = _quiet) -> PulumiFact
 
 
 def _passphrase_file(state: State) -> Path | None:
-    """The file that Pulumi will read, or None when there is another way to the secrets."""
+    """The file that Pulumi will read; None if the secrets do not need it."""
     if not state.passphrase or os.environ.get("PULUMI_CONFIG_PASSPHRASE"):
         return None
     return Path(os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE") or backend.passphrase_file())
 
 
 def passphrase_problem(path: Path) -> str:
-    """What is wrong with a passphrase file: "missing", "empty", a mode such as "0644", or "" when all is well."""
+    """Fault of a passphrase file: "missing", "empty", a mode that others can read such as "0644", or ""."""
     try:
-        found = path.stat()
+        facts = path.stat()
     except OSError:
         return "missing"
-    mode = stat.S_IMODE(found.st_mode)
+    mode = stat.S_IMODE(facts.st_mode)
     if mode & 0o077:
         return f"{mode:04o}"
-    return "" if found.st_size else "empty"
+    return "" if facts.st_size else "empty"
 
 
 def parse_state(document: Mapping[str, Any]) -> Deployed:
-    """What an exported state records; resources that wait for their deletion are left out."""
+    """The Docker objects of an exported state, without resources that wait for their deletion."""
     deployment = document.get("deployment") or {}
-    resources = [one for one in deployment.get("resources") or [] if not one.get("delete")]
+    resources = [resource for resource in deployment.get("resources") or [] if not resource.get("delete")]
 
     def inputs(kind: str) -> list[dict[str, Any]]:
-        return [one.get("inputs", {}) for one in resources if one.get("type") == f"docker:index/{kind}"]
+        return [resource.get("inputs", {}) for resource in resources if resource.get("type") == f"docker:index/{kind}"]
 
     return Deployed(
         containers=[
-            Planned(name=one["name"], image=one["image"], memory_mib=int(one.get("memory") or 0))
-            for one in inputs("container:Container")
+            Planned(name=container["name"], image=container["image"], memory_mib=int(container.get("memory") or 0))
+            for container in inputs("container:Container")
         ],
-        volumes=[one["name"] for one in inputs("volume:Volume")],
-        networks=[one["name"] for one in inputs("network:Network")],
+        volumes=[volume["name"] for volume in inputs("volume:Volume")],
+        networks=[network["name"] for network in inputs("network:Network")],
         pending=[
-            f"{one.get('type')} {str((one.get('resource') or {}).get('urn', '')).rpartition('::')[2]}"
-            for one in deployment.get("pending_operations") or []
+            f"{operation.get('type')} {str((operation.get('resource') or {}).get('urn', '')).rpartition('::')[2]}"
+            for operation in deployment.get("pending_operations") or []
         ],
         salt=((deployment.get("secrets_providers") or {}).get("state") or {}).get("salt", ""),
     )

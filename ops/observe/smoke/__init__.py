@@ -1,6 +1,6 @@
-"""``ops smoke``: does a deployed stack do what it is for, and does it refuse what it must. One line a check.
+"""``ops smoke``: whether a deployed stack does its work, and refuses what it must. One line per check.
 
-Everything is asked from outside, as a user, a program or a hostile page would; only logs, ffprobe and the planting of test
+Requests come from outside, as those of a user, a program or a hostile page would; only logs, ffprobe and the planting of test
 files go through Docker. The checks leave nothing behind but finished runs, which Skyvern has no call to remove.
 Not here: deploying (script/up).
 """
@@ -27,11 +27,20 @@ from ops.observe.smoke import (
     ui_checks,
     workflow_checks,
 )
-from ops.observe.smoke.site import UI, Check, CheckFailedError, CheckNotApplicableError, CheckSkippedError, Site, Way, client_for
+from ops.observe.smoke.site import (
+    UI,
+    Check,
+    CheckFailedError,
+    CheckNotApplicableError,
+    CheckSkippedError,
+    Resolver,
+    Site,
+    client_for,
+)
 from ops.stack.outputs import Outputs
 from ops.stack.stack import Stack
 
-# In this order: the later ones need the earlier ones' parts of the stack, and the slow ones come last.
+# In this order: later checks need parts of the stack that earlier ones test, and the slow ones come last.
 CHECKS: tuple[Check, ...] = (
     Check("heartbeat", "server", api_checks.check_heartbeat),
     Check("API key", "server", api_checks.check_api_key),
@@ -58,38 +67,44 @@ CHECKS: tuple[Check, ...] = (
     Check("browser sandbox", "server", browser_checks.check_sandbox),
     Check("hostile page", "egress", browser_checks.check_hostile_page),
 )
-# Only where the UI is on Vercel, which reaches the gateway from outside.
+# Only with the UI on Vercel, which reaches the gateway from outside.
 VERCEL_CHECKS: tuple[Check, ...] = (
     Check("gateway key", "gateway", ui_checks.check_gateway_key),
     Check("artifact host", "gateway", artifact_checks.check_artifact_host),
 )
-# Only where the stack has the part that it is about.
+# Only if the stack has the part that is checked.
 OPTIONAL_CHECKS: tuple[Check, ...] = (Check("language model", "ollama-pull", llm_checks.check_ollama_model),)
 NAME_WIDTH = max(len(check.name) for check in (*CHECKS, *VERCEL_CHECKS, *OPTIONAL_CHECKS))
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a check.
+    """The result of a check.
 
-    mark: ``n/a`` for a check of something that the stack does not have by its settings, which is no failure.
-    detail: what was seen instead, empty when the check is green. look_at: a command that shows more, likewise.
+    mark: ``n/a`` for a check of something that the stack does not have by its settings, which is not a failure.
+    detail: the failure, or why the check was not run; hint: a command that shows more. Both are empty if the check is green.
     """
 
     name: str
     mark: Literal["ok", "FAIL", "skip", "n/a"]
     seconds: float
     detail: str = ""
-    look_at: str = ""
+    hint: str = ""
 
     @property
     def fine(self) -> bool:
         """Whether nothing is wrong."""
         return self.mark in {"ok", "n/a"}
 
+    def document(self) -> dict[str, str | float]:
+        """The fields by the names of ``ops smoke --json``."""
+        fields = asdict(self)
+        fields["look_at"] = fields.pop("hint")
+        return fields
+
 
 def run_check(check: Check, site: Site) -> Result:
-    """Runs one check. An answer of an unexpected shape is a failure of the stack as well, and told without its content."""
+    """Runs one check. An answer of an unexpected shape is a failure of the stack as well, and reported without its content."""
     started = time.monotonic()
     mark: Literal["FAIL", "skip", "n/a"] = "FAIL"
     try:
@@ -103,59 +118,59 @@ def run_check(check: Check, site: Site) -> Result:
         detail = str(failed)
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as unexpected:
         detail = f"an answer of an unexpected shape ({type(unexpected).__name__})"
-    return Result(check.name, mark, time.monotonic() - started, detail, check.look_at(site.outputs))
+    return Result(check.name, mark, time.monotonic() - started, detail, check.hint(site.outputs))
 
 
 def checks_for(outputs: Outputs) -> tuple[Check, ...]:
-    """The checks of every stack, and those of the parts that this one has besides."""
-    there = (check for check in OPTIONAL_CHECKS if check.part in outputs.containers)
-    return (*CHECKS, *(VERCEL_CHECKS if outputs.on_vercel else ()), *there)
+    """The checks of every stack, and those of the optional parts of this one."""
+    optional = (check for check in OPTIONAL_CHECKS if check.part in outputs.containers)
+    return (*CHECKS, *(VERCEL_CHECKS if outputs.on_vercel else ()), *optional)
 
 
 def run_checks(site: Site, checks: Sequence[Check] | None = None) -> Iterator[Result]:
-    """Runs the checks (those for the stack, unless others are named) in order, each whatever became of the others."""
+    """Runs the checks (those for the stack, unless others are named) in order; a failure does not stop the next."""
     try:
         for check in checks_for(site.outputs) if checks is None else checks:
             yield run_check(check, site)
     finally:
-        # What a check would have ended that was not asked for, or not reached. The results are told by now.
+        # Ends what a check would have ended that was not asked for, or not reached. All results are reported by now.
         with suppress(CheckFailedError, UserError):
             site.cleanup.close()
 
 
 def render(result: Result) -> str:
-    """The line of a result; for one that is not green, a second line with the command that shows more."""
+    """The line of a result; for a failure, a second line with the command that shows more."""
     line = f"{result.mark:<4}  {result.name:<{NAME_WIDTH}}  {result.seconds:6.1f} s"
     if result.mark == "ok":
         return line
-    return f"{line}  {result.detail}" + (f"\n      look at: {result.look_at}" if result.mark == "FAIL" else "")
+    return f"{line}  {result.detail}" + (f"\n      look at: {result.hint}" if result.mark == "FAIL" else "")
 
 
-def parse_way(ca_file: Path | None, connect_to: str | None) -> Way:
-    """The way that a command line names; UserError when it is none."""
+def parse_resolver(ca_file: Path | None, connect_to: str | None) -> Resolver:
+    """The resolver of a command line's options; UserError for a wrong one."""
     if ca_file is not None and not ca_file.is_file():
         raise UserError(f"--ca-file: {ca_file} does not exist; write the path of a PEM file")
     if connect_to is None:
-        return Way(ca_file=ca_file)
+        return Resolver(ca_file=ca_file)
     host, colon, port = connect_to.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise UserError(f"--connect-to: {connect_to} is not an address with a port; write it as 127.0.0.1:8443")
-    return Way(ca_file=ca_file, connect_to=(host.strip("[]"), int(port)))
+    return Resolver(ca_file=ca_file, connect_to=(host.strip("[]"), int(port)))
 
 
-def main(stack: Stack, *, as_json: bool = False, way: Way | None = None) -> int:
-    """Checks a deployed stack and prints one line a check as it goes, or one JSON list at the end.
+def main(stack: Stack, *, as_json: bool = False, resolver: Resolver | None = None) -> int:
+    """Checks a deployed stack and prints a line after each check, or one JSON list at the end.
 
-    way: how its public names are reached, where they are not public. 0 when every check is green, 1 otherwise; UserError when the
-    stack's outputs cannot be read.
+    resolver: how clients reach its names, if they are not public. 0 if every check is green, else 1; UserError if the stack's
+    outputs cannot be read.
     """
     outputs = stack.outputs()
     results = []
-    with client_for(outputs, way) as client:
+    with client_for(outputs, resolver) as client:
         for result in run_checks(Site(outputs, client, Docker(outputs.docker_host))):
             results.append(result)
             if not as_json:
                 print(render(result), flush=True)
     if as_json:
-        print(json.dumps([asdict(result) for result in results], indent=2))
+        print(json.dumps([result.document() for result in results], indent=2))
     return 0 if all(result.fine for result in results) else 1

@@ -2,9 +2,9 @@
 
 import httpx
 
+from ops.observe.heartbeat import HEARTBEAT
 from ops.observe.smoke.site import REFUSED, CheckFailedError, Site, expect, expect_status
 
-HEARTBEAT = "/api/v1/heartbeat"
 WORKFLOWS = "/v1/workflows"
 FOREIGN_ORIGIN = "https://evil.example"
 # FastAPI's own pages; Skyvern 1.0.56 does not switch them off, so the gateway has to.
@@ -19,7 +19,7 @@ def check_heartbeat(site: Site) -> None:
 
 
 def check_api_key(site: Site) -> None:
-    """Without a key and with a wrong one nothing, with the stack's key the list of workflows (which reads the database)."""
+    """A request without a key or with a wrong key is refused; the stack's key gets the workflows (from the database)."""
     url = site.outputs.api_url + WORKFLOWS
     expect_status(site.ask("GET", url), 401, 403, what=f"GET {WORKFLOWS} without a key")
     wrong = "smoke-run-wrong-key"
@@ -32,15 +32,14 @@ def check_api_key(site: Site) -> None:
 def check_unknown_host(site: Site) -> None:
     """A request for a name that is not the stack's is refused, with every credential that would open the right name."""
     for url in (site.outputs.app_url + "/", site.outputs.api_url + HEARTBEAT):
-        request = site.http.build_request("GET", url, headers={"Host": "unknown.example"})
-        auth = httpx.BasicAuth(site.outputs.ui_username, site.outputs.ui_password.get_secret_value())
         try:
-            response = site.http.send(request, auth=auth)
-        except httpx.RemoteProtocolError:
-            continue  # Caddy's abort: the connection closes without an answer.
-        except httpx.TransportError as error:
-            raise CheckFailedError(f"GET {url}: {type(error).__name__}") from error
-        expect_status(response, *REFUSED, what=f"GET {request.url.path} for the host unknown.example")
+            response = site.ask("GET", url, login=True, headers={"Host": "unknown.example"})
+        except CheckFailedError as failed:
+            # Caddy's abort: the connection closes without an answer.
+            if isinstance(failed.__cause__, httpx.RemoteProtocolError):
+                continue
+            raise
+        expect_status(response, *REFUSED, what=f"GET {response.request.url.path} for the host unknown.example")
 
 
 def check_documentation(site: Site) -> None:
@@ -62,7 +61,7 @@ def check_cors(site: Site) -> None:
 
 
 def preflight(site: Site, origin: str) -> httpx.Response:
-    """What a browser asks before a page of ``origin`` may call the API with the headers that the UI sends."""
+    """A browser's request before a page of ``origin`` may call the API with the headers that the UI sends."""
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "GET",

@@ -1,4 +1,4 @@
-"""Checks of files that runs leave behind, as the gateway serves them: playable, private, harmless, nothing else."""
+"""Checks of the files of runs, as the gateway serves them: playable, private, harmless, nothing else."""
 
 import json
 import secrets
@@ -66,14 +66,14 @@ def artifact_url(site: Site, kind: str, path: str) -> str:
 
 
 def completed_run(site: Site) -> CompletedRun:
-    """The run whose files are looked at; CheckSkippedError when there is none."""
+    """The run whose files are checked; CheckSkippedError without one."""
     if site.run is None:
         raise CheckSkippedError("needs a completed workflow run")
     return site.run
 
 
 def recording_path(site: Site) -> str:
-    """Where the completed run's recording lies; CheckNotApplicableError where runs leave none."""
+    """Path of the completed run's recording; CheckNotApplicableError if runs leave none."""
     if not site.records:
         raise CheckNotApplicableError("browser.type is cdp-connect: nothing records a Chrome elsewhere")
     path = completed_run(site).recording_path
@@ -83,7 +83,7 @@ def recording_path(site: Site) -> str:
 
 
 def is_playable(probe: str | bytes) -> bool:
-    """Whether ffprobe's JSON (with counted frames) tells of a video stream of which at least one frame was decoded."""
+    """Whether ffprobe's JSON (with counted frames) has a video stream of which at least one frame was decoded."""
     streams = json.loads(probe).get("streams", [])
     return any(int(stream.get("nb_read_frames") or 0) > 0 for stream in streams)
 
@@ -100,7 +100,7 @@ def check_recording(site: Site) -> None:
 
 
 def check_range(site: Site) -> None:
-    """A part of the recording can be asked for: players seek by it. The path goes out unencoded, as the player sends it."""
+    """A part of the recording can be requested: players seek by it. The path goes out unencoded, as the player sends it."""
     path = recording_path(site)
     if not site.recording:
         raise CheckSkippedError("needs the recording")
@@ -113,9 +113,8 @@ def check_range(site: Site) -> None:
     )
     expect_status(response, 206, what="bytes 0-99 of the recording")
     expect(response.content == site.recording[:100], f"bytes 0-99 of the recording: {len(response.content)} other bytes")
-    wanted = f"bytes 0-99/{len(site.recording)}"
-    got = response.headers.get("content-range")
-    expect(got == wanted, f"bytes 0-99 of the recording: Content-Range is {got}, expected {wanted}")
+    content_range, expected = response.headers.get("content-range"), f"bytes 0-99/{len(site.recording)}"
+    expect(content_range == expected, f"bytes 0-99 of the recording: Content-Range is {content_range}, expected {expected}")
 
 
 def check_screenshot(site: Site) -> None:
@@ -167,7 +166,7 @@ def check_artifact_paths(site: Site) -> None:
 
 
 def refuse(site: Site, kind: str, path: str) -> None:
-    """CheckFailedError unless the path, sent as it stands, is refused."""
+    """CheckFailedError unless the path, sent unchanged, is refused."""
     response = site.ask("GET", site.outputs.app_url, target=f"/artifact/{kind}?path={path}", login=True)
     expect_status(response, *REFUSED, what=f"/artifact/{kind}?path={path}")
 
@@ -206,7 +205,7 @@ def check_sandbox(site: Site) -> None:
 
 
 def unsafe_headers(headers: httpx.Headers) -> list[str]:
-    """What is wrong with the headers of an artifact, in words; empty when a hostile page can do nothing with them."""
+    """Faults of an artifact's headers, in words; empty if they hold a hostile page."""
     problems = []
     policy = {
         words[0]: words[1:]

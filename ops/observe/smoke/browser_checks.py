@@ -1,6 +1,6 @@
-"""The checks of what holds a hostile page in Skyvern's browser: Chromium's sandbox around it, and what it can reach.
+"""The checks that a hostile page is held in Skyvern's browser: Chromium's sandbox around it, and the addresses that it reaches.
 
-That is the public internet's side of the proxy, and nothing inside, nor anything past the proxy.
+Those are public ones by way of the proxy; nothing inside the stack, and nothing past the proxy.
 """
 
 import json
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from ops.clients.docker import PYTHON
 from ops.observe.smoke import egress_log
-from ops.observe.smoke.site import CheckNotApplicableError, Site, Visit, expect
+from ops.observe.smoke.site import CheckNotApplicableError, Site, Visit, expect_none
 from ops.observe.smoke.workflow_checks import cancel_run, definition, start_run, wait_for_end, workflow
 
 # As a page inside the server container would name them. Chromium blocks none of these ports by itself.
@@ -31,8 +31,8 @@ FORBIDDEN = (
 STAY_SECONDS = 8
 POSTGRES_COMPLAINT = "invalid length of startup packet"
 APPEAR_SECONDS = 30
-# Listens in the server's container while the page tries to get past the proxy: a page cannot say whether a packet arrived. Prints
-# where it listens; from a process of its own it then writes a line for each packet or connection, the first two its own.
+# Listens in the server's container while the page tries to get past the proxy: a page cannot know whether a packet arrived.
+# Prints where it listens; a separate process then writes a line for each packet or connection, the first two its own.
 LISTEN = """
 import json, os, select, socket, sys, time
 
@@ -45,7 +45,7 @@ if not os.fork():
     null = os.open(os.devnull, os.O_RDWR)
     [os.dup2(null, stream) for stream in (0, 1, 2)]
     limit = time.monotonic() + SECONDS
-    with open(sys.argv[1], "w", buffering=1) as seen:
+    with open(sys.argv[1], "w", buffering=1) as packets:
         while (left := limit - time.monotonic()) > 0:
             for source in select.select([udp, tcp], [], [], left)[0]:
                 if source is udp:
@@ -58,7 +58,7 @@ if not os.fork():
                     except OSError:
                         data = b""
                     connection.close()
-                print(json.dumps(["udp" if source is udp else "tcp", data == b"control"]), file=seen)
+                print(json.dumps(["udp" if source is udp else "tcp", data == b"control"]), file=packets)
     os._exit(0)
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
     control.sendto(b"control", (addresses[0], port))
@@ -66,7 +66,7 @@ with socket.create_connection((addresses[0], port), 5) as control:
     control.sendall(b"control")
 print(json.dumps([f"{host}:{port}" for host in (*addresses, "127.0.0.1", socket.gethostname())]))
 """.replace("+ SECONDS", "+ 240")
-# Waits in the server's container for a page's process that has fenced itself in, and prints how it and the browser are held.
+# Waits in the server's container for a page's process in its sandbox, and prints how it and the browser are held.
 LOOK = """
 import fnmatch, json, os, pathlib, time
 
@@ -110,13 +110,13 @@ def find():
 
 ours = int(status(pathlib.Path("/proc/self"))["Seccomp_filters"])
 limit = time.monotonic() + SECONDS
-seen = find()
+processes = find()
 while time.monotonic() < limit and not (
-    seen["pages"] and (seen["flags"] or all(page["filters"] > ours for page in seen["pages"]))
+    processes["pages"] and (processes["flags"] or all(page["filters"] > ours for page in processes["pages"]))
 ):
     time.sleep(0.2)
-    seen = find()
-print(json.dumps({"container_filters": ours, **seen}))
+    processes = find()
+print(json.dumps({"container_filters": ours, **processes}))
 """.replace("+ SECONDS", f"+ {APPEAR_SECONDS}")
 
 
@@ -127,30 +127,30 @@ def check_sandbox(site: Site) -> None:
     if site.execute("server", "sh", "-c", 'echo "$BROWSER_SANDBOX"').strip() == b"false":
         raise CheckNotApplicableError("browser.sandbox is false")
     hostile_visit(site)
-    found = sandbox_problems(json.loads(site.execute("server", *PYTHON, LOOK, timeout_seconds=90)))
-    expect(not found, shorten(found))
+    problems = sandbox_problems(json.loads(site.execute("server", *PYTHON, LOOK, timeout_seconds=90)))
+    expect_none(problems)
 
 
-def sandbox_problems(seen: Mapping[str, Any]) -> list[str]:
-    """Why a page's process is not held, in words, from what LOOK printed; empty when it is."""
-    if not seen["pages"]:
-        return [f"no page's process was seen within {APPEAR_SECONDS} s"]
-    found = [f"Chromium was started with {flag}" for flag in seen["flags"]]
-    # A process that goes between two looks has no devices any more.
-    found += [f"a browser has {', '.join(devices)}" for devices in seen["browsers"] if set(devices) - {"lo"}]
-    found += [f"in the environment of {name}" for name in seen["secrets"]]
-    for page in seen["pages"]:
+def sandbox_problems(processes: Mapping[str, Any]) -> list[str]:
+    """Why a page's process is not held, in words, from LOOK's output; empty if it is."""
+    if not processes["pages"]:
+        return [f"no page's process was found within {APPEAR_SECONDS} s"]
+    problems = [f"Chromium was started with {flag}" for flag in processes["flags"]]
+    # A process that has ended since then has no devices any more.
+    problems += [f"a browser has {', '.join(devices)}" for devices in processes["browsers"] if set(devices) - {"lo"}]
+    problems += [f"in the environment of {name}" for name in processes["secrets"]]
+    for page in processes["pages"]:
         if missing := {"user", "pid", "net"} - set(page["own"]):
-            found.append(f"a page shares the {', '.join(sorted(missing))} namespace of the container")
-        if page["filters"] <= seen["container_filters"]:
-            found.append("a page lacks its own system call filter")
+            problems.append(f"a page shares the {', '.join(sorted(missing))} namespace of the container")
+        if page["filters"] <= processes["container_filters"]:
+            problems.append("a page lacks its own system call filter")
         if not page["no_new_privileges"]:
-            found.append("a page may gain privileges")
-    return found
+            problems.append("a page may gain privileges")
+    return problems
 
 
 def hostile_visit(site: Site) -> Visit:
-    """The one run that opens the hostile page, begun by whichever check needs it first: half a minute is enough once."""
+    """The only run that opens the hostile page, started by the first check that needs it: each run takes half a minute."""
     if site.visit is None:
         marker, since = f"reach-{secrets.token_hex(8)}", site.now()
         places = json.loads(site.execute("server", *PYTHON, LISTEN, packets_file(marker)))
@@ -161,7 +161,7 @@ def hostile_visit(site: Site) -> Visit:
 
 
 def packets_file(marker: str) -> str:
-    """Where LISTEN writes in the server's container."""
+    """Path of LISTEN's lines in the server's container."""
     return f"/tmp/{marker}"  # noqa: S108
 
 
@@ -173,15 +173,15 @@ def page_url(smoke_url: str, marker: str, targets: Iterable[str] = FORBIDDEN, ar
 
 
 def packet_problems(lines: Iterable[str]) -> list[str]:
-    """Why the page is not proven to have stayed behind the proxy, in words, from what LISTEN wrote; empty when it is."""
-    seen = [(str(protocol), bool(control)) for protocol, control in map(json.loads, lines)]
-    found = []
+    """Why it is not proven that the page stayed behind the proxy, in words, from LISTEN's lines; empty if it is."""
+    packets = [(str(protocol), bool(control)) for protocol, control in map(json.loads, lines)]
+    problems = []
     for protocol in ("udp", "tcp"):
-        if (protocol, True) not in seen:
-            found.append(f"the listener saw not even its own {protocol.upper()} packet")
-        if count := seen.count((protocol, False)):
-            found.append(f"{count} {protocol.upper()} packets or connections went past the proxy")
-    return found
+        if (protocol, True) not in packets:
+            problems.append(f"the listener did not get even its own {protocol.upper()} packet")
+        if count := packets.count((protocol, False)):
+            problems.append(f"{count} {protocol.upper()} packets or connections went past the proxy")
+    return problems
 
 
 def check_hostile_page(site: Site) -> None:
@@ -194,26 +194,20 @@ def check_hostile_page(site: Site) -> None:
         # However it ends: a page that is held may well fail.
         wait_for_end(site, visit.run_id)
     accesses = egress_log.parse(site.log("egress", visit.since))
-    found = egress_log.problems(accesses, visit.marker, FORBIDDEN, site.outputs.smoke_url)
+    problems = egress_log.problems(accesses, visit.marker, FORBIDDEN, site.outputs.smoke_url)
     packets = packets_file(visit.marker)
-    found += packet_problems(site.execute("server", "sh", "-c", 'cat "$0"; rm "$0"', packets).decode().splitlines())
+    problems += packet_problems(site.execute("server", "sh", "-c", 'cat "$0"; rm "$0"', packets).decode().splitlines())
     # The page's own URL names the marker in its query; only a request made by the page has it in the path.
-    asked = f"/{visit.marker}/"
-    if any(asked in line for line in site.log("gateway", visit.since)):
-        found.append("gateway was reached")
+    marked = f"/{visit.marker}/"
+    if any(marked in line for line in site.log("gateway", visit.since)):
+        problems.append("gateway was reached")
     if any(POSTGRES_COMPLAINT in line for line in site.log("postgres", visit.since)):
-        found.append("postgres was reached")
-    requests = [line for line in site.log("smoke-site", visit.since) if asked in line]
+        problems.append("postgres was reached")
+    requests = [line for line in site.log("smoke-site", visit.since) if marked in line]
     if not requests:
-        found.append("smoke-site saw no request of the page")
-    # The page asks for these when it has tried everything past the proxy, and when Chromium takes itself to be online.
+        problems.append("smoke-site got no request of the page")
+    # The page requests these when it has tried everything past the proxy, and when Chromium believes that it is online.
     for word in ("around", "online"):
-        if not any(f"{asked}{word}" in line for line in requests):
-            found.append(f"smoke-site saw no request for {word}")
-    expect(not found, shorten(found))
-
-
-def shorten(found: list[str]) -> str:
-    """At most three problems in one line, and how many more there are."""
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(found[:3]) + more
+        if not any(f"{marked}{word}" in line for line in requests):
+            problems.append(f"smoke-site got no request for {word}")
+    expect_none(problems)

@@ -1,7 +1,7 @@
-"""The check that Python from a caller does not run in the server unless the stack file allows it: two walls, each looked at.
+"""The check that Python from a caller does not run in the server unless the stack file allows it: two barriers, each tested.
 
-The gateway does not serve the routes that take scripts, and the server does not run a script that it has anyway. For the second,
-the script is deployed past the gateway, from inside the server's container.
+The gateway does not serve the routes that take scripts, and the server does not run a script that it has anyway. To test the
+second, the script is deployed past the gateway, from inside the server's container.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Any
 
 from ops.clients.docker import PYTHON
 from ops.observe.smoke.site import CheckFailedError, CheckNotApplicableError, Site, expect, expect_status
-from ops.observe.smoke.workflow_checks import finished_run, start_run, wait_for_end, workflow
+from ops.observe.smoke.workflow_checks import finished_run, start_run, wait_for_end, workflow, workflow_body
 
-# A request to Skyvern's own port, with the key that the container has: prints the status.
+# A request to Skyvern's own port, with the key of the container: prints the status.
 ASK = """
 import os, sys, urllib.error, urllib.request
 method, path, body = sys.argv[1:]
@@ -40,16 +40,15 @@ async def run(parameters):
 
 
 def looping(url: str) -> dict[str, Any]:
-    """Request body of POST /v1/workflows: a loop that opens ``url`` once."""
+    """Workflow with a loop that opens ``url`` once."""
     opens = {"block_type": "goto_url", "label": "open", "url": url}
     loop = {"block_type": "for_loop", "label": "repeat", "loop_variable_reference": "{{ ['once'] }}", "loop_blocks": [opens]}
-    return {"json_definition": {"title": "Smoke run: code", "workflow_definition": {"parameters": [], "blocks": [loop]}}}
+    return workflow_body("Smoke run: code", [loop])
 
 
 def code_block() -> dict[str, Any]:
-    """Request body of POST /v1/workflows: one block of Python."""
-    block = {"block_type": "code", "label": "code", "code": "answer = 1"}
-    return {"json_definition": {"title": "Smoke run: code block", "workflow_definition": {"parameters": [], "blocks": [block]}}}
+    """Workflow with a block of Python."""
+    return workflow_body("Smoke run: code block", [{"block_type": "code", "label": "code", "code": "answer = 1"}])
 
 
 def ask_inside(site: Site, method: str, path: str, body: str = "") -> int:
@@ -58,12 +57,13 @@ def ask_inside(site: Site, method: str, path: str, body: str = "") -> int:
 
 
 def deployment(site: Site, workflow_id: str, marker: str) -> dict[str, Any]:
-    """Request body that makes a script the cached one of a workflow; the script makes the file ``marker``."""
-    found = site.api("GET", f"/v1/workflows/{workflow_id}")
-    expect_status(found, 200)
+    """Request body that caches a script for a workflow; the script makes the file ``marker``."""
+    response = site.api("GET", f"/v1/workflows/{workflow_id}")
+    expect_status(response, 200)
+    stored = response.json()
     return {
-        "workflow_id": found.json()["workflow_id"],
-        "workflow_version": found.json()["version"],
+        "workflow_id": stored["workflow_id"],
+        "workflow_version": stored["version"],
         "cache_key": "smoke",
         "cache_context": {"adaptive_caching": False},
         "files": [{"path": "main.py", "content": SCRIPT.format(marker=marker), "encoding": "utf-8"}],
@@ -82,10 +82,10 @@ def check_code_refused(site: Site) -> None:
         try:
             expect_status(site.api("POST", path, body=body), 403, 404, what="deploying a script through the gateway")
             status = ask_inside(site, "POST", path, json.dumps(body))
-            # A server that refuses here has not been asked the question of this check.
+            # If the server refuses the script, this check has tested nothing.
             expect(status == 200, f"deploying a script inside the server gave {status}")
             run = wait_for_end(site, start_run(site, workflow_id, run_with="code"))
-            expect(not _made(site, marker), "the server ran a script that a caller of the API deployed")
+            expect(not _was_made(site, marker), "the server ran a script that a caller of the API deployed")
             expect(run["status"] == "completed", f"a run that asks for its script is {run['status']}, not done without it")
         finally:
             with suppress(CheckFailedError):
@@ -94,6 +94,6 @@ def check_code_refused(site: Site) -> None:
         expect(run["status"] in {"failed", "terminated"}, f"a run with a code block is {run['status']}")
 
 
-def _made(site: Site, marker: str) -> bool:
-    """Whether the file is there; it is removed."""
+def _was_made(site: Site, marker: str) -> bool:
+    """Whether the file exists; it is removed."""
     return b"made" in site.execute("server", "sh", "-c", 'if [ -e "$1" ]; then rm -f "$1"; echo made; fi', "sh", marker)

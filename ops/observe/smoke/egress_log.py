@@ -1,7 +1,7 @@
-"""Reads the egress proxy's access log: what a page in the browser asked for, and what became of it.
+"""Reads the egress proxy's access log: the requests of a page in the browser, and their results.
 
-A page cannot tell whether a request reached anything: to ``fetch`` without CORS the proxy's 403 is an opaque response like
-any other. So the proof is here. Pure functions; browser_checks.py brings the lines.
+A page cannot know whether a request reached anything: to ``fetch`` without CORS the proxy's 403 is an opaque response like
+any other. So the proof is here. Pure functions; browser_checks.py passes the lines.
 """
 
 import re
@@ -17,7 +17,7 @@ DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 @dataclass(frozen=True)
 class Access:
-    """One line of Squid's access log.
+    """A line of Squid's access log.
 
     url: the full URL, or ``host:port`` for CONNECT.
     peer: the address that Squid connected to, ``-`` for none.
@@ -31,18 +31,18 @@ class Access:
 
     @property
     def authority(self) -> tuple[str, int]:
-        """Host (lower case, without brackets) and port that were asked for."""
+        """Host (lower case, without brackets) and port of the request."""
         parts = urlsplit(f"//{self.url}" if self.method == "CONNECT" else self.url)
         return (parts.hostname or "").lower(), parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
 
     @property
     def refused(self) -> bool:
-        """Whether an access rule said no. Names without an address fall under it too: squid.conf allows only what resolves."""
+        """Whether an access rule refused it. A name without an address counts: squid.conf allows only names that resolve."""
         return "DENIED" in self.result
 
     @property
     def given_up(self) -> bool:
-        """Whether the page went away before Squid had decided, so that nothing was asked of anybody (seen on a busy machine)."""
+        """Whether the page was gone before Squid had decided, so that no request was sent on (observed on a busy machine)."""
         return "ABORTED" in self.result and self.peer == "-"
 
     @property
@@ -65,30 +65,30 @@ def authority(url: str) -> tuple[str, int]:
 
 
 def problems(accesses: Iterable[Access], marker: str, forbidden: Iterable[str], control: str) -> list[str]:
-    """Why a hostile page's run is no proof that it was held, in words; empty when it is one.
+    """Why a hostile page's run does not prove that it was held, in words; empty if it does.
 
-    marker: the random path segment of every request of the page, so that its lines are told from others.
-    forbidden: targets that the page was given. control: a target that it must reach, so that silence is not taken for safety.
+    marker: the random path segment of every request of the page, which distinguishes its lines from others.
+    forbidden: targets that the page was given. control: a target that it must reach, so that silence does not pass for safety.
     """
     lines = list(accesses)
     targets = {authority(url): url for url in forbidden}
-    # Whatever is not refused is a finding, an address that merely did not answer too: another network may have it.
-    found = [
+    # Anything not refused is a problem, also an address that merely did not answer: another network may have it.
+    faults = [
         f"{line.method} {line.url}: {line.result}/{line.status} {line.peer}"
         for line in lines
         if line.authority in targets and not line.refused and not line.given_up
     ]
-    # In the path: the page's own URL has the marker in its query, and loading the page is no attempt.
+    # In the path: the page's own URL has the marker in its query, and loading the page is not an attempt.
     marked = [line for line in lines if f"/{marker}/" in line.url]
     if not any(line.reached and line.authority == authority(control) for line in marked):
-        found.append(f"the page did not reach {control}, so what it did not reach proves nothing")
+        faults.append(f"the page did not reach {control}, so what it did not reach proves nothing")
     refused = [line for line in marked if line.refused]
     tried = {(line.authority, technique) for line in refused for technique in TECHNIQUES if line.url.endswith(technique)}
-    found += [f"the log has no refusal of {url} by fetch" for key, url in targets.items() if (key, "fetch") not in tried]
+    faults += [f"the log has no refusal of {url} by fetch" for key, url in targets.items() if (key, "fetch") not in tried]
     for technique in TECHNIQUES:
         if not any((key, technique) in tried for key in targets):
-            found.append(f"the log has no refusal of a {technique}")
+            faults.append(f"the log has no refusal of a {technique}")
     # A WebSocket goes through a proxy as CONNECT, which has no path to carry the marker.
     if not any(line.method == "CONNECT" and line.authority in targets for line in lines):
-        found.append("the log has no attempt by WebSocket")
-    return found
+        faults.append("the log has no attempt by WebSocket")
+    return faults

@@ -1,16 +1,16 @@
-"""The check of the walls around the stack's networks: every container tries what it must not reach (ops/observe/isolation.py)."""
+"""The check of the firewall and the networks: every container tries what it must not reach (ops/observe/isolation.py)."""
 
 from ops.errors import UserError
 from ops.observe import isolation
-from ops.observe.smoke.browser_checks import shorten
-from ops.observe.smoke.site import CheckFailedError, Site, expect
+from ops.observe.smoke.site import CheckFailedError, Site, expect_none
+from ops.stack.stack import Stack
 
 
 def check_isolation(site: Site) -> None:
-    """No part reaches another that it shares no network with, nor, with the firewall, the host or a private address."""
+    """No part reaches a part with which it shares no network, nor, with the firewall, the host or a private address."""
     try:
-        stack = site.docker.inspect(site.container("gateway"))["Config"]["Labels"]["skyvern.stack"]
-        found = isolation.look(site.docker, stack, walled="firewall" in site.outputs.containers)
+        stack = Stack(site.docker.inspect(site.container("gateway"))["Config"]["Labels"]["skyvern.stack"])
+        openings = isolation.probe(site.docker, stack, walled="firewall" in site.outputs.containers)
     except UserError as failed:
         raise CheckFailedError(str(failed)) from failed
-    expect(not found, shorten(found))
+    expect_none(openings)

@@ -1,11 +1,11 @@
-"""The check of the language model that a stack runs itself. Not here: hosted models, which cost money to ask."""
+"""The check of a language model that the stack runs itself. Not here: hosted models, because each request costs money."""
 
 import json
 
 from ops.clients.docker import PYTHON
 from ops.observe.smoke.site import CheckFailedError, Site, expect
 
-# Run in Skyvern's own container, so that it is Skyvern's network and Skyvern's settings that are tried. Prints what Ollama knows.
+# Runs in Skyvern's own container, to test Skyvern's network and settings. Prints Ollama's answer about the model.
 ASK = """
 import json, os, urllib.error, urllib.request
 request = urllib.request.Request(
@@ -24,8 +24,8 @@ print(json.dumps({"model": os.environ["OLLAMA_MODEL"], "answer": answer}))
 
 def check_ollama_model(site: Site) -> None:
     """Ollama answers Skyvern and has the model of the stack file. It is not loaded: that takes a minute without a GPU."""
-    told = json.loads(site.execute("server", *PYTHON, ASK))
-    if told["answer"] == "missing":
+    ollama = json.loads(site.execute("server", *PYTHON, ASK))
+    if ollama["answer"] == "missing":
         log = site.log("ollama-pull", "0")
-        raise CheckFailedError(log[-1] if log else f"{told['model']} is missing, and ollama-pull has printed nothing yet")
-    expect(told["answer"] == "there", f"{told['model']}: Ollama gives Skyvern {told['answer']}")
+        raise CheckFailedError(log[-1] if log else f"{ollama['model']} is missing, and ollama-pull has printed nothing yet")
+    expect(ollama["answer"] == "there", f"{ollama['model']}: Ollama gives Skyvern {ollama['answer']}")

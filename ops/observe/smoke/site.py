@@ -1,11 +1,11 @@
-"""What every smoke check works with: the deployed stack over HTTP and over Docker, and how a check says that it failed.
+"""The basis of every smoke check: the deployed stack over HTTP and over Docker, and the errors by which a check fails.
 
-No check is here; they are in the modules beside this one, each named for what it looks at.
+Not here: the checks (the *_checks modules).
 """
 
 import ipaddress
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,30 +19,30 @@ from ops.errors import UserError
 from ops.stack.outputs import Outputs
 
 REQUEST_SECONDS = 20.0
-# What serves the UI: the gateway, or the site on Vercel.
+# The part that serves the UI: the gateway, or the site on Vercel.
 UI = "ui"
-# A refusal is a decision: 401 would only say that the login was not understood, 5xx that something broke.
+# A refusal is a decision: 401 would only mean that the login was not understood, 5xx that something broke.
 REFUSED = frozenset({400, 403, 404, 405, 410, 421})
 
 
 class CheckFailedError(Exception):
-    """A check saw something else than it expects. The message is shown: what was asked, what came back, never a body."""
+    """A check got a result that it does not expect. The message is shown: the request and the result, never a body."""
 
 
 class CheckNotApplicableError(Exception):
-    """A check is about something that this stack does not have by its settings; the message says what."""
+    """A check of something that this stack does not have by its settings, which the message names."""
 
 
 class CheckSkippedError(Exception):
-    """A check cannot run because an earlier one failed, which it names."""
+    """A check cannot run because an earlier one failed; the message names what is missing."""
 
 
 @dataclass(frozen=True)
 class CompletedRun:
-    """A finished workflow run and where its files lie in the server container.
+    """A finished workflow run and the paths of its files in the server container.
 
-    recording_path, screenshot_path: absolute paths such as ``/data/artifacts/o_1/…/recording.mp4``; no recording of a Chrome
-    elsewhere.
+    recording_path, screenshot_path: absolute, such as ``/data/artifacts/o_1/…/recording.mp4``; no recording of a Chrome on
+    another machine.
     """
 
     run_id: str
@@ -52,7 +52,7 @@ class CompletedRun:
 
 @dataclass(frozen=True)
 class Visit:
-    """A run that opens the hostile page. marker: by which its requests are known. since: the daemon's clock before it began."""
+    """A run that opens the hostile page. marker: identifies its requests. since: the daemon's clock before it began."""
 
     run_id: str
     marker: str
@@ -61,11 +61,11 @@ class Visit:
 
 @dataclass
 class Site:
-    """One deployed stack, as the checks see it.
+    """A deployed stack, as the checks use it.
 
-    http: client without credentials; the methods below add them one request at a time.
-    run: set by the check that completes a workflow run, read by those that look at its files.
-    visit: the run that has the hostile page open. cleanup: what is to be removed behind the last check.
+    http: client without credentials; the methods below add them to single requests.
+    run: set by the check that completes a workflow run, read by the checks of its files.
+    visit: the run that has the hostile page open. cleanup: removals after the last check.
     """
 
     outputs: Outputs
@@ -78,7 +78,7 @@ class Site:
 
     @property
     def records(self) -> bool:
-        """Whether runs leave recordings: Playwright records a context that it made itself, not that of a Chrome elsewhere."""
+        """Whether runs leave recordings: Playwright records only a context that it made, not that of a Chrome elsewhere."""
         return self.outputs.browser_type != "cdp-connect"
 
     def ask(
@@ -93,16 +93,16 @@ class Site:
         target: str | None = None,
         stream: bool = False,
     ) -> httpx.Response:
-        """One request.
+        """Sends a request.
 
         ``key`` goes out as x-api-key, ``login`` as HTTP basic authentication, ``body`` as JSON. ``target`` replaces the
-        path and query as it stands: httpx removes dot segments from a URL, and those are what some checks are about.
+        path and query as it stands: httpx removes dot segments from a URL, which some checks need.
         With ``stream`` the body is not read and the caller closes the response.
         """
-        sent = dict(headers or {})
+        all_headers = dict(headers or {})
         if key is not None:
-            sent["x-api-key"] = key
-        request = self.http.build_request(method, url, headers=sent, json=body)
+            all_headers["x-api-key"] = key
+        request = self.http.build_request(method, url, headers=all_headers, json=body)
         if target is not None:
             request.extensions["target"] = target.encode("ascii")
         auth = httpx.BasicAuth(self.outputs.ui_username, self.outputs.ui_password.get_secret_value()) if login else None
@@ -139,7 +139,7 @@ class Site:
             raise CheckFailedError(str(error)) from error
 
     def now(self) -> str:
-        """The Docker daemon's clock, RFC 3339: the one that stamps the logs, which may run on another machine."""
+        """The Docker daemon's clock, RFC 3339: it stamps the logs, and may be on another machine."""
         return self.docker.run("info", "--format", "{{.SystemTime}}").strip()
 
     def log(self, part: str, since: str) -> list[str]:
@@ -149,10 +149,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the smoke run.
+    """A line of the smoke run.
 
-    name: what is looked at, a few words.
-    part: the container whose log explains a failure, or ``UI``, which another answers for in each stack.
+    name: a few words.
+    part: the container whose log explains a failure, or ``UI``, whose container depends on the stack.
     run: raises CheckFailedError, CheckSkippedError or CheckNotApplicableError.
     """
 
@@ -160,8 +160,8 @@ class Check:
     part: str
     run: Callable[[Site], None]
 
-    def look_at(self, outputs: Outputs) -> str:
-        """What shows more: a command, but for what runs at Vercel."""
+    def hint(self, outputs: Outputs) -> str:
+        """A command that shows more, or the log's name for a check of Vercel."""
         if self.part == UI and outputs.on_vercel:
             return "the function's log of the project on Vercel"
         part = "gateway" if self.part == UI else self.part
@@ -175,19 +175,25 @@ def expect(condition: bool, message: str) -> None:
         raise CheckFailedError(message)
 
 
+def expect_none(problems: Sequence[str]) -> None:
+    """CheckFailedError with at most three of the problems, and how many more there are."""
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    expect(not problems, "; ".join(problems[:3]) + more)
+
+
 def expect_status(response: httpx.Response, *allowed: int, what: str = "") -> None:
-    """CheckFailedError unless the response has one of the allowed status codes."""
+    """CheckFailedError unless the response has one of the allowed statuses. what: the request, in the message."""
     if response.status_code not in allowed:
-        asked = what or f"{response.request.method} {response.request.url.path}"
+        request = what or f"{response.request.method} {response.request.url.path}"
         expected = " or ".join(str(status) for status in sorted(allowed))
-        raise CheckFailedError(f"{asked} gave {response.status_code}, expected {expected}")
+        raise CheckFailedError(f"{request} gave {response.status_code}, expected {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """How a stack's public names are reached where the internet does not know them.
+class Resolver:
+    """How clients reach a stack's names if they are not public.
 
-    ca_file: certificates (PEM) that are trusted in place of the system's. connect_to: address and port where every name leads.
+    ca_file: certificates (PEM) to trust in place of the system's. connect_to: address and port to which every name resolves.
     """
 
     ca_file: Path | None = None
@@ -195,10 +201,10 @@ class Way:
 
 
 class _ConnectTo(httpx.HTTPTransport):
-    """Connects to one address whatever the name, which stays what the certificate is checked against and what Host says."""
+    """Connects to one address whatever the name. The certificate is checked for the name, and the Host header has it."""
 
     def __init__(self, address: tuple[str, int], verify: ssl.SSLContext | bool) -> None:
-        # A connection is kept by its address, so that the next name would go through the one of the last.
+        # Connections are pooled by address, so that a request for another name would reuse this one.
         super().__init__(verify=verify, limits=httpx.Limits(max_keepalive_connections=0))
         self._host, self._port = address
 
@@ -214,12 +220,12 @@ class _ConnectTo(httpx.HTTPTransport):
         )
 
 
-def client_for(outputs: Outputs, way: Way | None = None) -> httpx.Client:
+def client_for(outputs: Outputs, resolver: Resolver | None = None) -> httpx.Client:
     """The client for a stack. A proxy from the environment is used for public stacks only, never for loopback ones."""
-    way = way or Way()
-    verify = True if way.ca_file is None else ssl.create_default_context(cafile=way.ca_file)
-    if way.connect_to is not None:
-        return httpx.Client(timeout=REQUEST_SECONDS, transport=_ConnectTo(way.connect_to, verify))
+    resolver = resolver or Resolver()
+    verify = True if resolver.ca_file is None else ssl.create_default_context(cafile=resolver.ca_file)
+    if resolver.connect_to is not None:
+        return httpx.Client(timeout=REQUEST_SECONDS, transport=_ConnectTo(resolver.connect_to, verify))
     return httpx.Client(timeout=REQUEST_SECONDS, verify=verify, trust_env=not is_loopback(outputs.app_url))
 
 

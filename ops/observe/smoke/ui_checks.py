@@ -26,19 +26,19 @@ def asset_paths(text: str) -> set[str]:
 
 
 def leaks(text: str, secrets: Iterable[str]) -> list[str]:
-    """What must not be in a public file, in words: a token, an unfilled placeholder, one of the stack's secrets."""
-    found = []
+    """What a public file must not contain, in words: a token, an unfilled placeholder, a secret of the stack."""
+    leaked = []
     if JWT.search(text):
-        found.append("a JSON web token")
+        leaked.append("a JSON web token")
     if placeholder := PLACEHOLDER.search(text):
-        found.append(f"the placeholder {placeholder.group()}")
+        leaked.append(f"the placeholder {placeholder.group()}")
     if any(secret in text for secret in secrets):
-        found.append("a secret of the stack")
-    return found
+        leaked.append("a secret of the stack")
+    return leaked
 
 
 def check_login(site: Site) -> None:
-    """Nobody gets the UI without the login: not the page, not a deep link, not an asset."""
+    """Nothing of the UI is served without the login: not the page, not a deep link, not an asset."""
     for path in ("/", "/workflows", "/assets/"):
         response = site.ask("GET", site.outputs.app_url + path)
         expect_status(response, 401, what=f"GET {path} without login")
@@ -55,7 +55,7 @@ def check_app(site: Site) -> None:
 
 
 def check_assets(site: Site) -> None:
-    """The bundle is filled in and holds no secret; an asset that does not exist is a 404, not the application's page."""
+    """The bundle has no placeholder and no secret; an asset that does not exist is a 404, not the application's page."""
     app_url = site.outputs.app_url
     known = (site.outputs.api_key, site.outputs.ui_password, site.outputs.gateway_key)
     secrets = [secret.get_secret_value() for secret in known if secret is not None]
@@ -67,8 +67,8 @@ def check_assets(site: Site) -> None:
         done.add(path)
         response = site.ask("GET", app_url + path, login=True)
         expect_status(response, 200)
-        found = leaks(response.text, secrets)
-        expect(not found, f"{path} holds {' and '.join(found)}")
+        leaked = leaks(response.text, secrets)
+        expect(not leaked, f"{path} holds {' and '.join(leaked)}")
         if path.endswith(".js"):
             todo |= asset_paths(response.text) - done
     expect_status(site.ask("GET", app_url + "/assets/smoke-run-missing.js", login=True), 404)
@@ -79,7 +79,7 @@ def session_token(site: Site) -> str:
     response = site.ask("GET", site.outputs.app_url + "/ui-session", login=True, headers=SAME_ORIGIN)
     expect_status(response, 200, what="GET /ui-session with login")
     kind = response.headers.get("content-type", "")
-    # The UI takes any other type for "there is no such endpoint" and goes on without a credential.
+    # The UI treats any other type as "there is no such endpoint" and continues without a credential.
     expect(kind.startswith("application/json"), f"GET /ui-session: content type {kind}")
     session = response.json()
     expect({"token", "expires_at"} <= session.keys(), "GET /ui-session: not {token, expires_at}")
@@ -89,14 +89,14 @@ def session_token(site: Site) -> str:
 
 
 def check_session(site: Site) -> None:
-    """The token works for what the UI asks, and is not cached on the way."""
+    """The token opens the routes that the UI calls."""
     token = session_token(site)
     response = site.ask("GET", site.outputs.api_url + WORKFLOWS, key=token)
     expect_status(response, 200, what=f"GET {WORKFLOWS} with a session token")
 
 
 def check_session_refusals(site: Site) -> None:
-    """No token without login, for another site's page, for a request that does not say where it comes from, or by POST."""
+    """No token without login, for another site's page, for a request that does not name its site, or by POST."""
     url = site.outputs.app_url + "/ui-session"
     expect_status(site.ask("GET", url, headers=SAME_ORIGIN), 401, what="GET /ui-session without login")
     for origin in ("cross-site", "same-site", "none", None):
@@ -108,7 +108,7 @@ def check_session_refusals(site: Site) -> None:
 
 
 def check_gateway_key(site: Site) -> None:
-    """The gateway gives session tokens to Vercel's middleware alone: the login, the API's key and a wrong key are refused."""
+    """The gateway gives session tokens only to Vercel's middleware: the login, the API's key and a wrong key are refused."""
     url = site.outputs.api_url + "/ui-session"
     key = site.outputs.api_key.get_secret_value()
     expect_status(site.ask("GET", url, login=True, headers=SAME_ORIGIN), 403, what="GET /ui-session of the API with the login")

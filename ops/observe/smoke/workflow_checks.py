@@ -1,7 +1,7 @@
-"""Checks that run a workflow in the stack's own browser, and what every workflow of the smoke run shares."""
+"""Checks that run a workflow in the stack's own browser, and the steps that every workflow of the smoke run shares."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site, expect, expect_status
 
 RUN_SECONDS = 180
-# Skyvern sets the final status before it closes the browser; only then the recording is written and converted.
+# Skyvern sets the final status before it closes the browser; only then is the recording written and converted.
 FILES_SECONDS = 60
 SETTLED_SECONDS = 20
 POLL_SECONDS = 1.0
@@ -18,16 +18,21 @@ FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"}
 METADATA_URL = "http://169.254.169.254/latest/meta-data/"
 
 
-def definition(title: str, url: str, wait_seconds: int = 0) -> dict[str, Any]:
-    """Request body of POST /v1/workflows: go to ``url``, then stay there for ``wait_seconds``. Needs no LLM."""
-    blocks: list[dict[str, Any]] = [{"block_type": "goto_url", "label": "open", "url": url}]
-    if wait_seconds:
-        blocks.append({"block_type": "wait", "label": "stay", "wait_sec": wait_seconds})
+def workflow_body(title: str, blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Request body of POST /v1/workflows."""
     return {"json_definition": {"title": title, "workflow_definition": {"parameters": [], "blocks": blocks}}}
 
 
+def definition(title: str, url: str, wait_seconds: int = 0) -> dict[str, Any]:
+    """Workflow that goes to ``url``, then stays there for ``wait_seconds``. Needs no LLM."""
+    blocks: list[dict[str, Any]] = [{"block_type": "goto_url", "label": "open", "url": url}]
+    if wait_seconds:
+        blocks.append({"block_type": "wait", "label": "stay", "wait_sec": wait_seconds})
+    return workflow_body(title, blocks)
+
+
 def path_of(file_url: str) -> str:
-    """Path in the server container of a ``file:///data/…`` URL, cut as the UI cuts it; CheckFailedError for another."""
+    """Path in the server container of a ``file:///data/…`` URL, cut as the UI cuts it; CheckFailedError for another URL."""
     if not file_url.startswith("file:///"):
         raise CheckFailedError(f"an artifact's URL is not a file:// URL but {urlsplit(file_url).scheme}://")
     return file_url.removeprefix("file://")
@@ -35,7 +40,7 @@ def path_of(file_url: str) -> str:
 
 @contextmanager
 def workflow(site: Site, body: dict[str, Any]) -> Iterator[str]:
-    """The id of a workflow that exists inside the block only."""
+    """The id of a workflow that exists only inside the block."""
     created = site.api("POST", "/v1/workflows", body=body)
     expect_status(created, 200)
     workflow_id = str(created.json()["workflow_permanent_id"])
@@ -53,7 +58,7 @@ def start_run(site: Site, workflow_id: str, **options: str) -> str:
 
 
 def wait_for_end(site: Site, run_id: str, limit_seconds: float = RUN_SECONDS) -> dict[str, Any]:
-    """The run once it has ended; CheckFailedError when it has not after ``limit_seconds``, and it is then cancelled."""
+    """The run once it has ended; CheckFailedError if it has not after ``limit_seconds``, and it is then cancelled."""
     deadline = time.monotonic() + limit_seconds
     while (run := read_run(site, run_id))["status"] not in FINAL:
         if time.monotonic() > deadline:
@@ -71,10 +76,10 @@ def cancel_run(site: Site, run_id: str) -> None:
 
 @contextmanager
 def finished_run(site: Site, body: dict[str, Any], limit_seconds: float = RUN_SECONDS) -> Iterator[dict[str, Any]]:
-    """Runs a new workflow to its end: the run, as GET /v1/runs/{id} tells it.
+    """Runs a new workflow to its end: the run, as GET /v1/runs/{id} returns it.
 
-    The workflow is removed behind the block, and not before: with it, Skyvern 1.0.56 answers 404 for its runs.
-    Raises CheckFailedError when the run has not ended after ``limit_seconds``; it is then cancelled.
+    The workflow is removed after the block, not before: without it, Skyvern 1.0.56 answers 404 for its runs.
+    Raises CheckFailedError if the run has not ended after ``limit_seconds``; it is then cancelled.
     """
     with workflow(site, body) as workflow_id:
         yield wait_for_end(site, start_run(site, workflow_id), limit_seconds)
@@ -95,12 +100,12 @@ def screenshot_url(artifacts: list[dict[str, Any]]) -> str | None:
 
 
 def written(site: Site, path: str) -> bool:
-    """Whether a file is there and not empty. On a busy machine Skyvern names a recording before ffmpeg has written it."""
+    """Whether a file exists and is not empty. On a busy machine Skyvern names a recording before ffmpeg has written it."""
     return b"written" in site.execute("server", "sh", "-c", '[ ! -s "$1" ] || echo written', "sh", path)
 
 
 def check_workflow_run(site: Site) -> None:
-    """A run against the page inside the stack completes and leaves a screenshot and, where there are any, a recording."""
+    """A run against the page inside the stack completes and leaves a screenshot and, if Chrome can be recorded, a recording."""
     with finished_run(site, definition("Smoke run", site.outputs.smoke_url + "/")) as run:
         run_id = run["run_id"]
         reason = str(run.get("failure_reason") or "no reason given")[:200]
@@ -116,7 +121,7 @@ def check_workflow_run(site: Site) -> None:
             if screenshot and not site.records:
                 site.run = CompletedRun(run_id, None, path_of(screenshot))
                 return
-            # A WebM is what Playwright wrote; Skyvern puts an MP4 in its place, or leaves it where ffmpeg failed.
+            # A WebM is what Playwright wrote; Skyvern puts an MP4 in its place, or leaves it if ffmpeg failed.
             final = not recording.endswith(".webm") or time.monotonic() - began > SETTLED_SECONDS
             if recording and final and screenshot and written(site, path_of(recording)):
                 site.run = CompletedRun(run_id, path_of(recording), path_of(screenshot))

@@ -25,7 +25,7 @@ from ops.errors import UserError
 from ops.images import source
 from ops.machine import go, system
 from ops.observe import smoke
-from ops.observe.smoke.site import Way, client_for
+from ops.observe.smoke.site import Resolver, client_for
 from tests.support.stack_outputs import OUTPUTS
 
 DOCKER = Docker("unix:///nowhere")
@@ -158,20 +158,20 @@ def test_servers_of_another_process_are_not_ours(tmp_path: Path) -> None:
     assert find(tmp_path) is None
 
 
-# --- The way to the names ------------------------------------------------------------------------------------------------
+# --- How clients reach names ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("given", ["127.0.0.1", ":8443", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:x"])
-def test_a_way_that_is_none_is_one_line(given: str) -> None:
+def test_a_wrong_address_is_one_line(given: str) -> None:
     with pytest.raises(UserError, match=r"--connect-to: .* is not an address with a port; write it as"):
-        smoke.parse_way(None, given)
+        smoke.parse_resolver(None, given)
 
 
-def test_a_way_is_read(tmp_path: Path) -> None:
-    assert smoke.parse_way(None, None) == Way()
-    assert smoke.parse_way(None, "[::1]:8443") == Way(connect_to=("::1", 8443))
+def test_a_resolver_is_read(tmp_path: Path) -> None:
+    assert smoke.parse_resolver(None, None) == Resolver()
+    assert smoke.parse_resolver(None, "[::1]:8443") == Resolver(connect_to=("::1", 8443))
     with pytest.raises(UserError, match=r"--ca-file: .*none\.pem does not exist"):
-        smoke.parse_way(tmp_path / "none.pem", None)
+        smoke.parse_resolver(tmp_path / "none.pem", None)
 
 
 class Names(BaseHTTPRequestHandler):
@@ -204,7 +204,7 @@ def tls(tmp_path: Path) -> Callable[[str], int]:
 def test_smoke_gets_to_a_name_that_only_this_machine_has(tls: Callable[[str], int], tmp_path: Path) -> None:
     outputs = OUTPUTS.model_copy(update={"app_url": "https://app.skyvern.test"})
     address = ("127.0.0.1", tls("skyvern.test"))
-    with client_for(outputs, Way(ca_file=tmp_path / "ca.pem", connect_to=address)) as client:
+    with client_for(outputs, Resolver(ca_file=tmp_path / "ca.pem", connect_to=address)) as client:
         assert [client.get(f"https://{name}.skyvern.test/").text for name in ("app", "api")] == [
             "app.skyvern.test",
             "api.skyvern.test",
@@ -213,7 +213,7 @@ def test_smoke_gets_to_a_name_that_only_this_machine_has(tls: Callable[[str], in
         with pytest.raises(Exception, match=r"CERTIFICATE_VERIFY_FAILED.*app\.example\.com"):
             client.get("https://app.example.com/")
     with (
-        client_for(outputs, Way(connect_to=address)) as client,
+        client_for(outputs, Resolver(connect_to=address)) as client,
         pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         client.get("https://app.skyvern.test/")

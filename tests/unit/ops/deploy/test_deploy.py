@@ -482,7 +482,7 @@ def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None
     ]
 
     @contextmanager
-    def no_client(_: Outputs, way: object) -> Iterator[SimpleNamespace]:
+    def no_client(_: Outputs, resolver: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace()
 
     monkeypatch.setattr(update, "client_for", no_client)

@@ -1,4 +1,4 @@
-"""The doctor's checks on observations: nothing on a healthy one, and one finding with its fix for each thing that is wrong."""
+"""The doctor's checks on observations: nothing on a healthy one, and one finding with its fix for each fault."""
 
 import json
 import socket
@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from components.settings import parse
+from ops.clients import process
 from ops.clients.docker import Docker
+from ops.errors import UserError
 from ops.machine import engine, environment
 from ops.machine.daemon import Daemon
 from ops.observe import doctor
@@ -76,11 +78,11 @@ def with_gpu(**changes: Any) -> Observation:
 
 
 def with_limit(limit: str, *, server: Container | None) -> Observation:
-    """A kernel that forbids namespaces, on a stack whose state does not know the server where there is none."""
+    """A kernel that forbids namespaces, on a stack whose state has no server without one."""
     left = (GATEWAY,) if server is None else (GATEWAY, server)
     recorded = DEPLOYED.containers[:1] if server is None else DEPLOYED.containers
-    seen = replace(HEALTHY, namespace_limit=limit, pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=recorded)))
-    return replace(seen, host=replace(HOST, containers=left))
+    observed = replace(HEALTHY, namespace_limit=limit, pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=recorded)))
+    return replace(observed, host=replace(HOST, containers=left))
 
 
 STRANGER = replace(SERVER, name="skyvern-dev-stranger", part="stranger")
@@ -93,7 +95,7 @@ def test_nothing_on_a_healthy_stack() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "subject", "problem", "fix"),
+    ("observed", "subject", "problem", "fix"),
     [
         (without_daemon(Daemon.NO_CLI), "docker", "not on PATH", "script/bootstrap --stack dev"),
         (without_daemon(Daemon.DENIED), "unix:///var/run/docker.sock", "may not use it", "usermod -aG docker"),
@@ -158,10 +160,10 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_gateway(oom_killed=True), "skyvern-dev-gateway", "ran out of memory", "docker restart skyvern-dev-gateway"),
         (with_server(status="paused"), "skyvern-dev-server", "is paused", "docker unpause skyvern-dev-server"),
         (with_server(status="restarting", restarts=2), "skyvern-dev-server", "restart loop", "bin/ops logs -s dev server"),
-        (with_server(restarts=4), "skyvern-dev-server", "started it again 4 times", "bin/ops logs -s dev server"),
+        (with_server(restarts=4), "skyvern-dev-server", "restarted it 4 times", "bin/ops logs -s dev server"),
         (with_server(health="unhealthy"), "skyvern-dev-server", "is unhealthy", "docker restart skyvern-dev-server"),
         (with_server(health="starting"), "skyvern-dev-server", "still starting", "wait a minute"),
-        (with_server(image="localhost/skyvern/server:0"), "skyvern-dev-server", "the state says", "docker rm --force"),
+        (with_server(image="localhost/skyvern/server:0"), "skyvern-dev-server", "the state has", "docker rm --force"),
         (
             replace(HEALTHY, named={"server": "localhost/skyvern/server:3"}),
             "skyvern-dev-server",
@@ -187,7 +189,7 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_settings(host={"firewall": False}), "host.firewall", "is false", "write host.firewall: true into Pulumi.dev.yaml"),
         (with_server(no_new_privileges=False), "skyvern-dev-server", "may gain privileges", "docker rm --force"),
         (with_server(system_calls_filtered=False), "skyvern-dev-server", "no system call filter", "docker rm --force"),
-        (with_server(memory_mib=0), "skyvern-dev-server", "limit is none, and the state says 4096", "docker rm --force"),
+        (with_server(memory_mib=0), "skyvern-dev-server", "limit is none, and the state has 4096", "docker rm --force"),
         (
             with_gateway(published=(("127.0.0.1", 8080, "8080/tcp"), ("", 9090, "9090/tcp"))),
             "skyvern-dev-gateway",
@@ -279,27 +281,29 @@ def test_nothing_on_a_healthy_stack() -> None:
         ),
     ],
 )
-def test_each_fault_is_one_finding_with_its_fix(seen: Observation, subject: str, problem: str, fix: str) -> None:
-    found = doctor.examine(seen)
-    assert len(found) == 1, found
-    assert found[0].subject == subject
-    assert problem in found[0].problem
-    assert fix in found[0].fix
-    lines = doctor.render(seen, found).splitlines()
-    assert found[0].fix in lines[1]
+def test_each_fault_is_one_finding_with_its_fix(observed: Observation, subject: str, problem: str, fix: str) -> None:
+    findings = doctor.examine(observed)
+    assert len(findings) == 1, findings
+    assert findings[0].subject == subject
+    assert problem in findings[0].problem
+    assert fix in findings[0].fix
+    lines = doctor.render(observed, findings).splitlines()
+    assert findings[0].fix in lines[1]
 
 
 def test_a_stack_that_was_never_deployed() -> None:
     nothing = Deployed(containers=(), volumes=(), networks=(), pending=(), salt="")
-    seen = replace(with_host(containers=(), volumes=(), networks=(), port_free=True), pulumi=replace(PULUMI, deployed=nothing))
-    (only,) = doctor.examine(seen)
+    observed = replace(
+        with_host(containers=(), volumes=(), networks=(), port_free=True), pulumi=replace(PULUMI, deployed=nothing)
+    )
+    (only,) = doctor.examine(observed)
     assert "never deployed" in only.problem
     assert only.fix == "script/up --stack dev"
 
 
 def test_images_to_build_need_room() -> None:
-    seen = with_host(present=dict.fromkeys(HOST.present), disk=Disk(free_mib=6000, free_inodes=None))
-    assert any("for 2 images" in one.problem for one in doctor.examine(seen))
+    observed = with_host(present=dict.fromkeys(HOST.present), disk=Disk(free_mib=6000, free_inodes=None))
+    assert any("for 2 images" in finding.problem for finding in doctor.examine(observed))
 
 
 def test_what_works_is_not_doubted() -> None:
@@ -325,21 +329,21 @@ def test_no_sandbox_is_missed_where_none_is_wanted() -> None:
 
 def test_a_server_that_cannot_start_for_want_of_namespaces() -> None:
     looping = replace(SERVER, status="restarting", restarts=2)
-    found = doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=looping))
-    assert {(one.level, one.check) for one in found} == {("error", "container"), ("error", "sandbox")}
+    findings = doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=looping))
+    assert {(finding.level, finding.check) for finding in findings} == {("error", "container"), ("error", "sandbox")}
     waiting = doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=None))
-    assert [one.level for one in waiting] == ["warning"], "AppArmor's setting alone proves nothing"
+    assert [finding.level for finding in waiting] == ["warning"], "AppArmor's setting alone proves nothing"
 
 
 def test_wsl_gets_more_memory_in_windows() -> None:
-    seen = replace(with_daemon(memory_mib=4300), machine=replace(HEALTHY.machine, wsl=2), clock_synchronized=None)
-    (only,) = doctor.examine(seen)
+    observed = replace(with_daemon(memory_mib=4300), machine=replace(HEALTHY.machine, wsl=2), clock_synchronized=None)
+    (only,) = doctor.examine(observed)
     assert ".wslconfig" in only.fix
 
 
 def test_another_daemon_is_named_in_the_fix() -> None:
-    seen = replace(with_server(status="paused"), docker_host="unix:///run/other.sock")
-    assert doctor.examine(seen)[0].fix == "docker --host unix:///run/other.sock unpause skyvern-dev-server"
+    observed = replace(with_server(status="paused"), docker_host="unix:///run/other.sock")
+    assert doctor.examine(observed)[0].fix == "docker --host unix:///run/other.sock unpause skyvern-dev-server"
 
 
 def test_some_connections_are_left() -> None:
@@ -347,11 +351,11 @@ def test_some_connections_are_left() -> None:
 
 
 def test_errors_come_first_and_only_they_fail() -> None:
-    seen = replace(with_server(status="paused"), salt="")
-    found = doctor.examine(seen)
-    assert [one.level for one in found] == ["error", "warning"]
-    assert doctor.exit_code(found) == 1
-    assert doctor.exit_code(found[1:]) == 0
+    observed = replace(with_server(status="paused"), salt="")
+    findings = doctor.examine(observed)
+    assert [finding.level for finding in findings] == ["error", "warning"]
+    assert doctor.exit_code(findings) == 1
+    assert doctor.exit_code(findings[1:]) == 0
 
 
 # --- Observers -----------------------------------------------------------------------------------------------------------
@@ -395,29 +399,29 @@ class OneVolume(Docker):
         return ["printf", "%s\\n", "Filesystem 1024-blocks Used Available Capacity Mounted", "overlay 99 99 44711044 3% /"]
 
 
-def test_the_fullest_disk_is_told() -> None:
+def test_the_fullest_disk_is_reported() -> None:
     docker = OneVolume("unix:///x")
-    there = observation.observe_disk(docker, ["server"], ["elsewhere"])
-    assert there is not None
-    assert (there.free_mib, there.where) == (43663, "Docker's storage")
+    disk = observation.observe_disk(docker, ["server"], ["elsewhere"])
+    assert disk is not None
+    assert (disk.free_mib, disk.where) == (43663, "Docker's storage")
     # /proc has no room at all.
     full = observation.observe_disk(docker, ["server"], ["elsewhere", "full"])
     assert full is not None
     assert (full.free_mib, full.where) == (0, "volume full")
 
 
-@pytest.mark.parametrize(("said", "found"), [("97 100", (97, 100)), ("", None)])
-def test_connections_of_the_database(monkeypatch: pytest.MonkeyPatch, said: str, found: tuple[int, int] | None) -> None:
-    monkeypatch.setattr(Docker, "command", lambda self, *_: ["echo", said])
-    assert observation.observe_connections(Docker("unix:///x"), "roles") == found
+@pytest.mark.parametrize(("printed", "connections"), [("97 100", (97, 100)), ("", None)])
+def test_connections_of_the_database(monkeypatch: pytest.MonkeyPatch, printed: str, connections: tuple[int, int] | None) -> None:
+    monkeypatch.setattr(Docker, "command", lambda self, *_: ["echo", printed])
+    assert observation.observe_connections(Docker("unix:///x"), "roles") == connections
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("log", "why"),
     [("retention: removed: har 0 files 0.0 MiB\n", ""), ("retention: WAITS: the last round was\n", "the last round was")],
 )
-def test_why_retention_waits(monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
-    monkeypatch.setattr(Docker, "logs", lambda self, *_: said)
+def test_why_retention_waits(monkeypatch: pytest.MonkeyPatch, log: str, why: str) -> None:
+    monkeypatch.setattr(Docker, "logs", lambda self, *_: log)
     assert observation.retention_waits(Docker("unix:///x"), "retention") == why
 
 
@@ -498,35 +502,40 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(environment, "for_engine", lambda: {"PATH": "/engine"})
 
 
-def answering(code: int, out: str = "", err: str = "") -> Callable[..., Any]:
+def answering(answer: str | UserError) -> Callable[..., bytes]:
     """A pulumi that is asked for the state of dev as it is stored, in the decided engine's environment."""
 
-    def run(command: list[str], *, env: Mapping[str, str], timeout_seconds: float) -> Any:
+    def capture(command: list[str], *, cwd: Path, env: Mapping[str, str], timeout_seconds: float) -> bytes:
         assert command == ["pulumi", "stack", "export", "--non-interactive", "--stack", "organization/skyvern/dev"]
         assert env["PATH"] == "/engine"
         assert env["PULUMI_BACKEND_URL"].startswith("file://")
-        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+        if isinstance(answer, UserError):
+            raise answer
+        return answer.encode()
 
-    return run
+    return capture
 
 
 STACK = Stack("organization/skyvern/dev")
 
 
 @pytest.mark.usefixtures("prepared")
-def test_pulumi_is_asked_also_without_its_passphrase() -> None:
-    facts = observation.observe_pulumi(STACK, answering(0, json.dumps({"deployment": {}})))
+def test_pulumi_is_asked_also_without_its_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "capture", answering(json.dumps({"deployment": {}})))
+    facts = observation.observe_pulumi(STACK)
     assert facts.deployed is not None
     assert facts.passphrase_problem == "missing"
-    refused = observation.observe_pulumi(STACK, answering(255, err="noise\nerror: no stack named 'dev' found\n"))
+    monkeypatch.setattr(process, "capture", answering(UserError("pulumi: exit 255: error: no stack named 'dev' found")))
+    refused = observation.observe_pulumi(STACK)
     assert refused.deployed is None
-    assert refused.export_error == "no stack named 'dev' found"
+    assert refused.export_error == "pulumi: exit 255: error: no stack named 'dev' found"
 
 
 @pytest.mark.usefixtures("prepared")
 def test_a_passphrase_in_the_environment_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
-    assert observation.observe_pulumi(STACK, answering(0, "{}")).passphrase_file is None
+    monkeypatch.setattr(process, "capture", answering("{}"))
+    assert observation.observe_pulumi(STACK).passphrase_file is None
 
 
 @pytest.mark.parametrize(
@@ -548,9 +557,9 @@ def test_a_wrong_stack_file_is_seen_and_nothing_raised(
     if content is not None:
         (tmp_path / "Pulumi.dev.yaml").write_bytes(content)
     monkeypatch.setattr(observation, "observe_pulumi", lambda stack: PULUMI)
-    seen = observation.observe(Stack("organization/skyvern/dev", root=tmp_path))
-    assert seen.host is None
-    findings = doctor.examine(seen)
+    observed = observation.observe(Stack("organization/skyvern/dev", root=tmp_path))
+    assert observed.host is None
+    findings = doctor.examine(observed)
     assert {(finding.check, finding.subject) for finding in findings} == {("stack file", "Pulumi.dev.yaml")}
     assert [finding.fix[: len(fix)] for finding, fix in zip(findings, fixes, strict=True)] == fixes
 
@@ -624,14 +633,14 @@ def ask_chrome(url: str, header: str = "") -> ChromeAnswer:
     return ChromeAnswer(**json.loads(asked.stdout))
 
 
-def test_each_way_in_which_a_chrome_does_not_answer() -> None:
+def test_each_reason_why_a_chrome_does_not_answer() -> None:
     with serving(Chrome) as port, serving(Elsewhere) as other, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        nobody = closed.getsockname()[1]
+        silent = closed.getsockname()[1]
         assert ask_chrome(f"http://127.0.0.1:{port}/") == ChromeAnswer(problem="")
         assert ask_chrome(f"http://localhost:{port}", f"127.0.0.1:{port}").problem == ""
         assert ask_chrome(f"http://localhost:{port}") == ChromeAnswer(problem="status", detail="500")
-        assert ask_chrome(f"http://127.0.0.1:{port}", f"127.0.0.1:{nobody}").problem == "redirect"
+        assert ask_chrome(f"http://127.0.0.1:{port}", f"127.0.0.1:{silent}").problem == "redirect"
         assert ask_chrome(f"http://127.0.0.1:{other}").problem == "other"
-        assert ask_chrome(f"http://127.0.0.1:{nobody}").problem == "connect"
+        assert ask_chrome(f"http://127.0.0.1:{silent}").problem == "connect"
         assert ask_chrome("http://no-such-name.invalid:9222").problem == "name"

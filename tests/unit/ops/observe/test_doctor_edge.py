@@ -86,7 +86,7 @@ WELL = EdgeFacts(api=Api().facts(), public=PUBLIC)
 PROD = replace(HEALTHY, settings=SETTINGS, edge=WELL)
 
 
-def seen_with(settings: Settings = SETTINGS, **faults: Any) -> Observation:
+def observed_with(settings: Settings = SETTINGS, **faults: Any) -> Observation:
     """An observation with a fault of the API."""
     answers = {**PUBLIC, "app.example.com": PublicAnswer(status=302)} if settings is WITH_ACCESS else PUBLIC
     return replace(PROD, settings=settings, edge=EdgeFacts(api=Api(**faults).facts(settings), public=answers))
@@ -110,44 +110,46 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "subject", "problem", "fix"),
+    ("observed", "subject", "problem", "fix"),
     [
-        (seen_with(verify=(401, 1000)), "edge.api_token", "Cloudflare refuses it: 1000 no", "config set --secret"),
-        (seen_with(verify={"status": "expired"}), "edge.api_token", "is expired", "config set --secret"),
-        (seen_with(verify={"status": "disabled"}), "edge.api_token", "is disabled", "config set --secret"),
+        (observed_with(verify=(401, 1000)), "edge.api_token", "Cloudflare refuses it: 1000 no", "config set --secret"),
+        (observed_with(verify={"status": "expired"}), "edge.api_token", "is expired", "config set --secret"),
+        (observed_with(verify={"status": "disabled"}), "edge.api_token", "is disabled", "config set --secret"),
         (
-            seen_with(verify={"status": "active", "expires_on": f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}"}),
+            observed_with(
+                verify={"status": "active", "expires_on": f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}"}
+            ),
             "edge.api_token",
             "expires on 20",
             "config set --secret",
         ),
-        (seen_with(verify=(500, 1)), "api.cloudflare.com", "cannot be asked: 1 no", "api.cloudflare.com:443"),
-        (seen_with(zones=[]), "example.com", "sees no such zone", "correct edge.domain in Pulumi.dev.yaml"),
-        (seen_with(zones=[ZONE, ZONE]), "example.com", "sees 2 zones", "one account's only"),
-        (seen_with(zones=[{**ZONE, "status": "pending"}]), "example.com", 'is "pending"', "ada.ns.cloudflare.com and bob.ns"),
-        (seen_with(zones=[{**ZONE, "paused": True}]), "example.com", "is paused", "switch Cloudflare on"),
-        (seen_with(zones=[{**ZONE, "plan": {"legacy_id": "pro"}}]), "edge.plan", 'zone is on "pro"', "write edge.plan: pro"),
-        (seen_with(dns_records=(403, 10000)), "Zone: DNS: Edit", "no such permission", "add it to the token"),
-        (seen_with(always_use_https=(403, 10000)), "Zone: Zone Settings: Edit", "no such permission", "add it"),
-        (seen_with(rulesets=(403, 10000)), "Zone: Zone WAF: Edit", "no such permission", "add it to the token"),
-        (seen_with(cfd_tunnel=(403, 10000)), "Account: Cloudflare Tunnel: Edit", "no such permission", "add it"),
-        (seen_with(WITH_ACCESS, apps=(403, 10000)), "Account: Access: Apps and Policies: Edit", "no such", "add it"),
-        (seen_with(dns_records=RECORDS[:1]), "app.example.com", "is not in the zone", "pulumi up --refresh -s dev"),
+        (observed_with(verify=(500, 1)), "api.cloudflare.com", "cannot be asked: 1 no", "api.cloudflare.com:443"),
+        (observed_with(zones=[]), "example.com", "sees no such zone", "correct edge.domain in Pulumi.dev.yaml"),
+        (observed_with(zones=[ZONE, ZONE]), "example.com", "sees 2 zones", "one account only"),
+        (observed_with(zones=[{**ZONE, "status": "pending"}]), "example.com", 'is "pending"', "ada.ns.cloudflare.com and bob.ns"),
+        (observed_with(zones=[{**ZONE, "paused": True}]), "example.com", "is paused", "switch Cloudflare on"),
+        (observed_with(zones=[{**ZONE, "plan": {"legacy_id": "pro"}}]), "edge.plan", 'zone is on "pro"', "write edge.plan: pro"),
+        (observed_with(dns_records=(403, 10000)), "Zone: DNS: Edit", "no such permission", "add it to the token"),
+        (observed_with(always_use_https=(403, 10000)), "Zone: Zone Settings: Edit", "no such permission", "add it"),
+        (observed_with(rulesets=(403, 10000)), "Zone: Zone WAF: Edit", "no such permission", "add it to the token"),
+        (observed_with(cfd_tunnel=(403, 10000)), "Account: Cloudflare Tunnel: Edit", "no such permission", "add it"),
+        (observed_with(WITH_ACCESS, apps=(403, 10000)), "Account: Access: Apps and Policies: Edit", "no such", "add it"),
+        (observed_with(dns_records=RECORDS[:1]), "app.example.com", "is not in the zone", "pulumi up --refresh -s dev"),
         (
-            seen_with(dns_records=[RECORDS[0], {**RECORDS[1], "proxied": False}]),
+            observed_with(dns_records=[RECORDS[0], {**RECORDS[1], "proxied": False}]),
             "app.example.com",
             "is not proxied to this stack's tunnel",
             "pulumi up --refresh -s dev",
         ),
-        (seen_with(cfd_tunnel=[]), "skyvern-dev", "does not exist at Cloudflare", "pulumi up --refresh -s dev"),
+        (observed_with(cfd_tunnel=[]), "skyvern-dev", "does not exist at Cloudflare", "pulumi up --refresh -s dev"),
         (
-            seen_with(cfd_tunnel=[{**TUNNEL, "status": "down", "connections": []}]),
+            observed_with(cfd_tunnel=[{**TUNNEL, "status": "down", "connections": []}]),
             "skyvern-dev",
             "no connector is connected",
             "docker restart skyvern-dev-connector",
         ),
         (
-            seen_with(cfd_tunnel=[{**TUNNEL, "status": "degraded", "connections": [{}]}]),
+            observed_with(cfd_tunnel=[{**TUNNEL, "status": "degraded", "connections": [{}]}]),
             "skyvern-dev",
             "is degraded, with 1 of 4",
             "edge.protocol: http2",
@@ -160,7 +162,7 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
             public(status=200, expires=datetime.now(UTC) + timedelta(days=2)),
             "api.example.com",
             "expires on 20",
-            "look at its renewal",
+            "check its renewal",
         ),
         (public(problem="connect", detail="ConnectTimeout"), "api.example.com", "ConnectTimeout", "port 443"),
         (public(status=403, mark="challenge"), "api.example.com", "challenges programs", "Bot Fight Mode"),
@@ -170,23 +172,23 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_fault_is_one_finding_with_one_fix(seen: Observation, subject: str, problem: str, fix: str) -> None:
-    (finding,) = doctor.examine(seen)
+def test_each_fault_is_one_finding_with_one_fix(observed: Observation, subject: str, problem: str, fix: str) -> None:
+    (finding,) = doctor.examine(observed)
     assert finding.subject == subject
     assert problem in finding.problem
     assert fix in finding.fix
-    assert TOKEN not in doctor.render(seen, [finding])
+    assert TOKEN not in doctor.render(observed, [finding])
 
 
 def test_a_stack_that_was_never_deployed_has_no_records_to_miss() -> None:
     assert HEALTHY.pulumi.deployed is not None
     nothing = replace(HEALTHY.pulumi, deployed=replace(HEALTHY.pulumi.deployed, containers=()))
-    seen = replace(seen_with(cfd_tunnel=[], dns_records=[]), pulumi=nothing)
-    assert not [one for one in doctor.examine(seen) if one.check in {"tunnel", "DNS record"}]
+    observed = replace(observed_with(cfd_tunnel=[], dns_records=[]), pulumi=nothing)
+    assert not [finding for finding in doctor.examine(observed) if finding.check in {"tunnel", "DNS record"}]
 
 
 def test_with_access_before_the_ui_a_redirect_is_right() -> None:
-    assert doctor.examine(seen_with(WITH_ACCESS)) == []
+    assert doctor.examine(observed_with(WITH_ACCESS)) == []
 
 
 def test_with_the_ui_on_vercel_each_host_has_its_refusal() -> None:
@@ -204,7 +206,7 @@ def test_with_the_ui_on_vercel_each_host_has_its_refusal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("answer", "expected"),
     [
         (httpx.Response(200), PublicAnswer(status=200)),
         (httpx.Response(530, text="error code: 1033\n"), PublicAnswer(status=530, mark="1033")),
@@ -219,7 +221,7 @@ def test_with_the_ui_on_vercel_each_host_has_its_refusal() -> None:
     ids=repr,
 )
 def test_what_a_public_name_gives(
-    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response | httpx.TransportError, found: PublicAnswer
+    monkeypatch: pytest.MonkeyPatch, answer: httpx.Response | httpx.TransportError, expected: PublicAnswer
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
@@ -231,7 +233,7 @@ def test_what_a_public_name_gives(
         raise answer
 
     with httpx.Client(transport=httpx.MockTransport(handle)) as client:
-        assert ask_public(client, "api.example.com", "/api/v1/heartbeat") == found
+        assert ask_public(client, "api.example.com", "/api/v1/heartbeat") == expected
 
 
 def test_a_bad_certificate_is_told_from_a_bad_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,19 @@
-"""Forbidden ways: which are tried from where, and what their answers mean, with doubles for Docker."""
+"""Forbidden connections: which are tried from where, and what their answers mean, with doubles for Docker."""
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import isolation
+from ops.observe.smoke import isolation_checks
 from ops.stack.stack import Stack
+from tests.support.smoke import fails, site
 
 # Labels and names of containers have the short name.
 STACK = Stack("organization/skyvern/dev")
@@ -65,7 +68,7 @@ class DockerDouble(Docker):
         assert words[1] != "ls" or "label=skyvern.stack=dev" in words
         match words[0]:
             case "container" if words[1] == "ls":
-                return "\n".join(f"{one['Id']} {one['Name'][1:]}" for one in self.containers)
+                return "\n".join(f"{container['Id']} {container['Name'][1:]}" for container in self.containers)
             case "network" if words[1] == "ls":
                 return "\n".join(f"{network(name)['Id']} {network(name)['Name']}" for name in NETWORKS)
             case "network":
@@ -93,7 +96,7 @@ class DockerDouble(Docker):
 
 def test_everything_that_shares_no_network_is_tried_and_the_host_and_private_addresses() -> None:
     docker = DockerDouble()
-    assert isolation.look(docker, STACK, walled=True) == []
+    assert isolation.probe(docker, STACK, walled=True) == []
     host = {"10.1.0.1", "10.1.1.1", "10.1.2.1", "192.168.7.2"}
     outside = set(isolation.OUTSIDE)
     assert {source: set(addresses) for source, addresses in docker.tried.items()} == {
@@ -106,8 +109,8 @@ def test_everything_that_shares_no_network_is_tried_and_the_host_and_private_add
 
 def test_the_missing_wall_is_named_in_one_line() -> None:
     docker = DockerDouble(open=frozenset({"10.1.2.4", "10.1.0.2", "10.1.1.1", "169.254.169.254"}))
-    found = isolation.look(docker, STACK, walled=True, parts={"gateway", "server"})
-    assert found == [
+    clauses = isolation.probe(docker, STACK, walled=True, parts={"gateway", "server"})
+    assert clauses == [
         "gateway reaches egress, postgres: no wall between the stack's networks",
         "gateway reaches the host (10.1.1.1): no wall before the host",
         "server reaches the host (10.1.1.1): no wall before the host",
@@ -116,38 +119,50 @@ def test_the_missing_wall_is_named_in_one_line() -> None:
 
 
 def test_silence_is_a_wall_of_docker_but_none_before_private_addresses() -> None:
-    """Where nobody is, nobody answers: only a refusal shows that there is a wall."""
+    """An address without a host does not answer: only a refusal shows that there is a barrier."""
     everything = frozenset({*isolation.OUTSIDE, "10.1.2.4", "10.1.1.1"})
-    found = isolation.look(DockerDouble(silent=everything), STACK, walled=True, parts={"server", "gateway"})
-    assert found == ["server is not refused at 10.255.255.254, 169.254.169.254: no wall before private addresses"]
+    clauses = isolation.probe(DockerDouble(silent=everything), STACK, walled=True, parts={"server", "gateway"})
+    assert clauses == ["server is not refused at 10.255.255.254, 169.254.169.254: no wall before private addresses"]
 
 
 def test_without_a_firewall_only_dockers_own_walls_are_tried() -> None:
-    without = [one for one in CONTAINERS if one["Id"] != "id-firewall"]
+    without = [document for document in CONTAINERS if document["Id"] != "id-firewall"]
     docker = DockerDouble(containers=without, silent=frozenset({"10.1.2.4"}))
-    assert isolation.look(docker, STACK, walled=False) == []
+    assert isolation.probe(docker, STACK, walled=False) == []
     assert set(docker.tried) == {"id-egress", "id-gateway", "id-postgres"}
-    # One that should be there and is not leaves nothing untried.
-    assert isolation.look(DockerDouble(containers=without, open=frozenset({"10.1.0.1"})), STACK, walled=True) != []
+    # A firewall that should exist and does not leaves nothing untried.
+    assert isolation.probe(DockerDouble(containers=without, open=frozenset({"10.1.0.1"})), STACK, walled=True) != []
 
 
 @pytest.mark.parametrize(
     "docker",
     [
         DockerDouble(broken=True),
-        DockerDouble(containers=[one for one in CONTAINERS if one["Id"] not in {"id-egress", "id-firewall"}]),
+        DockerDouble(containers=[document for document in CONTAINERS if document["Id"] not in {"id-egress", "id-firewall"}]),
         DockerDouble(containers=[container("egress", 2, "outgoing", running=False)]),
     ],
 )
-def test_what_could_not_be_looked_at_is_never_green(docker: DockerDouble) -> None:
+def test_what_could_not_be_probed_is_never_green(docker: DockerDouble) -> None:
     with pytest.raises(UserError):
-        isolation.look(docker, STACK, walled=True)
+        isolation.probe(docker, STACK, walled=True)
 
 
-def test_a_look_that_ends_early_is_none() -> None:
+def test_a_probe_that_ends_early_is_an_error() -> None:
     attempt = isolation.Attempt(source="server", target="postgres", address="10.1.2.4", wall="networks")
-    with pytest.raises(UserError, match=r"could not look from server: no result for 10\.1\.2\.4"):
+    with pytest.raises(UserError, match=r"could not probe from server: no result for 10\.1\.2\.4"):
         list(isolation.openings([attempt], "", walled=True))
+
+
+def test_smoke_probes_the_stack_of_the_gateways_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = DockerDouble(open=frozenset({"10.1.2.4"}))
+    target = site(lambda request: httpx.Response(200))
+    target.docker = docker
+    monkeypatch.setattr(DockerDouble, "inspect", lambda self, name: {"Config": {"Labels": {"skyvern.stack": "dev"}}})
+    assert fails(isolation_checks.check_isolation, target) == (
+        "egress reaches postgres: no wall between the stack's networks; "
+        "gateway reaches postgres: no wall between the stack's networks"
+    )
+    assert docker.tried.keys() == {"id-egress", "id-gateway", "id-postgres"}
 
 
 def isolated(*bridges: str) -> str:
@@ -167,16 +182,16 @@ OWN = f'table inet skyvern-dev {{\n\tchain forward {{\n\t\tiifname "{BRIDGES[0]}
         # As another daemon in the same network namespace leaves them when it starts.
         (OWN + isolated(), True),
         (OWN + isolated(BRIDGES[0]), True),
-        # Everything flushed, or iptables' older kind, which is not to be seen.
+        # Everything flushed, or iptables' older kind, which nft does not list.
         (OWN, True),
         (OWN + "legacy: filter nat", False),
         (OWN + "table ip docker-bridges {\n}\n", False),
     ],
 )
 def test_dockers_own_rules(rules: str, lost: bool) -> None:
-    seen = rules if "legacy:" in rules else f"{rules}legacy:"
-    assert isolation.docker_rules_lost(DockerDouble(rules=seen), STACK) is lost
+    listing = rules if "legacy:" in rules else f"{rules}legacy:"
+    assert isolation.docker_rules_lost(DockerDouble(rules=listing), STACK) is lost
 
 
-def test_without_the_firewall_nobody_sees_dockers_rules() -> None:
+def test_without_the_firewall_dockers_rules_are_unknown() -> None:
     assert not isolation.docker_rules_lost(DockerDouble(), STACK)

@@ -22,6 +22,7 @@ from ops.observe.smoke.site import (
     CheckSkippedError,
     CompletedRun,
     Site,
+    expect_none,
     is_loopback,
 )
 from ops.paths import ROOT
@@ -81,15 +82,15 @@ class TestApi:
         def cut(request: httpx.Request) -> httpx.Response:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
 
-        seen = []
+        requested = []
 
         def refuse(request: httpx.Request) -> httpx.Response:
-            seen.append((request.headers["host"], logged_in(request)))
+            requested.append((request.headers["host"], logged_in(request)))
             return httpx.Response(421)
 
         api_checks.check_unknown_host(site(cut))
         api_checks.check_unknown_host(site(refuse))
-        assert set(seen) == {("unknown.example", True)}
+        assert set(requested) == {("unknown.example", True)}
         assert "gave 200" in fails(api_checks.check_unknown_host, site(always(200)))
         # 401 is about the login, not about the host.
         assert "gave 401" in fails(api_checks.check_unknown_host, site(always(401)))
@@ -147,10 +148,10 @@ class TestUi:
         [(f'x="{KEY}"', "a JSON web token"), ("__VITE_API_BASE_URL_PLACEHOLDER__", "placeholder"), (PASSWORD, "a secret")],
     )
     def test_assets_hold_no_secret(self, chunk: str, message: str) -> None:
-        told = fails(ui_checks.check_assets, site(self.assets(chunk)))
-        assert message in told
-        assert KEY not in told
-        assert PASSWORD not in told
+        problem = fails(ui_checks.check_assets, site(self.assets(chunk)))
+        assert message in problem
+        assert KEY not in problem
+        assert PASSWORD not in problem
 
     def test_a_missing_asset_is_not_the_page(self) -> None:
         assert "smoke-run-missing.js gave 200" in fails(ui_checks.check_assets, site(self.assets("", missing=200)))
@@ -206,9 +207,9 @@ class TestSession:
         def plain(request: httpx.Request) -> httpx.Response:
             return Gateway()(request) if request.url.path == "/ui-session" else httpx.Response(404)
 
-        told = fails(ui_checks.check_stream, site(plain))
-        assert "gave 404" in told
-        assert TOKEN not in told
+        problem = fails(ui_checks.check_stream, site(plain))
+        assert "gave 404" in problem
+        assert TOKEN not in problem
 
 
 class TestWorkflow:
@@ -249,8 +250,8 @@ class TestWorkflow:
     def test_a_run_that_does_not_end_is_cancelled_and_removed(self) -> None:
         skyvern = Skyvern(status="running")
         body = workflow_checks.definition("t", SMOKE)
-        told = "is running after 0 s"
-        with pytest.raises(CheckFailedError, match=told), workflow_checks.finished_run(site(skyvern), body, limit_seconds=0):
+        problem = "is running after 0 s"
+        with pytest.raises(CheckFailedError, match=problem), workflow_checks.finished_run(site(skyvern), body, limit_seconds=0):
             pass
         assert skyvern.calls[-2:] == ["POST /v1/runs/wr_1/cancel", "POST /v1/workflows/wpid_1/delete"]
 
@@ -338,16 +339,16 @@ class TestArtifacts:
         assert "gave 200, expected 206" in fails(artifact_checks.check_range, target)
 
     def test_escapes_go_out_unchanged(self) -> None:
-        seen = []
+        requested = []
 
         def record(request: httpx.Request) -> httpx.Response:
-            seen.append(request.extensions["target"].decode())
+            requested.append(request.extensions["target"].decode())
             return httpx.Response(404)
 
         artifact_checks.check_artifact_paths(site(record))
-        assert "/artifact/text?path=/data/artifacts/../../etc/passwd" in seen
-        assert "/artifact/recording?path=/data/artifacts/%252e%252e/%252e%252e/etc/passwd" in seen
-        assert "/artifact/../../../etc/passwd" in seen
+        assert "/artifact/text?path=/data/artifacts/../../etc/passwd" in requested
+        assert "/artifact/recording?path=/data/artifacts/%252e%252e/%252e%252e/etc/passwd" in requested
+        assert "/artifact/../../../etc/passwd" in requested
 
     @pytest.mark.parametrize("status", [200, 206, 302, 401, 500])
     def test_only_a_refusal_is_a_refusal(self, status: int) -> None:
@@ -379,8 +380,8 @@ class TestArtifacts:
     )
     def test_headers_of_a_page(self, change: dict[str, str], problem: str) -> None:
         assert artifact_checks.unsafe_headers(httpx.Headers(SAFE)) == []
-        [found] = artifact_checks.unsafe_headers(httpx.Headers({**SAFE, **change}))
-        assert problem in found
+        [fault] = artifact_checks.unsafe_headers(httpx.Headers({**SAFE, **change}))
+        assert problem in fault
 
 
 def squid(result: str, method: str, url: str, peer: str = "-") -> str:
@@ -388,7 +389,7 @@ def squid(result: str, method: str, url: str, peer: str = "-") -> str:
 
 
 def held_log() -> list[str]:
-    """What the proxy writes when the page was held: every target refused, names without an address as well."""
+    """The proxy's log of a page that was held: every target refused, names without an address as well."""
     lines = [
         "2026/01/01 00:00:00| Accepting HTTP Socket connections",
         squid("NONE_NONE/000", "-", "error:transaction-end-before-headers"),
@@ -426,8 +427,8 @@ class TestEgressLog:
         assert len(judge([*held_log(), leak])) == 1
 
     def test_a_tunnel_counts_although_it_has_no_marker(self) -> None:
-        [found] = judge([*held_log(), squid("TCP_TUNNEL/200", "CONNECT", "gateway:8080", "172.20.0.9")])
-        assert found.startswith("CONNECT gateway:8080")
+        [problem] = judge([*held_log(), squid("TCP_TUNNEL/200", "CONNECT", "gateway:8080", "172.20.0.9")])
+        assert problem.startswith("CONNECT gateway:8080")
 
     @pytest.mark.parametrize("url", ["http://192.168.1.1", "http://host.docker.internal"])
     def test_what_merely_did_not_answer_was_not_refused(self, url: str) -> None:
@@ -448,10 +449,10 @@ class TestEgressLog:
         assert judge([*held_log(), squid("TCP_TUNNEL/200", "CONNECT", "accounts.google.com:443", "1.2.3.4")]) == []
 
     def test_an_empty_log_proves_nothing(self) -> None:
-        found = judge([])
-        assert any("did not reach" in problem for problem in found)
-        assert sum("by fetch" in problem for problem in found) >= len(browser_checks.FORBIDDEN)
-        assert any("WebSocket" in problem for problem in found)
+        problems = judge([])
+        assert any("did not reach" in problem for problem in problems)
+        assert sum("by fetch" in problem for problem in problems) >= len(browser_checks.FORBIDDEN)
+        assert any("WebSocket" in problem for problem in problems)
 
     @pytest.mark.parametrize("technique", egress_log.TECHNIQUES)
     def test_a_technique_that_was_never_tried_is_missed(self, technique: str) -> None:
@@ -477,9 +478,11 @@ class TestHostilePage:
     @staticmethod
     def docker(**logs: str) -> DockerDouble:
         requests = "\n".join(f'"GET /{MARKER}/{word} HTTP/1.1" 404' for word in ("around", "online", "fetch"))
-        seen = {"egress": "\n".join(held_log()), "smoke-site": requests}
+        written = {"egress": "\n".join(held_log()), "smoke-site": requests}
         programs = {browser_checks.LISTEN: PLACES, 'cat "$0"; rm "$0"': OWN_PACKETS}
-        return DockerDouble(programs=programs, written={f"skyvern-dev-{part}": text for part, text in {**seen, **logs}.items()})
+        return DockerDouble(
+            programs=programs, written={f"skyvern-dev-{part}": text for part, text in {**written, **logs}.items()}
+        )
 
     def test_green(self) -> None:
         skyvern = Skyvern()
@@ -504,7 +507,7 @@ class TestHostilePage:
             browser_checks.hostile_visit(target)
 
         begun = Check("begun", "egress", begin)
-        assert [one.mark for one in smoke.run_checks(site(skyvern, self.docker()), [begun])] == ["ok"]
+        assert [result.mark for result in smoke.run_checks(site(skyvern, self.docker()), [begun])] == ["ok"]
         assert skyvern.calls[-2:] == ["POST /v1/runs/wr_1/cancel", "POST /v1/workflows/wpid_1/delete"]
 
     def test_what_cannot_be_removed_fails_the_check_and_nothing_else(self) -> None:
@@ -516,8 +519,8 @@ class TestHostilePage:
             return skyvern(request)
 
         hostile = Check("hostile page", "egress", browser_checks.check_hostile_page)
-        after = Check("after", "egress", lambda one: None)
-        assert [one.mark for one in smoke.run_checks(site(answer, self.docker()), [hostile, after])] == ["FAIL", "ok"]
+        after = Check("after", "egress", lambda target: None)
+        assert [result.mark for result in smoke.run_checks(site(answer, self.docker()), [hostile, after])] == ["FAIL", "ok"]
 
     def test_the_other_logs_count_too(self) -> None:
         reached = self.docker(gateway=f'{{"uri":"/{MARKER}/fetch"}}')
@@ -525,25 +528,25 @@ class TestHostilePage:
         reached = self.docker(postgres="LOG:  invalid length of startup packet")
         assert "postgres was reached" in fails(browser_checks.check_hostile_page, site(Skyvern(), reached))
         unseen = self.docker(**{"smoke-site": ""})
-        assert "smoke-site saw no request of the page" in fails(browser_checks.check_hostile_page, site(Skyvern(), unseen))
+        assert "smoke-site got no request of the page" in fails(browser_checks.check_hostile_page, site(Skyvern(), unseen))
 
     @pytest.mark.parametrize("word", ["around", "online"])
     def test_what_the_page_did_not_try_or_have_is_missed(self, word: str) -> None:
         docker = self.docker()
         docker.written["skyvern-dev-smoke-site"] = docker.written["skyvern-dev-smoke-site"].replace(word, "failed")
-        assert fails(browser_checks.check_hostile_page, site(Skyvern(), docker)) == f"smoke-site saw no request for {word}"
+        assert fails(browser_checks.check_hostile_page, site(Skyvern(), docker)) == f"smoke-site got no request for {word}"
 
     def test_one_packet_past_the_proxy_is_enough(self) -> None:
         docker = self.docker()
         docker.programs['cat "$0"; rm "$0"'] = OWN_PACKETS + b'["udp", false]\n'
-        said = fails(browser_checks.check_hostile_page, site(Skyvern(), docker))
-        assert said == "1 UDP packets or connections went past the proxy"
+        problem = fails(browser_checks.check_hostile_page, site(Skyvern(), docker))
+        assert problem == "1 UDP packets or connections went past the proxy"
 
     def test_a_listener_that_hears_nothing_proves_nothing(self) -> None:
         assert len(browser_checks.packet_problems([])) == 2
         assert browser_checks.packet_problems(OWN_PACKETS.decode().splitlines()) == []
-        [found] = browser_checks.packet_problems(['["udp", true]', '["tcp", true]', '["tcp", false]'])
-        assert "1 TCP" in found
+        [problem] = browser_checks.packet_problems(['["udp", true]', '["tcp", true]', '["tcp", false]'])
+        assert "1 TCP" in problem
 
     def test_the_listener_hears_its_own_packets_and_others(self, tmp_path: Path) -> None:
         """Run here, as in the server's container."""
@@ -557,8 +560,8 @@ class TestHostilePage:
         with socket.create_connection(("127.0.0.1", port)):
             pass
         wait_for(lambda: file.exists() and len(file.read_text().splitlines()) == 4, seconds=15)
-        found = browser_checks.packet_problems(file.read_text().splitlines())
-        assert found == [f"1 {protocol} packets or connections went past the proxy" for protocol in ("UDP", "TCP")]
+        problems = browser_checks.packet_problems(file.read_text().splitlines())
+        assert problems == [f"1 {protocol} packets or connections went past the proxy" for protocol in ("UDP", "TCP")]
 
     def test_the_page_and_the_judge_name_the_same_techniques(self) -> None:
         page = (ROOT / "images/artifacts/smoke/hostile.html").read_text()
@@ -568,12 +571,14 @@ class TestHostilePage:
             assert technique in page
 
     def test_many_problems_fit_one_line(self) -> None:
-        assert browser_checks.shorten(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more"
+        with pytest.raises(CheckFailedError, match=r"^a; b; c; and 2 more$"):
+            expect_none(["a", "b", "c", "d", "e"])
+        expect_none([])
 
 
 class TestSandbox:
     PAGE: ClassVar = {"filters": 2, "no_new_privileges": True, "own": ["user", "pid", "net"]}
-    SEEN: ClassVar = {"container_filters": 1, "flags": [], "pages": [PAGE, PAGE], "browsers": [["lo"]], "secrets": []}
+    PROCESSES: ClassVar = {"container_filters": 1, "flags": [], "pages": [PAGE, PAGE], "browsers": [["lo"]], "secrets": []}
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -581,7 +586,7 @@ class TestSandbox:
 
     def look(self, sandbox: str = "true", **changes: Any) -> Site:
         programs = {
-            browser_checks.LOOK: json.dumps({**self.SEEN, **changes}).encode(),
+            browser_checks.LOOK: json.dumps({**self.PROCESSES, **changes}).encode(),
             browser_checks.LISTEN: PLACES,
             "$BROWSER_SANDBOX": f"{sandbox}\n".encode(),
         }
@@ -604,15 +609,15 @@ class TestSandbox:
 
     def test_a_flag_against_it_counts_and_silence_proves_nothing(self) -> None:
         assert fails(browser_checks.check_sandbox, self.look(flags=["--no-sandbox"])) == "Chromium was started with --no-sandbox"
-        assert "no page's process was seen" in fails(browser_checks.check_sandbox, self.look(pages=[]))
+        assert "no page's process was found" in fails(browser_checks.check_sandbox, self.look(pages=[]))
 
     def test_a_browser_with_a_network_counts(self) -> None:
-        found = fails(browser_checks.check_sandbox, self.look(browsers=[["lo"], ["eth0", "eth1", "lo"]]))
-        assert found == "a browser has eth0, eth1, lo"
+        problem = fails(browser_checks.check_sandbox, self.look(browsers=[["lo"], ["eth0", "eth1", "lo"]]))
+        assert problem == "a browser has eth0, eth1, lo"
 
     def test_a_secret_in_the_environment_counts(self) -> None:
-        found = fails(browser_checks.check_sandbox, self.look(secrets=["node: SECRET_KEY"]))
-        assert found == "in the environment of node: SECRET_KEY"
+        problem = fails(browser_checks.check_sandbox, self.look(secrets=["node: SECRET_KEY"]))
+        assert problem == "in the environment of node: SECRET_KEY"
 
     def test_where_there_is_none_by_the_settings_it_is_said(self) -> None:
         with pytest.raises(CheckNotApplicableError, match=r"browser\.sandbox is false"):
@@ -623,8 +628,8 @@ class TestSandbox:
     def test_the_look_itself_tells_of_this_process(self) -> None:
         """Run here, where no Chromium is: it prints what the check reads."""
         script = browser_checks.LOOK.replace(f"+ {browser_checks.APPEAR_SECONDS}", "+ 0")
-        told = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
-        assert told.keys() == self.SEEN.keys()
+        printed = json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
+        assert printed.keys() == self.PROCESSES.keys()
 
 
 class TestRunner:
@@ -655,12 +660,14 @@ class TestRunner:
         monkeypatch.setattr(smoke, "run_checks", lambda target: iter(results))
         assert smoke.main(Stack("dev"), as_json=True) == 1
         printed = capsys.readouterr().out
-        assert [result["mark"] for result in json.loads(printed)] == ["ok", "FAIL", "skip", "FAIL"]
+        documents = json.loads(printed)
+        assert [document["mark"] for document in documents] == ["ok", "FAIL", "skip", "FAIL"]
+        assert {tuple(document) for document in documents} == {("name", "mark", "seconds", "detail", "look_at")}
         monkeypatch.setattr(smoke, "run_checks", lambda target: iter(results[:1]))
         assert smoke.main(Stack("dev")) == 0
         assert capsys.readouterr().out.startswith("ok    good")
 
-    def test_what_does_not_apply_is_said_and_is_no_failure(
+    def test_what_does_not_apply_is_printed_and_is_not_a_failure(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def absent(target: Site) -> None:
@@ -685,7 +692,7 @@ class TestRunner:
         for result in results:
             assert result.mark in {"FAIL", "skip"}
             assert "\n" not in result.detail
-            # That one asks Docker alone.
+            # This check asks only Docker.
             assert "ConnectError" in result.detail or result.mark == "skip" or result.name == "isolation"
 
     def test_names_are_unique(self) -> None:

@@ -137,7 +137,7 @@ def test_a_stack_that_is_down_says_so() -> None:
 def test_an_ill_container_points_to_the_doctor() -> None:
     ill = replace(STATUS, containers=[replace(GATEWAY, health="unhealthy")])
     assert "0 of 1 containers healthy" in status.summary(ill)
-    assert status.summary(ill).endswith("bin/ops doctor -s dev says what to do")
+    assert status.summary(ill).endswith("bin/ops doctor -s dev shows what to do")
 
 
 def test_json_has_numbers() -> None:
