@@ -6,10 +6,11 @@ script/env hands to a shell. Not here: how each is decided and made (ops/machine
 
 import argparse
 import sys
+from typing import get_args
 
 from ops.clients import terminal
 from ops.machine import backend, daemon, engine, environment, go
-from ops.stack.stack import Stack
+from ops.machine.engine import EngineChoice
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     # argparse, not Typer: script/env is evaluated by every shell and must not pay for the import.
     parser = argparse.ArgumentParser(prog="script/bootstrap", description="Prepares this machine for pulumi up.")
     parser.add_argument("--stack", default="dev", help="the stack whose Docker daemon is prepared (default: dev)")
-    parser.add_argument("--engine", choices=["auto", "official", "modules"], help="where the Pulumi CLI comes from")
+    parser.add_argument("--engine", choices=get_args(EngineChoice), help="where the Pulumi CLI comes from")
     parser.add_argument("--only", choices=["engine", "go"], help="prepare the Pulumi CLI alone, or Go (prints its folder)")
     parser.add_argument("--print-env", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -33,6 +34,9 @@ def prepare(options: argparse.Namespace) -> None:
         print(go.ensure_go(lambda line: print(f"bootstrap: {line}", file=sys.stderr, flush=True)))
         return
     if options.only is None:
+        # Here for start time: script/env, which every shell evaluates, has no stack.
+        from ops.stack.stack import Stack
+
         daemon.ensure_docker(Stack(options.stack).docker().host, _say)
     engine.ensure_engine(options.engine, _say)
     if options.only is None:

@@ -18,13 +18,18 @@ def config_dir() -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that other programs see as it was or as it is to be, never in between. An existing file keeps its mode."""
+    """Writes a file that other programs see as it was or as it is to be, never in between. In UTF-8, ends of line as they are.
+
+    An existing file keeps its mode, and its new content is at no moment readable by more users than that.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text)
-        if path.exists():
-            partial.chmod(path.stat().st_mode)
+        mode = path.stat().st_mode & 0o777 if path.exists() else None
+        os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o666 if mode is None else 0o600))
+        partial.write_text(text, encoding="utf-8", newline="")
+        if mode is not None:
+            partial.chmod(mode)
         partial.replace(path)
     finally:
         # Of a write that failed, or the checkout would differ from its commit by it.

@@ -69,7 +69,7 @@ def split_url(value: str, example: str, *, login: LiteralString) -> SplitResult:
         whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         parts, whole = None, False
-    if "@" in (value if parts is None else parts.netloc):
+    if "@" in (parts.netloc if parts is not None and whole else value):
         raise redacted(f"contains a user or password, which {login}; remove it")
     if parts is None or not whole:
         raise ValueError(f"is not a URL; write it in full, for example {example}")

@@ -60,7 +60,7 @@ def pages(http: httpx.Client, path: str, **query: str) -> Iterator[dict[str, Any
     """Every item of a list, page by page."""
     number = 1
     while True:
-        items = get(http, path, **query, per_page=str(PAGE_SIZE), page=str(number))
+        items = get(http, path, **query, per_page=str(PAGE_SIZE), page=str(number)) or []
         yield from items
         if len(items) < PAGE_SIZE:
             return

@@ -21,7 +21,8 @@ from ops.errors import UserError
 LEFT_OUT = frozenset({"__pycache__"})
 LEFT_OUT_PATHS = frozenset(
     {
-        *(".git", ".venv", ".test", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "node_modules", "review"),
+        *(".git", ".venv", ".test", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"),
+        *("node_modules", "review"),
         *("site/.vercel", "site/dist", "site/node_modules"),
     }
 )

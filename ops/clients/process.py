@@ -65,10 +65,10 @@ def stream(
 
 
 def _run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Runs a command to its end; UserError if there is no such program."""
+    """Runs a command to its end; UserError if there is no such program, or none that may be started."""
     try:
         return subprocess.run(command, check=False, **options)
-    except FileNotFoundError as missing:
+    except (FileNotFoundError, PermissionError) as missing:
         raise UserError(f"{Path(command[0]).name}: not found on PATH; run script/bootstrap") from missing
 
 

@@ -22,7 +22,7 @@ def say(line: str) -> None:
 
 
 class Steps:
-    """Prints ``[2/6] images`` before each step and how long it took after it."""
+    """Prints ``[2/5] Pulumi and images`` before each step and how long it took after it."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -59,8 +59,11 @@ def need_answer(command: str, *, yes: bool, about: str = "") -> None:
 
 
 def confirm(question: str) -> bool:
-    """Asks the person at the terminal; anything but yes is no."""
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    """Asks the person at the terminal; anything but yes, and the end of the input, is no."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
 
 
 def run_attended(command: Sequence[str], *, env: Mapping[str, str], ask: bool, folder: Path = ROOT) -> int:
@@ -86,8 +89,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def run_main(program: str, work: Callable[[], object], *, resume: str = "run it again to continue") -> int:
-    """How every command line ends: the exit code of ``work``, 0, 1 after the line of a UserError, or 130 after Ctrl-C.
+def run_main(program: str, work: Callable[[], None], *, resume: str = "run it again to continue") -> int:
+    """How every command line ends: 0, 1 after the line of a UserError, or 130 after Ctrl-C.
 
     program: as the person typed it. resume: what to do after an interruption.
     """

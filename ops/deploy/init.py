@@ -23,6 +23,7 @@ from ops.images import source
 from ops.machine import backend, environment
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.observe.doctor import observation
+from ops.paths import write_whole
 from ops.stack import file, inventory
 from ops.stack.stack import Stack
 
@@ -151,13 +152,12 @@ class Interview:
         types = SECTIONS[section]
         chosen = PROVIDERS.get(self.answers.get("llm", {}).get("provider", ""), types[0]) if section == "llm" else types[0]
         described = chosen.model_fields[key]
-        if key in self.present.get(section, {}):
-            value = self.present[section][key]
-        else:
+        value = self.present.get(section, {}).get(key)
+        if value is None:
             value = next(iter(described.examples or [""])) if described.is_required() else described.default
         # A template's limit may be more than this machine has.
         most = {"memory_mib": self.facts.memory_mib, "cpus": self.facts.cpus}.get(key)
-        return str(min(value, most) if most is not None and isinstance(value, int | float) else value)
+        return "" if value is None else str(min(value, most) if most is not None and isinstance(value, int | float) else value)
 
     def check(self, question: Question, text: str) -> Any:
         """The value of an answer; BadParameter if the schema of the stack file or this machine refuses it."""
@@ -253,10 +253,10 @@ def create_file(stack: Stack) -> Path:
     """The stack's file, made from dev's if there is none; dev's first line and salt are dev's alone."""
     path = stack.root / stack.file_name
     if not path.exists():
-        first, _, rest = (stack.root / TEMPLATE).read_text().partition("\n")
-        made = f"# {stack.short}: made by ops init. Every key: docs/configuration.md."
-        path.write_text(f"{made}\n{rest}" if first.startswith("#") else f"{made}\n{first}\n{rest}")
-        file.edit(path, lambda document: document.pop("encryptionsalt", None) is not None)
+        lines = (stack.root / TEMPLATE).read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith("encryptionsalt:")]
+        made = f"# {stack.short}: made by ops init. Every key: docs/configuration.md.\n"
+        write_whole(path, "".join([made, *(kept[1:] if kept[0].startswith("#") else kept)]))
     return path
 
 

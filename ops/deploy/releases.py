@@ -42,11 +42,11 @@ def record_good(stack: Stack, docker: Docker) -> Good | None:
         if head.changed:
             return None
         version = schema_version(stack, docker)
-    except UserError:
+        good = Good(commit=head.commit, database=version, at=datetime.now(UTC).isoformat(timespec="seconds"))
+        write_whole(_file(stack), json.dumps(asdict(good)) + "\n")
+    except (UserError, OSError):
         # A deployment that works does not fail because it could not be recorded.
         return None
-    good = Good(commit=head.commit, database=version, at=datetime.now(UTC).isoformat(timespec="seconds"))
-    write_whole(_file(stack), json.dumps(asdict(good)) + "\n")
     return good
 
 

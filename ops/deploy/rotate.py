@@ -19,6 +19,7 @@ from ops.deploy import guard, recovery, sessions, update
 from ops.errors import UserError
 from ops.observe.smoke.api_checks import WORKFLOWS
 from ops.observe.smoke.site import client_for
+from ops.paths import write_whole
 from ops.stack import file, impact
 from ops.stack.impact import Rotation
 from ops.stack.outputs import Outputs
@@ -176,7 +177,8 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
     old_outputs = stack.outputs()
     with client_for(old_outputs) as http:
         old = PreviousSecrets(old_outputs, database_password(stack), session_token(old_outputs, http))
-    before = path.read_text()
+    # Bytes, because a text's ends of line would be changed.
+    before = path.read_bytes().decode()
     epochs = next_epochs(settings, rotations)
     file.write_settings(path, {"rotation": epochs})
     for key, epoch in epochs.items():
@@ -187,7 +189,7 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
             raise UserError(f"ops rotate: not rotated; {path.name} is as before")
     except (UserError, KeyboardInterrupt, EOFError):
         # Nothing has been applied, and the next up, perhaps someone else's, must not rotate by surprise.
-        path.write_text(before)
+        write_whole(path, before)
         raise
 
     next_step = f"{path.name} keeps the new epoch; script/up --stack {stack} finishes the rotation"

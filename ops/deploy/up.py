@@ -6,12 +6,14 @@ Not here: how each step works (ops/machine, ops/images, ops/observe/smoke) and w
 
 import argparse
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 from components.host.images import ImageSource
 from ops.clients import terminal
-from ops.clients.terminal import Steps
+from ops.clients.docker import Docker
+from ops.clients.terminal import Progress, Steps
 from ops.deploy import guard, preflight, recovery, releases, repair, update
 from ops.errors import UserError
 from ops.images import build, needs, source
@@ -57,6 +59,34 @@ Skyvern runs: stack {stack}, {seconds:.0f} s
 """
 
 
+def make_engine_and_images(
+    docker: Docker, chosen: ImageSource, engine_choice: EngineChoice | None, optional: frozenset[str], say: Progress
+) -> None:
+    """Side by side on a fresh machine: the one compiles while the other installs packages.
+
+    Where one of them fails, that is printed at once, and the other ends what it is making; it is there the next time.
+    """
+    stop = threading.Event()
+
+    def images() -> None:
+        try:
+            build.build(docker, chosen, say, optional, stop)
+        except UserError as failed:
+            say(f"{failed}; Pulumi is made ready before this ends")
+            raise
+
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(images)
+        try:
+            engine.ensure_engine(engine_choice, say)
+        except BaseException as failed:
+            stop.set()
+            if not made.done():
+                say(f"{failed or 'interrupted'}; the image that is being made is finished first")
+            raise
+        made.result()
+
+
 def deploy(
     stack: Stack, *, images_source: ImageSource | None, engine_choice: EngineChoice | None, yes: bool, unreviewed: bool = False
 ) -> None:
@@ -71,14 +101,12 @@ def deploy(
         # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
         chosen = source.choose_source(stack, images_source, docker, say)
         needs.prepare(docker, chosen, say, needs.asked_for(settings))
-    with steps.step("Pulumi and images") as say, ThreadPoolExecutor(1) as beside:
-        # Side by side on a fresh machine: the one compiles while the other installs packages.
-        images = beside.submit(build.build, docker, chosen, say, needs.asked_for(settings))
-        engine.ensure_engine(engine_choice, say)
+    with steps.step("Pulumi and images") as say:
+        # Before minutes are spent.
         backend_url = backend.ensure_state(say).url
         checkpoint.drop_cut_off_attributes(backend_url, say)
         checkpoint.refuse_broken(backend_url)
-        images.result()
+        make_engine_and_images(docker, chosen, engine_choice, needs.asked_for(settings), say)
         preflight.check(docker, stack.settings(), say)
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)

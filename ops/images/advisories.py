@@ -5,7 +5,7 @@ go.mod, every package of every lock file and every public image that is one Go m
 image that the daemon has, which installed packages have a newer version: that covers nginx, Squid, Chromium, PostgreSQL, ffmpeg.
 "Could not be asked" is a result with its own exit code and never counts as "nothing known".
 A finding says that a version is affected, not that the code in question is reached. One that was looked at and does not matter is
-accepted until a date, in images/accepted-advisories.txt. Not here: what the tags of public images point at (ops/images/build.py).
+accepted until a date, in images/accepted-advisories.txt. Not here: what public tags point at (ops/images/commands.py).
 """
 
 import datetime

@@ -41,11 +41,17 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS
 CONTEXT_TIME = 1735689600
 
 
-def build(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> None:
+def build(
+    docker: Docker,
+    source: ImageSource,
+    progress: Progress,
+    optional: frozenset[str] = frozenset(),
+    stop: threading.Event | None = None,
+) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
-    optional: what this stack asks for beyond the parts that every stack has.
-    Raises UserError with the log file of the image that failed, or when the host lacks a tool for the stand-ins.
+    optional: what this stack asks for beyond the parts that every stack has. stop: no further image is begun once it is set.
+    Raises UserError with the log file of the image that failed, or when the host lacks a tool for the images from packages.
     """
     references = images.references(source)
     missing = needs.prepare(docker, source, progress, optional)
@@ -55,6 +61,8 @@ def build(docker: Docker, source: ImageSource, progress: Progress, optional: fro
     minutes = sum(EXPECTED_MINUTES[image] for image in missing)
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
     for image in missing:
+        if stop is not None and stop.is_set():
+            return
         reference = references[image]
         with _reported(image, progress):
             if reference in images.OFFICIAL.values():

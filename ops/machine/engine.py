@@ -110,7 +110,7 @@ def _text(version: Version) -> str:
 
 
 def observe_cli(search_path: str) -> Cli | None:
-    """The user's own ``pulumi`` on a PATH; the ones that this file installs do not count."""
+    """The user's own ``pulumi`` on a PATH; the ones that are installed from here do not count."""
     ours = f"{cache_dir()}{os.sep}"
     folders = [folder for folder in search_path.split(os.pathsep) if folder and not folder.startswith(ours)]
     executable = shutil.which("pulumi", path=os.pathsep.join(folders))

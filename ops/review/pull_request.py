@@ -29,7 +29,7 @@ PREVIEW, REPORT = "preview.json", "report.md"
 
 def deployment_marker(stack: Stack) -> str:
     """The first line of the comment on a deployment, by which it is found."""
-    return f"<!-- skyvern-deployment: {stack} -->"
+    return f"<!-- skyvern-deployment: {stack.short} -->"
 
 
 def record_name(stack: Stack) -> str:
@@ -133,10 +133,10 @@ def keep_issue(stack: Stack, differences: Drift) -> str:
     with github.client(run, os.environ) as http:
         repository = github.Repository(run.repository, http)
         repository.refuse_public()
-        marker = drift.marker(stack.name)
+        marker = drift.marker(stack.short)
         if drift.exit_code(differences) == 0:
             done = repository.close_issue(marker, f"No drift any more: [checked]({run.url}).")
         else:
             text = drift.markdown(stack.name, differences, link=run.url)
-            done = repository.issue(marker, drift.fingerprint(differences), drift.title(stack.name, differences), text)
+            done = repository.issue(marker, drift.fingerprint(differences), drift.title(stack.short, differences), text)
     return f"issue in {run.repository}: {done}"

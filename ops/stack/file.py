@@ -29,8 +29,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
     """
     try:
         document = YAML(typ="safe").load(text) or {}
-    # The last two are of values that have a type and are not of it: 2026-13-45, or !!bool maybe.
-    except (YAMLError, ValueError, KeyError) as broken:
+    # ValueError, KeyError: values that are not of their type, 2026-13-45 or !!bool maybe. RecursionError: thousands of brackets.
+    except (YAMLError, ValueError, KeyError, RecursionError) as broken:
         where = getattr(getattr(broken, "problem_mark", None), "line", None)
         line = "" if where is None else f" in line {where + 1}"
         raise UserError(f"{name}: is not valid YAML{line}; correct it (docs/configuration.md)") from broken
@@ -43,7 +43,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """``parse`` of a file; UserError when it cannot be read."""
     try:
-        return parse(path.read_text(), path.name)
+        return parse(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as failed:
         raise UserError(f"{path.name}: cannot be read ({failed})") from failed
 
@@ -107,10 +107,13 @@ def write_settings(path: Path, sections: Mapping[str, Mapping[str, Any]], *, who
     """Sets keys of sections (``images``) of a stack file. whole: sections whose other keys are removed."""
 
     def change(document: dict[str, Any]) -> bool:
-        config = document.setdefault("config", {})
+        config = document["config"] = document.get("config") or {}
         changed = False
         for section, values in sections.items():
-            written = config.setdefault(f"{PREFIX}{section}", {})
+            name = f"{PREFIX}{section}"
+            written = config[name] = config.get(name) or {}
+            if not isinstance(written, dict) or (is_encrypted(written) and section not in whole):
+                raise UserError(f"{path.name}: {section}: is not a section that can be written to; write its keys below it")
             removed = [key for key in written if key not in values] if section in whole else []
             # An equal value stays as the person wrote it.
             new = {key: value for key, value in values.items() if written.get(key) != value}

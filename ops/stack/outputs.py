@@ -1,6 +1,6 @@
 """The outputs of a deployed stack. Reading them: ``Stack.outputs``.
 
-Not here: the stack's settings (components/settings.py), and anything that changes a stack.
+Not here: the stack's settings (components/settings), and anything that changes a stack.
 """
 
 import json

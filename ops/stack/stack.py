@@ -80,8 +80,11 @@ class Stack:
         Both are read, because an edit that has not been reviewed must not lift the guard that would refuse it.
         """
         here = self.root / self.file_name
-        # Bytes that are not UTF-8 become characters that YAML refuses: such a file counts as one that cannot be read.
-        if only_from_main(here.read_text(errors="surrogateescape") if here.is_file() else None, self.short):
+        try:
+            text = here.read_text(encoding="utf-8") if here.is_file() else None
+        except (OSError, UnicodeDecodeError):
+            return True
+        if only_from_main(text, self.short):
             return True
         main = git.main_ref(self.root)
         return main is not None and only_from_main(git.file_at(self.root, main, here.name), self.short)

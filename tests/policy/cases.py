@@ -389,7 +389,10 @@ CASES = {
     ),
     "docker-container-arguments-public": containers(
         "command",
-        [None, ["tunnel", "run"], ["--token-file", "/run/secrets/token"], ["--key=value"], ["--tls-key", "/certs/key.pem"]],
+        [
+            *(None, ["tunnel", "run"], ["--token-file", "/run/secrets/token"], ["--key=value"], ["--tls-key", "/certs/key.pem"]),
+            *(["psql", "--no-password", "skyvern"], ["--disable-cookie", "all"]),
+        ],
         [
             (["tunnel", "run", "--token", LONG], "command[3]"),
             ([f"--password={LONG}"], "command[0]"),

@@ -134,7 +134,7 @@ def _ask_parts(
         try:
             return cloudflare.get(http, path, **query)
         except cloudflare.ApiError as failed:
-            if not failed.refused:
+            if failed.status not in {401, 403}:
                 raise
             missing.append(permission)
             return None

@@ -515,7 +515,7 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
         try:
             deployed = parse_state(json.loads(process.capture(command, cwd=stack.root, env=variables, timeout_seconds=120)))
         except UserError as failed:
-            export_error = str(failed)
+            export_error = str(failed).rpartition("error: ")[2]
     return PulumiFacts(
         cli=record is not None,
         backend=state.url,

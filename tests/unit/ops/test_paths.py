@@ -55,7 +55,7 @@ def test_whoever_reads_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
-def full_disk(path: Path, text: str) -> None:
+def full_disk(path: Path, text: str, **_: object) -> None:
     """Writes a half, as on a disk that is full then."""
     with path.open("w") as file:
         file.write(text[: len(text) // 2])
@@ -88,3 +88,22 @@ def test_a_write_that_fails_leaves_no_half_of_a_file(
         with pytest.raises(OSError, match=r"No space left|not permitted"):
             write_whole(path, "new and longer")
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == ([] if before is None else [("file", before)])
+
+
+def test_a_file_of_ours_alone_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o600)
+    modes = []
+
+    def write(partial: Path, text: str, **_: object) -> None:
+        modes.append(partial.stat().st_mode & 0o777)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    write_whole(path, "new")
+    assert modes == [0o600]
+
+
+def test_ends_of_line_stay(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", "한국어\r\n")
+    assert (tmp_path / "file").read_bytes() == "한국어\r\n".encode()

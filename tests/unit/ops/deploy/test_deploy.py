@@ -311,7 +311,9 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(backend, "ensure_state", ensure_state)
     monkeypatch.setattr(needs, "prepare", lambda docker, chosen, say, optional: seen.append(f"tools for {chosen}"))
-    monkeypatch.setattr(build, "build", lambda docker, chosen, say, optional: seen.append(f"images {chosen} at {docker.host}"))
+    monkeypatch.setattr(
+        build, "build", lambda docker, chosen, say, optional, stop: seen.append(f"images {chosen} at {docker.host}")
+    )
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
     monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
@@ -336,8 +338,8 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
     assert order == [
         "docker",
         "tools for packages",
-        "engine modules",
         "state",
+        "engine modules",
         "preflight headless",
         "stack dev",
         "recover dev at unix:///var/run/docker.sock",
@@ -364,21 +366,71 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
 def test_engine_and_images_are_made_side_by_side(order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     meeting = threading.Barrier(2)
     monkeypatch.setattr(engine, "ensure_engine", lambda requested, say: meeting.wait(20))
-    monkeypatch.setattr(build, "build", lambda docker, chosen, say, optional: meeting.wait(20))
+    monkeypatch.setattr(build, "build", lambda docker, chosen, say, optional, stop: meeting.wait(20))
     assert up.main(["--images", "packages"]) == 0
 
 
-@pytest.mark.parametrize("name", ["engine", "images"])
-def test_what_cannot_be_made_ends_before_the_stack_is_touched(
-    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+def test_a_broken_state_is_refused_before_minutes_are_spent(
+    order: list[str], prepared: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> None:
-        raise UserError(f"{name}: no")
-
-    monkeypatch.setattr(*{"engine": (engine, "ensure_engine"), "images": (build, "build")}[name], broken)
+    broken = prepared.root / "state/.pulumi/stacks/skyvern/dev.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
     assert up.main(["--images", "packages"]) == 1
-    assert capsys.readouterr().err == f"{name}: no\n"
+    assert "is cut off" in capsys.readouterr().err
+    assert not [step for step in order if step.startswith(("engine", "images"))]
+
+
+def test_a_failed_engine_is_printed_at_once_and_no_further_image_is_begun(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped: list[bool] = []
+
+    def images(*arguments: object) -> None:
+        stop = arguments[-1]
+        assert isinstance(stop, threading.Event)
+        stopped.append(stop.wait(20))
+        # As long as the image that is being made: the line is out by now.
+        time.sleep(0.2)
+        assert "engine: no; the image that is being made is finished first" in capsys.readouterr().out
+
+    def broken(*_: object) -> None:
+        raise UserError("engine: no")
+
+    monkeypatch.setattr(build, "build", images)
+    monkeypatch.setattr(engine, "ensure_engine", broken)
+    assert up.main(["--images", "packages"]) == 1
+    assert stopped == [True]
+    assert capsys.readouterr().err == "engine: no\n"
+
+
+def test_a_failed_image_is_printed_at_once(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = threading.Event()
+
+    def broken(*_: object) -> None:
+        failed.set()
+        raise UserError("images: no")
+
+    def compile_engine(*_: object) -> None:
+        failed.wait(20)
+        time.sleep(0.2)
+        assert "images: no; Pulumi is made ready before this ends" in capsys.readouterr().out
+
+    monkeypatch.setattr(build, "build", broken)
+    monkeypatch.setattr(engine, "ensure_engine", compile_engine)
+    assert up.main(["--images", "packages"]) == 1
+    assert capsys.readouterr().err == "images: no\n"
     assert not [step for step in order if step.startswith(("preflight", "stack", "up"))]
+
+
+def test_the_end_of_the_input_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", ended)
+    assert terminal.confirm("Deploy it anyway?") is False
 
 
 def test_a_red_smoke_ends_with_exit_1_after_the_summary(

@@ -528,7 +528,7 @@ def test_pulumi_is_asked_also_without_its_passphrase(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(process, "capture", answering(UserError("pulumi: exit 255: error: no stack named 'dev' found")))
     refused = observation.observe_pulumi(STACK)
     assert refused.deployed is None
-    assert refused.export_error == "pulumi: exit 255: error: no stack named 'dev' found"
+    assert refused.export_error == "no stack named 'dev' found"
 
 
 @pytest.mark.usefixtures("prepared")

@@ -152,3 +152,28 @@ def test_a_setting_is_added_where_there_was_none(tmp_path: Path, text: str) -> N
     path = stack_file(tmp_path, text)
     file.write_settings(path, {"images": {"source": "packages"}})
     assert file.settings(path).images.source == "packages"
+
+
+@pytest.mark.parametrize("text", ["config:\n", "config:\n  skyvern:host:\n"])
+def test_an_empty_section_is_written_to(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(text)
+    file.write_settings(path, {"host": {"port": 8081}})
+    assert file.sections(file.read(path)) == {"host": {"port": 8081}}
+
+
+@pytest.mark.parametrize("section", ["foo", "[1]", "{secure: v1:abc}"])
+def test_what_is_no_section_is_not_written_to(tmp_path: Path, section: str) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    before = f"config:\n  skyvern:images: {section}\n"
+    path.write_text(before)
+    with pytest.raises(UserError, match=r"^Pulumi.dev.yaml: images: is not a section that can be written to; "):
+        file.write_settings(path, {"images": {"source": "packages"}})
+    assert path.read_text() == before
+
+
+def test_a_file_of_thousands_of_brackets_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text("[" * 5000)
+    with pytest.raises(UserError, match=r"^Pulumi.dev.yaml: is not valid YAML"):
+        file.read(path)
