@@ -17,7 +17,9 @@ _SECRET_NAME = re.compile(rf"(({_WORDS}|(^|_)KEY)S?(_HASH)?|_PWD|LOGIN_(HASH|SHA
 NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY"})
 # Of keys only those of an API: other options with keys, and those in the plural, name files (--tls-key, --credentials).
 # An option that switches one off or asks for it has no value: --no-password, --disable-cookie.
-_SECRET_OPTION = re.compile(rf"--?(?!-|(no|without|disable|ask|force|prompt)-)([\w-]*({_WORDS})|([\w-]*-)?api-key)", re.IGNORECASE)
+_SECRET_OPTION = re.compile(
+    rf"--?(?!-|(no|without|disable|ask|force|prompt)-)([\w-]*({_WORDS})|([\w-]*-)?api-key)", re.IGNORECASE
+)
 # A password that is chosen: of keys, those that sign. A provider's key is as long as the provider makes it.
 _PASSWORD_NAME = re.compile(r"(PASSWORD|PASSPHRASE|SECRET|SECRET_KEY|SIGNING_KEY)$", re.IGNORECASE)
 
