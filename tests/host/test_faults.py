@@ -130,6 +130,47 @@ def test_the_daemon_is_restarted(checkout: Checkout, dockerd: Dockerd, site: Sit
     wait_until_healthy(checkout.docker, before)
 
 
+MIGRATE = "import runpy; runpy.run_path('/usr/local/bin/skyvern-start')['migrate']()"
+
+
+def test_a_migration_that_is_killed_is_begun_again(checkout: Checkout, site: Site) -> None:
+    """All of Skyvern's migrations or none: half of one would keep every later start from getting past it."""
+    docker = checkout.docker
+
+    def query(text: str, database: str = "half") -> str:
+        return docker.run("exec", name("roles"), "psql", "-X", "-A", "-t", "-d", database, "-c", text).strip()
+
+    query("CREATE DATABASE half OWNER skyvern", "postgres")
+    server = docker.inspect(name("server"))
+    (database,) = [one for one in server["Config"]["Env"] if one.startswith("DATABASE_STRING=")]
+    environment = [one for one in server["Config"]["Env"] if one != database] + [f"{database.rpartition('/')[0]}/half"]
+    networks = [f"--network={network}" for network in server["NetworkSettings"]["Networks"] if network == name("data")]
+    command = (
+        *("run", "--name=half-migrated", "--read-only", "--tmpfs=/tmp:mode=1777", "--tmpfs=/home/skyvern:mode=1777", *networks),
+        *(f"--env={one}" for one in environment),
+        *("--entrypoint=/opt/skyvern/bin/python3", server["Image"], "-c", MIGRATE),
+    )
+    exclusive = (
+        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = 'half')"
+    )
+    try:
+        running = subprocess.Popen(docker.command(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait(lambda: int(query(exclusive)) > 300 or running.poll() is not None)
+        docker.run("kill", "half-migrated")
+        running.wait(60)
+        wait(lambda: query("SELECT count(*) FROM pg_stat_activity WHERE datname = 'half' AND usename = 'skyvern'") == "0")
+        assert query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0"
+        docker.run("rm", "half-migrated")
+        docker.run(*command)
+        assert query("SELECT count(*) FROM alembic_version") == "1"
+        assert query("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == "0"
+    finally:
+        if docker.run("ps", "--all", "--quiet", "--filter", "name=half-migrated"):
+            docker.run("rm", "--force", "half-migrated")
+        query("DROP DATABASE half WITH (FORCE)", "postgres")
+
+
 class Writer:
     """Makes one workflow after the other, and keeps the ids that the API has confirmed."""
 
