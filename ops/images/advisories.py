@@ -22,6 +22,7 @@ import httpx
 from components.host import images
 from ops.clients.docker import Docker
 from ops.errors import UserError
+from ops.images.build import PROXY_VARIABLES
 from ops.paths import ROOT
 
 OSV_URL = "https://api.osv.dev/v1/querybatch"
@@ -39,7 +40,6 @@ _MODULES = {
 # Without Debian's packages: one program, and where it is public, of another distribution.
 _NO_DEBIAN = frozenset({"caddy", "cloudflared", "ngrok"})
 _CLOSED = {"ngrok": "its program is closed, so only its maker knows"}
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # As root of a container that is thrown away. _apt, apt's own user, would need capabilities that this container does not have.
 _APT = """
 set -eu
@@ -172,7 +172,7 @@ def _osv(batch: Sequence[tuple[Pin, str]], http: httpx.Client) -> list[dict[str,
 
 def ask_debian(docker: Docker, image: str, reference: str) -> list[Finding]:
     """The installed packages of an image that Debian has a newer version of; UserError if that could not be determined."""
-    proxies = [f"--env={name}" for name in _PROXIES if os.environ.get(name)]
+    proxies = [f"--env={name}" for name in PROXY_VARIABLES if os.environ.get(name)]
     # The host's network, as when it is built: a daemon may have no default bridge, and a mirror may listen on the host only.
     options = ["--rm", "--network=host", "--user=0", "--cap-drop=ALL", "--security-opt=no-new-privileges", *proxies]
     # Files of an image may belong to others, and without capabilities root is bound by their modes.

@@ -29,7 +29,7 @@ EngineChoice = Literal["auto", "official", "modules"]
 # that was seen to run programs of the pinned SDK.
 MINIMUM_CLI: Version = (3, 225, 0)
 # Only what the dev stack needs. The edge's plugins are large, and the engine fetches them when a stack asks for them.
-PLUGINS = {"docker": "pulumi-docker", "random": "pulumi-random"}
+PLUGINS = {name: f"pulumi-{name}" for name in engine_from_modules.PLUGINS}
 
 
 class EngineKind(enum.StrEnum):

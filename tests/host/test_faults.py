@@ -142,12 +142,14 @@ def test_a_migration_that_is_killed_is_begun_again(checkout: Checkout, site: Sit
 
     query("CREATE DATABASE half OWNER skyvern", "postgres")
     server = docker.inspect(name("server"))
-    (database,) = [one for one in server["Config"]["Env"] if one.startswith("DATABASE_STRING=")]
-    environment = [one for one in server["Config"]["Env"] if one != database] + [f"{database.rpartition('/')[0]}/half"]
+    (database,) = [variable for variable in server["Config"]["Env"] if variable.startswith("DATABASE_STRING=")]
+    environment = [variable for variable in server["Config"]["Env"] if variable != database] + [
+        f"{database.rpartition('/')[0]}/half"
+    ]
     networks = [f"--network={network}" for network in server["NetworkSettings"]["Networks"] if network == name("data")]
     command = (
         *("run", "--name=half-migrated", "--read-only", "--tmpfs=/tmp:mode=1777", "--tmpfs=/home/skyvern:mode=1777", *networks),
-        *(f"--env={one}" for one in environment),
+        *(f"--env={variable}" for variable in environment),
         *("--entrypoint=/opt/skyvern/bin/python3", server["Image"], "-c", MIGRATE),
     )
     exclusive = (
