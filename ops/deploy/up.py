@@ -7,12 +7,12 @@ Not here: how each step works (ops/machine, ops/images, ops/observe/smoke) and w
 import argparse
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 from components.host.images import ImageSource
 from ops.clients import terminal
-from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, Steps
 from ops.deploy import guard, preflight, recovery, releases, repair, update
 from ops.errors import UserError
@@ -60,17 +60,18 @@ Skyvern runs: stack {stack}, {seconds:.0f} s
 
 
 def make_engine_and_images(
-    docker: Docker, chosen: ImageSource, engine_choice: EngineChoice | None, optional: frozenset[str], say: Progress
+    engine_choice: EngineChoice | None, make_images: Callable[[threading.Event], None], say: Progress
 ) -> None:
     """Side by side on a fresh machine: the one compiles while the other installs packages.
 
     Where one of them fails, that is printed at once, and the other ends what it is making; it is there the next time.
+    make_images: begins no further image once the event is set.
     """
     stop = threading.Event()
 
     def images() -> None:
         try:
-            build.build(docker, chosen, say, optional, stop)
+            make_images(stop)
         except UserError as failed:
             say(f"{failed}; Pulumi is made ready before this ends")
             raise
@@ -100,13 +101,14 @@ def deploy(
         daemon.ensure_docker(docker.host, say)
         # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
         chosen = source.choose_source(stack, images_source, docker, say)
-        needs.prepare(docker, chosen, say, needs.asked_for(settings))
+        optional = needs.asked_for(settings)
+        missing = needs.prepare(docker, chosen, say, optional)
     with steps.step("Pulumi and images") as say:
         # Before minutes are spent.
         backend_url = backend.ensure_state(say).url
         checkpoint.drop_cut_off_attributes(backend_url, say)
         checkpoint.refuse_broken(backend_url)
-        make_engine_and_images(docker, chosen, engine_choice, needs.asked_for(settings), say)
+        make_engine_and_images(engine_choice, lambda stop: build.build(docker, chosen, say, optional, stop, missing), say)
         preflight.check(docker, stack.settings(), say)
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)

@@ -47,14 +47,17 @@ def build(
     progress: Progress,
     optional: frozenset[str] = frozenset(),
     stop: threading.Event | None = None,
+    missing: list[str] | None = None,
 ) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
     optional: what this stack asks for beyond the parts that every stack has. stop: no further image is begun once it is set.
+    missing: what needs.prepare has answered, where it was asked before.
     Raises UserError with the log file of the image that failed, or when the host lacks a tool for the images from packages.
     """
     references = images.references(source)
-    missing = needs.prepare(docker, source, progress, optional)
+    if missing is None:
+        missing = needs.prepare(docker, source, progress, optional)
     if not missing:
         progress(f"all {len(needs.parts(source, optional))} images are present")
         return

@@ -1,7 +1,7 @@
 """What a stranger, a foreign page or a holder of a token tries at the gateway, asked of a real Caddy in front of a double.
 
 Tables of inputs, most of them multiplied out, because the next attack of a kind is another row of its table. Not here: who gets
-what at all (test_gateway_sites.py), floods (test_gateway_floods.py) and what the real Skyvern makes of its routes.
+what at all (test_gateway_sites.py), floods (tests/host/test_floods.py) and what the real Skyvern makes of its routes.
 """
 
 import base64

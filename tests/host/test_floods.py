@@ -1,6 +1,6 @@
 """Floods of a stack's own gateway by a stranger: its memory is bounded, nothing is killed, and another client is served.
 
-The floods themselves are in tests/support/floods.py; without a container they are tried in tests/engine/test_gateway_floods.py.
+The floods themselves are in tests/support/floods.py.
 """
 
 import base64
