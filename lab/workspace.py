@@ -185,7 +185,10 @@ def write_checkout(folder: Path, stack: str, config: Mapping[str, Any]) -> Path:
 
 
 def copy_checkout(target: Path) -> None:
-    """Copies the project as git has it, uncommitted files included."""
+    """Copies the project as git has it, uncommitted files included.
+
+    Without the salt that ``script/up`` wrote into a stack file: it belongs to the passphrase of this checkout's own state.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
     ).stdout
@@ -193,3 +196,6 @@ def copy_checkout(target: Path) -> None:
         if (ROOT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
+    for file in target.glob("Pulumi.*.yaml"):
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if not line.startswith("encryptionsalt:")))
