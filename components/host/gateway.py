@@ -21,6 +21,8 @@ HEALTH_PORT = 8081
 MAX_CONNECTIONS = 1024
 MAX_CONNECTIONS_OF_ADDRESS = 256
 MAX_REQUESTS_OF_CLIENT = 100
+# A restart of the server takes 20 to 60 (migrations, loading); a request that waits longer gets 502.
+SERVER_BACK_SECONDS = 90
 # Bodies. Skyvern takes files of 30 MiB (1.0.56, MAX_UPLOAD_FILE_SIZE); a workflow's definition is far below 4 MiB.
 MAX_BODY = "4MiB"
 MAX_UPLOAD = "32MiB"
@@ -161,9 +163,16 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	header_up -X-Gateway-Key
 }}
 
+(held) {{
+	# While the server restarts: whoever asks waits for it instead of getting a 502. Nothing was sent yet, so nothing happens twice.
+	lb_try_duration {SERVER_BACK_SECONDS}s
+	lb_try_interval 500ms
+}}
+
 (server) {{
 	reverse_proxy {_SERVER} {{
 		import bare
+		import held
 		flush_interval -1
 		# Skyvern sees a small body when all of it is here.
 		request_buffers 64KiB
@@ -187,6 +196,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 		method POST
 		rewrite /api/v1/ui-session?
 		import bare
+		import held
 		header_up -Accept-Encoding
 		header_up X-Api-Key {{$SKYVERN_API_KEY}}
 	}}

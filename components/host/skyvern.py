@@ -162,8 +162,8 @@ class SkyvernServer(pulumi.ComponentResource):
                 seccomp=None if isinstance(args.browser, CdpBrowser) or not args.browser.sandbox else sandbox_profile(),
                 # Three hundred migrations at the first start take a minute on a small machine.
                 health=Health(command=["skyvern-healthy"], start_seconds=300, timeout_seconds=10),
-                # A run in progress saves its recording on SIGTERM.
-                stop_seconds=30,
+                # Runs in progress end first, or are ended (images/server/drain.py); then recordings are saved.
+                stop_seconds=60 * args.settings.drain_minutes + 60,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -173,6 +173,9 @@ class SkyvernServer(pulumi.ComponentResource):
     @staticmethod
     def _environment(args: SkyvernServerArgs) -> Mapping[str, pulumi.Input[str]]:
         paths = {variable: folder_path(folder) for folder, variable in SKYVERN_FOLDERS.items()}
+        # Of one Chrome, two at once would drive the same page.
+        shared = isinstance(args.browser, CdpBrowser)
+        runs, sessions = (1, 1) if shared else (args.settings.runs_at_once, args.settings.sessions_at_once)
         return {
             **paths,
             **browser_environment(args.browser),
@@ -189,6 +192,8 @@ class SkyvernServer(pulumi.ComponentResource):
             "BROWSER_TIMEZONE": args.timezone,
             "CODE_BLOCK_MODE": "enabled" if args.settings.code_blocks else "disabled",
             "DATABASE_STRING": args.database_url,
+            # Ours, as are those of the gate: images/server/drain.py and run_gate.py.
+            "DRAIN_SECONDS": str(60 * args.settings.drain_minutes),
             # Without it the vault is off wherever ENV is not "local".
             "ENABLE_LOCAL_CREDENTIAL_VAULT": "true",
             "ENABLE_URL_VALIDATION": "true",
@@ -205,6 +210,8 @@ class SkyvernServer(pulumi.ComponentResource):
             "LOG_RAW_API_REQUESTS": "false",
             "MAX_STEPS_PER_RUN": str(args.settings.max_steps),
             "PORT": str(endpoints.SERVER_PORT),
+            "RUN_GATE_MAX_RUNS": str(runs),
+            "RUN_GATE_MAX_SESSIONS": str(sessions),
             "SECRET_KEY": args.secret_key,
             "SKYVERN_API_KEY": args.api_key,
             "SKYVERN_APP_URL": args.endpoints.app_url,

@@ -16,6 +16,10 @@ def conflicts(settings: Settings) -> Iterator[str]:
     browser = settings.browser
     if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
         yield f"browser.proxy_port: {browser.proxy_port} is also host.port; write another port"
+    for key in ("max_runs", "max_sessions"):
+        at_once = getattr(settings.server, key)
+        if isinstance(browser, CdpBrowser) and at_once not in (None, 1):
+            yield f"server.{key}: {at_once} would share the one Chrome of browser.type: cdp-connect; write 1, or remove it"
     edge = settings.edge
     on_vercel = isinstance(settings.frontend, VercelFrontend)
     if on_vercel and not isinstance(edge, CloudflareEdge):

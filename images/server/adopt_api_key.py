@@ -1,17 +1,16 @@
 """A module of Skyvern's ADDITIONAL_MODULES: adopts the stack's API key inside the server, before it answers its first request.
 
-In the server, because importing Skyvern takes most of the start and a process of its own would pay it twice. Skyvern logs an
-exception of the startup event and goes on, so this ends the process itself. Behind it the secrets leave the environment.
+In the server, because importing Skyvern takes most of the start and a process of its own would pay it twice. Behind it the
+secrets leave the environment.
 """
 
 import os
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import forget_secrets
-from start_report import report_failure, report_step
+from at_start import at_start
+from start_report import report_step
 
 # skyvern-healthy wants it: a Skyvern that does not call the hook never becomes healthy.
 ADOPTED = Path("/tmp/api-key-adopted")  # noqa: S108
@@ -19,34 +18,28 @@ ADOPTED = Path("/tmp/api-key-adopted")  # noqa: S108
 
 def configure_app(app: Any) -> None:
     """Called by Skyvern with the application before the server starts (1.0.56, forge_app_initializer.py)."""
-    app.api_app_startup_event = adopt
+    at_start(app, "adopt API key", adopt)
 
 
-async def adopt(_fastapi_app: object) -> None:
+async def adopt(_fastapi_app: object) -> str:
     """Makes the key of the environment the organisation's key; creates the organisation named in it when there is none."""
     from skyvern.forge.sdk.services.local_org_auth_token_service import ensure_local_api_key
 
     report_step("load", float(os.environ["SKYVERN_START_LOADING"]))
-    started = time.monotonic()
-    try:
-        adopted = await ensure_local_api_key(os.environ["SKYVERN_API_KEY"])
-        if adopted is None:
-            # Skyvern would go on with a key of its own, which nobody knows.
-            raise RuntimeError(
-                "Skyvern does not accept SKYVERN_API_KEY: it is expired, not signed with SECRET_KEY, "
-                "or the database belongs to another organisation"
-            )
-        # Skyvern creates the organisation with 10, and the organisation's value wins over the variable (1.0.56, forge/agent.py).
-        from skyvern.forge import app as skyvern_app
-
-        await skyvern_app.DATABASE.organizations.update_organization(
-            adopted[1], max_steps_per_run=int(os.environ["MAX_STEPS_PER_RUN"])
+    adopted = await ensure_local_api_key(os.environ["SKYVERN_API_KEY"])
+    if adopted is None:
+        # Skyvern would go on with a key of its own, which nobody knows.
+        raise RuntimeError(
+            "Skyvern does not accept SKYVERN_API_KEY: it is expired, not signed with SECRET_KEY, "
+            "or the database belongs to another organisation"
         )
-        # No program is started before this: Skyvern's first one is a browser's.
-        forget_secrets.forget()
-        ADOPTED.touch()
-    except BaseException as failure:
-        report_failure("adopt API key", started, failure)
-        sys.stdout.flush()
-        os._exit(1)
-    report_step("adopt API key", started, f"organisation {adopted[1]}")
+    # Skyvern creates the organisation with 10, and the organisation's value wins over the variable (1.0.56, forge/agent.py).
+    from skyvern.forge import app as skyvern_app
+
+    await skyvern_app.DATABASE.organizations.update_organization(
+        adopted[1], max_steps_per_run=int(os.environ["MAX_STEPS_PER_RUN"])
+    )
+    # No program is started before this: Skyvern's first one is a browser's.
+    forget_secrets.forget()
+    ADOPTED.touch()
+    return f"organisation {adopted[1]}"
