@@ -164,7 +164,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 }}
 
 (held) {{
-	# While the server restarts: whoever asks waits for it instead of getting a 502. Nothing was sent yet, so nothing happens twice.
+	# While the server restarts, whoever asks waits for it instead of getting a 502. Nothing was sent, so nothing happens twice.
 	lb_try_duration {SERVER_BACK_SECONDS}s
 	lb_try_interval 500ms
 }}

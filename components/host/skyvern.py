@@ -46,7 +46,7 @@ def sandbox_profile() -> str:
     return json.dumps(json.loads(PROFILE.read_text()), separators=(",", ":"))
 
 
-def browser_environment(browser: Browser) -> dict[str, pulumi.Input[str]]:
+def browser_environment(browser: Browser, server: ServerSettings) -> dict[str, pulumi.Input[str]]:
     """Skyvern's variables for the browser that it starts, or for the Chrome that it connects to."""
     if isinstance(browser, CdpBrowser):
         host_header = {} if browser.host_header is None else {"BROWSER_REMOTE_DEBUGGING_HOST_HEADER": browser.host_header}
@@ -54,6 +54,8 @@ def browser_environment(browser: Browser) -> dict[str, pulumi.Input[str]]:
     return {
         "BROWSER_ADDITIONAL_ARGS": json.dumps(BROWSER_ARGUMENTS),
         "BROWSER_LOCALE": browser.locale,
+        # Ours: images/server/sandboxed.
+        "BROWSER_PROCESS_MIB": str(server.browser_process_mib),
         # Ours, not Skyvern's: images/server/skyvern-start tries the sandbox and images/server/sandboxed keeps it.
         "BROWSER_SANDBOX": str(browser.sandbox).lower(),
         "BROWSER_TYPE": f"chromium-{browser.type}",
@@ -178,7 +180,7 @@ class SkyvernServer(pulumi.ComponentResource):
         runs, sessions = (1, 1) if shared else (args.settings.runs_at_once, args.settings.sessions_at_once)
         return {
             **paths,
-            **browser_environment(args.browser),
+            **browser_environment(args.browser, args.settings),
             **llm_environment(args.llm),
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),

@@ -90,8 +90,8 @@ class ServerSettings(Section):
         None,
         ge=1,
         le=100,
-        description="Runs at once, whoever starts them (API, UI, schedules); the others wait in order, as `queued`. Default: one for "
-        "each 640 MiB of `memory_mib` beyond the first 1536, at least one: 4 with 4096, 10 with 8192. With `browser.type: "
+        description="Runs at once, whoever starts them (API, UI, schedules); the others wait in order, as `queued`. Default: one "
+        "for each 640 MiB of `memory_mib` beyond the first 1536, at least one: 4 with 4096, 10 with 8192. With `browser.type: "
         "cdp-connect` it is 1.",
         examples=["8"],
     )
@@ -99,16 +99,17 @@ class ServerSettings(Section):
         None,
         ge=1,
         le=100,
-        description="Browser sessions at once that people and programs open, the live browser of the editor included; one more is "
-        "refused. They do not count as runs. Default: a quarter of the runs, at least one.",
+        description="Browser sessions at once that people and programs open, the live browser of the editor included; one more "
+        "is refused. They do not count as runs. Default: a quarter of the runs, at least one.",
         examples=["2"],
     )
     drain_minutes: int = Field(
         5,
         ge=0,
         le=120,
-        description="Before the server stops (an update, `docker stop`, shutdown of the host): for how long runs in progress may go "
-        "on. Until then no new one starts; what has not ended by then is ended with a reason, and what is queued starts afterwards.",
+        description="Before the server stops (an update, `docker stop`, shutdown of the host): for how long runs in progress may "
+        "go on. Until then no new one starts; what has not ended by then is ended with a reason, and what is queued starts "
+        "afterwards.",
     )
     max_steps: int = Field(25, ge=1, le=200, description="Steps after which a task stops (MAX_STEPS_PER_RUN).")
     code_blocks: bool = Field(
@@ -127,16 +128,23 @@ class ServerSettings(Section):
         examples=["[192.168.1.20:587, host:5678]"],
     )
 
-
     @property
     def runs_at_once(self) -> int:
-        """``max_runs``, or what the memory has room for: 1536 MiB for Skyvern, its temporary files and a session, 640 for each run."""
+        """``max_runs``, or what the memory has room for: 640 MiB a run beside 1536 for Skyvern, temporary files and a session."""
         return self.max_runs or max(1, (self.memory_mib - 1536) // 640)
 
     @property
     def sessions_at_once(self) -> int:
         """``max_sessions``, or a quarter of the runs."""
         return self.max_sessions or max(1, self.runs_at_once // 4)
+
+    @property
+    def browser_process_mib(self) -> int:
+        """What a process of a browser may allocate: half of what the memory has beside Skyvern, so that the other runs go on.
+
+        640 are added: a tab of Chromium 156 has so much of writable mappings before a page is in it, of which it uses a tenth.
+        """
+        return 640 + max(1024, (self.memory_mib - 1536) // 2)
 
 
 class DatabaseSettings(Section):
