@@ -13,7 +13,7 @@ Look at it again with the Skyvern after 1.0.56.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -34,6 +34,8 @@ UNFINISHED = ("created", "queued", "running", "paused")
 
 # Ended here, their webhooks to be sent once the server answers: a receiver may look the run up.
 _ended: list[tuple[str, Any]] = []
+# When this server began: what has not changed since was left by the one before.
+_began = datetime.min
 
 
 def configure_app(app: Any) -> None:
@@ -54,10 +56,13 @@ def configure_app(app: Any) -> None:
 
 async def repair_at_start(_fastapi_app: object) -> str:
     """Ends what was in progress; whatever had not begun is left for the first sweep, when the server answers."""
+    from skyvern.forge.sdk.db.datetime_utils import naive_utc_now
+
+    global _began, _sweeper
+    _began = naive_utc_now()
     ended = await end_workflow_runs(SERVER_GONE) + await end_tasks(SERVER_GONE)
     GATE.interrupted = ended
     GATE.write()
-    global _sweeper
     _sweeper = asyncio.create_task(sweep())
     return f"{ended} ended"
 
@@ -88,9 +93,8 @@ async def end_lost() -> None:
 async def end_workflow_runs(reason: str, *, settled: bool = False) -> int:
     """Fails the workflow runs in progress that nobody sees to, with their blocks, tasks and steps: how many.
 
-    settled: only those that have not changed for a while.
+    settled: only those that have not changed for a while, or since this server began.
     """
-
     ended = 0
     for run in await _unfinished_runs(settled=settled):
         why = _reason_to_end(run, reason)
@@ -158,13 +162,19 @@ def _reason_to_end(run: Any, reason: str) -> str | None:
     return None
 
 
+def _settled_before() -> datetime:
+    """Of a row that has changed later, something in this process may be about to take care: a request, a schedule."""
+    from skyvern.forge.sdk.db.datetime_utils import naive_utc_now
+
+    return max(_began, naive_utc_now() - SETTLED)
+
+
 async def _unfinished_runs(*, settled: bool = True) -> Sequence[Any]:
     """Rows of workflow_runs that are not final and that this process does not know, the oldest first.
 
     Members of a run group that are not submitted yet are Skyvern's: its own loop submits them.
     """
     from skyvern.forge import app
-    from skyvern.forge.sdk.db.datetime_utils import naive_utc_now
     from skyvern.forge.sdk.db.models import WorkflowRunGroupItemModel, WorkflowRunModel
     from sqlalchemy import func, select
 
@@ -177,7 +187,7 @@ async def _unfinished_runs(*, settled: bool = True) -> Sequence[Any]:
         .order_by(func.coalesce(row.queued_at, row.created_at))
     )
     if settled:
-        query = query.where(row.modified_at < naive_utc_now() - SETTLED)
+        query = query.where(row.modified_at < _settled_before())
     async with app.DATABASE.workflow_runs.Session() as session:
         return [one for one in (await session.scalars(query)).all() if not GATE.knows(str(one.workflow_run_id))]
 
@@ -188,29 +198,30 @@ async def start_waiting() -> None:
     await _start_tasks()
 
 
-_first = True
-
-
 async def _start_workflow_runs() -> None:
-    from skyvern.forge import app
-
-    global _first
-    # At the start nobody else is at work; later, a request may be about to hand its run over.
-    for run in await _unfinished_runs(settled=not _first):
+    for run in await _unfinished_runs():
         if _reason_to_end(run, LOST) is not None:
             continue
-        organization = await app.DATABASE.organizations.get_organization(str(run.organization_id))
-        if organization is None:
-            continue
-        LOG.info("interrupted_runs: started", workflow_run_id=run.workflow_run_id)
-        task_v2 = await app.DATABASE.observer.get_task_v2_by_workflow_run_id(run.workflow_run_id, run.organization_id)
-        if task_v2 is not None:
-            await _executor().execute_task_v2(
-                None, None, str(run.organization_id), task_v2.observer_cruise_id, None, browser_session_id=None
-            )
-        else:
-            await _start_workflow_run(run, organization)
-    _first = False
+        try:
+            await _start_run(run)
+        except Exception:
+            LOG.exception("interrupted_runs: not started, tried again", workflow_run_id=run.workflow_run_id)
+
+
+async def _start_run(run: Any) -> None:
+    from skyvern.forge import app
+
+    organization = await app.DATABASE.organizations.get_organization(str(run.organization_id))
+    if organization is None:
+        return
+    LOG.info("interrupted_runs: started", workflow_run_id=run.workflow_run_id)
+    task_v2 = await app.DATABASE.observer.get_task_v2_by_workflow_run_id(run.workflow_run_id, run.organization_id)
+    if task_v2 is not None:
+        await _executor().execute_task_v2(
+            None, None, str(run.organization_id), task_v2.observer_cruise_id, None, browser_session_id=None
+        )
+    else:
+        await _start_workflow_run(run, organization)
 
 
 async def _start_workflow_run(run: Any, organization: Any) -> None:
@@ -247,10 +258,9 @@ def _executor() -> GatedExecutor:
     return executor
 
 
-async def _unfinished_tasks(*, settled: bool) -> Sequence[Any]:
+async def _unfinished_tasks(*, settled: bool = True) -> Sequence[Any]:
     """Rows of tasks that belong to no workflow run, are not final, and that this process does not know, the oldest first."""
     from skyvern.forge import app
-    from skyvern.forge.sdk.db.datetime_utils import naive_utc_now
     from skyvern.forge.sdk.db.models import TaskModel
     from sqlalchemy import select
 
@@ -260,7 +270,7 @@ async def _unfinished_tasks(*, settled: bool) -> Sequence[Any]:
         .order_by(TaskModel.created_at)
     )
     if settled:
-        query = query.where(TaskModel.modified_at < naive_utc_now() - SETTLED)
+        query = query.where(TaskModel.modified_at < _settled_before())
     async with app.DATABASE.workflow_runs.Session() as session:
         return [one for one in (await session.scalars(query)).all() if not GATE.knows(str(one.task_id))]
 
@@ -276,26 +286,33 @@ async def end_tasks(reason: str, *, settled: bool = False) -> int:
 
 
 async def _start_tasks() -> None:
+    for row in await _unfinished_tasks():
+        if row.status == "queued":
+            try:
+                await _start_task(row)
+            except Exception:
+                LOG.exception("interrupted_runs: not started, tried again", task_id=row.task_id)
+
+
+async def _start_task(row: Any) -> None:
     """A task that waited for its turn has its first step, which nobody has touched."""
     from skyvern.forge import app
 
-    executor = _executor()
-    for row in await _unfinished_tasks(settled=False):
-        steps = await app.DATABASE.tasks.get_task_steps(row.task_id, row.organization_id)
-        organization = await app.DATABASE.organizations.get_organization(str(row.organization_id))
-        if row.status != "queued" or not steps or organization is None:
-            continue
-        task = await app.DATABASE.tasks.get_task(row.task_id, organization_id=row.organization_id)
-        LOG.info("interrupted_runs: started", task_id=row.task_id)
-        executor._schedule(
-            None,
-            app.agent.execute_step,
-            organization,
-            task,
-            steps[0],
-            await executor._get_valid_api_key(row.organization_id),
-            close_browser_on_completion=True,
-        )
+    steps = await app.DATABASE.tasks.get_task_steps(row.task_id, row.organization_id)
+    organization = await app.DATABASE.organizations.get_organization(str(row.organization_id))
+    if not steps or organization is None:
+        return
+    task = await app.DATABASE.tasks.get_task(row.task_id, organization_id=row.organization_id)
+    LOG.info("interrupted_runs: started", task_id=row.task_id)
+    _executor()._schedule(
+        None,
+        app.agent.execute_step,
+        organization,
+        task,
+        steps[0],
+        await _executor()._get_valid_api_key(row.organization_id),
+        close_browser_on_completion=True,
+    )
 
 
 async def send_webhooks() -> None:
