@@ -27,10 +27,13 @@ STOPPED = "Interrupted: the server was stopped for an update or by its operator,
 
 
 def refuse_new(start: Work) -> Work:
-    """What makes a run or a browser session: refused while the server drains, unless a run in progress asks for it."""
+    """What makes a run or a browser session: refused while the server drains, unless a run in progress asks for it.
+
+    A schedule that has fired may make its run, which waits for the next start: of one that fires once, nothing would be left.
+    """
 
     async def starts(*args: Any, **kwargs: Any) -> Any:
-        if GATE.closes_at is not None and not inside_a_run():
+        if GATE.closes_at is not None and not inside_a_run() and not kwargs.get("workflow_schedule_id"):
             raise HTTPException(
                 503,
                 "The server is about to restart and starts no new run; try again in a minute.",
@@ -54,15 +57,17 @@ def configure_app(app: Any) -> None:
     """Called by Skyvern before the server starts; fails the start where a place is not as in 1.0.56."""
     from skyvern.services.workflow_schedule_service import LocalWorkflowScheduleScheduler
 
-    for owner, name in (
+    scheduler = LocalWorkflowScheduleScheduler
+    makers = (
         (app.WORKFLOW_SERVICE, "setup_workflow_run"),
         (app.agent, "create_task"),
         (app.PERSISTENT_SESSIONS_MANAGER, "create_session"),
-    ):
+    )
+    for owner, name in (*makers, (scheduler, "dispatch_due_schedules")):
         if not hasattr(owner, name):
             raise RuntimeError(f"drain: this Skyvern has no {name}, so a restart would cut runs off")
+    for owner, name in makers:
         setattr(owner, name, refuse_new(getattr(owner, name)))
-    scheduler = LocalWorkflowScheduleScheduler
     setattr(scheduler, "dispatch_due_schedules", waits_for_the_next_start(scheduler.dispatch_due_schedules))  # noqa: B010
     at_start(app, "drain", listen)
 
@@ -98,13 +103,13 @@ async def drain_then(end: Any, seconds: float) -> None:
     try:
         GATE.set_open(False)
         next_line = 0.0
-        while GATE.running and (left := (GATE.closes_at or 0) - time.monotonic()) > 0:
+        while GATE.in_progress and (left := (GATE.closes_at or 0) - time.monotonic()) > 0:
             if time.monotonic() >= next_line:
                 next_line = time.monotonic() + LINE_SECONDS
-                runs = sorted(turn.run_id for turn in GATE.running)
+                runs = sorted(turn.run_id for turn in GATE.in_progress)
                 say(f"{len(runs)} in progress, {left:.0f} s left at most: {', '.join(runs[:5])}{' …' if len(runs) > 5 else ''}")
             await asyncio.sleep(0.2)
-        if GATE.running:
+        if GATE.in_progress:
             await end_rest(STOPPED.format(seconds))
         say(f"done; {len(GATE.waiting)} queued for the next start")
     finally:
@@ -113,7 +118,7 @@ async def drain_then(end: Any, seconds: float) -> None:
 
 async def end_rest(reason: str) -> None:
     """Ends the runs in progress: their state first, so that nothing writes another one, then their work."""
-    turns = list(GATE.running)
+    turns = list(GATE.in_progress)
     say(f"time is up: {len(turns)} ended")
     for turn in turns:
         await interrupted_runs.end_one(turn.run_id, reason)

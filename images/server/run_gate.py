@@ -53,6 +53,8 @@ class Gate:
         self.limit = limit
         self.open = False
         self.running: set[Turn] = set()
+        # In browser sessions that are open already: in progress, and without a turn.
+        self._beside: set[Turn] = set()
         self.interrupted = 0
         self.closes_at: float | None = None
         self._waiting: deque[tuple[Turn, asyncio.Future[None]]] = deque()
@@ -62,6 +64,11 @@ class Gate:
     @property
     def waiting(self) -> list[str]:
         return [turn.run_id for turn, admitted in self._waiting if not admitted.done()]
+
+    @property
+    def in_progress(self) -> set[Turn]:
+        """Turns, and runs in open sessions."""
+        return self.running | self._beside
 
     @property
     def full(self) -> bool:
@@ -80,6 +87,16 @@ class Gate:
             self._known[run_id] -= 1
             if not self._known[run_id]:
                 del self._known[run_id]
+
+    @contextmanager
+    def beside(self, turn: Turn) -> Iterator[None]:
+        """For a run that needs no turn because its browser is there; what stops the server still waits for it."""
+        turn.task = asyncio.current_task()
+        self._beside.add(turn)
+        try:
+            yield
+        finally:
+            self._beside.discard(turn)
 
     async def enter(self, turn: Turn) -> None:
         """Waits for a turn; whoever returns from here calls ``leave``."""
@@ -229,9 +246,12 @@ def gated(execute_workflow: Work, executor: GatedExecutor) -> Work:
     async def waits(**kwargs: Any) -> Any:
         run_id = kwargs["workflow_run_id"]
         with GATE.knowing(run_id):
-            if inside_a_run() or kwargs.get("browser_session_id") in SESSIONS:
+            if inside_a_run():
                 return await execute_workflow(**kwargs)
             turn = Turn(run_id)
+            if kwargs.get("browser_session_id") in SESSIONS:
+                with GATE.beside(turn), _inside(turn):
+                    return await execute_workflow(**kwargs)
             # Else Skyvern's recovery takes a run that waits for minutes for a lost one, and starts it again.
             mark = (run_id, kwargs.get("attempt_number", 1))
             marks = mark not in executor._scheduled_retry_resumes

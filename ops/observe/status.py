@@ -21,6 +21,23 @@ from ops.stack.inventory import MIB, Container, Volume
 from ops.stack.stack import Stack
 
 ANSWER_SECONDS = 5
+# Written by images/server/run_gate.py.
+RUNS_FILE = "/tmp/run-gate.json"  # noqa: S108
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """What the server runs, as it says itself.
+
+    running: ids; with ``browser.type: cdp-connect`` the browser session that has the Chrome is among them. queued: wait for their
+    turn. interrupted: ended since the server's start because their server had died. draining: the server is about to stop.
+    """
+
+    max_runs: int
+    running: Sequence[str]
+    queued: int
+    interrupted: int
+    draining: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +46,7 @@ class Status:
 
     version: of this checkout. address: of the gateway, from the stack file. api_version: the API's own, None if it does not
     answer; "development" with every Skyvern from PyPI (1.0.56). skyvern_version: of the package in the server.
-    memory: container name -> bytes in use.
+    memory: container name -> bytes in use. runs: None if the server does not run or does not answer.
     """
 
     stack: str
@@ -41,6 +58,7 @@ class Status:
     containers: Sequence[Container]
     memory: Mapping[str, int]
     volumes: Sequence[Volume]
+    runs: Runs | None = None
 
 
 def observe(stack: Stack) -> Status:
@@ -60,6 +78,7 @@ def observe(stack: Stack) -> Status:
         containers=containers,
         memory=inventory.memory_in_use(docker, running),
         volumes=inventory.volumes(docker, stack.short, sizes=True),
+        runs=runs(docker, containers),
     )
 
 
@@ -75,10 +94,24 @@ def api_version(address: str, transport: httpx.BaseTransport | None = None) -> s
 def skyvern_version(docker: Docker, containers: Sequence[Container]) -> str | None:
     """The version of Skyvern's package in the running server; None if the server does not run or does not answer."""
     code = "import importlib.metadata as packages; print(packages.version('skyvern'))"
+    return ask_server(docker, containers, *PYTHON, code)
+
+
+def runs(docker: Docker, containers: Sequence[Container]) -> Runs | None:
+    """What the server runs; None if it does not run, does not answer or is of a version without a gate."""
+    answer = ask_server(docker, containers, "cat", RUNS_FILE)
+    try:
+        return None if answer is None else Runs(**json.loads(answer))
+    except (TypeError, ValueError):
+        return None
+
+
+def ask_server(docker: Docker, containers: Sequence[Container], *command: str) -> str | None:
+    """Output of a command in the running server; None if the server does not run or the command fails."""
     for server in containers:
         if server.part == "server" and server.status == "running":
             try:
-                return docker.run("exec", server.name, *PYTHON, code, timeout_seconds=ANSWER_SECONDS).strip()
+                return docker.run("exec", server.name, *command, timeout_seconds=ANSWER_SECONDS).strip()
             except UserError:
                 return None
     return None
@@ -102,8 +135,15 @@ def summary(status: Status) -> str:
     return f"stack {status.stack}: {health}; {status.address}, {api}{versions}{hint}"
 
 
+def runs_line(runs: Runs) -> str:
+    """``runs: 3 of 4 in progress, 12 queued; 2 interrupted since the server's start``."""
+    draining = "; draining: the server is about to stop" if runs.draining else ""
+    interrupted = f"; {runs.interrupted} interrupted since the server's start" if runs.interrupted else ""
+    return f"runs: {len(runs.running)} of {runs.max_runs} in progress, {runs.queued} queued{interrupted}{draining}"
+
+
 def render(status: Status, now: datetime) -> str:
-    """The summary and one table of containers and volumes."""
+    """The summary, the runs, and one table of containers and volumes."""
     rows = [
         (
             container.name,
@@ -118,7 +158,8 @@ def render(status: Status, now: datetime) -> str:
     ]
     rows += [(volume.name, "volume", "-", "-", "-", size(volume.size_bytes), "-") for volume in status.volumes]
     head = ("name", "state", "health", "restarts", "up", "memory or disk", "image")
-    return summary(status) + ("\n\n" + terminal.table(head, rows) if rows else "")
+    lines = [summary(status), *([runs_line(status.runs)] if status.runs else [])]
+    return "\n".join([*lines, *(["", terminal.table(head, rows)] if rows else [])])
 
 
 def uptime(container: Container, now: datetime) -> str:
@@ -157,6 +198,7 @@ def as_json(status: Status) -> str:
                 asdict(container) | {"memory_bytes": status.memory.get(container.name)} for container in status.containers
             ],
             "volumes": [asdict(volume) for volume in status.volumes],
+            "runs": asdict(status.runs) if status.runs else None,
         },
         indent=2,
         default=str,

@@ -71,6 +71,17 @@ NGROK = st.fixed_dictionaries(
 ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"], "access_domains": ["example.com"]}
 
 
+def shared(file: dict[str, Any]) -> dict[str, Any]:
+    """A stack file in which one Chrome has one run and one session at once."""
+    if file.get("browser", {}).get("type") != "cdp-connect":
+        return file
+    server = file.get("server", {})
+    return {
+        **file,
+        "server": {key: 1 if key in {"max_runs", "max_sessions"} and value else value for key, value in server.items()},
+    }
+
+
 def reached(file: dict[str, Any], pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """A stack file with an edge and a frontend that go with the rest of it."""
     edge, frontend = pair
@@ -139,6 +150,9 @@ STACK_FILES = st.fixed_dictionaries(
                 "memory_mib": st.integers(1536, 65536),
                 "cpus": st.floats(0.5, 64, allow_nan=False),
                 "max_steps": st.integers(1, 200),
+                "drain_minutes": st.integers(0, 120),
+                "max_runs": st.none() | st.integers(1, 100),
+                "max_sessions": st.none() | st.integers(1, 100),
                 "code_blocks": st.booleans(),
                 "log_level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
             },
@@ -153,5 +167,5 @@ STACK_FILES = st.fixed_dictionaries(
         ),
         "llm": LLMS,
     },
-)
+).map(shared)
 STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES

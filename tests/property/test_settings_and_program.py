@@ -31,6 +31,8 @@ TAKES: dict[str, Any] = {
             "retention.downloads",
             "retention.logs",
             "retention.videos",
+            "server.max_runs",
+            "server.max_sessions",
         )
     ),
     "edge.access_domains": [],

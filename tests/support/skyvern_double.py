@@ -199,7 +199,9 @@ class Skyvern:
         self.claims: list[tuple[str, int]] = []
         self.log: list[tuple[str, dict[str, Any]]] = []
         self.executor: Any = None
-        self.models = {name: Model(name, (), {"rows": []}) for name in ("WorkflowRunModel", "WorkflowRunGroupItemModel", "TaskModel")}
+        self.models = {
+            name: Model(name, (), {"rows": []}) for name in ("WorkflowRunModel", "WorkflowRunGroupItemModel", "TaskModel")
+        }
         of = SimpleNamespace
         self.app = of(
             api_app_startup_event=None,
@@ -209,7 +211,9 @@ class Skyvern:
                 mark_workflow_run_as_failed_if_not_final=self.mark_workflow_run_as_failed_if_not_final,
                 setup_workflow_run=self.make("workflow run"),
             ),
-            PERSISTENT_SESSIONS_MANAGER=of(create_session=self.create_session, cleanup_stale_sessions=self.cleanup_stale_sessions),
+            PERSISTENT_SESSIONS_MANAGER=of(
+                create_session=self.create_session, cleanup_stale_sessions=self.cleanup_stale_sessions
+            ),
             agent=of(
                 execute_step=self.execute_step, execute_task_webhook=self.execute_task_webhook, create_task=self.make("task")
             ),
@@ -248,7 +252,7 @@ class Skyvern:
 
     def add_task(self, task_id: str, status: str, **columns: Any) -> Any:
         """A row of tasks, with one step."""
-        made = {"task_id": task_id, "status": Status(status), "workflow_run_id": None, "organization_id": "o_1"}
+        made: dict[str, Any] = {"task_id": task_id, "status": Status(status), "workflow_run_id": None, "organization_id": "o_1"}
         made |= {"failure_reason": None, "created_at": LONG_AGO, "modified_at": LONG_AGO, "steps": ["step"]}
         row = SimpleNamespace(**(made | columns))
         self.tasks[task_id] = row
@@ -256,9 +260,7 @@ class Skyvern:
         return row
 
     def add_task_v2(self, task_id: str, run_id: str) -> Any:
-        row = SimpleNamespace(
-            observer_cruise_id=task_id, workflow_run_id=run_id, organization_id="o_1", status=Status.running
-        )
+        row = SimpleNamespace(observer_cruise_id=task_id, workflow_run_id=run_id, organization_id="o_1", status=Status.running)
         self.tasks_v2[task_id] = row
         return row
 
@@ -304,7 +306,9 @@ class Skyvern:
 
     # agent
 
-    async def execute_step(self, organization: object, task: Any, step: object, api_key: str | None = None, **rest: object) -> None:
+    async def execute_step(
+        self, organization: object, task: Any, step: object, api_key: str | None = None, **rest: object
+    ) -> None:
         await self.runs.work(task.task_id)
 
     async def execute_task_webhook(self, task: Any, api_key: str) -> None:
@@ -459,7 +463,9 @@ def install(skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         f"{sdk}.executor.factory": {"AsyncExecutorFactory": Factory},
         f"{sdk}.schemas.tasks": {"TaskStatus": Status},
         f"{sdk}.schemas.task_v2": {"TaskV2Status": Status},
-        f"{sdk}.schemas.persistent_browser_sessions": {"is_final_status": lambda status: status in {"completed", "failed", "timeout"}},
+        f"{sdk}.schemas.persistent_browser_sessions": {
+            "is_final_status": lambda status: status in {"completed", "failed", "timeout"}
+        },
         f"{sdk}.db.datetime_utils": {"naive_utc_now": lambda: NOW},
         f"{sdk}.db.models": dict(skyvern.models),
         "skyvern.services": {"task_v2_service": SimpleNamespace(send_task_v2_webhook=skyvern.send_task_v2_webhook)},

@@ -88,6 +88,32 @@ def test_a_chrome_elsewhere_has_the_proxy_on_loopback_and_the_server_no_profile(
     assert "BROWSER_REMOTE_DEBUGGING_HOST_HEADER" not in build(CHROME).environment("server")
 
 
+@pytest.mark.parametrize(
+    ("sections", "runs", "sessions"),
+    [({}, "4", "1"), ({"server": {"memory_mib": 8192}}, "10", "2"), ({"server": {"max_runs": 6, "max_sessions": 3}}, "6", "3")],
+)
+def test_the_server_is_told_how_many_runs_and_sessions_its_memory_has_room_for(
+    sections: dict[str, Any], runs: str, sessions: str
+) -> None:
+    environment = program.run(Settings.model_validate(sections)).environment("server")
+    assert (environment["RUN_GATE_MAX_RUNS"], environment["RUN_GATE_MAX_SESSIONS"]) == (runs, sessions)
+
+
+def test_one_chrome_has_one_run_whatever_the_memory() -> None:
+    sections = {"browser": CHROME, "server": {"memory_mib": 65536}}
+    environment = program.run(Settings.model_validate(sections)).environment("server")
+    assert (environment["RUN_GATE_MAX_RUNS"], environment["RUN_GATE_MAX_SESSIONS"]) == ("1", "1")
+
+
+@pytest.mark.parametrize("minutes", [0, 5, 120])
+def test_docker_waits_longer_than_the_server_drains(minutes: int) -> None:
+    """Behind the drain: END_SECONDS of images/server/drain.py, webhooks, and recordings that are saved."""
+    run = program.run(Settings.model_validate({"server": {"drain_minutes": minutes}}))
+    inputs = run.container("server").inputs
+    assert run.environment("server")["DRAIN_SECONDS"] == str(60 * minutes)
+    assert inputs["stopTimeout"] == inputs["destroyGraceSeconds"] == 60 * minutes + 60
+
+
 # --- The profile ---------------------------------------------------------------------------------------------------------
 
 
@@ -348,133 +374,3 @@ def test_a_changed_playwright_or_kernel_fails_the_start(
     del vars(transport)["get_driver_env"]
     with pytest.raises(RuntimeError, match="Playwright"):
         module.forget()
-
-
-# --- One run at a time ---------------------------------------------------------------------------------------------------
-
-
-class Executor:
-    """The methods of Skyvern's executor that the module knows, as 1.0.56 has them."""
-
-    def __init__(self) -> None:
-        self._scheduled_retry_resumes: set[tuple[str, int]] = set()
-        self.running: list[str] = []
-        self.most = 0
-        self.finished: list[str] = []
-        self.events: dict[str, asyncio.Event] = {}
-
-    def _schedule(
-        self, background_tasks: None, func: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any
-    ) -> asyncio.Task[Any]:
-        return asyncio.get_running_loop().create_task(func(*args))
-
-    async def _resume_pending_retry(self, attempt: Any) -> None:
-        await self.events["retry"].wait()
-        await self._dispatch_retry_resume(attempt, {})
-
-    async def _dispatch_retry_resume(self, attempt: Any, execution_kwargs: dict[str, Any]) -> None:
-        await self.work(attempt.workflow_run_id)
-
-    async def work(self, name: str) -> None:
-        self.running.append(name)
-        self.most = max(self.most, len(self.running))
-        await asyncio.sleep(0)
-        await self.events[name].wait()
-        self.running.remove(name)
-        self.finished.append(name)
-        if name == "fails":
-            raise RuntimeError(name)
-
-
-class Attempt:
-    def __init__(self, name: str) -> None:
-        self.workflow_run_id, self.attempt_number = name, 1
-
-
-@pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module with doubles for Skyvern's modules, which are in its image only."""
-    chosen: list[Any] = []
-
-    class Factory:
-        set_executor = staticmethod(chosen.append)
-
-    doubles: dict[str, dict[str, Any]] = {
-        "fastapi": {"BackgroundTasks": object},
-        "skyvern.forge.sdk.executor.background_task_executor": {"BackgroundTaskExecutor": Executor},
-        "skyvern.forge.sdk.executor.factory": {"AsyncExecutorFactory": Factory},
-    }
-    for name, names in doubles.items():
-        double = ModuleType(name)
-        vars(double).update(names)
-        monkeypatch.setitem(sys.modules, name, double)
-    for package in ("skyvern", "skyvern.forge", "skyvern.forge.sdk", "skyvern.forge.sdk.executor"):
-        monkeypatch.setitem(sys.modules, package, ModuleType(package))
-    module = load("one_run_at_a_time.py")
-    vars(module)["chosen"] = chosen
-    return module
-
-
-async def settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def test_runs_of_every_kind_take_turns_in_their_order(turns: ModuleType) -> None:
-    async def story() -> Any:
-        one = turns.OneRunAtATime()
-        one.events = {name: asyncio.Event() for name in ("workflow", "fails", "task", "retry", "again")}
-        tasks = [
-            one._schedule(None, one._dispatch_retry_resume, Attempt("workflow"), {}),
-            one._schedule(None, one.work, "fails"),
-            one._schedule(None, one._dispatch_retry_resume, Attempt("task"), {}),
-            # Sleeps until its time has come, and holds nobody up meanwhile.
-            one._schedule(None, one._resume_pending_retry, Attempt("again")),
-        ]
-        await settle()
-        assert one.running == ["workflow"]
-        # Marked as somebody's, so that Skyvern's recovery leaves it alone; the one that runs is no longer.
-        assert one._scheduled_retry_resumes == {("task", 1)}
-        for name in ("workflow", "fails", "task", "retry", "again"):
-            one.events[name].set()
-            await settle()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return one
-
-    one = asyncio.run(story())
-    assert one.finished == ["workflow", "fails", "task", "again"]
-    assert one.most == 1
-    assert one._scheduled_retry_resumes == set()
-
-
-def test_a_run_that_is_cancelled_while_it_waits_holds_nobody_up(turns: ModuleType) -> None:
-    async def story() -> Any:
-        one = turns.OneRunAtATime()
-        one.events = {name: asyncio.Event() for name in ("first", "second", "third")}
-        first, second, third = (one._schedule(None, one._dispatch_retry_resume, Attempt(name), {}) for name in one.events)
-        await settle()
-        second.cancel()
-        for event in one.events.values():
-            event.set()
-        await asyncio.gather(first, second, third, return_exceptions=True)
-        return one
-
-    one = asyncio.run(story())
-    assert one.finished == ["first", "third"]
-    assert one._scheduled_retry_resumes == set()
-
-
-def test_it_becomes_skyverns_executor_and_a_changed_skyvern_fails_the_start(
-    turns: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    turns.configure_app(None)
-    assert [type(one) for one in vars(turns)["chosen"]] == [turns.OneRunAtATime]
-    for name in ("_schedule", "_resume_pending_retry", "_dispatch_retry_resume"):
-        with monkeypatch.context() as change:
-            change.delattr(Executor, name)
-            with pytest.raises(RuntimeError, match=f"executor has no {name};"):
-                turns.configure_app(None)
-    monkeypatch.setattr(Executor, "__init__", lambda self: None)
-    with pytest.raises(RuntimeError, match="executor has no _scheduled_retry_resumes;"):
-        turns.configure_app(None)
-    assert len(vars(turns)["chosen"]) == 1

@@ -136,7 +136,10 @@ def test_a_claim_of_the_last_server_is_given_back_before_the_run_is_started(inte
     skyvern.add_run("wr_claimed", "queued")
     skyvern.add_run("wr_free", "queued")
     attempt = SimpleNamespace
-    skyvern.attempts["wr_claimed"] = [attempt(attempt_number=2, started_at=LONG_AGO), attempt(attempt_number=1, started_at=LONG_AGO)]
+    skyvern.attempts["wr_claimed"] = [
+        attempt(attempt_number=2, started_at=LONG_AGO),
+        attempt(attempt_number=1, started_at=LONG_AGO),
+    ]
     skyvern.attempts["wr_free"] = [attempt(attempt_number=1, started_at=None)]
     asyncio.run(start_of_the_server(interrupted))
     assert skyvern.claims == [("wr_claimed", 2)]
@@ -285,9 +288,7 @@ def test_webhooks_are_sent_once_and_those_of_retries_by_skyvern(interrupted: Mod
     assert skyvern.webhooks == [("workflow", "wr_1", "failed")]
 
 
-def test_a_receiver_that_does_not_answer_keeps_no_other_from_its_webhook(
-    interrupted: ModuleType, skyvern: Skyvern
-) -> None:
+def test_a_receiver_that_does_not_answer_keeps_no_other_from_its_webhook(interrupted: ModuleType, skyvern: Skyvern) -> None:
     skyvern.add_run("wr_1", "running")
     skyvern.add_task("tsk_1", "running")
 

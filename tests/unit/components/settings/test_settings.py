@@ -170,6 +170,21 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"browser": {"type": "cdp-connect", "url": CHROME, "proxy_port": 8080}},
             "browser.proxy_port: 8080 is also host.port; write another port",
         ),
+        *(
+            (
+                {"browser": {"type": "cdp-connect", "url": CHROME}, "server": {key: 2}},
+                f"server.{key}: 2 would share the one Chrome of browser.type: cdp-connect; write 1, or remove it",
+            )
+            for key in ("max_runs", "max_sessions")
+        ),
+        (
+            {"server": {"max_runs": 0}},
+            "server.max_runs: 0 is wrong: input should be greater than or equal to 1; write another value, for example 8",
+        ),
+        (
+            {"server": {"drain_minutes": 121}},
+            "server.drain_minutes: 121 is wrong: input should be less than or equal to 120; write another value",
+        ),
         ({"llm": {}}, "llm.provider: is missing; write one of none, openai, anthropic, gemini, openai-compatible, ollama"),
         (
             {"llm": {"provider": "gpt"}},
@@ -445,6 +460,23 @@ def test_an_image_of_ones_own_makes_up_for_a_connector_that_cannot_be_built() ->
 
 def test_defaults_deploy() -> None:
     assert parse({}, file="x") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("server", "runs", "sessions"),
+    [
+        ({}, 4, 1),
+        ({"memory_mib": 1536}, 1, 1),
+        ({"memory_mib": 2816}, 2, 1),
+        ({"memory_mib": 2815}, 1, 1),
+        ({"memory_mib": 8192}, 10, 2),
+        ({"memory_mib": 8192, "max_runs": 3}, 3, 1),
+        ({"max_sessions": 7}, 4, 7),
+    ],
+)
+def test_memory_decides_how_many_runs_there_are_at_once(server: dict[str, Any], runs: int, sessions: int) -> None:
+    settings = parse({"server": server}, file="x").server
+    assert (settings.runs_at_once, settings.sessions_at_once) == (runs, sessions)
 
 
 def test_a_secret_is_read() -> None:

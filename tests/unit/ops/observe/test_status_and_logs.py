@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import logs, status
 from ops.observe.logs import Line
-from ops.observe.status import Status
+from ops.observe.status import Runs, Status
 from ops.paths import ROOT
 from ops.stack import inventory
 from ops.stack.inventory import Container, Volume
@@ -188,6 +189,62 @@ def test_skyverns_version_is_its_packages() -> None:
     assert json.loads(status.as_json(STATUS)) | {"skyvern_version": "1.0.56", "version": "0.1.0+0123456789ab"} == json.loads(
         status.as_json(STATUS)
     )
+
+
+STATE = {"max_runs": 4, "running": ["wr_1", "wr_2", "wr_3"], "queued": 12, "interrupted": 2, "draining": False}
+
+
+class ServerDouble(Docker):
+    """A daemon whose server answers ``cat`` with this; "" fails."""
+
+    def answer(self, text: str) -> "ServerDouble":
+        object.__setattr__(self, "text", text)
+        return self
+
+    def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        assert arguments == ("exec", "skyvern-dev-server", "cat", "/tmp/run-gate.json")
+        text: str = vars(self)["text"]
+        if not text:
+            raise UserError("docker: exit 1: cat: /tmp/run-gate.json: No such file or directory")
+        return text
+
+
+def test_runs_are_what_the_server_says_of_them() -> None:
+    server = replace(GATEWAY, name="skyvern-dev-server", part="server")
+
+    def read(text: str, *containers: Container) -> Runs | None:
+        return status.runs(ServerDouble("unix:///s").answer(text), containers)
+
+    assert read(json.dumps(STATE), GATEWAY, server) == Runs(
+        max_runs=4, running=["wr_1", "wr_2", "wr_3"], queued=12, interrupted=2, draining=False
+    )
+    # One that does not run, has no gate, or has one of another version.
+    assert read(json.dumps(STATE), GATEWAY, replace(server, status="exited")) is None
+    for text in ("", "{", "[]", "null", json.dumps(STATE | {"later": 1})):
+        assert read(text, server) is None
+
+
+def test_the_server_writes_what_is_read() -> None:
+    """The names in images/server/run_gate.py, which tests/unit/images/test_run_gate.py compares with what it writes."""
+    text = (ROOT / "images/server/run_gate.py").read_text()
+    assert f'STATE = Path("{status.RUNS_FILE}")' in text
+    for name in STATE:
+        assert f'"{name}":' in text
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({}, "runs: 3 of 4 in progress, 12 queued; 2 interrupted since the server's start"),
+        ({"interrupted": 0, "queued": 0, "running": []}, "runs: 0 of 4 in progress, 0 queued"),
+        ({"interrupted": 0, "draining": True}, "runs: 3 of 4 in progress, 12 queued; draining: the server is about to stop"),
+    ],
+)
+def test_runs_have_one_line(change: dict[str, Any], line: str) -> None:
+    with_runs = replace(STATUS, runs=Runs(**(STATE | change)))
+    assert status.render(with_runs, NOW).splitlines()[1:3] == [line, ""]
+    assert json.loads(status.as_json(with_runs))["runs"] == STATE | change
+    assert json.loads(status.as_json(STATUS))["runs"] is None
 
 
 def test_a_table_is_as_wide_as_its_cells() -> None:
