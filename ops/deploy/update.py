@@ -6,6 +6,7 @@ from components.settings import CloudflareEdge
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
+from ops.deploy import drain
 from ops.errors import UserError
 from ops.observe import smoke
 from ops.observe.smoke.site import Resolver, Site, client_for
@@ -36,7 +37,7 @@ def ensure_stack(stack: Stack, progress: Progress) -> None:
 
 
 def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
-    """``pulumi up`` with its output on the terminal; UserError when it fails or the person declines.
+    """``pulumi up`` with its output on the terminal, and what the server waits for; UserError when it fails or is declined.
 
     previewed: the plan has been shown, so it is not made twice.
     """
@@ -44,7 +45,8 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
     settings = stack.settings()
     if settings.host.docker_host.startswith("ssh://"):
         flags += ["--parallel", str(SSH_PARALLEL)]
-    code = terminal.run_attended(stack.command("up", *flags), env=stack.environment(), ask=not unasked, folder=stack.root)
+    with drain.countdown(stack):
+        code = terminal.run_attended(stack.command("up", *flags), env=stack.environment(), ask=not unasked, folder=stack.root)
     if code:
         codes = " (Cloudflare's codes: docs/cloudflare.md)" if isinstance(settings.edge, CloudflareEdge) else ""
         raise UserError(

@@ -5,7 +5,7 @@ Not here: faults and their fixes (ops doctor).
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 
 import httpx
@@ -98,11 +98,14 @@ def skyvern_version(docker: Docker, containers: Sequence[Container]) -> str | No
 
 
 def runs(docker: Docker, containers: Sequence[Container]) -> Runs | None:
-    """What the server runs; None if it does not run, does not answer or is of a version without a gate."""
+    """What the server runs; None if it does not run, does not answer or is of a version that says less."""
     answer = ask_server(docker, containers, "cat", RUNS_FILE)
+    if answer is None:
+        return None
     try:
-        return None if answer is None else Runs(**json.loads(answer))
-    except (TypeError, ValueError):
+        state = json.loads(answer)
+        return Runs(**{field.name: state[field.name] for field in fields(Runs)})
+    except (KeyError, TypeError, ValueError):
         return None
 
 

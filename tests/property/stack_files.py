@@ -75,11 +75,8 @@ def shared(file: dict[str, Any]) -> dict[str, Any]:
     """A stack file in which one Chrome has one run and one session at once."""
     if file.get("browser", {}).get("type") != "cdp-connect":
         return file
-    server = file.get("server", {})
-    return {
-        **file,
-        "server": {key: 1 if key in {"max_runs", "max_sessions"} and value else value for key, value in server.items()},
-    }
+    given = file.get("server", {})
+    return {**file, "server": given | {key: 1 for key in ("max_runs", "max_sessions") if given.get(key)}}
 
 
 def reached(file: dict[str, Any], pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""The countdown of the server's drain, on the terminal, while an update replaces the server.
+
+The server says on its log what is still in progress and for how long at most (images/server/drain.py). Pulumi shows nothing of
+it, and a stop of minutes would look like one that hangs. Nothing here can fail an update.
+Not here: how long it may take (server.drain_minutes).
+"""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ops.clients import terminal
+from ops.clients.terminal import Progress
+from ops.observe import logs
+from ops.stack.stack import Stack
+
+# How a line of the drain begins.
+PREFIX = "skyvern-drain: "
+END_SECONDS = 5
+
+
+@contextmanager
+def countdown(stack: Stack, progress: Progress = terminal.say) -> Iterator[None]:
+    """Shows the drain's lines for as long as the block takes; nothing where no server runs or Docker does not answer."""
+    process = _follow(stack)
+    if process is None:
+        yield
+        return
+    reader = threading.Thread(target=_show, args=(process, progress), daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        # The log of a server that was not replaced goes on.
+        process.terminate()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reader.join(END_SECONDS)
+
+
+def _follow(stack: Stack) -> subprocess.Popen[str] | None:
+    """``docker logs`` of the server, from now on; of one that does not run, it ends at once."""
+    docker = stack.docker()
+    try:
+        return subprocess.Popen(
+            docker.command("logs", "--follow", "--tail", "0", stack.prefix("server")),
+            env=docker.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+            # Ctrl-C is for Pulumi, which then finishes its step; and an ssh without a terminal asks nothing.
+            start_new_session=True,
+        )
+    except OSError:
+        return None
+
+
+def _show(process: subprocess.Popen[str], progress: Progress) -> None:
+    # A terminal that is gone is no fault of the update's.
+    with suppress(OSError):
+        for line in process.stdout or ():
+            if line.startswith(PREFIX):
+                progress(f"server: {logs.printable(line.removeprefix(PREFIX).strip())}")

@@ -1,0 +1,110 @@
+"""The countdown of the server's drain beside ``pulumi up``, with a docker that prints a server's log."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.deploy import drain, update
+from ops.errors import UserError
+from ops.machine import backend
+from ops.stack.stack import Stack
+from tests.support.home import Home
+
+LOG = """
+echo 'skyvern-drain: 2 in progress, 285 s left at most: wr_1, wr_2'
+echo '{"event": "of Skyvern, with skyvern-drain: in it"}'
+echo 'skyvern-drain: on the other stream' >&2
+printf 'skyvern-drain: \\033[31mred\\377\\033[0m\\n'
+"""
+SHOWN = ["server: 2 in progress, 285 s left at most: wr_1, wr_2", "server: red\ufffd"]
+# As docker logs does for a server that runs.
+FOLLOW = "echo $$ > $HOME/pid; exec sleep 60"
+
+
+@pytest.fixture
+def stack(tmp_path: Path, home: Home) -> Stack:
+    """The stack ``dev`` after script/bootstrap."""
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    home.record_engine()
+    backend.ensure_state(home.say)
+    return Stack("dev", root=tmp_path)
+
+
+def wait_for(path: Path) -> str:
+    for _ in range(100):
+        if path.exists() and path.read_text().strip():
+            break
+        time.sleep(0.05)
+    return path.read_text().strip()
+
+
+def test_the_lines_of_the_drain_are_shown_while_pulumi_works(stack: Stack, home: Home, capfd: pytest.CaptureFixture[str]) -> None:
+    home.program("docker", f"{LOG}\n{FOLLOW}")
+    home.program("pulumi", "for _ in $(echo {1..100}); do [[ -s $HOME/pid ]] && break; sleep 0.05; done; sleep 0.3; echo updated")
+    update.pulumi_up(stack, unasked=True)
+    assert capfd.readouterr().out.splitlines() == [*SHOWN, "updated"]
+    assert home.calls("docker") == ["--host unix:///var/run/docker.sock logs --follow --tail 0 skyvern-dev-server"]
+
+
+@pytest.mark.parametrize("ignores", ["", "trap '' TERM; "])
+def test_nothing_is_left_behind(stack: Stack, home: Home, monkeypatch: pytest.MonkeyPatch, ignores: str) -> None:
+    monkeypatch.setattr(drain, "END_SECONDS", 0.2)
+    home.program("docker", ignores + FOLLOW)
+    with drain.countdown(stack, home.say):
+        followed = wait_for(home.path / "pid")
+    assert not Path(f"/proc/{followed}").exists()
+
+
+def test_it_ends_with_the_container_and_the_update_goes_on(stack: Stack, home: Home) -> None:
+    home.program("docker", LOG)
+    with drain.countdown(stack, home.say):
+        for _ in range(100):
+            if len(home.lines) >= 2:
+                break
+            time.sleep(0.05)
+    assert home.lines[-2:] == SHOWN
+
+
+@pytest.mark.parametrize("docker", ["echo 'No such container' >&2; exit 1", None])
+def test_no_server_and_no_docker_fail_no_update(stack: Stack, home: Home, docker: str | None) -> None:
+    if docker:
+        home.program("docker", docker)
+    home.program("pulumi", "true")
+    update.pulumi_up(stack, unasked=True)
+    assert len(home.calls("pulumi")) == 1
+
+
+def test_an_update_that_fails_fails_as_before(stack: Stack, home: Home) -> None:
+    home.program("docker", FOLLOW)
+    home.program("pulumi", "exit 255")
+    with pytest.raises(UserError, match="pulumi up: exit 255"):
+        update.pulumi_up(stack, unasked=True)
+
+
+def test_a_terminal_that_is_gone_fails_no_update(stack: Stack, home: Home) -> None:
+    """A closed pipe, for example; the thread ends and the log is still read away."""
+
+    def gone(line: str) -> None:
+        raise BrokenPipeError
+
+    home.program("docker", f"{LOG}\n{FOLLOW}")
+    with drain.countdown(stack, gone):
+        wait_for(home.path / "pid")
+
+
+def test_ctrl_c_does_not_reach_it(stack: Stack, home: Home) -> None:
+    """Pulumi gets it and finishes its step, which may be the drain."""
+    home.program("docker", FOLLOW)
+    with drain.countdown(stack, home.say):
+        followed = int(wait_for(home.path / "pid"))
+        assert os.getpgid(followed) != os.getpgid(0)
+
+
+def test_over_ssh_docker_asks_the_host_of_the_stack_file(stack: Stack, home: Home) -> None:
+    stack.file.write_text("config:\n  skyvern:host:\n    docker_host: ssh://deploy@h.example\n")
+    home.program("docker", FOLLOW)
+    with drain.countdown(stack, home.say):
+        wait_for(home.path / "pid")
+    assert home.calls("docker") == ["--host ssh://deploy@h.example logs --follow --tail 0 skyvern-dev-server"]
