@@ -83,6 +83,14 @@ def go_duration(seconds: int) -> str:
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
+def delete_timeout(stop_seconds: int) -> pulumi.CustomTimeouts | None:
+    """How long the provider waits for a container that stops slowly; None for its own 20 minutes (resource_docker_container.go).
+
+    Behind these it gives up and fails the update, whatever destroy_grace_seconds says.
+    """
+    return pulumi.CustomTimeouts(delete=f"{stop_seconds + 300}s") if stop_seconds > 900 else None
+
+
 class HardenedService(pulumi.ComponentResource):
     """A container with a read-only root, no capabilities, no new privileges, limits, rotated logs and a health check.
 
@@ -160,7 +168,9 @@ class HardenedService(pulumi.ComponentResource):
             wait=True,
             wait_timeout=wait_seconds,
             # The name is fixed, so the old container has to be removed first.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            opts=pulumi.ResourceOptions(
+                parent=self, delete_before_replace=True, custom_timeouts=delete_timeout(args.stop_seconds)
+            ),
         )
         self.container_name = container.name
         self.register_outputs({"containerName": self.container_name})

@@ -39,6 +39,7 @@ class Registration:
     replace_on_changes: tuple[str, ...] = ()
     delete_before_replace: bool = False
     retain_on_delete: bool = False
+    delete_timeout: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class _Monitor(mocks.MockMonitor):
                 replace_on_changes=tuple(request.replaceOnChanges),
                 delete_before_replace=request.deleteBeforeReplace,
                 retain_on_delete=request.retainOnDelete,
+                delete_timeout=request.customTimeouts.delete,
                 inputs=marked(json_format.MessageToDict(request.object)),
             )
         )

@@ -105,11 +105,15 @@ def test_one_chrome_has_one_run_whatever_the_memory() -> None:
     assert (environment["RUN_GATE_MAX_RUNS"], environment["RUN_GATE_MAX_SESSIONS"]) == ("1", "1")
 
 
-@pytest.mark.parametrize("minutes", [0, 5, 120])
-def test_docker_waits_longer_than_the_server_drains(minutes: int) -> None:
-    """Behind the drain: END_SECONDS of images/server/drain.py, webhooks, and recordings that are saved."""
+@pytest.mark.parametrize(("minutes", "engine"), [(0, ""), (5, ""), (14, ""), (15, "1260s"), (120, "7560s")])
+def test_docker_and_the_engine_wait_longer_than_the_server_drains(minutes: int, engine: str) -> None:
+    """Behind the drain: END_SECONDS of images/server/drain.py, webhooks, and recordings that are saved.
+
+    Without a word the provider gives up after 20 minutes, and the update fails.
+    """
     run = program.run(Settings.model_validate({"server": {"drain_minutes": minutes}}))
     inputs = run.container("server").inputs
+    assert run.container("server").delete_timeout == engine
     assert run.environment("server")["DRAIN_SECONDS"] == str(60 * minutes)
     assert inputs["stopTimeout"] == inputs["destroyGraceSeconds"] == 60 * minutes + 60
 
