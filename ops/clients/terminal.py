@@ -21,6 +21,11 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def title(line: str) -> None:
+    """Shows one line in the title of the terminal's window, where nothing draws over it."""
+    print(f"\x1b]2;{line}\x07", end="", flush=True)
+
+
 class Steps:
     """Prints ``[2/5] Pulumi and images`` before each step and how long it took after it."""
 

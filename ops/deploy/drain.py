@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ops.clients import terminal
 from ops.clients.terminal import Progress
 from ops.observe import logs
 from ops.stack.stack import Stack
@@ -21,7 +20,7 @@ END_SECONDS = 5
 
 
 @contextmanager
-def countdown(stack: Stack, progress: Progress = terminal.say) -> Iterator[None]:
+def countdown(stack: Stack, progress: Progress) -> Iterator[None]:
     """Shows the drain's lines for as long as the block takes; nothing where no server runs or Docker does not answer."""
     process = _follow(stack)
     if process is None:

@@ -45,7 +45,16 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
     settings = stack.settings()
     if settings.host.docker_host.startswith("ssh://"):
         flags += ["--parallel", str(SSH_PARALLEL)]
-    with drain.countdown(stack):
+    progress = terminal.say
+    if not unasked and terminal.attended():
+        # Pulumi draws its tree over whatever another program prints (3.256, display/tree.go).
+        progress = terminal.title
+        if minutes := settings.server.drain_minutes:
+            terminal.say(
+                f"if the server is replaced, runs in progress have {minutes} min to end; the window's title counts them, "
+                f"bin/ops status -s {stack} too"
+            )
+    with drain.countdown(stack, progress):
         code = terminal.run_attended(stack.command("up", *flags), env=stack.environment(), ask=not unasked, folder=stack.root)
     if code:
         codes = " (Cloudflare's codes: docs/cloudflare.md)" if isinstance(settings.edge, CloudflareEdge) else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.clients import terminal
 from ops.deploy import drain, update
 from ops.errors import UserError
 from ops.machine import backend
@@ -48,6 +49,21 @@ def test_the_lines_of_the_drain_are_shown_while_pulumi_works(stack: Stack, home:
     assert home.calls("docker") == ["--host unix:///var/run/docker.sock logs --follow --tail 0 skyvern-dev-server"]
 
 
+@pytest.mark.parametrize(("minutes", "hints"), [(5, 1), (0, 0)])
+def test_where_pulumi_draws_on_the_terminal_the_lines_are_in_its_title(
+    stack: Stack, home: Home, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], minutes: int, hints: int
+) -> None:
+    stack.file.write_text(f"config:\n  skyvern:server:\n    drain_minutes: {minutes}\n")
+    monkeypatch.setattr(terminal, "attended", lambda: True)
+    home.program("docker", f"{LOG}\n{FOLLOW}")
+    home.program("pulumi", "for _ in $(echo {1..100}); do [[ -s $HOME/pid ]] && break; sleep 0.05; done; sleep 0.3; echo updated")
+    update.pulumi_up(stack, unasked=False)
+    *hint, last = capfd.readouterr().out.splitlines()
+    assert last == "".join(f"\x1b]2;{line}\x07" for line in SHOWN) + "updated"
+    assert len(hint) == hints
+    assert all(f"runs in progress have {minutes} min to end" in line for line in hint)
+
+
 @pytest.mark.parametrize("ignores", ["", "trap '' TERM; "])
 def test_nothing_is_left_behind(stack: Stack, home: Home, monkeypatch: pytest.MonkeyPatch, ignores: str) -> None:
     monkeypatch.setattr(drain, "END_SECONDS", 0.2)
@@ -59,12 +75,13 @@ def test_nothing_is_left_behind(stack: Stack, home: Home, monkeypatch: pytest.Mo
 
 def test_it_ends_with_the_container_and_the_update_goes_on(stack: Stack, home: Home) -> None:
     home.program("docker", LOG)
-    with drain.countdown(stack, home.say):
-        for _ in range(100):
-            if len(home.lines) >= 2:
+    lines: list[str] = []
+    with drain.countdown(stack, lines.append):
+        for _ in range(200):
+            if len(lines) >= 2:
                 break
             time.sleep(0.05)
-    assert home.lines[-2:] == SHOWN
+    assert lines == SHOWN
 
 
 @pytest.mark.parametrize("docker", ["echo 'No such container' >&2; exit 1", None])
