@@ -244,7 +244,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 			not header Origin {{args[0]}}
 		}}
 		error @strange_page 403
-		known_key query {_KEY_CHECK} {{$SKYVERN_API_KEY}}
+		known_key query {_KEY_CHECK} {{$SKYVERN_API_KEY}} {{$SMOKE_API_KEY}}
 		import limited
 		import server
 	}}
@@ -306,7 +306,7 @@ def _api(urls: Endpoints) -> str:
 			import unkeyed
 		}}
 		import stream {urls.app_url}
-		known_key header {_KEY_CHECK} {{$SKYVERN_API_KEY}}
+		known_key header {_KEY_CHECK} {{$SKYVERN_API_KEY}} {{$SMOKE_API_KEY}}
 		import limited
 		# Skyvern's server waits for ever for what such a request never sends.
 		@no_upgrade {{
@@ -439,7 +439,8 @@ class GatewayArgs:
     """Inputs of the gateway.
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
-    api_key: the organisation's key, for ``/ui-session``. ui_password: of the UI's login; secret.
+    api_key: the organisation's key, for ``/ui-session``. smoke_api_key: that of the smoke runs. ui_password: of the UI's login;
+    secrets.
     gateway_key: if the UI is on Vercel.
     code: whether callers may upload code that Skyvern runs.
     networks: edge first (the port is published there), app, files.
@@ -451,6 +452,7 @@ class GatewayArgs:
     endpoints: Endpoints
     port: int | None
     api_key: pulumi.Input[str]
+    smoke_api_key: pulumi.Input[str]
     ui_password: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
@@ -475,6 +477,7 @@ class Gateway(pulumi.ComponentResource):
                     **({} if args.connector_subnet is None else {"CONNECTOR_SUBNET": args.connector_subnet}),
                     **({} if args.gateway_key is None else {"GATEWAY_KEY": args.gateway_key}),
                     "SKYVERN_API_KEY": args.api_key,
+                    "SMOKE_API_KEY": args.smoke_api_key,
                     "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),
                     **ui.variables(args.endpoints),
                 },

@@ -112,7 +112,8 @@ class SkyvernServerArgs:
     image: ours, by the hash of its context.
     endpoints: the public addresses, for CORS and for links.
     database_url: SQLAlchemy URL; secret.
-    secret_key: signs API keys; a change makes every key invalid. api_key: adopted at every start. vault_key: Fernet key.
+    secret_key: signs API keys; a change makes every key invalid. api_key, smoke_api_key: adopted at every start.
+    vault_key: Fernet key.
     networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks), llm (Ollama).
     """
 
@@ -126,6 +127,7 @@ class SkyvernServerArgs:
     database_url: pulumi.Input[str]
     secret_key: pulumi.Input[str]
     api_key: pulumi.Input[str]
+    smoke_api_key: pulumi.Input[str]
     vault_key: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
 
@@ -212,5 +214,7 @@ class SkyvernServer(pulumi.ComponentResource):
             "SKYVERN_BASE_URL": args.endpoints.api_url,
             "SKYVERN_STORAGE_TYPE": "local",
             "SKYVERN_TELEMETRY": "false",
+            # Ours, not Skyvern's: images/server/smoke_organization.py.
+            "SMOKE_API_KEY": args.smoke_api_key,
             "TZ": args.timezone,
         }

@@ -1,4 +1,4 @@
-"""A module of Skyvern's ADDITIONAL_MODULES: adopts the stack's API key inside the server, before it answers its first request.
+"""A module of Skyvern's ADDITIONAL_MODULES: adopts the stack's API keys inside the server, before it answers its first request.
 
 In the server, because importing Skyvern takes most of the start and a process of its own would pay it twice. Skyvern logs an
 exception of the startup event and goes on, so this ends the process itself. Behind it the secrets leave the environment.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import forget_secrets
+import smoke_organization
 from start_report import report_failure, report_step
 
 # skyvern-healthy wants it: a Skyvern that does not call the hook never becomes healthy.
@@ -23,7 +24,7 @@ def configure_app(app: Any) -> None:
 
 
 async def adopt(_fastapi_app: object) -> None:
-    """Makes the key of the environment the organisation's key; creates the organisation named in it when there is none."""
+    """Makes the keys of the environment those of their organisations; creates an organisation named in one when there is none."""
     from skyvern.forge.sdk.services.local_org_auth_token_service import ensure_local_api_key
 
     report_step("load", float(os.environ["SKYVERN_START_LOADING"]))
@@ -39,9 +40,12 @@ async def adopt(_fastapi_app: object) -> None:
         # Skyvern creates the organisation with 10, and the organisation's value wins over the variable (1.0.56, forge/agent.py).
         from skyvern.forge import app as skyvern_app
 
-        await skyvern_app.DATABASE.organizations.update_organization(
-            adopted[1], max_steps_per_run=int(os.environ["MAX_STEPS_PER_RUN"])
-        )
+        smoke = await smoke_organization.adopt(skyvern_app)
+        for organization in (adopted[1], smoke):
+            await skyvern_app.DATABASE.organizations.update_organization(
+                organization, max_steps_per_run=int(os.environ["MAX_STEPS_PER_RUN"])
+            )
+        moved = await smoke_organization.take_over(skyvern_app, person=adopted[1], smoke=smoke)
         # No program is started before this: Skyvern's first one is a browser's.
         forget_secrets.forget()
         ADOPTED.touch()
@@ -49,4 +53,5 @@ async def adopt(_fastapi_app: object) -> None:
         report_failure("adopt API key", started, failure)
         sys.stdout.flush()
         os._exit(1)
-    report_step("adopt API key", started, f"organisation {adopted[1]}")
+    earlier = f"; {moved} workflows of earlier smoke runs moved" if moved else ""
+    report_step("adopt API key", started, f"organisation {adopted[1]}, smoke runs {smoke}{earlier}")

@@ -17,7 +17,7 @@ from ops.observe.smoke.workflow_checks import finished_run, start_run, wait_for_
 ASK = """
 import os, sys, urllib.error, urllib.request
 method, path, body = sys.argv[1:]
-headers = {"Content-Type": "application/json", "x-api-key": os.environ["SKYVERN_API_KEY"]}
+headers = {"Content-Type": "application/json", "x-api-key": os.environ["SMOKE_API_KEY"]}
 url = "http://127.0.0.1:" + os.environ["PORT"] + path
 try:
     status = urllib.request.urlopen(urllib.request.Request(url, body.encode() or None, headers, method=method), timeout=20).status
