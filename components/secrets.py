@@ -87,6 +87,8 @@ class StackSecrets(pulumi.ComponentResource):
 
         self.organization_id = organization("organization")
         self.vault_key = password("vault-key", length=64).result.apply(derive_fernet_key)
+        # Of secrets in the database besides credentials; Skyvern cannot read them with another one, so it never rotates.
+        self.encryption_key = password("encryption-key", length=64).result
         self.api_key = api_key("api-key", self.organization_id)
         # Smoke runs are not the person's: an organisation of their own keeps them out of the history.
         self.smoke_api_key = api_key("smoke-api-key", organization("smoke-organization"))

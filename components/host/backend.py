@@ -156,11 +156,13 @@ class DockerBackend(pulumi.ComponentResource):
                 browser=settings.browser,
                 timezone=settings.host.timezone,
                 llm=settings.llm,
+                smtp=settings.smtp,
                 database_url=postgres.database_url,
                 secret_key=secrets.secret_key,
                 api_key=secrets.api_key,
                 smoke_api_key=secrets.smoke_api_key,
                 vault_key=secrets.vault_key,
+                encryption_key=secrets.encryption_key,
                 networks=[
                     networks.outgoing,
                     networks.app,
@@ -188,6 +190,7 @@ class DockerBackend(pulumi.ComponentResource):
                 connector_subnet=networks.edge_subnet,
                 client_header=self._client_header(settings),
                 code=settings.server.code_blocks,
+                upload_mib=settings.server.max_upload_mib,
             ),
             opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, *args.gateway_after]),
         )

@@ -21,9 +21,9 @@ HEALTH_PORT = 8081
 MAX_CONNECTIONS = 1024
 MAX_CONNECTIONS_OF_ADDRESS = 256
 MAX_REQUESTS_OF_CLIENT = 100
-# Bodies. Skyvern takes files of 30 MiB (1.0.56, MAX_UPLOAD_FILE_SIZE); a workflow's definition is far below 4 MiB.
+# Bodies. A workflow's definition is far below 4 MiB. On top of a file: the other parts of its form.
 MAX_BODY = "4MiB"
-MAX_UPLOAD = "32MiB"
+FORM_MIB = 2
 # The routes of Skyvern 1.0.56 that take files, and the recording of a browser session. /agents is another name of /workflows.
 _UPLOADS = (
     "(?:upload_file|(?:workflows|agents)/(?:import-pdf|sop-to-blocks)|workflow/copilot/chat-audio"
@@ -33,18 +33,19 @@ _UPLOADS = (
 _KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
 
 
-def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False) -> str:
+def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False, upload_mib: int = 30) -> str:
     """The gateway's configuration for the Caddy of images/caddy: a site for each host of ``urls``; any other Host gets 421.
 
     client_header: where the connector writes the client's address, believed from the connector's network alone
     (``CONNECTOR_SUBNET``); None without a connector.
     code: whether callers may upload code that Skyvern runs; else the routes for it are hidden too.
+    upload_mib: largest file that Skyvern takes.
 
     Every site hides documentation, schema, internal routes and the streams of VNC, which the server does not have (404).
     """
     sites = "".join(f"\nhttp://{host}:{endpoints.GATEWAY_PORT} {{\n\timport {role}\n}}\n" for host, role in urls.sites.items())
     snippets = "".join(_SNIPPETS[role](urls) for role in sorted({"api", *urls.sites.values()}))
-    return f"{_options(client_header)}{_shared(urls, code=code)}{snippets}{sites}"
+    return f"{_options(client_header)}{_shared(urls, code=code, upload_mib=upload_mib)}{snippets}{sites}"
 
 
 def _options(client_header: str | None) -> str:
@@ -97,7 +98,7 @@ def _options(client_header: str | None) -> str:
 _SERVER = endpoints.SERVER_URL.removeprefix("http://")
 
 
-def _shared(urls: Endpoints, *, code: bool) -> str:
+def _shared(urls: Endpoints, *, code: bool, upload_mib: int) -> str:
     # Browsers heed it over HTTPS only, which ends at the edge.
     hsts = '\n\theader Strict-Transport-Security "max-age=31536000"' if urls.app_url.startswith("https://") else ""
     scripts = (
@@ -115,6 +116,12 @@ def _shared(urls: Endpoints, *, code: bool) -> str:
 http://127.0.0.1:{HEALTH_PORT} {{
 	bind 127.0.0.1
 	respond /healthz 200
+}}
+
+(file) {{
+	request_body {{
+		max_size {upload_mib + FORM_MIB}MiB
+	}}
 }}
 
 (body) {{
@@ -319,9 +326,7 @@ def _api(urls: Endpoints) -> str:
 			path_regexp ^/(?:api/)?v1/{_UPLOADS}/?$
 		}}
 		handle @upload {{
-			request_body {{
-				max_size {MAX_UPLOAD}
-			}}
+			import file
 			import server
 		}}
 		handle {{
@@ -442,7 +447,7 @@ class GatewayArgs:
     api_key: the organisation's key, for ``/ui-session``. smoke_api_key: that of the smoke runs. ui_password: of the UI's login;
     secrets.
     gateway_key: if the UI is on Vercel.
-    code: whether callers may upload code that Skyvern runs.
+    code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
     networks: edge first (the port is published there), app, files.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
     """
@@ -459,6 +464,7 @@ class GatewayArgs:
     connector_subnet: pulumi.Input[str] | None = None
     client_header: str | None = None
     code: bool = False
+    upload_mib: int = 30
 
 
 class Gateway(pulumi.ComponentResource):
@@ -466,6 +472,7 @@ class Gateway(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Gateway", name, None, opts)
+        rules = caddyfile(args.endpoints, client_header=args.client_header, code=args.code, upload_mib=args.upload_mib)
         service = HardenedService(
             f"{name}-caddy",
             ServiceArgs(
@@ -483,7 +490,7 @@ class Gateway(pulumi.ComponentResource):
                 },
                 networks=args.networks,
                 # An argument, because the provider hides an environment with a secret in it: so a preview shows a changed rule.
-                command=["gateway-start", caddyfile(args.endpoints, client_header=args.client_header, code=args.code)],
+                command=["gateway-start", rules],
                 published_port=None if args.port is None else (args.port, endpoints.GATEWAY_PORT),
                 tmpfs={"/srv/ui": 64},
                 memory_mib=256,

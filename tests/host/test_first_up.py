@@ -105,6 +105,7 @@ def test_a_secret_is_only_in_the_environments_that_need_it(checkout: Checkout, s
         "smoke_api_key": {"server", "gateway"},
         "database.result": {"server", "roles"},
         "login hash": {"gateway"},
+        "encryption-key.result": {"server"},
         "secret-key.result": {"server"},
         "superuser.result": {"postgres", "roles"},
         "vault key": {"server"},

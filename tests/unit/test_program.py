@@ -89,7 +89,14 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
         "postgres": {"POSTGRES_PASSWORD"},
         "retention": set(),
         "roles": {"PGPASSWORD", "ROLE_PASSWORD"},
-        "server": {"DATABASE_STRING", "LOCAL_CREDENTIAL_VAULT_KEY", "SECRET_KEY", "SKYVERN_API_KEY", "SMOKE_API_KEY"},
+        "server": {
+            "DATABASE_STRING",
+            "ENCRYPTOR_AES_SECRET_KEY",
+            "LOCAL_CREDENTIAL_VAULT_KEY",
+            "SECRET_KEY",
+            "SKYVERN_API_KEY",
+            "SMOKE_API_KEY",
+        },
         "smoke-site": set(),
     }
 
@@ -136,6 +143,7 @@ def test_what_must_not_be_lost_is_protected(dev: Program) -> None:
         "organization",
         "smoke-organization",
         "vault-key",
+        "encryption-key",
         "data-postgres",
         *(f"data-{folder}" for folder in SKYVERN_FOLDERS),
     }
