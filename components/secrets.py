@@ -90,7 +90,7 @@ class StackSecrets(pulumi.ComponentResource):
         # Of secrets in the database besides credentials; Skyvern cannot read them with another one, so it never rotates.
         self.encryption_key = password("encryption-key", length=64).result
         self.api_key = api_key("api-key", self.organization_id)
-        # Smoke runs are not the person's: an organisation of their own keeps them out of the history.
+        # Smoke runs are not the person's: a separate organisation keeps them out of the history.
         self.smoke_api_key = api_key("smoke-api-key", organization("smoke-organization"))
         self.ui_password = password("ui-login", length=32, epoch=args.ui_login_epoch).result
         self.gateway_key = None if args.gateway_epoch is None else password("gateway", epoch=args.gateway_epoch).result

@@ -94,8 +94,8 @@ class ServerSettings(Section):
         240,
         ge=1,
         le=480,
-        description="Minutes after which a run of a workflow is ended that has no limit of its own (`max_elapsed_time_minutes` "
-        "of the workflow or of the run, which may be longer, up to 480).",
+        description="Minutes after which a workflow's run is ended, unless the workflow or the run has a limit "
+        "(`max_elapsed_time_minutes`, up to 480).",
     )
     schedule_poll_seconds: int = Field(
         15,
@@ -114,7 +114,7 @@ class ServerSettings(Section):
         30,
         ge=1,
         le=512,
-        description="Largest file that a person or a program uploads, in MiB. Cloudflare has a limit of its own: 100 MB with the "
+        description="Largest file that a person or a program uploads, in MiB. Cloudflare has its own limit: 100 MB with the "
         "plans free and pro, 200 MB with business.",
     )
     max_download_mib: int = Field(

@@ -4,7 +4,7 @@ Skyvern 1.0.56 (forge/sdk/api/email.py) sends the mail server's password after S
 whoever answers gets it; knows no TLS from the first byte (port 465, the only one of some providers); and sends from
 hello@skyvern.com unless a block says otherwise, which the UI does not offer and mail servers refuse. Look at it again with the
 Skyvern after 1.0.56.
-Not here: send_email blocks with a mail server of their own, which verify it.
+Not here: send_email blocks with another mail server, which verify it.
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""A module of Skyvern's ADDITIONAL_MODULES: the minutes after which a run without a limit of its own is ended.
+"""A module of Skyvern's ADDITIONAL_MODULES: the minutes after which a run without its own limit is ended.
 
 Skyvern 1.0.56 has it as a constant, four hours (forge/sdk/workflow/models/run_limits.py), which no setting changes: a run that
 hangs holds its browser for as long. Read from the environment under the constant's name; ``server.max_run_minutes`` in the stack
@@ -28,7 +28,7 @@ def configure_app(_app: Any) -> None:
 
 
 def limit(run_limits: Any, minutes: int) -> None:
-    """Sets the constant; RuntimeError where a run without a limit of its own does not get it."""
+    """Sets the constant; RuntimeError where a run without its own limit does not get it."""
     if not hasattr(run_limits, NAME):
         raise RuntimeError(f"this Skyvern has no {NAME}")
     setattr(run_limits, NAME, minutes)

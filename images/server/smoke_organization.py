@@ -1,7 +1,7 @@
 """The organisation of the smoke runs, apart from the person's: their history holds only what they run themselves.
 
 Skyvern has no call to remove a run, so ``ops smoke`` would leave several in the history at each time, one of them red by intent.
-Its own organisation keeps them, with a key of its own, and Skyvern separates organisations by itself. Called by adopt_api_key.py
+A separate organisation keeps them, with its own key, and Skyvern separates organisations by itself. Called by adopt_api_key.py
 with every start of the server. What smoke runs of older versions left with the person is moved here, too.
 Not here: files, which stay where they are, because the rows hold their whole paths.
 """

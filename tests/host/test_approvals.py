@@ -103,7 +103,9 @@ def test_a_person_approves_by_mail(site: Site, box: MailServer) -> None:
         assert box.logins == [(f"approvals@{DOMAIN}", PASSWORD)]
         message = box.messages[0]
         assert (message["From"], message["To"]) == (f"approvals@{DOMAIN}", f"editor@{DOMAIN}")
-        text = message.get_payload(decode=True).decode()
+        content = message.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        text = content.decode()
         assert "A post is ready." in text
         assert f"{site.outputs.app_url}/runs/{run_id}" in text
         assert read_run(site, run_id)["status"] == "paused"
