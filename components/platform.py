@@ -60,6 +60,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
             "containers": backend.containers,
             "docker_host": settings.host.docker_host,
             "organization_id": secrets.organization_id,
+            "smoke_api_key": secrets.smoke_api_key,
             "smoke_url": SMOKE_URL,
             "stream_url": urls.stream_url,
             "ui_password": secrets.ui_password,

@@ -21,7 +21,7 @@ _CLONE_FS = 0x00000200
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWNET = 0x40000000
 # Fixed in slirp4netns: the resolver that asks the machine's own, wherever that one listens.
-_RESOLVER = "10.0.2.3"
+RESOLVER = "10.0.2.3"
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -64,7 +64,7 @@ def _resolv_conf() -> Iterator[None]:
     _run("mount", "--make-rslave", "/")
     kept = [line for line in _RESOLV_CONF.read_text().splitlines() if not line.startswith("nameserver")]
     with tempfile.NamedTemporaryFile("w", prefix="skyvern-resolv-") as file:
-        file.write("\n".join([*kept, f"nameserver {_RESOLVER}", ""]))
+        file.write("\n".join([*kept, f"nameserver {RESOLVER}", ""]))
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         _run("mount", "--bind", file.name, str(_RESOLV_CONF.resolve()))

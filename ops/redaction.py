@@ -20,11 +20,12 @@ SHORTEST_WORD = 4
 # A base64 text can be recognised by its middle only if that is long enough.
 SHORTEST_ENCODED = 12
 
-# These two are the same as in policy/rules/variables.py, which imports nothing of ours; tests/unit/test_secret_names.py compares.
+# The same three as in policy/rules/variables.py, which imports nothing of ours; tests/unit/test_secret_names.py compares.
 # Last words of secrets' names, also run together with what is before them: PGPASSWORD.
 SECRET_WORDS = tuple("APIKEY AUTHORIZATION BCRYPT COOKIE CREDENTIAL PASSPHRASE PASSWD PASSWORD SECRET TOKEN".split())
-# Named like secrets: the first two hold the name of a model in Skyvern.
-NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY"})
+# Named like secrets; Skyvern's variables that end with the second hold the name of a model (EXTRACTION_LLM_KEY).
+NOT_SECRET = frozenset({"PUBLIC_KEY"})
+MODEL_KEY = "LLM_KEY"
 _WORDS = "|".join(SECRET_WORDS)
 # KEY alone is the name of a model in the stack file, and the hash of anything else (a build context) is not a secret.
 _SECRET_NAME = re.compile(rf"((({_WORDS})S?|_KEY|PWD)(_HASH)?|LOGIN_(HASH|SHA256))$")
@@ -55,7 +56,8 @@ _WORD = re.compile(r"[A-Za-z0-9_+-]{24,}={0,2}")
 def name_is_secret(name: str) -> bool:
     """Whether a variable, key or property of this name (``OPENAI_API_KEY``, ``tunnelSecret``) holds a secret."""
     words = "_".join(re.findall(r"(?:[A-Z]+(?![a-z])|[A-Z]?[a-z]+)\d*|\d+", name)).upper()
-    return words not in NOT_SECRET and bool(_SECRET_NAME.search(words))
+    is_model = words == MODEL_KEY or words.endswith(f"_{MODEL_KEY}")
+    return words not in NOT_SECRET and not is_model and bool(_SECRET_NAME.search(words))
 
 
 def url_passwords(text: str) -> list[str]:

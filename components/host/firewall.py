@@ -35,7 +35,7 @@ class Destination:
 
 
 def destinations(settings: Settings) -> list[Destination]:
-    """The destinations in the stack file: the lists ``allow``, and those that other keys imply (a model's server, a Chrome)."""
+    """The destinations in the stack file: the lists ``allow``, and those of other keys (a model's server, a Chrome, mail)."""
     lists = {"outgoing": settings.server.allow, "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else []}
     reachable = {
         Destination(network=part, host=None if host == THIS_HOST else host, port=port)
@@ -53,6 +53,8 @@ def destinations(settings: Settings) -> list[Destination]:
         # A name may lead to a private address, so the firewall looks it up.
         if address is None or is_private(address):
             reachable.add(Destination(network="outgoing", host=host, port=port))
+    if settings.smtp.host is not None and ((address := network(settings.smtp.host)) is None or is_private(address)):
+        reachable.add(Destination(network="outgoing", host=settings.smtp.host, port=settings.smtp.port))
     return sorted(reachable, key=str)
 
 

@@ -23,9 +23,9 @@ MAX_CONNECTIONS_OF_ADDRESS = 256
 MAX_REQUESTS_OF_CLIENT = 100
 # A restart of the server takes 20 to 60 (migrations, loading); a request that waits longer gets 502.
 SERVER_BACK_SECONDS = 90
-# Bodies. Skyvern takes files of 30 MiB (1.0.56, MAX_UPLOAD_FILE_SIZE); a workflow's definition is far below 4 MiB.
+# Bodies. A workflow's definition is far below 4 MiB. On top of a file: the other parts of its form.
 MAX_BODY = "4MiB"
-MAX_UPLOAD = "32MiB"
+FORM_MIB = 2
 # The routes of Skyvern 1.0.56 that take files, and the recording of a browser session. /agents is another name of /workflows.
 _UPLOADS = (
     "(?:upload_file|(?:workflows|agents)/(?:import-pdf|sop-to-blocks)|workflow/copilot/chat-audio"
@@ -35,18 +35,19 @@ _UPLOADS = (
 _KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
 
 
-def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False) -> str:
+def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False, upload_mib: int = 30) -> str:
     """The gateway's configuration for the Caddy of images/caddy: a site for each host of ``urls``; any other Host gets 421.
 
     client_header: where the connector writes the client's address, believed from the connector's network alone
     (``CONNECTOR_SUBNET``); None without a connector.
     code: whether callers may upload code that Skyvern runs; else the routes for it are hidden too.
+    upload_mib: largest file that Skyvern takes.
 
     Every site hides documentation, schema, internal routes and the streams of VNC, which the server does not have (404).
     """
     sites = "".join(f"\nhttp://{host}:{endpoints.GATEWAY_PORT} {{\n\timport {role}\n}}\n" for host, role in urls.sites.items())
     snippets = "".join(_SNIPPETS[role](urls) for role in sorted({"api", *urls.sites.values()}))
-    return f"{_options(client_header)}{_shared(urls, code=code)}{snippets}{sites}"
+    return f"{_options(client_header)}{_shared(urls, code=code, upload_mib=upload_mib)}{snippets}{sites}"
 
 
 def _options(client_header: str | None) -> str:
@@ -99,7 +100,7 @@ def _options(client_header: str | None) -> str:
 _SERVER = endpoints.SERVER_URL.removeprefix("http://")
 
 
-def _shared(urls: Endpoints, *, code: bool) -> str:
+def _shared(urls: Endpoints, *, code: bool, upload_mib: int) -> str:
     # Browsers heed it over HTTPS only, which ends at the edge.
     hsts = '\n\theader Strict-Transport-Security "max-age=31536000"' if urls.app_url.startswith("https://") else ""
     scripts = (
@@ -117,6 +118,12 @@ def _shared(urls: Endpoints, *, code: bool) -> str:
 http://127.0.0.1:{HEALTH_PORT} {{
 	bind 127.0.0.1
 	respond /healthz 200
+}}
+
+(file) {{
+	request_body {{
+		max_size {upload_mib + FORM_MIB}MiB
+	}}
 }}
 
 (body) {{
@@ -254,7 +261,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 			not header Origin {{args[0]}}
 		}}
 		error @strange_page 403
-		known_key query {_KEY_CHECK} {{$SKYVERN_API_KEY}}
+		known_key query {_KEY_CHECK} {{$SKYVERN_API_KEY}} {{$SMOKE_API_KEY}}
 		import limited
 		import server
 	}}
@@ -316,7 +323,7 @@ def _api(urls: Endpoints) -> str:
 			import unkeyed
 		}}
 		import stream {urls.app_url}
-		known_key header {_KEY_CHECK} {{$SKYVERN_API_KEY}}
+		known_key header {_KEY_CHECK} {{$SKYVERN_API_KEY}} {{$SMOKE_API_KEY}}
 		import limited
 		# Skyvern's server waits for ever for what such a request never sends.
 		@no_upgrade {{
@@ -329,9 +336,7 @@ def _api(urls: Endpoints) -> str:
 			path_regexp ^/(?:api/)?v1/{_UPLOADS}/?$
 		}}
 		handle @upload {{
-			request_body {{
-				max_size {MAX_UPLOAD}
-			}}
+			import file
 			import server
 		}}
 		handle {{
@@ -449,9 +454,10 @@ class GatewayArgs:
     """Inputs of the gateway.
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
-    api_key: the organisation's key, for ``/ui-session``. ui_password: of the UI's login; secret.
+    api_key: the organisation's key, for ``/ui-session``. smoke_api_key: that of the smoke runs. ui_password: of the UI's login;
+    secrets.
     gateway_key: if the UI is on Vercel.
-    code: whether callers may upload code that Skyvern runs.
+    code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
     networks: edge first (the port is published there), app, files.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
     """
@@ -461,12 +467,14 @@ class GatewayArgs:
     endpoints: Endpoints
     port: int | None
     api_key: pulumi.Input[str]
+    smoke_api_key: pulumi.Input[str]
     ui_password: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
     connector_subnet: pulumi.Input[str] | None = None
     client_header: str | None = None
     code: bool = False
+    upload_mib: int = 30
 
 
 class Gateway(pulumi.ComponentResource):
@@ -474,6 +482,7 @@ class Gateway(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Gateway", name, None, opts)
+        rules = caddyfile(args.endpoints, client_header=args.client_header, code=args.code, upload_mib=args.upload_mib)
         service = HardenedService(
             f"{name}-caddy",
             ServiceArgs(
@@ -485,12 +494,13 @@ class Gateway(pulumi.ComponentResource):
                     **({} if args.connector_subnet is None else {"CONNECTOR_SUBNET": args.connector_subnet}),
                     **({} if args.gateway_key is None else {"GATEWAY_KEY": args.gateway_key}),
                     "SKYVERN_API_KEY": args.api_key,
+                    "SMOKE_API_KEY": args.smoke_api_key,
                     "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),
                     **ui.variables(args.endpoints),
                 },
                 networks=args.networks,
                 # An argument, because the provider hides an environment with a secret in it: so a preview shows a changed rule.
-                command=["gateway-start", caddyfile(args.endpoints, client_header=args.client_header, code=args.code)],
+                command=["gateway-start", rules],
                 published_port=None if args.port is None else (args.port, endpoints.GATEWAY_PORT),
                 tmpfs={"/srv/ui": 64},
                 memory_mib=256,

@@ -22,6 +22,7 @@ from components.settings import (
     OpenAiCompatibleLlm,
     OpenAiLlm,
     ServerSettings,
+    SmtpSettings,
 )
 
 # User and group in the image; the folders below /data belong to both.
@@ -67,22 +68,22 @@ def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
     match llm:
         case OpenAiLlm():
             return {
+                **_models(llm),
                 "ENABLE_OPENAI": "true",
-                "LLM_KEY": llm.key,
                 "OPENAI_API_KEY": pulumi.Output.secret(llm.api_key.get_secret_value()),
                 "SECONDARY_LLM_KEY": llm.secondary_key or llm.key,
             }
         case AnthropicLlm():
             return {
+                **_models(llm),
                 "ANTHROPIC_API_KEY": pulumi.Output.secret(llm.api_key.get_secret_value()),
                 "ENABLE_ANTHROPIC": "true",
-                "LLM_KEY": llm.key,
             }
         case GeminiLlm():
             return {
+                **_models(llm),
                 "ENABLE_GEMINI": "true",
                 "GEMINI_API_KEY": pulumi.Output.secret(llm.api_key.get_secret_value()),
-                "LLM_KEY": llm.key,
             }
         case OpenAiCompatibleLlm():
             return {
@@ -107,6 +108,28 @@ def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
             return {"LLM_KEY": ""}
 
 
+def _models(llm: OpenAiLlm | AnthropicLlm | GeminiLlm) -> dict[str, pulumi.Input[str]]:
+    """The model for everything, and those for single kinds of calls."""
+    secondary = {} if llm.secondary_key is None else {"SECONDARY_LLM_KEY": llm.secondary_key}
+    return {"LLM_KEY": llm.key, **secondary, **{f"{kind.upper()}_LLM_KEY": key for kind, key in llm.keys.items()}}
+
+
+def smtp_environment(smtp: SmtpSettings) -> dict[str, pulumi.Input[str]]:
+    """Skyvern's variables for the mail server, and two of images/server/approval_mail.py; none without a mail server."""
+    internal = {"ALLOW_SMTP_INTERNAL_HOSTS": "true"} if smtp.internal else {}
+    if smtp.host is None or smtp.username is None or smtp.password is None:
+        return {**internal}
+    return {
+        **internal,
+        "SMTP_HOST": smtp.host,
+        "SMTP_PASSWORD": pulumi.Output.secret(smtp.password.get_secret_value()),
+        "SMTP_PORT": str(smtp.port),
+        "SMTP_SENDER": smtp.sender or smtp.username,
+        "SMTP_USERNAME": smtp.username,
+        "SMTP_VERIFY": str(smtp.verify).lower(),
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class SkyvernServerArgs:
     """Inputs of Skyvern.
@@ -114,7 +137,8 @@ class SkyvernServerArgs:
     image: ours, by the hash of its context.
     endpoints: the public addresses, for CORS and for links.
     database_url: SQLAlchemy URL; secret.
-    secret_key: signs API keys; a change makes every key invalid. api_key: adopted at every start. vault_key: Fernet key.
+    secret_key: signs API keys; a change makes every key invalid. api_key, smoke_api_key: adopted at every start.
+    vault_key: Fernet key, for credentials. encryption_key: for other secrets in the database; a change makes both unreadable.
     networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks), llm (Ollama).
     """
 
@@ -125,10 +149,13 @@ class SkyvernServerArgs:
     browser: Browser
     timezone: str
     llm: Llm
+    smtp: SmtpSettings
     database_url: pulumi.Input[str]
     secret_key: pulumi.Input[str]
     api_key: pulumi.Input[str]
+    smoke_api_key: pulumi.Input[str]
     vault_key: pulumi.Input[str]
+    encryption_key: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
 
 
@@ -182,6 +209,7 @@ class SkyvernServer(pulumi.ComponentResource):
             **paths,
             **browser_environment(args.browser, args.settings),
             **llm_environment(args.llm),
+            **smtp_environment(args.smtp),
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
             "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
@@ -196,6 +224,9 @@ class SkyvernServer(pulumi.ComponentResource):
             "DATABASE_STRING": args.database_url,
             # Ours, as are those of the gate: images/server/drain.py and run_gate.py.
             "DRAIN_SECONDS": str(60 * args.settings.drain_minutes),
+            # Otherwise passwords in workflows (object storage, SFTP, mail) are in plain text in the database and in each backup.
+            "ENABLE_ENCRYPTION": "true",
+            "ENCRYPTOR_AES_SECRET_KEY": args.encryption_key,
             # Without it the vault is off wherever ENV is not "local".
             "ENABLE_LOCAL_CREDENTIAL_VAULT": "true",
             "ENABLE_URL_VALIDATION": "true",
@@ -210,7 +241,10 @@ class SkyvernServer(pulumi.ComponentResource):
             "LOG_LEVEL": args.settings.log_level,
             # On by default, and it prints the parameters of runs, passwords among them.
             "LOG_RAW_API_REQUESTS": "false",
+            "MAX_HTTP_DOWNLOAD_FILE_SIZE": str(args.settings.max_download_mib << 20),
             "MAX_STEPS_PER_RUN": str(args.settings.max_steps),
+            "MAX_STEPS_PER_TASK_V2": str(args.settings.max_planned_steps),
+            "MAX_UPLOAD_FILE_SIZE": str(args.settings.max_upload_mib << 20),
             "PORT": str(endpoints.SERVER_PORT),
             "RUN_GATE_MAX_RUNS": str(runs),
             "RUN_GATE_MAX_SESSIONS": str(sessions),
@@ -221,5 +255,11 @@ class SkyvernServer(pulumi.ComponentResource):
             "SKYVERN_BASE_URL": args.endpoints.api_url,
             "SKYVERN_STORAGE_TYPE": "local",
             "SKYVERN_TELEMETRY": "false",
+            # Ours, not Skyvern's: images/server/smoke_organization.py.
+            "SMOKE_API_KEY": args.smoke_api_key,
             "TZ": args.timezone,
+            # Ours: a constant of Skyvern's, which images/server/run_time_limit.py sets.
+            "WORKFLOW_RUN_DEFAULT_MAX_ELAPSED_TIME_MINUTES": str(args.settings.max_run_minutes),
+            "WORKFLOW_SCHEDULE_MAX_CONCURRENT_RUNS": str(args.settings.schedule_max_runs),
+            "WORKFLOW_SCHEDULE_POLL_INTERVAL_SECONDS": str(args.settings.schedule_poll_seconds),
         }

@@ -14,6 +14,7 @@ from components.settings.host import ImageSource, RetentionSettings, ServerSetti
 from components.settings.llm import AnthropicLlm, GeminiLlm, Llm, NoLlm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm
 from components.settings.rotation import RotationSettings
 from components.settings.schema import Settings, sections
+from components.settings.smtp import SmtpSettings
 from components.settings.stack_file import load, mistake, parse
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SmtpSettings",
     "Tunnel",
     "VercelFrontend",
     "load",

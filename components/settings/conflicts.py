@@ -6,9 +6,14 @@ from components.settings.browser import CdpBrowser
 from components.settings.edge import CloudflareEdge, Plan, Tunnel
 from components.settings.frontend import VercelFrontend
 from components.settings.schema import Settings
+from components.settings.smtp import SmtpSettings, is_mail_address
 
 # Longest period and longest timeout of a rate limiting rule, in seconds (Cloudflare's table of plans).
 _RATE_LIMITS: Mapping[Plan, tuple[int, int]] = {"free": (10, 10), "pro": (60, 3600), "business": (600, 86400)}
+# Largest body of a request, in MiB (Cloudflare's table of limits: 100 and 200 MB), without what a form adds to a file.
+_UPLOAD_MIB: Mapping[Plan, int] = {"free": 94, "pro": 94, "business": 189}
+# The server's /tmp has 1024 MiB (components/host/skyvern.py); a quarter of it is for browser profiles and recordings.
+FILES_MIB = 768
 
 
 def conflicts(settings: Settings) -> Iterator[str]:
@@ -20,6 +25,14 @@ def conflicts(settings: Settings) -> Iterator[str]:
         at_once = getattr(settings.server, key)
         if isinstance(browser, CdpBrowser) and at_once not in (None, 1):
             yield f"server.{key}: {at_once} would share the one Chrome of browser.type: cdp-connect; write 1, or remove it"
+    server = settings.server
+    download, upload = server.max_download_mib, server.max_upload_mib
+    if download + upload > FILES_MIB:
+        yield (
+            f"server.max_download_mib: {download} and server.max_upload_mib: {upload} are more than the {FILES_MIB} MiB "
+            f"that /tmp has for files; write {FILES_MIB - upload} or less"
+        )
+    yield from _smtp_conflicts(settings.smtp)
     edge = settings.edge
     on_vercel = isinstance(settings.frontend, VercelFrontend)
     if on_vercel and not isinstance(edge, CloudflareEdge):
@@ -35,6 +48,8 @@ def conflicts(settings: Settings) -> Iterator[str]:
             "official, or name your own image in edge.connector_image"
         )
     if isinstance(edge, CloudflareEdge):
+        if upload > (most := _UPLOAD_MIB[edge.plan]):
+            yield f"server.max_upload_mib: {upload} is more than Cloudflare's plan {edge.plan} lets through; write {most} or less"
         longest = dict(zip(("rate_limit_period", "rate_limit_timeout"), _RATE_LIMITS[edge.plan], strict=True))
         for key, most in longest.items():
             if edge.rate_limit and getattr(edge, key) > most:
@@ -45,6 +60,21 @@ def conflicts(settings: Settings) -> Iterator[str]:
             yield "edge.access_team: would admit no one; set edge.access_emails or edge.access_domains as well"
         if edge.access_team is None and (edge.access_emails or edge.access_domains):
             yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
+
+
+def _smtp_conflicts(smtp: SmtpSettings) -> Iterator[str]:
+    if smtp.host is None:
+        for key in ("username", "password", "sender"):
+            if getattr(smtp, key) is not None:
+                yield f"smtp.host: is missing, and smtp.{key} is set; write the mail server, for example smtp.example.com"
+                return
+        return
+    if smtp.username is None:
+        yield "smtp.username: is missing; write the name that the mail server knows, for example approvals@example.com"
+    elif smtp.sender is None and not is_mail_address(smtp.username):
+        yield "smtp.sender: is missing, and smtp.username is not a mail address; write one such as approvals@example.com"
+    if smtp.password is None:
+        yield "smtp.password: is missing; set it with `pulumi config set --secret --path smtp.password`"
 
 
 def _vercel_conflicts(frontend: VercelFrontend) -> Iterator[str]:

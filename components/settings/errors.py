@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from typing import get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -69,4 +70,4 @@ def _locate(location: tuple[int | str, ...]) -> tuple[list[str], type[Section] |
 
 
 def _is_secret(field: FieldInfo | None) -> bool:
-    return field is not None and field.annotation is SecretStr
+    return field is not None and SecretStr in {field.annotation, *get_args(field.annotation)}

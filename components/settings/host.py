@@ -112,6 +112,43 @@ class ServerSettings(Section):
         "afterwards.",
     )
     max_steps: int = Field(25, ge=1, le=200, description="Steps after which a task stops (MAX_STEPS_PER_RUN).")
+    max_planned_steps: int = Field(
+        25, ge=1, le=500, description="Steps after which a task with a planner (task v2) stops (MAX_STEPS_PER_TASK_V2)."
+    )
+    max_run_minutes: int = Field(
+        240,
+        ge=1,
+        le=480,
+        description="Minutes after which a workflow's run is ended, unless the workflow or the run has a limit "
+        "(`max_elapsed_time_minutes`, up to 480).",
+    )
+    schedule_poll_seconds: int = Field(
+        15,
+        ge=1,
+        le=3600,
+        description="How often the server looks for schedules that are due: a run begins so much later at most.",
+    )
+    schedule_max_runs: int = Field(
+        1000,
+        ge=1,
+        le=100000,
+        description="Scheduled runs that wait or go on at once; those that are due besides wait without being queued. "
+        "Skyvern's own default of 1 lets one long run hold up all other schedules.",
+    )
+    max_upload_mib: int = Field(
+        30,
+        ge=1,
+        le=512,
+        description="Largest file that a person or a program uploads, in MiB. Cloudflare has its own limit: 100 MB with the "
+        "plans free and pro, 200 MB with business.",
+    )
+    max_download_mib: int = Field(
+        500,
+        ge=1,
+        le=1024,
+        description="Largest file that a block fetches by its address, in MiB. It is kept in memory meanwhile: this and "
+        "`max_upload_mib` have to fit into the 768 of 1024 MiB of `/tmp` that are not the browsers', and count as memory.",
+    )
     code_blocks: bool = Field(
         False,
         description="Whether the server runs Python from workflows: code blocks and cached scripts (`run_with: code`). With "
@@ -124,7 +161,7 @@ class ServerSettings(Section):
         [],
         description="What the server may reach besides the public internet, by TCP: `ADDRESS:PORT`, `NETWORK/BITS:PORT` "
         "(IPv6 in brackets) or `host:PORT` for a service of the Docker host, such as a mail server or the receiver of webhooks. "
-        "`llm.base_url` and `browser.url` need no entry. Skyvern's own validation of URLs still applies.",
+        "`llm.base_url`, `browser.url` and `smtp.host` need no entry. Skyvern's own validation of URLs still applies.",
         examples=["[192.168.1.20:587, host:5678]"],
     )
 

@@ -1,6 +1,7 @@
 """The section ``llm``: the language model."""
 
 import difflib
+import json
 import re
 from typing import Annotated, Literal
 
@@ -16,13 +17,36 @@ class NoLlm(Section):
     provider: Literal["none"] = "none"
 
 
+def _unregistered(value: str, prefix: str, known: frozenset[str]) -> str | None:
+    """What is wrong with an LLM key and what to write; None for one that Skyvern registers."""
+    if value in known:
+        return None
+    near = difflib.get_close_matches(value.upper(), sorted(known), n=1)
+    example = near[0] if near else sorted(known)[0]
+    return f"is not an LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}"
+
+
 def _registered(prefix: str, known: frozenset[str]) -> AfterValidator:
     def check(value: str) -> str:
-        if value in known:
-            return value
-        near = difflib.get_close_matches(value.upper(), sorted(known), n=1)
-        example = near[0] if near else sorted(known)[0]
-        raise ValueError(f"is not an LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}")
+        if problem := _unregistered(value, prefix, known):
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(check)
+
+
+def _by_kind(prefix: str, known: frozenset[str]) -> AfterValidator:
+    """Refuses an unknown kind of call, and an unknown key of one."""
+
+    def check(value: dict[str, str]) -> dict[str, str]:
+        for kind, key in value.items():
+            if kind not in llm_keys.KINDS:
+                near = difflib.get_close_matches(kind, llm_keys.KINDS, n=1)
+                instead = f"write `{near[0]}`" if near else f"write one of {', '.join(llm_keys.KINDS)}"
+                raise ValueError(f"`{kind}` is not a kind of call; {instead}")
+            if problem := _unregistered(key, prefix, known):
+                raise ValueError(f"`{kind}`: {json.dumps(key, ensure_ascii=False)} {problem}")
+        return value
 
     return AfterValidator(check)
 
@@ -38,15 +62,21 @@ class HostedLlm(Section):
     api_key: SecretStr = Field(min_length=8, description="API key; set it with `pulumi config set --secret --path llm.api_key`.")
 
 
+_SECONDARY = "SECONDARY_LLM_KEY: the model for side tasks; `key` when left out."
+_KEYS = (
+    "Other models for single kinds of calls, often cheaper ones (docs/llm.md): `extraction` and `check_user_goal` are called "
+    "most. What is left out has `key` or `secondary_key`."
+)
+
+
 class OpenAiLlm(HostedLlm):
     """OpenAI."""
 
     provider: Literal["openai"]
     key: OpenAiKey = Field("OPENAI_GPT4O_MINI", description="LLM_KEY: the model for everything.", examples=["OPENAI_GPT5_5"])
-    secondary_key: OpenAiKey | None = Field(
-        None,
-        description="SECONDARY_LLM_KEY: the model for side tasks; `key` when left out.",
-        examples=["OPENAI_GPT4O_MINI"],
+    secondary_key: OpenAiKey | None = Field(None, description=_SECONDARY, examples=["OPENAI_GPT4O_MINI"])
+    keys: Annotated[dict[str, str], _by_kind("OPENAI_", llm_keys.OPENAI)] = Field(
+        {}, description=_KEYS, examples=["{extraction: OPENAI_GPT5_MINI}"]
     )
 
 
@@ -55,6 +85,10 @@ class AnthropicLlm(HostedLlm):
 
     provider: Literal["anthropic"]
     key: AnthropicKey = Field(description="LLM_KEY.", examples=["ANTHROPIC_CLAUDE4.5_SONNET"])
+    secondary_key: AnthropicKey | None = Field(None, description=_SECONDARY, examples=["ANTHROPIC_CLAUDE4.5_HAIKU"])
+    keys: Annotated[dict[str, str], _by_kind("ANTHROPIC_", llm_keys.ANTHROPIC)] = Field(
+        {}, description=_KEYS, examples=["{extraction: ANTHROPIC_CLAUDE4.5_HAIKU}"]
+    )
 
 
 class GeminiLlm(HostedLlm):
@@ -62,6 +96,10 @@ class GeminiLlm(HostedLlm):
 
     provider: Literal["gemini"]
     key: GeminiKey = Field(description="LLM_KEY.", examples=["GEMINI_2.5_FLASH"])
+    secondary_key: GeminiKey | None = Field(None, description=_SECONDARY, examples=["GEMINI_2.5_FLASH_LITE"])
+    keys: Annotated[dict[str, str], _by_kind("GEMINI_", llm_keys.GEMINI)] = Field(
+        {}, description=_KEYS, examples=["{extraction: GEMINI_2.5_FLASH_LITE}"]
+    )
 
 
 class OpenAiCompatibleLlm(HostedLlm):

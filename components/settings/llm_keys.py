@@ -32,6 +32,16 @@ GEMINI = frozenset(
     """.split()
 )
 
+# The kinds of calls that may have another model: Skyvern's variables without _LLM_KEY, in lower case (forge/forge_app.py). Left
+# out are prompt_block and adaptive_script_gen, which nothing in 1.0.56 reads, and those of other providers' agents.
+KINDS = tuple(
+    """
+    auto_completion check_user_goal custom_select_agent extraction normal_select_agent parse_select script_generation
+    script_reviewer select_agent single_click_agent single_input_agent task_v3 workflow_copilot workflow_copilot_agent
+    workflow_copilot_fast workflow_copilot_lite
+    """.split()
+)
+
 # Families of Ollama's library that take images, as its pages say (2026-11).
 _OLLAMA_VISION = frozenset(
     """

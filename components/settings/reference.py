@@ -34,6 +34,7 @@ What Skyvern itself can be set to, and what the stack sets: [skyvern-settings.md
 _TYPES: dict[Any, str] = {
     str: "text",
     list[str]: "list of text",
+    dict[str, str]: "names with a text each",
     int: "whole number",
     float: "number",
     bool: "true or false",

@@ -14,6 +14,7 @@ from components.settings.frontend import Frontend, GatewayFrontend
 from components.settings.host import DatabaseSettings, HostSettings, ImageSettings, RetentionSettings, ServerSettings
 from components.settings.llm import Llm, NoLlm
 from components.settings.rotation import DeploymentSettings, RotationSettings
+from components.settings.smtp import SmtpSettings
 
 
 class Settings(Section):
@@ -31,6 +32,7 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     deployment: DeploymentSettings = DeploymentSettings()
     llm: Annotated[Llm, Field(discriminator="provider", description="The language model that reads pages and decides.")] = NoLlm()
+    smtp: SmtpSettings = SmtpSettings()
     edge: Annotated[Edge, Field(discriminator="provider", description="How the stack is reached from outside.")] = NoEdge()
     frontend: Annotated[Frontend, Field(discriminator="provider", description="Where the UI is served.")] = GatewayFrontend()
 

@@ -97,16 +97,16 @@ const (
 
 // KnownKey lets requests pass whose key Skyvern knows, before any of the body is read: Skyvern reads and parses it first.
 //
-//	known_key header|query <URL that answers 200 to a known key and 401, 403 or 404 to any other> <the organisation's key>
+//	known_key header|query <URL that answers 200 to a known key and 401, 403 or 404 to any other> <an organisation's key>...
 //
-// header is X-Api-Key, query is ?apikey= of a stream. The organisation's key needs no answer. The tries of a stranger do not count
-// against a key that was known once.
+// header is X-Api-Key, query is ?apikey= of a stream. The keys that are named here need no answer. The tries of a stranger do not
+// count against a key that was known once.
 type KnownKey struct {
-	From string `json:"from"`
-	URL  string `json:"url"`
-	Key  string `json:"key"`
+	From string   `json:"from"`
+	URL  string   `json:"url"`
+	Keys []string `json:"keys"`
 
-	digest [sha256.Size]byte
+	digests [][sha256.Size]byte
 }
 
 // CaddyModule names the module.
@@ -117,7 +117,10 @@ func (KnownKey) CaddyModule() caddy.ModuleInfo {
 // UnmarshalCaddyfile reads the directive.
 func (k *KnownKey) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	if !d.AllArgs(&k.From, &k.URL, &k.Key) {
+	if !d.Args(&k.From, &k.URL) {
+		return d.ArgErr()
+	}
+	if k.Keys = d.RemainingArgs(); len(k.Keys) == 0 {
 		return d.ArgErr()
 	}
 	if k.From != "header" && k.From != "query" {
@@ -126,9 +129,11 @@ func (k *KnownKey) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Provision digests the organisation's key, to compare it in constant time.
+// Provision digests the organisations' keys, to compare them in constant time.
 func (k *KnownKey) Provision(caddy.Context) error {
-	k.digest = sha256.Sum256([]byte(k.Key))
+	for _, key := range k.Keys {
+		k.digests = append(k.digests, sha256.Sum256([]byte(key)))
+	}
 	return nil
 }
 
@@ -146,8 +151,10 @@ func (k *KnownKey) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 		return refuse(w, r, http.StatusForbidden, []byte(`{"detail":"Could not validate credentials"}`))
 	}
 	digest := sha256.Sum256([]byte(given[0]))
-	if subtle.ConstantTimeCompare(digest[:], k.digest[:]) == 1 {
-		return next.ServeHTTP(w, r)
+	for _, known := range k.digests {
+		if subtle.ConstantTimeCompare(digest[:], known[:]) == 1 {
+			return next.ServeHTTP(w, r)
+		}
 	}
 	answer, err := keys.answer(r, k.URL, given[0], digest)
 	switch {

@@ -136,8 +136,8 @@ def previous_is_rejected(name: str, old: PreviousSecrets, http: httpx.Client) ->
             key = "" if old.outputs.gateway_key is None else old.outputs.gateway_key.get_secret_value()
             return _status(http, old.outputs.api_url + "/ui-session", headers={"x-gateway-key": key}) == 403
         case "api-key":
-            key = old.outputs.api_key.get_secret_value()
-            return _status(http, old.outputs.api_url + WORKFLOWS, headers={"x-api-key": key}) == 403
+            keys = [key.get_secret_value() for key in (old.outputs.api_key, old.outputs.smoke_api_key) if key is not None]
+            return all(_status(http, old.outputs.api_url + WORKFLOWS, headers={"x-api-key": key}) == 403 for key in keys)
         case "ui-login":
             login = httpx.BasicAuth(old.outputs.ui_username, old.outputs.ui_password.get_secret_value())
             return _status(http, old.outputs.app_url + "/", auth=login) == 401

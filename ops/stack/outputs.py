@@ -14,6 +14,7 @@ class Outputs(BaseModel):
     """The exports of a stack that day-two commands use.
 
     app_url, api_url, stream_url: origins without a trailing slash, for example ``http://localhost:8080``.
+    smoke_api_key: of the organisation of the smoke runs; None in the outputs of a version before it.
     browser_type: ``headless``, ``headful`` or ``cdp-connect``, as in the stack file.
     gateway_key: where the UI is on Vercel. artifact_url: origin of recordings there, for that key; None where none are shown.
     smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
@@ -34,6 +35,7 @@ class Outputs(BaseModel):
     api_key: SecretStr
     docker_host: str
     containers: dict[str, str]
+    smoke_api_key: SecretStr | None = None
     gateway_key: SecretStr | None = None
     artifact_url: str | None = None
 

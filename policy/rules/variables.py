@@ -13,8 +13,9 @@ SECRET_WORDS = tuple("APIKEY AUTHORIZATION BCRYPT COOKIE CREDENTIAL PASSPHRASE P
 _WORDS = "|".join(SECRET_WORDS)
 # MONKEY is not a key, and PWD alone is the working directory.
 _SECRET_NAME = re.compile(rf"(({_WORDS}|(^|_)KEY)S?(_HASH)?|_PWD|LOGIN_(HASH|SHA256))$", re.IGNORECASE)
-# Named like secrets: the first two hold the name of a model in Skyvern.
-NOT_SECRET = frozenset({"LLM_KEY", "SECONDARY_LLM_KEY", "PUBLIC_KEY"})
+# Named like secrets; Skyvern's variables that end with the second hold the name of a model (EXTRACTION_LLM_KEY).
+NOT_SECRET = frozenset({"PUBLIC_KEY"})
+MODEL_KEY = "LLM_KEY"
 # Of keys only those of an API: other options with keys, and those in the plural, name files (--tls-key, --credentials).
 # An option that switches one off or asks for it has no value: --no-password, --disable-cookie.
 _SECRET_OPTION = re.compile(
@@ -83,7 +84,9 @@ class Variable:
 
 def is_secret_name(name: str) -> bool:
     """Whether a variable of this name holds a secret."""
-    return name.upper() not in NOT_SECRET and bool(_SECRET_NAME.search(name))
+    words = name.upper()
+    is_model = words == MODEL_KEY or words.endswith(f"_{MODEL_KEY}")
+    return words not in NOT_SECRET and not is_model and bool(_SECRET_NAME.search(name))
 
 
 def is_secret_option(option: str) -> bool:

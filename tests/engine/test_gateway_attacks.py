@@ -32,6 +32,7 @@ from tests.support.security_table import (
     PASSWORD,
     PREFLIGHT,
     RECORDING,
+    SMOKE_API_KEY,
     STREAM,
     UPGRADE,
     WSS,
@@ -39,7 +40,7 @@ from tests.support.security_table import (
 
 pytestmark = pytest.mark.timeout(900)
 
-SECRETS = (API_KEY, GATEWAY_KEY, login_hash(PASSWORD))
+SECRETS = (API_KEY, SMOKE_API_KEY, GATEWAY_KEY, login_hash(PASSWORD))
 
 
 @pytest.fixture(scope="module")
@@ -673,7 +674,8 @@ def test_skyvern_is_asked_once_for_a_key(caddy: Path, double: int, tmp_path: Pat
         for _ in range(10):
             assert gateway.ask("localhost", "/v1/workflows", KEY).status == 200
             assert gateway.ask("localhost", "/v1/workflows", {"X-Api-Key": unknown_key(3)}).status == 403
-            assert gateway.ask("localhost", "/v1/workflows", {"X-Api-Key": API_KEY}).status == 200
+            for key in (API_KEY, SMOKE_API_KEY):
+                assert gateway.ask("localhost", "/v1/workflows", {"X-Api-Key": key}).status == 200
         assert Double.checked[before:] == [KEY["X-Api-Key"], unknown_key(3)]
 
 
@@ -703,7 +705,7 @@ def test_unknown_keys_are_limited_and_known_ones_are_not(caddy: Path, double: in
         assert set(statuses) == {403, 429}
         assert statuses[:20] == [403] * 20
         # From the same address, as behind one router or on loopback.
-        for key in (API_KEY, SESSION_TOKEN):
+        for key in (API_KEY, SMOKE_API_KEY, SESSION_TOKEN):
             assert gateway.ask(API, "/v1/workflows", {"X-Api-Key": key, **client(1)}).status == 200
         # From another one.
         assert gateway.ask(API, "/v1/workflows", {"X-Api-Key": unknown_key(), **client(2)}).status == 403

@@ -101,6 +101,11 @@ def site_of(checkout: Checkout) -> Iterator[Site]:
         yield Site(outputs, client, checkout.docker)
 
 
+def as_person(site: Site) -> Site:
+    """The same stack, where the workflows and runs of ``site.api`` are the person's, as those of the UI."""
+    return Site(site.outputs.model_copy(update={"smoke_api_key": site.outputs.api_key}), site.http, site.docker)
+
+
 def _remove_everything(docker: Docker) -> None:
     """Containers, networks and volumes; images stay for the next run."""
     for listing, removal in (

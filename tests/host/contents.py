@@ -74,8 +74,8 @@ def generated_secrets(state: dict[str, Any]) -> dict[str, str]:
         name = one["urn"].split("::")[-1].removeprefix("skyvern-secrets-")
         for field in ("result", "bcryptHash"):
             value = one.get("outputs", {}).get(field)
-            # The organisation's id is a name: it stands in the outputs and in paths.
-            if isinstance(value, dict) and "plaintext" in value and name != "organization":
+            # An organisation's id is a name: it stands in the outputs and in paths.
+            if isinstance(value, dict) and "plaintext" in value and not name.endswith("organization"):
                 found[f"{name}.{field}"] = json.loads(value["plaintext"])
     return found | {
         "login hash": login_hash(found["ui-login.result"]),

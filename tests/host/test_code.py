@@ -17,7 +17,7 @@ from ops.observe.smoke.code_checks import ask_inside, looping
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
 from ops.observe.smoke.workflow_checks import wait_for_end, workflow
-from tests.host.conftest import Checkout, site_of
+from tests.host.conftest import Checkout, as_person, site_of
 
 pytestmark = pytest.mark.timeout(4800)
 
@@ -129,7 +129,8 @@ def ask(site: Site, token: str, method: str, path: str, body: Any = None) -> htt
 
 def test_a_script_of_a_session_token_does_not_run(site: Site, token: str) -> None:
     marker = f"/tmp/host-test-{secrets.token_hex(8)}"  # noqa: S108
-    with workflow(site, looping(f"{site.outputs.smoke_url}/")) as workflow_id:
+    person = as_person(site)
+    with workflow(person, looping(f"{site.outputs.smoke_url}/")) as workflow_id:
         path = f"/v1/scripts/{workflow_id}/deploy_cached/"
         there = ask(site, token, "GET", f"/v1/workflows/{workflow_id}").json()
         body = {
@@ -142,16 +143,16 @@ def test_a_script_of_a_session_token_does_not_run(site: Site, token: str) -> Non
         }
         assert ask(site, token, "POST", path, body).status_code == 404
         # As if the gateway had let it through.
-        assert ask_inside(site, "POST", path, json.dumps(body)) == 200
+        assert ask_inside(site, "POST", path, json.dumps(body), key="SKYVERN_API_KEY") == 200
         try:
             started = ask(site, token, "POST", "/v1/run/workflows", {"workflow_id": workflow_id, "run_with": "code"})
-            run = wait_for_end(site, started.json()["run_id"])
+            run = wait_for_end(person, started.json()["run_id"])
             answers = [
                 ask(site, token, "GET", f"/v1/runs/{run['run_id']}{part}").text for part in ("", "/artifacts", "/timeline")
             ]
             left = site.execute("server", "sh", "-c", 'cat "$1" 2>/dev/null; rm -f "$1"', "sh", marker)
         finally:
-            ask_inside(site, "DELETE", f"/v1/scripts/{workflow_id}/cache")
+            ask_inside(site, "DELETE", f"/v1/scripts/{workflow_id}/cache", key="SKYVERN_API_KEY")
     assert left == b""
     assert "SECRET_KEY" not in "".join(answers)
     # The agent did it instead, and no script was written behind it.
@@ -164,9 +165,10 @@ def test_a_code_block_does_not_run(site: Site, token: str, kind: str) -> None:
     loop = {"block_type": "for_loop", "label": "repeat", "loop_variable_reference": "{{ ['once'] }}", "loop_blocks": [code]}
     blocks = [code if kind == "code" else loop]
     body = {"json_definition": {"title": "Host test", "workflow_definition": {"parameters": [], "blocks": blocks}}}
-    with workflow(site, body) as workflow_id:
+    person = as_person(site)
+    with workflow(person, body) as workflow_id:
         started = ask(site, token, "POST", "/v1/run/workflows", {"workflow_id": workflow_id})
-        run = wait_for_end(site, started.json()["run_id"])
+        run = wait_for_end(person, started.json()["run_id"])
         output = ask(site, token, "GET", f"/v1/runs/{run['run_id']}").text
     assert run["status"] in {"failed", "terminated"}
     assert '"answer"' not in output

@@ -28,7 +28,7 @@ from lab.workspace import free_port
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
 from ops.stack.outputs import Outputs, parse
-from tests.host.conftest import Checkout
+from tests.host.conftest import Checkout, as_person
 from tests.support import security_table as table
 from tests.support.waiting import wait_for
 
@@ -218,7 +218,7 @@ def test_a_hundred_requests_at_once_lose_none(public: Public) -> None:
 
 
 def test_a_live_view_streams_through_wss(public: Public) -> None:
-    site = public.site()
+    site = as_person(public.site())
     key = site.outputs.api_key.get_secret_value()
     with workflow(site, definition("A live view", f"{site.outputs.smoke_url}/", 30)) as identifier:
         run = start_run(site, identifier)

@@ -544,7 +544,7 @@ def test_a_clock_that_jumps_locks_nobody_out(checkout: Checkout, site: Site, kep
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
     lent = contents.volume_path(checkout, name("har")) / "libfaketime.so"
     key = site.outputs.api_key.get_secret_value()
-    session = site.api("POST", "/v1/ui-session").json()["token"]
+    session = site.person_api("POST", "/v1/ui-session").json()["token"]
     organization = checkout.output("organization_id")
     lent.write_bytes(library.read_bytes())
     lent.chmod(0o755)
@@ -571,7 +571,7 @@ def test_a_clock_that_jumps_locks_nobody_out(checkout: Checkout, site: Site, kep
     # An hour is over, or the session was replaced by one of another time: the UI asks for a new one, which works.
     assert [answer[3] for answer in answers] == [True, False, False, False]
     assert [answer[4] for answer in answers] == [True] * 4
-    assert site.api("POST", "/v1/ui-session").status_code == 200
+    assert site.person_api("POST", "/v1/ui-session").status_code == 200
 
 
 def test_retention_does_not_believe_a_clock_that_jumps(checkout: Checkout, site: Site, kept: None) -> None:

@@ -20,7 +20,7 @@ from ops.stack.outputs import parse
 from tests.host.conftest import PARTS, Checkout
 from tests.host.contents import generated_secrets
 
-SECRET_OUTPUTS = ("api_key", "ui_password")
+SECRET_OUTPUTS = ("api_key", "smoke_api_key", "ui_password")
 
 # The first test builds every image where the cache has none.
 pytestmark = pytest.mark.timeout(4800)
@@ -93,7 +93,7 @@ def test_no_generated_secret_where_it_does_not_belong(checkout: Checkout, first_
 
 
 def test_a_secret_is_only_in_the_environments_that_need_it(checkout: Checkout, state: dict[str, Any]) -> None:
-    secrets = generated_secrets(state) | {"api_key": checkout.output("api_key")}
+    secrets = generated_secrets(state) | {name: checkout.output(name) for name in ("api_key", "smoke_api_key")}
     holders: dict[str, set[str]] = {name: set() for name in secrets}
     for part in PARTS:
         environment = "\n".join(checkout.docker.inspect(f"skyvern-dev-{part}")["Config"]["Env"])
@@ -102,8 +102,10 @@ def test_a_secret_is_only_in_the_environments_that_need_it(checkout: Checkout, s
                 holders[name].add(part)
     assert {name: parts for name, parts in holders.items() if parts} == {
         "api_key": {"server", "gateway"},
+        "smoke_api_key": {"server", "gateway"},
         "database.result": {"server", "roles"},
         "login hash": {"gateway"},
+        "encryption-key.result": {"server"},
         "secret-key.result": {"server"},
         "superuser.result": {"postgres", "roles"},
         "vault key": {"server"},

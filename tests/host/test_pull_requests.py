@@ -264,7 +264,9 @@ def test_what_somebody_changed_is_one_issue(repository: Repository) -> None:
 def test_nothing_that_was_told_is_secret(repository: Repository, tmp_path: Path) -> None:
     rehearsed = repository.rehearsed
     outputs = rehearsed.outputs()
-    secrets = [*generated_secrets({"deployment": rehearsed.program.export()}).values(), outputs.api_key.get_secret_value()]
+    assert outputs.smoke_api_key is not None
+    keys = (outputs.api_key.get_secret_value(), outputs.smoke_api_key.get_secret_value())
+    secrets = [*generated_secrets({"deployment": rehearsed.program.export()}).values(), *keys]
     secrets += rehearsed.place.world.read()["tokens"]
     assert len(secrets) > 10
     hub = repository.hub

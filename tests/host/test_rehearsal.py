@@ -64,7 +64,9 @@ def test_no_secret_leaves_before_or_after_the_login(rehearsed: Rehearsed) -> Non
     generated = generated_secrets({"deployment": rehearsed.program.export()})
     api_key, password = outputs.api_key.get_secret_value(), outputs.ui_password.get_secret_value()
     assert outputs.gateway_key is not None
-    everything = {**generated, "api key": api_key, "password": password, "gateway key": outputs.gateway_key.get_secret_value()}
+    assert outputs.smoke_api_key is not None
+    more = {"gateway key": outputs.gateway_key.get_secret_value(), "smoke key": outputs.smoke_api_key.get_secret_value()}
+    everything = {**generated, **more, "api key": api_key, "password": password}
     assert outputs.artifact_url is not None
     with rehearsed.site(outputs) as site:
         page = site.ask("GET", outputs.app_url + "/", login=True)

@@ -343,7 +343,7 @@ CASES = {
             environment("PWD=/srv", "PUBLIC_KEY=ssh-ed25519 AAAA"),
         ],
         [
-            (environment(f"SMTP_PASSWORD={LONG}"), "envs[SMTP_PASSWORD]"),
+            (environment(f"MAIL_PASSWORD={LONG}"), "envs[MAIL_PASSWORD]"),
             (environment("A=b", secret(f"GITHUB_TOKEN={LONG}")), "envs[GITHUB_TOKEN]"),
             (environment(secret(f"CACHE=redis://x:{LONG}@cache:6379")), "envs[CACHE]"),
             (environment(f"aws_secret_access_key={LONG}"), "envs[aws_secret_access_key]"),

@@ -7,20 +7,31 @@ from hypothesis import strategies as st
 from components.settings import llm_keys
 from tests.support.program import VERCEL
 
-SECRETS = frozenset({"llm", "edge", "frontend"})
+SECRETS = frozenset({"llm", "edge", "frontend", "smtp"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
+
+
+def _models(known: frozenset[str]) -> dict[str, st.SearchStrategy[Any]]:
+    """The optional keys that name further models."""
+    model = st.sampled_from(sorted(known))
+    return {"secondary_key": model, "keys": st.dictionaries(st.sampled_from(llm_keys.KINDS), model)}
+
 
 LLMS = st.one_of(
     st.just({"provider": "none"}),
     st.fixed_dictionaries(
         {"provider": st.just("openai"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.OPENAI))},
-        optional={"secondary_key": st.sampled_from(sorted(llm_keys.OPENAI))},
+        optional=_models(llm_keys.OPENAI),
     ),
     st.fixed_dictionaries(
-        {"provider": st.just("anthropic"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.ANTHROPIC))}
+        {"provider": st.just("anthropic"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.ANTHROPIC))},
+        optional=_models(llm_keys.ANTHROPIC),
     ),
-    st.fixed_dictionaries({"provider": st.just("gemini"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.GEMINI))}),
+    st.fixed_dictionaries(
+        {"provider": st.just("gemini"), "api_key": KEYS, "key": st.sampled_from(sorted(llm_keys.GEMINI))},
+        optional=_models(llm_keys.GEMINI),
+    ),
     st.fixed_dictionaries(
         {
             "provider": st.just("openai-compatible"),
@@ -127,6 +138,19 @@ BROWSERS = st.one_of(
         optional={"host_header": st.just("10.222.222.1:9222"), "proxy_port": st.integers(1024, 4999)},
     ),
 )
+MAIL = st.fixed_dictionaries(
+    {
+        "host": st.sampled_from(["smtp.example.com", "mail.lan", "10.1.2.3", "93.184.216.34", "fd00::5"]),
+        "username": st.just("approvals@example.com"),
+        "password": KEYS,
+    },
+    optional={
+        "port": st.sampled_from([25, 465, 587]),
+        "sender": st.just("approvals+skyvern@example.com"),
+        "verify": st.booleans(),
+        "internal": st.booleans(),
+    },
+)
 STACK_FILES = st.fixed_dictionaries(
     {},
     optional={
@@ -150,6 +174,12 @@ STACK_FILES = st.fixed_dictionaries(
                 "drain_minutes": st.integers(0, 120),
                 "max_runs": st.none() | st.integers(1, 100),
                 "max_sessions": st.none() | st.integers(1, 100),
+                "max_planned_steps": st.integers(1, 500),
+                "max_run_minutes": st.integers(1, 480),
+                "schedule_poll_seconds": st.integers(1, 3600),
+                "schedule_max_runs": st.integers(1, 100000),
+                "max_upload_mib": st.integers(1, 94),
+                "max_download_mib": st.integers(1, 674),
                 "code_blocks": st.booleans(),
                 "log_level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
             },
@@ -163,6 +193,7 @@ STACK_FILES = st.fixed_dictionaries(
             st.sampled_from(["artifacts", "downloads", "logs", "videos"]), st.none() | st.integers(1, 36500)
         ),
         "llm": LLMS,
+        "smtp": MAIL,
     },
 ).map(shared)
 STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES

@@ -28,7 +28,8 @@ BREAKS: list[tuple[str, str, Any, set[str]]] = [
     (CONTAINER, "logOpts", {}, {"docker-container-logs-rotated"}),
     (CONTAINER, "memorySwap", -1, {"docker-container-swap-limited"}),
     (CONTAINER, "name", "postgres", {"stack-name-own"}),
-    (CONTAINER, "networkMode", "host", {"docker-container-network-namespace-own"}),
+    # What any other container of a stack has (a network, a volume) is one thing too many there.
+    (CONTAINER, "networkMode", "host", {"docker-container-host-network-bare", "docker-container-network-namespace-own"}),
     (CONTAINER, "pidMode", "host", {"docker-container-pid-namespace-own"}),
     (CONTAINER, "privileged", True, {"docker-container-unprivileged"}),
     (CONTAINER, "readOnly", False, {"docker-container-root-read-only"}),

@@ -27,6 +27,7 @@ TAKES: dict[str, Any] = {
             "frontend.vercel_app",
             "llm.secondary_key",
             "llm.vision",
+            "smtp.sender",
             "retention.artifacts",
             "retention.downloads",
             "retention.logs",
@@ -73,6 +74,7 @@ def test_every_valid_stack_file_gives_a_safe_program(raw: dict[str, Any]) -> Non
         keys = [plain(element).partition("=")[0] for element in container.inputs.get("envs", [])]
         assert keys == sorted(set(keys)), "an unsorted or doubled variable shows up as a change at some later plan"
     assert "*" not in run.environment("server")["ALLOWED_ORIGINS"]
+    assert "smtp" not in raw or raw["smtp"]["password"] not in clear
     token = raw.get("edge", {}).get("api_token") or raw.get("edge", {}).get("authtoken")
     assert token is None or token not in clear
     frontend = raw.get("frontend", {"provider": "gateway"})
@@ -164,7 +166,13 @@ def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, val
 def test_a_round_trip_changes_nothing(raw: dict[str, Any]) -> None:
     first = parse(raw, file="x", secret_keys=SECRETS)
     dumped = first.model_dump()
-    for section, key in (("llm", "api_key"), ("edge", "api_token"), ("edge", "authtoken"), ("frontend", "api_token")):
-        if key in dumped[section]:
+    for section, key in (
+        ("llm", "api_key"),
+        ("edge", "api_token"),
+        ("edge", "authtoken"),
+        ("frontend", "api_token"),
+        ("smtp", "password"),
+    ):
+        if dumped[section].get(key) is not None:
             dumped[section][key] = dumped[section][key].get_secret_value()
     assert Settings.model_validate(dumped) == first

@@ -144,6 +144,8 @@ ZONE: dict[str, Any] = {"zoneId": "0" * 32, "account": {"id": "a" * 32, "name": 
 # The least that a stack file has about Cloudflare, and about Vercel.
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
 VERCEL: dict[str, Any] = {"provider": "vercel", "api_token": "v" * 24, "team": "acme", "plan": "pro"}
+# A mail server.
+SMTP: dict[str, Any] = {"host": "smtp.example.com", "username": "approvals@example.com", "password": "m" * 20}
 # What Vercel and its provider answer about an account and a site that are in order.
 SITE: dict[str, Any] = {"files": {"site/package.json": "2~a", "site/build.mjs": "3~b"}, "cname": "a.vercel-dns-017.com."}
 

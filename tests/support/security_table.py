@@ -16,6 +16,7 @@ GATEWAY_KEY = "generatedGatewayKey"
 # Of the form of the stack's keys: a JWT with a signature of 32 bytes.
 _KEY_HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 API_KEY = f"{_KEY_HEADER}.eyJzdWIiOiJvXzEifQ.{'o' * 43}"
+SMOKE_API_KEY = f"{_KEY_HEADER}.eyJzdWIiOiJvXzIifQ.{'o' * 43}"
 KEY = {"X-Api-Key": f"{_KEY_HEADER}.eyJzdWIiOiJvXzEifQ.{'s' * 43}"}
 UNKNOWN_KEY = {"X-Api-Key": f"{_KEY_HEADER}.eyJzdWIiOiJvXzEifQ.{'x' * 43}"}
 GATE = {"X-Gateway-Key": GATEWAY_KEY}

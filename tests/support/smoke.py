@@ -15,6 +15,7 @@ from ops.stack.outputs import Outputs
 
 APP = "http://localhost:8080"
 KEY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvXzEifQ.c2lnbmF0dXJl"
+SMOKE_KEY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvXzIifQ.c2lnbmF0dXJl"
 PASSWORD = "generatedPassword"
 RECORDING = "/data/artifacts/o_1/2026-01-01T00:00:00_recording.mp4"
 RUN = CompletedRun("wr_1", RECORDING, "/data/artifacts/o_1/shot.png")
@@ -34,6 +35,7 @@ def outputs_json() -> dict[str, Any]:
         "ui_username": "skyvern",
         "ui_password": PASSWORD,
         "api_key": KEY,
+        "smoke_api_key": SMOKE_KEY,
         "docker_host": "unix:///var/run/docker.sock",
         "containers": {part: f"skyvern-dev-{part}" for part in parts},
     }
@@ -77,10 +79,14 @@ class Skyvern:
         self.status, self.files, self.polls = status, files, 0
         self.calls: list[str] = []
         self.created: dict[str, Any] = {}
+        self.history = [{"run_id": "wr_0"}]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        assert request.headers["x-api-key"] == KEY
         call = f"{request.method} {request.url.path}"
+        if request.headers["x-api-key"] == KEY:
+            # The person's organisation, which has no run of the smoke runs'.
+            return httpx.Response(200, json=self.history) if call == "GET /v1/runs" else httpx.Response(404)
+        assert request.headers["x-api-key"] == SMOKE_KEY
         self.calls.append(call)
         if request.method == "GET" and "POST /v1/workflows/wpid_1/delete" in self.calls:
             # Observed in 1.0.56: a run is gone with its workflow.

@@ -13,6 +13,7 @@ OUTPUTS = Outputs(
     ui_username="skyvern",
     ui_password=SecretStr("the-ui-password"),
     api_key=SecretStr("the-api-key"),
+    smoke_api_key=SecretStr("the-smoke-api-key"),
     docker_host="unix:///run/x.sock",
     containers={"server": "skyvern-dev-server"},
 )

@@ -85,11 +85,18 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
         "artifacts": set(),
         "egress": set(),
         "firewall": set(),
-        "gateway": {"SKYVERN_API_KEY", "UI_LOGIN_SHA256"},
+        "gateway": {"SKYVERN_API_KEY", "SMOKE_API_KEY", "UI_LOGIN_SHA256"},
         "postgres": {"POSTGRES_PASSWORD"},
         "retention": set(),
         "roles": {"PGPASSWORD", "ROLE_PASSWORD"},
-        "server": {"DATABASE_STRING", "LOCAL_CREDENTIAL_VAULT_KEY", "SECRET_KEY", "SKYVERN_API_KEY"},
+        "server": {
+            "DATABASE_STRING",
+            "ENCRYPTOR_AES_SECRET_KEY",
+            "LOCAL_CREDENTIAL_VAULT_KEY",
+            "SECRET_KEY",
+            "SKYVERN_API_KEY",
+            "SMOKE_API_KEY",
+        },
         "smoke-site": set(),
     }
 
@@ -112,6 +119,7 @@ def test_a_container_with_secrets_says_what_else_it_is_given(dev: Program) -> No
 def test_no_generated_secret_is_sent_in_clear(dev: Program) -> None:
     values = {plain(value) for part in PARTS for value in dev.environment(part).values() if isinstance(value, Secret)} | {
         plain(dev.outputs["api_key"]),
+        plain(dev.outputs["smoke_api_key"]),
         plain(dev.outputs["ui_password"]),
     }
 
@@ -133,7 +141,9 @@ def test_what_must_not_be_lost_is_protected(dev: Program) -> None:
         "superuser",
         "secret-key",
         "organization",
+        "smoke-organization",
         "vault-key",
+        "encryption-key",
         "data-postgres",
         *(f"data-{folder}" for folder in SKYVERN_FOLDERS),
     }

@@ -17,7 +17,7 @@ from ops import redaction
 from ops.paths import ROOT
 from policy.rules import variables
 from tests.support import program
-from tests.support.program import VERCEL, Program, plain
+from tests.support.program import SMTP, VERCEL, Program, plain
 
 # Run, not imported, which would leave a compiled file beside it.
 REPORT = runpy.run_path(str(ROOT / "images/server/start_report.py"))
@@ -36,6 +36,8 @@ class Difference(NamedTuple):
     why: str
 
 
+# Names of models in Skyvern's variables.
+MODELS = {"LLM_KEY", "SECONDARY_LLM_KEY", "EXTRACTION_LLM_KEY"}
 # Redaction has the same list.
 _WORDS = variables.SECRET_WORDS
 # By whole words: neither in the plural nor run together with another word.
@@ -53,7 +55,7 @@ DIFFERENCES = (
     Difference({"report"}, {"DATABASE_STRING"}, "its value is a URL, in which the other two find the password"),
     Difference(
         {"report"},
-        {*variables.NOT_SECRET, "SECRET_NAME"},
+        {*variables.NOT_SECRET, *MODELS, "SECRET_NAME"},
         "the report may blank too much: it goes by any word of a name",
     ),
     Difference({"pack", "report"}, {"KEY"}, "in the stack file, key alone is the name of a model"),
@@ -72,7 +74,7 @@ def runs() -> tuple[Program, ...]:
     edge = {"provider": "cloudflare", "domain": "example.com", "api_token": "tk_" + "of-the-owner-" * 4}
     ngrok = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": "tk_" + "of-the-owner-" * 4}
     files = (
-        {"llm": {"provider": "openai", "api_key": "sk-" + "x" * 20}},
+        {"llm": {"provider": "openai", "api_key": "sk-" + "x" * 20, "keys": {"extraction": "OPENAI_GPT5_MINI"}}, "smtp": SMTP},
         {"edge": {**edge, "access_team": "acme", "access_emails": ["ops@example.com"]}},
         {"edge": ngrok},
         {"edge": edge, "frontend": VERCEL},
@@ -84,7 +86,7 @@ def listed() -> set[str]:
     """The words of the lists as last words of a name, also in the plural and of a hash, and the names that a list excepts."""
     words = {*variables.SECRET_WORDS, *REPORT["SECRET_WORDS"], "KEY"}
     names = {f"MAIL_{word}{more}" for word in words for more in ("", "S", "_HASH", "S_HASH")}
-    return names | {"KEY", "LOGIN_HASH", "MAIL_PWD", "PWD", "SECRET_NAME"} | variables.NOT_SECRET
+    return names | {"KEY", "LOGIN_HASH", "MAIL_PWD", "PWD", "SECRET_NAME"} | variables.NOT_SECRET | MODELS
 
 
 def passed() -> Iterator[str]:
@@ -105,6 +107,7 @@ def known_to(name: str) -> set[str]:
 def test_the_pack_and_redaction_have_the_same_list() -> None:
     assert redaction.SECRET_WORDS == variables.SECRET_WORDS
     assert redaction.NOT_SECRET == variables.NOT_SECRET
+    assert redaction.MODEL_KEY == variables.MODEL_KEY
 
 
 def test_a_name_that_not_all_know_has_a_reason() -> None:
@@ -117,7 +120,7 @@ def test_a_name_that_not_all_know_has_a_reason() -> None:
 def test_the_report_knows_the_servers_secrets() -> None:
     names = {name for run in runs() for name in run.environment("server")}
     secrets = {name for name in names if {"pack", "redaction"} & known_to(name)}
-    assert {"OPENAI_API_KEY", "SECRET_KEY", "SKYVERN_API_KEY"} <= secrets
+    assert {"ENCRYPTOR_AES_SECRET_KEY", "OPENAI_API_KEY", "SECRET_KEY", "SKYVERN_API_KEY", "SMTP_PASSWORD"} <= secrets
     assert [name for name in sorted(secrets) if not KNOWS["report"](name)] == []
 
 

@@ -13,11 +13,11 @@ from ops.clients.docker import PYTHON
 from ops.observe.smoke.site import CheckFailedError, CheckNotApplicableError, Site, expect, expect_status
 from ops.observe.smoke.workflow_checks import finished_run, start_run, wait_for_end, workflow, workflow_body
 
-# A request to Skyvern's own port, with the key of the container: prints the status.
+# A request to Skyvern's own port, with a key of the container, by its variable: prints the status.
 ASK = """
 import os, sys, urllib.error, urllib.request
-method, path, body = sys.argv[1:]
-headers = {"Content-Type": "application/json", "x-api-key": os.environ["SKYVERN_API_KEY"]}
+key, method, path, body = sys.argv[1:]
+headers = {"Content-Type": "application/json", "x-api-key": os.environ[key]}
 url = "http://127.0.0.1:" + os.environ["PORT"] + path
 try:
     status = urllib.request.urlopen(urllib.request.Request(url, body.encode() or None, headers, method=method), timeout=20).status
@@ -51,9 +51,9 @@ def code_block() -> dict[str, Any]:
     return workflow_body("Smoke run: code block", [{"block_type": "code", "label": "code", "code": "answer = 1"}])
 
 
-def ask_inside(site: Site, method: str, path: str, body: str = "") -> int:
-    """Status of a request that does not pass the gateway."""
-    return int(site.execute("server", *PYTHON, ASK, method, path, body))
+def ask_inside(site: Site, method: str, path: str, body: str = "", *, key: str = "SMOKE_API_KEY") -> int:
+    """Status of a request that does not pass the gateway. key: the variable that holds it."""
+    return int(site.execute("server", *PYTHON, ASK, key, method, path, body))
 
 
 def deployment(site: Site, workflow_id: str, marker: str) -> dict[str, Any]:

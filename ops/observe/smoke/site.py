@@ -112,8 +112,14 @@ class Site:
             raise CheckFailedError(f"{method} {request.url.copy_with(query=None)}: {type(error).__name__}") from error
 
     def api(self, method: str, path: str, *, body: Any = None) -> httpx.Response:
-        """A request to the API with the stack's key."""
-        return self.ask(method, self.outputs.api_url + path, key=self.outputs.api_key.get_secret_value(), body=body)
+        """A request to the API with the key of the smoke runs' organisation, so that the person's history does not show them."""
+        if self.outputs.smoke_api_key is None:
+            raise CheckFailedError("the stack has no output smoke_api_key; update it with script/up")
+        return self.ask(method, self.outputs.api_url + path, key=self.outputs.smoke_api_key.get_secret_value(), body=body)
+
+    def person_api(self, method: str, path: str) -> httpx.Response:
+        """A request to the API with the stack's key: that of the person's programs."""
+        return self.ask(method, self.outputs.api_url + path, key=self.outputs.api_key.get_secret_value())
 
     def gateway_key(self) -> str:
         """The key by which Vercel's middleware and the gateway know each other."""

@@ -16,6 +16,8 @@ POLL_SECONDS = 1.0
 # skyvern/schemas/run_enums.py in the 1.0.56 wheel.
 FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
 METADATA_URL = "http://169.254.169.254/latest/meta-data/"
+# What the UI lists as history.
+HISTORY = "/v1/runs?page_size=100"
 
 
 def workflow_body(title: str, blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -104,10 +106,23 @@ def written(site: Site, path: str) -> bool:
     return b"written" in site.execute("server", "sh", "-c", '[ ! -s "$1" ] || echo written', "sh", path)
 
 
+def expect_apart(site: Site, run_id: str) -> None:
+    """CheckFailedError unless the person's key neither reads the run nor finds it in the history."""
+    path = f"/v1/runs/{run_id}"
+    expect_status(site.person_api("GET", path), 404, what=f"GET {path} with the stack's key")
+    history = site.person_api("GET", HISTORY)
+    expect_status(history, 200, what="GET /v1/runs with the stack's key")
+    expect(all(run_id not in run.values() for run in history.json()), f"run {run_id} is in the person's history")
+
+
 def check_workflow_run(site: Site) -> None:
-    """A run against the page inside the stack completes and leaves a screenshot and, if Chrome can be recorded, a recording."""
+    """A run against the page inside the stack completes and leaves a screenshot and, if Chrome can be recorded, a recording.
+
+    It is in the smoke runs' organisation, where the person's key does not reach.
+    """
     with finished_run(site, definition("Smoke run", site.outputs.smoke_url + "/")) as run:
         run_id = run["run_id"]
+        expect_apart(site, run_id)
         reason = str(run.get("failure_reason") or "no reason given")[:200]
         expect(run["status"] == "completed", f"run {run_id} is {run['status']}: {reason}")
         began = time.monotonic()

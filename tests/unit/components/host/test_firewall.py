@@ -13,6 +13,7 @@ from components.settings import Settings, parse
 from ops.paths import ROOT
 from ops.preview import exposure
 from tests.support import program
+from tests.support.program import SMTP
 
 INNER = {"app": "br-00000000000a", "edge": "br-00000000000b"}
 OUTWARD = {"outgoing": "br-00000000000c", "tunnel": "br-00000000000d"}
@@ -35,7 +36,7 @@ def to(host: str | None, port: int, network: str = "outgoing") -> Destination:
 
 
 def settings(**sections: Any) -> Settings:
-    return parse(sections, file="f", secret_keys=frozenset({"llm", "edge"}))
+    return parse(sections, file="f", secret_keys=frozenset({"llm", "edge", "smtp"}))
 
 
 def test_another_network_of_the_stack_is_refused_before_anything_is_accepted() -> None:
@@ -103,6 +104,9 @@ def test_each_exception_is_for_one_network_one_address_and_one_port() -> None:
         ({"llm": LLM}, ["outgoing to 10.1.2.3, port 80"]),
         ({"llm": {**LLM, "base_url": "https://host:8443/v1"}}, ["outgoing to host, port 8443"]),
         ({"llm": {**LLM, "base_url": "https://93.184.216.34/v1"}}, []),
+        ({"smtp": {**SMTP, "host": "10.1.2.3"}}, ["outgoing to 10.1.2.3, port 587"]),
+        ({"smtp": {**SMTP, "port": 465}}, ["outgoing to smtp.example.com, port 465"]),
+        ({"smtp": {**SMTP, "host": "93.184.216.34"}}, []),
         ({"browser": CHROME}, ["outgoing to 10.222.222.1, port 9223", "outgoing to chrome.lan, port 9222"]),
     ],
 )

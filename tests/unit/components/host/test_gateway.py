@@ -42,6 +42,10 @@ def test_routes_for_uploaded_code_are_hidden_where_code_is_off(code: bool) -> No
     assert ("@scripts" in caddyfile(URLS, code=code)) is not code
 
 
+def test_a_file_may_be_as_large_as_skyvern_takes_it_and_its_form() -> None:
+    assert caddyfile(URLS, upload_mib=100).count("max_size 102MiB") == 1
+
+
 def test_the_policy_has_no_wildcard_and_no_inline_script() -> None:
     policy = dict(part.split(" ", 1) for part in content_security_policy(URLS).split("; "))
     assert policy["default-src"] == "'none'"

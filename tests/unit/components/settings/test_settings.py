@@ -8,9 +8,9 @@ import yaml
 from pulumi.runtime import config as runtime_config
 
 from components import settings
-from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, VercelFrontend, parse
+from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, VercelFrontend, llm_keys, parse
 from ops.paths import ROOT
-from tests.support.program import VERCEL
+from tests.support.program import SMTP, VERCEL
 
 SECRET = "sk-live-1234567890"
 CHROME = "http://10.222.222.1:9222/"
@@ -29,7 +29,7 @@ def vercel(**keys: Any) -> dict[str, Any]:
     return {**cloudflare(), "frontend": {key: value for key, value in (VERCEL | keys).items() if value is not None}}
 
 
-def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm", "edge", "frontend"})) -> list[str]:
+def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm", "edge", "frontend", "smtp"})) -> list[str]:
     with pytest.raises(SettingsError) as wrong:
         parse(raw, file="Pulumi.prod.yaml", secret_keys=secret_keys)
     return wrong.value.lines
@@ -42,7 +42,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"zzz": {}},
             "zzz: unknown key; known here: "
-            "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server",
+            "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server, smtp",
         ),
         ({"host": {"prt": 8080}}, "host.prt: unknown key; write `port`"),
         ({"host": 8080}, "host: 8080 is not a section; write its keys below it (docs/configuration.md)"),
@@ -93,6 +93,91 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             'llm.secondary_key: "" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, for example '
             "OPENAI_GPT-4O-2024-08-06",
         ),
+        (
+            {"llm": {"provider": "openai", "api_key": SECRET, "keys": {"extracton": "OPENAI_GPT5_MINI"}}},
+            "llm.keys: `extracton` is not a kind of call; write `extraction`",
+        ),
+        (
+            {"llm": {"provider": "gemini", "api_key": SECRET, "key": "GEMINI_PRO", "keys": {"x": "GEMINI_PRO"}}},
+            f"llm.keys: `x` is not a kind of call; write one of {', '.join(llm_keys.KINDS)}",
+        ),
+        (
+            {"llm": {"provider": "anthropic", "api_key": SECRET, "key": "ANTHROPIC_CLAUDE4_OPUS", "keys": {"task_v3": "OPUS"}}},
+            'llm.keys: `task_v3`: "OPUS" is not an LLM key that Skyvern registers; write one that starts with ANTHROPIC_, for '
+            "example ANTHROPIC_CLAUDE4.5_HAIKU",
+        ),
+        (
+            {"llm": {"provider": "openai", "api_key": SECRET, "keys": ["extraction"]}},
+            "llm.keys: is not a section; write its keys below it (docs/configuration.md)",
+        ),
+        (
+            {"llm": {"provider": "ollama", "model": "llava:7b", "keys": {"extraction": "OLLAMA"}}},
+            "llm.keys: unknown key; known here: context_length, cpus, gpu, keep_alive, memory_mib, model, provider, vision",
+        ),
+        (
+            {"server": {"max_upload_mib": 100, "max_download_mib": 700}},
+            "server.max_download_mib: 700 and server.max_upload_mib: 100 are more than the 768 MiB that /tmp has for files; "
+            "write 668 or less",
+        ),
+        (
+            {**cloudflare(), "server": {"max_upload_mib": 100}},
+            "server.max_upload_mib: 100 is more than Cloudflare's plan free lets through; write 94 or less",
+        ),
+        (
+            {"server": {"max_run_minutes": 481}},
+            "server.max_run_minutes: 481 is wrong: input should be less than or equal to 480; write another value",
+        ),
+        (
+            {"server": {"schedule_poll_seconds": 0}},
+            "server.schedule_poll_seconds: 0 is wrong: input should be greater than or equal to 1; write another value",
+        ),
+        (
+            {"server": {"schedule_max_runs": 0}},
+            "server.schedule_max_runs: 0 is wrong: input should be greater than or equal to 1; write another value",
+        ),
+        (
+            {"server": {"max_planned_steps": 0}},
+            "server.max_planned_steps: 0 is wrong: input should be greater than or equal to 1; write another value",
+        ),
+        (
+            {"smtp": {**SMTP, "host": "localhost"}},
+            'smtp.host: "localhost" is the container itself; write the name or the address of the mail server',
+        ),
+        (
+            {"smtp": {**SMTP, "host": "::1"}},
+            'smtp.host: "::1" is the container itself; write the name or the address of the mail server',
+        ),
+        (
+            {"smtp": {**SMTP, "host": "smtp://smtp.example.com:587"}},
+            'smtp.host: "smtp://smtp.example.com:587" is not the name of a server; write it in lower case, without scheme and '
+            "port: smtp.example.com",
+        ),
+        ({"smtp": {**SMTP, "host": "10.0.0.0/8"}}, 'smtp.host: "10.0.0.0/8" is a network; write the address of the mail server'),
+        (
+            {"smtp": {**SMTP, "port": 0}},
+            "smtp.port: 0 is wrong: input should be greater than or equal to 1; write another value, for example 465",
+        ),
+        (
+            {"smtp": {**SMTP, "sender": "Approvals <a@example.com>"}},
+            'smtp.sender: "Approvals <a@example.com>" is not a mail address; write one such as approvals@example.com',
+        ),
+        (
+            {"smtp": {**SMTP, "username": "apikey"}},
+            "smtp.sender: is missing, and smtp.username is not a mail address; write one such as approvals@example.com",
+        ),
+        (
+            {"smtp": {"host": "smtp.example.com", "password": SECRET}},
+            "smtp.username: is missing; write the name that the mail server knows, for example approvals@example.com",
+        ),
+        (
+            {"smtp": {"host": "smtp.example.com", "username": "a@example.com"}},
+            "smtp.password: is missing; set it with `pulumi config set --secret --path smtp.password`",
+        ),
+        (
+            {"smtp": {"password": SECRET}},
+            "smtp.host: is missing, and smtp.password is set; write the mail server, for example smtp.example.com",
+        ),
+        ({"smtp": {**SMTP, "password": ""}}, "smtp.password: is too short for a key; write the whole key"),
         (
             {"llm": {"provider": "openai-compatible", "api_key": SECRET, "base_url": "https://", "model": "m"}},
             'llm.base_url: "https://" is not a URL; write it in full, for example https://llm.example.com/v1',
@@ -413,6 +498,9 @@ def test_a_secret_in_plain_text_is_refused_without_showing_it() -> None:
 def test_a_wrong_secret_is_never_shown(value: Any) -> None:
     (line,) = lines({"llm": {"provider": "openai", "api_key": value}})
     assert line.startswith("Pulumi.prod.yaml: llm.api_key: ")
+    (mail,) = lines({"smtp": {**SMTP, "password": value}})
+    assert mail.startswith("Pulumi.prod.yaml: smtp.password: ")
+    assert "1234567890" not in line + mail
     assert "1234567890" not in line
 
 

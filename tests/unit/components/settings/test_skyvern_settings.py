@@ -17,23 +17,25 @@ from components.settings import (
     OpenAiCompatibleLlm,
     OpenAiLlm,
     Settings,
+    llm_keys,
     skyvern_settings,
 )
 from components.settings.skyvern_settings import Decision, groups
 from ops.paths import ROOT
 from tests.support import program, skyvern_wheel
-from tests.support.program import plain
+from tests.support.program import SMTP, plain
 
 NUMBER = re.compile(r"(int|float|datetime)( \| None)?")
 KEY = SecretStr("sk-number-1")
 MODELS: tuple[Llm, ...] = (
     NoLlm(),
-    OpenAiLlm(provider="openai", api_key=KEY),
+    OpenAiLlm(provider="openai", api_key=KEY, keys=dict.fromkeys(llm_keys.KINDS, "OPENAI_GPT5_MINI")),
     AnthropicLlm(provider="anthropic", api_key=KEY, key="ANTHROPIC_CLAUDE4.5_SONNET"),
     GeminiLlm(provider="gemini", api_key=KEY, key="GEMINI_2.5_FLASH"),
     OpenAiCompatibleLlm(provider="openai-compatible", api_key=KEY, base_url="https://x.example/v1", model="qwen"),
     OllamaLlm(provider="ollama", model="llava:7b"),
 )
+MAIL = {**SMTP, "internal": True}
 BROWSERS = (
     {"type": "headless"},
     {"type": "cdp-connect", "url": "http://10.222.222.1:9222/", "host_header": "10.222.222.1:9222"},
@@ -82,7 +84,7 @@ def decided(name: str, among: dict[str, Decision]) -> Decision | None:
 @pytest.fixture(scope="module")
 def environments() -> list[dict[str, Any]]:
     """The server's variables with each kind of model and of browser."""
-    kinds = [{"browser": browser} for browser in BROWSERS] + [{"llm": model} for model in MODELS]
+    kinds = [{"browser": browser} for browser in BROWSERS] + [{"llm": model} for model in MODELS] + [{"smtp": MAIL}]
     return [program.run(Settings.model_validate(kind)).environment("server") for kind in kinds]
 
 

@@ -1,5 +1,6 @@
 """ops.deploy.rotate with doubles: what is said before, what is written, the steps in order, and that the old secret is tried."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,11 @@ config:
 
 def outputs(generation: str) -> Outputs:
     return OUTPUTS.model_copy(
-        update={"ui_password": SecretStr(f"{generation}-password"), "api_key": SecretStr(f"{generation}-key")}
+        update={
+            "ui_password": SecretStr(f"{generation}-password"),
+            "api_key": SecretStr(f"{generation}-key"),
+            "smoke_api_key": SecretStr(f"{generation}-smoke-key"),
+        }
     )
 
 
@@ -220,9 +225,15 @@ def answering(answer: Callable[[httpx.Request], int]) -> httpx.Client:
 
 
 @pytest.mark.parametrize(("status", "refused"), [(403, True), (200, False), (502, False)])
-def test_the_old_key_is_tried(status: int, refused: bool) -> None:
-    http = answering(lambda request: status if request.headers["x-api-key"] == "old-key" else 500)
+@pytest.mark.parametrize("key", ["old-key", "old-smoke-key"])
+def test_both_old_keys_are_tried(key: str, status: int, refused: bool) -> None:
+    http = answering(lambda request: status if request.headers["x-api-key"] == key else 403)
     assert rotate.previous_is_rejected("api-key", OLD, http) is refused
+
+
+def test_a_stack_of_a_version_without_the_smoke_runs_key_can_be_rotated() -> None:
+    old = dataclasses.replace(OLD, outputs=OLD.outputs.model_copy(update={"smoke_api_key": None}))
+    assert rotate.previous_is_rejected("api-key", old, answering(lambda request: 403)) is True
 
 
 @pytest.mark.parametrize(("status", "refused"), [(401, True), (200, False), (502, False)])

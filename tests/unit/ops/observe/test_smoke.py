@@ -1,5 +1,6 @@
 """The smoke run's judgement, against doubles: what is green, what is not, and that nothing is green by accident."""
 
+import ast
 import base64
 import json
 import socket
@@ -13,8 +14,18 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from components.endpoints import SMOKE_URL
 from ops.observe import smoke
-from ops.observe.smoke import api_checks, artifact_checks, browser_checks, egress_log, llm_checks, ui_checks, workflow_checks
+from ops.observe.smoke import (
+    api_checks,
+    artifact_checks,
+    browser_checks,
+    code_checks,
+    egress_log,
+    llm_checks,
+    ui_checks,
+    workflow_checks,
+)
 from ops.observe.smoke.site import (
     Check,
     CheckFailedError,
@@ -35,6 +46,7 @@ from tests.support.smoke import (
     RECORDING,
     RUN,
     SMOKE,
+    SMOKE_KEY,
     DockerDouble,
     Handler,
     Skyvern,
@@ -72,9 +84,12 @@ class TestApi:
 
     def test_key(self) -> None:
         def server(request: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, json=[]) if request.headers.get("x-api-key") == KEY else httpx.Response(403)
+            return httpx.Response(200, json=[]) if request.headers.get("x-api-key") in known else httpx.Response(403)
 
+        known = {KEY, SMOKE_KEY}
         api_checks.check_api_key(site(server))
+        known.remove(SMOKE_KEY)
+        assert "with the smoke runs' key gave 403" in fails(api_checks.check_api_key, site(server))
         assert "without a key gave 200" in fails(api_checks.check_api_key, site(always(200, json=[])))
         assert "with the stack's key gave 403" in fails(api_checks.check_api_key, site(always(403)))
 
@@ -226,6 +241,46 @@ class TestWorkflow:
         assert skyvern.calls.count("POST /v1/workflows/wpid_1/delete") == 1
         [block] = skyvern.created["json_definition"]["workflow_definition"]["blocks"]
         assert block == {"block_type": "goto_url", "label": "open", "url": f"{SMOKE}/"}
+
+    def test_a_run_in_the_persons_history_fails(self) -> None:
+        skyvern = Skyvern()
+        skyvern.history.append({"run_id": "wr_1"})
+        assert "wr_1 is in the person's history" in fails(workflow_checks.check_workflow_run, site(skyvern))
+
+    def test_a_run_that_the_persons_key_reads_fails(self) -> None:
+        skyvern = Skyvern()
+
+        def shared(request: httpx.Request) -> httpx.Response:
+            request.headers["x-api-key"] = SMOKE_KEY
+            return skyvern(request)
+
+        assert "GET /v1/runs/wr_1 with the stack's key gave 200" in fails(workflow_checks.check_workflow_run, site(shared))
+
+    def test_outputs_of_a_version_without_the_key_say_what_to_do(self) -> None:
+        target = site(Skyvern())
+        target.outputs = target.outputs.model_copy(update={"smoke_api_key": None})
+        assert fails(workflow_checks.check_workflow_run, target) == (
+            "the stack has no output smoke_api_key; update it with script/up"
+        )
+
+    def test_the_server_knows_earlier_smoke_runs_by_their_workflows(self) -> None:
+        """images/server/smoke_organization.py moves those that older versions left with the person."""
+        module = ast.parse((ROOT / "images/server/smoke_organization.py").read_text())
+        constants = {
+            ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in module.body if isinstance(node, ast.Assign)
+        }
+        bodies = [
+            workflow_checks.definition("Smoke run", f"{SMOKE_URL}/"),
+            workflow_checks.definition("Smoke run: metadata address", workflow_checks.METADATA_URL),
+            workflow_checks.definition("Smoke run: hostile page", browser_checks.page_url(SMOKE_URL, "m")),
+            code_checks.looping(f"{SMOKE_URL}/"),
+            code_checks.code_block(),
+        ]
+        for body in bodies:
+            definition = body["json_definition"]
+            title, stored = definition["title"], json.dumps(definition["workflow_definition"])
+            assert title == constants["TITLE"] or title.startswith(f"{constants['TITLE']}: ")
+            assert [content for content in constants["CONTENTS"] if content in stored] != [], title
 
     def test_a_chrome_elsewhere_leaves_a_screenshot_alone(self) -> None:
         target = elsewhere(Skyvern(files=False))

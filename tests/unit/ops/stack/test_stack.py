@@ -151,7 +151,7 @@ def test_the_state_is_empty_before_the_first_up(pulumi: Pulumi) -> None:
 
 
 def test_outputs_are_read_with_their_secrets(pulumi: Pulumi) -> None:
-    shown = {"ui_password": "the-ui-password", "api_key": "the-api-key"}
+    shown = {"ui_password": "the-ui-password", "api_key": "the-api-key", "smoke_api_key": "the-smoke-api-key"}
     pulumi.printed = OUTPUTS.model_dump(mode="json") | shown
     assert Stack(FULL, variables={}).outputs() == OUTPUTS
     assert pulumi.command == ["pulumi", "stack", "output", "--json", "--show-secrets", "--stack", FULL, "--non-interactive"]
