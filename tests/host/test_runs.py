@@ -32,6 +32,7 @@ POSTGRES = "skyvern-dev-postgres"
 # As write_stack sets it.
 SETTINGS = ServerSettings(memory_mib=3072)
 MOST = SETTINGS.runs_at_once
+SUBMITTERS = 4
 # Takes 3 GiB while it loads, as objects: where a single buffer cannot be had, a page goes on without it.
 GREEDY = "<!doctype html><script>const kept = []; for (let i = 0; i < 6e7; i++) kept.push({a: i, b: 'x' + i, c: [i]});</script>"
 
@@ -71,11 +72,11 @@ def wait_until_all_end(docker: Docker, workflow_id: str, seconds: float = 600) -
     return runs_of(docker, workflow_id)
 
 
-def begun_in_order(docker: Docker, workflow_id: str) -> bool:
-    """Whether the runs of a workflow began in the order in which they were accepted."""
+def overtaken(docker: Docker, workflow_id: str) -> int:
+    """By how many places a run of a workflow began at most before its turn, in the order in which runs were accepted."""
     question = f"select started_at from workflow_runs where workflow_permanent_id = '{workflow_id}' order by queued_at"  # noqa: S608
     began = [row[0] for row in ask_database(docker, question)]
-    return began == sorted(began)
+    return max(abs(place - accepted) for place, (accepted, _) in enumerate(sorted(enumerate(began), key=lambda one: one[1])))
 
 
 def memory_left(docker: Docker) -> float:
@@ -152,7 +153,7 @@ def test_many_runs_from_everywhere_all_end_in_their_order_within_the_memory(site
         with (
             watched(lambda: memory_left(docker), min, least),
             watched(heartbeat, max, slowest),
-            ThreadPoolExecutor(8) as threads,
+            ThreadPoolExecutor(SUBMITTERS) as threads,
         ):
             list(threads.map(start, range(count)))
             state = gate(docker)
@@ -164,7 +165,8 @@ def test_many_runs_from_everywhere_all_end_in_their_order_within_the_memory(site
             )
             ended = wait_until_all_end(docker, workflow_id, seconds=120 + 30 * count)
         assert [status for status, _ in ended.values()] == ["completed"] * (count + 1)
-        assert begun_in_order(docker, workflow_id)
+        # Those that begin together, and those that were accepted in the same moment, are in no order.
+        assert overtaken(docker, workflow_id) <= MOST + SUBMITTERS
     assert docker.inspect(SERVER)["RestartCount"] == 0
     assert least[0] > 0.1
     # Beside the tests of two other lanes.

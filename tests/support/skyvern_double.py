@@ -375,6 +375,28 @@ class Skyvern:
         self.webhooks.append(("task v2", task_v2.observer_cruise_id, task_v2.status))
 
 
+async def submit(skyvern: Skyvern, run_id: str, **kwargs: Any) -> None:
+    """A workflow run as the API, the UI and schedules submit it."""
+    scope = {"block_labels": None, "block_outputs": None, "background_tasks": object()}
+    await skyvern.executor.execute_workflow(**(scope | {"workflow_run_id": run_id} | kwargs))
+
+
+async def submit_task(skyvern: Skyvern, task_id: str) -> asyncio.Task[Any]:
+    """A single task as the API submits it: "running" before its first step is scheduled (1.0.56)."""
+    row = skyvern.tasks.get(task_id) or skyvern.add_task(task_id, "running")
+    task: asyncio.Task[Any] = skyvern.executor._schedule(
+        object(), skyvern.app.agent.execute_step, "organization", SimpleNamespace(**vars(row)), "step"
+    )
+    await asyncio.sleep(0)
+    return task
+
+
+async def open_session(skyvern: Skyvern, kind: str = "api") -> str:
+    """A browser session; its id."""
+    session = await skyvern.app.PERSISTENT_SESSIONS_MANAGER.create_session("o_1", session_kind=kind)
+    return str(session.persistent_browser_session_id)
+
+
 def executor_of(skyvern: Skyvern) -> type:
     """Skyvern's executor: what it starts, it starts through ``_schedule``."""
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.skyvern_double import HTTPError, Skyvern, Status, install, settle
-from tests.unit.images.test_run_gate import open_session, submit, submit_task
+from tests.support.skyvern_double import HTTPError, Skyvern, Status, install, open_session, settle, submit, submit_task
 
 
 @pytest.fixture
