@@ -79,8 +79,10 @@ class StackSecrets(pulumi.ComponentResource):
             # Skyvern's own ids are o_ and a number of 18 digits; the leading 1 keeps it a number of that length.
             return pulumi.Output.unsecret(pulumi.Output.concat("o_1", password(part, length=17, digits_only=True).result))
 
-        def api_key(part: str, organization_id: pulumi.Output[str]) -> pulumi.Output[str]:
-            jti = password(part, length=24, epoch=args.api_key_epoch).result
+        # Of both keys, which differ by their organisation: they rotate together.
+        jti = password("api-key", length=24, epoch=args.api_key_epoch).result
+
+        def api_key(organization_id: pulumi.Output[str]) -> pulumi.Output[str]:
             parts = pulumi.Output.all(secret_key=self.secret_key, organization_id=organization_id, jti=jti)
             minted: pulumi.Output[str] = pulumi.Output.secret(parts.apply(lambda given: mint_api_key(**given)))
             return minted
@@ -89,9 +91,9 @@ class StackSecrets(pulumi.ComponentResource):
         self.vault_key = password("vault-key", length=64).result.apply(derive_fernet_key)
         # Of secrets in the database besides credentials; Skyvern cannot read them with another one, so it never rotates.
         self.encryption_key = password("encryption-key", length=64).result
-        self.api_key = api_key("api-key", self.organization_id)
+        self.api_key = api_key(self.organization_id)
         # Smoke runs are not the person's: a separate organisation keeps them out of the history.
-        self.smoke_api_key = api_key("smoke-api-key", organization("smoke-organization"))
+        self.smoke_api_key = api_key(organization("smoke-organization"))
         self.ui_password = password("ui-login", length=32, epoch=args.ui_login_epoch).result
         self.gateway_key = None if args.gateway_epoch is None else password("gateway", epoch=args.gateway_epoch).result
         self.tunnel_secret = (

@@ -107,8 +107,9 @@ def asks_with(url: str, token: str) -> int:
 @pytest.mark.parametrize(("what", "afterwards"), [("ui-login", 200), ("database", 200), ("api-key", 403), ("all", 403)])
 def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running: str, what: str, afterwards: int) -> None:
     key, login, database = checkout.output("api_key"), checkout.output("ui_password"), role_password(checkout)
+    smoke_key = checkout.output("smoke_api_key")
     session = open_session(running, login)
-    assert asks_with(running, session) == 200
+    assert asks_with(running, session) == asks_with(running, smoke_key) == 200
     with Client(running, key) as client:
         done = checkout.run("bin/ops", "rotate", what, "--yes")
     announced = re.search(r"up to (\d+) s", done.stdout)
@@ -131,6 +132,8 @@ def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running
     }
     rotated = {name: what in {name, "all"} for name in changed}
     assert changed == rotated
+    assert asks_with(running, smoke_key) == (403 if rotated["api-key"] else 200)
+    assert asks_with(running, checkout.output("smoke_api_key")) == 200
     status = httpx.get(f"{running}/", auth=("skyvern", login), trust_env=False).status_code
     assert status == (401 if rotated["ui-login"] else 200)
     refused = "password authentication failed" in login_to_database(checkout, database)
