@@ -85,6 +85,8 @@ class StackSecrets(pulumi.ComponentResource):
             jti=password("api-key", length=24, epoch=args.api_key_epoch).result,
         ).apply(lambda parts: mint_api_key(**parts))
         self.api_key: pulumi.Output[str] = pulumi.Output.secret(minted)
+        # With the API key: whoever has that one can make links, so a rotation ends them as well.
+        self.link_key = password("artifact-links", epoch=args.api_key_epoch).result
         self.ui_password = password("ui-login", length=32, epoch=args.ui_login_epoch).result
         self.gateway_key = None if args.gateway_epoch is None else password("gateway", epoch=args.gateway_epoch).result
         self.tunnel_secret = (

@@ -159,6 +159,7 @@ class DockerBackend(pulumi.ComponentResource):
                 database_url=postgres.database_url,
                 secret_key=secrets.secret_key,
                 api_key=secrets.api_key,
+                link_key=secrets.link_key,
                 vault_key=secrets.vault_key,
                 networks=[
                     networks.outgoing,
@@ -180,6 +181,7 @@ class DockerBackend(pulumi.ComponentResource):
                 endpoints=args.endpoints,
                 port=None if tunnelled else settings.host.port,
                 api_key=secrets.api_key,
+                link_key=secrets.link_key,
                 ui_password=secrets.ui_password,
                 networks=[networks.edge, networks.app, networks.files],
                 gateway_key=secrets.gateway_key,

@@ -113,6 +113,7 @@ class SkyvernServerArgs:
     endpoints: the public addresses, for CORS and for links.
     database_url: SQLAlchemy URL; secret.
     secret_key: signs API keys; a change makes every key invalid. api_key: adopted at every start. vault_key: Fernet key.
+    link_key: signs links to files; a change makes every link invalid.
     networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks), llm (Ollama).
     """
 
@@ -126,6 +127,7 @@ class SkyvernServerArgs:
     database_url: pulumi.Input[str]
     secret_key: pulumi.Input[str]
     api_key: pulumi.Input[str]
+    link_key: pulumi.Input[str]
     vault_key: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
 
@@ -182,6 +184,8 @@ class SkyvernServer(pulumi.ComponentResource):
             "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
             # The default lets anyone with a session token add a model at any address, and read the answer in a run's output.
             "ALLOW_CUSTOM_LLM_LOCAL_API_BASES": "false",
+            # Read by images/server/artifact_links.py, and taken out of the environment with the other secrets.
+            "ARTIFACT_LINK_KEY": args.link_key,
             # Any workflow may name a secret of AWS; on a cloud machine, the library would ask for it with the machine's role.
             "AWS_EC2_METADATA_DISABLED": "true",
             # vnc is the default, has no password and never worked behind a proxy (Skyvern issue 2968).
