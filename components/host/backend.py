@@ -156,6 +156,7 @@ class DockerBackend(pulumi.ComponentResource):
                 browser=settings.browser,
                 timezone=settings.host.timezone,
                 llm=settings.llm,
+                storage=settings.storage,
                 database_url=postgres.database_url,
                 secret_key=secrets.secret_key,
                 api_key=secrets.api_key,

@@ -21,7 +21,9 @@ from components.settings import (
     OllamaLlm,
     OpenAiCompatibleLlm,
     OpenAiLlm,
+    S3Storage,
     ServerSettings,
+    Storage,
 )
 
 # User and group in the image; the folders below /data belong to both.
@@ -105,6 +107,28 @@ def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
             return {"LLM_KEY": ""}
 
 
+def storage_environment(storage: Storage) -> dict[str, pulumi.Input[str]]:
+    """Skyvern's variables for where files of runs are kept, and those of the AWS library in it."""
+    if not isinstance(storage, S3Storage):
+        return {"SKYVERN_STORAGE_TYPE": "local"}
+    # Of S3 alone: a workflow may ask for other services of AWS.
+    endpoint = {} if storage.endpoint is None else {"AWS_ENDPOINT_URL_S3": storage.endpoint}
+    return {
+        **endpoint,
+        "AWS_ACCESS_KEY_ID": storage.access_key_id,
+        "AWS_REGION": storage.region,
+        # Since botocore 1.36 each upload has a checksum at its end, which other services refuse or store with the file.
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        "AWS_S3_BUCKET_ARTIFACTS": storage.bucket("artifacts"),
+        "AWS_S3_BUCKET_BROWSER_SESSIONS": storage.bucket("browser-sessions"),
+        "AWS_S3_BUCKET_SCREENSHOTS": storage.bucket("screenshots"),
+        "AWS_S3_BUCKET_UPLOADS": storage.bucket("uploads"),
+        "AWS_SECRET_ACCESS_KEY": pulumi.Output.secret(storage.secret_access_key.get_secret_value()),
+        "SKYVERN_STORAGE_TYPE": "s3",
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class SkyvernServerArgs:
     """Inputs of Skyvern.
@@ -124,6 +148,7 @@ class SkyvernServerArgs:
     browser: Browser
     timezone: str
     llm: Llm
+    storage: Storage
     database_url: pulumi.Input[str]
     secret_key: pulumi.Input[str]
     api_key: pulumi.Input[str]
@@ -179,6 +204,7 @@ class SkyvernServer(pulumi.ComponentResource):
             **paths,
             **browser_environment(args.browser),
             **llm_environment(args.llm),
+            **storage_environment(args.storage),
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
             "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
@@ -214,7 +240,6 @@ class SkyvernServer(pulumi.ComponentResource):
             "SKYVERN_APP_URL": args.endpoints.app_url,
             # The default is the vendor's cloud, which links and callbacks would then point at.
             "SKYVERN_BASE_URL": args.endpoints.api_url,
-            "SKYVERN_STORAGE_TYPE": "local",
             "SKYVERN_TELEMETRY": "false",
             "TZ": args.timezone,
         }

@@ -15,6 +15,7 @@ from components.settings.llm import AnthropicLlm, GeminiLlm, Llm, NoLlm, OllamaL
 from components.settings.rotation import RotationSettings
 from components.settings.schema import Settings, sections
 from components.settings.stack_file import load, mistake, parse
+from components.settings.storage import LocalStorage, S3Storage, Storage
 
 __all__ = [
     "THIS_HOST",
@@ -25,6 +26,7 @@ __all__ = [
     "GeminiLlm",
     "ImageSource",
     "Llm",
+    "LocalStorage",
     "NgrokEdge",
     "NoEdge",
     "NoLlm",
@@ -33,9 +35,11 @@ __all__ = [
     "OpenAiLlm",
     "RetentionSettings",
     "RotationSettings",
+    "S3Storage",
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "Storage",
     "Tunnel",
     "VercelFrontend",
     "load",

@@ -28,7 +28,7 @@ from lab.workspace import free_port
 from ops.machine import go
 from ops.paths import ROOT, cache_dir
 from tests.support.program import VERCEL
-from tests.support.security_table import API_KEY, GATEWAY_KEY, KEY, PASSWORD
+from tests.support.security_table import API_KEY, GATEWAY_KEY, KEY, LINK_KEY, PASSWORD
 
 TOKEN = "t" * 40
 # What the double answers to /ui-session, too.
@@ -231,7 +231,12 @@ def running(
         assert there in text or layout.startswith("vercel")
         text = text.replace(there, here)
     (folder / "Caddyfile").write_text(text)
-    secrets = {"GATEWAY_KEY": GATEWAY_KEY, "SKYVERN_API_KEY": API_KEY, "UI_LOGIN_SHA256": login_hash(PASSWORD)}
+    secrets = {
+        "ARTIFACT_LINK_KEY": LINK_KEY,
+        "GATEWAY_KEY": GATEWAY_KEY,
+        "SKYVERN_API_KEY": API_KEY,
+        "UI_LOGIN_SHA256": login_hash(PASSWORD),
+    }
     log = folder / "log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
