@@ -187,8 +187,9 @@ def test_the_sdk_and_its_webhook(stack: Site, webhooks: Webhooks, environment: d
     first, *artifacts = done.stdout.splitlines()
     run_id, status, output = first.split(" ", 2)
     assert (status, "'Kim'" in output) == ("completed", True), first
-    kinds = {line.split()[0] for line in artifacts}
-    assert {"recording", "screenshot_final"} <= {re.sub(r"^\w+\.", "", kind).lower() for kind in kinds}, kinds
+    kinds = [line.split()[0] for line in artifacts]
+    assert "recording" in kinds
+    assert any(kind.startswith("screenshot") for kind in kinds)
     for line in artifacts:
         follow(stack, line.split()[1])
     body = webhooks.about(run_id)

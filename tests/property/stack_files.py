@@ -7,9 +7,22 @@ from hypothesis import strategies as st
 from components.settings import llm_keys
 from tests.support.program import VERCEL
 
-SECRETS = frozenset({"llm", "edge", "frontend"})
+SECRETS = frozenset({"llm", "edge", "frontend", "storage"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
+
+STORES = st.just({"type": "local"}) | st.fixed_dictionaries(
+    {
+        "type": st.just("s3"),
+        "buckets": st.sampled_from(["acme", "acme-skyvern-2"]),
+        "access_key_id": st.just("AKIAIOSFODNN7EXAMPLE"),
+        "secret_access_key": KEYS,
+    },
+    optional={
+        "endpoint": st.sampled_from(["https://account.r2.cloudflarestorage.com", "http://10.0.0.3:9000", "https://nas.lan"]),
+        "region": st.sampled_from(["auto", "ap-northeast-2"]),
+    },
+)
 
 LLMS = st.one_of(
     st.just({"provider": "none"}),
@@ -152,6 +165,7 @@ STACK_FILES = st.fixed_dictionaries(
             st.sampled_from(["artifacts", "downloads", "logs", "videos"]), st.none() | st.integers(1, 36500)
         ),
         "llm": LLMS,
+        "storage": STORES,
     },
 )
 STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES

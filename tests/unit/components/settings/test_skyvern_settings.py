@@ -40,6 +40,15 @@ BROWSERS = (
 )
 
 
+STORE = {
+    "type": "s3",
+    "endpoint": "https://store.example.com",
+    "buckets": "acme",
+    "access_key_id": "key",
+    "secret_access_key": KEY,
+}
+
+
 def defaults() -> dict[str, tuple[str, str]]:
     """Name -> type and default of each setting of the wheel, as Python text."""
     found = {}
@@ -82,7 +91,7 @@ def decided(name: str, among: dict[str, Decision]) -> Decision | None:
 @pytest.fixture(scope="module")
 def environments() -> list[dict[str, Any]]:
     """The server's variables with each kind of model and of browser."""
-    kinds = [{"browser": browser} for browser in BROWSERS] + [{"llm": model} for model in MODELS]
+    kinds = [{"browser": browser} for browser in BROWSERS] + [{"llm": model} for model in MODELS] + [{"storage": STORE}]
     return [program.run(Settings.model_validate(kind)).environment("server") for kind in kinds]
 
 

@@ -31,6 +31,7 @@ from ops.stack.stack import Stack
 from tests.support.smoke import (
     APP,
     KEY,
+    LINK_KEY,
     PASSWORD,
     RUN,
     SMOKE,
@@ -741,3 +742,64 @@ class TestLanguageModel:
 )
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
+
+
+class Links:
+    """The API's host as it answers to links. allow: faults, by the word for the request that is then wrongly answered."""
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = frozenset(faults)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert "x-api-key" not in request.headers
+        assert "authorization" not in request.headers
+        query = dict(request.url.params)
+        known = request.url.path in ("/v1/artifacts/a_1/content", "/v1/artifacts/a_2/content")
+        if query == {"expiry": "1", "kid": "1", "sig": "x"}:
+            right = known or "elsewhere" in self.faults
+        elif query == {"expiry": "91", "kid": "1", "sig": "x"}:
+            right = "longer" in self.faults
+        elif not query:
+            right = "unsigned" in self.faults
+        else:
+            expiry = int(query["expiry"])
+            signed = artifact_checks.signed(LINK_KEY, str(request.url), expiry) == str(request.url)
+            right = (signed or "forged" in self.faults) and (expiry > time.time() or "expired" in self.faults)
+        if not right:
+            return httpx.Response(403)
+        headers = {} if "unsafe" in self.faults else SAFE
+        if "range" in request.headers and "range" not in self.faults:
+            return httpx.Response(206, content=VIDEO[1:9], headers=headers)
+        return httpx.Response(200, content=VIDEO, headers=headers)
+
+
+class TestLinks:
+    docker = DockerDouble(programs={"ARTIFACT_LINK_KEY": f"{LINK_KEY}\n".encode()})
+
+    def test_green(self) -> None:
+        artifact_checks.check_links(site(Links(), self.docker, RUN))
+
+    @pytest.mark.parametrize(
+        ("fault", "told"),
+        [
+            ("expired", "an expired link to the recording gave 200, expected 403"),
+            ("forged", "a forged link to the recording gave 200, expected 403"),
+            ("longer", "a link to the recording with another time gave 200, expected 403"),
+            ("elsewhere", "a link to another file with the signature of the recording gave 200, expected 403"),
+            ("unsigned", "the recording without a signature gave 200, expected 403"),
+            ("range", "a part of the recording by its link gave 200, expected 206"),
+            ("unsafe", "the recording: ['Content-Security-Policy without sandbox'"),
+        ],
+    )
+    def test_each_fault_is_named(self, fault: str, told: str) -> None:
+        assert fails(artifact_checks.check_links, site(Links(fault), self.docker, RUN)).startswith(told)
+
+    def test_a_link_elsewhere_is_none(self) -> None:
+        elsewhere = CompletedRun("wr_1", None, None, None, "file:///data/artifacts/a.png")
+        assert "not one of the API's host" in fails(artifact_checks.check_links, site(Links(), self.docker, elsewhere))
+
+    def test_objects_of_a_bucket_have_no_local_path(self) -> None:
+        in_bucket = CompletedRun("wr_1", None, None, RUN.recording_link, RUN.screenshot_link)
+        for check in (artifact_checks.check_recording, artifact_checks.check_screenshot, artifact_checks.check_artifact_login):
+            with pytest.raises(CheckNotApplicableError, match=r"storage\.type is s3"):
+                check(site(Links(), self.docker, in_bucket))
