@@ -359,7 +359,9 @@ async def bucket_object(storage: Any, uri: str, wanted: str | None, media_type: 
 
     place = urlsplit(uri)
     bucket, key = place.netloc, uri.removeprefix(f"s3://{place.netloc}/")
-    if place.scheme != "s3" or bucket not in (settings.AWS_S3_BUCKET_ARTIFACTS, settings.AWS_S3_BUCKET_UPLOADS):
+    # Of another storage are rows from before storage.type was changed.
+    known = settings.SKYVERN_STORAGE_TYPE == "s3" and bucket in (settings.AWS_S3_BUCKET_ARTIFACTS, settings.AWS_S3_BUCKET_UPLOADS)
+    if place.scheme != "s3" or not known:
         return None
     one = wanted if wanted and wanted.startswith("bytes=") and "," not in wanted else None
     leased = storage.async_client._s3_client()

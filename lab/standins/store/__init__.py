@@ -31,7 +31,7 @@ def ensure_program() -> Path:
         go.ensure_go(lambda line: None)
         partial = program.with_name(f"{program.name}.{os.getpid()}")
         environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
-        command = ["go", "build", "-ldflags", "-s -w", "-o", partial, _PACKAGE]
+        command: list[str | Path] = ["go", "build", "-ldflags", "-s -w", "-o", partial, _PACKAGE]
         process.capture(command, cwd=_SOURCE, env=environment, timeout_seconds=1800)
         partial.rename(program)
     return program
@@ -60,7 +60,7 @@ def running(folder: Path, address: str, port: int, buckets: Sequence[str]) -> It
     key, secret = f"key{secrets.token_hex(8)}", secrets.token_hex(20)
     environment = {"PATH": os.environ["PATH"], "ROOT_ACCESS_KEY": key, "ROOT_SECRET_KEY": secret}
     with (folder / "store.log").open("wb") as log:
-        command = [ensure_program(), "--port", f"{address}:{port}", "posix", "--nometa", data]
+        command: list[str | Path] = [ensure_program(), "--port", f"{address}:{port}", "posix", "--nometa", data]
         server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         try:
             _wait(address, port, server)
