@@ -407,7 +407,7 @@ CASES = {
             (environment("CORS_ORIGINS=https://*.vercel.app"), "envs[CORS_ORIGINS]"),
         ],
     ),
-    "docker-container-store-encrypted": each(
+    "docker-container-store-over-tls": each(
         [
             environment("AWS_ENDPOINT_URL_S3=https://store.example.com"),
             environment("AWS_ENDPOINT_URL_S3=http://10.1.2.3:9000"),

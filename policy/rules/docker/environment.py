@@ -150,7 +150,7 @@ log_level_quiet = container_property_rule(
 
 
 @container_rule(
-    "docker-container-store-encrypted",
+    "docker-container-store-over-tls",
     "envs",
     description="Files of runs do not cross the internet unencrypted on their way to a store",
     severity="high",
