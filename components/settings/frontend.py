@@ -98,8 +98,8 @@ class VercelFrontend(Section):
     )
     artifacts: bool = Field(
         True,
-        description="Whether there is `artifact.`, which only Vercel has a key to. Recordings and screenshots do not need it: they "
-        "are signed links to `api.`.",
+        description="Whether there is `artifact.`, which only Vercel has a key to. Recordings and screenshots do not need it: "
+        "they are signed links to `api.`.",
     )
 
 
