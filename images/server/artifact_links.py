@@ -34,8 +34,13 @@ KEY_ID = "1"
 # No id of Skyvern's begins like this: they have a prefix, an underscore and a number.
 URI_PREFIX = "uri-"
 CHUNK_BYTES = 64 * 1024
-# As at images/artifacts/artifacts.conf: a page from the internet can become an artifact.
-POLICY = "sandbox; default-src 'none'; {} style-src 'unsafe-inline'; frame-ancestors 'none'"
+# As in images/artifacts/artifacts.conf: a page from the internet can become an artifact. A picture or a film that fills a window is
+# asked for again by the window. It holds no script, and Chromium 156 plays no film in a sandbox.
+POLICIES = {
+    "image": "sandbox; default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "video": "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+}
+POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 # Whose methods are replaced, and their parameters in Skyvern 1.0.56.
 LOCAL_METHODS = {
     "get_share_link": ("artifact",),
@@ -291,13 +296,10 @@ def file_config(routes: Any, uri: str) -> tuple[str, str]:
 
 def content_headers(media_type: str, disposition: str) -> dict[str, str]:
     """Headers under which no browser runs, keeps or guesses what it gets."""
-    kind = media_type.partition("/")[0]
-    # Opened in a window of its own, a browser shows a film or a picture by a request to the same address.
-    own = {"image": "img-src 'self';", "video": "media-src 'self';", "audio": "media-src 'self';"}.get(kind, "img-src data:;")
     return {
         "Cache-Control": "private, no-store",
         "Content-Disposition": disposition,
-        "Content-Security-Policy": POLICY.format(own),
+        "Content-Security-Policy": POLICIES.get(media_type.partition("/")[0], POLICY),
         "X-Content-Type-Options": "nosniff",
     }
 
