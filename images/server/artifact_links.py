@@ -34,8 +34,8 @@ KEY_ID = "1"
 # No id of Skyvern's begins like this: they have a prefix, an underscore and a number.
 URI_PREFIX = "uri-"
 CHUNK_BYTES = 64 * 1024
-# As in images/artifacts/artifacts.conf: a page from the internet can become an artifact. A picture or a film that fills a window is
-# asked for again by the window. It holds no script, and Chromium 156 plays no film in a sandbox.
+# As in images/artifacts/artifacts.conf: a page from the internet can become an artifact. A picture or a film that fills a window
+# is asked for again by the window. It holds no script, and Chromium 156 plays no film in a sandbox.
 POLICIES = {
     "image": "sandbox; default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "video": "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
