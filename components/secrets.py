@@ -94,6 +94,8 @@ class StackSecrets(pulumi.ComponentResource):
         self.api_key = api_key(self.organization_id)
         # Smoke runs are not the person's: a separate organisation keeps them out of the history.
         self.smoke_api_key = api_key(organization("smoke-organization"))
+        # With the API key: whoever has that one can make links, so a rotation ends them as well.
+        self.link_key = password("artifact-links", epoch=args.api_key_epoch).result
         self.ui_password = password("ui-login", length=32, epoch=args.ui_login_epoch).result
         self.gateway_key = None if args.gateway_epoch is None else password("gateway", epoch=args.gateway_epoch).result
         self.tunnel_secret = (

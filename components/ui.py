@@ -15,8 +15,6 @@ _POLICY = (
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self' 'unsafe-inline'",
-    "img-src 'self' data: blob:",
-    "media-src 'self' blob:",
     "font-src 'self' data:",
     "worker-src 'self' blob:",
     "frame-src 'self' blob:",
@@ -28,9 +26,15 @@ _POLICY = (
 
 
 def content_security_policy(urls: Endpoints) -> str:
-    """The UI's policy: it connects to the API, its streams and its artifacts, and to nothing else."""
-    hosts = {urls.ui_api_url, urls.wss_origin, urls.artifact_base_url} - {urls.app_url}
-    return "; ".join((*_POLICY, " ".join(("connect-src 'self'", *sorted(hosts)))))
+    """The UI's policy: it connects to the API, its streams and its artifacts, and to nothing else.
+
+    Pictures and films of runs are links to the API's host (images/server/artifact_links.py).
+    """
+    own = {urls.app_url}
+    files = sorted({urls.api_url} - own)
+    hosts = sorted({urls.api_url, urls.ui_api_url, urls.wss_origin, urls.artifact_base_url} - own)
+    lists = ("connect-src 'self'", *hosts), ("img-src 'self' data: blob:", *files), ("media-src 'self' blob:", *files)
+    return "; ".join((*_POLICY, *(" ".join(sources) for sources in lists)))
 
 
 def variables(urls: Endpoints) -> Mapping[str, str]:

@@ -50,7 +50,10 @@ def firewall_rules(urls: Endpoints) -> Mapping[str, str]:
         keys = f'{keyed} or any(http.request.headers.names[*] eq "x-gateway-key")' if urls.on_vercel else keyed
         rules["skyvern_api_without_key"] = (
             f'(http.host eq "{api}" and not ({keys})'
-            ' and http.request.method ne "OPTIONS" and http.request.uri.path ne "/api/v1/heartbeat")'
+            ' and http.request.method ne "OPTIONS" and http.request.uri.path ne "/api/v1/heartbeat"'
+            # Links to files carry a signature, which the gateway checks.
+            ' and not (starts_with(http.request.uri.path, "/v1/artifacts/")'
+            ' and any(http.request.uri.args.names[*] eq "sig")))'
         )
     if streams := by_role.get("streams"):
         rules["skyvern_stream_without_key"] = (

@@ -13,7 +13,7 @@ import pulumi
 
 from components.addresses import PRIVATE_IPV4, PRIVATE_IPV6, PUBLIC_IPV6, is_private, network
 from components.host.service import HardenedService, Health, ServiceArgs
-from components.settings import THIS_HOST, CdpBrowser, OpenAiCompatibleLlm, Settings, Tunnel, split_destination
+from components.settings import THIS_HOST, CdpBrowser, OpenAiCompatibleLlm, S3Storage, Settings, Tunnel, split_destination
 
 # Before Docker's, firewalld's and ufw's (0 and later). Accepting here decides nothing for them; refusing is final.
 PRIORITY = -10
@@ -35,7 +35,7 @@ class Destination:
 
 
 def destinations(settings: Settings) -> list[Destination]:
-    """The destinations in the stack file: the lists ``allow``, and those of other keys (a model's server, a Chrome, mail)."""
+    """The destinations in the stack file: the lists ``allow``, and what others imply (a model, a store, a Chrome, mail)."""
     lists = {"outgoing": settings.server.allow, "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else []}
     reachable = {
         Destination(network=part, host=None if host == THIS_HOST else host, port=port)
@@ -43,6 +43,8 @@ def destinations(settings: Settings) -> list[Destination]:
         for host, port in map(split_destination, entries)
     }
     urls = [settings.llm.base_url] if isinstance(settings.llm, OpenAiCompatibleLlm) else []
+    if isinstance(settings.storage, S3Storage) and settings.storage.endpoint is not None:
+        urls.append(settings.storage.endpoint)
     if isinstance(settings.browser, CdpBrowser):
         # Skyvern asks Chrome at the first, and continues at the second.
         urls += [settings.browser.url, *([f"http://{settings.browser.host_header}"] if settings.browser.host_header else [])]

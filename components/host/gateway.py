@@ -271,7 +271,8 @@ http://127.0.0.1:{HEALTH_PORT} {{
 
 def _api(urls: Endpoints) -> str:
     """By key: an x-api-key header, or ``?apikey=`` on a stream. Only a key that Skyvern knows passes, and Skyvern checks it
-    again. Without a key the answer is 403, except to the heartbeat and CORS preflights, which carry none by design.
+    again. Without a key the answer is 403, except to the heartbeat and CORS preflights, which carry none by design, and to links
+    to files, which carry a signature.
 
     Where the UI is on Vercel, ``/ui-session`` is asked by its middleware, which has logged the person in.
     """
@@ -323,6 +324,19 @@ def _api(urls: Endpoints) -> str:
 			import unkeyed
 		}}
 		import stream {urls.app_url}
+		# The signature is the credential: whoever has the link may read this file, for a while.
+		@signed {{
+			method GET
+			path_regexp ^/v1/artifacts/[A-Za-z0-9_-]+/content$
+			query sig=*
+		}}
+		route @signed {{
+			import body
+			error @body 400
+			signed_link {{$ARTIFACT_LINK_KEY}}
+			import limited
+			import server
+		}}
 		known_key header {_KEY_CHECK} {{$SKYVERN_API_KEY}} {{$SMOKE_API_KEY}}
 		import limited
 		# Skyvern's server waits for ever for what such a request never sends.
@@ -454,8 +468,8 @@ class GatewayArgs:
     """Inputs of the gateway.
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
-    api_key: the organisation's key, for ``/ui-session``. smoke_api_key: that of the smoke runs. ui_password: of the UI's login;
-    secrets.
+    api_key: the organisation's key, for ``/ui-session``. smoke_api_key: that of the smoke runs. link_key: signs links to files.
+    ui_password: of the UI's login. All secrets.
     gateway_key: if the UI is on Vercel.
     code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
     networks: edge first (the port is published there), app, files.
@@ -468,6 +482,7 @@ class GatewayArgs:
     port: int | None
     api_key: pulumi.Input[str]
     smoke_api_key: pulumi.Input[str]
+    link_key: pulumi.Input[str]
     ui_password: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
@@ -491,6 +506,7 @@ class Gateway(pulumi.ComponentResource):
                 image=args.image,
                 user="10002:10002",
                 environment={
+                    "ARTIFACT_LINK_KEY": args.link_key,
                     **({} if args.connector_subnet is None else {"CONNECTOR_SUBNET": args.connector_subnet}),
                     **({} if args.gateway_key is None else {"GATEWAY_KEY": args.gateway_key}),
                     "SKYVERN_API_KEY": args.api_key,

@@ -21,8 +21,10 @@ from components.settings import (
     OllamaLlm,
     OpenAiCompatibleLlm,
     OpenAiLlm,
+    S3Storage,
     ServerSettings,
     SmtpSettings,
+    Storage,
 )
 
 # User and group in the image; the folders below /data belong to both.
@@ -130,6 +132,28 @@ def smtp_environment(smtp: SmtpSettings) -> dict[str, pulumi.Input[str]]:
     }
 
 
+def storage_environment(storage: Storage) -> dict[str, pulumi.Input[str]]:
+    """Skyvern's variables for where files of runs are kept, and those of the AWS library in it."""
+    if not isinstance(storage, S3Storage):
+        return {"SKYVERN_STORAGE_TYPE": "local"}
+    # Of S3 alone: a workflow may ask for other services of AWS.
+    endpoint = {} if storage.endpoint is None else {"AWS_ENDPOINT_URL_S3": storage.endpoint}
+    return {
+        **endpoint,
+        "AWS_ACCESS_KEY_ID": storage.access_key_id,
+        "AWS_REGION": storage.region,
+        # Since botocore 1.36 each upload has a checksum at its end, which other services refuse or store with the file.
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        "AWS_S3_BUCKET_ARTIFACTS": storage.bucket("artifacts"),
+        "AWS_S3_BUCKET_BROWSER_SESSIONS": storage.bucket("browser-sessions"),
+        "AWS_S3_BUCKET_SCREENSHOTS": storage.bucket("screenshots"),
+        "AWS_S3_BUCKET_UPLOADS": storage.bucket("uploads"),
+        "AWS_SECRET_ACCESS_KEY": pulumi.Output.secret(storage.secret_access_key.get_secret_value()),
+        "SKYVERN_STORAGE_TYPE": "s3",
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class SkyvernServerArgs:
     """Inputs of Skyvern.
@@ -139,6 +163,7 @@ class SkyvernServerArgs:
     database_url: SQLAlchemy URL; secret.
     secret_key: signs API keys; a change makes every key invalid. api_key, smoke_api_key: adopted at every start.
     vault_key: Fernet key, for credentials. encryption_key: for other secrets in the database; a change makes both unreadable.
+    link_key: signs links to files; a change makes every link invalid.
     networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks), llm (Ollama).
     """
 
@@ -150,10 +175,12 @@ class SkyvernServerArgs:
     timezone: str
     llm: Llm
     smtp: SmtpSettings
+    storage: Storage
     database_url: pulumi.Input[str]
     secret_key: pulumi.Input[str]
     api_key: pulumi.Input[str]
     smoke_api_key: pulumi.Input[str]
+    link_key: pulumi.Input[str]
     vault_key: pulumi.Input[str]
     encryption_key: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
@@ -210,11 +237,14 @@ class SkyvernServer(pulumi.ComponentResource):
             **browser_environment(args.browser, args.settings),
             **llm_environment(args.llm),
             **smtp_environment(args.smtp),
+            **storage_environment(args.storage),
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
             "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
             # The default lets anyone with a session token add a model at any address, and read the answer in a run's output.
             "ALLOW_CUSTOM_LLM_LOCAL_API_BASES": "false",
+            # Read by images/server/artifact_links.py, and taken out of the environment with the other secrets.
+            "ARTIFACT_LINK_KEY": args.link_key,
             # Any workflow may name a secret of AWS; on a cloud machine, the library would ask for it with the machine's role.
             "AWS_EC2_METADATA_DISABLED": "true",
             # vnc is the default, has no password and never worked behind a proxy (Skyvern issue 2968).
@@ -253,7 +283,6 @@ class SkyvernServer(pulumi.ComponentResource):
             "SKYVERN_APP_URL": args.endpoints.app_url,
             # The default is the vendor's cloud, which links and callbacks would then point at.
             "SKYVERN_BASE_URL": args.endpoints.api_url,
-            "SKYVERN_STORAGE_TYPE": "local",
             "SKYVERN_TELEMETRY": "false",
             # Ours, not Skyvern's: images/server/smoke_organization.py.
             "SMOKE_API_KEY": args.smoke_api_key,

@@ -16,6 +16,7 @@ from components.settings.rotation import RotationSettings
 from components.settings.schema import Settings, sections
 from components.settings.smtp import SmtpSettings
 from components.settings.stack_file import load, mistake, parse
+from components.settings.storage import LocalStorage, S3Storage, Storage
 
 __all__ = [
     "THIS_HOST",
@@ -26,6 +27,7 @@ __all__ = [
     "GeminiLlm",
     "ImageSource",
     "Llm",
+    "LocalStorage",
     "NgrokEdge",
     "NoEdge",
     "NoLlm",
@@ -34,10 +36,12 @@ __all__ = [
     "OpenAiLlm",
     "RetentionSettings",
     "RotationSettings",
+    "S3Storage",
     "ServerSettings",
     "Settings",
     "SettingsError",
     "SmtpSettings",
+    "Storage",
     "Tunnel",
     "VercelFrontend",
     "load",

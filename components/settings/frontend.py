@@ -97,7 +97,9 @@ class VercelFrontend(Section):
         description="With `source: git`: the branch whose last commit is served.",
     )
     artifacts: bool = Field(
-        True, description="Whether recordings and screenshots can be seen in the UI: `artifact.`, which only Vercel has a key to."
+        True,
+        description="Whether there is `artifact.`, which only Vercel has a key to. Recordings and screenshots do not need it: "
+        "they are signed links to `api.`.",
     )
 
 

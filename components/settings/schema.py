@@ -15,6 +15,7 @@ from components.settings.host import DatabaseSettings, HostSettings, ImageSettin
 from components.settings.llm import Llm, NoLlm
 from components.settings.rotation import DeploymentSettings, RotationSettings
 from components.settings.smtp import SmtpSettings
+from components.settings.storage import LocalStorage, Storage
 
 
 class Settings(Section):
@@ -28,6 +29,7 @@ class Settings(Section):
         Field(discriminator="type", description="The browser that Skyvern drives; `headless` without a `type`."),
     ] = HeadlessBrowser()
     database: DatabaseSettings = DatabaseSettings()
+    storage: Annotated[Storage, Field(discriminator="type", description="Where the files of runs are kept.")] = LocalStorage()
     rotation: RotationSettings = RotationSettings()
     retention: RetentionSettings = RetentionSettings()
     deployment: DeploymentSettings = DeploymentSettings()

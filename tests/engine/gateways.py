@@ -28,7 +28,7 @@ from lab.workspace import free_port
 from ops.machine import go
 from ops.paths import ROOT, cache_dir
 from tests.support.program import VERCEL
-from tests.support.security_table import API_KEY, GATEWAY_KEY, KEY, PASSWORD, SMOKE_API_KEY
+from tests.support.security_table import API_KEY, GATEWAY_KEY, KEY, LINK_KEY, PASSWORD, SMOKE_API_KEY
 
 TOKEN = "t" * 40
 # What the double answers to /ui-session, too.
@@ -232,6 +232,7 @@ def running(
         text = text.replace(there, here)
     (folder / "Caddyfile").write_text(text)
     secrets = {
+        "ARTIFACT_LINK_KEY": LINK_KEY,
         "GATEWAY_KEY": GATEWAY_KEY,
         "SKYVERN_API_KEY": API_KEY,
         "SMOKE_API_KEY": SMOKE_API_KEY,

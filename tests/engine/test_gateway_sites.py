@@ -3,6 +3,9 @@
 Caddy is built from the module that images/caddy pins. Not here: what Skyvern and the file server themselves answer (tests/host).
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import subprocess
 import time
@@ -22,6 +25,7 @@ from tests.support.security_table import (
     ARTIFACT,
     GATE,
     KEY,
+    LINK_KEY,
     LOGIN,
     OWN_PAGE,
     PASSWORD,
@@ -117,10 +121,61 @@ def test_the_log_has_the_clients_address_from_the_connector_alone(
         assert seen["headers"]["x-forwarded-for"] == "127.0.0.1"
 
 
+def link(artifact_id: str = "a_1", seconds: int = 600, key: str = LINK_KEY) -> str:
+    """Path and query of a link, as Skyvern signs it (skyvern/forge/sdk/artifact/signing.py, 1.0.56)."""
+    path, expiry = f"/v1/artifacts/{artifact_id}/content", int(time.time()) + seconds
+    digest = hmac.digest(key.encode(), f"GET\n{path}\n{expiry}\n1".encode(), hashlib.sha256)
+    return f"{path}?expiry={expiry}&kid=1&sig={base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+
+@pytest.mark.parametrize(
+    ("layout", "host"), [("cloudflare", API), ("cloudflare", APP), ("vercel", API), ("loopback", "localhost")]
+)
+def test_a_link_to_a_file_needs_its_signature_and_nothing_else(layouts: dict[str, Gateway], layout: str, host: str) -> None:
+    gateway, right = layouts[layout], link()
+    for passed in (right, link("uri-ZmlsZTovLy9kYXRhL2EtYl9j"), f"{right}&artifact_name=x"):
+        answer = gateway.ask(host, passed, {"Range": "bytes=0-1"})
+        assert (answer.status, answer.seen is not None) == (200, True), passed
+    path, query = right.split("?")
+    expiry, kid, signature = query.split("&")
+    for refused in (
+        path,
+        link(seconds=-60),
+        link(key="another key"),
+        f"{path.replace('a_1', 'a_2')}?{query}",
+        f"{path}?{expiry}9&{kid}&{signature}",
+        f"{path}?{expiry}&kid=2&{signature}",
+        f"{path}?{expiry}&{kid}&sig=",
+        f"{path}?{expiry}&{kid}&{signature}x",
+        f"{path}?{query}&{query}",
+        f"{path}?expiry=%2B{expiry.partition('=')[2]}&{kid}&{signature}",
+        f"/api{path}?{query}",
+        f"/v1/artifacts/a_1/signed-url?{query}",
+        f"{path}/?{query}",
+    ):
+        answer = gateway.ask(host, refused)
+        assert (answer.status, answer.seen) == (403, None), refused
+    for method in ("HEAD", "POST", "DELETE"):
+        answer = gateway.ask(host, right, {}, method)
+        assert (answer.status, answer.seen) == (403, None), method
+
+
+def test_the_host_of_streams_and_of_recordings_know_no_links(layouts: dict[str, Gateway]) -> None:
+    streams = layouts["vercel"].ask(API.replace("api.", "wss."), link())
+    assert (streams.status, streams.seen) == (404, None)
+    recordings = layouts["vercel"].ask(ARTIFACT, link())
+    assert (recordings.status, recordings.seen) == (403, None)
+
+
 def test_without_a_gateway_key_the_gateway_does_not_start(caddy: Path, tmp_path: Path) -> None:
     text = caddyfile(endpoints.derive(Settings.model_validate(LAYOUTS["vercel"])), client_header="Cf-Connecting-Ip")
     (tmp_path / "Caddyfile").write_text(text)
-    environment = {"HOME": str(tmp_path), "CONNECTOR_SUBNET": "10.9.8.0/24", "UI_LOGIN_SHA256": login_hash(PASSWORD)}
+    environment = {
+        "HOME": str(tmp_path),
+        "ARTIFACT_LINK_KEY": LINK_KEY,
+        "CONNECTOR_SUBNET": "10.9.8.0/24",
+        "UI_LOGIN_SHA256": login_hash(PASSWORD),
+    }
     done = subprocess.run(
         [caddy, "adapt", "--config", tmp_path / "Caddyfile", "--adapter", "caddyfile"], env=environment, capture_output=True
     )

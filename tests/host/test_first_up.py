@@ -103,6 +103,7 @@ def test_a_secret_is_only_in_the_environments_that_need_it(checkout: Checkout, s
     assert {name: parts for name, parts in holders.items() if parts} == {
         "api_key": {"server", "gateway"},
         "smoke_api_key": {"server", "gateway"},
+        "artifact-links.result": {"server", "gateway"},
         "database.result": {"server", "roles"},
         "login hash": {"gateway"},
         "encryption-key.result": {"server"},

@@ -407,6 +407,20 @@ CASES = {
             (environment("CORS_ORIGINS=https://*.vercel.app"), "envs[CORS_ORIGINS]"),
         ],
     ),
+    "docker-container-store-over-tls": each(
+        [
+            environment("AWS_ENDPOINT_URL_S3=https://store.example.com"),
+            environment("AWS_ENDPOINT_URL_S3=http://10.1.2.3:9000"),
+            environment("AWS_ENDPOINT_URL_S3=http://minio:9000"),
+            environment("AWS_ENDPOINT_URL=http://nas.lan:9000"),
+            environment("SMOKE_URL=http://example.com"),
+        ],
+        [
+            (environment("AWS_ENDPOINT_URL_S3=http://store.example.com"), "envs[AWS_ENDPOINT_URL_S3]"),
+            (environment("AWS_ENDPOINT_URL=http://93.184.216.34:9000"), "envs[AWS_ENDPOINT_URL]"),
+            (environment("AWS_ENDPOINT_URL=http://example.lan.example.com"), "envs[AWS_ENDPOINT_URL]"),
+        ],
+    ),
     "docker-container-log-level-quiet": each(
         [environment("LOG_LEVEL=INFO"), environment("DEBUG=0", "MODE=debug")],
         [

@@ -35,6 +35,7 @@ _ENVIRONMENT = [
     "OPENAI_API_KEY=sk-your-openai-key",
     "ENV=production",
     "LOG_LEVEL=DEBUG",
+    "AWS_ENDPOINT_URL=http://minio.yourdomain.com:9000",
     "SECRET_KEY=your-secure-secret-key-here",
 ]
 _SKYVERN = "public.ecr.aws/skyvern/skyvern:latest"

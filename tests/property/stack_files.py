@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from components.settings import llm_keys
 from tests.support.program import VERCEL
 
-SECRETS = frozenset({"llm", "edge", "frontend", "smtp"})
+SECRETS = frozenset({"llm", "edge", "frontend", "smtp", "storage"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
 
@@ -17,6 +17,19 @@ def _models(known: frozenset[str]) -> dict[str, st.SearchStrategy[Any]]:
     model = st.sampled_from(sorted(known))
     return {"secondary_key": model, "keys": st.dictionaries(st.sampled_from(llm_keys.KINDS), model)}
 
+
+STORES = st.just({"type": "local"}) | st.fixed_dictionaries(
+    {
+        "type": st.just("s3"),
+        "buckets": st.sampled_from(["acme", "acme-skyvern-2"]),
+        "access_key_id": st.just("AKIAIOSFODNN7EXAMPLE"),
+        "secret_access_key": KEYS,
+    },
+    optional={
+        "endpoint": st.sampled_from(["https://account.r2.cloudflarestorage.com", "http://10.0.0.3:9000", "https://nas.lan"]),
+        "region": st.sampled_from(["auto", "ap-northeast-2"]),
+    },
+)
 
 LLMS = st.one_of(
     st.just({"provider": "none"}),
@@ -194,6 +207,7 @@ STACK_FILES = st.fixed_dictionaries(
         ),
         "llm": LLMS,
         "smtp": MAIL,
+        "storage": STORES,
     },
 ).map(shared)
 STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES

@@ -13,6 +13,7 @@ API, APP, WSS, ARTIFACT = (f"{label}.example.com" for label in ("api", "app", "w
 
 PASSWORD = "generatedPassword"
 GATEWAY_KEY = "generatedGatewayKey"
+LINK_KEY = "generatedLinkKey" * 3
 # Of the form of the stack's keys: a JWT with a signature of 32 bytes.
 _KEY_HEADER = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 API_KEY = f"{_KEY_HEADER}.eyJzdWIiOiJvXzEifQ.{'o' * 43}"

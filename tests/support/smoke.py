@@ -18,7 +18,14 @@ KEY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvXzEifQ.c2lnbmF0dXJl"
 SMOKE_KEY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvXzIifQ.c2lnbmF0dXJl"
 PASSWORD = "generatedPassword"
 RECORDING = "/data/artifacts/o_1/2026-01-01T00:00:00_recording.mp4"
-RUN = CompletedRun("wr_1", RECORDING, "/data/artifacts/o_1/shot.png")
+LINK_KEY = "generatedLinkKey" * 3
+RUN = CompletedRun(
+    "wr_1",
+    RECORDING,
+    "/data/artifacts/o_1/shot.png",
+    f"{APP}/v1/artifacts/a_1/content?expiry=1&kid=1&sig=x",
+    f"{APP}/v1/artifacts/a_2/content?expiry=1&kid=1&sig=x",
+)
 SMOKE = "http://smoke-site:8080"
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -73,15 +80,18 @@ def fails(check: Callable[[Site], None], target: Site) -> str:
 
 
 class Skyvern:
-    """Skyvern's workflow routes; a run takes three polls, its files two more."""
+    """Skyvern's workflow routes; a run takes three polls, its files two more. written: whether the recording is there."""
 
-    def __init__(self, status: str = "completed", files: bool = True) -> None:
-        self.status, self.files, self.polls = status, files, 0
+    def __init__(self, status: str = "completed", files: bool = True, written: bool = True) -> None:
+        self.status, self.files, self.written, self.polls = status, files, written, 0
         self.calls: list[str] = []
         self.created: dict[str, Any] = {}
         self.history = [{"run_id": "wr_0"}]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/artifacts/a_1/content":
+            assert "x-api-key" not in request.headers
+            return httpx.Response(206 if self.written else 404)
         call = f"{request.method} {request.url.path}"
         if request.headers["x-api-key"] == KEY:
             # The person's organisation, which has no run of the smoke runs'.
@@ -100,9 +110,18 @@ class Skyvern:
             self.polls += 1
             run = {"run_id": "wr_1", "status": self.status if self.polls > 2 else "running", "failure_reason": "why"}
             if self.files and self.polls > 4:
-                run["recording_url"] = f"file://{RUN.recording_path}"
+                run["recording_url"] = str(RUN.recording_link)
             return httpx.Response(200, json=run)
         if call == "GET /v1/runs/wr_1/artifacts":
-            shot = {"artifact_type": "screenshot_final", "uri": "file:///x", "signed_url": f"file://{RUN.screenshot_path}"}
-            return httpx.Response(200, json=[{"artifact_type": "har", "uri": "file:///y"}, shot])
+            found: list[dict[str, Any]] = [
+                {"artifact_type": "har", "uri": "file:///y", "signed_url": f"{APP}/v1/artifacts/a_3/content"},
+                {"artifact_type": "recording", "uri": f"file://{RECORDING}", "signed_url": RUN.recording_link},
+                {"artifact_type": "screenshot_llm", "uri": "file:///x", "signed_url": f"{APP}/v1/artifacts/a_4/content"},
+                {
+                    "artifact_type": "screenshot_final",
+                    "uri": f"file://{RUN.screenshot_path}",
+                    "signed_url": RUN.screenshot_link,
+                },
+            ]
+            return httpx.Response(200, json=found)
         return httpx.Response(200)

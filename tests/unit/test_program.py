@@ -85,11 +85,12 @@ def test_secrets_are_the_only_secret_elements(dev: Program) -> None:
         "artifacts": set(),
         "egress": set(),
         "firewall": set(),
-        "gateway": {"SKYVERN_API_KEY", "SMOKE_API_KEY", "UI_LOGIN_SHA256"},
+        "gateway": {"ARTIFACT_LINK_KEY", "SKYVERN_API_KEY", "SMOKE_API_KEY", "UI_LOGIN_SHA256"},
         "postgres": {"POSTGRES_PASSWORD"},
         "retention": set(),
         "roles": {"PGPASSWORD", "ROLE_PASSWORD"},
         "server": {
+            "ARTIFACT_LINK_KEY",
             "DATABASE_STRING",
             "ENCRYPTOR_AES_SECRET_KEY",
             "LOCAL_CREDENTIAL_VAULT_KEY",

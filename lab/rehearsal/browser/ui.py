@@ -47,7 +47,7 @@ class Findings:
 
     def _read_console(self, message: ConsoleMessage) -> None:
         # Skyvern names a recording as WebM and replaces it by an MP4 while the page of the run is open; a reload finds that.
-        early = message.text.startswith(MISSING) and re.search(r"/artifact/recording\?.*\.webm$", message.location["url"])
+        early = message.text.startswith(MISSING) and re.search(r"/v1/artifacts/[^/]+/content\?", message.location["url"])
         if message.type == "error" and not early:
             self.problems.append(f"console: {message.text[:200]}")
 
@@ -163,7 +163,7 @@ def use(person: Person, findings: Findings) -> None:
         expect(steps(page)).to_have_count(2)
     with person.does("the screenshots"):
         page.get_by_role("button", name="Screenshots", exact=True).click()
-        wait_until(page, lambda: bool(page.evaluate(SHOWN, "img[src*='/artifact/image?path=']")))
+        wait_until(page, lambda: bool(page.evaluate(SHOWN, "img[src*='/v1/artifacts/']")))
     with person.does("the recording"):
         page.get_by_role("button", name="Recording", exact=True).click()
         wait_until(page, lambda: bool(page.evaluate(PLAYABLE)))

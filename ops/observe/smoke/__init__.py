@@ -54,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     Check("UI session refusals", UI, ui_checks.check_session_refusals),
     Check("live stream", "server", ui_checks.check_stream),
     Check("workflow run", "server", workflow_checks.check_workflow_run),
+    Check("links to files", "server", artifact_checks.check_links),
     Check("recording", "artifacts", artifact_checks.check_recording),
     Check("recording range", "artifacts", artifact_checks.check_range),
     Check("screenshot", "artifacts", artifact_checks.check_screenshot),

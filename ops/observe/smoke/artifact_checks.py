@@ -1,10 +1,14 @@
 """Checks of the files of runs, as the gateway serves them: playable, private, harmless, nothing else."""
 
+import base64
+import hashlib
+import hmac
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 
@@ -76,10 +80,56 @@ def recording_path(site: Site) -> str:
     """Path of the completed run's recording; CheckNotApplicableError if runs leave none."""
     if not site.records:
         raise CheckNotApplicableError("browser.type is cdp-connect: nothing records a Chrome elsewhere")
-    path = completed_run(site).recording_path
-    if path is None:
+    run = completed_run(site)
+    if run.recording_link is None:
         raise CheckSkippedError("needs a completed workflow run with a recording")
+    return local_path(run.recording_path)
+
+
+def screenshot_path(site: Site) -> str:
+    """Path of the completed run's screenshot."""
+    return local_path(completed_run(site).screenshot_path)
+
+
+def local_path(path: str | None) -> str:
+    """CheckNotApplicableError without a path."""
+    if path is None:
+        raise CheckNotApplicableError("storage.type is s3: there are no local files, links lead to objects of a bucket")
     return path
+
+
+def signed(link_key: str, link: str, expiry: int) -> str:
+    """The link with another time, as the server would sign it (skyvern/forge/sdk/artifact/signing.py, 1.0.56)."""
+    parts = urlsplit(link)
+    kid = parse_qs(parts.query)["kid"][0]
+    digest = hmac.digest(link_key.encode(), f"GET\n{parts.path}\n{expiry}\n{kid}".encode(), hashlib.sha256)
+    signature = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return parts._replace(query=f"expiry={expiry}&kid={kid}&sig={signature}").geturl()
+
+
+def check_links(site: Site) -> None:
+    """Links in answers open without a key, also a part of the file, and not once they are changed or have expired."""
+    run = completed_run(site)
+    key = site.execute("gateway", "printenv", "ARTIFACT_LINK_KEY").decode().strip()
+    for link, what in ((run.recording_link, "recording"), (run.screenshot_link, "screenshot")):
+        if link is None:
+            continue
+        expect(link.startswith(f"{site.outputs.api_url}/v1/artifacts/"), f"the link to the {what} is not one of the API's host")
+        whole = site.ask("GET", link)
+        expect_status(whole, 200, what=f"the link to the {what}")
+        expect(bool(whole.content) and not unsafe_headers(whole.headers), f"the {what}: {unsafe_headers(whole.headers)}")
+        part = site.ask("GET", link, headers={"Range": "bytes=1-8"})
+        expect_status(part, 206, what=f"a part of the {what} by its link")
+        expect(part.content == whole.content[1:9], f"bytes 1-8 of the {what} by its link are others")
+        now = int(time.time())
+        expect_status(site.ask("GET", signed(key, link, now + 60)), 200, what=f"another link to the {what}")
+        expect_status(site.ask("GET", signed(key, link, now - 60)), 403, what=f"an expired link to the {what}")
+        expect_status(site.ask("GET", signed("another key", link, now + 60)), 403, what=f"a forged link to the {what}")
+        longer = link.replace("expiry=", "expiry=9")
+        expect_status(site.ask("GET", longer), 403, what=f"a link to the {what} with another time")
+        elsewhere = link.replace("/content?", "0/content?")
+        expect_status(site.ask("GET", elsewhere), 403, what=f"a link to another file with the signature of the {what}")
+        expect_status(site.ask("GET", link.partition("?")[0]), 403, what=f"the {what} without a signature")
 
 
 def is_playable(probe: str | bytes) -> bool:
@@ -119,8 +169,7 @@ def check_range(site: Site) -> None:
 
 def check_screenshot(site: Site) -> None:
     """The screenshot is a PNG."""
-    run = completed_run(site)
-    response = site.ask("GET", artifact_url(site, "image", run.screenshot_path), login=True)
+    response = site.ask("GET", artifact_url(site, "image", screenshot_path(site)), login=True)
     expect_status(response, 200, what="the screenshot")
     kind = response.headers.get("content-type", "")
     expect(kind == "image/png" and response.content.startswith(PNG), f"the screenshot is not a PNG but {kind}")
@@ -128,7 +177,7 @@ def check_screenshot(site: Site) -> None:
 
 def check_artifact_login(site: Site) -> None:
     """Artifacts need the login; the API's key does not open them, and they are read-only."""
-    url = artifact_url(site, "image", completed_run(site).screenshot_path)
+    url = artifact_url(site, "image", screenshot_path(site))
     expect_status(site.ask("GET", url), 401, what="the screenshot without login")
     key = site.outputs.api_key.get_secret_value()
     expect_status(site.ask("GET", url, key=key), 401, what="the screenshot with the API's key instead of the login")
@@ -141,7 +190,7 @@ def check_artifact_host(site: Site) -> None:
     origin = site.outputs.artifact_url
     if origin is None:
         raise CheckNotApplicableError("frontend.artifacts is false")
-    url = artifact_url(site, "image", completed_run(site).screenshot_path).replace(site.outputs.app_url, origin)
+    url = artifact_url(site, "image", screenshot_path(site)).replace(site.outputs.app_url, origin)
     key = site.outputs.api_key.get_secret_value()
     for headers in ({}, {"x-gateway-key": "smoke-run-wrong-key"}):
         response = site.ask("GET", url, key=key, login=True, headers=headers)
@@ -205,15 +254,20 @@ def check_sandbox(site: Site) -> None:
 
 
 def unsafe_headers(headers: httpx.Headers) -> list[str]:
-    """Faults of an artifact's headers, in words; empty if they hold a hostile page."""
+    """Faults of an artifact's headers, in words; empty if they hold a hostile page.
+
+    A film needs no sandbox: it holds no script, and in one no browser plays it.
+    """
     problems = []
+    film = headers.get("content-type", "").startswith("video/")
     policy = {
         words[0]: words[1:]
         for words in (directive.split() for directive in headers.get("content-security-policy", "").lower().split(";"))
         if words
     }
     if "sandbox" not in policy:
-        problems.append("Content-Security-Policy without sandbox")
+        if not (film and policy.get("default-src") == ["'none'"] and "script-src" not in policy):
+            problems.append("Content-Security-Policy without sandbox")
     elif allowed := {"allow-scripts", "allow-same-origin", "allow-popups", "allow-forms"} & set(policy["sandbox"]):
         problems.append(f"sandbox with {', '.join(sorted(allowed))}")
     if headers.get("x-content-type-options", "").lower() != "nosniff":

@@ -39,15 +39,17 @@ class CheckSkippedError(Exception):
 
 @dataclass(frozen=True)
 class CompletedRun:
-    """A finished workflow run and the paths of its files in the server container.
+    """A finished workflow run, links to its files, and their paths in the server container.
 
-    recording_path, screenshot_path: absolute, such as ``/data/artifacts/o_1/…/recording.mp4``; no recording of a Chrome on
-    another machine.
+    recording_path, screenshot_path: absolute, such as ``/data/artifacts/o_1/…/recording.mp4``; None for objects of a bucket. No
+    recording of a Chrome on another machine.
     """
 
     run_id: str
     recording_path: str | None
-    screenshot_path: str
+    screenshot_path: str | None
+    recording_link: str | None
+    screenshot_link: str
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site, expect, expect_status
 
@@ -33,11 +32,10 @@ def definition(title: str, url: str, wait_seconds: int = 0) -> dict[str, Any]:
     return workflow_body(title, blocks)
 
 
-def path_of(file_url: str) -> str:
-    """Path in the server container of a ``file:///data/…`` URL, cut as the UI cuts it; CheckFailedError for another URL."""
-    if not file_url.startswith("file:///"):
-        raise CheckFailedError(f"an artifact's URL is not a file:// URL but {urlsplit(file_url).scheme}://")
-    return file_url.removeprefix("file://")
+def path_of(artifact: dict[str, Any]) -> str | None:
+    """Path of an artifact in the server container; None if it is an object of a bucket."""
+    uri = str(artifact["uri"])
+    return uri.removeprefix("file://") if uri.startswith("file:///") else None
 
 
 @contextmanager
@@ -95,15 +93,14 @@ def read_run(site: Site, run_id: str) -> dict[str, Any]:
     return run
 
 
-def screenshot_url(artifacts: list[dict[str, Any]]) -> str | None:
-    """URL of the last screenshot among a run's artifacts (GET /v1/runs/{id}/artifacts, oldest first)."""
-    shots = [artifact for artifact in artifacts if str(artifact["artifact_type"]).startswith("screenshot")]
-    return str(shots[-1].get("signed_url") or shots[-1]["uri"]) if shots else None
+def last_artifact(artifacts: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
+    """The last one whose type begins with ``kind``, of a run's artifacts (GET /v1/runs/{id}/artifacts, oldest first)."""
+    return next((one for one in reversed(artifacts) if str(one["artifact_type"]).startswith(kind)), None)
 
 
-def written(site: Site, path: str) -> bool:
-    """Whether a file exists and is not empty. On a busy machine Skyvern names a recording before ffmpeg has written it."""
-    return b"written" in site.execute("server", "sh", "-c", '[ ! -s "$1" ] || echo written', "sh", path)
+def opens(site: Site, link: str) -> bool:
+    """Whether a link leads to a file that is not empty. On a busy machine Skyvern names a recording before ffmpeg wrote it."""
+    return site.ask("GET", link, headers={"Range": "bytes=0-0"}).status_code == 206
 
 
 def expect_apart(site: Site, run_id: str) -> None:
@@ -126,22 +123,21 @@ def check_workflow_run(site: Site) -> None:
         reason = str(run.get("failure_reason") or "no reason given")[:200]
         expect(run["status"] == "completed", f"run {run_id} is {run['status']}: {reason}")
         began = time.monotonic()
-        screenshot = None
         while True:
-            recording = str(read_run(site, run_id).get("recording_url") or "")
-            if screenshot is None:
-                artifacts = site.api("GET", f"/v1/runs/{run_id}/artifacts")
-                expect_status(artifacts, 200)
-                screenshot = screenshot_url(artifacts.json())
+            link = str(read_run(site, run_id).get("recording_url") or "")
+            answer = site.api("GET", f"/v1/runs/{run_id}/artifacts")
+            expect_status(answer, 200)
+            screenshot, recording = (last_artifact(answer.json(), kind) for kind in ("screenshot", "recording"))
             if screenshot and not site.records:
-                site.run = CompletedRun(run_id, None, path_of(screenshot))
+                site.run = CompletedRun(run_id, None, path_of(screenshot), None, str(screenshot["signed_url"]))
                 return
             # A WebM is what Playwright wrote; Skyvern puts an MP4 in its place, or leaves it if ffmpeg failed.
-            final = not recording.endswith(".webm") or time.monotonic() - began > SETTLED_SECONDS
-            if recording and final and screenshot and written(site, path_of(recording)):
-                site.run = CompletedRun(run_id, path_of(recording), path_of(screenshot))
+            settled = time.monotonic() - began > SETTLED_SECONDS
+            final = recording and (settled or not str(recording["uri"]).endswith(".webm"))
+            if link and recording and final and screenshot and opens(site, link):
+                site.run = CompletedRun(run_id, path_of(recording), path_of(screenshot), link, str(screenshot["signed_url"]))
                 return
-            missing = "screenshot" if not screenshot and (recording or not site.records) else "recording"
+            missing = "screenshot" if not screenshot and (link or not site.records) else "recording"
             expect(time.monotonic() - began < FILES_SECONDS, f"run {run_id} completed without a {missing}")
             time.sleep(POLL_SECONDS)
 

@@ -1,6 +1,8 @@
 """Environment variables and arguments of a container."""
 
 from collections.abc import Iterator
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from ..containers import container_property_rule, container_rule, variables
 from ..framework.property import Expect
@@ -145,3 +147,27 @@ log_level_quiet = container_property_rule(
     remediation="Set LOG_LEVEL=INFO.",
     url="https://cheatsheetseries.owasp.org/cheatsheets/Logging_Cheat_Sheet.html#data-to-exclude",
 )
+
+
+@container_rule(
+    "docker-container-store-over-tls",
+    "envs",
+    description="Files of runs do not cross the internet unencrypted on their way to a store",
+    severity="high",
+    remediation="Write https://; http:// is for a private address, or a name inside the LAN.",
+    url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
+    parameters={"variables": ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"], "inside": ["internal", "lan", "local", "home.arpa"]},
+)
+def store_encrypted(container: Resource, parameters: Parameters) -> Findings:
+    for path, variable in _by_name(container):
+        url = urlsplit(variable.value) if variable.name in parameters["variables"] else None
+        if url is not None and url.scheme == "http" and not _is_inside(url.hostname or "", parameters["inside"]):
+            yield Finding(path=path, why="recordings and logins would cross the internet unencrypted", write="https://")
+
+
+def _is_inside(host: str, suffixes: list[str]) -> bool:
+    """Whether a host is of the LAN: a private address, a name without a dot, or one below a name for the inside."""
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return "." not in host or any(host.endswith(f".{suffix}") for suffix in suffixes)

@@ -19,6 +19,7 @@ INNER = {"app": "br-00000000000a", "edge": "br-00000000000b"}
 OUTWARD = {"outgoing": "br-00000000000c", "tunnel": "br-00000000000d"}
 CHROME = {"type": "cdp-connect", "url": "http://chrome.lan:9222/", "host_header": "10.222.222.1:9223"}
 LLM = {"provider": "openai-compatible", "api_key": "sk-12345678", "model": "m", "base_url": "http://10.1.2.3/v1"}
+STORE = {"type": "s3", "buckets": "acme", "access_key_id": "key", "secret_access_key": "secret-of-it"}
 CLOUDFLARE = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
 
 
@@ -36,7 +37,7 @@ def to(host: str | None, port: int, network: str = "outgoing") -> Destination:
 
 
 def settings(**sections: Any) -> Settings:
-    return parse(sections, file="f", secret_keys=frozenset({"llm", "edge", "smtp"}))
+    return parse(sections, file="f", secret_keys=frozenset({"llm", "edge", "smtp", "storage"}))
 
 
 def test_another_network_of_the_stack_is_refused_before_anything_is_accepted() -> None:
@@ -107,6 +108,9 @@ def test_each_exception_is_for_one_network_one_address_and_one_port() -> None:
         ({"smtp": {**SMTP, "host": "10.1.2.3"}}, ["outgoing to 10.1.2.3, port 587"]),
         ({"smtp": {**SMTP, "port": 465}}, ["outgoing to smtp.example.com, port 465"]),
         ({"smtp": {**SMTP, "host": "93.184.216.34"}}, []),
+        ({"storage": {**STORE, "endpoint": "http://10.1.2.3:9000"}}, ["outgoing to 10.1.2.3, port 9000"]),
+        ({"storage": {**STORE, "endpoint": "https://store.lan"}}, ["outgoing to store.lan, port 443"]),
+        ({"storage": STORE}, []),
         ({"browser": CHROME}, ["outgoing to 10.222.222.1, port 9223", "outgoing to chrome.lan, port 9222"]),
     ],
 )

@@ -13,6 +13,7 @@ from ops.paths import ROOT
 from tests.support.program import SMTP, VERCEL
 
 SECRET = "sk-live-1234567890"
+STORE = {"type": "s3", "buckets": "acme", "access_key_id": "key", "secret_access_key": SECRET}
 CHROME = "http://10.222.222.1:9222/"
 
 
@@ -42,7 +43,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"zzz": {}},
             "zzz: unknown key; known here: "
-            "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server, smtp",
+            "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server, smtp, storage",
         ),
         ({"host": {"prt": 8080}}, "host.prt: unknown key; write `port`"),
         ({"host": 8080}, "host: 8080 is not a section; write its keys below it (docs/configuration.md)"),
@@ -92,6 +93,45 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"llm": {"provider": "openai", "api_key": SECRET, "secondary_key": ""}},
             'llm.secondary_key: "" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, for example '
             "OPENAI_GPT-4O-2024-08-06",
+        ),
+        ({"storage": {"type": "s4"}}, 'storage.type: "s4" is not a type; write one of local, s3'),
+        (
+            {"storage": {**STORE, "endpoint": "store.example.com"}},
+            'storage.endpoint: "store.example.com" is not a URL; write it in full, for example '
+            "https://ACCOUNT.r2.cloudflarestorage.com",
+        ),
+        (
+            {"storage": {**STORE, "endpoint": "https://u:pw@store.example.com"}},
+            "storage.endpoint: contains a user or password, which would be stored in plain text; remove it",
+        ),
+        (
+            {"storage": {**STORE, "endpoint": "https://store.example.com/?key=pw"}},
+            "storage.endpoint: has a query string, which would be stored in plain text; remove it",
+        ),
+        (
+            {"storage": {**STORE, "endpoint": "https://store.example.com/bucket"}},
+            'storage.endpoint: "https://store.example.com/bucket" has a path; write the address alone, and the buckets\' names '
+            "in storage.buckets",
+        ),
+        (
+            {"storage": {**STORE, "endpoint": "http://93.184.216.34:9000"}},
+            'storage.endpoint: "http://93.184.216.34:9000" is on the internet without encryption; write https',
+        ),
+        (
+            {"storage": {**STORE, "buckets": "Acme"}},
+            r'storage.buckets: "Acme" does not match ^[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?$; write one, for example acme-skyvern',
+        ),
+        (
+            {"storage": {**STORE, "region": "Seoul!"}},
+            'storage.region: "Seoul!" does not match ^[a-z0-9-]{2,32}$; write one, for example ap-northeast-2',
+        ),
+        (
+            {"storage": {**STORE, "access_key_id": "a key"}},
+            'storage.access_key_id: "a key" does not match ^[A-Za-z0-9_.-]{3,128}$; write one, for example AKIAIOSFODNN7EXAMPLE',
+        ),
+        (
+            {"storage": {**STORE, "secret_access_key": "x"}},
+            "storage.secret_access_key: is too short for a key; write the whole key",
         ),
         (
             {"llm": {"provider": "openai", "api_key": SECRET, "keys": {"extracton": "OPENAI_GPT5_MINI"}}},

@@ -42,6 +42,15 @@ BROWSERS = (
 )
 
 
+STORE = {
+    "type": "s3",
+    "endpoint": "https://store.example.com",
+    "buckets": "acme",
+    "access_key_id": "key",
+    "secret_access_key": KEY,
+}
+
+
 def defaults() -> dict[str, tuple[str, str]]:
     """Name -> type and default of each setting of the wheel, as Python text."""
     found = {}
@@ -84,7 +93,8 @@ def decided(name: str, among: dict[str, Decision]) -> Decision | None:
 @pytest.fixture(scope="module")
 def environments() -> list[dict[str, Any]]:
     """The server's variables with each kind of model and of browser."""
-    kinds = [{"browser": browser} for browser in BROWSERS] + [{"llm": model} for model in MODELS] + [{"smtp": MAIL}]
+    others = [{"smtp": MAIL}, {"storage": STORE}]
+    kinds = [{"browser": browser} for browser in BROWSERS] + [{"llm": model} for model in MODELS] + others
     return [program.run(Settings.model_validate(kind)).environment("server") for kind in kinds]
 
 

@@ -42,8 +42,8 @@ from ops.stack.stack import Stack
 from tests.support.smoke import (
     APP,
     KEY,
+    LINK_KEY,
     PASSWORD,
-    RECORDING,
     RUN,
     SMOKE,
     SMOKE_KEY,
@@ -235,7 +235,7 @@ class TestWorkflow:
 
     def test_completes_and_finds_its_files(self) -> None:
         skyvern = Skyvern()
-        target = site(skyvern, DockerDouble(programs={RECORDING: b"written\n"}))
+        target = site(skyvern)
         workflow_checks.check_workflow_run(target)
         assert target.run == RUN
         assert skyvern.calls.count("POST /v1/workflows/wpid_1/delete") == 1
@@ -285,7 +285,7 @@ class TestWorkflow:
     def test_a_chrome_elsewhere_leaves_a_screenshot_alone(self) -> None:
         target = elsewhere(Skyvern(files=False))
         workflow_checks.check_workflow_run(target)
-        assert target.run == CompletedRun("wr_1", None, RUN.screenshot_path)
+        assert target.run == CompletedRun("wr_1", None, RUN.screenshot_path, None, RUN.screenshot_link)
         for check in (artifact_checks.check_recording, artifact_checks.check_range):
             with pytest.raises(CheckNotApplicableError, match="cdp-connect: nothing records"):
                 check(target)
@@ -300,7 +300,7 @@ class TestWorkflow:
 
     def test_a_recording_that_is_not_written_yet_is_waited_for(self) -> None:
         # Seen on a busy machine: the run named a recording, and the gateway answered 404 for it.
-        assert "without a recording" in fails(workflow_checks.check_workflow_run, site(Skyvern()))
+        assert "without a recording" in fails(workflow_checks.check_workflow_run, site(Skyvern(written=False)))
 
     def test_a_run_that_does_not_end_is_cancelled_and_removed(self) -> None:
         skyvern = Skyvern(status="running")
@@ -314,10 +314,9 @@ class TestWorkflow:
         workflow_checks.check_navigation_guard(site(Skyvern(status="failed")))
         assert "is completed" in fails(workflow_checks.check_navigation_guard, site(Skyvern()))
 
-    def test_paths_are_cut_from_file_urls_only(self) -> None:
-        assert workflow_checks.path_of("file:///data/a:b.mp4") == "/data/a:b.mp4"
-        with pytest.raises(CheckFailedError, match="https://"):
-            workflow_checks.path_of("https://bucket/a.mp4?signature=secret")
+    def test_only_local_files_have_a_path(self) -> None:
+        assert workflow_checks.path_of({"uri": "file:///data/a:b.mp4"}) == "/data/a:b.mp4"
+        assert workflow_checks.path_of({"uri": "s3://bucket/a.mp4"}) is None
 
 
 VIDEO = bytes(range(256)) * 4
@@ -798,3 +797,64 @@ class TestLanguageModel:
 )
 def test_a_proxy_of_the_environment_is_not_asked_for_loopback(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
+
+
+class Links:
+    """The API's host as it answers to links. allow: faults, by the word for the request that is then wrongly answered."""
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = frozenset(faults)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert "x-api-key" not in request.headers
+        assert "authorization" not in request.headers
+        query = dict(request.url.params)
+        known = request.url.path in ("/v1/artifacts/a_1/content", "/v1/artifacts/a_2/content")
+        if query == {"expiry": "1", "kid": "1", "sig": "x"}:
+            right = known or "elsewhere" in self.faults
+        elif query == {"expiry": "91", "kid": "1", "sig": "x"}:
+            right = "longer" in self.faults
+        elif not query:
+            right = "unsigned" in self.faults
+        else:
+            expiry = int(query["expiry"])
+            signed = artifact_checks.signed(LINK_KEY, str(request.url), expiry) == str(request.url)
+            right = (signed or "forged" in self.faults) and (expiry > time.time() or "expired" in self.faults)
+        if not right:
+            return httpx.Response(403)
+        headers = {} if "unsafe" in self.faults else SAFE
+        if "range" in request.headers and "range" not in self.faults:
+            return httpx.Response(206, content=VIDEO[1:9], headers=headers)
+        return httpx.Response(200, content=VIDEO, headers=headers)
+
+
+class TestLinks:
+    docker = DockerDouble(programs={"ARTIFACT_LINK_KEY": f"{LINK_KEY}\n".encode()})
+
+    def test_green(self) -> None:
+        artifact_checks.check_links(site(Links(), self.docker, RUN))
+
+    @pytest.mark.parametrize(
+        ("fault", "told"),
+        [
+            ("expired", "an expired link to the recording gave 200, expected 403"),
+            ("forged", "a forged link to the recording gave 200, expected 403"),
+            ("longer", "a link to the recording with another time gave 200, expected 403"),
+            ("elsewhere", "a link to another file with the signature of the recording gave 200, expected 403"),
+            ("unsigned", "the recording without a signature gave 200, expected 403"),
+            ("range", "a part of the recording by its link gave 200, expected 206"),
+            ("unsafe", "the recording: ['Content-Security-Policy without sandbox'"),
+        ],
+    )
+    def test_each_fault_is_named(self, fault: str, told: str) -> None:
+        assert fails(artifact_checks.check_links, site(Links(fault), self.docker, RUN)).startswith(told)
+
+    def test_a_link_elsewhere_is_none(self) -> None:
+        elsewhere = CompletedRun("wr_1", None, None, None, "file:///data/artifacts/a.png")
+        assert "not one of the API's host" in fails(artifact_checks.check_links, site(Links(), self.docker, elsewhere))
+
+    def test_objects_of_a_bucket_have_no_local_path(self) -> None:
+        in_bucket = CompletedRun("wr_1", None, None, RUN.recording_link, RUN.screenshot_link)
+        for check in (artifact_checks.check_recording, artifact_checks.check_screenshot, artifact_checks.check_artifact_login):
+            with pytest.raises(CheckNotApplicableError, match=r"storage\.type is s3"):
+                check(site(Links(), self.docker, in_bucket))

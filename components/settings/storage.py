@@ -1,0 +1,69 @@
+"""The section ``storage``: where the files of runs are kept."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from components import addresses
+from components.settings.base import Section, redacted, split_url
+
+
+class LocalStorage(Section):
+    """Volumes of the Docker host."""
+
+    type: Literal["local"] = "local"
+
+
+class S3Storage(Section):
+    """Private buckets of Amazon S3, Cloudflare R2, MinIO or another service that speaks S3's protocol (docs/storage.md)."""
+
+    type: Literal["s3"]
+    endpoint: str | None = Field(
+        None,
+        description="Address of the service, without a bucket; left out, Amazon's of the region. Only the server asks it, so it "
+        "may be private, and the firewall lets the server reach it.",
+        examples=["https://ACCOUNT.r2.cloudflarestorage.com"],
+    )
+    region: str = Field(
+        "us-east-1",
+        pattern=r"^[a-z0-9-]{2,32}$",
+        description="Region of the buckets: Amazon's name of it; `auto` for R2; for others, mostly the default.",
+        examples=["ap-northeast-2", "auto"],
+    )
+    buckets: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?$",
+        description="First part of the names of four buckets that exist: `NAME-artifacts`, `NAME-browser-sessions`, "
+        "`NAME-screenshots` and `NAME-uploads`.",
+        examples=["acme-skyvern"],
+    )
+    access_key_id: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]{3,128}$",
+        description="Id of a key that may read, write, list and delete in these buckets and nothing else: whoever may start "
+        "workflows can use it.",
+        examples=["AKIAIOSFODNN7EXAMPLE"],
+    )
+    secret_access_key: Annotated[SecretStr, Field(min_length=8, max_length=256)] = Field(
+        description="Its secret; set it with `pulumi config set --secret --path storage.secret_access_key`."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_endpoint(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = split_url(value, "https://ACCOUNT.r2.cloudflarestorage.com", login="would be stored in plain text")
+        if parts.query or parts.fragment:
+            raise redacted("has a query string, which would be stored in plain text; remove it")
+        if parts.path.strip("/"):
+            raise ValueError("has a path; write the address alone, and the buckets' names in storage.buckets")
+        address = addresses.network(parts.hostname or "")
+        if parts.scheme == "http" and address is not None and not addresses.is_private(address):
+            raise ValueError("is on the internet without encryption; write https")
+        return value.rstrip("/")
+
+    def bucket(self, part: str) -> str:
+        """Name of a bucket: artifacts, browser-sessions, screenshots or uploads."""
+        return f"{self.buckets}-{part}"
+
+
+Storage = LocalStorage | S3Storage

@@ -1,0 +1,85 @@
+"""A store that speaks S3's protocol: versitygw on a folder of this machine.
+
+The real program, of its Go module, in place of Amazon's, Cloudflare's or MinIO's service.
+"""
+
+import hashlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.clients import process
+from ops.machine import go
+from ops.paths import cache_dir
+
+_SOURCE = Path(__file__).parent
+_PACKAGE = "github.com/versity/versitygw/cmd/versitygw"
+
+
+def ensure_program() -> Path:
+    """The program, built once for its ``go.sum`` (some three minutes on two cores) and then kept in the user's cache."""
+    digest = hashlib.sha256(b"".join((_SOURCE / name).read_bytes() for name in ("go.mod", "go.sum"))).hexdigest()[:12]
+    program = cache_dir() / f"versitygw-{digest}"
+    if not program.exists():
+        go.ensure_go(lambda line: None)
+        partial = program.with_name(f"{program.name}.{os.getpid()}")
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
+        command: list[str | Path] = ["go", "build", "-ldflags", "-s -w", "-o", partial, _PACKAGE]
+        process.capture(command, cwd=_SOURCE, env=environment, timeout_seconds=1800)
+        partial.rename(program)
+    return program
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store that runs. url: its endpoint. folder: buckets as folders, objects as files."""
+
+    url: str
+    access_key_id: str
+    secret_access_key: str
+    folder: Path
+
+    def objects(self, bucket: str) -> Sequence[Path]:
+        """The files of a bucket."""
+        return sorted(path for path in (self.folder / bucket).rglob("*") if path.is_file())
+
+
+@contextmanager
+def running(folder: Path, address: str, port: int, buckets: Sequence[str]) -> Iterator[Store]:
+    """A store with these buckets, on an address of this machine. folder: on a file system with extended attributes."""
+    data = folder / "data"
+    for bucket in buckets:
+        (data / bucket).mkdir(parents=True)
+    key, secret = f"key{secrets.token_hex(8)}", secrets.token_hex(20)
+    environment = {"PATH": os.environ["PATH"], "ROOT_ACCESS_KEY": key, "ROOT_SECRET_KEY": secret}
+    with (folder / "store.log").open("wb") as log:
+        command: list[str | Path] = [ensure_program(), "--port", f"{address}:{port}", "posix", "--nometa", data]
+        server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _wait(address, port, server)
+            yield Store(f"http://{address}:{port}", key, secret, data)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=30)
+
+
+def _wait(address: str, port: int, server: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 30
+    while True:
+        if server.poll() is not None:
+            raise RuntimeError(f"versitygw ended with {server.returncode}")
+        try:
+            socket.create_connection((address, port), timeout=2).close()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+        else:
+            return
