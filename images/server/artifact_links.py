@@ -218,7 +218,7 @@ def link_uploads(storage: Any, links: Links) -> None:
 
 def serve_content(app: Any, links: Links) -> None:
     """Replaces what the route does; RuntimeError where Skyvern has no such route, or makes routes in another way."""
-    from fastapi import HTTPException, Response
+    from fastapi import HTTPException
     from skyvern.forge.sdk.routes import agent_protocol as routes
     from skyvern.forge.sdk.services import org_auth_service
 
@@ -262,7 +262,8 @@ def serve_content(app: Any, links: Links) -> None:
         else:
             # A member of a ZIP file of one step, some MiB at most.
             data = await app.ARTIFACT_MANAGER.retrieve_artifact(found)
-            response = None if data is None else Response(data, media_type=media_type, headers=headers)
+            wanted = routes._parse_range_header(request.headers.get("range"), len(data or b""))
+            response = None if data is None else in_memory(data, wanted, media_type, headers)
         if response is None:
             raise HTTPException(404, "Artifact content not available")
         return response
@@ -347,6 +348,20 @@ def local_file(uri: str, media_type: str, headers: dict[str, str]) -> Any:
 
     # The file that was opened, whatever has its name now.
     return OpenFile(f"/proc/self/fd/{descriptor}", headers=headers, media_type=media_type, stat_result=os.fstat(descriptor))
+
+
+def in_memory(data: bytes, wanted: tuple[int, int] | None, media_type: str, headers: dict[str, str]) -> Any:
+    """The response with data, or with its bytes from one number to another one; (-1, -1) is a range beyond it."""
+    from fastapi import Response
+
+    headers = {**headers, "Accept-Ranges": "bytes"}
+    if wanted is None:
+        return Response(data, media_type=media_type, headers=headers)
+    first, last = wanted
+    if first < 0:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{len(data)}"})
+    headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+    return Response(data[first : last + 1], 206, media_type=media_type, headers=headers)
 
 
 async def bucket_object(storage: Any, uri: str, wanted: str | None, media_type: str, headers: dict[str, str]) -> Any:

@@ -53,14 +53,16 @@ class Store:
 
 @contextmanager
 def running(folder: Path, address: str, port: int, buckets: Sequence[str]) -> Iterator[Store]:
-    """A store with these buckets, on an address of this machine. folder: on a file system with extended attributes."""
-    data = folder / "data"
+    """A store with these buckets, on an address of this machine. folder: empty, for its files."""
+    # Metadata beside the files, and not in extended attributes: without it, the parts of a large upload have no tags.
+    data, side = folder / "data", folder / "side"
+    side.mkdir()
     for bucket in buckets:
         (data / bucket).mkdir(parents=True)
     key, secret = f"key{secrets.token_hex(8)}", secrets.token_hex(20)
     environment = {"PATH": os.environ["PATH"], "ROOT_ACCESS_KEY": key, "ROOT_SECRET_KEY": secret}
     with (folder / "store.log").open("wb") as log:
-        command: list[str | Path] = [ensure_program(), "--port", f"{address}:{port}", "posix", "--nometa", data]
+        command: list[str | Path] = [ensure_program(), "--port", f"{address}:{port}", "posix", "--sidecar", side, data]
         server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         try:
             _wait(address, port, server)
