@@ -37,18 +37,26 @@ def name_server() -> Iterator[None]:
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.bind((RESOLVER, 53))
-            threading.Thread(target=answer_all, args=(server,), daemon=True).start()
-            yield
+            server.settimeout(0.2)
+            ended = threading.Event()
+            thread = threading.Thread(target=answer_all, args=(server, ended), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                # A thread that still waits for a query would keep the port.
+                ended.set()
+                thread.join()
     finally:
         subprocess.run(["ip", "address", "delete", f"{RESOLVER}/32", "dev", "lo"], check=True)
 
 
-def answer_all(server: socket.socket) -> None:
-    while True:
+def answer_all(server: socket.socket, ended: threading.Event) -> None:
+    while not ended.is_set():
         try:
             query, client = server.recvfrom(4096)
-        except OSError:
-            return
+        except TimeoutError:
+            continue
         end = query.index(b"\0", 12) + 5
         question = query[12:end]
         name = b"".join(len(label).to_bytes() + label for label in DOMAIN.encode().split(b"."))
