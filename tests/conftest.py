@@ -34,11 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # stacks. The modules of a lane share these and run in their order.
 HOST = "tests/host/"
 SECOND_LANE = {
-    f"{HOST}test_{name}.py" for name in ("edge", "ollama", "own_network", "pull_requests", "rehearsal", "rotation", "signatures")
+    f"{HOST}test_{name}.py"
+    for name in (
+        *("approvals", "edge", "links", "ollama", "own_network", "pull_requests", "rehearsal", "rotation"),
+        *("signatures", "store"),
+    )
 }
 WHOLE = (HOST, "tests/engine/", "tests/site/")
-# Of the host tests, most of which use one stack: its first up is looked at before all else, its end comes last.
-STORY = {f"{HOST}test_first_up.py": -1, f"{HOST}test_deployment.py": 1}
+# Of the host tests, most of which use one stack: its first up is looked at before all else, then the history that it left; its
+# end comes last.
+STORY = {f"{HOST}test_first_up.py": -2, f"{HOST}test_history.py": -1, f"{HOST}test_deployment.py": 1}
 
 _seconds: dict[str, float] = collections.defaultdict(float)
 
