@@ -85,8 +85,8 @@ class Checkout:
         document.pop("encryptionsalt", None)
         if salt:
             document["encryptionsalt"] = salt
-        # Both stacks and the tests share two cores.
-        document["config"]["skyvern:server"] = {"memory_mib": 3072}
+        # Both stacks and the tests share two cores, and no test waits for minutes until a run has ended.
+        document["config"]["skyvern:server"] = {"memory_mib": 3072, "drain_minutes": 1}
         for section, values in sections.items():
             if values is not None:
                 document["config"][f"skyvern:{section}"] = dict(values)

@@ -282,7 +282,7 @@ def test_an_up_that_replaces_the_server_under_load_answers_every_request(checkou
         with ThreadPoolExecutor(1) as beside:
             asking = beside.submit(ask)
             try:
-                checkout.write_stack("dev", port=port, server={"memory_mib": 3072, "max_steps": 24})
+                checkout.write_stack("dev", port=port, server={"memory_mib": 3072, "drain_minutes": 1, "max_steps": 24})
                 told = checkout.run("bash", "-c", 'eval "$(script/env)" && exec pulumi up --yes -s dev').stdout
             finally:
                 stop.set()
