@@ -21,9 +21,9 @@ import pytest
 from components.settings.host import ServerSettings
 from ops.clients.docker import Docker
 from ops.observe.smoke.site import Site
-from ops.observe.smoke.ui_checks import SAME_ORIGIN
+from ops.observe.smoke.ui_checks import session_token
 from ops.observe.smoke.workflow_checks import FINAL, definition, start_run, workflow
-from tests.host.conftest import Checkout, site_of
+from tests.host.conftest import Checkout, as_person, site_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -41,7 +41,7 @@ GREEDY = "<!doctype html><script>const kept = []; for (let i = 0; i < 6e7; i++) 
 def site(checkout: Checkout, first_up: str) -> Iterator[Site]:
     checkout.run("script/up")
     with site_of(checkout) as target:
-        yield target
+        yield as_person(target)
 
 
 def gate(docker: Docker) -> dict[str, Any]:
@@ -113,12 +113,6 @@ def watched(look: Callable[[], float], worst: Callable[..., float], values: list
     finally:
         stop.set()
         thread.join()
-
-
-def session_token(site: Site) -> str:
-    """What the UI sends as its key."""
-    answer = site.ask("GET", site.outputs.app_url + "/ui-session", login=True, headers=SAME_ORIGIN)
-    return str(answer.json()["token"])
 
 
 @contextmanager
