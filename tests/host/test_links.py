@@ -14,7 +14,7 @@ from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack import file
 from tests.host import programs
-from tests.host.conftest import Checkout, site_of
+from tests.host.conftest import Checkout, as_person, site_of
 
 pytestmark = pytest.mark.timeout(4800)
 
@@ -50,19 +50,19 @@ def python(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_the_sdk_and_its_webhook(stack: Site, webhooks: programs.Webhooks, python: Path) -> None:
-    programs.the_sdk_and_its_webhook(stack, webhooks, python)
+    programs.the_sdk_and_its_webhook(as_person(stack), webhooks, python)
 
 
 def test_curl(stack: Site, webhooks: programs.Webhooks, tmp_path: Path) -> None:
-    programs.curl(stack, webhooks, tmp_path)
+    programs.curl(as_person(stack), webhooks, tmp_path)
 
 
 def test_an_upload_is_an_input_by_its_link_also_when_that_has_expired(stack: Site) -> None:
-    programs.an_upload_is_an_input(stack)
+    programs.an_upload_is_an_input(as_person(stack))
 
 
 def test_a_download_is_an_attachment_whatever_it_is(stack: Site, webhooks: programs.Webhooks) -> None:
-    programs.a_download_is_an_attachment(stack, webhooks)
+    programs.a_download_is_an_attachment(as_person(stack), webhooks)
 
 
 def test_no_link_and_no_file_under_another_name_leads_out(stack: Site) -> None:
@@ -106,7 +106,7 @@ def test_no_link_and_no_file_under_another_name_leads_out(stack: Site) -> None:
 
 def test_a_stranger_is_refused_by_the_gateway(stack: Site) -> None:
     """A hash and no request to Skyvern, so a flood of guesses is cheap. Via is added to what something behind it answers."""
-    link = programs.upload(stack)["presigned_url"]
+    link = programs.upload(as_person(stack))["presigned_url"]
     assert "via" in stack.ask("GET", link).headers
     path, query = link.removeprefix(stack.outputs.api_url).split("?")
     expiry, kid, signature = (part.partition("=")[2] for part in query.split("&"))

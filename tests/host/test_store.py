@@ -14,7 +14,7 @@ from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack import file
 from tests.host import programs
-from tests.host.conftest import Checkout, site_of
+from tests.host.conftest import Checkout, as_person, site_of
 
 pytestmark = pytest.mark.timeout(4800)
 LAN = "10.99.0.1"
@@ -85,21 +85,21 @@ def test_nobody_else_reads_the_bucket(stack: Site, buckets: store.Store) -> None
 
 
 def test_the_sdk_and_its_webhook(stack: Site, webhooks: programs.Webhooks, python: Path) -> None:
-    programs.the_sdk_and_its_webhook(stack, webhooks, python)
+    programs.the_sdk_and_its_webhook(as_person(stack), webhooks, python)
 
 
 def test_an_upload_is_an_input_by_its_link_also_when_that_has_expired(stack: Site, buckets: store.Store) -> None:
-    programs.an_upload_is_an_input(stack)
+    programs.an_upload_is_an_input(as_person(stack))
     assert programs.PEOPLE in {path.read_bytes() for path in buckets.objects("acme-uploads")}
 
 
 def test_a_download_is_an_attachment_whatever_it_is(stack: Site, webhooks: programs.Webhooks) -> None:
-    programs.a_download_is_an_attachment(stack, webhooks)
+    programs.a_download_is_an_attachment(as_person(stack), webhooks)
 
 
 def test_a_large_object_comes_in_pieces_and_the_server_keeps_none_of_it(stack: Site) -> None:
     content = bytes(range(256)) * 4096 * 28
-    link = programs.upload(stack, content, "large.bin")["presigned_url"]
+    link = programs.upload(as_person(stack), content, "large.bin")["presigned_url"]
     for first in (0, 10_000_000, len(content) - 10):
         part = stack.ask("GET", link, headers={"Range": f"bytes={first}-{first + 9}"})
         assert (part.status_code, part.content) == (206, content[first : first + 10])
