@@ -87,13 +87,14 @@ def memory_left(docker: Docker) -> float:
     return 1 - used / (SETTINGS.memory_mib << 20)
 
 
-def wait_for_server(site: Site) -> None:
-    wait_for(
-        lambda: site.docker.inspect(SERVER)["State"].get("Health", {}).get("Status") == "healthy",
-        lambda: site.docker.logs(SERVER)[-3000:],
-        seconds=300,
-        pause=1,
-    )
+def wait_until_healthy(site: Site, *containers: str) -> None:
+    for container in containers or (SERVER,):
+        wait_for(
+            lambda: site.docker.inspect(container)["State"].get("Health", {}).get("Status") == "healthy",  # noqa: B023
+            lambda: site.docker.logs(container)[-3000:],  # noqa: B023
+            seconds=300,
+            pause=1,
+        )
 
 
 @contextmanager
@@ -221,7 +222,7 @@ def test_after_a_kill_what_ran_has_a_reason_and_what_waited_is_done(site: Site) 
         wait_for(lambda: len(gate(docker)["running"]) == MOST, seconds=60, pause=0.5)
         running = set(gate(docker)["running"])
         kill_server(docker)
-        wait_for_server(site)
+        wait_until_healthy(site)
         ended = wait_until_all_end(docker, workflow_id)
     assert ended.keys() == set(runs)
     for run, (status, reason) in ended.items():
@@ -249,7 +250,7 @@ def test_a_stop_lets_runs_end_and_tells_who_asks_for_new_ones(site: Site) -> Non
             stopped.result()
         assert "skyvern-drain: done; 1 queued for the next start" in docker.logs(SERVER)
         docker.run("start", SERVER)
-        wait_for_server(site)
+        wait_until_healthy(site)
         ended = wait_until_all_end(docker, workflow_id)
     assert ended == dict.fromkeys(runs, ("completed", ""))
 
@@ -307,7 +308,7 @@ def cut(site: Site, what: str) -> None:
             docker.run("start", POSTGRES)
         case _:
             docker.run("restart", SERVER, timeout_seconds=600)
-    wait_for_server(site)
+    wait_until_healthy(site, POSTGRES, SERVER)
 
 
 @pytest.mark.parametrize("cuts", [["chromium", "database"], pytest.param(["any"] * 20, marks=pytest.mark.nightly)])
