@@ -23,7 +23,7 @@ from ops.clients.docker import Docker
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
 from ops.observe.smoke.workflow_checks import FINAL, definition, start_run, workflow
-from tests.host.conftest import Checkout, as_person, site_of
+from tests.host.conftest import Checkout, as_person
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -38,10 +38,9 @@ GREEDY = "<!doctype html><script>const kept = []; for (let i = 0; i < 6e7; i++) 
 
 
 @pytest.fixture(scope="module")
-def site(checkout: Checkout, first_up: str) -> Iterator[Site]:
-    checkout.run("script/up")
-    with site_of(checkout) as target:
-        yield as_person(target)
+def site(site: Site) -> Site:
+    """The stack, where runs are the person's."""
+    return as_person(site)
 
 
 def gate(docker: Docker) -> dict[str, Any]:
@@ -51,9 +50,9 @@ def gate(docker: Docker) -> dict[str, Any]:
 
 
 def ask_database(docker: Docker, question: str) -> list[list[str]]:
-    """Rows of a query, as the superuser."""
-    command = 'PGPASSWORD=$POSTGRES_PASSWORD psql -U postgres -d skyvern -At -c "$1"'
-    return [line.split("|") for line in docker.run("exec", POSTGRES, "sh", "-c", command, "sh", question).splitlines()]
+    """Rows of a query."""
+    answer = docker.run("exec", "skyvern-dev-roles", "psql", "-X", "-A", "-t", "-d", "skyvern", "-c", question)
+    return [line.split("|") for line in answer.splitlines()]
 
 
 def runs_of(docker: Docker, workflow_id: str) -> dict[str, tuple[str, str]]:
