@@ -659,9 +659,7 @@ def interrupt(up: "subprocess.Popen[str]", sent: signal.Signals, engine_alone: b
     ("sent", "points"),
     [
         pytest.param(signal.SIGKILL, [*POINTS], id="SIGKILL"),
-        # With nothing made, and in the longest step.
-        pytest.param(signal.SIGINT, ["lock", "server"], id="SIGINT"),
-        pytest.param(signal.SIGINT, [*POINTS], id="SIGINT-everywhere", marks=pytest.mark.nightly),
+        pytest.param(signal.SIGINT, [*POINTS], id="SIGINT", marks=pytest.mark.nightly),
     ],
 )
 def test_an_up_that_is_interrupted_again_and_again(
@@ -699,8 +697,10 @@ def test_an_up_that_is_interrupted_again_and_again(
         story = "\n".join(f"=== {point}\n{text}" for point, text in printed.items())
         assert ALL_GREEN.search(printed["end"]), story
         for stopped, after in itertools.pairwise([*points, "end"]):
-            # Ctrl-C lets Pulumi end its step and its notes, so there is nothing to clear.
-            assert ("its lock is removed" in printed[after]) is (sent is signal.SIGKILL), story
+            # Ctrl-C lets Pulumi end its step and its notes, so there is nothing to clear. Between its lock and its handler of
+            # signals it is a kill (exit -2).
+            killed = sent is signal.SIGKILL or "pulumi up: exit -2" in printed[stopped]
+            assert ("its lock is removed" in printed[after]) is killed, story
             if stopped in {"database", "roles", "server"}:
                 made = "postgres" if stopped == "database" else stopped
                 cleared = f"container skyvern-{stack}-{made} is not in the state: removed" in printed[after]
