@@ -297,7 +297,10 @@ def cut(site: Site, what: str) -> None:
     docker = site.docker
     match what:
         case "server":
+            began = docker.inspect(SERVER)["State"]["StartedAt"]
             kill_server(docker)
+            # Docker starts it again; until then its state is that of before.
+            wait_for(lambda: docker.inspect(SERVER)["State"]["StartedAt"] != began, seconds=60, pause=0.2)
         case "chromium":
             rows = [line.split(None, 1) for line in docker.run("top", SERVER, "-eo", "pid,args").splitlines()[1:]]
             for pid in [pid for pid, command in rows if "chromium" in command]:
