@@ -57,7 +57,9 @@ def ask_database(docker: Docker, question: str) -> list[list[str]]:
 
 def runs_of(docker: Docker, workflow_id: str) -> dict[str, tuple[str, str]]:
     """Run -> status and reason, of a workflow's runs."""
-    question = f"select workflow_run_id, status, failure_reason from workflow_runs where workflow_permanent_id = '{workflow_id}'"  # noqa: S608
+    # A line a row: a reason may hold the browser's own lines.
+    reason = "translate(failure_reason, E'\\n|', '  ')"
+    question = f"select workflow_run_id, status, {reason} from workflow_runs where workflow_permanent_id = '{workflow_id}'"  # noqa: S608
     return {run: (status, reason) for run, status, reason in ask_database(docker, question)}
 
 
