@@ -11,27 +11,21 @@ import inspect
 import os
 import smtplib
 import ssl
-import time
 from email.message import EmailMessage
 from typing import Any
 
-from start_report import report_failure
+from at_start import ends_start
 
 VENDOR = "hello@skyvern.com"
 SECONDS = 10
 
 
+@ends_start("approval mail")
 def configure_app(_app: Any) -> None:
     """Called by Skyvern before the server starts; ends the start where its mails do not pass through this."""
-    started = time.monotonic()
-    try:
-        from skyvern.forge.sdk.api import email
+    from skyvern.forge.sdk.api import email
 
-        replace(email, sender=os.environ["SMTP_SENDER"], verify=os.environ["SMTP_VERIFY"] == "true")
-    except BaseException as failure:
-        report_failure("approval mail", started, failure)
-        # As in refuse_code.py.
-        os._exit(1)
+    replace(email, sender=os.environ["SMTP_SENDER"], verify=os.environ["SMTP_VERIFY"] == "true")
 
 
 def replace(email: Any, *, sender: str, verify: bool) -> None:

@@ -22,14 +22,12 @@ import inspect
 import json
 import os
 import stat
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from at_start import at_start
-from start_report import report_failure
+from at_start import at_start, ends_start
 
 KEY_ID = "1"
 # No id of Skyvern's begins like this: they have a prefix, an underscore and a number.
@@ -65,25 +63,20 @@ ROUTE_PARAMETERS = (
 )
 
 
+@ends_start("artifact links")
 def configure_app(app: Any) -> None:
     """Called by Skyvern with the application before the server starts; ends the start where a place is not as expected."""
-    started = time.monotonic()
-    try:
-        from skyvern.config import settings
+    from skyvern.config import settings
 
-        links = Links(settings.SKYVERN_BASE_URL, os.environ["ARTIFACT_LINK_KEY"])
-        if settings.SKYVERN_STORAGE_TYPE == "local":
-            link_local_files(app, links)
-        else:
-            # Skyvern's own links for all that has a row, with its ZIP files.
-            settings.ARTIFACT_CONTENT_HMAC_KEYRING = links.keyring_text
-        link_uploads(app.STORAGE, links)
-        serve_content(app, links)
-        read_own_links(app, links)
-    except BaseException as failure:
-        report_failure("artifact links", started, failure)
-        # As in refuse_code.py.
-        os._exit(1)
+    links = Links(settings.SKYVERN_BASE_URL, os.environ["ARTIFACT_LINK_KEY"])
+    if settings.SKYVERN_STORAGE_TYPE == "local":
+        link_local_files(app, links)
+    else:
+        # Skyvern's own links for all that has a row, with its ZIP files.
+        settings.ARTIFACT_CONTENT_HMAC_KEYRING = links.keyring_text
+    link_uploads(app.STORAGE, links)
+    serve_content(app, links)
+    read_own_links(app, links)
 
 
 def changed(place: str) -> RuntimeError:

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 import interrupted_runs
-from at_start import at_start
+from at_start import at_start, ends_start, require
 from fastapi import HTTPException
 from run_gate import GATE, Work, inside_a_run
 
@@ -53,8 +53,9 @@ def waits_for_the_next_start(dispatch: Work) -> Work:
     return dispatches
 
 
+@ends_start("drain")
 def configure_app(app: Any) -> None:
-    """Called by Skyvern before the server starts; fails the start where a place is not as in 1.0.56."""
+    """Called by Skyvern before the server starts; ends the start where a place is not as in 1.0.56."""
     from skyvern.services.workflow_schedule_service import LocalWorkflowScheduleScheduler
 
     scheduler = LocalWorkflowScheduleScheduler
@@ -63,9 +64,7 @@ def configure_app(app: Any) -> None:
         (app.agent, "create_task"),
         (app.PERSISTENT_SESSIONS_MANAGER, "create_session"),
     )
-    for owner, name in (*makers, (scheduler, "dispatch_due_schedules")):
-        if not hasattr(owner, name):
-            raise RuntimeError(f"drain: this Skyvern has no {name}, so a restart would cut runs off")
+    require((*makers, (scheduler, "dispatch_due_schedules")), "a restart would cut runs off")
     for owner, name in makers:
         setattr(owner, name, refuse_new(getattr(owner, name)))
     setattr(scheduler, "dispatch_due_schedules", waits_for_the_next_start(scheduler.dispatch_due_schedules))  # noqa: B010

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from at_start import at_start
+from at_start import at_start, ends_start, require
 from run_gate import GATE, PART_OF_WORKFLOW, GatedExecutor
 
 LOG = structlog.get_logger()
@@ -38,8 +38,9 @@ _ended: list[tuple[str, Any]] = []
 _began = datetime.min
 
 
+@ends_start("interrupted runs")
 def configure_app(app: Any) -> None:
-    """Called by Skyvern before the server starts; fails the start where a place is not as in 1.0.56."""
+    """Called by Skyvern before the server starts; ends the start where a place is not as in 1.0.56."""
     places = (
         (app.WORKFLOW_SERVICE, "mark_workflow_run_as_failed_if_not_final"),
         (app.WORKFLOW_SERVICE, "execute_workflow_webhook"),
@@ -48,9 +49,7 @@ def configure_app(app: Any) -> None:
         (app.DATABASE.tasks, "get_task_steps"),
         (app.agent, "execute_task_webhook"),
     )
-    for owner, name in places:
-        if not hasattr(owner, name):
-            raise RuntimeError(f"interrupted_runs: this Skyvern has no {name}, so a run could stay without an end")
+    require(places, "a run could stay without an end")
     at_start(app, "interrupted runs", repair_at_start)
 
 

@@ -6,11 +6,9 @@ custom model; this also holds for one that is already in the database.
 """
 
 import inspect
-import os
-import time
 from typing import Any
 
-from start_report import report_failure
+from at_start import ends_start
 
 # None of these names an address, a file or a credential of the server. extra_headers go where the model's own key goes.
 ALLOWED = frozenset(
@@ -20,18 +18,13 @@ ALLOWED = frozenset(
 )
 
 
+@ends_start("model parameters")
 def configure_app(_app: Any) -> None:
     """Called by Skyvern before the server starts; ends the start where parameters do not pass through this."""
-    started = time.monotonic()
-    try:
-        from skyvern.forge.sdk.api.llm import custom_llm_registry
-        from skyvern.forge.sdk.schemas.custom_llms import CustomLLMConfig
+    from skyvern.forge.sdk.api.llm import custom_llm_registry
+    from skyvern.forge.sdk.schemas.custom_llms import CustomLLMConfig
 
-        limit(custom_llm_registry, CustomLLMConfig)
-    except BaseException as failure:
-        report_failure("model parameters", started, failure)
-        # As in refuse_code.py.
-        os._exit(1)
+    limit(custom_llm_registry, CustomLLMConfig)
 
 
 def limit(registry: Any, config_class: Any) -> None:

@@ -8,6 +8,8 @@ its log alone. Look at it again with the Skyvern after 1.0.56.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from at_start import ends_start, require
+
 REASON = (
     "A page of this run crashed, most likely because it needed more memory than a tab may have (server.memory_mib in the stack "
     "file sets how much). "
@@ -40,16 +42,17 @@ def explained(update: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[
     return updates
 
 
+@ends_start("page crash")
 def configure_app(app: Any) -> None:
-    """Called by Skyvern before the server starts; fails the start where a place is not as in 1.0.56."""
+    """Called by Skyvern before the server starts; ends the start where a place is not as in 1.0.56."""
     from skyvern.webeye.real_browser_state import RealBrowserState
 
     runs = app.DATABASE.workflow_runs
-    for owner, name, wrap in (
+    places = (
         (RealBrowserState, "_on_page_crashed", noticed),
         (runs, "update_workflow_run", explained),
         (runs, "update_workflow_run_if_not_final", explained),
-    ):
-        if not hasattr(owner, name):
-            raise RuntimeError(f"page_crash: this Skyvern has no {name}, so a crashed page would have no reason")
+    )
+    require([(owner, name) for owner, name, _ in places], "a crashed page would have no reason")
+    for owner, name, wrap in places:
         setattr(owner, name, wrap(getattr(owner, name)))

@@ -10,10 +10,8 @@ an executor that a later Skyvern adds. Look at it again with the Skyvern after 1
 """
 
 import inspect
-import os
 import sys
 import sysconfig
-import time
 from collections.abc import Awaitable, Callable
 from importlib.machinery import SourcelessFileLoader
 from pathlib import Path
@@ -21,7 +19,7 @@ from types import CodeType
 from typing import Any
 from zipimport import zipimporter
 
-from start_report import report_failure
+from at_start import ends_start
 
 REASON = "server.code_blocks is false: Python from a caller does not run"
 # Whose method, its name, its parameters in Skyvern 1.0.56.
@@ -41,17 +39,12 @@ PLACES = (
 )
 
 
+@ends_start("refuse code")
 def configure_app(app: Any) -> None:
     """Called by Skyvern with the application before the server starts; ends the start where a place is not as expected."""
-    started = time.monotonic()
-    try:
-        answer_no(app)
-        sys.addaudithook(refusal())
-        refuse_compiled()
-    except BaseException as failure:
-        report_failure("refuse code", started, failure)
-        # After SystemExit, threads of libraries held the process for seven seconds more.
-        os._exit(1)
+    answer_no(app)
+    sys.addaudithook(refusal())
+    refuse_compiled()
 
 
 def answer_no(app: Any) -> None:

@@ -23,6 +23,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from at_start import ends_start, require
 from fastapi import BackgroundTasks, HTTPException
 from skyvern.forge.sdk.executor.background_task_executor import BackgroundTaskExecutor
 from skyvern.forge.sdk.executor.factory import AsyncExecutorFactory
@@ -342,8 +343,9 @@ def _app() -> Any:
     return app
 
 
+@ends_start("run gate")
 def configure_app(app: Any) -> None:
-    """Called by Skyvern before the server starts; fails the start where a place is not as in 1.0.56."""
+    """Called by Skyvern before the server starts; ends the start where a place is not as in 1.0.56."""
     executor = GatedExecutor()
     service, sessions = app.WORKFLOW_SERVICE, app.PERSISTENT_SESSIONS_MANAGER
     places = (
@@ -353,9 +355,7 @@ def configure_app(app: Any) -> None:
         (sessions, "create_session"),
         (sessions, "cleanup_stale_sessions"),
     )
-    for owner, name in places:
-        if not hasattr(owner, name):
-            raise RuntimeError(f"run_gate: this Skyvern has no {name}, so its runs cannot be bounded")
+    require(places, "its runs cannot be bounded")
     AsyncExecutorFactory.set_executor(executor)
     service.execute_workflow = gated(service.execute_workflow, executor)
     limit = int(os.environ["RUN_GATE_MAX_SESSIONS"])

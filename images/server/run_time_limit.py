@@ -6,31 +6,24 @@ file. Look at it again with the Skyvern after 1.0.56.
 """
 
 import os
-import time
 from typing import Any
 
-from start_report import report_failure
+from at_start import ends_start, require
 
 NAME = "WORKFLOW_RUN_DEFAULT_MAX_ELAPSED_TIME_MINUTES"
 
 
+@ends_start("run time limit")
 def configure_app(_app: Any) -> None:
     """Called by Skyvern before the server starts; ends the start where the constant decides nothing any more."""
-    started = time.monotonic()
-    try:
-        from skyvern.forge.sdk.workflow.models import run_limits
+    from skyvern.forge.sdk.workflow.models import run_limits
 
-        limit(run_limits, int(os.environ[NAME]))
-    except BaseException as failure:
-        report_failure("run time limit", started, failure)
-        # As in refuse_code.py.
-        os._exit(1)
+    limit(run_limits, int(os.environ[NAME]))
 
 
 def limit(run_limits: Any, minutes: int) -> None:
     """Sets the constant; RuntimeError where a run without its own limit does not get it."""
-    if not hasattr(run_limits, NAME):
-        raise RuntimeError(f"this Skyvern has no {NAME}")
+    require([(run_limits, NAME)], "a run could hang without a limit")
     setattr(run_limits, NAME, minutes)
     if run_limits.get_effective_workflow_run_max_elapsed_time_minutes(None) != minutes:
         raise RuntimeError("this Skyvern takes the limit of a run from elsewhere")

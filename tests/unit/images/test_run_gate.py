@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -421,7 +422,13 @@ PLACES = [
 
 @pytest.mark.parametrize(("name", "owner", "place"), PLACES, ids=[f"{name}-{place}" for name, _, place in PLACES])
 def test_a_skyvern_without_a_place_does_not_start(
-    modules: SimpleNamespace, skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch, name: str, owner: str, place: str
+    modules: SimpleNamespace,
+    skyvern: Skyvern,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[[ModuleType, object], str],
+    name: str,
+    owner: str,
+    place: str,
 ) -> None:
     module = getattr(modules, name)
     if owner == "executor":
@@ -433,19 +440,22 @@ def test_a_skyvern_without_a_place_does_not_start(
             holder = getattr(holder, part)
         delattr(holder, place)
     before = dict(vars(skyvern.app.WORKFLOW_SERVICE))
-    with pytest.raises(RuntimeError, match=f"{name}: this Skyvern has no {place}, so"):
-        module.configure_app(skyvern.app)
+    line = refused(module, skyvern.app)
+    assert line.startswith(f"skyvern-start: {name.replace('_', ' ')}: FAILED")
+    assert f"this Skyvern has no {place}, so" in line
     # Nothing is half replaced.
     assert vars(skyvern.app.WORKFLOW_SERVICE) == before
     assert skyvern.executor is None
 
 
 def test_a_skyvern_whose_recovery_keeps_no_marks_does_not_start(
-    modules: SimpleNamespace, skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch
+    modules: SimpleNamespace,
+    skyvern: Skyvern,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: Callable[[ModuleType, object], str],
 ) -> None:
     monkeypatch.setattr(modules.run_gate.BackgroundTaskExecutor, "__init__", lambda self: None)
-    with pytest.raises(RuntimeError, match="this Skyvern has no _scheduled_retry_resumes, so"):
-        modules.run_gate.configure_app(skyvern.app)
+    assert "this Skyvern has no _scheduled_retry_resumes, so" in refused(modules.run_gate, skyvern.app)
 
 
 # --- Before the first request --------------------------------------------------------------------------------------------
