@@ -8,9 +8,11 @@ import argparse
 import sys
 from typing import get_args
 
+from ops import ownership, shell
 from ops.clients import terminal
 from ops.machine import backend, daemon, engine, environment, go
 from ops.machine.engine import EngineChoice
+from ops.paths import ROOT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,11 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
 def prepare(options: argparse.Namespace) -> None:
     """Prepares what the options ask for; UserError at the first thing that is not available."""
     if options.print_env:
-        sys.stdout.write(environment.exports(environment.for_stacks()))
+        sys.stdout.write(environment.exports(environment.for_stacks(), shell.decisive()))
         return
     if options.only == "go":
         print(go.ensure_go(lambda line: print(f"bootstrap: {line}", file=sys.stderr, flush=True)))
         return
+    ownership.check(ROOT, engine.engine_pulumi_home())
     if options.only is None:
         # Here for start time: script/env, which every shell evaluates, has no stack.
         from ops.stack.stack import Stack

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +11,8 @@ import typer
 
 from components.settings import SettingsError, reference, skyvern_settings
 from ops import preview as previews
-from ops import switched_off
-from ops.clients import process
+from ops import shell
+from ops.clients import process, terminal
 from ops.clients.docker import Docker
 from ops.deploy import guard, sessions
 from ops.deploy import init as stack_init
@@ -200,7 +199,7 @@ def init(
 def version() -> None:
     """Print the versions of this project, the engine, the SDKs and Skyvern in one line."""
     try:
-        printed = process.capture(["pulumi", "version"], env={**os.environ, **environment.for_engine()}).decode().strip()
+        printed = process.capture(["pulumi", "version"], env={**shell.variables(), **environment.for_engine()}).decode().strip()
         engine = f"engine {printed}"
     except UserError:
         engine = "no engine"
@@ -219,14 +218,30 @@ def configuration_reference(
 
 
 def main() -> None:
-    """Run a command; a wrong input ends in one line and exit 1."""
+    """Run a command; a wrong input ends in one line, with exit 1, or 2 for the command line itself."""
     try:
-        switched_off.check()
-        app()
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        terminal.begin()
+        sys.exit(app(prog_name="ops", standalone_mode=False))
     except SettingsError as wrong:
         for line in wrong.lines:
             typer.echo(f"error: {line}", err=True)
         sys.exit(1)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("ops: interrupted", err=True)
+        sys.exit(130)
+    except typer.TyperException as wrong:
+        if line := _usage_line(wrong):
+            typer.echo(line, err=True)
+        sys.exit(2)
+    except Exception as error:
+        if line := terminal.line_of(error):
+            typer.echo(f"error: {line}", err=True)
+        sys.exit(1)
+
+
+def _usage_line(wrong: typer.TyperException) -> str:
+    """One line about a command line; "" where a command was left out, because then the help is printed."""
+    context = getattr(wrong, "ctx", None)
+    message = " ".join((wrong.format_message() if hasattr(wrong, "format_message") else str(wrong)).split())
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    return f"error: {message.rstrip('.')}{hint}" if message else ""

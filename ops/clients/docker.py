@@ -1,11 +1,11 @@
 """The docker CLI, always with the name of the daemon: an ambient DOCKER_HOST or docker context never chooses it."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ops import shell
 from ops.clients import process
 
 # Python in a container: -I takes no module from the folder in which it runs, which may be one that a page's browser can write to.
@@ -23,8 +23,8 @@ class Docker:
         return ["docker", "--host", self.host, *(str(argument) for argument in arguments)]
 
     def environment(self) -> dict[str, str]:
-        """The process environment without the variables by which docker picks another daemon."""
-        return {key: value for key, value in os.environ.items() if key not in {"DOCKER_HOST", "DOCKER_CONTEXT"}}
+        """The process environment without the variables by which docker picks another daemon, platform or builder."""
+        return shell.variables()
 
     def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
         """Output of ``docker ARGUMENTS`` as text; UserError when it fails."""

@@ -8,11 +8,13 @@ from the user's cache folder (PYTHONPYCACHEPREFIX), not from a checkout.
 
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops import ownership, shell
 from ops.clients import process
 from ops.errors import UserError
 
@@ -25,11 +27,6 @@ LEFT_OUT_PATHS = frozenset(
         *("node_modules", "review"),
         *("site/.vercel", "site/dist", "site/node_modules"),
     }
-)
-# Variables that say who commits and how to reach a remote; any other GIT_* would show another repository or another index.
-_KEPT_VARIABLES = (
-    *("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_SSH", "GIT_SSL_CA", "GIT_ASKPASS", "GIT_TERMINAL_PROMPT"),
-    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
 )
 
 
@@ -47,6 +44,10 @@ class Head:
         return f"the checkout differs from its commit ({', '.join(self.changed[:3])}{more})" if self.changed else ""
 
 
+class NotOwnError(UserError):
+    """git does not look into the checkout of another user, whatever it is asked."""
+
+
 def head(root: Path) -> Head:
     """The commit that is checked out, whatever is on main; UserError if git cannot determine it."""
     try:
@@ -62,7 +63,16 @@ def run(root: Path, *arguments: str) -> str:
 
     Bytes that are not UTF-8, as in a file's name, are as in the paths of ``os``.
     """
-    return os.fsdecode(process.capture(["git", "--no-replace-objects", "-C", root, *arguments], env=_variables(os.environ)))
+    try:
+        return os.fsdecode(process.capture(["git", "--no-replace-objects", "-C", root, *arguments], env=_variables()))
+    except UserError as failed:
+        # "detected dubious ownership", in four lines. Each command fails so, which would read as "no git checkout".
+        if "safe.directory" in str(failed):
+            raise NotOwnError(
+                f"{ownership.shown(root)}: git refuses this checkout, which belongs to another user; run this as that user, or, if you "
+                f"trust what is in it: git config --global --add safe.directory {shlex.quote(str(root))}"
+            ) from failed
+        raise
 
 
 def tree_of(root: Path) -> str:
@@ -76,10 +86,13 @@ def tree_of(root: Path) -> str:
 def main_ref(root: Path) -> str | None:
     """The full ref of main, the remote's if there is a remote; None where git knows no such folder.
 
+    UserError for the checkout of another user: a guard that git cannot look at would be none.
     In full, because git reads ``origin/main`` as a tag or a local branch first, and whoever may push can make a tag of that name.
     """
     try:
         return "refs/remotes/origin/main" if run(root, "remote").strip() else "refs/heads/main"
+    except NotOwnError:
+        raise
     except UserError:
         return None
 
@@ -88,14 +101,15 @@ def file_at(root: Path, ref: str, name: str) -> str | None:
     """The text of a file of the folder at a ref; None if it is not there."""
     try:
         return run(root, "show", f"{ref}:./{name}")
+    except NotOwnError:
+        raise
     except UserError:
         return None
 
 
-def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in environ.items() if not name.startswith("GIT_") or name.startswith(_KEPT_VARIABLES)}
-    # .git/info/grafts gives commits other parents than they have.
-    return {**kept, "GIT_GRAFT_FILE": os.devnull}
+def _variables() -> dict[str, str]:
+    # .git/info/grafts gives commits other parents than they have. In English, because one message is looked for.
+    return {**shell.variables(), "GIT_GRAFT_FILE": os.devnull, "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
 def _committed(root: Path, commit: str) -> dict[str, tuple[str, str]]:

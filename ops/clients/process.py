@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from ops import shell
 from ops.errors import UserError
 
 
@@ -20,6 +21,7 @@ def capture(
 ) -> bytes:
     """Standard output of a command.
 
+    env: what the shell has and a child may see by default (ops/shell.py).
     Raises UserError with the command's name and the end of its standard error when it is missing, fails or takes longer
     than ``timeout_seconds``. Arguments are not repeated in the error: they may be secret.
     """
@@ -64,10 +66,10 @@ def stream(
         raise UserError(f"{Path(command[0]).name}: exit {code}{tail}")
 
 
-def _run(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[bytes]:
+def _run(command: Sequence[str | Path], *, env: Mapping[str, str] | None, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Runs a command to its end; UserError if there is no such program, or none that may be started."""
     try:
-        return subprocess.run(command, check=False, **options)
+        return subprocess.run(command, check=False, env=shell.variables() if env is None else env, **options)
     except (FileNotFoundError, PermissionError) as missing:
         raise UserError(f"{Path(command[0]).name}: not found on PATH; run script/bootstrap") from missing
 

@@ -1,16 +1,19 @@
 """The terminal: steps with times, tables, questions, commands that run in front of a person, and the end of each program."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops import switched_off
+from ops import ownership, shell, switched_off
+from ops.clients import process
 from ops.errors import UserError
-from ops.paths import ROOT
+from ops.paths import ROOT, cache_dir
 
 # Prints one line about work that goes on.
 Progress = Callable[[str], None]
@@ -94,18 +97,47 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
+def begin() -> None:
+    """What every command line does first: refuses what switches a check off, takes out what the stack file decides."""
+    switched_off.check()
+    shell.clean()
+
+
+def line_of(error: Exception) -> str:
+    """The line that ends a command, whatever went wrong; "" where nobody reads any more.
+
+    An error that nobody has foreseen is a fault of ours: its details go to a file that only this user can read.
+    """
+    match error:
+        case UserError():
+            return str(error)
+        case BrokenPipeError():
+            # Python writes out the rest at its end, and would complain about that in lines of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ""
+        case OSError():
+            return ownership.line_of(error)
+    log = cache_dir() / "logs" / "fault.log"
+    try:
+        process.private(log).write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
+    except OSError as failed:
+        return ownership.line_of(failed)
+    return f"{type(error).__name__}: a fault of this program and not of yours; please report it with {log}"
+
+
 def run_main(program: str, work: Callable[[], None], *, resume: str = "run it again to continue") -> int:
-    """How every command line ends: 0, 1 after the line of a UserError, or 130 after Ctrl-C.
+    """How every command line ends: 0, 1 after one line for what went wrong, or 130 after Ctrl-C.
 
     program: as the person typed it. resume: what to do after an interruption.
     """
     try:
-        switched_off.check()
+        begin()
         work()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(f"{program}: interrupted; {resume}", file=sys.stderr)
         return 130
+    except Exception as error:
+        if line := line_of(error):
+            print(line, file=sys.stderr)
+        return 1
     return 0

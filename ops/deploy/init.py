@@ -5,6 +5,7 @@ input: it is in no argument, no file of ours and on no screen. Not here: the oth
 and deploying (script/up).
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import typer
 from pydantic import SecretStr
 
 from components import settings as schema
+from ops import ownership
 from ops.clients.docker import Docker
 from ops.clients.terminal import attended
 from ops.deploy import update
@@ -24,7 +26,7 @@ from ops.machine import backend, environment
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.observe.doctor import observation
 from ops.paths import write_whole
-from ops.stack import file, inventory
+from ops.stack import file, inventory, passphrase
 from ops.stack.stack import Stack
 
 TEMPLATE = "Pulumi.dev.yaml"
@@ -256,7 +258,7 @@ def create_file(stack: Stack) -> Path:
         lines = (stack.root / TEMPLATE).read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if not line.startswith("encryptionsalt:")]
         made = f"# {stack.short}: made by ops init. Every key: docs/configuration.md.\n"
-        write_whole(path, "".join([made, *(kept[1:] if kept[0].startswith("#") else kept)]))
+        write_whole(path, "".join([made, *(kept[1:] if kept and kept[0].startswith("#") else kept)]))
     return path
 
 
@@ -275,8 +277,11 @@ def main(stack: Stack, given: Mapping[str, str], *, api_key_file: str | None) ->
     """Asks, then creates the stack if it is missing and writes its file. Nothing is written before the last answer."""
     environment.for_engine()  # UserError before anybody is asked in vain
     path = stack.root / stack.file_name
-    present = read_present(path if path.exists() else stack.root / TEMPLATE)
+    present = read_present(path if path.exists() else Stack("dev", root=stack.root).file)
     key = read_key_file(api_key_file) if api_key_file is not None else None
+    ownership.check(stack.root, path)
+    if path.is_file():
+        passphrase.check(stack, backend.current_state(), os.environ)
     talk = Interview(path.name, present, given, attended=attended() and api_key_file != "-")
     if talk.attended:
         typer.echo(f"{path.name}: Enter keeps the value in brackets.")

@@ -10,6 +10,7 @@ from components.settings import CdpBrowser, OllamaLlm, Settings
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
+from ops.machine import docker_faults
 
 
 def check(docker: Docker, settings: Settings, progress: Progress) -> None:
@@ -46,6 +47,11 @@ def try_firewall(docker: Docker, image: str) -> None:
             stdin=rules.encode(),
         )
     except UserError as failed:
+        if docker_faults.is_rootless(docker):
+            raise UserError(
+                f"nothing was changed: Docker at {docker.host} is rootless and has no say over the host's network; write "
+                "host.firewall: false into the stack file (docs/security.md says what is then open), or use a daemon of root"
+            ) from failed
         raise UserError(
             f"nothing was changed: this Docker host cannot have the stack's firewall: {failed}; write host.firewall: false into "
             "the stack file (docs/security.md says what is then open)"

@@ -11,7 +11,8 @@ from typing import Any
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.stack import checkpoint, locks, state
+from ops.machine.daemon import DEFAULT_SOCKET
+from ops.stack import checkpoint, inventory, locks, state
 from ops.stack.stack import Stack
 
 
@@ -24,14 +25,9 @@ def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
     checkpoint.drop_cut_off_attributes(url, progress)
     locks.release_locks(stack, progress)
     recorded = stack.state()
+    refuse_foreign(stack, docker, recorded, url)
     pending = recorded.get("pending_operations") or []
     left = state.leftovers(recorded, state.disposable(docker, stack.short))
-    if left and not pending and not state.docker_resources(recorded):
-        raise UserError(
-            f"stack {stack}: {', '.join(sorted(item.name for item in left))} run on {docker.host}, but this state "
-            f"({url}) does not know them; use the state that made them (PULUMI_BACKEND_URL), or remove "
-            "them with docker rm --force (their data stays in volumes)"
-        )
     if pending:
         for operation in pending:
             name = str(operation["resource"]["urn"]).rsplit("::", 1)[-1]
@@ -48,6 +44,48 @@ def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
             docker.run("container", "rm", "--force", item.id)
         else:
             docker.run("network", "rm", item.id)
+
+
+def refuse_foreign_before(stack: Stack, docker: Docker, url: str) -> None:
+    """UserError for what belongs to another project or state, before there is an engine: in a file backend, which can be read.
+
+    In any other, the engine looks as soon as it is there (``recover``).
+    """
+    recorded = checkpoint.read(url, stack.short)
+    if recorded is not None:
+        stack.refuse_foreign(recorded, url)
+        refuse_foreign(stack, docker, recorded, url)
+
+
+def refuse_foreign(stack: Stack, docker: Docker, recorded: Mapping[str, Any], url: str) -> None:
+    """UserError when the daemon has a stack of this name that this state knows nothing of, volumes included.
+
+    As after ``sudo script/up`` and then without sudo, or with a lost state. The volumes would be taken over, and PostgreSQL would
+    refuse the new state's password (seen). recorded: of ``Stack.state``; url: of the backend it was read from.
+    """
+    if recorded.get("pending_operations") or state.docker_resources(recorded):
+        return
+    names = {
+        "container": [item.name for item in inventory.labelled(docker, stack.short, "container")],
+        "network": [item.name for item in inventory.labelled(docker, stack.short, "network")],
+        "volume": [volume.name for volume in inventory.volumes(docker, stack.short)],
+    }
+    if not any(names.values()):
+        return
+    found = "; ".join(f"{kind}s {', '.join(sorted(some))}" for kind, some in names.items() if some)
+    # In this order: a network with a container and a volume of one cannot be removed.
+    removals = {"container": "rm --force", "network": "network rm", "volume": "volume rm"}
+    host = "" if docker.host == DEFAULT_SOCKET else f"--host {docker.host} "
+    commands = [
+        f"{'with all its data, ' if kind == 'volume' else ''}docker {host}{command} {' '.join(sorted(names[kind]))}"
+        for kind, command in removals.items()
+        if names[kind]
+    ]
+    raise UserError(
+        f"stack {stack}: on {docker.host} there are {found}, which another state made than this one ({url}), and nothing was "
+        "changed; use the state that made them (the same user as then, as with sudo script/up, or PULUMI_BACKEND_URL), or remove "
+        f"them: {'; '.join(commands)}"
+    )
 
 
 # Kind -> (what it is called, how the up is refused where it is there already, where it is deleted). A setting of the zone and the

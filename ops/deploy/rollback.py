@@ -8,6 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from ops import shell
 from ops.clients import git, terminal
 from ops.deploy import releases
 from ops.errors import UserError
@@ -28,7 +29,7 @@ def rollback(stack: Stack, *, yes: bool) -> None:
     try:
         _share_environment(stack.root, folder)
         command = [str(folder / "script" / "up"), "--stack", stack.name, "--yes"]
-        code = terminal.run_attended(command, env=os.environ, ask=False, folder=folder)
+        code = terminal.run_attended(command, env=shell.variables(), ask=False, folder=folder)
     finally:
         git.run(stack.root, "worktree", "remove", "--force", str(folder))
     if code:

@@ -5,6 +5,7 @@ Not here: how each step works (ops/machine, ops/images, ops/observe/smoke) and w
 """
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 from components.host.images import ImageSource
+from ops import ownership, shell
 from ops.clients import terminal
 from ops.clients.terminal import Progress, Steps
 from ops.deploy import guard, preflight, recovery, releases, repair, update
@@ -19,7 +21,7 @@ from ops.errors import UserError
 from ops.images import build, needs, source
 from ops.machine import backend, daemon, engine
 from ops.machine.engine import EngineChoice
-from ops.stack import checkpoint
+from ops.stack import checkpoint, passphrase
 from ops.stack.outputs import Outputs
 from ops.stack.stack import Stack
 
@@ -88,6 +90,12 @@ def make_engine_and_images(
         made.result()
 
 
+def check_belongings(stack: Stack) -> None:
+    """UserError where folders are another user's, or the stack's secrets of another passphrase."""
+    ownership.check(stack.root, stack.file, engine.user_pulumi_home(os.environ, engine.read_record()))
+    passphrase.check(stack, backend.current_state(), os.environ)
+
+
 def deploy(
     stack: Stack, *, images_source: ImageSource | None, engine_choice: EngineChoice | None, yes: bool, unreviewed: bool = False
 ) -> None:
@@ -96,9 +104,14 @@ def deploy(
     guard.check(stack, unreviewed=unreviewed, confirm=terminal.confirm if terminal.attended() else None)
     unasked = goes_unasked(stack, yes=yes)
     docker = stack.docker()
+    # Before anything is made.
+    check_belongings(stack)
     steps = Steps(5)
     with steps.step("Docker") as say:
+        if remark := shell.remark():
+            say(remark)
         daemon.ensure_docker(docker.host, say)
+        recovery.refuse_foreign_before(stack, docker, backend.current_state().url)
         # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
         chosen = source.choose_source(stack, images_source, docker, say)
         optional = needs.asked_for(settings)

@@ -8,6 +8,7 @@ from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import drain
 from ops.errors import UserError
+from ops.machine import docker_faults
 from ops.observe import smoke
 from ops.observe.smoke.site import Resolver, Site, client_for
 from ops.stack import locks
@@ -56,6 +57,8 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
             )
     with drain.countdown(stack, progress):
         code = terminal.run_attended(stack.command("up", *flags), env=stack.environment(), ask=not unasked, folder=stack.root)
+    if code and (cure := docker_faults.of_containers(stack.docker(), stack.short)):
+        raise UserError(f"pulumi up: exit {code}: {cure}, then run script/up --stack {stack} again")
     if code:
         codes = " (Cloudflare's codes: docs/cloudflare.md)" if isinstance(settings.edge, CloudflareEdge) else ""
         raise UserError(

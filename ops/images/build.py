@@ -14,11 +14,13 @@ from pathlib import Path
 
 from components.host import images
 from components.host.images import ImageSource
+from ops import shell
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.images import needs
+from ops.machine import docker_faults
 from ops.paths import cache_dir
 
 # Measured on 2 cores with a near mirror, rounded up; they let a person decide whether to wait.
@@ -68,10 +70,15 @@ def build(
             return
         reference = references[image]
         with _reported(image, progress):
-            if reference in images.OFFICIAL.values():
-                process.stream(docker.command("pull", "--quiet", reference), env=docker.environment(), log=_log_file(image))
-            else:
-                _build_image(docker, image, reference, references)
+            try:
+                if reference in images.OFFICIAL.values():
+                    process.stream(docker.command("pull", "--quiet", reference), env=docker.environment(), log=_log_file(image))
+                else:
+                    _build_image(docker, image, reference, references)
+            except UserError as failed:
+                if cure := docker_faults.cure(str(failed)):
+                    raise UserError(f"image {image}: {cure} (log: {_log_file(image)})") from failed
+                raise
 
 
 @contextmanager
@@ -179,7 +186,7 @@ def _import_debian(docker: Docker, context: Path, folder: Path, reference: str) 
 
 def _compile_caddy(docker: Docker, context: Path) -> None:
     environment = {
-        **os.environ,
+        **shell.variables(),
         # Static, and the same bytes wherever it is compiled; for the daemon's machine, which may be another one.
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly -trimpath",

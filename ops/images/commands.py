@@ -2,13 +2,13 @@
 
 import datetime
 import json
-import os
 from typing import Annotated
 
 import httpx
 import typer
 
 from components.host import images
+from ops import shell
 from ops.clients import process
 from ops.errors import UserError
 from ops.images import advisories, build, needs
@@ -71,7 +71,7 @@ def current_digest(tag: str) -> str:
     """Digest of a public tag for all platforms, ``sha256:...``; UserError when the registry does not answer."""
     # buildx, because it prints the digest of the index. `manifest inspect` gives digests of single platforms only, from which
     # that of the index does not follow.
-    if not build.has_buildx(["docker"], os.environ):
+    if not build.has_buildx(["docker"], shell.variables()):
         raise UserError(
             "images: digest needs docker's buildx plugin; install docker-buildx-plugin or, from Debian, docker-buildx"
         )

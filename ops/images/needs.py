@@ -12,7 +12,7 @@ from components.settings import CloudflareEdge, NgrokEdge, OllamaLlm, Settings
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.machine import go, system
+from ops.machine import docker_faults, go, system
 
 
 def ensure_package_tools(progress: Progress) -> None:
@@ -92,6 +92,8 @@ def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = 
 def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:
     """The images to build or pull, after their tools are installed; UserError if the host lacks one."""
     missing = outstanding(docker, source, optional)
+    if missing:
+        docker_faults.check_logins()
     if "debian" in missing:
         ensure_package_tools(progress)
     elif "caddy" in missing:

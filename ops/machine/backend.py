@@ -15,6 +15,9 @@ from ops.machine.engine import EngineRecord
 from ops.paths import config_dir
 
 
+PULUMI_CLOUD = "https://api.pulumi.com"
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """Where stacks are kept.
@@ -40,10 +43,12 @@ def passphrase_file() -> Path:
 def decide_state(environ: Mapping[str, str], logged_in_to: str) -> State:
     """The backend: the one that is named, else the one that the user is logged in to, else a local folder.
 
-    logged_in_to: the current backend of the user's credentials, or "".
+    logged_in_to: the current backend of the user's credentials, or "". An access token alone means Pulumi Cloud, as it does for
+    pulumi itself: that is how a CI is logged in.
     """
     local = f"file://{local_state_dir()}"
-    url = environ.get("PULUMI_BACKEND_URL") or logged_in_to or local
+    cloud = environ.get("PULUMI_API") or PULUMI_CLOUD if environ.get("PULUMI_ACCESS_TOKEN") else ""
+    url = environ.get("PULUMI_BACKEND_URL") or logged_in_to or cloud or local
     # Pulumi Cloud, hosted or not, keeps the key itself; every other backend needs a passphrase unless the stack names a KMS.
     return State(url=url, local=url == local, passphrase=not url.startswith(("https://", "http://")))
 
@@ -73,12 +78,17 @@ def own_passphrase(environ: Mapping[str, str]) -> bool:
     return "PULUMI_CONFIG_PASSPHRASE" in environ or named not in ("", str(passphrase_file()))
 
 
+def current_state() -> State:
+    """The backend of this user in this shell."""
+    return decide_state(os.environ, logged_in_to(credentials_dir(os.environ, engine.read_record())))
+
+
 def ensure_state(progress: Progress) -> State:
     """Makes the backend usable: its folder and, if the user gives no passphrase, a generated one.
 
     Raises UserError when the passphrase of existing state is missing: a new one could read none of it.
     """
-    state = decide_state(os.environ, logged_in_to(credentials_dir(os.environ, engine.read_record())))
+    state = current_state()
     if state.local:
         folder = local_state_dir()
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,12 @@ import subprocess
 import time
 from pathlib import Path
 
+from ops import shell
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.machine import system
+from ops.machine import docker_faults, system
 from ops.machine.system import Machine
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -38,8 +39,10 @@ class DockerStep(enum.Enum):
     INSTALL = "install"
 
 
-def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool) -> DockerStep:
+def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool, rootless: str = "") -> DockerStep:
     """The action that makes the daemon at ``host`` answer. dockerd: whether the daemon's program is installed.
+
+    rootless: the address of this user's rootless daemon, if there is one.
 
     Raises UserError, one line for the person, wherever installing or starting a daemon is not up to this project.
     """
@@ -59,6 +62,11 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool)
     if machine.root and machine.debian and host == DEFAULT_SOCKET:
         return DockerStep.START if dockerd and daemon is not Daemon.NO_CLI else DockerStep.INSTALL
     problem = f"no daemon answers at {host}" if daemon is Daemon.SILENT else "there is no docker command on PATH"
+    if rootless and host == DEFAULT_SOCKET and daemon is Daemon.SILENT:
+        raise UserError(
+            f"Docker: {problem}, but there is this user's rootless one; write host.docker_host: {rootless} and, because such a daemon "
+            "has no say over the host's network, host.firewall: false into the stack file (docs/security.md says what is then open)"
+        )
     if host != DEFAULT_SOCKET and daemon is Daemon.SILENT:
         remedy = "start that daemon, or correct host.docker_host in the stack file"
     elif machine.wsl:
@@ -99,8 +107,10 @@ def observe_daemon(host: str) -> Daemon:
 def ensure_docker(host: str, progress: Progress, machine: Machine | None = None) -> None:
     """Makes a daemon answer at ``host``, installing or starting one where this project may; UserError otherwise."""
     machine = machine or system.observe_machine()
+    docker_faults.refuse_snap()
     daemon = observe_daemon(host)
-    step = decide_docker(machine, host, daemon, dockerd=shutil.which("dockerd") is not None)
+    rootless = docker_faults.rootless_socket()
+    step = decide_docker(machine, host, daemon, dockerd=shutil.which("dockerd") is not None, rootless=rootless)
     if step is DockerStep.INSTALL:
         packages = ["docker.io", "iptables", "ca-certificates"]
         # From Debian 13 on the command is a separate package, which docker.io merely recommends.
@@ -131,6 +141,7 @@ def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd="/",
+                env=shell.variables(),
             )
         log = str(DOCKERD_LOG)
     until = time.monotonic() + START_SECONDS
@@ -143,5 +154,6 @@ def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
         time.sleep(0.5)
     if started is not None and started.poll() is not None:
         lines = DOCKERD_LOG.read_text(errors="replace").strip().splitlines() or [""]
-        raise UserError(f"Docker: dockerd stopped with exit {started.returncode}: {lines[-1]}; see {log}")
+        cure = docker_faults.cure("\n".join(lines[-20:]))
+        raise UserError(f"Docker: dockerd stopped with exit {started.returncode}: {lines[-1]}; {cure or f'see {log}'}")
     raise UserError(f"Docker: no answer at {host} within {START_SECONDS:.0f} s of its start; see {log}")

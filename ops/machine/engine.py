@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ops import shell
 from ops.clients import process
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -117,7 +118,7 @@ def observe_cli(search_path: str) -> Cli | None:
     if executable is None:
         return None
     try:
-        printed = process.capture([executable, "version"], env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"})
+        printed = process.capture([executable, "version"], env={**shell.variables(), "PULUMI_SKIP_UPDATE_CHECK": "true"})
     except UserError:
         return None
     version = system.parse_version(printed.decode(errors="replace"))
@@ -258,7 +259,7 @@ def _install_plugins(bin_dir: Path, home: Path, progress: Progress) -> None:
         progress(f"installing the {name} plugin {version}")
         process.capture(
             [bin_dir / "pulumi", "plugin", "install", "resource", name, version],
-            env={**os.environ, "PULUMI_HOME": str(home), "PULUMI_SKIP_UPDATE_CHECK": "true"},
+            env={**shell.variables(), "PULUMI_HOME": str(home), "PULUMI_SKIP_UPDATE_CHECK": "true"},
             timeout_seconds=600,
         )
 

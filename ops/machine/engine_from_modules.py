@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops import shell
 from ops.clients import process
 from ops.clients.terminal import Progress
 from ops.paths import ROOT, cache_dir
@@ -117,7 +118,7 @@ def _build(staging: Path, progress: Progress) -> None:
         _compile(f"{name} plugin", pins[name], SOURCES / name, ".", f"-X main.version={pins[name]}", binary, log, progress)
         process.capture(
             [bin_dir / "pulumi", "plugin", "install", "resource", name, pins[name], "--file", binary],
-            env=engine.variables(os.environ),
+            env=engine.variables(shell.variables()),
         )
         binary.unlink()
     progress("built Pulumi's engine")
@@ -137,7 +138,7 @@ def _compile(
 
 def _go_variables() -> dict[str, str]:
     # The user's build and module caches are used; a go.work or GOFLAGS of theirs must not change what is built.
-    return {**os.environ, "GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "0"}
+    return {**shell.variables(), "GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "0"}
 
 
 def _write_language_host(bin_dir: Path) -> None:

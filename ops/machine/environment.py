@@ -5,7 +5,7 @@ Not here: what is refused in a shell (ops/switched_off.py).
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ops.errors import UserError
 from ops.machine import backend, engine
@@ -40,7 +40,7 @@ def for_stacks() -> dict[str, str]:
     variables = for_engine()
     record = engine.read_record()
     credentials = backend.credentials_dir(os.environ, record)
-    state = backend.decide_state(os.environ, backend.logged_in_to(credentials))
+    state = backend.current_state()
     variables["PULUMI_BACKEND_URL"] = state.url
     if "PULUMI_HOME" in variables and not state.local and (credentials / "credentials.json").is_file():
         # The built engine has its own home, and a login would be looked for there.
@@ -52,6 +52,7 @@ def for_stacks() -> dict[str, str]:
     return variables
 
 
-def exports(variables: Mapping[str, str]) -> str:
-    """``export`` lines for a POSIX shell, values quoted."""
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
+def exports(variables: Mapping[str, str], without: Iterable[str] = ()) -> str:
+    """Lines for a POSIX shell: ``export`` with values quoted, and ``unset`` of the names that plain ``pulumi`` must not see."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
+    return "".join([*(f"unset {name}\n" for name in sorted(without) if name.isidentifier()), *lines])

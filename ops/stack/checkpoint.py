@@ -33,6 +33,28 @@ def backend_folder(url: str) -> Path | None:
     return Path(url.removeprefix("file://").partition("?")[0].replace("~", str(Path.home()), 1)) / ".pulumi"
 
 
+def read(url: str, short: str) -> dict[str, Any] | None:
+    """The deployment of a stack in a file backend, read without an engine; {} before its first update or without such a stack.
+
+    None for any other backend, and for a file that cannot be read, which ``find_broken`` names.
+    Before Pulumi 3.61 a file backend had one folder for the stacks of all projects, and one that was made so stays so.
+    """
+    folder = backend_folder(url)
+    if folder is None:
+        return None
+    path = folder / "stacks" / PROJECT / f"{short}.json"
+    if not path.is_file() and not (folder / "meta.yaml").is_file():
+        path = folder / "stacks" / f"{short}.json"
+    try:
+        checkpoint = json.loads(path.read_bytes())["checkpoint"]
+        latest: dict[str, Any] = checkpoint.get("latest") or {}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return latest
+
+
 def find_broken(url: str) -> list[Broken]:
     """Every state file of the project that is cut off or no state. Pulumi reads all of them to list the stacks."""
     folder = backend_folder(url)

@@ -27,6 +27,10 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
     Raises UserError for a text that is not YAML or not shaped like a stack file.
     """
+    return {str(key): value for key, value in (_document(text, name).get("config") or {}).items()}
+
+
+def _document(text: str, name: str) -> dict[str, Any]:
     try:
         document = YAML(typ="safe").load(text) or {}
     # ValueError, KeyError: values that are not of their type, 2026-13-45 or !!bool maybe. RecursionError: thousands of brackets.
@@ -34,16 +38,24 @@ def parse(text: str, name: str) -> dict[str, Any]:
         where = getattr(getattr(broken, "problem_mark", None), "line", None)
         line = "" if where is None else f" in line {where + 1}"
         raise UserError(f"{name}: is not valid YAML{line}; correct it (docs/configuration.md)") from broken
-    config = document.get("config") or {} if isinstance(document, dict) else None
-    if not isinstance(config, dict):
+    if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
         raise UserError(f"{name}: is not a stack file; write its settings below config: (docs/configuration.md)")
-    return {str(key): value for key, value in config.items()}
+    return document
 
 
 def read(path: Path) -> dict[str, Any]:
     """``parse`` of a file; UserError when it cannot be read."""
+    return parse(_text(path), path.name)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The whole of a stack file: ``config``, and what Pulumi keeps beside it; UserError as in ``read``."""
+    return _document(_text(path), path.name)
+
+
+def _text(path: Path) -> str:
     try:
-        return parse(path.read_text(encoding="utf-8"), path.name)
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as failed:
         raise UserError(f"{path.name}: cannot be read ({failed})") from failed
 

@@ -1,17 +1,17 @@
 """The object that every command gets: one stack of a checkout, which knows its file, its daemon, its state and its names."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops import shell
 from ops.clients import git, process
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.machine import environment
+from ops.machine import backend, environment
 from ops.paths import ROOT
 from ops.stack import file
 
@@ -70,6 +70,9 @@ class Stack:
         """The stack file; UserError if there is none."""
         path = self.root / self.file_name
         if not path.is_file():
+            # pulumi stack rm removes it with the stack, unless it is called with --preserve-config.
+            if git.file_at(self.root, "HEAD", path.name) is not None:
+                raise UserError(f"{path.name}: does not exist; git checkout HEAD -- {path.name} brings back the committed one")
             raise UserError(f"{path.name}: does not exist; copy Pulumi.dev.yaml to it and give it its own host.port")
         return path
 
@@ -107,7 +110,7 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """The variables for a ``pulumi`` of this stack; UserError before script/bootstrap."""
-        return {**os.environ, **environment.for_stacks()} if self.variables is None else dict(self.variables)
+        return {**shell.variables(), **environment.for_stacks()} if self.variables is None else dict(self.variables)
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of ``pulumi ARGUMENTS`` on this stack; the environment's PATH says which ``pulumi``."""
@@ -133,11 +136,28 @@ class Stack:
     def state(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """The ``deployment`` of ``pulumi stack export``, empty before the first ``up``; every secret in it stays encrypted.
 
+        UserError for one of another project.
+
         show_secrets: secrets in plain text, for comparing and blanking, never for display.
         """
         exported = json.loads(self.pulumi("stack", "export", *(["--show-secrets"] if show_secrets else [])))
         deployment: dict[str, Any] = exported.get("deployment") or {}
+        self.refuse_foreign(deployment, self.environment().get("PULUMI_BACKEND_URL", ""))
         return deployment
+
+    def refuse_foreign(self, deployment: Mapping[str, Any], url: str) -> None:
+        """UserError for a state of another project, whose resources an update would delete.
+
+        A file backend that was made before Pulumi 3.61 has one stack of a name for all projects. url: of the backend.
+        """
+        for resource in deployment.get("resources") or []:
+            # urn:pulumi:STACK::PROJECT::TYPE::NAME
+            parts = str(resource.get("urn")).split("::")
+            if len(parts) > 2 and parts[1] != PROJECT:
+                raise UserError(
+                    f"stack {self}: in the backend {url}, the stack of that name is another project's ({parts[1]}), and nothing was "
+                    f"changed; name another backend, for example export PULUMI_BACKEND_URL=file://{backend.local_state_dir()}"
+                )
 
 
 def only_from_main(text: str | None, short: str) -> bool:

@@ -266,11 +266,21 @@ def test_a_language_model_becomes_its_variables(llm: Llm, expected: dict[str, An
     assert {key: environment[key] for key in expected} == expected
 
 
+# Each has a variable as its default (kreuzwerker/terraform-provider-docker, internal/provider/provider.go).
+FROM_THE_SHELL = ("context", "certPath", "caMaterial", "certMaterial", "keyMaterial")
+
+
 def test_the_plan_has_one_provider_and_it_names_the_daemon(dev: Program) -> None:
     (provider,) = dev.of_type("pulumi:providers:docker")
     assert provider.inputs["host"] == "unix:///var/run/docker.sock"
     docker = [one for one in dev.registrations if one.type.startswith("docker:")]
     assert {one.provider.split("::")[-2] for one in docker} == {"skyvern-host-daemon"}
+
+
+def test_the_shell_has_no_say_in_which_daemon_it_is(dev: Program) -> None:
+    """F02: what is left out, the provider takes from the shell, and its DOCKER_CONTEXT goes before the host."""
+    (provider,) = dev.of_type("pulumi:providers:docker")
+    assert {name: plain(provider.inputs[name]) for name in FROM_THE_SHELL} == dict.fromkeys(FROM_THE_SHELL, "")
 
 
 def test_an_epoch_changes_its_own_secret_only(dev: Program) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from components.host import images
 from components.settings import CdpBrowser, Settings
+from ops import shell
 from ops.clients import process
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
@@ -501,7 +502,7 @@ def _output(docker: Docker, *arguments: str, timeout_seconds: float = 20) -> str
 def observe_pulumi(stack: Stack) -> PulumiFacts:
     """CLI, backend, passphrase and state. The state is exported as it is stored, with its secrets encrypted."""
     record = engine.read_record()
-    state = backend.decide_state(os.environ, backend.logged_in_to(backend.credentials_dir(os.environ, record)))
+    state = backend.current_state()
     file = _passphrase_file(state)
     problem = passphrase_problem(file) if file else ""
     export_error, deployed = "", None
@@ -510,7 +511,7 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
             variables = stack.environment()
         except UserError:
             # The passphrase is missing, which has its own finding; the stored state can be read without it.
-            variables = {**os.environ, **environment.for_engine(), "PULUMI_BACKEND_URL": state.url}
+            variables = {**shell.variables(), **environment.for_engine(), "PULUMI_BACKEND_URL": state.url}
         command = stack.command("stack", "export", "--non-interactive")
         try:
             deployed = parse_state(json.loads(process.capture(command, cwd=stack.root, env=variables, timeout_seconds=120)))

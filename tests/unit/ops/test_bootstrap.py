@@ -158,7 +158,8 @@ OLD_PYTHON = "exit 1"
 def run_script(home: Home, tmp_path: Path, *arguments: str, release: str = "ID=debian\nVERSION_ID=12\n") -> "Ran":
     checkout = tmp_path / "checkout"
     (checkout / "script").mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "script" / "bootstrap", checkout / "script")
+    for name in ("bootstrap", "environment"):
+        shutil.copy(ROOT / "script" / name, checkout / "script")
     for name in ("requirements.txt", "requirements-dev.txt"):
         if not (checkout / name).exists():
             (checkout / name).write_text(name)

@@ -2,6 +2,7 @@
 
 import os
 import py_compile
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -214,12 +215,13 @@ def test_a_compiled_module_of_the_checkout_is_never_loaded(tmp_path: Path) -> No
     compiled = tmp_path / "__pycache__" / f"planted.{sys.implementation.cache_tag}.pyc"
     py_compile.compile(str(source), str(compiled), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     source.write_text("print('source')\n")
-    entries = [ROOT / "script" / name for name in ("bootstrap", "env", "up")] + [ROOT / "bin" / "ops"]
-    (export,) = {line for entry in entries for line in entry.read_text().splitlines() if "PYTHONPYCACHEPREFIX=" in line}
     shell = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
-    command = f"{export}\nexec {sys.executable} -c 'import planted'"
+    for entry in [ROOT / "script" / name for name in ("bootstrap", "env", "up")] + [ROOT / "bin" / "ops"]:
+        assert '. "$root/script/environment"' in entry.read_text(), entry
+    begin = f"set -euo pipefail; root={shlex.quote(str(ROOT))}; . {shlex.quote(str(ROOT / 'script/environment'))}\n"
+    command = f"exec {sys.executable} -c 'import planted'"
     printed = [
         subprocess.run(["bash", "-c", text], cwd=tmp_path, env=shell, capture_output=True, text=True, check=True).stdout
-        for text in (command, command.partition("\n")[2])
+        for text in (begin + command, command)
     ]
     assert printed == ["source\n", "evil\n"]

@@ -1,6 +1,7 @@
 """ops.deploy.recovery with doubles: which containers count as left over, and what is refused."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ class Machine:
         self.state: dict[str, Any] = {"resources": [VOLUME]}
         self.after_refresh: list[dict[str, Any]] = []
         self.labelled: list[Labelled] = []
+        self.volumes: list[str] = []
         self.asked: list[str] = []
 
     @property
@@ -51,6 +53,9 @@ class Machine:
         return b""
 
     def docker(self, *arguments: str, **_: Any) -> str:
+        if arguments[:2] == ("volume", "ls"):
+            assert "label=skyvern.stack=dev" in arguments
+            return "".join(json.dumps({"Name": name, "Labels": ""}) + "\n" for name in self.volumes)
         if arguments[1] == "ls":
             assert "label=skyvern.stack=dev" in arguments
             return "".join(f"{item.id} {item.name}\n" for item in self.labelled if item.kind == arguments[0])
@@ -138,10 +143,90 @@ def test_containers_of_another_state_are_not_touched(machine: Machine, name: str
     machine.state = {}
     machine.labelled = [SERVER]
     with pytest.raises(
-        UserError, match=rf"^stack {name}: skyvern-dev-server run on unix:///x, but this state \(file:///nowhere\)"
+        UserError,
+        match=rf"^stack {name}: on unix:///x there are containers skyvern-dev-server, which another state made .*\(file:///nowhere\)",
     ):
         machine.recover()
     assert machine.calls == []
+
+
+DATA = ["skyvern-dev-postgres", "skyvern-dev-artifacts"]
+
+
+@pytest.mark.parametrize("state", [{}, {"resources": [{"urn": "urn:pulumi:dev::skyvern::x::y", "type": "pulumi:pulumi:Stack"}]}])
+def test_volumes_of_another_state_are_refused_by_name(machine: Machine, state: dict[str, Any]) -> None:
+    """F04: sudo script/up first, later as the user; the volumes were taken over and PostgreSQL refused the new password."""
+    machine.state, machine.volumes = state, DATA
+    with pytest.raises(UserError) as told:
+        machine.recover()
+    assert "volumes skyvern-dev-artifacts, skyvern-dev-postgres" in str(told.value)
+    assert machine.calls == []
+
+
+def test_the_advice_removes_everything_in_an_order_that_docker_accepts(machine: Machine) -> None:
+    """F04: each kind has its own command; docker rm --force alone left networks and volumes."""
+    machine.state, machine.volumes, machine.labelled = {}, DATA, [NETWORK, SERVER]
+    with pytest.raises(UserError) as told:
+        machine.recover()
+    *_, advice = str(told.value).partition("or remove them: ")
+    assert advice.split("; ") == [
+        "docker --host unix:///x rm --force skyvern-dev-server",
+        "docker --host unix:///x network rm skyvern-dev-data",
+        "with all its data, docker --host unix:///x volume rm skyvern-dev-artifacts skyvern-dev-postgres",
+    ]
+
+
+def test_the_commands_are_followed_to_their_end(machine: Machine) -> None:
+    machine.state, machine.volumes, machine.labelled = {}, DATA, [NETWORK, SERVER]
+    for _ in range(2):
+        try:
+            machine.recover()
+        except UserError as told:
+            for command in str(told).partition("or remove them: ")[2].split("; "):
+                *_, removal = command.partition("--host unix:///x ")
+                gone = set(removal.split())
+                machine.labelled = [item for item in machine.labelled if item.name not in gone]
+                machine.volumes = [name for name in machine.volumes if name not in gone]
+    assert machine.recover() == []
+
+
+def test_a_state_with_resources_knows_its_volumes(machine: Machine) -> None:
+    """One whose containers were destroyed (README, "Removing a stack", the first line) still has its volumes."""
+    machine.volumes = DATA
+    assert machine.recover() == []
+
+
+def test_before_there_is_an_engine_a_file_backend_is_looked_into(machine: Machine, tmp_path: Path) -> None:
+    """F04: before anything is built. Other backends have no files to look into."""
+    machine.volumes = DATA
+    stack = Stack("dev", variables={})
+    recovery.refuse_foreign_before(stack, Docker("unix:///x"), "s3://bucket")
+    with pytest.raises(UserError, match="volumes skyvern-dev-artifacts, skyvern-dev-postgres, which another state made"):
+        recovery.refuse_foreign_before(stack, Docker("unix:///x"), f"file://{tmp_path}")
+    path = tmp_path / ".pulumi" / "stacks" / "skyvern" / "dev.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": [VOLUME]}}}))
+    recovery.refuse_foreign_before(stack, Docker("unix:///x"), f"file://{tmp_path}")
+    path.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"pending_operations": [CREATING]}}}))
+    recovery.refuse_foreign_before(stack, Docker("unix:///x"), f"file://{tmp_path}")
+
+
+@pytest.mark.parametrize("folder", ["stacks", "stacks/skyvern"])
+def test_a_stack_of_another_project_is_refused(machine: Machine, tmp_path: Path, folder: str) -> None:
+    """F21: an old file backend has one "dev" for all projects; the plan was 53 to create and 2 to delete."""
+    foreign = {"resources": [{"urn": "urn:pulumi:dev::website::pulumi:pulumi:Stack::website-dev", "type": "pulumi:pulumi:Stack"}]}
+    machine.state = foreign
+    line = r"in the backend file:///nowhere, the stack of that name is another project's \(website\), and nothing was changed"
+    with pytest.raises(
+        UserError, match=rf"^stack dev: {line}; name another backend, for example export PULUMI_BACKEND_URL=file://"
+    ):
+        machine.recover()
+    assert machine.calls == []
+    path = tmp_path / ".pulumi" / folder / "dev.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"version": 3, "checkpoint": {"latest": foreign}}))
+    with pytest.raises(UserError, match=r"another project's \(website\)"):
+        recovery.refuse_foreign_before(Stack("dev", variables={}), Docker("unix:///x"), f"file://{tmp_path}")
 
 
 def test_what_may_be_at_cloudflare_is_named_and_nothing_else() -> None:

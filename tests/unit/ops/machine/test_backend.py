@@ -22,6 +22,17 @@ def test_which_backend(home: Home) -> None:
         # What script/env printed in this shell before must not turn our own folder into somebody else's.
         ({"PULUMI_BACKEND_URL": local}, "https://api.pulumi.com", (local, True, True)),
         ({"PULUMI_BACKEND_URL": ""}, "", (local, True, True)),
+        # F28: a CI has a token and no file of a login; the state went silently to this machine.
+        ({"PULUMI_ACCESS_TOKEN": "pul-x"}, "", ("https://api.pulumi.com", False, False)),
+        (
+            {"PULUMI_ACCESS_TOKEN": "pul-x", "PULUMI_API": "https://own.example.com"},
+            "",
+            ("https://own.example.com", False, False),
+        ),
+        ({"PULUMI_ACCESS_TOKEN": "pul-x"}, "s3://bucket", ("s3://bucket", False, True)),
+        ({"PULUMI_ACCESS_TOKEN": "pul-x", "PULUMI_BACKEND_URL": "s3://bucket"}, "", ("s3://bucket", False, True)),
+        ({"PULUMI_ACCESS_TOKEN": ""}, "", (local, True, True)),
+        ({"PULUMI_API": "https://own.example.com"}, "", (local, True, True)),
     ]
     for environ, login, expected in cases:
         state = decide_state(environ, login)

@@ -1,10 +1,13 @@
 """ops.machine.system: what the machine is, which versions are read, and which addresses answer."""
 
+import subprocess
 import threading
+import time
 
 import httpx
 import pytest
 
+from ops.errors import UserError
 from ops.machine import system
 from ops.paths import ROOT
 from tests.support.home import Home
@@ -62,3 +65,66 @@ def test_a_host_that_keeps_quiet_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     # It is waited for no longer, though it is still there.
     assert answers == []
     given_up.set()
+
+
+# --- apt -----------------------------------------------------------------------------------------------------------------
+
+LOCKED = {
+    "dpkg": "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)",
+    "lists": "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 812 (apt-get)\\nE: Unable to lock directory x",
+    "administration": "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?",
+}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were slept; the time is their sum."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
+    return slept
+
+
+@pytest.mark.parametrize("message", LOCKED.values(), ids=LOCKED)
+def test_apt_is_waited_for_while_another_program_holds_its_locks(home: Home, clock: list[float], message: str) -> None:
+    """F22: on a fresh server, apt's first update of its own holds the locks for minutes; this gave up after 14 ms."""
+    home.program("apt-get", f'[[ $(wc -l < {home.path}/apt-get.log) -gt 30 ]] || {{ echo -e "{message}" >&2; exit 100; }}')
+    (home.bin / "wc").symlink_to("/usr/bin/wc")
+    system.apt_install(["docker.io"], home.say)
+    assert sum(clock) == 150
+    assert [call.split()[0] for call in home.calls("apt-get")] == ["update"] * 31 + ["install"]
+    waiting = [line for line in home.lines if "another program is using apt" in line]
+    # Once a minute.
+    assert len(waiting) == 3
+
+
+def test_apt_is_not_waited_for_without_an_end(home: Home, clock: list[float]) -> None:
+    home.program("apt-get", f"echo '{LOCKED['dpkg']}' >&2; exit 100")
+    with pytest.raises(UserError, match=r"^apt: another program holds its locks for more than 10 min; wait until"):
+        system.apt_install(["docker.io"], home.say)
+    assert system.APT_LOCK_SECONDS <= sum(clock) <= system.APT_LOCK_SECONDS + 10
+
+
+def test_any_other_error_of_apt_is_told_at_once(home: Home, clock: list[float]) -> None:
+    home.program("apt-get", "echo 'E: Unable to locate package docker.io' >&2; exit 100")
+    with pytest.raises(UserError, match="Unable to locate package"):
+        system.apt_install(["docker.io"], home.say)
+    assert clock == []
+
+
+@pytest.mark.parametrize("message", LOCKED.values(), ids=LOCKED)
+def test_the_scripts_wait_too(home: Home, message: str) -> None:
+    """F22, before there is a Python."""
+    home.program("apt-get", f'[[ -e {home.path}/free ]] || {{ touch {home.path}/free; echo -e "{message}" >&2; exit 100; }}')
+    (home.bin / "tail").symlink_to("/usr/bin/tail")
+    script = f'root={ROOT}; . {ROOT}/script/environment; sleep() {{ echo "slept $1"; }}; apt_get update -qq'
+    done = subprocess.run(["/bin/bash", "-euc", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "another program is using apt (a fresh server updates itself); waiting up to 10 min",
+        "slept 5",
+    ]
+    home.program("apt-get", "echo 'E: Unable to locate package x' >&2; exit 100")
+    done = subprocess.run(["/bin/bash", "-euc", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("E: Unable to locate package x\n")

@@ -1,6 +1,7 @@
 """ops.stack.stack: the names of a stack, what has its name, and the Pulumi that runs for it. The guard: test_guard.py."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ops.machine import environment
 from ops.observe import status
 from ops.paths import ROOT
 from ops.stack.stack import Stack
+from tests.support.checkout import commit
 from tests.support.stack_outputs import OUTPUTS
 
 FULL = "organization/skyvern/prod"
@@ -36,6 +38,29 @@ def test_files_and_containers_have_the_short_name_and_pulumi_gets_the_full_one(t
     assert stack.file == tmp_path / "Pulumi.prod.yaml"
     assert stack.settings().host.port == 18090
     assert stack.docker().host == "unix:///run/x.sock"
+
+
+def test_a_stack_file_that_pulumi_removed_is_brought_back_by_git(checkout: Path) -> None:
+    """F01: ``pulumi stack rm dev`` removes the tracked file; the advice was to copy Pulumi.dev.yaml to itself."""
+    stack = Stack("dev", root=checkout)
+    (checkout / "Pulumi.dev.yaml").write_text(STACK_FILE)
+    commit(checkout)
+    (checkout / "Pulumi.dev.yaml").unlink()
+    with pytest.raises(UserError) as told:
+        _ = stack.file
+    line = str(told.value)
+    assert line == "Pulumi.dev.yaml: does not exist; git checkout HEAD -- Pulumi.dev.yaml brings back the committed one"
+    # The cure, followed to its end.
+    command = line.partition("; ")[2].partition(" brings")[0]
+    subprocess.run(["bash", "-c", command], cwd=checkout, check=True, capture_output=True)
+    assert stack.settings().host.port == 18090
+
+
+def test_a_readme_that_is_followed_keeps_the_stack_file() -> None:
+    """F01: the last command about the stack, in both languages."""
+    for page in ("README.md", "README.ko.md"):
+        (line,) = [line for line in (ROOT / page).read_text().splitlines() if "pulumi stack rm" in line]
+        assert line.startswith("$ pulumi stack rm dev --preserve-config ")
 
 
 @pytest.mark.parametrize("name", ["v1.2", ".hidden", "a_b-C3", "s" * 100])

@@ -1,0 +1,105 @@
+"""What the operating system refuses, as one line: most often a file that another user's run of ours has made.
+
+``sudo script/up`` leaves folders of root in the home of whoever runs it without sudo the next time.
+"""
+
+import errno
+import os
+import pwd
+import shlex
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ops.errors import UserError
+from ops.paths import ROOT, cache_dir, config_dir
+
+
+def line_of(failed: OSError) -> str:
+    """The line about what the operating system refused, with the cure where it is another owner's file."""
+    path = Path(os.fsdecode(failed.filename)) if isinstance(failed.filename, str | bytes | os.PathLike) else None
+    if path is not None and failed.errno in {errno.EACCES, errno.EPERM} and (line := foreign(path)):
+        return line
+    where = "" if path is None else f"{shown(path)}: "
+    return f"{where}{failed.strerror or str(failed) or type(failed).__name__}; correct that and run this again"
+
+
+def foreign(path: Path) -> str:
+    """That a path of this user's home or checkout, or the nearest folder that there is of it, is another user's, with the cure.
+
+    "" where it is this user's own, or none that a user of ours should own.
+    """
+    me = os.geteuid()
+    there = next((each for each in (path, *path.parents) if _owner(each) is not None), path)
+    mine, owner, home = _name(me), _owner(there), Path.home()
+    if owner in {me, None} or not any(path.is_relative_to(folder) for folder in (home, ROOT, cache_dir(), config_dir())):
+        return ""
+    own_home = _home(me)
+    if _owner(home) != me and path.is_relative_to(home) and own_home not in {home, None}:
+        return (
+            f"HOME: is {shown(home)}, which belongs to {_name(_owner(home))}, and you are {mine}; "
+            f"run: export HOME={shlex.quote(str(own_home))}"
+        )
+    # The topmost that is the other owner's, so that one command is enough; never /home or /opt itself.
+    while _owner(there.parent) == owner and len(there.parent.parts) > 2:
+        there = there.parent
+    return f"{shown(there)}: belongs to {_name(owner)}, and you are {mine}; run: sudo chown -R {mine}: {shlex.quote(str(there))}"
+
+
+def check(*more: Path) -> None:
+    """UserError for the first folder of ours that this user cannot write to, before anything is begun. more: besides those."""
+    docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    # Whole is only what is small: of the others their first level, where the programs make their files.
+    for path in (*_whole(config_dir()), *_level(cache_dir()), *_level(cache_dir() / "logs"), *_level(docker), *more):
+        if _writable(path, os.W_OK):
+            continue
+        there = next(each for each in (path, *path.parents) if _owner(each) is not None)
+        # What does not exist yet is made in the nearest folder that does.
+        if _writable(there, os.W_OK | os.X_OK if there.is_dir() else os.W_OK):
+            continue
+        raise UserError(
+            foreign(path) or f"{shown(there)}: cannot be written to by {_name(os.geteuid())}; correct its mode (chmod)"
+        )
+
+
+def _writable(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=True)
+
+
+def _whole(folder: Path) -> Iterator[Path]:
+    yield folder
+    for inside, folders, files in os.walk(folder):
+        yield from (Path(inside) / name for name in (*folders, *files))
+
+
+def _level(folder: Path) -> Iterable[Path]:
+    try:
+        return [folder, *folder.iterdir()]
+    except OSError:
+        return [folder]
+
+
+def shown(path: Path) -> str:
+    """A path as part of one line, whatever characters it has."""
+    text = os.fsencode(path).decode(errors="replace")
+    return text if text.isprintable() else repr(text)
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return None
+
+
+def _home(uid: int) -> Path | None:
+    try:
+        return Path(pwd.getpwuid(uid).pw_dir)
+    except KeyError:
+        return None
+
+
+def _name(uid: int | None) -> str:
+    try:
+        return pwd.getpwuid(uid if uid is not None else 0).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,151 @@
+"""Whether a passphrase is the one that a stack file or a state was encrypted with, before minutes are spent on anything else.
+
+Pulumi writes beside each of them a salt and the word "pulumi", encrypted with the key that the passphrase and the salt give
+(Pulumi 3.256, pkg/secrets/passphrase): AES-256-GCM, of which the counter's first block is enough to read six letters. By hand,
+because Python's library has no AES, the engine is not there yet on a fresh machine, and six letters are no reason for a dependency.
+Nothing secret is encrypted or decrypted here.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ops.errors import UserError
+from ops.machine import backend
+from ops.stack import checkpoint, file
+from ops.stack.stack import Stack
+
+# Of Pulumi's v1: rounds of PBKDF2 with SHA-256, and the word.
+_ROUNDS = 1_000_000
+_WORD = b"pulumi"
+
+
+def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> None:
+    """UserError if this user's passphrase opens neither the stack's state nor its file, with the line to remove or to put back.
+
+    environ: where the user may give a passphrase. Without one anywhere, one is about to be generated, which opens nothing old.
+    """
+    if not state.passphrase:
+        return
+    where, phrase = _phrase(environ)
+    recorded = checkpoint.read(state.url, stack.short) or {}
+    provider = recorded.get("secrets_providers") or {}
+    salt = (provider.get("state") or {}).get("salt") if provider.get("type") == "passphrase" else None
+    if salt and not opens(str(salt), phrase):
+        raise UserError(
+            f"stack {stack}: the state in {state.url} was encrypted with another passphrase than that of {where}; put that one back "
+            "from your copy: without it no secret of the stack can be read"
+        )
+    document = file.read_document(stack.file)
+    own = document.get("encryptionsalt")
+    if not own or document.get("secretsprovider") not in {None, "", "passphrase"} or own == salt or opens(str(own), phrase):
+        return
+    secrets = sorted(_encrypted(document.get("config"), ""))
+    if secrets:
+        raise UserError(
+            f"{stack.file_name}: encryptionsalt: is of another passphrase than that of {where}, and so is {', '.join(secrets)}; put "
+            "that passphrase back from your copy, or remove that line and these values and set each of them again "
+            f"(pulumi config set --secret --path KEY -s {stack})"
+        )
+    raise UserError(
+        f"{stack.file_name}: encryptionsalt: is of another passphrase than that of {where}; remove that line "
+        f"(sed -i '/^encryptionsalt:/d' {stack.file_name}): nothing in the file is encrypted with it, and the next up adds its own"
+    )
+
+
+def opens(salt: str, phrase: str | None) -> bool:
+    """Whether a passphrase is that of an ``encryptionsalt``, ``v1:SALT:v1:NONCE:CIPHERTEXT``; true where its form is not known."""
+    parts = salt.split(":")
+    if len(parts) != 5 or (parts[0], parts[2]) != ("v1", "v1"):
+        return True
+    try:
+        seed, nonce, ciphertext = (base64.b64decode(parts[index], validate=True) for index in (1, 3, 4))
+    except ValueError:
+        return True
+    if len(nonce) != 12 or len(ciphertext) < len(_WORD):
+        return True
+    if phrase is None:
+        return False
+    key = hashlib.pbkdf2_hmac("sha256", phrase.encode(), seed, _ROUNDS, 32)
+    # GCM counts from 1; its first block of text is under 2.
+    stream = _aes256(key, nonce + (2).to_bytes(4, "big"))
+    return bytes(a ^ b for a, b in zip(ciphertext, stream, strict=False))[: len(_WORD)] == _WORD
+
+
+def _phrase(environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Where the passphrase comes from, in Pulumi's order, and the passphrase; None if there is none yet."""
+    if "PULUMI_CONFIG_PASSPHRASE" in environ:
+        return "PULUMI_CONFIG_PASSPHRASE", environ["PULUMI_CONFIG_PASSPHRASE"]
+    path = Path(environ.get("PULUMI_CONFIG_PASSPHRASE_FILE") or backend.passphrase_file())
+    try:
+        return str(path), path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return f"{path} (which is not there)", None
+    except UnicodeDecodeError as broken:
+        raise UserError(f"{path}: is not a text; put the passphrase back from your copy") from broken
+
+
+def _encrypted(value: Any, path: str) -> Iterator[str]:
+    """The keys of a ``config`` whose values only the engine can read."""
+    if file.is_encrypted(value):
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _encrypted(item, f"{path}.{key}" if path else str(key).removeprefix(file.PREFIX))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _encrypted(item, f"{path}[{index}]")
+
+
+# --- AES-256, one block (FIPS 197) -----------------------------------------------------------------------------------------
+
+
+def _double(byte: int) -> int:
+    return (byte << 1) ^ (0x11B if byte & 0x80 else 0)
+
+
+def _substitutions() -> bytes:
+    """The S-box: the inverse in GF(2^8), then an affine map. The powers of 3 and of its inverse run through the field together."""
+    box = bytearray(256)
+    power = inverse = 1
+    while True:
+        power ^= _double(power)
+        for shift in (1, 2, 4):
+            inverse = (inverse ^ (inverse << shift)) & 0xFF
+        inverse ^= 0x09 if inverse & 0x80 else 0
+        rotated = inverse * 0x101
+        box[power] = (inverse ^ (rotated >> 7) ^ (rotated >> 6) ^ (rotated >> 5) ^ (rotated >> 4) ^ 0x63) & 0xFF
+        if power == 1:
+            break
+    box[0] = 0x63
+    return bytes(box)
+
+
+def _aes256(key: bytes, block: bytes) -> bytes:
+    """One encrypted block of 16 bytes."""
+    box = _substitutions()
+    words = [key[index : index + 4] for index in range(0, 32, 4)]
+    constant = 1
+    for index in range(8, 60):
+        word = words[-1]
+        if index % 8 == 0:
+            word = bytes(box[byte] for byte in word[1:] + word[:1])
+            word = bytes([word[0] ^ constant]) + word[1:]
+            constant = _double(constant)
+        elif index % 8 == 4:
+            word = bytes(box[byte] for byte in word)
+        words.append(bytes(a ^ b for a, b in zip(words[-8], word, strict=True)))
+    state = bytes(a ^ b for a, b in zip(block, b"".join(words[:4]), strict=True))
+    for turn in range(1, 15):
+        # The rows are shifted by reading column by column with a step of five.
+        state = bytes(box[state[(5 * index) % 16]] for index in range(16))
+        if turn < 14:
+            mixed = bytearray()
+            for column in (state[index : index + 4] for index in range(0, 16, 4)):
+                every = column[0] ^ column[1] ^ column[2] ^ column[3]
+                mixed += bytes(column[row] ^ every ^ _double(column[row] ^ column[(row + 1) % 4]) for row in range(4))
+            state = bytes(mixed)
+        state = bytes(a ^ b for a, b in zip(state, b"".join(words[4 * turn : 4 * turn + 4]), strict=True))
+    return state

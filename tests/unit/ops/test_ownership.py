@@ -1,0 +1,184 @@
+"""ops.ownership: what another user's run has left is one line with the chown (F30)."""
+
+import errno
+import os
+import pwd
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops import ownership
+from ops.clients import git, terminal
+from ops.errors import UserError
+from ops.paths import ROOT
+from tests.support.home import Home
+
+# Any user that every system has; the tests need root to take its place.
+NOBODY = pwd.getpwnam("nobody").pw_uid
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of two users")
+
+
+@pytest.fixture
+def as_nobody(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """This process is the user nobody, whose home this is; whatever was made before is root's."""
+    for folder in (home.path, *home.path.parents):
+        if folder != Path("/") and folder.stat().st_uid == 0 and len(folder.parts) > 2:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    os.chown(home.path, NOBODY, -1)
+    monkeypatch.setattr(ownership, "_home", lambda uid: home.path)
+    os.seteuid(NOBODY)
+    try:
+        yield home
+    finally:
+        os.seteuid(0)
+
+
+def as_root(work: "object") -> None:
+    os.seteuid(0)
+    try:
+        work()  # type: ignore[operator]  # a function without arguments
+    finally:
+        os.seteuid(NOBODY)
+
+
+def cure_of(line: str) -> list[str]:
+    """The command of a line, without sudo, which a test's machine may not have."""
+    command = re.search(r"run: sudo (chown -R .*)$", line)
+    assert command is not None, line
+    return shlex.split(command[1])
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("made", [".config/skyvern-stack/state/.pulumi/stacks", ".cache/skyvern-stack/logs", ".docker"])
+def test_folders_that_root_made_are_one_line_whose_cure_works(as_nobody: Home, made: str) -> None:
+    """F30: sudo -E script/up first, later without sudo; it was a PermissionError with a traceback."""
+    folder = as_nobody.path / made
+
+    def make() -> None:
+        folder.mkdir(parents=True)
+        (folder / "a file").write_text("x")
+
+    as_root(make)
+    with pytest.raises(UserError) as told:
+        ownership.check()
+    top = as_nobody.path / made.split("/")[0]
+    assert str(told.value) == f"{top}: belongs to root, and you are nobody; run: sudo chown -R nobody: {top}"
+    as_root(lambda: subprocess.run(["/usr/bin/env", "PATH=/usr/bin:/bin", *cure_of(str(told.value))], check=True))
+    ownership.check()
+
+
+@NEEDS_ROOT
+def test_a_single_file_deep_inside(as_nobody: Home) -> None:
+    folder = as_nobody.path / ".config/skyvern-stack/state/.pulumi/stacks/skyvern"
+    folder.mkdir(parents=True)
+    as_root(lambda: (folder / "dev.json").write_text("{}"))
+    with pytest.raises(UserError, match=rf"^{folder}/dev\.json: belongs to root"):
+        ownership.check()
+
+
+@NEEDS_ROOT
+def test_a_home_that_was_kept_is_named_as_such(as_nobody: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F30, the other way round: su with the HOME of root; nobody should be told to give root's home away."""
+    kept = tmp_path / "of root"
+    as_root(lambda: kept.mkdir(mode=0o700))
+    monkeypatch.setenv("HOME", str(kept))
+    with pytest.raises(UserError) as told:
+        ownership.check()
+    assert str(told.value) == (
+        f"HOME: is {kept}, which belongs to root, and you are nobody; run: export HOME={shlex.quote(str(as_nobody.path))}"
+    )
+    # The cure, followed.
+    monkeypatch.setenv("HOME", str(as_nobody.path))
+    ownership.check()
+
+
+@NEEDS_ROOT
+def test_an_error_in_the_middle_is_the_same_line(as_nobody: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is not looked at in advance: no traceback."""
+    as_root(lambda: (as_nobody.path / ".pulumi").mkdir(mode=0o700))
+
+    def work() -> None:
+        (as_nobody.path / ".pulumi" / "x").write_text("x")
+
+    assert terminal.run_main("script/up", work) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"{as_nobody.path}/.pulumi: belongs to root, and you are nobody; run: sudo chown -R nobody: ")
+    assert err.count("\n") == 1
+
+
+def test_nothing_is_foreign_to_its_owner(home: Home) -> None:
+    ownership.check(home.path)
+    assert ownership.foreign(home.path / "not" / "there") == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/y"),
+            "/x/y: No space left on device; correct that and run this again",
+        ),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/x"), "/x: Is a directory; correct that and run this again"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "a\nb"),
+            "'a\\nb': File name too long; correct that and run this again",
+        ),
+        (OSError("a text"), "a text; correct that and run this again"),
+        (OSError(), "OSError; correct that and run this again"),
+        (PermissionError(errno.EACCES, "Permission denied", "/etc/shadow"), "/etc/shadow: Permission denied; correct that"),
+        (OSError(errno.EBADF, "Bad file descriptor", 3), "Bad file descriptor; correct that and run this again"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", b"/b\xff"), "/b\ufffd: No such file or directory"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error: OSError, line: str) -> None:
+    assert ownership.line_of(error).startswith(line)
+
+
+def test_a_fault_of_ours_is_one_line_and_keeps_its_details(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise KeyError("a-secret")
+
+    assert terminal.run_main("script/up", work) == 1
+    err = capsys.readouterr().err
+    log = home.path / ".cache/skyvern-stack/logs/fault.log"
+    assert err == f"KeyError: a fault of this program and not of yours; please report it with {log}\n"
+    assert "a-secret" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_reader_that_has_gone_is_no_traceback() -> None:
+    """As ``bin/ops logs | head``."""
+    code = "import sys; from ops.clients.terminal import run_main; sys.exit(run_main('x', lambda: [print('y' * 99) for _ in range(9999)]))"
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} | head -n 1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("y" * 99 + "\n", "")
+
+
+@NEEDS_ROOT
+def test_the_checkout_of_another_user_is_one_line_whose_cure_works(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F30: git's "dubious ownership" read as "this folder is not a git checkout", and the guard of a stack looked open."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    for path in (checkout, *checkout.rglob("*")):
+        os.lchown(path, NOBODY, -1)
+    for ask in (git.main_ref, lambda root: git.file_at(root, "HEAD", "program.py")):
+        with pytest.raises(UserError) as told:
+            ask(checkout)
+        line = str(told.value)
+        assert line.startswith(f"{checkout}: git refuses this checkout, which belongs to another user; run this as that user, or")
+        assert "\n" not in line
+    command = line.partition("in it: ")[2]
+    subprocess.run(["bash", "-c", command], check=True)
+    assert git.main_ref(checkout) == "refs/heads/main"
