@@ -36,12 +36,15 @@ def prepare(options: argparse.Namespace) -> None:
         print(go.ensure_go(lambda line: print(f"bootstrap: {line}", file=sys.stderr, flush=True)))
         return
     ownership.check(ROOT, engine.engine_pulumi_home())
+    plugins: frozenset[str] = frozenset()
     if options.only is None:
         # Here for start time: script/env, which every shell evaluates, has no stack.
         from ops.stack.stack import Stack
 
-        daemon.ensure_docker(Stack(options.stack).docker().host, _say)
-    engine.ensure_engine(options.engine, _say)
+        stack = Stack(options.stack)
+        daemon.ensure_docker(stack.docker().host, _say)
+        plugins = stack.plugins()
+    engine.ensure_engine(options.engine, _say, plugins)
     if options.only is None:
         backend.ensure_state(_say)
         _say('ready; plain pulumi works after: eval "$(script/env)"')

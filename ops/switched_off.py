@@ -11,8 +11,9 @@ from ops.errors import UserError
 
 # The values that mean off.
 _OFF = frozenset({"0", "false", "no", "off", ""})
-# Flags of Pulumi that say how it prints; any other one would change what is planned or who may refuse it.
-_HARMLESS_OPTIONS = frozenset({"COLOR", "NON_INTERACTIVE", "EMOJI", "LOGTOSTDERR", "VERBOSE"})
+# Flags of Pulumi that say how it prints, or when it fetches plugins; any other one would change what is planned or who may
+# refuse it.
+_HARMLESS_OPTIONS = frozenset({"COLOR", "NON_INTERACTIVE", "EMOJI", "LOGTOSTDERR", "VERBOSE", "SKIP_PLUGIN_PRE_INSTALL"})
 _PULUMI_OPTION = "PULUMI_OPTION_"
 
 

@@ -7,7 +7,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.endpoints import Endpoints
-from components.host import images
+from components.host import images, outgoing
 from components.host.artifacts import FileServer, FileServerArgs
 from components.host.connectors import cloudflared, ngrok
 from components.host.egress import EgressProxy, EgressProxyArgs
@@ -77,7 +77,11 @@ class DockerBackend(pulumi.ComponentResource):
         networks = Networks(f"{name}-networks", NetworksArgs(prefix=prefix, tunnelled=tunnelled), opts=child)
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
         ollama = (
-            Ollama(f"{name}-ollama", OllamaArgs(prefix=prefix, image=references["llm"], settings=settings.llm), opts=child)
+            Ollama(
+                f"{name}-ollama",
+                OllamaArgs(prefix=prefix, image=references["llm"], settings=settings.llm, host=settings.host),
+                opts=child,
+            )
             if isinstance(settings.llm, OllamaLlm)
             else None
         )
@@ -123,6 +127,7 @@ class DockerBackend(pulumi.ComponentResource):
                 image=references["egress"],
                 networks=[networks.outgoing, networks.browsing, networks.smoke],
                 port=settings.browser.proxy_port if isinstance(settings.browser, CdpBrowser) else None,
+                command=outgoing.squid_command(settings.host),
             ),
             opts=child,
         )
@@ -178,6 +183,8 @@ class DockerBackend(pulumi.ComponentResource):
                     networks.browsing,
                     *([ollama.network] if ollama else []),
                 ],
+                command=outgoing.with_certificates(settings.host, ["skyvern-start"]),
+                outgoing_environment=outgoing.server_environment(settings),
             ),
             volumes,
             # It migrates at once when it starts, so the role must be there.
@@ -254,7 +261,11 @@ class DockerBackend(pulumi.ComponentResource):
             return ngrok.NgrokAgent(
                 f"{name}-ngrok",
                 ngrok.NgrokAgentArgs(
-                    prefix=args.prefix, image=edge.connector_image or references["ngrok"], settings=edge, networks=joined
+                    prefix=args.prefix,
+                    image=edge.connector_image or references["ngrok"],
+                    settings=edge,
+                    networks=joined,
+                    proxy=args.settings.host.proxy,
                 ),
                 opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway]),
             )

@@ -1,5 +1,6 @@
 """Egress for browsers: an HTTP proxy that refuses every address that is not public."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -14,12 +15,14 @@ class EgressProxyArgs:
 
     image: ours. networks: outgoing (internet; the port is published there), browsing (browsers), smoke (the smoke run's pages).
     port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None publishes none.
+    command: with a company's proxy as parent (host/outgoing.py); None for the image's own.
     """
 
     prefix: str
     image: str
     networks: list[pulumi.Output[str]]
     port: int | None = None
+    command: Sequence[pulumi.Input[str]] | None = None
 
 
 class EgressProxy(pulumi.ComponentResource):
@@ -37,6 +40,7 @@ class EgressProxy(pulumi.ComponentResource):
                 prefix=args.prefix,
                 image=args.image,
                 user="13:13",
+                command=args.command,
                 networks=args.networks,
                 published_port=None if args.port is None else (args.port, EGRESS_PORT),
                 memory_mib=256,

@@ -5,7 +5,7 @@ removes them unseen, and they let every container reach the host and every neigh
 Docker 28). docs/decisions/firewall.md says why this is a container.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,7 +13,17 @@ import pulumi
 
 from components.addresses import PRIVATE_IPV4, PRIVATE_IPV6, PUBLIC_IPV6, is_private, network
 from components.host.service import HardenedService, Health, ServiceArgs
-from components.settings import THIS_HOST, CdpBrowser, OpenAiCompatibleLlm, S3Storage, Settings, Tunnel, split_destination
+from components.settings import (
+    THIS_HOST,
+    CdpBrowser,
+    NgrokEdge,
+    OllamaLlm,
+    OpenAiCompatibleLlm,
+    S3Storage,
+    Settings,
+    Tunnel,
+    split_destination,
+)
 
 # Before Docker's, firewalld's and ufw's (0 and later). Accepting here decides nothing for them; refusing is final.
 PRIORITY = -10
@@ -57,7 +67,21 @@ def destinations(settings: Settings) -> list[Destination]:
             reachable.add(Destination(network="outgoing", host=host, port=port))
     if settings.smtp.host is not None and ((address := network(settings.smtp.host)) is None or is_private(address)):
         reachable.add(Destination(network="outgoing", host=settings.smtp.host, port=settings.smtp.port))
+    reachable.update(_proxy_destinations(settings))
     return sorted(reachable, key=str)
+
+
+def _proxy_destinations(settings: Settings) -> Iterator[Destination]:
+    """The company's proxy, from every network whose containers use it, unless it is public."""
+    if settings.host.proxy is None:
+        return
+    parts = urlsplit(settings.host.proxy)
+    host, port = parts.hostname or "", parts.port or 0
+    if (address := network(host)) is not None and not is_private(address):
+        return
+    ollama, tunnel = isinstance(settings.llm, OllamaLlm), isinstance(settings.edge, NgrokEdge)
+    for part in ("outgoing", *(["models"] if ollama else []), *(["tunnel"] if tunnel else [])):
+        yield Destination(network=part, host=host, port=port)
 
 
 def bridge_name(network_id: str) -> str:

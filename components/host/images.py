@@ -3,6 +3,7 @@
 Pure, and read at every preview: no daemon, no git, no network. Not here: building them (ops/images/build.py).
 """
 
+import datetime
 import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -17,14 +18,31 @@ SOURCE_LABEL = "skyvern.images"
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Resolved on 2026-11-22; `ops images digest` prints what the tags point at today.
+# `ops images digest` prints what the tags point at today, and `ops images list` what has not been looked at for long.
 OFFICIAL: Mapping[str, str] = MappingProxyType(
     {
         "debian": "debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f",
         "cloudflared": "cloudflare/cloudflared:2026.9.3@sha256:072c067d25ccbe61d46e18f0d0723255f2bb5304f7317caa95b27031520ff92c",
         "ngrok": "ngrok/ngrok:3@sha256:14d80d083e5b53145f416bbbd36238336c9de4016c43fd950eb2eb845670583b",
         "ollama": "ollama/ollama:0.12.3@sha256:c622a7adec67cf5bd7fe1802b7e26aa583a955a54e91d132889301f50c3e0bd0",
-        "postgres": "postgres:17.6-trixie@sha256:00bc86618629af00d2937fdc5a5d63db3ff8450acf52f0636ec813c7f4902929",
+        "postgres": "postgres:17.11-trixie@sha256:d74eeac9a635390a49bc21bd49fccd973de707e2a53a76ac49b552b8712ec46f",
+    }
+)
+# The day on which each was last compared with what is published, and its tag that moves to whatever is newest.
+COMPARED: Mapping[str, datetime.date] = MappingProxyType(
+    {
+        **dict.fromkeys(("debian", "cloudflared", "ngrok", "ollama"), datetime.date(2026, 11, 22)),
+        "postgres": datetime.date(2026, 11, 28),
+    }
+)
+MOVING_TAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "debian": "debian:trixie-slim",
+        "cloudflared": "cloudflare/cloudflared:latest",
+        "ngrok": "ngrok/ngrok:3",
+        "ollama": "ollama/ollama:latest",
+        # A major version needs a migration of the data by hand.
+        "postgres": "postgres:17-trixie",
     }
 )
 # Caddy is not among them: the gateway's has its own modules (images/caddy), and is compiled from Go modules for both sources.
@@ -54,6 +72,11 @@ _UI = {"patch.mjs": "site/patch.mjs", "ui-requirements.txt": "site/ui-requiremen
 SHARED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {image: {**_EVERY, **(_UI if image == "gateway" else {})} for image in BASES}
 )
+
+
+def refreshed(root: Path = ROOT) -> datetime.date:
+    """The day of the Debian packages in the images that are built here."""
+    return datetime.date.fromisoformat((root / "images" / "refreshed.txt").read_text().strip())
 
 
 def context_files(image: str, root: Path = ROOT) -> Iterator[tuple[str, Path]]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import pulumi
 
 from components.endpoints import OLLAMA_PORT
+from components.host import outgoing
 from components.host.network import bridge
 from components.host.service import HardenedService, Health, Mount, ServiceArgs
 from components.host.volumes import local_volume
-from components.settings import OllamaLlm
+from components.settings import HostSettings, OllamaLlm
 
 # User and group in the image; the models folder belongs to both.
 USER = "10004:10004"
@@ -22,12 +23,13 @@ FIRST_TRY_SECONDS = 1200
 class OllamaArgs:
     """Inputs of Ollama.
 
-    image: ours, by the hash of its context.
+    image: ours, by the hash of its context. host: for the way of the download (host/outgoing.py).
     """
 
     prefix: str
     image: str
     settings: OllamaLlm
+    host: HostSettings
 
 
 class Ollama(pulumi.ComponentResource):
@@ -90,8 +92,9 @@ class Ollama(pulumi.ComponentResource):
                 prefix=args.prefix,
                 image=args.image,
                 user=USER,
-                command=["ollama-pull"],
+                command=outgoing.with_certificates(args.host, ["ollama-pull"]) or ["ollama-pull"],
                 environment={
+                    **outgoing.pull_environment(args.host),
                     "FIRST_TRY_SECONDS": str(FIRST_TRY_SECONDS),
                     # It shares a network with the internet only, and serves nothing but itself.
                     "OLLAMA_HOST": f"127.0.0.1:{OLLAMA_PORT}",

@@ -1,7 +1,7 @@
 """Skyvern: the API and the browsers it drives."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,6 +165,7 @@ class SkyvernServerArgs:
     vault_key: Fernet key, for credentials. encryption_key: for other secrets in the database; a change makes both unreadable.
     link_key: signs links to files; a change makes every link invalid.
     networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks), llm (Ollama).
+    command, outgoing_environment: with a company's proxy or certificates (host/outgoing.py); None for the image's own.
     """
 
     prefix: str
@@ -184,6 +185,8 @@ class SkyvernServerArgs:
     vault_key: pulumi.Input[str]
     encryption_key: pulumi.Input[str]
     networks: list[pulumi.Output[str]]
+    command: Sequence[pulumi.Input[str]] | None
+    outgoing_environment: Mapping[str, pulumi.Input[str]]
 
 
 class SkyvernServer(pulumi.ComponentResource):
@@ -206,6 +209,7 @@ class SkyvernServer(pulumi.ComponentResource):
                 prefix=args.prefix,
                 image=args.image,
                 user=f"{SKYVERN_ID}:{SKYVERN_ID}",
+                command=args.command,
                 environment=self._environment(args),
                 networks=args.networks,
                 mounts=volumes.mounts(*SKYVERN_FOLDERS),
@@ -238,6 +242,7 @@ class SkyvernServer(pulumi.ComponentResource):
             **llm_environment(args.llm),
             **smtp_environment(args.smtp),
             **storage_environment(args.storage),
+            **args.outgoing_environment,
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
             "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),

@@ -10,7 +10,7 @@ from components.settings.browser import Browser, CdpBrowser
 from components.settings.edge import CloudflareEdge, NgrokEdge, NoEdge, Tunnel
 from components.settings.errors import SettingsError
 from components.settings.frontend import VercelFrontend
-from components.settings.host import ImageSource, RetentionSettings, ServerSettings
+from components.settings.host import HostSettings, ImageSource, RetentionSettings, ServerSettings
 from components.settings.llm import AnthropicLlm, GeminiLlm, Llm, NoLlm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm
 from components.settings.rotation import RotationSettings
 from components.settings.schema import Settings, sections
@@ -25,6 +25,7 @@ __all__ = [
     "CdpBrowser",
     "CloudflareEdge",
     "GeminiLlm",
+    "HostSettings",
     "ImageSource",
     "Llm",
     "LocalStorage",

@@ -48,6 +48,13 @@ def conflicts(settings: Settings) -> Iterator[str]:
             "official, or name your own image in edge.connector_image"
         )
     if isinstance(edge, CloudflareEdge):
+        if settings.host.proxy is not None and not edge.past_proxy:
+            yield (
+                "host.proxy: cloudflared knows no proxy and needs port 7844 of Cloudflare; write edge.past_proxy: true once the "
+                "network lets it through, or edge.provider: ngrok"
+            )
+        if settings.host.proxy is None and edge.past_proxy:
+            yield "edge.past_proxy: is about host.proxy, and there is none; remove it"
         if upload > (most := _UPLOAD_MIB[edge.plan]):
             yield f"server.max_upload_mib: {upload} is more than Cloudflare's plan {edge.plan} lets through; write {most} or less"
         longest = dict(zip(("rate_limit_period", "rate_limit_timeout"), _RATE_LIMITS[edge.plan], strict=True))

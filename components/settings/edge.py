@@ -131,6 +131,10 @@ class CloudflareEdge(Tunnel):
         "auto",
         description="How the connector reaches Cloudflare. `http2` where UDP port 7844 is blocked, as on WSL and in offices.",
     )
+    past_proxy: bool = Field(
+        False,
+        description="With `host.proxy`: the network lets the connector, which knows no proxy, reach Cloudflare's port 7844.",
+    )
 
 
 class NgrokEdge(Tunnel):

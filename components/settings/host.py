@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from components.settings.base import Cpus, Port, PrivateDestinations, Section, redacted
+from components import addresses
+from components.settings import certificates
+from components.settings.base import Cpus, Port, PrivateDestinations, Section, redacted, split_url
 
 # official: public images by digest, and ours built on them. packages: all built from Debian, PyPI and Go packages.
 ImageSource = Literal["official", "packages"]
@@ -45,6 +47,19 @@ class HostSettings(Section):
         "a kernel without nf_tables.",
         examples=["false"],
     )
+    proxy: str | None = Field(
+        None,
+        description="A company's HTTP proxy, where nothing leaves the network without one: for the server's calls (language "
+        "models, webhooks, downloads), Ollama's models, ngrok, and as parent of the egress proxy. What cannot use it: "
+        "docs/offline.md.",
+        examples=["http://proxy.example.com:3128"],
+    )
+    ca_file: str | None = Field(
+        None,
+        description="A company's certificates in PEM, for a proxy that opens TLS: a file in the checkout, by its path there. The "
+        "server, Ollama's download and builds of images trust them beside the public ones; browsers do not (docs/offline.md).",
+        examples=["company-ca.pem"],
+    )
     timezone: str = Field(
         "Asia/Seoul", description="Time zone of the containers and of the browser (tz database name).", examples=["UTC"]
     )
@@ -65,6 +80,39 @@ class HostSettings(Section):
         if not re.fullmatch(r"unix:///\S+", value):
             raise ValueError("is not a Docker socket; write unix:///var/run/docker.sock")
         return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        example = "http://proxy.example.com:3128"
+        parts = split_url(value, example, login="would be stored in plain text")
+        if parts.scheme != "http":
+            raise ValueError(f"is not an http:// address, by which such proxies are asked for https as well; write {example}")
+        if parts.port is None:
+            raise ValueError(f"has no port; write it, for example {example}")
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise redacted("has a path or a query, which no proxy has; write its host and port alone")
+        host = parts.hostname or ""
+        if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:]+", host):
+            raise ValueError(f"is not a URL; write it in full, for example {example}")
+        network = addresses.network(host)
+        if host == "localhost" or (network is not None and network.is_loopback):
+            raise ValueError("is the container itself; write the address at which other machines reach the proxy")
+        return f"http://{f'[{host}]' if ':' in host else host}:{parts.port}"
+
+    @field_validator("ca_file")
+    @classmethod
+    def _has_certificates(cls, value: str | None) -> str | None:
+        if value is not None:
+            certificates.read(value)
+        return value
+
+    @property
+    def certificates(self) -> str | None:
+        """The certificates of ``ca_file`` as PEM."""
+        return None if self.ca_file is None else certificates.read(self.ca_file)
 
     @field_validator("timezone")
     @classmethod

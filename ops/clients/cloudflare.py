@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
+from ops.clients import proxies
 from ops.errors import UserError
 
 API_URL = "https://api.cloudflare.com/client/v4"
@@ -35,7 +36,7 @@ class ApiError(UserError):
 def client(token: SecretStr, transport: httpx.BaseTransport | None = None, timeout_seconds: float = 30) -> httpx.Client:
     """An HTTP client with the token, behind the environment's proxy if it names one, as for the provider."""
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
-    return httpx.Client(base_url=API_URL, headers=headers, transport=transport, timeout=timeout_seconds)
+    return httpx.Client(base_url=API_URL, headers=headers, transport=transport or proxies.Transport(), timeout=timeout_seconds)
 
 
 def get(http: httpx.Client, path: str, **query: str) -> Any:
@@ -44,6 +45,8 @@ def get(http: httpx.Client, path: str, **query: str) -> Any:
         answer = http.get(path, params=query)
     except httpx.HTTPError as failed:
         raise ApiError(path, 0, type(failed).__name__) from None
+    except UserError as unusable:
+        raise ApiError(path, 0, str(unusable)) from None
     try:
         body = answer.json()
         if answer.is_success and body.get("success"):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import httpx
 
+from ops.clients import proxies
 from ops.errors import UserError
 
 # GitHub answers 422 to a longer comment or issue.
@@ -73,7 +74,7 @@ def client(run: Run, environ: Mapping[str, str]) -> httpx.Client:
         "X-GitHub-Api-Version": "2022-11-28",
     }
     # A connection that fails is tried again; a request that was sent is not, so nothing is posted twice.
-    return httpx.Client(base_url=run.api, headers=headers, timeout=30, transport=httpx.HTTPTransport(retries=3))
+    return httpx.Client(base_url=run.api, headers=headers, timeout=30, transport=proxies.Transport(retries=3))
 
 
 # --- Calls ---------------------------------------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ is on main, which still has to be reverted there.
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ops import shell
 from ops.clients import git, terminal
 from ops.deploy import releases
 from ops.errors import UserError
+from ops.machine import engine
 from ops.paths import cache_dir
 from ops.stack.stack import Stack
 
@@ -29,11 +32,24 @@ def rollback(stack: Stack, *, yes: bool) -> None:
     try:
         _share_environment(stack.root, folder)
         command = [str(folder / "script" / "up"), "--stack", stack.name, "--yes"]
-        code = terminal.run_attended(command, env=shell.variables(), ask=False, folder=folder)
+        with shared_engine(folder):
+            code = terminal.run_attended(command, env=shell.variables(), ask=False, folder=folder)
     finally:
         git.run(stack.root, "worktree", "remove", "--force", str(folder))
     if code:
         raise UserError(f"ops rollback: script/up of {good.commit[:12]} ended with {code}; see its messages above")
+
+
+@contextmanager
+def shared_engine(folder: Path) -> Iterator[None]:
+    """The engine that was decided on here, for the other checkout meanwhile: it does not ask the network for one."""
+    record = engine.read_record()
+    if record is not None:
+        engine.write_record(record, folder)
+    try:
+        yield
+    finally:
+        engine.record_file(folder).unlink(missing_ok=True)
 
 
 def _share_environment(root: Path, folder: Path) -> None:

@@ -62,7 +62,7 @@ Skyvern runs: stack {stack}, {seconds:.0f} s
 
 
 def make_engine_and_images(
-    engine_choice: EngineChoice | None, make_images: Callable[[threading.Event], None], say: Progress
+    make_engine: Callable[[], object], make_images: Callable[[threading.Event], None], say: Progress
 ) -> None:
     """Side by side on a fresh machine: the one compiles while the other installs packages.
 
@@ -81,7 +81,7 @@ def make_engine_and_images(
     with ThreadPoolExecutor(1) as beside:
         made = beside.submit(images)
         try:
-            engine.ensure_engine(engine_choice, say)
+            make_engine()
         except BaseException as failed:
             stop.set()
             if not made.done():
@@ -121,7 +121,11 @@ def deploy(
         backend_url = backend.ensure_state(say).url
         checkpoint.drop_cut_off_attributes(backend_url, say)
         checkpoint.refuse_broken(backend_url)
-        make_engine_and_images(engine_choice, lambda stop: build.build(docker, chosen, say, optional, stop, missing), say)
+        make_engine_and_images(
+            lambda: engine.ensure_engine(engine_choice, say, stack.plugins()),
+            lambda stop: build.build(docker, chosen, say, optional, stop, missing, settings.host),
+            say,
+        )
         preflight.check(docker, stack.settings(), say)
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)

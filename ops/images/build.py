@@ -14,8 +14,9 @@ from pathlib import Path
 
 from components.host import images
 from components.host.images import ImageSource
+from components.settings import HostSettings
 from ops import shell
-from ops.clients import process
+from ops.clients import process, proxies
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -38,7 +39,10 @@ EXPECTED_MINUTES = {
     "llm": 1,
 }
 CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# On a public image that the builder fetches with it: Ollama's has 2 GB, here at 50 Mbit/s.
+EXPECTED_MINUTES_OFFICIAL = {"llm": 8}
 # A fixed date on every file of a context, so that layers do not depend on when the checkout was made.
 CONTEXT_TIME = 1735689600
 
@@ -50,11 +54,12 @@ def build(
     optional: frozenset[str] = frozenset(),
     stop: threading.Event | None = None,
     missing: list[str] | None = None,
+    host: HostSettings | None = None,
 ) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
     optional: what this stack asks for beyond the parts that every stack has. stop: no further image is begun once it is set.
-    missing: what needs.prepare has answered, where it was asked before.
+    missing: what needs.prepare has answered, where it was asked before. host: of the stack file, for its proxy and certificates.
     Raises UserError with the log file of the image that failed, or when the host lacks a tool for the images from packages.
     """
     references = images.references(source)
@@ -63,27 +68,32 @@ def build(
     if not missing:
         progress(f"all {len(needs.parts(source, optional))} images are present")
         return
-    minutes = sum(EXPECTED_MINUTES[image] for image in missing)
+    minutes = sum(expected_minutes(image, source) for image in missing)
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
     for image in missing:
         if stop is not None and stop.is_set():
             return
         reference = references[image]
-        with _reported(image, progress):
+        with _reported(image, expected_minutes(image, source), progress):
             try:
                 if reference in images.OFFICIAL.values():
                     process.stream(docker.command("pull", "--quiet", reference), env=docker.environment(), log=_log_file(image))
                 else:
-                    _build_image(docker, image, reference, references)
+                    _build_image(docker, image, reference, references, host or HostSettings())
             except UserError as failed:
                 if cure := docker_faults.cure(str(failed)):
                     raise UserError(f"image {image}: {cure} (log: {_log_file(image)})") from failed
                 raise
 
 
+def expected_minutes(image: str, source: ImageSource) -> int:
+    """How long it takes to build or pull one image."""
+    own = EXPECTED_MINUTES_OFFICIAL if source == "official" else {}
+    return own.get(image, EXPECTED_MINUTES[image])
+
+
 @contextmanager
-def _reported(image: str, progress: Progress) -> Iterator[None]:
-    expected = EXPECTED_MINUTES[image]
+def _reported(image: str, expected: int, progress: Progress) -> Iterator[None]:
     started = time.monotonic()
     progress(f"{image}: about {expected} min, log: {_log_file(image)}")
     done = threading.Event()
@@ -103,29 +113,29 @@ def _reported(image: str, progress: Progress) -> Iterator[None]:
     progress(f"{image}: done in {time.monotonic() - started:.0f} s")
 
 
-def _build_image(docker: Docker, image: str, reference: str, references: Mapping[str, str]) -> None:
+def _build_image(docker: Docker, image: str, reference: str, references: Mapping[str, str], host: HostSettings) -> None:
     with tempfile.TemporaryDirectory(prefix=f"skyvern-image-{image}-") as folder:
         context = Path(folder) / "context"
-        copy_context(image, context)
+        copy_context(image, context, host.certificates)
         if image == "debian":
             _import_debian(docker, context, Path(folder), reference)
             return
         if image == "caddy":
             _compile_caddy(docker, context)
-        process.stream(build_command(docker, image, references, context), env=build_environment(docker), log=_log_file(image))
+        command = build_command(docker, image, references, context, host.proxy)
+        process.stream(command, env=build_environment(docker), log=_log_file(image))
 
 
-def copy_context(image: str, target: Path) -> None:
+def copy_context(image: str, target: Path, company: str | None = None) -> None:
     """The build context of an image in a new folder: the hashed files with fixed modes and dates, and ``ca.crt``.
 
     ca.crt is this machine's certificate bundle, empty when no variable names one; it is used in builder stages only and is not
-    part of the hash.
+    part of the hash. company: certificates that come on top (``host.ca_file``).
     """
     target.mkdir(parents=True)
     target.chmod(0o755)
-    bundle = certificate_bundle()
     contents = {inside: path.read_bytes() for inside, path in images.context_files(image)}
-    for inside, content in {**contents, "ca.crt": b"" if bundle is None else bundle.read_bytes()}.items():
+    for inside, content in {**contents, "ca.crt": _trusted(company)}.items():
         file = target / inside
         file.parent.mkdir(parents=True, exist_ok=True)
         file.parent.chmod(0o755)
@@ -134,19 +144,35 @@ def copy_context(image: str, target: Path) -> None:
         os.utime(file, (CONTEXT_TIME, CONTEXT_TIME))
 
 
+def _trusted(company: str | None) -> bytes:
+    bundle = certificate_bundle()
+    if company is None:
+        return b"" if bundle is None else bundle.read_bytes()
+    # It replaces what the builder trusts, so the public ones come first.
+    public = bundle or (SYSTEM_BUNDLE if SYSTEM_BUNDLE.is_file() else None)
+    return (b"" if public is None else public.read_bytes().rstrip() + b"\n") + company.encode()
+
+
 def certificate_bundle() -> Path | None:
     """The bundle that this machine's tools trust by a variable, if any."""
     named = [Path(os.environ[variable]) for variable in CERTIFICATE_VARIABLES if os.environ.get(variable)]
     return next((path for path in named if path.is_file()), None)
 
 
-def build_command(docker: Docker, image: str, references: Mapping[str, str], context: Path) -> list[str]:
-    """``docker build`` for an image, with the references of the images it is built on."""
+def build_command(
+    docker: Docker, image: str, references: Mapping[str, str], context: Path, proxy: str | None = None
+) -> list[str]:
+    """``docker build`` for an image, with the references of the images it is built on. proxy: where the shell names none."""
     arguments = [f"{base.upper()}={references[base]}" for base in images.BASES[image]]
     # In the key of the layers that install packages, so that a new date really asks the mirrors.
     arguments.append(f"REFRESHED={(context / 'refreshed.txt').read_text().strip()}")
     # Named without a value, which docker takes from its environment: a proxy's address may hold a password.
-    arguments += [variable for variable in PROXY_VARIABLES if os.environ.get(variable)]
+    proxies.refuse_unusable()
+    given = [variable for variable in PROXY_VARIABLES if os.environ.get(variable)]
+    if proxy is not None and not {variable.lower() for variable in given} & {"http_proxy", "https_proxy"}:
+        # Without a login in it (the stack file's schema), so it may be seen.
+        arguments += [f"{variable}={proxy}" for variable in ("http_proxy", "https_proxy")]
+    arguments += given
     flags = [part for argument in arguments for part in ("--build-arg", argument)]
     # The host's network: a daemon may have no default bridge, and a mirror or proxy may listen on the host only.
     return docker.command("build", "--network", "host", "--tag", references[image], *flags, context)

@@ -5,6 +5,7 @@ Not here: where images come from (ops/images/source.py), and how they are made (
 
 import os
 import shutil
+from collections.abc import Iterable
 
 from components.host import images
 from components.host.images import ImageSource
@@ -35,13 +36,15 @@ def ensure_package_tools(progress: Progress) -> None:
 
 
 def present(docker: Docker, reference: str) -> bool:
-    """Whether the daemon has the image. Raises UserError when it does not answer."""
-    # Listed, not inspected: a failed inspect looks like a daemon that does not answer.
-    if "@" in reference:
-        repository, digest = reference.split("@")
-        listed = docker.run("image", "ls", "--digests", "--format", "{{.Digest}}", repository.rpartition(":")[0])
-        return digest in listed.split()
-    return bool(docker.run("image", "ls", "--quiet", reference).strip())
+    """Whether the daemon has the image, found as `docker run` would find it. Raises UserError when it does not answer."""
+    # Not `image ls`: from Docker 29 on it leaves out what was pulled by digest.
+    try:
+        return bool(docker.run("image", "inspect", "--format", "{{.Id}}", reference).strip())
+    except UserError as failed:
+        # The daemon's words, in 20.10 as in 29; any other failure is a daemon that does not answer.
+        if "no such image" in str(failed).lower():
+            return False
+        raise
 
 
 def asked_for(settings: Settings) -> frozenset[str]:
@@ -87,6 +90,15 @@ def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = 
     for image in wanted:
         visit(image)
     return missing
+
+
+def from_registry(docker: Docker, source: ImageSource, missing: Iterable[str]) -> list[str]:
+    """The public images that making the missing ones takes from a registry: those that are not on the daemon."""
+    if source == "packages":
+        return []
+    references = images.references(source)
+    taken = {base for name in missing for base in ((name,) if name in images.OFFICIAL else images.BASES[name])}
+    return sorted(image for image in taken & set(images.OFFICIAL) if not present(docker, references[image]))
 
 
 def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:

@@ -7,6 +7,7 @@ from components.host.images import SOURCE_LABEL, ImageSource
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
+from ops.images import needs
 from ops.machine import system
 from ops.stack import file
 from ops.stack.stack import Stack
@@ -18,7 +19,7 @@ REGISTRY = "https://registry-1.docker.io/v2/"
 def decide_source(
     requested: ImageSource | None, configured: ImageSource, *, reachable: bool, made_with: str | None
 ) -> ImageSource:
-    """Where the images come from. reachable: whether the image registry answers (only looked at for ``official``).
+    """Where the images come from. reachable: whether the image registry answers, or is not needed (only for ``official``).
 
     made_with: the source that the stack's data was made with, None for a new stack. Without a registry a new stack is built from
     packages; UserError if the data or the person says official.
@@ -37,7 +38,8 @@ def choose_source(stack: Stack, requested: ImageSource | None, docker: Docker, p
 
     Raises UserError when the stack already has data that was made with the other source.
     """
-    configured: ImageSource = stack.settings().images.source
+    settings = stack.settings()
+    configured: ImageSource = settings.images.source
     wanted = requested or configured
     volume = stack.prefix("postgres")
     made_with = source_of(docker, volume)
@@ -46,7 +48,10 @@ def choose_source(stack: Stack, requested: ImageSource | None, docker: Docker, p
             f"{stack.file_name}: images.source: the volume {volume} was made with {made_with} images; "
             f"write {made_with}, or destroy the stack with its data first"
         )
-    reachable = wanted == "packages" or system.answers(REGISTRY, accepted=(200, 401))
+    optional = needs.asked_for(settings)
+    # A stack whose images are there goes on without Docker Hub.
+    pulled = needs.from_registry(docker, wanted, needs.outstanding(docker, wanted, optional))
+    reachable = not pulled or system.answers(REGISTRY, accepted=(200, 401))
     decided = decide_source(requested, configured, reachable=reachable, made_with=made_with)
     if decided != wanted:
         progress("no image registry answers: every image is built from Debian, PyPI and Go packages, about 15 min the first time")

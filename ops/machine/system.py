@@ -99,17 +99,23 @@ def _apt(arguments: list[str], log: Path, progress: Progress) -> None:
 def answers(url: str, accepted: Iterable[int] = (200,), timeout_seconds: float = 6) -> bool:
     """Whether a HEAD request for ``url`` is answered with one of the accepted status codes within the time.
 
-    A proxy that answers in place of a blocked host (403, 407) counts as no answer.
+    A proxy that answers in place of a blocked host (403, 407) counts as no answer. Raises UserError for one of the environment
+    that cannot be used: nothing else behind it could be, either.
     """
     # Here for start time: script/env asks nothing of the network.
     import httpx
 
+    # Here for the same reason.
+    from ops.clients import proxies
+
+    proxies.usable_for(url)
     codes: list[int] = []
 
     def ask() -> None:
         try:
-            codes.append(httpx.head(url, timeout=timeout_seconds, follow_redirects=True).status_code)
-        except (httpx.HTTPError, OSError):
+            with httpx.Client(transport=proxies.Transport(), timeout=timeout_seconds, follow_redirects=True) as client:
+                codes.append(client.head(url).status_code)
+        except (httpx.HTTPError, OSError, UserError):
             return
 
     # A thread, because the timeout of no HTTP client covers a resolver that does not answer.

@@ -64,7 +64,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
     tree = git.tree_of(stack.root)
     if tree == reviewed.tree:
         # Not for a tree that will be refused: the build may take half an hour.
-        build.build(docker, settings.images.source, progress, needs.asked_for(settings))
+        build.build(docker, settings.images.source, progress, needs.asked_for(settings), host=settings.host)
     planned = engine.preview(stack, drift=True)
     if differences := record.differences(reviewed, record.record(planned, tree=tree)):
         raise UserError(

@@ -108,6 +108,12 @@ class Stack:
         """The daemon that the stack file names."""
         return Docker(self.settings().host.docker_host)
 
+    def plugins(self) -> frozenset[str]:
+        """The plugins of Pulumi that it needs beyond those of every stack."""
+        settings = self.settings()
+        needed = {"cloudflare": settings.edge.provider == "cloudflare", "vercel": settings.frontend.provider == "vercel"}
+        return frozenset(name for name, used in needed.items() if used)
+
     def environment(self) -> dict[str, str]:
         """The variables for a ``pulumi`` of this stack; UserError before script/bootstrap."""
         return {**shell.variables(), **environment.for_stacks()} if self.variables is None else dict(self.variables)

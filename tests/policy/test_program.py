@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pulumi_cloudflare as cloudflare
@@ -10,7 +11,8 @@ import pulumiverse_vercel as vercel
 import pytest
 import yaml
 
-from components.settings import Settings, parse
+from components.settings import Settings, certificates, parse
+from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
 from tests.policy.pack import broken, judge, levels, registered
 from tests.support import program
@@ -84,6 +86,14 @@ def test_the_committed_stacks_have_no_violation_and_no_exemption(stack: str) -> 
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": "tk_" + "of-the-owner-" * 4}
 ACCESS: dict[str, Any] = {"access_team": "acme", "access_emails": ["ops@example.com"], "access_domains": ["example.com"]}
 NGROK: dict[str, Any] = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": "tk_" + "of-the-owner-" * 4}
+
+
+def test_a_companys_network_has_no_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Authority(tmp_path)
+    monkeypatch.setattr(certificates, "ROOT", tmp_path)
+    company = {"proxy": "http://proxy.example.com:3128", "ca_file": "ca.pem"}
+    settings = Settings.model_validate({"host": company, "edge": NGROK, "llm": {"provider": "ollama", "model": "llava:7b"}})
+    assert [report.message for report in judge(registered(program.run(settings, stack="prod")), stack="prod")] == []
 
 
 def behind(edge: dict[str, Any], frontend: dict[str, Any] | None = None) -> Settings:

@@ -106,6 +106,8 @@ def shared(file: dict[str, Any]) -> dict[str, Any]:
 def reached(file: dict[str, Any], pair: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """A stack file with an edge and a frontend that go with the rest of it."""
     edge, frontend = pair
+    if edge["provider"] == "cloudflare" and file.get("host", {}).get("proxy"):
+        edge = {**edge, "past_proxy": True}
     if file.get("images", {}).get("source") == "packages" and edge["provider"] != "none":
         edge = {**edge, "connector_image": "localhost/mine/connector:1"}
     return {**file, "edge": edge, "frontend": frontend}
@@ -176,6 +178,7 @@ STACK_FILES = st.fixed_dictionaries(
                 ),
                 "port": st.integers(5000, 65535),
                 "timezone": st.sampled_from(["Asia/Seoul", "UTC", "America/New_York", "Etc/GMT+9"]),
+                "proxy": st.sampled_from(["http://proxy.example.com:3128", "http://10.0.0.9:8080/", "http://[fd00::9]:3128"]),
             },
         ),
         "server": st.fixed_dictionaries(

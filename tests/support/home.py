@@ -72,7 +72,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     # Without the machine's own docker and pulumi; what the doubles are made of is in /bin.
     monkeypatch.setenv("PATH", f"{own.bin}:{tmp_path / 'tools'}")
     (tmp_path / "tools").mkdir()
-    for tool in ("bash", "cat", "sleep", "chmod", "mkdir", "touch", "id", "cut", "sha256sum", "dirname", "basename", "rm"):
+    for tool in ("bash", "cat", "sleep", "chmod", "mkdir", "touch", "id", "cut", "sha256sum", "dirname", "basename", "rm", "cp"):
         (tmp_path / "tools" / tool).symlink_to(shutil.which(tool, path="/usr/bin:/bin") or tool)
     monkeypatch.setattr(system, "answers", lambda *_, **__: False)
     monkeypatch.setattr(daemon, "DOCKERD_LOG", tmp_path / "dockerd.log")

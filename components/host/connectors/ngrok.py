@@ -16,23 +16,30 @@ CLIENT_HEADER = "X-Forwarded-For"
 # The public image's own entry point writes the token into a file, which a read-only root refuses; the agent takes it from the
 # environment by itself.
 _START = 'printf "%s\\n" "$1" > /tmp/ngrok.yml && exec ngrok start --all --config /tmp/ngrok.yml --log stdout --log-format json'
-# Alpine's variant of the image has wget, Debian's has bash.
+# Alpine's variant of the image has wget, Debian's has bash. Since 3.1.1 the agent refuses a request whose Host is not loopback's;
+# endpoints are listed since 3.30, and tunnels, of which earlier ones make them, no longer in all of its versions.
 _HEALTH = f"""
 ask() {{
-  wget -q -O - "http://{API}/api/tunnels" ||
-    bash -c 'exec 3<> /dev/tcp/{API.replace(":", "/")} && printf "GET /api/tunnels HTTP/1.0\\r\\n\\r\\n" >&3 && cat <&3'
+  wget -q -O - "http://{API}/api/$1" || bash -c '
+    exec 3<> /dev/tcp/{API.replace(":", "/")} &&
+      printf "GET /api/%s HTTP/1.0\\r\\nHost: {API}\\r\\n\\r\\n" "$0" >&3 && cat <&3' "$1"
 }}
-ask 2> /dev/null | grep -q -F "$0"
+for kind in endpoints tunnels; do
+  ask "$kind" 2> /dev/null | grep -q -F "$0" && exit 0
+done
+exit 1
 """
 
 
-def agent_config(domain: str) -> str:
-    """The agent's configuration, version 3: one endpoint to the gateway; the token is not in it."""
+def agent_config(domain: str, proxy: str | None = None) -> str:
+    """The agent's configuration, version 3: one endpoint to the gateway; the token is not in it. proxy: a company's."""
+    way = "" if proxy is None else f"  proxy_url: {proxy}\n"
     return f"""\
 version: 3
 agent:
   update_check: false
   web_addr: {API}
+{way}\
 endpoints:
   - name: skyvern
     url: https://{domain}
@@ -43,12 +50,13 @@ endpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class NgrokAgentArgs:
-    """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway)."""
+    """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway). proxy: a company's, or None."""
 
     prefix: str
     image: str
     settings: NgrokEdge
     networks: Sequence[pulumi.Input[str]]
+    proxy: str | None = None
 
 
 class NgrokAgent(pulumi.ComponentResource):
@@ -67,7 +75,7 @@ class NgrokAgent(pulumi.ComponentResource):
                 image=args.image,
                 user="10005:10005",
                 entrypoint=["sh", "-c"],
-                command=[_START, "ngrok-start", agent_config(args.settings.domain)],
+                command=[_START, "ngrok-start", agent_config(args.settings.domain, args.proxy)],
                 environment={
                     "HOME": "/tmp",  # noqa: S108  # the container's own tmpfs
                     "NGROK_AUTHTOKEN": pulumi.Output.secret(args.settings.authtoken.get_secret_value()),

@@ -151,6 +151,9 @@ def _public(
         case PublicAnswer(problem="name"):
             fix = "wait for DNS, or compare the name servers: dig +trace " + host
             yield error("public name", host, "does not resolve here", fix)
+        case PublicAnswer(problem="proxy"):
+            problem, _, fix = answer.detail.partition("; ")
+            yield error("public name", host, f"cannot be asked: {problem}", fix)
         case PublicAnswer(problem="certificate"):
             # Cloudflare's free certificate comes minutes after the zone is active.
             fix = (

@@ -3,7 +3,6 @@
 Reads only. The API token is decrypted for the requests, and kept out of every fact. Not here: the checks (edge_checks.py).
 """
 
-import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import httpx
 
 from components import endpoints
 from components.settings import CloudflareEdge, NgrokEdge, Settings
-from ops.clients import cloudflare
+from ops.clients import cloudflare, proxies
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe.heartbeat import HEARTBEAT
@@ -60,8 +59,9 @@ class ApiFacts:
 class PublicAnswer:
     """Result of a request from this machine to a public name.
 
-    problem: "" for an HTTP answer; else "name" (does not resolve), "certificate", "connect". status, mark: of the answer; mark is
-    the edge's own word for its action, such as ``challenge`` or an ngrok error code. expires: of the certificate.
+    problem: "" for an HTTP answer; else "name" (does not resolve), "certificate", "connect" or "proxy" (one that cannot be used).
+    status, mark: of the answer; mark is the edge's own word for its action, such as ``challenge`` or an ngrok error code.
+    expires: of the certificate.
     """
 
     problem: str = ""
@@ -99,7 +99,7 @@ def observe_edge(stack: Stack, docker: Docker, settings: Settings, *, deployed: 
                 api = ask_api(http, stack, settings, edge)
     public = {}
     if deployed:
-        with httpx.Client(timeout=SECONDS, follow_redirects=False) as client:
+        with httpx.Client(timeout=SECONDS, follow_redirects=False, transport=proxies.Transport()) as client:
             public = {host: ask_public(client, host, path) for host, path in asked_paths(endpoints.derive(settings)).items()}
     return EdgeFacts(api=api, public=public, connector="" if connector is None else connector_complaint(docker, connector))
 
@@ -173,7 +173,7 @@ def asked_paths(urls: endpoints.Endpoints) -> dict[str, str]:
 
 def ask_public(client: httpx.Client, host: str, path: str) -> PublicAnswer:
     """One request without credentials, as anyone could make it. Behind a proxy, the proxy resolves the name."""
-    if not client_uses_proxy() and not resolves(host):
+    if proxies.for_url(f"https://{host}") is None and not resolves(host):
         return PublicAnswer(problem="name")
     try:
         with client.stream("GET", f"https://{host}{path}") as answer:
@@ -181,6 +181,8 @@ def ask_public(client: httpx.Client, host: str, path: str) -> PublicAnswer:
             stream = answer.extensions.get("network_stream")
             connection = stream.get_extra_info("ssl_object") if stream is not None else None
             certificate = connection.getpeercert() if connection is not None else None
+    except UserError as unusable:
+        return PublicAnswer(problem="proxy", detail=str(unusable))
     except httpx.ProxyError as failed:
         return PublicAnswer(problem="name", detail=str(failed)[:100])
     except httpx.TransportError as failed:
@@ -193,11 +195,6 @@ def ask_public(client: httpx.Client, host: str, path: str) -> PublicAnswer:
     if certificate and "notAfter" in certificate:
         expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
     return PublicAnswer(status=answer.status_code, mark=mark, expires=expires)
-
-
-def client_uses_proxy() -> bool:
-    """Whether requests to public names go through a proxy of the environment."""
-    return any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
 
 
 def resolves(host: str) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ops.clients import proxies
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack.outputs import Outputs
@@ -234,7 +235,9 @@ def client_for(outputs: Outputs, resolver: Resolver | None = None) -> httpx.Clie
     verify = True if resolver.ca_file is None else ssl.create_default_context(cafile=resolver.ca_file)
     if resolver.connect_to is not None:
         return httpx.Client(timeout=REQUEST_SECONDS, transport=_ConnectTo(resolver.connect_to, verify))
-    return httpx.Client(timeout=REQUEST_SECONDS, verify=verify, trust_env=not is_loopback(outputs.app_url))
+    if is_loopback(outputs.app_url):
+        return httpx.Client(timeout=REQUEST_SECONDS, verify=verify, trust_env=False)
+    return httpx.Client(timeout=REQUEST_SECONDS, transport=proxies.Transport(verify=verify))
 
 
 def is_loopback(url: str) -> bool:

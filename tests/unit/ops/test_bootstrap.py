@@ -232,6 +232,44 @@ def test_a_failed_installation_is_not_taken_for_done(home: Home, tmp_path: Path)
     assert "installing the Python packages" in again.out
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "socks5://user:secret@p:1080"),
+        ("all_proxy", "socks://p:1080/"),
+        ("HTTPS_PROXY", "ftp://p:21"),
+        ("https_proxy", "http://p:port"),
+    ],
+)
+def test_a_proxy_that_pip_cannot_use_is_one_line(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """F08: a traceback of pip."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    home.program("python3.11", PYTHON.replace('"-m pip"*) exit 0', '"-m pip"*) echo Traceback >&2; exit 2'))
+    refused = run_script(home, tmp_path, "--venv")
+    assert refused.code == 1
+    line = f"bootstrap: {variable}: pip cannot use this proxy; set HTTPS_PROXY and HTTP_PROXY to http://HOST:PORT\n"
+    assert refused.err == line
+    # Where pip needs none (a mirror in NO_PROXY, a cache), or uses another one, it is ignored.
+    home.program("python", PYTHON, tmp_path / "checkout" / ".venv" / "bin")
+    assert run_script(home, tmp_path, "--venv").code == 0
+
+
+def test_pips_own_words_are_shown(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@p.example:3128/")
+    home.program("python3.11", PYTHON.replace('"-m pip"*) exit 0', '"-m pip"*) echo "ERROR: no such version" >&2; exit 1'))
+    refused = run_script(home, tmp_path, "--venv")
+    assert (refused.code, refused.err) == (1, "ERROR: no such version\n")
+    home.program("python", PYTHON.replace("exit 0", "echo 'WARNING: a cache' >&2"), tmp_path / "checkout" / ".venv" / "bin")
+    warned = run_script(home, tmp_path, "--venv")
+    assert (warned.code, warned.err) == (0, "WARNING: a cache\n")
+
+
 def test_the_rest_gets_the_arguments(home: Home, tmp_path: Path) -> None:
     home.program("python3.11", PYTHON)
     run_script(home, tmp_path, "--stack", "other", "--engine", "modules")

@@ -2,8 +2,14 @@
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,6 +317,62 @@ def test_ngroks_start_writes_the_configuration_without_the_token(tmp_path: Any) 
         *("--log", "stdout", "--log-format", "json"),
     ]
     assert yaml.safe_load((tmp_path / "ngrok.yml").read_text())["version"] == 3
+
+
+ONLINE, OFFLINE = b'[{"name": "skyvern", "url": "https://x.example"}]', b"[]"
+
+
+@contextmanager
+def agent_api(answers: Mapping[str, bytes]) -> Iterator[int]:
+    """The agent's local API on a port of loopback: it refuses an empty or foreign Host, as the agent does since 3.1.1."""
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind = self.path.removeprefix("/api/")
+            host = (self.headers.get("Host") or "").rpartition(":")[0]
+            status = 403 if host not in {"127.0.0.1", "localhost"} else 200 if kind in answers else 404
+            self.send_response(status)
+            self.end_headers()
+            if status == 200:
+                self.wfile.write(b'{"%s": %s}' % (kind.encode(), answers[kind]))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize("with_wget", [False, True])
+@pytest.mark.parametrize(
+    ("answers", "healthy"),
+    [
+        ({"endpoints": ONLINE}, True),
+        ({"endpoints": ONLINE, "tunnels": OFFLINE}, True),
+        # Before 3.30 there are no endpoints.
+        ({"tunnels": b'[{"public_url": "https://x.example"}]'}, True),
+        ({"endpoints": OFFLINE, "tunnels": OFFLINE}, False),
+        ({}, False),
+    ],
+)
+def test_ngrok_is_healthy_once_its_endpoint_is_online(
+    tmp_path: Path, answers: Mapping[str, bytes], healthy: bool, with_wget: bool
+) -> None:
+    """O1, O2: the request had no Host, so the agent refused it and the container never got healthy."""
+    for tool in ("bash", "cat", "grep", "sh"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    if with_wget:
+        wget = tmp_path / "wget"
+        fetch = "import sys, urllib.request as r; print(r.urlopen(sys.argv[-1]).read().decode())"
+        wget.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{fetch}' \"$@\"\n")
+        wget.chmod(0o755)
+    with agent_api(answers) as port:
+        check = ngrok._HEALTH.replace("127.0.0.1:4040", f"127.0.0.1:{port}").replace("127.0.0.1/4040", f"127.0.0.1/{port}")
+        command = ["sh", "-c", check, "https://x.example"]
+        done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, check=False, timeout=30)
+    assert (done.returncode == 0) is healthy
 
 
 # --- Neither -------------------------------------------------------------------------------------------------------------

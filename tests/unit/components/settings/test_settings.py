@@ -1,5 +1,6 @@
 """The schema of the stack file: each mistake gives its one line."""
 
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -8,7 +9,8 @@ import yaml
 from pulumi.runtime import config as runtime_config
 
 from components import settings
-from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, VercelFrontend, llm_keys, parse
+from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, VercelFrontend, certificates, llm_keys, parse
+from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
 from tests.support.program import SMTP, VERCEL
 
@@ -670,6 +672,112 @@ def test_the_committed_prod_stack_lacks_only_what_its_owner_must_give() -> None:
         "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
         "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("proxy.example.com:3128", "is not a URL; write it in full, for example http://proxy.example.com:3128"),
+        ("http://proxy.example.com", "has no port; write it, for example http://proxy.example.com:3128"),
+        (
+            "https://proxy.example.com:3128",
+            "is not an http:// address, by which such proxies are asked for https as well; write http://proxy.example.com:3128",
+        ),
+        ("socks5://proxy.example.com:1080", "is not a URL; write it in full, for example http://proxy.example.com:3128"),
+        ("http://127.0.0.1:3128", "is the container itself; write the address at which other machines reach the proxy"),
+        ("http://localhost:3128", "is the container itself; write the address at which other machines reach the proxy"),
+        ("http://proxy example:3128", "is not a URL; write it in full, for example http://proxy.example.com:3128"),
+        ("http://proxy;x:3128", "is not a URL; write it in full, for example http://proxy.example.com:3128"),
+        ("http://proxy.example.com:0", "is not a URL; write it in full, for example http://proxy.example.com:3128"),
+    ],
+)
+def test_a_wrong_proxy_is_one_line(value: str, problem: str) -> None:
+    """F10."""
+    assert lines({"host": {"proxy": value}}) == [f'Pulumi.prod.yaml: host.proxy: "{value}" {problem}']
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (
+            "http://user:secret@proxy.example.com:3128",
+            "contains a user or password, which would be stored in plain text; remove it",
+        ),
+        ("http://proxy.example.com:3128/?key=secret", "has a path or a query, which no proxy has; write its host and port alone"),
+    ],
+)
+def test_a_proxy_that_may_hold_a_secret_is_not_shown(value: str, problem: str) -> None:
+    assert lines({"host": {"proxy": value}}) == [f"Pulumi.prod.yaml: host.proxy: {problem}"]
+
+
+@pytest.mark.parametrize(
+    ("value", "proxy"),
+    [
+        ("http://Proxy.Example.com:3128/", "http://proxy.example.com:3128"),
+        ("http://10.1.2.3:8080", "http://10.1.2.3:8080"),
+        ("http://[fd00::9]:3128", "http://[fd00::9]:3128"),
+    ],
+)
+def test_a_proxy_has_one_spelling(value: str, proxy: str) -> None:
+    assert parse({"host": {"proxy": value}}, file="f").host.proxy == proxy
+
+
+def test_cloudflared_and_a_proxy_are_decided_on() -> None:
+    """F10: its tunnel uses none, so the stack would wait for a connector that never gets healthy."""
+    proxy = {"host": {"proxy": "http://proxy.example.com:3128"}}
+    assert lines({**cloudflare(), **proxy}) == [
+        "Pulumi.prod.yaml: host.proxy: cloudflared knows no proxy and needs port 7844 of Cloudflare; write edge.past_proxy: true "
+        "once the network lets it through, or edge.provider: ngrok"
+    ]
+    keys = frozenset({"edge"})
+    assert parse({**cloudflare(past_proxy=True), **proxy}, file="f", secret_keys=keys).host.proxy is not None
+    assert lines(cloudflare(past_proxy=True)) == [
+        "Pulumi.prod.yaml: edge.past_proxy: is about host.proxy, and there is none; remove it"
+    ]
+
+
+@pytest.fixture
+def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with ``ca.pem`` and ``ca.key``."""
+    Authority(tmp_path)
+    monkeypatch.setattr(certificates, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_certificates_are_read_without_what_is_between_them(authority: Path) -> None:
+    """F10."""
+    pem = (authority / "ca.pem").read_text()
+    (authority / "two.pem").write_bytes(b"# of the company\r\n" + pem.replace("\n", "\r\n").encode() * 2)
+    assert parse({"host": {"ca_file": "two.pem"}}, file="f").host.certificates == pem * 2
+    assert parse({}, file="f").host.certificates is None
+
+
+def test_a_wrong_file_of_certificates_is_one_line(authority: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """F10: a plan depends on what is committed, and no private key is committed."""
+    outside = tmp_path_factory.mktemp("outside") / "ca.pem"
+    outside.write_bytes((authority / "ca.pem").read_bytes())
+    (authority / "link.pem").symlink_to(outside)
+    (authority / "both.pem").write_bytes((authority / "ca.pem").read_bytes() + (authority / "ca.key").read_bytes())
+    (authority / "ca.der").write_bytes(b"0\x82\x01\n\x02\x01\x00")
+    (authority / "cut.pem").write_text((authority / "ca.pem").read_text().replace("M", "", 3))
+    (authority / "large.pem").write_text((authority / "ca.pem").read_text() * 300)
+    (authority / "folder").mkdir()
+    where = "is not in the checkout; copy the file there, commit it and write its path, for example company-ca.pem"
+    form = "has no certificates in PEM; convert it with `openssl x509 -inform der -in FILE -out company-ca.pem` and name that"
+    readable = "write the path of a PEM file there"
+    for name, problem in {
+        str(outside): where,
+        "../ca.pem": where,
+        "link.pem": where,
+        "none.pem": f"cannot be read in the checkout (No such file or directory); {readable}",
+        "folder": f"cannot be read in the checkout (Is a directory); {readable}",
+        "both.pem": "holds a private key, which is now in the checkout; write a file with certificates alone",
+        "ca.key": "holds a private key, which is now in the checkout; write a file with certificates alone",
+        "large.pem": "is larger than 100 kB; write the company's own certificates alone, the public ones are known",
+        "ca.der": form,
+        "cut.pem": form,
+    }.items():
+        assert lines({"host": {"ca_file": name}}) == [f'Pulumi.prod.yaml: host.ca_file: "{name}" {problem}']
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr
@@ -17,10 +19,12 @@ from components.settings import (
     OpenAiCompatibleLlm,
     OpenAiLlm,
     Settings,
+    certificates,
     llm_keys,
     skyvern_settings,
 )
 from components.settings.skyvern_settings import Decision, groups
+from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
 from tests.support import program, skyvern_wheel
 from tests.support.program import SMTP, plain
@@ -91,11 +95,15 @@ def decided(name: str, among: dict[str, Decision]) -> Decision | None:
 
 
 @pytest.fixture(scope="module")
-def environments() -> list[dict[str, Any]]:
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
     """The server's variables with each kind of model and of browser."""
-    others = [{"smtp": MAIL}, {"storage": STORE}]
+    checkout = tmp_path_factory.mktemp("checkout")
+    Authority(checkout)
+    company = {"proxy": "http://proxy.example.com:3128", "ca_file": "ca.pem"}
+    others = [{"smtp": MAIL}, {"storage": STORE}, {"host": company}]
     kinds = [{"browser": browser} for browser in BROWSERS] + [{"llm": model} for model in MODELS] + others
-    return [program.run(Settings.model_validate(kind)).environment("server") for kind in kinds]
+    with patch.object(certificates, "ROOT", checkout):
+        yield [program.run(Settings.model_validate(kind)).environment("server") for kind in kinds]
 
 
 def test_no_setting_of_the_wheel_is_undecided_or_has_another_default() -> None:

@@ -302,7 +302,7 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Doubles for all that script/up calls; the list tells what was called."""
     seen: list[str] = []
     monkeypatch.setattr(daemon, "ensure_docker", lambda *_: seen.append("docker"))
-    monkeypatch.setattr(engine, "ensure_engine", lambda requested, _: seen.append(f"engine {requested}"))
+    monkeypatch.setattr(engine, "ensure_engine", lambda requested, *_: seen.append(f"engine {requested}"))
     state = State(url=f"file://{prepared.root}/state", local=True, passphrase=True)
 
     def ensure_state(_: object) -> State:
@@ -311,9 +311,7 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(backend, "ensure_state", ensure_state)
     monkeypatch.setattr(needs, "prepare", lambda docker, chosen, say, optional: seen.append(f"tools for {chosen}"))
-    monkeypatch.setattr(
-        build, "build", lambda docker, chosen, say, optional, stop, missing: seen.append(f"images {chosen} at {docker.host}")
-    )
+    monkeypatch.setattr(build, "build", lambda docker, chosen, *_: seen.append(f"images {chosen} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
     monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
@@ -365,8 +363,8 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
 
 def test_engine_and_images_are_made_side_by_side(order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     meeting = threading.Barrier(2)
-    monkeypatch.setattr(engine, "ensure_engine", lambda requested, say: meeting.wait(20))
-    monkeypatch.setattr(build, "build", lambda docker, chosen, say, optional, stop, missing: meeting.wait(20))
+    monkeypatch.setattr(engine, "ensure_engine", lambda *_: meeting.wait(20))
+    monkeypatch.setattr(build, "build", lambda docker, chosen, *_: meeting.wait(20))
     assert up.main(["--images", "packages"]) == 0
 
 
@@ -387,8 +385,7 @@ def test_a_failed_engine_is_printed_at_once_and_no_further_image_is_begun(
     stopped: list[bool] = []
 
     def images(*arguments: object) -> None:
-        stop = arguments[-2]
-        assert isinstance(stop, threading.Event)
+        (stop,) = (argument for argument in arguments if isinstance(argument, threading.Event))
         stopped.append(stop.wait(20))
         # As long as the image that is being made: the line is out by now.
         time.sleep(0.2)

@@ -1,11 +1,12 @@
 """The names and contents of images (components/host/images.py), and how they get onto a daemon (ops/images/build.py)."""
 
+import datetime
 import json
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,38 @@ def test_certificate_bundle_is_empty_where_none_is_named(tmp_path: Path, monkeyp
     assert (tmp_path / "context/ca.crt").read_bytes() == b""
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_companys_certificates_come_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
+    """F10: ca.crt replaces what the builder trusts."""
+    for variable in build.CERTIFICATE_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    bundle, system = tmp_path / "bundle.pem", tmp_path / "system.crt"
+    bundle.write_text("of the machine")
+    system.write_text("public\n")
+    monkeypatch.setattr(build, "SYSTEM_BUNDLE", system)
+    if named:
+        monkeypatch.setenv("PIP_CERT", str(bundle))
+    build.copy_context("egress", tmp_path / "context", "of the company\n")
+    first = "of the machine" if named else "public"
+    assert (tmp_path / "context/ca.crt").read_text() == f"{first}\nof the company\n"
+
+
+@pytest.mark.parametrize("shell", [True, False])
+def test_builds_use_the_stacks_proxy_where_the_shell_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: bool
+) -> None:
+    """F10."""
+    for variable in (*build.PROXY_VARIABLES, "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    if shell:
+        monkeypatch.setenv("https_proxy", "http://of-the-shell:3128")
+    build.copy_context("egress", tmp_path / "context")
+    references = images.references("official")
+    command = build.build_command(Docker("unix:///x"), "egress", references, tmp_path / "context", "http://of-the-stack:3128")
+    given = {part for part in command if "proxy" in part}
+    assert given == ({"https_proxy"} if shell else {f"{name}=http://of-the-stack:3128" for name in ("http_proxy", "https_proxy")})
+
+
 @pytest.mark.parametrize("image", [image for image in images.BASES if image != "debian"])
 def test_dockerfiles_work_with_the_classic_builder_and_keep_the_bundle_out(image: str) -> None:
     text = (REPOSITORY / "images" / image / "Dockerfile").read_text()
@@ -252,16 +285,67 @@ def test_only_stand_ins_need_root_on_the_host(
     assert asked_for_go == ([] if asked else ["asked"]), "Caddy is compiled for both"
 
 
-def test_digest_prints_only_what_changed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    unchanged = images.OFFICIAL["debian"].partition("@")[2]
-    manifest = json.dumps({"digest": unchanged})
-    other = json.dumps({"digest": "sha256:" + "1" * 64})
-    home.program("docker", f"""case "$*" in *debian*) echo '{manifest}' ;; *) echo '{other}' ;; esac""")
+def registry(home: Home, digests: Mapping[str, str]) -> None:
+    """A registry in which each tag has a digest of its name, but for those given."""
+    known = {**{reference.split("@")[0]: reference.split("@")[1] for reference in images.OFFICIAL.values()}, **digests}
+    cases = "".join(f"""*" {tag}") echo '{json.dumps({"digest": digest})}' ;; """ for tag, digest in known.items())
+    home.program("docker", f"""case "$*" in {cases} *) echo '{{"digest": "sha256:{"0" * 64}"}}' ;; esac""")
+
+
+def test_digest_prints_what_changed(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    cloudflared, latest = "cloudflare/cloudflared:2026.9.3", images.MOVING_TAGS["cloudflared"]
+    same = {tag: images.OFFICIAL[image].split("@")[1] for image, tag in images.MOVING_TAGS.items()}
+    registry(home, same)
+    commands.public_digests()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[:-1]] == ["unchanged"] * len(images.OFFICIAL)
+    assert "COMPARED" in lines[-1]
+    registry(home, {**same, cloudflared: "sha256:" + "1" * 64, latest: "sha256:" + "1" * 64})
     commands.public_digests()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("debian:trixie-slim: unchanged")
-    assert "cloudflare/cloudflared:2026.9.3@sha256:" + "1" * 64 in lines[1]
+    assert f"{cloudflared}@sha256:" + "1" * 64 in lines[1]
+    assert "ngrok" in lines[2]
     assert "components/host/images.py" in lines[-1]
+
+
+def test_digest_looks_at_the_tags_that_move(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """O7: a superseded version keeps its digest, so that it read "unchanged" for a year."""
+    same = {tag: images.OFFICIAL[image].split("@")[1] for image, tag in images.MOVING_TAGS.items()}
+    registry(home, {**same, "postgres:17-trixie": "sha256:" + "2" * 64})
+    commands.public_digests()
+    out = capsys.readouterr().out
+    assert "postgres:17-trixie: another version, sha256:" + "2" * 64 in out
+    assert "latest" not in out
+
+
+def test_every_public_image_has_its_day_and_its_moving_tag() -> None:
+    assert set(images.COMPARED) == set(images.MOVING_TAGS) == set(images.OFFICIAL)
+    for image, reference in images.OFFICIAL.items():
+        assert reference.split(":")[0] == images.MOVING_TAGS[image].split(":")[0]
+
+
+def test_what_was_not_renewed_for_90_days_is_named() -> None:
+    """O7, and the Debian packages of what is built here."""
+    everything = frozenset({"llm", "cloudflared", "ngrok"})
+    day = datetime.timedelta(days=1)
+    fresh = min(images.refreshed(), *images.COMPARED.values()) + 90 * day
+    assert list(commands.aged("official", everything, fresh)) == []
+    later = max(images.refreshed(), *images.COMPARED.values()) + 91 * day
+    lines = list(commands.aged("official", everything, later))
+    assert len(lines) == 1 + len(images.OFFICIAL)
+    assert lines[0].endswith("days ago; write today's date into images/refreshed.txt and run script/up")
+    assert all(line.endswith("bin/ops images digest asks what is newest") for line in lines[1:])
+    # Those that a stack has nothing of are not its.
+    assert not any("ollama" in line or "ngrok" in line for line in commands.aged("official", frozenset(), later))
+    assert len(list(commands.aged("packages", everything, later))) == 1
+
+
+def test_the_official_ollama_takes_its_time() -> None:
+    """O8: 2 GB were announced as about a minute."""
+    assert build.expected_minutes("llm", "official") > 5
+    assert build.expected_minutes("llm", "packages") == 1
+    assert build.expected_minutes("server", "official") == build.EXPECTED_MINUTES["server"]
 
 
 def test_digest_says_when_the_registry_does_not_answer(home: Home) -> None:

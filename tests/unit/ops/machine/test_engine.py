@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from ops.errors import UserError
-from ops.machine import engine, system
+from ops.machine import engine, engine_from_modules, system
 from ops.machine.engine import Cli, EngineKind, decide_engine
 from ops.machine.engine_from_modules import Engine
-from tests.support.home import Home
+from ops.paths import ROOT
+from tests.support.home import SERVER, USER, Home
 
 CLI = Cli(bin_dir=Path("/opt/pulumi/bin"), version=(3, 272, 0), language_host=True)
 
@@ -82,6 +84,75 @@ def test_plugins_that_are_missing_are_installed_at_the_sdk_version(home: Home, m
     assert [call for call in home.calls("pulumi") if call.startswith("plugin")] == expected
 
 
+def test_plain_pulumi_asks_for_the_same_version() -> None:
+    """`pulumi up` of an older CLI, without script/env, ends in one line: it would deploy without the policy pack."""
+    project = YAML(typ="safe").load(ROOT / "Pulumi.yaml")
+    assert project["requiredPulumiVersion"] == ">=" + ".".join(map(str, engine.MINIMUM_CLI))
+
+
+def test_a_stack_gets_the_plugins_that_it_needs_and_no_others(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O6: the engine fetched them all before the first preview, unseen; Vercel's comes from GitHub."""
+    monkeypatch.setattr(system, "answers", lambda *_, **__: True)
+    home.program("pulumi", "echo v3.270.0")
+    home.program("pulumi-language-python", "true")
+    home.plugins()
+    engine.ensure_engine(None, home.say)
+    assert [call for call in home.calls("pulumi") if call.startswith("plugin")] == []
+    engine.ensure_engine(None, home.say, frozenset({"cloudflare", "vercel"}))
+    versions = engine.plugin_versions({"cloudflare", "vercel"})
+    assert [call for call in home.calls("pulumi") if call.startswith("plugin")] == [
+        f"plugin install resource cloudflare {versions['cloudflare']}",
+        f"plugin install resource vercel {versions['vercel']} --server github://api.github.com/pulumiverse",
+    ]
+    assert f"installing the vercel plugin {versions['vercel']} from github://api.github.com/pulumiverse" in home.lines
+
+
+@pytest.mark.parametrize(("plugin", "remedy"), [("cloudflare", "run this again"), ("vercel", "with GITHUB_TOKEN set if")])
+def test_a_plugin_that_cannot_be_installed_is_one_line(
+    home: Home, monkeypatch: pytest.MonkeyPatch, plugin: str, remedy: str
+) -> None:
+    """O6."""
+    monkeypatch.setattr(system, "answers", lambda *_, **__: True)
+    home.program("pulumi", "[[ $1 == plugin ]] || { echo v3.270.0; exit; }; echo 'error: 403 rate limit exceeded' >&2; exit 255")
+    home.program("pulumi-language-python", "true")
+    home.plugins()
+    with pytest.raises(UserError, match=rf"^Pulumi: the {plugin} plugin .*403 rate limit exceeded; .*{remedy}[^\n]*$"):
+        engine.ensure_engine(None, home.say, frozenset({plugin}))
+
+
+def test_an_edge_asks_for_the_official_engine_again(home: Home, built: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No registry has its plugins, so an engine that was built of modules is not enough for it."""
+    (home.path / ".cache/skyvern-stack/engine" / engine_from_modules.content_hash()).mkdir(parents=True)
+    assert engine.ensure_engine(None, home.say).kind is EngineKind.MODULES
+    asked: list[str] = []
+
+    def answers(url: str, *_: object) -> bool:
+        asked.append(url)
+        return False
+
+    monkeypatch.setattr(system, "answers", answers)
+    engine.ensure_engine(None, home.say)
+    assert asked == []
+    engine.ensure_engine(None, home.say, frozenset({"cloudflare"}))
+    assert asked == [engine.official_url()]
+
+
+def test_the_installer_needs_curl(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O4: wget alone passed the check, and the installer knows curl only."""
+    from pulumi.automation import PulumiCommand
+
+    monkeypatch.setattr(system, "answers", lambda *_, **__: True)
+    home.program("wget", "true")
+    monkeypatch.setattr(system, "observe_machine", lambda: USER)
+    with pytest.raises(UserError, match=r"^Pulumi: its installer needs curl; run `sudo apt-get install curl ca-certificates`$"):
+        engine.ensure_engine(None, home.say)
+    home.program("apt-get", f"[[ $1 == install ]] || exit 0; cp {home.bin}/wget {home.bin}/curl")
+    monkeypatch.setattr(system, "observe_machine", lambda: SERVER)
+    monkeypatch.setattr(PulumiCommand, "install", lambda root, version: home.program("pulumi", "true", Path(root) / "bin"))
+    assert engine.ensure_engine(None, home.say).kind is EngineKind.OFFICIAL
+    assert home.calls("apt-get")[-1].endswith(" curl ca-certificates")
+
+
 def test_the_official_installer_gets_the_sdk_version(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     from pulumi.automation import PulumiCommand
 
@@ -98,6 +169,34 @@ def test_the_official_installer_gets_the_sdk_version(home: Home, monkeypatch: py
     assert asked == [(str(engine.official_root()), engine.sdk_version())]
     assert made.kind is EngineKind.OFFICIAL
     assert made.pulumi_home is None
+
+
+# As the installer prints it: colours, the address of the archive, and at its exit always where to get help.
+BEGIN = "\x1b[1;34m=== Installing Pulumi v3.272.0 ===\x1b[0m\n\x1b[1;37m+ Downloading https://get.pulumi.com/x.tar.gz...\x1b[0m\n"
+RED = "\x1b[1;31m"
+END = "\x1b[1;37m=== If something went wrong, join us on slack ===\x1b[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (f"curl: (6) Could not resolve host\n{RED}error: failed to download\x1b[0m\n", "curl: (6) Could not resolve"),
+        ("  0  161M    0\r 12  161M\rcurl: (22) The requested URL returned error: 503\n", "curl: (22) The requested"),
+        ("+ Extracting to /x\ntar: pulumi/pulumi: No space left on device\ntar: Exiting\n", "tar: pulumi/pulumi: No"),
+        ("install.sh: line 201: tar: command not found\n", "install.sh: line 201: tar: command not found"),
+        (f"{RED}error: We're sorry, Pulumi is not supported on your platform.\x1b[0m\n", "error: We're sorry, Pulumi is"),
+    ],
+)
+def test_the_reason_of_an_installer_that_fails(output: str, reason: str) -> None:
+    """O5: every failure read "join us on slack"."""
+    line = engine.installer_reason(BEGIN + output + END)
+    assert line.startswith(reason)
+    assert "\x1b" not in line
+
+
+def test_an_installer_that_gives_no_reason() -> None:
+    assert engine.installer_reason("") == ""
+    assert engine.installer_reason(BEGIN).startswith("+ Downloading ")
 
 
 def test_an_installer_that_fails_is_one_line(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

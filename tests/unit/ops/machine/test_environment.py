@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import switched_off
 from ops.machine import backend, engine, environment
 from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
@@ -20,6 +21,10 @@ def test_the_environment_of_a_local_stack(home: Home) -> None:
     assert variables["PULUMI_BACKEND_URL"] == f"file://{backend.local_state_dir()}"
     assert variables["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(backend.passphrase_file())
     assert variables["PULUMI_SKIP_UPDATE_CHECK"] == "true"
+    # O6: otherwise the plugins of Cloudflare and Vercel are fetched for stacks without an edge.
+    assert variables["PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL"] == "true"
+    # A shell that has them from script/env is refused nothing.
+    assert not list(switched_off.effects(variables))
     assert "PULUMI_HOME" not in variables
 
 

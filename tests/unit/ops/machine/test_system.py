@@ -49,7 +49,7 @@ def test_the_script_and_the_installation_mean_the_same_keyring() -> None:
 
 def test_a_proxy_that_answers_for_a_blocked_host_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     for status, accepted in ((200, True), (403, False), (407, False)):
-        monkeypatch.setattr(httpx, "head", lambda *_, status=status, **__: httpx.Response(status))
+        monkeypatch.setattr(httpx.Client, "head", lambda *_, status=status, **__: httpx.Response(status))
         assert system.answers("https://example.invalid/") is accepted
 
 
@@ -60,7 +60,7 @@ def test_a_host_that_keeps_quiet_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         answers.append(given_up.wait(20))
         return httpx.Response(200)
 
-    monkeypatch.setattr(httpx, "head", keep_quiet)
+    monkeypatch.setattr(httpx.Client, "head", keep_quiet)
     assert system.answers("https://example.invalid/", timeout_seconds=-1.5) is False
     # It is waited for no longer, though it is still there.
     assert answers == []

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from components import endpoints
 from components.settings import CloudflareEdge, Settings, parse
-from ops.clients import cloudflare, process
+from ops.clients import cloudflare, process, proxies
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import doctor
@@ -255,6 +255,17 @@ def test_a_name_without_an_address_is_not_asked(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(edge_observation, "resolves", lambda host: False)
     with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(500))) as client:
         assert ask_public(client, "api.example.com", "/") == PublicAnswer(problem="name")
+
+
+def test_a_proxy_that_cannot_be_used_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F08."""
+    monkeypatch.setenv("https_proxy", "socks://127.0.0.1:9/")
+    with httpx.Client(transport=proxies.Transport()) as client:
+        answer = ask_public(client, "api.example.com", "/")
+    assert answer.problem == "proxy"
+    (finding,) = doctor.examine(replace(PROD, edge=replace(WELL, public={**WELL.public, "api.example.com": answer})))
+    assert finding.problem == "cannot be asked: https_proxy: a socks:// proxy cannot be used here"
+    assert finding.fix == "set HTTPS_PROXY and HTTP_PROXY to http://HOST:PORT"
 
 
 # --- The token and the connector -----------------------------------------------------------------------------------------
