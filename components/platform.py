@@ -59,6 +59,8 @@ class SkyvernPlatform(pulumi.ComponentResource):
             "browser_type": settings.browser.type,
             "containers": backend.containers,
             "docker_host": settings.host.docker_host,
+            # Empty where nothing is to be asked.
+            "internet_hosts": settings.host.internet_hosts if settings.host.internet else [],
             "organization_id": secrets.organization_id,
             "smoke_api_key": secrets.smoke_api_key,
             "smoke_url": SMOKE_URL,

@@ -97,7 +97,7 @@ class Workspace:
             state.mkdir()
             settings = Stack(like).settings()
             config = {
-                "skyvern:host": {"docker_host": settings.host.docker_host, "port": free_port()},
+                "skyvern:host": {"docker_host": settings.host.docker_host, "port": free_port(), "internet": False},
                 "skyvern:images": {"source": settings.images.source},
             }
             write_checkout(checkout, name, config)
@@ -150,7 +150,8 @@ def flatten(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "urn": resource["urn"],
             "type": resource["type"],
             "name": resource["urn"].rsplit("::", 1)[-1],
-            "inputs": opened(resource["inputs"]),
+            # Docker chooses the subnets: those of the stack are in use beside these.
+            "inputs": {key: value for key, value in opened(resource["inputs"]).items() if key != "ipamConfigs"},
             "after": sorted(known & set(resource.get("dependencies", []))),
         }
         for resource in custom

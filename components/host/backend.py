@@ -13,7 +13,7 @@ from components.host.connectors import cloudflared, ngrok
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.firewall import Firewall, FirewallArgs, destinations
 from components.host.gateway import Gateway, GatewayArgs
-from components.host.network import Networks, NetworksArgs
+from components.host.network import Addressing, Networks, NetworksArgs
 from components.host.ollama import Ollama, OllamaArgs
 from components.host.postgres import Postgres, PostgresArgs
 from components.host.retention import Retention, RetentionArgs, rules
@@ -74,12 +74,20 @@ class DockerBackend(pulumi.ComponentResource):
         references = images.references(settings.images.source)
 
         tunnelled = not isinstance(settings.edge, NoEdge)
-        networks = Networks(f"{name}-networks", NetworksArgs(prefix=prefix, tunnelled=tunnelled), opts=child)
+        addressing = Addressing(prefix=prefix, networks=settings.host.networks, mtu=settings.host.mtu)
+        networks = Networks(f"{name}-networks", NetworksArgs(addressing=addressing, tunnelled=tunnelled), opts=child)
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
         ollama = (
             Ollama(
                 f"{name}-ollama",
-                OllamaArgs(prefix=prefix, image=references["llm"], settings=settings.llm, host=settings.host),
+                OllamaArgs(
+                    prefix=prefix,
+                    addressing=addressing,
+                    after=networks.app_network,
+                    image=references["llm"],
+                    settings=settings.llm,
+                    host=settings.host,
+                ),
                 opts=child,
             )
             if isinstance(settings.llm, OllamaLlm)

@@ -100,6 +100,24 @@ def _options(client_header: str | None) -> str:
 _SERVER = endpoints.SERVER_URL.removeprefix("http://")
 
 
+def _elsewhere(urls: Endpoints) -> str:
+    """The answer to a Host that has no site. On loopback it is a person's, who forwarded another port or opened 127.0.0.1."""
+    if not urls.app_url.startswith("http://localhost:"):
+        return "error 421"
+    port = urls.app_url.rpartition(":")[2]
+    return f"""\
+header {{
+		# There may be a body that was not read.
+		Connection close
+		Content-Type "text/plain; charset=utf-8"
+		Cache-Control no-store
+		X-Content-Type-Options nosniff
+		X-Frame-Options DENY
+	}}
+	respond "Skyvern's UI works at {urls.app_url} and no other address. From another machine forward just this port: \
+ssh -L {port}:localhost:{port} HOST" 421"""
+
+
 def _shared(urls: Endpoints, *, code: bool, upload_mib: int) -> str:
     # Browsers heed it over HTTPS only, which ends at the edge.
     hsts = '\n\theader Strict-Transport-Security "max-age=31536000"' if urls.app_url.startswith("https://") else ""
@@ -153,9 +171,13 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	}}
 }}
 
+(elsewhere) {{
+	{_elsewhere(urls)}
+}}
+
 :{endpoints.GATEWAY_PORT} {{
 	import observed
-	error 421
+	import elsewhere
 }}
 
 (limited) {{
@@ -377,14 +399,29 @@ def _api(urls: Endpoints) -> str:
 def _app(urls: Endpoints) -> str:
     """The API as above. Everything else: HTTP basic login. ``/ui-session`` (same origin only) trades it for a session token of an
     hour, so the organisation's key stays here. ``/artifact/*`` reads recordings. The rest is the UI.
+
+    On loopback the port may be another one's, forwarded by ssh or an editor. Programs can work by it, the UI cannot: its pages
+    ask for the address that they were made for, which they may not reach there.
     """
+    foreign_port = (
+        f"""
+		@foreign_port {{
+			header Host *:*
+			not header Host {urls.app_url.removeprefix("http://")}
+		}}
+		route @foreign_port {{
+			import elsewhere
+		}}"""
+        if urls.app_url.startswith("http://localhost:")
+        else ""
+    )
     return f"""
 (app) {{
 	import observed
 	route {{
 		plain_path
 		import keyed
-
+{foreign_port}
 		login {{$UI_LOGIN_SHA256}}
 		import limited
 		# The browser adds the login to requests of foreign pages too; they must not be able to show what they get.

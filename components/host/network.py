@@ -1,25 +1,84 @@
-"""The stack's networks: each joins the two or three services that must talk, and no more."""
+"""The stack's networks: each joins the two or three services that must talk, and no more.
 
+Their subnets are fixed by the stack file. Chosen by Docker, each is a /16 or a /20, so two stacks use up its pools, and one of
+them may lie on the LAN (docs/decisions/networks.md).
+"""
+
+import hashlib
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 import pulumi
 import pulumi_docker as docker
 
 from components.host.labels import stack_labels
 
+# A network's place in its stack's block: a new one goes to the end, because another place replaces a network. The last two are
+# Ollama's.
+PARTS = ("edge", "tunnel", "app", "files", "data", "browsing", "smoke", "outgoing", "llm", "models")
+# Of a stack's block, as a prefix, and how many bits more a network of it has.
+BLOCK_BITS = 23
+NETWORK_BITS = 4
+
+
+def block(networks: str, prefix: str) -> IPv4Network:
+    """The part of the range ``host.networks`` that a stack's networks take.
+
+    prefix: of the stack, ``skyvern-dev``. Chosen by a hash of it, because a plan knows no other stack of the host: two stacks may
+    get the same block, once in 128 with the default, which is seen before the up (ops/stack/routes.py).
+    """
+    whole = IPv4Network(networks)
+    if whole.prefixlen >= BLOCK_BITS:
+        return whole
+    count = 2 ** (BLOCK_BITS - whole.prefixlen)
+    number = int.from_bytes(hashlib.sha256(prefix.encode()).digest()[:4]) % count
+    return IPv4Network((int(whole.network_address) + number * 2 ** (32 - BLOCK_BITS), BLOCK_BITS))
+
+
+def subnets(networks: str, prefix: str) -> dict[str, IPv4Network]:
+    """Part -> subnet, also of parts that the stack does not have."""
+    return dict(zip(PARTS, block(networks, prefix).subnets(prefixlen_diff=NETWORK_BITS), strict=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addressing:
+    """What the networks of a stack have in common.
+
+    prefix: physical prefix of the stack, ``skyvern-dev``. networks: the range ``host.networks``. mtu: None for Docker's own.
+    """
+
+    prefix: str
+    networks: str
+    mtu: int | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworksArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``. tunnelled: a connector leads to the gateway, no published port."""
+    """tunnelled: a connector leads to the gateway, no published port."""
 
-    prefix: str
+    addressing: Addressing
     tunnelled: bool
 
 
 def bridge(
-    name: str, prefix: str, part: str, parent: pulumi.Resource, *, internal: bool = True, masquerade: bool = True
+    name: str,
+    addressing: Addressing,
+    part: str,
+    parent: pulumi.Resource,
+    *,
+    internal: bool = True,
+    masquerade: bool = True,
+    after: docker.Network | None = None,
 ) -> docker.Network:
-    """A new bridge network. internal: without egress; masquerade: how a network that is not internal gets its egress."""
+    """A new bridge network. internal: without egress; masquerade: how a network that is not internal gets its egress.
+
+    after: is replaced first, if both are, and the containers that are on both go with it. Side by side, this one could not be
+    removed while such a container still stops: the provider waits for 30 s, a server that drains takes minutes.
+    """
+    prefix, subnet = addressing.prefix, subnets(addressing.networks, addressing.prefix)[part]
+    options = {} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+    if addressing.mtu is not None:
+        options["com.docker.network.driver.mtu"] = str(addressing.mtu)
     return docker.Network(
         name,
         name=f"{prefix}-{part}",
@@ -27,9 +86,11 @@ def bridge(
         internal=internal,
         ipv6=False,
         attachable=False,
-        options={} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"},
+        options=options,
+        # With the gateway that Docker would choose: left out, it is in the state and not in the program, which is a difference.
+        ipam_configs=[docker.NetworkIpamConfigArgs(subnet=str(subnet), gateway=str(subnet[1]))],
         labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in stack_labels(prefix, part).items()],
-        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
+        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True, depends_on=[] if after is None else [after]),
     )
 
 
@@ -45,7 +106,8 @@ class Networks(pulumi.ComponentResource):
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
     Docker's rules and the stack's own (host/firewall.py) keep networks apart, and those with egress away from the host and from
     private addresses. inner, outward: part -> Docker's id of each network, without and with egress.
-    edge_subnet: the edge network's addresses in CIDR form, as Docker chose them; with a connector.
+    app_network: the resource, for networks of the server that others make.
+    edge_subnet: the edge network's addresses in CIDR form; with a connector.
     Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
 
@@ -55,20 +117,26 @@ class Networks(pulumi.ComponentResource):
         self.inner: dict[str, pulumi.Output[str]] = {}
         self.outward: dict[str, pulumi.Output[str]] = {}
 
-        def network(part: str, *, internal: bool = True, masquerade: bool = True) -> docker.Network:
-            made = bridge(f"{name}-{part}", args.prefix, part, self, internal=internal, masquerade=masquerade)
+        def network(
+            part: str, *, internal: bool = True, masquerade: bool = True, after: docker.Network | None = None
+        ) -> docker.Network:
+            made = bridge(f"{name}-{part}", args.addressing, part, self, internal=internal, masquerade=masquerade, after=after)
             # Without masquerading a network has no egress either.
             (self.inner if internal or not masquerade else self.outward)[part] = made.id
             return made
 
-        edge = network("edge", internal=args.tunnelled, masquerade=args.tunnelled)
+        # Server and gateway are on it.
+        self.app_network = app = network("app")
+        edge = network("edge", internal=args.tunnelled, masquerade=args.tunnelled, after=app)
+        outgoing = network("outgoing", internal=False, after=app)
+        places = subnets(args.addressing.networks, args.addressing.prefix)
+        self.edge_subnet = str(places["edge"]) if args.tunnelled else None
         self.edge = edge.name
-        self.edge_subnet = edge.ipam_configs.apply(lambda configs: configs[0].subnet or "") if args.tunnelled else None
-        self.tunnel = network("tunnel", internal=False).name if args.tunnelled else None
-        self.app = network("app").name
-        self.files = network("files").name
-        self.data = network("data").name
-        self.browsing = network("browsing").name
-        self.smoke = network("smoke").name
-        self.outgoing = network("outgoing", internal=False).name
+        self.tunnel = network("tunnel", internal=False, after=edge).name if args.tunnelled else None
+        self.app = app.name
+        self.files = network("files", after=app).name
+        self.data = network("data", after=app).name
+        self.browsing = network("browsing", after=outgoing).name
+        self.smoke = network("smoke", after=outgoing).name
+        self.outgoing = outgoing.name
         self.register_outputs({})

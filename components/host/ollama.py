@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
+import pulumi_docker as docker
 
 from components.endpoints import OLLAMA_PORT
 from components.host import outgoing
-from components.host.network import bridge
+from components.host.network import Addressing, bridge
 from components.host.service import HardenedService, Health, Mount, ServiceArgs
 from components.host.volumes import local_volume
 from components.settings import HostSettings, OllamaLlm
@@ -23,10 +24,13 @@ FIRST_TRY_SECONDS = 1200
 class OllamaArgs:
     """Inputs of Ollama.
 
-    image: ours, by the hash of its context. host: for the way of the download (host/outgoing.py).
+    image: ours, by the hash of its context. after: another network of the server, see ``bridge``. host: for the way of the download
+    (host/outgoing.py).
     """
 
     prefix: str
+    addressing: Addressing
+    after: docker.Network
     image: str
     settings: OllamaLlm
     host: HostSettings
@@ -51,8 +55,8 @@ class Ollama(pulumi.ComponentResource):
         self._name, self._args = name, args
         # Models can be fetched again, so the volume is not protected.
         self._models = local_volume(f"{name}-models", args.prefix, "models", self)
-        llm = bridge(f"{name}-llm", args.prefix, "llm", self)
-        models = bridge(f"{name}-models", args.prefix, "models", self, internal=False)
+        llm = bridge(f"{name}-llm", args.addressing, "llm", self, after=args.after)
+        models = bridge(f"{name}-models", args.addressing, "models", self, internal=False)
         self.network, self._models_network = llm.name, models.name
         self.inner, self.outward = {"llm": llm.id}, {"models": models.id}
         self.containers: dict[str, pulumi.Output[str]] = {}

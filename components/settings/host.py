@@ -3,13 +3,14 @@
 import difflib
 import re
 from importlib import resources
+from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from components import addresses
 from components.settings import certificates
-from components.settings.base import Cpus, Port, PrivateDestinations, Section, redacted, split_url
+from components.settings.base import LABEL, Cpus, Port, PrivateDestinations, Section, entries, redacted, split_url
 
 # official: public images by digest, and ours built on them. packages: all built from Debian, PyPI and Go packages.
 ImageSource = Literal["official", "packages"]
@@ -24,6 +25,21 @@ class ImageSettings(Section):
         "from Debian, PyPI and Go packages, for machines that reach no image registry. It cannot change on existing data.",
         examples=["packages"],
     )
+
+
+def _host_problem(entry: str) -> str | None:
+    """A name whose certificate can be checked: without scheme, port and path."""
+    return (
+        None
+        if re.fullmatch(rf"({LABEL}\.)+[a-z]([a-z0-9-]*[a-z0-9])?", entry)
+        else "is not a host name; write it bare, for example www.example.com"
+    )
+
+
+# Prefixes of host.networks. With /24 each of a stack's networks has 16 addresses, and the largest has eight containers.
+NETWORKS_BITS = range(16, 25)
+# Private; of carriers; of benchmarks, for a host whose VPN has all the others.
+LOCAL_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")
 
 
 class HostSettings(Section):
@@ -63,6 +79,52 @@ class HostSettings(Section):
     timezone: str = Field(
         "Asia/Seoul", description="Time zone of the containers and of the browser (tz database name).", examples=["UTC"]
     )
+    networks: str = Field(
+        "10.213.0.0/16",
+        description="Private IPv4 range of the stack's Docker networks, `NETWORK/16` to `NETWORK/24`. A stack takes one block of "
+        "512 addresses of it, chosen by its name, and each network a sixteenth of that: 10.213.228.0/23 for `dev`. Write another "
+        "where a network of the host, a VPN or a Docker network has these addresses; `script/up` and `ops doctor` say so. A "
+        "change replaces networks and containers.",
+        examples=["172.29.0.0/16"],
+    )
+    mtu: int | None = Field(
+        None,
+        ge=576,
+        le=9000,
+        description="Largest packet of the stack's networks in bytes. Default: 1500, Docker's own. Write the host's where it is "
+        "smaller, as on OpenStack clouds and behind a VPN (`ops doctor` compares the two): else pages do not load over TLS. A "
+        "change replaces networks and containers.",
+        examples=["1450"],
+    )
+    internet: bool = Field(
+        True,
+        description="Whether browsers are meant to reach the internet. Then `script/up`, `ops smoke` and `ops doctor` ask, "
+        "through the egress proxy, whether they do. `false` on a machine that is offline on purpose: nothing is asked.",
+        examples=["false"],
+    )
+    internet_hosts: Annotated[list[str], entries(_host_problem)] = Field(
+        ["www.naver.com", "www.google.com", "www.cloudflare.com"],
+        min_length=1,
+        max_length=8,
+        description="Who is asked for that, over HTTPS; one that answers is enough. Write your own where these are blocked, such "
+        "as the sites that your workflows open.",
+        examples=["[www.example.com]"],
+    )
+
+    @field_validator("networks")
+    @classmethod
+    def _private_range(cls, value: str) -> str:
+        network = addresses.network(value)
+        if not isinstance(network, IPv4Network):
+            raise ValueError("is not an IPv4 range; write one such as 10.213.0.0/16, with its first address")
+        if network.prefixlen not in NETWORKS_BITS:
+            raise ValueError(
+                f"has /{network.prefixlen}, and a stack's networks need /{NETWORKS_BITS[0]} to /{NETWORKS_BITS[-1]}; write one "
+                "such as 10.213.0.0/16"
+            )
+        if not any(network.subnet_of(IPv4Network(allowed)) for allowed in LOCAL_RANGES):
+            raise ValueError(f"is not a private range; write one within {', '.join(LOCAL_RANGES[:-1])} or {LOCAL_RANGES[-1]}")
+        return value
 
     @field_validator("docker_host")
     @classmethod

@@ -1,16 +1,49 @@
 """Trials before ``script/up`` changes anything: does this host let the containers have what the stack file asks for.
 
-Not here: everything that can be checked without a container (ops/observe/doctor).
+Not here: what does not keep an update from being carried out (ops/observe/doctor).
 """
 
 from components.host import images
 from components.host.firewall import ruleset
 from components.host.skyvern import PROFILE, SKYVERN_ID
-from components.settings import CdpBrowser, OllamaLlm, Settings
+from components.settings import CdpBrowser, NoEdge, OllamaLlm, Settings
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.machine import docker_faults
+from ops.images import needs
+from ops.machine import docker_faults, system, windows
+from ops.observe.doctor.observation import port_free
+from ops.stack import routes
+from ops.stack.stack import Stack
+
+
+def check_addresses(stack: Stack, docker: Docker, settings: Settings) -> None:
+    """Raises UserError if a network that is to be made has addresses that the host already has a route for.
+
+    A host that is another machine can be looked at once the image of the egress proxy is there.
+    """
+    image = images.references(settings.images.source)["egress"]
+    network = routes.observe(docker, stack, image if needs.present(docker, image) else None)
+    if network is None:
+        return
+    missing = [subnet for subnet in routes.planned(stack, settings) if subnet not in network.own]
+    if overlapped := network.overlaps(missing):
+        raise UserError(
+            f"nothing was changed: {stack.file_name}: host.networks: {settings.host.networks} gives the stack "
+            f"{routes.stack_block(stack, settings)}, and the Docker host has a route for "
+            f"{', '.join(map(network.describe, overlapped[:3]))}; write {network.proposal(stack)}"
+        )
+
+
+def check_port(stack: Stack, settings: Settings) -> None:
+    """On WSL, raises UserError if a program of Windows has the gateway's port: browsers there would get its page."""
+    if not isinstance(settings.edge, NoEdge) or system.observe_machine().wsl != 2 or not port_free(settings.host.port):
+        return
+    if programs := windows.listeners(settings.host.port):
+        raise UserError(
+            f"nothing was changed: {stack.file_name}: host.port: in Windows, {programs[0]} listens on {settings.host.port}, so a "
+            "browser there would get its page; end it, or write another port"
+        )
 
 
 def check(docker: Docker, settings: Settings, progress: Progress) -> None:

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
@@ -40,8 +40,8 @@ def goes_unasked(stack: Stack, *, yes: bool) -> bool:
     return True
 
 
-def summary(stack: Stack, outputs: Outputs, *, smoke: str, seconds: float) -> str:
-    """The last lines of script/up. Secrets are not in it, only how to read them."""
+def summary(stack: Stack, outputs: Outputs, *, smoke: str, warnings: Sequence[str], seconds: float) -> str:
+    """The last lines of script/up. Secrets are not in it, only how to read them. warnings: what the host lacks."""
     read = f"pulumi stack output {{}} --show-secrets -s {stack}"
     suffix = "" if stack.name == "dev" else f" --stack {stack}"
     return f"""
@@ -53,7 +53,7 @@ Skyvern runs: stack {stack}, {seconds:.0f} s
   API    {outputs.api_url}/api/v1  (header x-api-key)
          key       {read.format("api_key")}
   smoke  {smoke}
-
+{"".join(f"  WARNING  {warning}{chr(10)}" for warning in warnings)}
   next   eval "$(script/env)"          then plain pulumi works: pulumi preview -s {stack}
          open the UI and run a workflow
          bin/ops smoke{suffix}               checks everything again; bin/ops --help lists the rest
@@ -113,6 +113,8 @@ def deploy(
         daemon.ensure_docker(docker.host, say)
         recovery.refuse_foreign_before(stack, docker, backend.current_state().url)
         # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
+        preflight.check_port(stack, settings)
+        preflight.check_addresses(stack, docker, settings)
         chosen = source.choose_source(stack, images_source, docker, say)
         optional = needs.asked_for(settings)
         missing = needs.prepare(docker, chosen, say, optional)
@@ -126,6 +128,7 @@ def deploy(
             lambda stop: build.build(docker, chosen, say, optional, stop, missing, settings.host),
             say,
         )
+        preflight.check_addresses(stack, docker, stack.settings())
         preflight.check(docker, stack.settings(), say)
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)
@@ -136,9 +139,10 @@ def deploy(
         repair.wait_until_healthy(stack, docker, say)
     outputs = stack.outputs()
     with steps.step("smoke") as say:
-        green, total = update.run_smoke(outputs, say)
+        warnings: list[str] = []
+        green, total = update.run_smoke(outputs, say, warn=warnings.append)
     result = f"{green} of {total} checks green"
-    print(summary(stack, outputs, smoke=result, seconds=steps.seconds))
+    print(summary(stack, outputs, smoke=result, warnings=warnings, seconds=steps.seconds))
     if green < total:
         raise UserError(f"smoke: {result}; each line above that is not ok names what to look at")
     if stack.guarded:

@@ -67,14 +67,19 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
         )
 
 
-def run_smoke(outputs: Outputs, progress: Progress, resolver: Resolver | None = None) -> tuple[int, int]:
+def run_smoke(
+    outputs: Outputs, progress: Progress, resolver: Resolver | None = None, *, warn: Progress | None = None
+) -> tuple[int, int]:
     """Runs the checks of ``ops smoke`` with a line each: how many are green, of how many that apply to this stack.
 
-    resolver: how clients reach names that are not public.
+    resolver: how clients reach names that are not public. warn: gets what the host lacks, which no check of the stack is counted
+    for.
     """
     results = []
     with client_for(outputs, resolver) as client:
         for result in smoke.run_checks(Site(outputs, client, Docker(outputs.docker_host))):
             progress(smoke.render(result))
             results.append(result)
-    return sum(result.mark == "ok" for result in results), sum(result.mark != "n/a" for result in results)
+            if result.mark == "warn" and warn is not None:
+                warn(result.detail)
+    return sum(result.mark == "ok" for result in results), sum(result.mark not in {"n/a", "warn"} for result in results)

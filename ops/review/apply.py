@@ -73,6 +73,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
         )
     progress(f"stack {stack}: as reviewed: {len(planned.steps)} steps, tree {tree[:12]}")
     if planned.steps:
+        preflight.check_addresses(stack, docker, settings)
         preflight.check(docker, settings, progress)
         update.pulumi_up(stack, unasked=True, previewed=True)
         repair.wait_until_healthy(stack, docker, progress)

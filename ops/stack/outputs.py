@@ -20,6 +20,8 @@ class Outputs(BaseModel):
     smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
     docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``.
     containers: part (``gateway``) to container name (``skyvern-dev-gateway``).
+    internet_hosts: who is asked whether browsers reach the internet; empty on a machine that is offline on purpose. None in the
+    outputs of a version before it.
     """
 
     # Exports that no command here reads may come and go.
@@ -38,6 +40,7 @@ class Outputs(BaseModel):
     smoke_api_key: SecretStr | None = None
     gateway_key: SecretStr | None = None
     artifact_url: str | None = None
+    internet_hosts: list[str] | None = None
 
     @property
     def on_vercel(self) -> bool:

@@ -92,6 +92,38 @@ def test_what_the_edge_and_the_browser_add_stays_here(layouts: dict[str, Gateway
     assert not {"authorization", "cookie", "x-gateway-key"} & set(recording["headers"])
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "headers"),
+    [
+        # ssh -L 9000:localhost:8080, or an editor that forwards the port.
+        ("localhost:9000", "/", LOGIN),
+        ("localhost:9000", "/workflows", {}),
+        ("localhost:9000", "/ui-session", {**LOGIN, **OWN_PAGE}),
+        ("127.0.0.1:8080", "/", LOGIN),
+        ("127.0.0.1:9000", "/", {}),
+    ],
+)
+def test_a_forwarded_port_is_told_which_one_works(
+    layouts: dict[str, Gateway], host: str, path: str, headers: dict[str, str]
+) -> None:
+    """F26: the UI would load, and each of its calls would fail by its content security policy."""
+    answer = layouts["loopback"].ask(host, path, headers)
+    assert (answer.status, answer.seen) == (421, None)
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.text.decode() == (
+        "Skyvern's UI works at http://localhost:8080 and no other address. From another machine forward just this port: "
+        "ssh -L 8080:localhost:8080 HOST"
+    )
+
+
+def test_a_forwarded_port_serves_programs(layouts: dict[str, Gateway]) -> None:
+    """F26: a key works by any port of localhost, and the stack's own one is no other."""
+    for host in ("localhost:9000", "localhost:8080", "localhost"):
+        assert layouts["loopback"].ask(host, "/v1/workflows", KEY).status == 200
+    assert layouts["loopback"].ask("localhost:8080", "/workflows", LOGIN).status == 200
+
+
 def last_client(gateway: Gateway, marker: str) -> str:
     """The client's address in the access log's line for a path."""
     for _ in range(100):

@@ -81,6 +81,8 @@ class Checkout:
         salt = yaml.load(existing).get("encryptionsalt") if existing.exists() else None
         document["config"]["skyvern:host"]["docker_host"] = self.docker.host
         document["config"]["skyvern:host"]["port"] = port
+        # Containers need no internet for the tests, and where these run there may be none for them.
+        document["config"]["skyvern:host"]["internet"] = False
         document["config"]["skyvern:images"]["source"] = IMAGES
         document.pop("encryptionsalt", None)
         if salt:

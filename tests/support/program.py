@@ -94,8 +94,6 @@ class _Provider(mocks.Mocks):
             text = letters if args.inputs.get("upper", True) else digits
             result = text[: int(args.inputs["length"])]
             outputs |= {"result": pulumi.Output.secret(result), "bcryptHash": pulumi.Output.secret(f"$2a$10${result[:53]}")}
-        if args.typ == "docker:index/network:Network":
-            outputs["ipamConfigs"] = [{"subnet": "10.9.8.0/24", "gateway": "10.9.8.1"}]
         if args.typ == "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication":
             outputs["aud"] = f"aud-of-{args.name}"
         if args.typ == "vercel:index/projectDomain:ProjectDomain":

@@ -23,7 +23,8 @@ class _Named(Kind):
         if any(other["name"] == inputs["name"] for other in stored.values()):
             raise Refused(f'Error response from daemon: Conflict. The name "{inputs["name"]}" is already in use', 409)
         identifier = hex_id()
-        stored[identifier] = {**inputs, **self.added(identifier, stored)}
+        stored[identifier] = dict(inputs)
+        stored[identifier] |= self.added(identifier, stored)
         return identifier, dict(stored[identifier])
 
     def added(self, identifier: str, stored: Mapping[str, Any]) -> Properties:
@@ -73,10 +74,20 @@ class Network(_Named):
 
     resource = "Network"
     collection = "networks"
-    replaces = frozenset({"attachable", "driver", "internal", "ipv6", "labels", "name", "options"})
+    replaces = frozenset({"attachable", "driver", "internal", "ipamConfigs", "ipv6", "labels", "name", "options"})
+
     computed = frozenset({"ipamConfigs"})
 
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        wanted = {config["subnet"] for config in inputs.get("ipamConfigs") or []}
+        for other in call.data[self.collection].values():
+            if wanted & {config["subnet"] for config in other["ipamConfigs"]}:
+                raise Refused("Error response from daemon: Pool overlaps with other one on this address space", 403)
+        return super().create(call, inputs)
+
     def added(self, identifier: str, stored: Mapping[str, Any]) -> Properties:
+        if stored[identifier].get("ipamConfigs"):
+            return {}
         number = len(stored)
         return {"ipamConfigs": [{"subnet": f"10.9.{number}.0/24", "gateway": f"10.9.{number}.1"}]}
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
-from components.settings import OllamaLlm
+from components.settings import OllamaLlm, Settings
 from ops.images import needs
 from ops.machine.daemon import DEFAULT_SOCKET, Daemon
+from ops.observe import internet
 from ops.observe.doctor.findings import Finding, error, warning
-from ops.observe.doctor.observation import Observation
+from ops.observe.doctor.observation import Disk, HostFacts, Observation
+from ops.observe.doctor.remedies import restart, write
+from ops.stack import routes
 
 # The oldest daemon that the stack has run on (its API is 1.41).
 OLDEST_DOCKER = (20, 10)
@@ -18,6 +21,8 @@ HEAD_ROOM_MIB = 3 * 1024
 # All images together take 3.5 GiB; a build needs its layers once more.
 BUILD_MIB = 10 * 1024
 FEWEST_INODES = 50_000
+# Of a network without host.mtu.
+DOCKER_MTU = 1500
 
 
 def check_docker(observation: Observation) -> Iterator[Finding]:
@@ -136,11 +141,19 @@ def check_cpus(observation: Observation) -> Iterator[Finding]:
 
 
 def check_gpu(observation: Observation) -> Iterator[Finding]:
-    """Docker can hand out the GPU that the stack file asks for. Silent while Ollama runs: it has the GPU already."""
+    """Ollama's container uses the GPU that the stack file asks for; before it runs, Docker can hand it out."""
     settings, daemon = observation.settings, observation.daemon_facts
     if settings is None or daemon is None or not isinstance(settings.llm, OllamaLlm) or not settings.llm.gpu:
         return
     runs = observation.host is not None and "ollama" in observation.host.running
+    if observation.host is not None and observation.host.gpu_error:
+        yield error(
+            "GPU",
+            observation.stack.prefix("ollama"),
+            f"does not use it, so the model runs on the CPU: {observation.host.gpu_error}",
+            # A systemctl daemon-reload on the host takes the devices away (NVIDIA/nvidia-container-toolkit#48).
+            restart(observation, "ollama"),
+        )
     if not runs and "nvidia" not in daemon.runtimes:
         yield error(
             "GPU",
@@ -151,14 +164,22 @@ def check_gpu(observation: Observation) -> Iterator[Finding]:
 
 
 def check_disk(observation: Observation) -> Iterator[Finding]:
-    """Free space for the images that have to be built, and head room."""
-    if observation.settings is None or observation.host is None or observation.host.disk is None:
+    """Free space for the images that have to be built, and head room; on WSL also in Windows, where its disk is a file."""
+    if observation.settings is None or observation.host is None:
         return
-    disk = observation.host.disk
-    missing = [reference for reference, image_id in observation.host.present.items() if image_id is None]
-    share = len(missing) / max(1, len(needs.parts(observation.settings.images.source, needs.asked_for(observation.settings))))
+    windows = observation.host.windows
+    prune = "docker system prune (without --volumes) removes what nothing uses; or give Docker a larger disk"
+    grows = "make space on that drive in Windows: WSL's disk is a file there, which grows as it is used"
+    if observation.host.disk is not None:
+        yield from _disk_problems(observation, observation.settings, observation.host, observation.host.disk, prune)
+    if windows is not None and windows.disk is not None:
+        yield from _disk_problems(observation, observation.settings, observation.host, windows.disk, grows)
+
+
+def _disk_problems(observation: Observation, settings: Settings, host: HostFacts, disk: Disk, fix: str) -> Iterator[Finding]:
+    missing = [reference for reference, image_id in host.present.items() if image_id is None]
+    share = len(missing) / max(1, len(needs.parts(settings.images.source, needs.asked_for(settings))))
     needed = HEAD_ROOM_MIB + round(BUILD_MIB * min(1.0, share))
-    fix = "docker system prune (without --volumes) removes what nothing uses; or give Docker a larger disk"
     if disk.free_mib < needed:
         purpose = f" for {len(missing)} images and head room" if missing else ""
         yield error("disk", disk.where, f"{disk.free_mib} MiB are free, {needed} MiB are needed{purpose}", fix)
@@ -167,14 +188,52 @@ def check_disk(observation: Observation) -> Iterator[Finding]:
 
 
 def check_clock(observation: Observation) -> Iterator[Finding]:
-    """Keys and session tokens carry times; the daemon's clock and ours agree, and ours is synchronised."""
+    """Keys and session tokens carry times: Docker's clock, this machine's and one outside agree."""
+    # WSL's clock stops while Windows sleeps, and nothing in WSL sets it by a network's time.
+    fix = "sudo hwclock -s" if observation.machine.wsl else "sudo timedatectl set-ntp true"
+    outside = internet.clock_ahead(observation.host.answers or ()) if observation.host else None
+    if outside is not None and abs(outside[0]) > SKEW_SECONDS:
+        where = "ahead of" if outside[0] > 0 else "behind"
+        yield error("clock", "the containers' clock", f"is {abs(outside[0]):.0f} s {where} that of {outside[1]}", fix)
     if observation.daemon_facts is not None and abs(observation.daemon_facts.skew_seconds) > SKEW_SECONDS:
         skew = observation.daemon_facts.skew_seconds
         where = "ahead of" if skew > 0 else "behind"
-        fix = "wsl --shutdown in Windows, then start it again" if observation.machine.wsl else "sudo timedatectl set-ntp true"
         yield error("clock", "Docker's clock", f"is {abs(skew):.0f} s {where} this machine's", fix)
-    if observation.clock_synchronized is False:
-        yield warning("clock", "this machine", "its clock is not synchronised", "sudo timedatectl set-ntp true")
+    # A guess where no clock outside could be asked. Under WSL no clock is ever called synchronised.
+    if observation.clock_synchronized is False and outside is None and not observation.machine.wsl:
+        yield warning("clock", "this machine", "its clock is not synchronised", fix)
+
+
+def check_networks(observation: Observation) -> Iterator[Finding]:
+    """No route of the host leads to addresses that the stack's networks have, or will have."""
+    network, settings = observation.network, observation.settings
+    if network is None or settings is None:
+        return
+    collisions = network.collisions() if network.own else network.overlaps(routes.planned(observation.stack, settings))
+    for route in collisions:
+        taken = sorted(name for subnet, name in network.own.items() if subnet.overlaps(route.network))
+        yield error(
+            "networks",
+            network.describe(route),
+            f"is a route of the host to addresses of {', '.join(taken) or 'the networks to be made'}: one hides the other",
+            write(observation, f"host.networks: {network.proposal(observation.stack)}"),
+        )
+
+
+def check_mtu(observation: Observation) -> Iterator[Finding]:
+    """Packets of the stack's networks are not larger than the host's own."""
+    network, settings = observation.network, observation.settings
+    if network is None or settings is None or network.mtu is None:
+        return
+    size, interface = network.mtu
+    ours = settings.host.mtu or DOCKER_MTU
+    if size < ours:
+        yield warning(
+            "MTU",
+            "host.mtu" if settings.host.mtu else "networks",
+            f"their packets have up to {ours} bytes, and those of the host's {interface} {size}: pages may hang over TLS",
+            write(observation, f"host.mtu: {size}"),
+        )
 
 
 CHECKS = (
@@ -188,4 +247,6 @@ CHECKS = (
     check_gpu,
     check_disk,
     check_clock,
+    check_networks,
+    check_mtu,
 )

@@ -12,28 +12,30 @@ import socket
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from components.host import images
-from components.settings import CdpBrowser, Settings
+from components.settings import CdpBrowser, NoEdge, OllamaLlm, Settings
 from ops import shell
 from ops.clients import process
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
 from ops.images import needs
-from ops.machine import backend, engine, environment, system
+from ops.machine import backend, engine, environment, system, windows
 from ops.machine.backend import State
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.machine.system import Machine
-from ops.observe import heartbeat, isolation
+from ops.observe import heartbeat, internet, isolation
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
-from ops.stack import checkpoint, inventory
+from ops.observe.internet import Answer
+from ops.stack import checkpoint, inventory, routes
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import MIB, Container
+from ops.stack.routes import HostNetwork
 from ops.stack.stack import Stack
 
 # Address of each hosted provider; that of the others is in the stack file.
@@ -179,6 +181,19 @@ class ChromeAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowsFacts:
+    """Windows around WSL.
+
+    disk: the drive with WSL's disk. status: of the heartbeat's answer there, 0 without an answer, None if it is as here or could
+    not be asked. listeners: programs that listen on the gateway's port there, if it is not as here.
+    """
+
+    disk: Disk | None
+    status: int | None = None
+    listeners: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostFacts:
     """The stack's objects on the daemon.
 
@@ -190,6 +205,9 @@ class HostFacts:
     chrome: cdp-connect's Chrome as the server reaches it; None without one or without an answer.
     openings: forbidden connections that succeed, a clause each; None if they could not be tried.
     docker_rules_lost: whether Docker's own rules are gone.
+    answers: of the hosts that are asked whether browsers reach the internet; None if nobody was asked.
+    gpu_error: why Ollama's container does not use its GPU, "" if it does; None where it has none by the stack file.
+    windows: on WSL 2.
     """
 
     containers: Sequence[Container]
@@ -206,6 +224,9 @@ class HostFacts:
     retention_waits: str = ""
     openings: Sequence[str] | None = None
     docker_rules_lost: bool = False
+    answers: Sequence[Answer] | None = None
+    gpu_error: str | None = None
+    windows: "WindowsFacts | None" = None
 
     @property
     def running(self) -> dict[str, Container]:
@@ -221,6 +242,7 @@ class Observation:
     of the stack file, "" if missing. named: image -> reference that this version of the project names.
     machine: this machine, which need not be the daemon's. clock_synchronized: None if unknown (no timedatectl).
     namespace_limit: the kernel setting that keeps Chromium from making user namespaces, "" for none.
+    network: the Docker host's.
     """
 
     stack: Stack
@@ -238,6 +260,7 @@ class Observation:
     host: HostFacts | None
     pulumi: PulumiFacts
     edge: EdgeFacts | None = None
+    network: HostNetwork | None = None
 
 
 def observe(stack: Stack) -> Observation:
@@ -247,11 +270,14 @@ def observe(stack: Stack) -> Observation:
     host = settings.host.docker_host if settings else ""
     docker = Docker(host)
     daemon = observe_daemon(host) if settings else Daemon.SILENT
-    facts, host_facts = None, None
+    facts, host_facts, network = None, None, None
+    machine = system.observe_machine()
     if settings is not None and daemon is Daemon.ANSWERS:
         try:
             facts = observe_daemon_facts(docker)
-            host_facts = observe_host(stack, docker, settings, pulumi_facts.deployed)
+            host_facts = observe_host(stack, docker, settings, pulumi_facts.deployed, wsl=machine.wsl == 2)
+            image = images.references(settings.images.source)["egress"]
+            network = routes.observe(docker, stack, image if host_facts.present.get(image) else None)
         except UserError:
             # It answered a moment ago: a daemon that is stopping counts as silent.
             daemon = Daemon.SILENT
@@ -268,7 +294,7 @@ def observe(stack: Stack) -> Observation:
         mistakes=mistakes,
         salt=salt,
         named=images.references(settings.images.source) if settings else {},
-        machine=system.observe_machine(),
+        machine=machine,
         clock_synchronized=_clock_synchronized(),
         namespace_limit=namespace_limit(),
         daemon=daemon,
@@ -277,6 +303,7 @@ def observe(stack: Stack) -> Observation:
         host=host_facts,
         pulumi=pulumi_facts,
         edge=edge,
+        network=network,
     )
 
 
@@ -339,8 +366,8 @@ def parse_daemon(document: Mapping[str, Any], now: datetime) -> DaemonFacts:
     )
 
 
-def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Deployed | None) -> HostFacts:
-    """The stack's objects; UserError if the daemon stops answering."""
+def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Deployed | None, *, wsl: bool = False) -> HostFacts:
+    """The stack's objects; UserError if the daemon stops answering. wsl: this machine is WSL 2."""
     containers = inventory.containers(docker, stack.short)
     named = images.references(settings.images.source)
     wanted = {named[part] for part in needs.parts(settings.images.source, needs.asked_for(settings))}
@@ -364,6 +391,9 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
         retention_waits=retention_waits(docker, running["retention"].name) if "retention" in running else "",
         openings=find_openings(docker, stack, settings) if PROBED_PARTS & running.keys() else None,
         docker_rules_lost="firewall" in running and isolation.docker_rules_lost(docker, stack),
+        answers=ask_internet(docker, server.name, settings) if server and "egress" in running else None,
+        gpu_error=gpu_error(docker, running["ollama"].name, settings) if "ollama" in running else None,
+        windows=observe_windows(settings, gateway="gateway" in running) if wsl else None,
     )
 
 
@@ -457,6 +487,41 @@ def heartbeat_status(port: int) -> int:
     """Status of the API's heartbeat through the gateway; 0 without an answer."""
     answer = heartbeat.ask(f"http://127.0.0.1:{port}", headers={"Host": "localhost"})
     return 0 if answer is None else answer.status_code
+
+
+def observe_windows(settings: Settings, *, gateway: bool) -> WindowsFacts:
+    """Windows around this WSL. gateway: whether it runs, so that a browser in Windows has to get its answers."""
+    letter, folder = windows.drive_of_disk()
+    disk = None
+    with contextlib.suppress(OSError):
+        disk = replace(_disk_of(str(folder), f"drive {letter}: of Windows"), free_inodes=None)
+    url, port = f"http://localhost:{settings.host.port}", settings.host.port
+    here = heartbeat.ask(url) if gateway and isinstance(settings.edge, NoEdge) else None
+    there = windows.fetch(url + heartbeat.HEARTBEAT) if here is not None else None
+    if here is None or there is None or there == (here.status_code, here.text.strip()):
+        return WindowsFacts(disk=disk)
+    return WindowsFacts(disk=disk, status=there[0], listeners=windows.listeners(port))
+
+
+def ask_internet(docker: Docker, server: str, settings: Settings) -> list[Answer] | None:
+    """The answers of all hosts, whose clocks are compared; None on a machine that is offline on purpose."""
+    if not settings.host.internet:
+        return None
+    try:
+        return internet.ask(docker, server, settings.host.internet_hosts, every=True)
+    except UserError:
+        return None
+
+
+def gpu_error(docker: Docker, ollama: str, settings: Settings) -> str | None:
+    """Why the container does not use the GPU of the stack file. Docker gives it the driver's own program."""
+    if not isinstance(settings.llm, OllamaLlm) or not settings.llm.gpu:
+        return None
+    try:
+        listed = docker.run("exec", ollama, "nvidia-smi", "-L", timeout_seconds=30)
+    except UserError as failed:
+        return re.sub(r"^docker: exit \d+: ", "", str(failed))
+    return "" if "GPU" in listed else "nvidia-smi lists none"
 
 
 def provider_address(settings: Settings) -> tuple[str, int] | None:

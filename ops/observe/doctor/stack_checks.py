@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from components.settings import CdpBrowser, NoEdge
+from ops.observe import internet
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import PROBED_PARTS, Observation, Planned, same_image
 from ops.observe.doctor.remedies import docker_command, refresh, restart, write
@@ -202,6 +203,33 @@ def check_gateway(observation: Observation) -> Iterator[Finding]:
         yield error("gateway", address, f"the API {answer}", restart(observation, "gateway"))
 
 
+def check_in_windows(observation: Observation) -> Iterator[Finding]:
+    """On WSL, a browser in Windows gets the gateway's answers at localhost."""
+    windows = observation.host.windows if observation.host else None
+    if observation.settings is None or windows is None or windows.status is None:
+        return
+    port = observation.settings.host.port
+    another = f"write another host.port into {observation.stack.file_name}, then pulumi up -s {observation.stack}"
+    if windows.listeners:
+        fix = f"end {windows.listeners[0]} in Windows, or {another}"
+        yield error("port", f"localhost:{port} in Windows", f"{', '.join(windows.listeners)} listens on it", fix)
+    elif windows.status:
+        yield error("port", f"localhost:{port} in Windows", f"another program answers with {windows.status}", another)
+    else:
+        fix = f"wsl --shutdown in Windows, then start it again; if that does not help, {another}"
+        yield error("port", f"localhost:{port} in Windows", "nothing answers there, and the gateway does here", fix)
+
+
+def check_internet(observation: Observation) -> Iterator[Finding]:
+    """Browsers reach the internet, unless the machine is offline by the stack file."""
+    if observation.host is None or observation.host.answers is None:
+        return
+    failure = internet.failure(observation.host.answers)
+    if failure is not None:
+        offline = f"on a machine that is offline on purpose, write host.internet: false into {observation.stack.file_name}"
+        yield error("internet", observation.stack.prefix("egress"), failure.problem, f"{failure.cure}; {offline}")
+
+
 def check_connections(observation: Observation) -> Iterator[Finding]:
     """PostgreSQL accepts more connections: those reserved for the superuser and a few more are left."""
     if observation.host is None or observation.host.connections is None:
@@ -309,6 +337,8 @@ CHECKS = (
     check_isolation,
     check_volumes_and_networks,
     check_gateway,
+    check_in_windows,
+    check_internet,
     check_connections,
     check_retention,
     check_llm,

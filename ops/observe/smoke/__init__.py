@@ -22,6 +22,7 @@ from ops.observe.smoke import (
     artifact_checks,
     browser_checks,
     code_checks,
+    internet_checks,
     isolation_checks,
     llm_checks,
     ui_checks,
@@ -33,6 +34,7 @@ from ops.observe.smoke.site import (
     CheckFailedError,
     CheckNotApplicableError,
     CheckSkippedError,
+    CheckWarningError,
     Resolver,
     Site,
     client_for,
@@ -67,6 +69,8 @@ CHECKS: tuple[Check, ...] = (
     Check("code refused", "server", code_checks.check_code_refused),
     Check("browser sandbox", "server", browser_checks.check_sandbox),
     Check("hostile page", "egress", browser_checks.check_hostile_page),
+    # Last, so that its warning is the line above the result.
+    Check("internet", "egress", internet_checks.check_internet),
 )
 # Only with the UI on Vercel, which reaches the gateway from outside.
 VERCEL_CHECKS: tuple[Check, ...] = (
@@ -82,20 +86,21 @@ NAME_WIDTH = max(len(check.name) for check in (*CHECKS, *VERCEL_CHECKS, *OPTIONA
 class Result:
     """The result of a check.
 
-    mark: ``n/a`` for a check of something that the stack does not have by its settings, which is not a failure.
+    mark: ``n/a`` for a check of something that the stack does not have by its settings, which is not a failure. ``warn`` for
+    something that the host lacks: no failure of the stack, but for its runs (docs/decisions/internet.md).
     detail: the failure, or why the check was not run; hint: a command that shows more. Both are empty if the check is green.
     """
 
     name: str
-    mark: Literal["ok", "FAIL", "skip", "n/a"]
+    mark: Literal["ok", "FAIL", "warn", "skip", "n/a"]
     seconds: float
     detail: str = ""
     hint: str = ""
 
     @property
     def fine(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.mark in {"ok", "n/a"}
+        """Whether nothing is wrong with the stack."""
+        return self.mark in {"ok", "warn", "n/a"}
 
     def document(self) -> dict[str, str | float]:
         """The fields by the names of ``ops smoke --json``."""
@@ -107,12 +112,14 @@ class Result:
 def run_check(check: Check, site: Site) -> Result:
     """Runs one check. An answer of an unexpected shape is a failure of the stack as well, and reported without its content."""
     started = time.monotonic()
-    mark: Literal["FAIL", "skip", "n/a"] = "FAIL"
+    mark: Literal["FAIL", "warn", "skip", "n/a"] = "FAIL"
     try:
         check.run(site)
         return Result(check.name, "ok", time.monotonic() - started)
     except CheckSkippedError as skipped:
         mark, detail = "skip", str(skipped)
+    except CheckWarningError as lacking:
+        mark, detail = "warn", str(lacking)
     except CheckNotApplicableError as absent:
         mark, detail = "n/a", str(absent)
     except (CheckFailedError, UserError) as failed:

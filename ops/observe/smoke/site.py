@@ -30,6 +30,10 @@ class CheckFailedError(Exception):
     """A check got a result that it does not expect. The message is shown: the request and the result, never a body."""
 
 
+class CheckWarningError(Exception):
+    """A check found that the host lacks something that no update of the stack brings. The message ends with what to do."""
+
+
 class CheckNotApplicableError(Exception):
     """A check of something that this stack does not have by its settings, which the message names."""
 
@@ -162,7 +166,7 @@ class Check:
 
     name: a few words.
     part: the container whose log explains a failure, or ``UI``, whose container depends on the stack.
-    run: raises CheckFailedError, CheckSkippedError or CheckNotApplicableError.
+    run: raises CheckFailedError, CheckWarningError, CheckSkippedError or CheckNotApplicableError.
     """
 
     name: str

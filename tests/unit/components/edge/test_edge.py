@@ -151,7 +151,9 @@ def test_skyvern_knows_its_public_addresses(prod: Program, on_vercel: Program) -
         assert json.loads(server["ALLOWED_ORIGINS"]) == ["https://app.example.com"]
         assert server["SKYVERN_BASE_URL"] == "https://api.example.com"
         assert gateway["VITE_API_BASE_URL"] == f"{api}/api/v1"
-        assert gateway["CONNECTOR_SUBNET"] == "10.9.8.0/24"
+        # What the connector's network has: its header is believed from there alone.
+        edge = next(one for one in run.of_type("docker:index/network:Network") if one.inputs["name"] == "skyvern-prod-edge")
+        assert gateway["CONNECTOR_SUBNET"] == edge.inputs["ipamConfigs"][0]["subnet"] == "10.213.90.0/27"
         assert plain(run.outputs["api_url"]) == "https://api.example.com"
 
 

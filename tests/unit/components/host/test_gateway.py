@@ -56,3 +56,10 @@ def test_the_policy_has_no_wildcard_and_no_inline_script() -> None:
 
 def test_the_same_settings_give_the_same_file() -> None:
     assert caddyfile(URLS) == caddyfile(endpoints.derive(Settings()))
+
+
+def test_only_loopback_has_a_port_that_can_be_another() -> None:
+    """F26: behind an edge there is none, and its hosts are names."""
+    assert "ssh -L 9000:localhost:9000 HOST" in caddyfile(endpoints.derive(Settings.model_validate({"host": {"port": 9000}})))
+    edge = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
+    assert "ssh -L" not in caddyfile(endpoints.derive(Settings.model_validate({"edge": edge})))

@@ -313,6 +313,8 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(needs, "prepare", lambda docker, chosen, say, optional: seen.append(f"tools for {chosen}"))
     monkeypatch.setattr(build, "build", lambda docker, chosen, *_: seen.append(f"images {chosen} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
+    monkeypatch.setattr(preflight, "check_port", lambda stack, settings: seen.append(f"port {settings.host.port}"))
+    monkeypatch.setattr(preflight, "check_addresses", lambda stack, docker, settings: seen.append("addresses"))
     monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
     monkeypatch.setattr(repair, "repair", lambda stack, docker, _: seen.append(f"repair {stack}"))
@@ -321,7 +323,7 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Stack, "outputs", lambda stack: OUTPUTS)
     monkeypatch.setattr(releases, "record_good", lambda stack, docker: seen.append(f"record {stack}"))
 
-    def green(outputs: Outputs, _: object) -> tuple[int, int]:
+    def green(outputs: Outputs, _: object, **warned: object) -> tuple[int, int]:
         seen.append("smoke")
         return 21, 21
 
@@ -335,9 +337,14 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
     assert images == "images packages at unix:///var/run/docker.sock"
     assert order == [
         "docker",
+        # Before minutes are spent.
+        "port 8080",
+        "addresses",
         "tools for packages",
         "state",
         "engine modules",
+        # A host that is another machine can be looked at now.
+        "addresses",
         "preflight headless",
         "stack dev",
         "recover dev at unix:///var/run/docker.sock",
@@ -433,7 +440,7 @@ def test_the_end_of_the_input_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_red_smoke_ends_with_exit_1_after_the_summary(
     order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(update, "run_smoke", lambda *_: (19, 21))
+    monkeypatch.setattr(update, "run_smoke", lambda *_, **warned: (19, 21))
     assert up.main(["--images", "packages"]) == 1
     told = capsys.readouterr()
     assert "http://localhost:8080" in told.out
@@ -528,6 +535,7 @@ def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None
         Result("CORS", "FAIL", 0.2, "seen", "look"),
         Result("UI", "skip", 0.0, "why"),
         Result("recording", "n/a", 0.0, "why"),
+        Result("internet", "warn", 0.0, "no internet"),
     ]
 
     @contextmanager
@@ -537,6 +545,9 @@ def test_each_smoke_check_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(update, "client_for", no_client)
     monkeypatch.setattr(smoke, "run_checks", lambda _: iter(results))
     lines: list[str] = []
-    # A skipped check was not seen to work, so it does not count as green. One that does not apply is not counted at all.
-    assert update.run_smoke(OUTPUTS, lines.append) == (1, 3)
-    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "skip", "n/a"]
+    # A skipped check was not seen to work, so it does not count as green. One that does not apply is not counted at all, nor is
+    # what the host lacks (F06).
+    warned: list[str] = []
+    assert update.run_smoke(OUTPUTS, lines.append, warn=warned.append) == (1, 3)
+    assert [line.split()[0] for line in lines] == ["ok", "FAIL", "skip", "n/a", "warn"]
+    assert warned == ["no internet"]

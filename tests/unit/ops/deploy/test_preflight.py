@@ -1,6 +1,8 @@
 """The trials of script/up before it changes anything, with doubles for Docker."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,11 @@ from components.settings import parse
 from ops.clients.docker import Docker
 from ops.deploy import preflight
 from ops.errors import UserError
+from ops.machine import system, windows
+from ops.machine.system import Machine
+from ops.stack import routes
+from ops.stack.routes import HostNetwork, Route
+from ops.stack.stack import Stack
 
 OLLAMA = {"provider": "ollama", "model": "llava:7b", "gpu": True}
 CHROME = {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}
@@ -82,3 +89,74 @@ def test_a_gpu_needs_its_runtime() -> None:
     there = DockerDouble(runtimes='{"nvidia":{"path":"nvidia-container-runtime"},"runc":{"path":"runc"}}')
     assert check(there, browser=CHROME, llm=OLLAMA) == ["Docker has an NVIDIA runtime"]
     assert check(DockerDouble(), browser=CHROME, llm={**OLLAMA, "gpu": False}) == []
+
+
+DEV = Stack("dev")
+SETTINGS = parse({}, file="Pulumi.dev.yaml")
+
+
+def with_routes(monkeypatch: pytest.MonkeyPatch, *networks: str, own: Sequence[str] = ()) -> None:
+    network = HostNetwork(
+        routes=[Route(network=IPv4Network(text), interface="tun0") for text in networks],
+        own={IPv4Network(text): f"skyvern-dev-{text}" for text in own},
+    )
+    monkeypatch.setattr(routes, "observe", lambda docker, stack, image: network)
+
+
+def test_a_route_of_the_host_is_found_before_the_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F16: the route, its interface, and what to write instead."""
+    with_routes(monkeypatch, "192.168.0.0/24", "10.213.0.0/16")
+    with pytest.raises(UserError) as told:
+        preflight.check_addresses(DEV, DockerDouble(), SETTINGS)
+    assert str(told.value) == (
+        "nothing was changed: Pulumi.dev.yaml: host.networks: 10.213.0.0/16 gives the stack 10.213.228.0/23, and the Docker host "
+        "has a route for 10.213.0.0/16 on tun0; write 10.87.0.0/16"
+    )
+
+
+def test_networks_that_are_there_already_are_not_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A VPN that was switched on since: ops doctor says so, and an update that makes no network goes on."""
+    there = [str(subnet) for subnet in routes.planned(DEV, SETTINGS)]
+    with_routes(monkeypatch, "10.0.0.0/8", own=there)
+    preflight.check_addresses(DEV, DockerDouble(), SETTINGS)
+    with_routes(monkeypatch, "10.0.0.0/8", own=there[1:])
+    with pytest.raises(UserError, match=r"10\.0\.0\.0/8 on tun0; write 172\.29\.0\.0/16$"):
+        preflight.check_addresses(DEV, DockerDouble(), SETTINGS)
+
+
+def test_old_networks_of_the_stack_that_new_ones_would_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker would refuse half-way: each network is replaced by itself, and the old ones are still there."""
+    with_routes(monkeypatch, "10.213.228.0/24", own=["10.213.228.0/24"])
+    with pytest.raises(UserError, match=r"10\.213\.228\.0/24 on tun0"):
+        preflight.check_addresses(DEV, DockerDouble(), SETTINGS)
+
+
+def test_a_host_that_cannot_be_looked_at_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "observe", lambda docker, stack, image: None)
+    preflight.check_addresses(DEV, DockerDouble(), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("wsl", "free", "listeners", "sections", "refused"),
+    [
+        (2, True, ["System (PID 4)"], {}, True),
+        (2, True, [], {}, False),
+        # Not free here: it is the gateway's.
+        (2, False, ["System (PID 4)"], {}, False),
+        (0, True, ["System (PID 4)"], {}, False),
+    ],
+)
+def test_a_port_that_windows_has(
+    wsl: int, free: bool, listeners: list[str], sections: dict[str, Any], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F14: free in WSL and taken in Windows."""
+    monkeypatch.setattr(system, "observe_machine", lambda: Machine(root=True, debian=True, wsl=wsl, systemd=True))
+    monkeypatch.setattr(preflight, "port_free", lambda port: free)
+    monkeypatch.setattr(windows, "listeners", lambda port: listeners if port == 8080 else [])
+    if not refused:
+        preflight.check_port(DEV, parse(sections, file="Pulumi.dev.yaml"))
+        return
+    with pytest.raises(
+        UserError, match=r"^nothing was changed: Pulumi\.dev\.yaml: host\.port: in Windows, System \(PID 4\) listens on 8080"
+    ):
+        preflight.check_port(DEV, parse(sections, file="Pulumi.dev.yaml"))

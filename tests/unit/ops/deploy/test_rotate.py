@@ -170,7 +170,7 @@ def test_a_stack_that_gave_no_session_is_rotated_all_the_same(
 
 
 def test_a_red_smoke_is_a_failure(seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(update, "run_smoke", lambda *_: (19, 21))
+    monkeypatch.setattr(update, "run_smoke", lambda *_, **warned: (19, 21))
     with pytest.raises(UserError, match=r"^ops rotate: rotated, but 19 of 21 smoke checks are green"):
         rotate.rotate("database", Stack("dev"), yes=True)
 

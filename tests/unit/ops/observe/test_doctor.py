@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,13 +21,15 @@ from components.settings import parse
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.machine import engine, environment
+from ops.machine import engine, environment, windows
 from ops.machine.daemon import Daemon
-from ops.observe import doctor
+from ops.observe import doctor, heartbeat
 from ops.observe.doctor import observation
-from ops.observe.doctor.observation import ChromeAnswer, Deployed, Disk, Observation, Planned
+from ops.observe.doctor.observation import ChromeAnswer, Deployed, Disk, Observation, Planned, WindowsFacts
+from ops.observe.internet import Answer
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import Container
+from ops.stack.routes import HostNetwork, Route
 from ops.stack.stack import Stack
 from tests.support.observations import DAEMON, DEPLOYED, GATEWAY, HEALTHY, HOST, PULUMI, SERVER
 
@@ -83,6 +86,45 @@ def with_limit(limit: str, *, server: Container | None) -> Observation:
     recorded = DEPLOYED.containers[:1] if server is None else DEPLOYED.containers
     observed = replace(HEALTHY, namespace_limit=limit, pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=recorded)))
     return replace(observed, host=replace(HOST, containers=left))
+
+
+def with_answers(*answers: Answer) -> Observation:
+    """What hosts on the internet answered, and a clock that nobody calls synchronised."""
+    return replace(with_host(answers=answers), clock_synchronized=False)
+
+
+def answer(step: Any = "", host: str = "a.test", ahead_seconds: float | None = None) -> Answer:
+    return Answer(host=host, step=step, detail="seen", ahead_seconds=ahead_seconds)
+
+
+def on_wsl(observed: Observation) -> Observation:
+    return replace(observed, machine=replace(observed.machine, wsl=2), clock_synchronized=False)
+
+
+def in_windows(**facts: Any) -> Observation:
+    return on_wsl(with_host(windows=WindowsFacts(**{"disk": Disk(free_mib=90_000, free_inodes=None), **facts})))
+
+
+def with_network(*routes: tuple[str, str], own: bool = True, **host: Any) -> Observation:
+    """A host with routes, of which the first is to the internet, and the stack's edge network on it."""
+    edge = IPv4Network("10.213.228.0/27")
+    network = HostNetwork(
+        routes=[Route(network=IPv4Network(subnet), interface=interface) for subnet, interface in routes],
+        mtus={"eth0": 1500, "ens3": 1450},
+        names={"br-000000000001": "skyvern-dev-edge", "br-000000000002": "shop_default"},
+        own={edge: "skyvern-dev-edge"} if own else {},
+    )
+    return replace(with_settings(host=host), network=network)
+
+
+def with_ollama(gpu_error: str | None) -> Observation:
+    ollama = replace(SERVER, name="skyvern-dev-ollama", part="ollama", memory_mib=1024)
+    planned = Planned(name=ollama.name, image=ollama.image, memory_mib=1024)
+    return replace(
+        with_gpu(),
+        host=replace(HOST, containers=(GATEWAY, SERVER, ollama), gpu_error=gpu_error),
+        pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=(*DEPLOYED.containers, planned))),
+    )
 
 
 STRANGER = replace(SERVER, name="skyvern-dev-stranger", part="stranger")
@@ -227,6 +269,66 @@ def test_nothing_on_a_healthy_stack() -> None:
             "keeps Chromium from making its sandbox",
             "kernel.apparmor_restrict_unprivileged_userns=0",
         ),
+        # F06.
+        (
+            with_host(answers=[answer("name"), answer("connect", "b.test")]),
+            "skyvern-dev-egress",
+            "do not reach the internet: no connection is made (b.test: seen)",
+            "write host.internet: false into Pulumi.dev.yaml",
+        ),
+        # F13: a clock outside counts, not what systemd says.
+        (with_answers(answer(ahead_seconds=-300)), "the containers' clock", "is 300 s behind that of a.test", "set-ntp true"),
+        (on_wsl(with_host(answers=[answer(ahead_seconds=61)])), "the containers' clock", "is 61 s ahead", "sudo hwclock -s"),
+        (on_wsl(with_daemon(skew_seconds=-90)), "Docker's clock", "is 90 s behind", "sudo hwclock -s"),
+        # F14.
+        (
+            in_windows(status=404, listeners=["nginx.exe (PID 4711)"]),
+            "localhost:8080 in Windows",
+            "nginx.exe (PID 4711) listens on it",
+            "end nginx.exe (PID 4711) in Windows, or write another host.port",
+        ),
+        (in_windows(status=404), "localhost:8080 in Windows", "another program answers with 404", "another host.port"),
+        (in_windows(status=0), "localhost:8080 in Windows", "nothing answers there", "wsl --shutdown"),
+        # F12.
+        (
+            in_windows(disk=Disk(free_mib=400, free_inodes=None, where="drive C: of Windows")),
+            "drive C: of Windows",
+            "400 MiB are free",
+            "make space on that drive in Windows",
+        ),
+        # F15, F16.
+        (
+            with_network(("0.0.0.0/0", "eth0"), ("10.213.228.0/27", "br-000000000001"), ("10.213.224.0/20", "eth0")),
+            "10.213.224.0/20 on eth0",
+            "addresses of skyvern-dev-edge",
+            "write host.networks: 10.87.0.0/16 into Pulumi.dev.yaml, then pulumi up -s dev",
+        ),
+        (
+            with_network(("10.213.228.0/24", "br-000000000002"), own=False),
+            "10.213.228.0/24 on br-000000000002 (Docker's network shop_default)",
+            "the networks to be made",
+            "write host.networks: 10.87.0.0/16",
+        ),
+        # F17.
+        (
+            with_network(("0.0.0.0/0", "ens3")),
+            "networks",
+            "have up to 1500 bytes, and those of the host's ens3 1450",
+            "write host.mtu: 1450 into Pulumi.dev.yaml",
+        ),
+        (
+            with_network(("0.0.0.0/0", "ens3"), mtu=1480),
+            "host.mtu",
+            "have up to 1480 bytes, and those of the host's ens3 1450",
+            "write host.mtu: 1450",
+        ),
+        # F25: what nvidia-smi says after a systemctl daemon-reload.
+        (
+            with_ollama("Failed to initialize NVML: Unknown Error"),
+            "skyvern-dev-ollama",
+            "runs on the CPU: Failed to initialize NVML: Unknown Error",
+            "docker restart skyvern-dev-ollama",
+        ),
         (with_pulumi(cli=False, deployed=None), "CLI", "is gone", "script/bootstrap"),
         (with_pulumi(passphrase_problem="0640"), "/p", "has mode 0640", "chmod 0600 /p"),
         (with_pulumi(passphrase_problem="missing"), "/p", "does not exist", "from your copy"),
@@ -311,14 +413,21 @@ def test_what_works_is_not_doubted() -> None:
     assert doctor.examine(with_limit("kernel.apparmor_restrict_unprivileged_userns", server=SERVER)) == []
     assert doctor.examine(with_chrome("")) == []
     assert doctor.examine(with_gpu(runtimes=("nvidia", "runc"))) == []
-    ollama = replace(SERVER, name="skyvern-dev-ollama", part="ollama", memory_mib=1024)
-    planned = Planned(name=ollama.name, image=ollama.image, memory_mib=1024)
-    runs = replace(
-        with_gpu(),
-        host=replace(HOST, containers=(GATEWAY, SERVER, ollama)),
-        pulumi=replace(PULUMI, deployed=replace(DEPLOYED, containers=(*DEPLOYED.containers, planned))),
-    )
-    assert doctor.examine(runs) == []
+
+
+def test_a_working_machine_has_no_finding() -> None:
+    """A clock and an internet that are right, an offline machine, and a network beside others."""
+    assert doctor.examine(with_answers(answer(ahead_seconds=1.2), answer("name", "b.test"))) == []
+    assert doctor.examine(with_host(answers=None)) == []
+    assert doctor.examine(in_windows()) == []
+    assert doctor.examine(with_network(("0.0.0.0/0", "eth0"), ("10.213.228.0/27", "br-000000000001"))) == []
+    assert doctor.examine(with_network(("0.0.0.0/0", "ens3"), mtu=1450)) == []
+    assert doctor.examine(with_ollama("")) == []
+
+
+def test_wsl_is_not_told_to_use_what_has_no_effect_there() -> None:
+    """F13: timedatectl says "not synchronised" in every WSL."""
+    assert doctor.examine(on_wsl(HEALTHY)) == []
 
 
 def test_no_sandbox_is_missed_where_none_is_wanted() -> None:
@@ -644,3 +753,83 @@ def test_each_reason_why_a_chrome_does_not_answer() -> None:
         assert ask_chrome(f"http://127.0.0.1:{other}").problem == "other"
         assert ask_chrome(f"http://127.0.0.1:{silent}").problem == "connect"
         assert ask_chrome("http://no-such-name.invalid:9222").problem == "name"
+
+
+def ollama_says(body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **llm: Any) -> str | None:
+    """``gpu_error`` with a docker command that does so."""
+    command = tmp_path / "docker"
+    command.write_text(f"#!/bin/sh\n{body}\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    settings = with_settings(llm={"provider": "ollama", "model": "llava:7b", "gpu": True, **llm}).settings
+    assert settings is not None
+    return observation.gpu_error(Docker("unix:///nowhere"), "skyvern-dev-ollama", settings)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("echo 'GPU 0: NVIDIA L4 (UUID: GPU-1)'", ""),
+        # After a systemctl daemon-reload the devices are gone from the container's group; its message is on standard output.
+        ("echo 'Failed to initialize NVML: Unknown Error'; exit 255", "Failed to initialize NVML: Unknown Error"),
+        ("echo 'No devices found.'", "nvidia-smi lists none"),
+        ("echo 'exec: \"nvidia-smi\": executable file not found in $PATH' >&2; exit 127", "executable file not found"),
+    ],
+)
+def test_the_gpu_is_asked_for_in_the_container(body: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F25."""
+    error = ollama_says(f'[ "$4 $5 $6" = "skyvern-dev-ollama nvidia-smi -L" ] || exit 9; {body}', tmp_path, monkeypatch)
+    assert error is not None
+    assert error == problem or (problem and problem in error)
+    assert not error.startswith("docker:")
+    assert ollama_says("exit 9", tmp_path, monkeypatch, gpu=False) is None
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "status"),
+    [
+        ("Server is running.", (200, "Server is running."), None),
+        ("Server is running.", (200, "<html>"), 200),
+        ("Server is running.", (0, ""), 0),
+        # Windows cannot be asked, or there is nothing to compare with.
+        ("Server is running.", None, None),
+        (None, (200, "<html>"), None),
+    ],
+)
+def test_what_windows_gets_is_compared_with_what_is_here(
+    here: str | None, there: tuple[int, str] | None, status: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F14: another program may answer with 200, too."""
+    response = None if here is None else SimpleNamespace(status_code=200, text=here)
+    monkeypatch.setattr(heartbeat, "ask", lambda url: response)
+    monkeypatch.setattr(windows, "fetch", lambda url: there)
+    monkeypatch.setattr(windows, "listeners", lambda port: ["nginx.exe (PID 4711)"])
+    monkeypatch.setattr(windows, "drive_of_disk", lambda: ("C", Path("/")))
+    settings = with_settings().settings
+    assert settings is not None
+    facts = observation.observe_windows(settings, gateway=True)
+    assert facts.status == status
+    assert bool(facts.listeners) is (status is not None)
+    assert facts.disk is not None
+    assert (facts.disk.where, facts.disk.free_inodes) == ("drive C: of Windows", None)
+    assert observation.observe_windows(settings, gateway=False).status is None
+
+
+def test_an_offline_machine_is_not_asked() -> None:
+    """F06."""
+    docker = DockerThatFails("unix:///nowhere")
+    for internet in (False, True):
+        settings = with_settings(host={"internet": internet}).settings
+        assert settings is not None
+        assert observation.ask_internet(docker, "skyvern-dev-server", settings) is None
+    assert docker.asked == 1
+
+
+class DockerThatFails(Docker):
+    """Counts what is asked."""
+
+    asked = 0
+
+    def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        type(self).asked += 1
+        raise UserError("docker: exit 1: is not running")

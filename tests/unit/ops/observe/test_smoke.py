@@ -744,8 +744,12 @@ class TestRunner:
         assert [result.name for result in results] == [check.name for check in smoke.CHECKS]
         assert "FAIL" in {result.mark for result in results}
         for result in results:
-            assert result.mark in {"FAIL", "skip"}
             assert "\n" not in result.detail
+            if result.name == "internet":
+                # These outputs are of a version that did not know whom to ask.
+                assert result.mark == "n/a"
+                continue
+            assert result.mark in {"FAIL", "skip"}
             # This check asks only Docker.
             assert "ConnectError" in result.detail or result.mark == "skip" or result.name == "isolation"
 

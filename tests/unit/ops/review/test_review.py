@@ -134,6 +134,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(guard, "check", call("guard"))
     monkeypatch.setattr(git, "tree_of", call("tree", TREE))
     monkeypatch.setattr(build, "build", call("images"))
+    monkeypatch.setattr(preflight, "check_addresses", call("addresses"))
     monkeypatch.setattr(preflight, "check", call("preflight"))
     monkeypatch.setattr(update, "pulumi_up", call("up"))
     monkeypatch.setattr(repair, "wait_until_healthy", call("healthy"))
@@ -166,7 +167,7 @@ def run(folder: Path, preview: Preview = PREVIEW) -> str:
 
 def test_what_was_reviewed_is_applied(seen: list[str], tmp_path: Path) -> None:
     assert run(tmp_path) == "✅ stack prod: applied 1 steps at cccccccccccc; 21 of 21 smoke checks are green.\n"
-    assert seen == ["guard", "tree", "images", "preflight", "up", "healthy", "outputs", "smoke", "note"]
+    assert seen == ["guard", "tree", "images", "addresses", "preflight", "up", "healthy", "outputs", "smoke", "note"]
 
 
 def test_an_empty_plan_is_tried_out_all_the_same(seen: list[str], tmp_path: Path) -> None:
