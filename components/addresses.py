@@ -30,6 +30,9 @@ PRIVATE_IPV6 = (
     "2002::/16",  # 6to4
     "3fff::/20",  # documentation
 )
+# Of the private ones, those that machines of a network have: without link-local, where clouds answer with credentials.
+MACHINES_IPV4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+_MACHINES_IPV4 = tuple(map(IPv4Network, MACHINES_IPV4))
 _PRIVATE_IPV4 = tuple(map(IPv4Network, PRIVATE_IPV4))
 _PRIVATE_IPV6 = tuple(map(IPv6Network, PRIVATE_IPV6))
 
@@ -47,3 +50,8 @@ def is_private(addresses: Network) -> bool:
     if isinstance(addresses, IPv4Network):
         return any(addresses.subnet_of(private) for private in _PRIVATE_IPV4)
     return not addresses.overlaps(IPv6Network(PUBLIC_IPV6)) or any(addresses.subnet_of(private) for private in _PRIVATE_IPV6)
+
+
+def is_of_machines(addresses: Network) -> bool:
+    """Whether all of the addresses are private ones that machines of a network have."""
+    return isinstance(addresses, IPv4Network) and any(addresses.subnet_of(network) for network in _MACHINES_IPV4)

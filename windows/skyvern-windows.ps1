@@ -30,6 +30,9 @@
 .PARAMETER DebugPort
     Port of Chrome's remote debugging.
 
+.PARAMETER LoopbackPorts
+    Ports of programs on this machine that pages may reach on 127.0.0.1 and localhost, past the egress proxy: '14430,34581'.
+
 .PARAMETER ProfileFolder
     Profile of that Chrome. Since Chrome 136 the default profile cannot be debugged.
 
@@ -59,6 +62,7 @@ param(
     [string]$MemoryGB = '',
     [string]$ProxyPort = '3128',
     [string]$DebugPort = '9222',
+    [string]$LoopbackPorts = '',
     [string]$ProfileFolder = 'C:\chrome-skyvern-profile',
     [string]$Address = '10.222.222.1',
     [switch]$NoChrome,
@@ -84,12 +88,16 @@ $FirewallRule = 'SkyvernStack-Chrome'
 $User = [Security.Principal.WindowsIdentity]::GetCurrent()
 $Missing = 0
 
-# Equal to the stack's own browsers apart from the proxy's address. No --remote-debugging-address: loopback is the default.
+$Loopback = @($LoopbackPorts -split ',' | Where-Object -FilterScript { $_ })
+# Chrome compares host and port as the URL has them, and the last rule that fits counts: nothing but these goes past the proxy.
+$PastProxy = -join @($Loopback | ForEach-Object -Process { ";127.0.0.1:$_;localhost:$_" })
+# Equal to the stack's own browsers apart from the proxy's address and these ports. No --remote-debugging-address: loopback is
+# the default.
 $ChromeArguments = @(
     "--remote-debugging-port=$DebugPort"
     "--user-data-dir=`"$ProfileFolder`""
     "--proxy-server=http://127.0.0.1:$ProxyPort"
-    '--proxy-bypass-list=<-loopback>'
+    "--proxy-bypass-list=<-loopback>$PastProxy"
     '--webrtc-ip-handling-policy=disable_non_proxied_udp'
     '--force-webrtc-ip-handling-policy=disable_non_proxied_udp'
     '--no-first-run'
@@ -355,6 +363,12 @@ Assert-Number -Name 'ProxyPort' -Value $ProxyPort -Least 1 -Most 65535
 Assert-Number -Name 'DebugPort' -Value $DebugPort -Least 1 -Most 65535
 if ($ProxyPort -eq $DebugPort) {
     throw "-ProxyPort and -DebugPort are both $DebugPort; choose another -DebugPort"
+}
+foreach ($port in $Loopback) {
+    Assert-Number -Name 'LoopbackPorts' -Value $port -Least 1 -Most 65535
+    if ([int]$port -eq [int]$DebugPort) {
+        throw "-LoopbackPorts '$LoopbackPorts' has Chrome's debugging port, by which a page would drive it; remove $port"
+    }
 }
 if ($ProfileFolder -notmatch '^[A-Za-z]:\\[^"]*[^"\\]$') {
     throw "-ProfileFolder '$ProfileFolder' is not a folder's full path; write it like C:\chrome-skyvern-profile"

@@ -135,7 +135,9 @@ class DockerBackend(pulumi.ComponentResource):
                 image=references["egress"],
                 networks=[networks.outgoing, networks.browsing, networks.smoke],
                 port=settings.browser.proxy_port if isinstance(settings.browser, CdpBrowser) else None,
-                command=outgoing.squid_command(settings.host),
+                allow=settings.browser.allow,
+                inside=[networks.subnet(part) for part in ("outgoing", "browsing", "smoke")] if settings.browser.allow else [],
+                parent=outgoing.squid_parent(settings.host),
             ),
             opts=child,
         )

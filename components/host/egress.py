@@ -1,12 +1,38 @@
-"""Egress for browsers: an HTTP proxy that refuses every address that is not public."""
+"""Egress for browsers: an HTTP proxy that refuses every address that is not public, and that the stack file does not name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 
+from components.addresses import network
 from components.endpoints import EGRESS_PORT
 from components.host.service import HardenedService, Health, ServiceArgs
+from components.settings import split_destination
+
+# Writes its arguments, a line each. A stack without further lines has the image's command and file.
+START = 'printf "%s\\n" "$@" > /tmp/squid.conf && exec squid -N -f /tmp/squid.conf'
+# Whatever a name resolves to: the proxy itself, a cloud's metadata, multicast.
+_NEVER = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
+
+
+def rules(allow: Sequence[str]) -> str:
+    """Squid's lines that open the destinations of ``browser.allow``; they need an acl ``inside``, the stack's own networks.
+
+    -n compares the host of the URL as it is written there. So no other name opens what a name or an address here opens, wherever
+    it resolves to: a hostile page cannot have its own name lead there (DNS rebinding).
+    """
+    lines = [f"acl never dst {' '.join(_NEVER)}"]
+    for number, (host, port) in enumerate(sorted(map(split_destination, set(allow)))):
+        lines += [
+            f"# pages to {host}, port {port}",
+            f"acl host{number} {'dst' if network(host) else 'dstdomain'} -n {host}",
+            f"acl port{number} port {port}",
+            f"http_access allow host{number} port{number} !inside !never",
+            # A company's proxy does not know what is private here.
+            f"always_direct allow host{number} port{number}",
+        ]
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,14 +41,25 @@ class EgressProxyArgs:
 
     image: ours. networks: outgoing (internet; the port is published there), browsing (browsers), smoke (the smoke run's pages).
     port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None publishes none.
-    command: with a company's proxy as parent (host/outgoing.py); None for the image's own.
+    allow: destinations that are not public, as in the stack file. inside: subnets of the networks, which are never among them.
+    parent: Squid's lines for a company's proxy (host/outgoing.py).
     """
 
     prefix: str
     image: str
     networks: list[pulumi.Output[str]]
     port: int | None = None
-    command: Sequence[pulumi.Input[str]] | None = None
+    allow: Sequence[str] = ()
+    inside: Sequence[str] = ()
+    parent: Sequence[str] = ()
+
+
+def _command(args: EgressProxyArgs) -> Sequence[str] | None:
+    """What is allowed comes before the image's own lines, which refuse what is private; the parent behind them."""
+    if not args.allow and not args.parent:
+        return None
+    allowed = [f"acl inside dst {' '.join(args.inside)}", rules(args.allow)] if args.allow else []
+    return ["sh", "-c", START, "squid", *allowed, "include /etc/squid/squid.conf", *args.parent]
 
 
 class EgressProxy(pulumi.ComponentResource):
@@ -40,7 +77,7 @@ class EgressProxy(pulumi.ComponentResource):
                 prefix=args.prefix,
                 image=args.image,
                 user="13:13",
-                command=args.command,
+                command=_command(args),
                 networks=args.networks,
                 published_port=None if args.port is None else (args.port, EGRESS_PORT),
                 memory_mib=256,

@@ -46,7 +46,10 @@ class Destination:
 
 def destinations(settings: Settings) -> list[Destination]:
     """The destinations in the stack file: the lists ``allow``, and what others imply (a model, a store, a Chrome, mail)."""
-    lists = {"outgoing": settings.server.allow, "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else []}
+    lists = {
+        "outgoing": [*settings.server.allow, *settings.browser.allow],
+        "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else [],
+    }
     reachable = {
         Destination(network=part, host=None if host == THIS_HOST else host, port=port)
         for part, entries in lists.items()

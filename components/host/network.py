@@ -107,7 +107,7 @@ class Networks(pulumi.ComponentResource):
     Docker's rules and the stack's own (host/firewall.py) keep networks apart, and those with egress away from the host and from
     private addresses. inner, outward: part -> Docker's id of each network, without and with egress.
     app_network: the resource, for networks of the server that others make.
-    edge_subnet: the edge network's addresses in CIDR form; with a connector.
+    edge_subnet: the edge network's addresses, as ``subnet`` has them; with a connector.
     Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
 
@@ -116,9 +116,10 @@ class Networks(pulumi.ComponentResource):
 
         self.inner: dict[str, pulumi.Output[str]] = {}
         self.outward: dict[str, pulumi.Output[str]] = {}
+        self._subnets = subnets(args.addressing.networks, args.addressing.prefix)
 
         def network(
-            part: str, *, internal: bool = True, masquerade: bool = True, after: docker.Network | None = None
+            part: str, *, internal: bool = True, masquerade: bool = True, after: "docker.Network | None" = None
         ) -> docker.Network:
             made = bridge(f"{name}-{part}", args.addressing, part, self, internal=internal, masquerade=masquerade, after=after)
             # Without masquerading a network has no egress either.
@@ -129,8 +130,7 @@ class Networks(pulumi.ComponentResource):
         self.app_network = app = network("app")
         edge = network("edge", internal=args.tunnelled, masquerade=args.tunnelled, after=app)
         outgoing = network("outgoing", internal=False, after=app)
-        places = subnets(args.addressing.networks, args.addressing.prefix)
-        self.edge_subnet = str(places["edge"]) if args.tunnelled else None
+        self.edge_subnet = self.subnet("edge") if args.tunnelled else None
         self.edge = edge.name
         self.tunnel = network("tunnel", internal=False, after=edge).name if args.tunnelled else None
         self.app = app.name
@@ -140,3 +140,7 @@ class Networks(pulumi.ComponentResource):
         self.smoke = network("smoke", after=outgoing).name
         self.outgoing = outgoing.name
         self.register_outputs({})
+
+    def subnet(self, part: str) -> str:
+        """The addresses of a network in CIDR form."""
+        return str(self._subnets[part])

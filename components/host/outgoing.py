@@ -19,7 +19,6 @@ _DEBIANS = "/etc/ssl/certs/ca-certificates.crt"
 _START = f'cat {_DEBIANS} > {_CERTIFICATES} && printf "%s" "$1" >> {_CERTIFICATES} && shift && exec "$@"'
 # The stack's own names, and the container itself.
 _INTERNAL = ("localhost", "127.0.0.1", "::1", "artifacts", "egress", "gateway", "ollama", "postgres", "server", "smoke-site")
-_SQUID = 'printf "%s\\n" "$@" > /tmp/squid.conf && exec squid -N -f /tmp/squid.conf'
 
 
 def with_certificates(host: HostSettings, command: Sequence[str]) -> list[pulumi.Input[str]] | None:
@@ -66,21 +65,19 @@ def pull_environment(host: HostSettings) -> dict[str, pulumi.Input[str]]:
     return {**certificate_environment(host), **({} if host.proxy is None else {"HTTPS_PROXY": host.proxy})}
 
 
-def squid_command(host: HostSettings) -> list[pulumi.Input[str]] | None:
-    """The egress proxy with the company's as its parent; None without one.
+def squid_parent(host: HostSettings) -> Sequence[str]:
+    """Lines of the egress proxy, behind its own, that make the company's its parent; none without one.
 
     Every rule of images/egress/squid.conf stays, and is about the address that the name has here.
     """
     if host.proxy is None:
-        return None
+        return ()
     name, port = _address(host.proxy)
-    lines = (
-        "include /etc/squid/squid.conf",
+    return (
         f"cache_peer {name} parent {port} 0 no-query no-digest no-netdb-exchange default",
         "always_direct allow smoke_site",
         "never_direct allow all",
     )
-    return ["sh", "-c", _SQUID, "egress-parent", *lines]
 
 
 def _address(proxy: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pulumi
 
 from components import endpoints
+from components.addresses import network
 from components.endpoints import Endpoints
 from components.host.service import HardenedService, Health, ServiceArgs
 from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, folder_path
@@ -25,6 +26,7 @@ from components.settings import (
     ServerSettings,
     SmtpSettings,
     Storage,
+    split_destination,
 )
 
 # User and group in the image; the folders below /data belong to both.
@@ -63,6 +65,15 @@ def browser_environment(browser: Browser, server: ServerSettings) -> dict[str, p
         "BROWSER_SANDBOX": str(browser.sandbox).lower(),
         "BROWSER_TYPE": f"chromium-{browser.type}",
     }
+
+
+def allowed_hosts(browser: Browser) -> list[str]:
+    """Hosts of ``browser.allow`` as Skyvern's check of URLs compares them: names and single addresses, without ports (1.0.56)."""
+    hosts: set[str] = set()
+    for host, _ in map(split_destination, browser.allow):
+        addresses = network(host)
+        hosts |= {host} if addresses is None else {str(address) for address in addresses}
+    return sorted(hosts)
 
 
 def llm_environment(llm: Llm) -> dict[str, pulumi.Input[str]]:
@@ -245,7 +256,7 @@ class SkyvernServer(pulumi.ComponentResource):
             **args.outgoing_environment,
             # An exact list: a "*" in it opens the API to every page and discards the rest (1.0.56, skyvern/cors.py).
             "ALLOWED_ORIGINS": json.dumps([args.endpoints.app_url]),
-            "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST]),
+            "ALLOWED_HOSTS": json.dumps([endpoints.SMOKE_HOST, *allowed_hosts(args.browser)]),
             # The default lets anyone with a session token add a model at any address, and read the answer in a run's output.
             "ALLOW_CUSTOM_LLM_LOCAL_API_BASES": "false",
             # Read by images/server/artifact_links.py, and taken out of the environment with the other secrets.

@@ -78,11 +78,13 @@ def split_url(value: str, example: str, *, login: LiteralString) -> SplitResult:
 
 # In a list ``allow``: the Docker host itself, by whichever of its addresses.
 THIS_HOST = "host"
+# What Skyvern's own check of URLs takes are single hosts, so a network of ``browser.allow`` is written out.
+MOST_ADDRESSES = 256
 
 
 def split_destination(entry: str) -> tuple[str, int]:
     """Host and port of an entry of ``allow``; ValueError when it has another form."""
-    form = r"(?:(host|[\d.]+(?:/\d{1,2})?)|\[([0-9A-Fa-f:.]+(?:/\d{1,3})?)\]):([1-9]\d{0,4})"
+    form = r"(?:([0-9a-z][0-9a-z.-]*(?:/\d{1,2})?)|\[([0-9A-Fa-f:.]+(?:/\d{1,3})?)\]):([1-9]\d{0,4})"
     match = re.fullmatch(form, entry, re.ASCII)
     if match is None or int(match[3]) > 65535:
         raise ValueError("is not an address with a port")
@@ -106,4 +108,47 @@ def _destination_problem(entry: str) -> str | None:
     return None if addresses.is_private(network) else "is not private, so it needs no entry; remove it"
 
 
+def _page_destination_problem(entry: str) -> str | None:
+    """Allowed are a name, or private addresses that machines have; one that a page's URL can have, with a port."""
+    forms = "write ADDRESS:PORT, NETWORK/BITS:PORT or NAME:PORT, for example wiki.example.com:443"
+    if not re.search(r":[1-9]\d{0,4}$", entry, re.ASCII) or int(entry.rpartition(":")[2]) > 65535:
+        return f"has no port, or a wrong one; {forms}"
+    try:
+        host, port = split_destination(entry)
+    except ValueError:
+        return f"is not a name or an address in lower case; {forms}"
+    if host == THIS_HOST:
+        return f"is not what a page calls this host; write its address in the URL, for example 172.17.0.1:{port} (docker0)"
+    network = addresses.network(host)
+    if network is not None:
+        return _page_network_problem(network)
+    if "." not in host and re.fullmatch(LABEL, host):
+        return "is a name without a dot, as the stack's own containers have; write the full name, or the address"
+    # Chromium takes a name whose last label begins with a digit for an address in another spelling.
+    if len(host) > 253 or not re.fullmatch(rf"({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?", host):
+        return f"is not a name or an address in lower case; {forms}"
+    return _ITSELF if host.endswith(".localhost") else None
+
+
+_ITSELF = (
+    "is the egress proxy itself; write the address at which other machines reach it (for a program beside a Chrome elsewhere: "
+    "docs/browsers.md)"
+)
+
+
+def _page_network_problem(network: addresses.Network) -> str | None:
+    if network.version == 6:
+        return "is IPv6, which the stack's networks do not have; write the IPv4 address, or the name and its port"
+    if network.is_loopback:
+        return _ITSELF
+    if not addresses.is_private(network):
+        return "is not private, so it needs no entry; remove it"
+    if not addresses.is_of_machines(network):
+        return "is not for machines of a network: a page there could get a cloud's credentials; remove it"
+    if network.num_addresses > MOST_ADDRESSES:
+        return "is more than 256 addresses, and Skyvern's own check takes single ones; write /24 or less, or names"
+    return None
+
+
 PrivateDestinations = Annotated[list[str], entries(_destination_problem)]
+PageDestinations = Annotated[list[str], entries(_page_destination_problem)]

@@ -1,10 +1,20 @@
 """The section ``browser``: one that Skyvern starts, or a Chrome elsewhere."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from components.settings.base import Port, Section, split_url
+from components.settings.base import PageDestinations, Port, Section, split_url
+
+Allow = Annotated[
+    PageDestinations,
+    Field(
+        description="What pages may reach besides the public internet, for sites of your own network: `NAME:PORT`, "
+        "`ADDRESS:PORT` or `NETWORK/BITS:PORT` (IPv4, up to 256 addresses). URLs have to have the name or the address as it is "
+        "written here. Skyvern's own calls (downloads, webhooks) reach it, too (docs/browsers.md).",
+        examples=["[wiki.example.com:443, 172.17.0.1:5678]"],
+    ),
+]
 
 
 class StartedBrowser(Section):
@@ -21,6 +31,7 @@ class StartedBrowser(Section):
         description="Chromium's own sandbox around every page. Where the host does not allow it, the server does not start; "
         "`false` leaves the container as the only wall around a hostile page (docs/browsers.md).",
     )
+    allow: Allow = Field([])
 
 
 class HeadlessBrowser(StartedBrowser):
@@ -55,6 +66,7 @@ class CdpBrowser(Section):
         3128,
         description="Port on 127.0.0.1 where the egress proxy listens for this Chrome, which has to be started with it.",
     )
+    allow: Allow = Field([])
 
     @field_validator("url")
     @classmethod

@@ -4,8 +4,9 @@ Not here: where images come from (ops/images/source.py), and how they are made (
 """
 
 import os
+import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from components.host import images
 from components.host.images import ImageSource
@@ -14,6 +15,9 @@ from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.machine import docker_faults, go, system
+
+# What the kernel calls a processor -> what Docker calls it, of those that there are packages of everything for.
+PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def ensure_package_tools(progress: Progress) -> None:
@@ -101,10 +105,27 @@ def from_registry(docker: Docker, source: ImageSource, missing: Iterable[str]) -
     return sorted(image for image in taken & set(images.OFFICIAL) if not present(docker, references[image]))
 
 
+def refuse_processor(docker: Docker, missing: Collection[str]) -> None:
+    """UserError where the images would not run on the daemon's machine, which may be another one than this."""
+    host = docker.run("version", "--format", "{{.Server.Arch}}").strip()
+    if host and host not in PROCESSORS.values():
+        raise UserError(
+            f"images: the Docker host {docker.host} is {host}, and Skyvern's browser driver (Playwright) is made for "
+            f"{' and '.join(PROCESSORS.values())} only; use a host with one of these"
+        )
+    here = PROCESSORS.get(platform.machine(), platform.machine())
+    if host and "debian" in missing and here != host:
+        raise UserError(
+            f"images: Debian is made of packages on this machine ({here}), and the Docker host {docker.host} is {host}; run this "
+            "there, or set images.source to official"
+        )
+
+
 def prepare(docker: Docker, source: ImageSource, progress: Progress, optional: frozenset[str] = frozenset()) -> list[str]:
-    """The images to build or pull, after their tools are installed; UserError if the host lacks one."""
+    """The images to build or pull, after their tools are installed; UserError if the host lacks one, or cannot run the images."""
     missing = outstanding(docker, source, optional)
     if missing:
+        refuse_processor(docker, missing)
         docker_faults.check_logins()
     if "debian" in missing:
         ensure_package_tools(progress)

@@ -130,7 +130,7 @@ def _container(properties: Properties) -> Reach:
         reach |= _firewall(command)
     for argument in command:
         if isinstance(argument, str) and "\n" in argument:
-            reach |= _gateway(argument) or _ngrok(argument)
+            reach |= _gateway(argument) or _ngrok(argument) or _proxy(argument)
     return reach
 
 
@@ -168,6 +168,12 @@ def _firewall(command: Sequence[Any]) -> Reach:
         elif len(words := text.split()) == 3:
             rules["rule", f"{words[1]}, port {words[2]}"] = "let through by the firewall"
     return rules
+
+
+def _proxy(configuration: str) -> Reach:
+    """What pages may reach besides the internet, in further lines for Squid (components/host/egress.py)."""
+    destinations = re.findall(r"^# (pages to \S+, port \d+)$", configuration, re.MULTILINE)
+    return {("rule", destination): "let through by the egress proxy" for destination in destinations}
 
 
 def _ngrok(configuration: str) -> Reach:

@@ -20,6 +20,16 @@ def is_public(address: str) -> bool:
     return parsed is not None and parsed.is_global
 
 
+def is_few_machines(network: str) -> bool:
+    """Whether it is one address, or at most 256 of a network, and not loopback or link-local, where clouds keep credentials."""
+    try:
+        parsed = ipaddress.ip_network(network)
+    except ValueError:
+        return False
+    special = parsed.is_loopback or parsed.is_link_local or parsed.is_multicast or parsed.is_unspecified
+    return parsed.num_addresses <= 256 and not special
+
+
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(address)

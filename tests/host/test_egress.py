@@ -9,7 +9,9 @@ import json
 
 import pytest
 
+from components.host.egress import START, rules
 from ops.observe.smoke.site import Site
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 # Reads [[method, host], …]; prints the proxy's status and the name that Squid gives its own refusals. The port is the server's.
@@ -25,6 +27,16 @@ for method, host in json.load(sys.stdin):
     lines = answer.partition(b"\\r\\n\\r\\n")[0].decode("latin-1").splitlines()
     errors = [one.split(":", 1)[1].split()[0] for one in lines if one.lower().startswith("x-squid-error:")]
     print(lines[0].split()[1], errors[0] if errors else "-")
+"""
+# Asks Squid inside its container: a method and a host on each line; prints the status of each.
+ASK_INSIDE = """
+while read -r method target; do
+  [ "$method" = CONNECT ] || target="http://$target/"
+  exec 3<> /dev/tcp/127.0.0.1/3128
+  printf '%s %s HTTP/1.0\\r\\n\\r\\n' "$method" "$target" >&3
+  read -r _ status _ <&3
+  echo "$status"
+done
 """
 METHODS = ("GET", "HEAD", "POST", "CONNECT")
 PRIVATE = (
@@ -149,3 +161,44 @@ def test_a_user_name_before_an_address_changes_nothing(site: Site) -> None:
     # After CONNECT there is no user name, so the whole of it is the name of a host.
     assert {said for (method, _), said in got.items() if method == "CONNECT"} <= {"502 502:ERR_DNS_FAIL", "403 ERR_ACCESS_DENIED"}
     assert {said for (method, _), said in got.items() if method != "CONNECT"} == {"403 ERR_ACCESS_DENIED"}
+
+
+def test_an_exception_is_one_host_and_one_port_whatever_else_leads_there(site: Site) -> None:
+    """F09: a page's own name that resolves to an allowed address (DNS rebinding) is refused like any other private one.
+
+    In a container without a network: what is let through ends as 503, because nothing can be reached.
+    """
+    name, image = "egress-exceptions", site.docker.inspect(site.container("egress"))["Config"]["Image"]
+    names = {
+        "wiki.example.test": "10.20.1.5",
+        "evil.example.test": "10.20.1.5",
+        "x.wiki.example.test": "10.20.1.5",
+        "inside.example.test": "172.30.0.2",
+        "metadata.example.test": "169.254.169.254",
+        "loop.example.test": "127.0.0.1",
+    }
+    allow = ["10.20.2.0/30:8443", *(f"{host}.example.test:8443" for host in ("wiki", "inside", "metadata", "loop"))]
+    opened = ["wiki.example.test:8443", "WIKI.example.test:8443", "10.20.2.1:8443"]
+    refused = [
+        *("wiki.example.test:8444", "wiki.example.test:80", "10.20.1.5:8443", "evil.example.test:8443"),
+        *("x.wiki.example.test:8443", "10.20.2.1:8444", "10.20.2.5:8443", "inside.example.test:8443", "172.30.0.2:8443"),
+        *("metadata.example.test:8443", "169.254.169.254:8443", "loop.example.test:8443", "127.0.0.1:8443", "localhost:8443"),
+    ]
+    asked = [(method, host) for host in (*opened, *refused) for method in ("GET", "CONNECT")]
+    lines = "".join(f"{method} {host}\n" for method, host in asked).encode()
+    hosts = [f"--add-host={host}:{address}" for host, address in names.items()]
+    options = ("--network=none", "--read-only", "--tmpfs=/tmp:rw,noexec", "--user=13:13", "--cap-drop=ALL")
+    command = ("sh", "-c", START, "squid", "acl inside dst 172.30.0.0/16", rules(allow))
+    site.docker.run("run", "--detach", "--name", name, *options, *hosts, image, *command)
+    try:
+        wait_for(lambda: is_healthy(site, name), lambda: site.docker.logs(name), pause=0.25)
+        printed = site.docker.run("exec", "--interactive", name, "bash", "-c", ASK_INSIDE, stdin=lines).split()
+    finally:
+        site.docker.run("rm", "--force", name)
+    got = dict(zip(asked, printed, strict=True))
+    assert {one: status for one, status in got.items() if status != ("503" if one[1] in opened else "403")} == {}
+
+
+def is_healthy(site: Site, container: str) -> bool:
+    """Whether Squid refuses what it has to."""
+    return "healthy" in site.docker.run("exec", container, "sh", "-c", "egress-healthy 2> /dev/null && echo healthy || true")

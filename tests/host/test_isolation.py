@@ -14,11 +14,13 @@ from components.host import images
 from components.host.firewall import Destination, ruleset
 from ops.clients.docker import Docker
 from ops.observe import isolation
-from ops.observe.smoke import CHECKS, Result, run_check
+from ops.observe.smoke import CHECKS, Result, egress_log, run_check
+from ops.observe.smoke.browser_checks import page_url
 from ops.observe.smoke.site import Site, client_for
+from ops.observe.smoke.workflow_checks import finished_run, workflow_body
 from ops.stack import inventory
 from ops.stack.outputs import parse
-from tests.host.conftest import IMAGES, Checkout, Dockerd
+from tests.host.conftest import IMAGES, Checkout, Dockerd, site_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -139,7 +141,9 @@ def test_without_both_walls_smoke_and_doctor_name_what_is_open_and_one_up_closes
 
 def test_what_the_stack_file_names_is_open_and_nothing_beside_it(checkout: Checkout, docker: Docker) -> None:
     """A service of the host, by a bridge's address; the listener is in the daemon's network namespace."""
-    gateway = docker.inspect(f"skyvern-{STACK}-outgoing")["IPAM"]["Config"][0]["Gateway"]
+    gateway, elsewhere = (
+        docker.inspect(f"skyvern-{STACK}-{network}")["IPAM"]["Config"][0]["Gateway"] for network in ("outgoing", "edge")
+    )
     image = docker.inspect(f"skyvern-{STACK}-server")["Config"]["Image"]
     file = (checkout.root / f"Pulumi.{STACK}.yaml").read_text()
 
@@ -156,17 +160,37 @@ def test_what_the_stack_file_names_is_open_and_nothing_beside_it(checkout: Check
         # Both are there, so what is refused below is refused on the way.
         wait_for(lambda: listens(28999) and listens(28998), pause=0.25)
         assert not reaches(28999)
-        (checkout.root / f"Pulumi.{STACK}.yaml").write_text(
-            file.replace("skyvern:server:", "skyvern:server:\n    allow: ['host:28999']", 1)
-        )
+        allow = f"skyvern:browser:\n    allow: ['{elsewhere}:28999']\n  skyvern:server:\n    allow: ['host:28999']"
+        (checkout.root / f"Pulumi.{STACK}.yaml").write_text(file.replace("skyvern:server:", allow, 1))
         preview = checkout.pulumi(f"up --yes -s {STACK}").stdout
         assert "skyvern-host-firewall-nft" in preview
         assert (reaches(28999), reaches(28998)) == (True, False)
+        reached, refused = what_pages_reach(checkout, [f"{elsewhere}:28999", f"{elsewhere}:28998", f"{gateway}:28999"])
+        assert reached == {(elsewhere, 28999)}
+        assert refused == {(elsewhere, 28998), (gateway, 28999)}
     finally:
         (checkout.root / f"Pulumi.{STACK}.yaml").write_text(file)
         docker.run("rm", "--force", "listener-28999", "listener-28998")
         checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
     checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+
+
+def what_pages_reach(checkout: Checkout, targets: list[str]) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
+    """F09: Skyvern opens the first target, then a hostile page that tries all of them: who answered, and who was out of reach."""
+    with site_of(checkout) as site:
+        urls = [f"http://{target}" for target in targets]
+        hostile = page_url(site.outputs.smoke_url, "reach-allowed", urls)
+        opens = [{"block_type": "goto_url", "label": label, "url": url} for label, url in (("open", urls[0]), ("try", hostile))]
+        with finished_run(site, workflow_body("Intranet", [*opens, {"block_type": "wait", "label": "stay", "wait_sec": 3}])):
+            pass
+        accesses = egress_log.parse(site.docker.logs(site.container("egress")).splitlines())
+    # The page has its marker in the path of what it asks for; the first line is Skyvern's own.
+    assert any(access.reached and "/reach-allowed/" in access.url for access in accesses)
+    asked = {egress_log.authority(url) for url in urls}
+    mine = [access for access in accesses if access.authority in asked]
+    assert mine[0].reached
+    assert mine[0].authority == egress_log.authority(urls[0])
+    return {one.authority for one in mine if one.reached}, {one.authority for one in mine if one.refused}
 
 
 @pytest.fixture

@@ -60,6 +60,11 @@ def writes(volume: str, **more: Any) -> list[dict[str, Any]]:
     return [{"volumeName": volume, "containerPath": "/data", **more}]
 
 
+def squid(*lines: str) -> list[str]:
+    """Arguments with lines for Squid."""
+    return ["sh", "-c", "exec squid", "squid", "\n".join(lines)]
+
+
 def password(name: str = "one", /, *, protect: bool = True, **inputs: Any) -> Sent:
     """A generated password."""
     return Sent(PASSWORD, name, {"length": 32, "special": False, **inputs}, protect)
@@ -276,6 +281,29 @@ CASES = {
         [
             ([{"host": "host.docker.internal", "ip": "host-gateway"}], "hosts[0].ip"),
             ([{"host": "a", "ip": "10.0.0.4"}, {"host": "b", "ip": "host-gateway"}], "hosts[1].ip"),
+        ],
+    ),
+    "docker-container-proxy-exceptions-narrow": containers(
+        "command",
+        [
+            *(None, ["tunnel", "run"], squid("acl h dst -n 10.20.1.5", "acl p port 443", "http_access allow h p !inside")),
+            squid("acl h dst -n 10.20.1.0/24", "acl p port 443", "http_access allow p h"),
+            squid("acl h dstdomain -n wiki.example.com", "acl p port 443", "http_access allow h p"),
+            # A whole configuration, which refuses first.
+            squid("http_access deny private", "http_access allow all"),
+        ],
+        [
+            (squid("http_access allow all"), "command[4]"),
+            (squid("acl p port 443", "http_access allow p"), "command[4]"),
+            (squid("acl h dst -n 10.20.1.5", "http_access allow h"), "command[4]"),
+            # Any name that leads there: a page's own, too.
+            (squid("acl h dst 10.20.1.5", "acl p port 443", "http_access allow h p"), "command[4]"),
+            (squid("acl h dstdomain -n .example.com", "acl p port 443", "http_access allow h p"), "command[4]"),
+            (squid("acl h dst -n 10.0.0.0/8", "acl p port 443", "http_access allow h p"), "command[4]"),
+            (squid("acl h dst -n 169.254.169.254", "acl p port 80", "http_access allow h p"), "command[4]"),
+            (squid("acl h dst -n 127.0.0.1", "acl p port 80", "http_access allow h p"), "command[4]"),
+            (squid("acl h dst -n 10.20.1.5", "acl p port 1-65535", "http_access allow h p"), "command[4]"),
+            (squid("acl h dst -n 10.20.1.5", "acl p port 443", "http_access allow h p", "http_access allow h"), "command[4]"),
         ],
     ),
     "docker-network-internal": each(

@@ -118,6 +118,12 @@ def test_every_edge_and_frontend_has_no_violation(edge: dict[str, Any], frontend
     assert [report.message for report in judge(registered(run), stack="prod")] == []
 
 
+def test_a_private_site_that_pages_may_open_has_no_violation() -> None:
+    """F09"""
+    settings = Settings.model_validate({"browser": {"allow": ["wiki.example.com:443", "10.20.1.0/24:8443"]}})
+    assert [report.message for report in judge(registered(program.run(settings, stack="prod")), stack="prod")] == []
+
+
 def test_what_the_stack_file_leaves_to_the_zone_is_advisory() -> None:
     off = dict.fromkeys(("always_https", "firewall", "hsts", "min_tls_1_2", "rate_limit", "tls_1_3"), False)
     reports = judge(registered(program.run(behind(CLOUDFLARE | off), stack="prod")), stack="prod")

@@ -1,30 +1,18 @@
 """The wheel of Skyvern that the server's image installs, as text. It is read and never imported."""
 
 import ast
-import re
 import zipfile
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
-from lab.standins.vercel.build import cached, download_wheels
-from ops.paths import ROOT
-
-REQUIREMENTS = ROOT / "images/server/requirements.txt"
-
-
-def _download(folder: Path) -> None:
-    """8 MB by the hash of the image's requirements; in the user's cache from then on."""
-    own = re.search(r"^skyvern==.*\\\n(?:    --hash=.*\n)+", REQUIREMENTS.read_text(), re.MULTILINE)
-    assert own is not None
-    requirement = folder / "requirement.txt"
-    requirement.write_text(own[0].rstrip().removesuffix("\\") + "\n")
-    download_wheels(folder, requirement)
+from lab.standins.vercel.build import cached
+from tests.support.pinned_wheel import REQUIREMENTS, download
 
 
 @cache
 def _archive() -> zipfile.ZipFile:
-    (wheel,) = cached("skyvern", REQUIREMENTS, _download).glob("*.whl")
+    # 8 MB, in the user's cache from then on.
+    (wheel,) = cached("skyvern", REQUIREMENTS, lambda folder: download("skyvern", folder)).glob("*.whl")
     return zipfile.ZipFile(wheel)
 
 

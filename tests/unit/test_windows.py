@@ -1,5 +1,6 @@
 """The script for Windows, read as a syntax tree: nothing here can run it."""
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -331,7 +332,7 @@ def test_checks_are_in_order() -> None:
         for node in nodes(parse(SOURCE).root_node, "flow_control_statement")
         if text(node).startswith("throw") and not any(node.start_byte in span for span in elsewhere)
     ]
-    assert len(refusals) == 8
+    assert len(refusals) == 9
     assert all(node.start_byte < first_fix for node in refusals)
 
     end_of_apply = SOURCE.index(b"exit 0")
@@ -423,7 +424,9 @@ def test_chrome_gets_the_flags_of_our_browsers() -> None:
     block = re.search(r"\$ChromeArguments = @\((.*?)\n\)", SOURCE.decode(), re.DOTALL)
     assert block
     flags = [line.strip().strip("'\"") for line in block[1].strip().splitlines()]
-    expected = [flag.replace(endpoints.EGRESS_URL, "http://127.0.0.1:$ProxyPort") for flag in BROWSER_ARGUMENTS]
+    bypass = "--proxy-bypass-list=<-loopback>"
+    ours = {endpoints.EGRESS_URL: "http://127.0.0.1:$ProxyPort", bypass: f"{bypass}$PastProxy"}
+    expected = [functools.reduce(lambda flag, one: flag.replace(*one), ours.items(), flag) for flag in BROWSER_ARGUMENTS]
     assert flags == [
         "--remote-debugging-port=$DebugPort",
         '--user-data-dir=`"$ProfileFolder`',
@@ -431,6 +434,18 @@ def test_chrome_gets_the_flags_of_our_browsers() -> None:
         "--no-first-run",
         "--no-default-browser-check",
     ]
+
+
+def test_programs_on_loopback_are_past_the_proxy_one_by_one() -> None:
+    """F27: security plugins of banks and government sites. Seen with Chromium 156: each is for the URL's host and port alone."""
+    source = SOURCE.decode()
+    assert "[string]$LoopbackPorts = ''," in source
+    (element,) = re.findall(r"\$PastProxy = .*\{ \"(.+)\" \}\)", source)
+    assert element == ";127.0.0.1:$_;localhost:$_"
+    refused = source.split("foreach ($port in $Loopback) {")[1].split("\n}")[0]
+    assert "Assert-Number -Name 'LoopbackPorts' -Value $port -Least 1 -Most 65535" in refused
+    # A page that reaches the debugging port has the browser with every login in it.
+    assert "if ([int]$port -eq [int]$DebugPort) {" in refused
 
 
 def test_debugging_is_open_to_wsl_only() -> None:
@@ -461,7 +476,7 @@ def test_it_is_said_that_it_has_not_been_run(path: str, statement: str) -> None:
 def test_the_pages_name_every_parameter(path: str) -> None:
     page = (ROOT / path).read_text(encoding="utf-8")
     names = script_parameters().keys() - {"Unknown"}
-    assert len(names) == 10
+    assert len(names) == 11
     assert [name for name in names if f"`-{name}`" not in page] == []
 
 

@@ -1,6 +1,8 @@
 """Who reaches whom: published ports, services of the host, networks that lead out."""
 
-from ..addresses import is_loopback
+from collections.abc import Iterator
+
+from ..addresses import is_few_machines, is_loopback
 from ..containers import DATASTORE_PORTS, NETWORK, PORTS_URL, container_property_rule, container_rule, is_datastore
 from ..framework.property import Expect, none_of, on, property_rule, unset
 from ..framework.rule import Finding, Findings, Parameters, Resource
@@ -85,6 +87,51 @@ host_unreached = container_property_rule(
     remediation="Run the service as a container on a network of the stack.",
     url=RUN_URL + "#add-host",
 )
+
+
+@container_rule(
+    "docker-container-proxy-exceptions-narrow",
+    "command",
+    description="What Squid's arguments let through, before it refuses anything, is one host and one port",
+    severity="critical",
+    remediation="Give each http_access allow one acl of type dst or dstdomain, with -n, and one of type port: a name, or "
+    "at most 256 addresses of a network.",
+    url="https://www.squid-cache.org/Doc/config/acl/",
+)
+def proxy_exceptions_narrow(container: Resource, parameters: Parameters) -> Findings:
+    for path, argument in container.inputs.each("command"):
+        if not all(_is_narrow(acls) for acls in _exceptions(str(argument))):
+            why = "a page in the browser reaches more of a private network than one service"
+            yield Finding(path=path, why=why, write="dst -n or dstdomain -n with one host, and port with one port")
+
+
+def _exceptions(squid: str) -> Iterator[list[list[str]]]:
+    """The conditions of each http_access allow before the first deny: type and values of an acl. Other texts have none."""
+    acls: dict[str, list[str]] = {}
+    for words in map(str.split, squid.splitlines()):
+        match words:
+            case ["acl", name, *definition]:
+                acls[name] = definition
+            case ["http_access", "deny", *_]:
+                return
+            case ["http_access", "allow", *conditions]:
+                yield [acls.get(name, []) for name in conditions if not name.startswith("!")]
+
+
+def _is_narrow(acls: list[list[str]]) -> bool:
+    """Whether conditions, all of which have to be met, leave one host as the URL has it and one port."""
+    hosts = ports = False
+    for definition in acls:
+        match definition:
+            case ["dst", "-n", host]:
+                hosts |= is_few_machines(host)
+            case ["dstdomain", "-n", host]:
+                # One with a dot in front is all names below it.
+                hosts |= not host.startswith(".")
+            case ["port", port]:
+                ports |= port.isdecimal()
+    return hosts and ports
+
 
 network_internal = property_rule(
     NETWORK,

@@ -1,5 +1,6 @@
 """The schema of the stack file: each mistake gives its one line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -248,14 +249,14 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ({"browser": {"type": "chrome"}}, 'browser.type: "chrome" is not a type; write one of headless, headful, cdp-connect'),
         ({"browser": {"type": None}}, "browser.type: is missing; write one of headless, headful, cdp-connect"),
         ({"browser": "headful"}, 'browser: "headful" is not a section; write its keys below it (docs/configuration.md)'),
-        ({"browser": {"url": CHROME}}, "browser.url: unknown key; known here: locale, sandbox, type"),
+        ({"browser": {"url": CHROME}}, "browser.url: unknown key; known here: allow, locale, sandbox, type"),
         (
             {"browser": {"type": "cdp-connect"}},
             "browser.url: is missing; write it below `browser`, for example http://10.222.222.1:9222/",
         ),
         (
             {"browser": {"type": "cdp-connect", "url": CHROME, "locale": "ko-KR"}},
-            "browser.locale: unknown key; known here: host_header, proxy_port, type, url",
+            "browser.locale: unknown key; known here: allow, host_header, proxy_port, type, url",
         ),
         (
             {"browser": {"type": "cdp-connect", "url": "10.222.222.1:9222"}},
@@ -792,7 +793,7 @@ def test_private_destinations_are_allowed_one_by_one(entry: str) -> None:
     [
         ("10.0.0.5", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
         ("10.0.0.5:70000", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
-        ("mail.lan:25", "is not an address with a port; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
+        ("mail.lan:25", "is not an address; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
         ("10.0.0.5/8:25", "is not an address; write ADDRESS:PORT, NETWORK/BITS:PORT or host:PORT"),
         ("127.0.0.1:25", "is the container itself; write host:PORT for a service of the Docker host"),
         ("93.184.216.34:443", "is not private, so it needs no entry; remove it"),
@@ -804,3 +805,64 @@ def test_private_destinations_are_allowed_one_by_one(entry: str) -> None:
 def test_a_wrong_destination_is_one_line(entry: str, problem: str) -> None:
     assert lines({"server": {"allow": [entry]}}) == [f'Pulumi.prod.yaml: server.allow: "{entry}" {problem}']
     assert lines(cloudflare(allow=[entry])) == [f'Pulumi.prod.yaml: edge.allow: "{entry}" {problem}']
+
+
+ITSELF = (
+    "is the egress proxy itself; write the address at which other machines reach it (for a program beside a Chrome elsewhere: "
+    "docs/browsers.md)"
+)
+PAGE_FORMS = "write ADDRESS:PORT, NETWORK/BITS:PORT or NAME:PORT, for example wiki.example.com:443"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("192.168.1.20:443", "10.20.1.0/24:8443", "172.17.0.1:5678", "100.64.3.4:80"),
+        *("wiki.example.com:443", "wiki.corp.internal:80", "n8n.local:5678", "3.example.com:443"),
+        *(f"{'a' * 63}.example.com:65535",),
+    ],
+)
+@pytest.mark.parametrize("browser", [{"type": "headless"}, {"type": "headful"}, {}, {"type": "cdp-connect", "url": CHROME}])
+def test_pages_are_allowed_single_hosts_and_ports(browser: dict[str, Any], entry: str) -> None:
+    """F09: an intranet site, or n8n on the same host."""
+    assert parse({"browser": {**browser, "allow": [entry]}}, file="f").browser.allow == [entry]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("wiki.example.com", f"has no port, or a wrong one; {PAGE_FORMS}"),
+        ("wiki.example.com:0", f"has no port, or a wrong one; {PAGE_FORMS}"),
+        ("wiki.example.com:99999", f"has no port, or a wrong one; {PAGE_FORMS}"),
+        ("https://wiki.example.com:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("Wiki.example.com:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("*.example.com:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        (".example.com:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("wiki.example.com.:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("wiki_1.example.com:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("wiki.example.com:443\nhttp_access allow all:80", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        # Spellings of addresses, which a name must not be.
+        ("10.1:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("10.0.0.0x5:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("10.0.0.5/8:443", f"is not a name or an address in lower case; {PAGE_FORMS}"),
+        ("[fd00::5]:443", "is IPv6, which the stack's networks do not have; write the IPv4 address, or the name and its port"),
+        # The stack's own containers have such names.
+        ("server:8000", "is a name without a dot, as the stack's own containers have; write the full name, or the address"),
+        ("localhost:8080", "is a name without a dot, as the stack's own containers have; write the full name, or the address"),
+        (
+            "host:5678",
+            "is not what a page calls this host; write its address in the URL, for example 172.17.0.1:5678 (docker0)",
+        ),
+        ("x.localhost:80", ITSELF),
+        ("127.0.0.1:80", ITSELF),
+        ("93.184.216.34:443", "is not private, so it needs no entry; remove it"),
+        ("0.0.0.0/0:443", "is not private, so it needs no entry; remove it"),
+        ("169.254.169.254:80", "is not for machines of a network: a page there could get a cloud's credentials; remove it"),
+        ("224.0.0.1:80", "is not for machines of a network: a page there could get a cloud's credentials; remove it"),
+        ("10.0.0.0/8:443", "is more than 256 addresses, and Skyvern's own check takes single ones; write /24 or less, or names"),
+        ("10.0.0.0/23:443", "is more than 256 addresses, and Skyvern's own check takes single ones; write /24 or less, or names"),
+    ],
+)
+def test_a_wrong_destination_of_pages_is_one_line(entry: str, problem: str) -> None:
+    """F09"""
+    assert lines({"browser": {"allow": [entry]}}) == [f"Pulumi.prod.yaml: browser.allow: {json.dumps(entry)} {problem}"]

@@ -1,5 +1,6 @@
 """ops.images.needs: which images a stack needs, which of them its daemon lacks, and the tools for building those."""
 
+import platform
 import shutil
 
 import pytest
@@ -86,3 +87,38 @@ def test_debootstrap_is_installed_by_root_and_named_to_a_user(home: Home, monkey
     calls = len(home.calls("apt-get"))
     needs.ensure_package_tools(home.say)
     assert len(home.calls("apt-get")) == calls
+
+
+def docker_of(home: Home, architecture: str) -> Docker:
+    """A daemon of an architecture, without images."""
+    home.program("docker", f'case "$*" in *"version --format"*) echo {architecture} ;; esac')
+    return Docker("ssh://deploy@other.example")
+
+
+@pytest.mark.parametrize("architecture", ["arm", "riscv64", "s390x"])
+def test_a_processor_without_chromium_is_refused_before_anything_is_built(home: Home, architecture: str) -> None:
+    """F11: a build of minutes, and then a server whose runs all fail."""
+    with pytest.raises(UserError) as refused:
+        needs.prepare(docker_of(home, architecture), "official", home.say)
+    assert str(refused.value) == (
+        f"images: the Docker host ssh://deploy@other.example is {architecture}, and Skyvern's browser driver (Playwright) is "
+        "made for amd64 and arm64 only; use a host with one of these"
+    )
+
+
+def test_both_processors_are_built_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F11"""
+    monkeypatch.setattr(go, "ensure_go", lambda _: home.bin)
+    for architecture in ("amd64", "arm64"):
+        assert "server" in needs.prepare(docker_of(home, architecture), "official", home.say)
+
+
+def test_debian_from_packages_is_for_the_daemons_processor(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F11: debootstrap makes the Debian of the machine on which it runs, which docker import then takes for the daemon's own."""
+    monkeypatch.setattr(needs, "ensure_package_tools", lambda progress: None)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert "debian" in needs.prepare(docker_of(home, "amd64"), "packages", home.say)
+    with pytest.raises(UserError, match=r"^images: Debian is made of packages on this machine \(amd64\), .* is arm64; run"):
+        needs.prepare(docker_of(home, "arm64"), "packages", home.say)
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert "debian" in needs.prepare(docker_of(home, "arm64"), "packages", home.say)
