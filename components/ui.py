@@ -37,9 +37,10 @@ def content_security_policy(urls: Endpoints) -> str:
     return "; ".join((*_POLICY, *(" ".join(sources) for sources in lists)))
 
 
-def variables(urls: Endpoints) -> Mapping[str, str]:
-    """The variables that the UI itself reads, by name."""
+def variables(urls: Endpoints, language: str) -> Mapping[str, str]:
+    """The variables that are written into the UI when it is built or starts, by name."""
     return {
+        "UI_LANGUAGE": language,
         "VITE_API_BASE_URL": urls.api_base_url,
         "VITE_ARTIFACT_API_BASE_URL": urls.artifact_base_url,
         "VITE_BROWSER_STREAMING_MODE": "cdp",

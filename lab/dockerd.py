@@ -6,6 +6,7 @@ For measurements and tests that need a machine without images. Not here: the dae
 
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ops.clients.docker import Docker
@@ -18,10 +19,11 @@ class Dockerd:
     Started inside ``own_network()``, or it removes the firewall rules of a daemon that runs on the machine.
 
     run: folder of its sockets, short, because a socket's path has 107 bytes at most. data: its storage. pool: a network (/16)
-    apart from the addresses of own_network() and of the machine, ``10.214.0.0/16``.
+    apart from the addresses of own_network() and of the machine, ``10.214.0.0/16``. program: what is started, as that process.
     """
 
-    def __init__(self, run: Path, data: Path, log: Path, *, pool: str) -> None:
+    def __init__(self, run: Path, data: Path, log: Path, *, pool: str, program: Sequence[str | Path] = ("dockerd",)) -> None:
+        self.program = program
         self.run = run
         self.data = data
         self.log = log
@@ -33,7 +35,7 @@ class Dockerd:
         """Starts it and waits until it answers; UserError with the end of its log if it does not."""
         self.run.mkdir(exist_ok=True)
         command = [
-            "dockerd",
+            *self.program,
             f"--data-root={self.data}",
             f"--exec-root={self.run}",
             f"--host={self.docker.host}",

@@ -18,7 +18,7 @@ from ops.paths import ROOT
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of script/bootstrap, script/env and script/test; 1 with one line for a UserError."""
     # argparse, not Typer: script/env is evaluated by every shell and must not pay for the import.
-    parser = argparse.ArgumentParser(prog="script/bootstrap", description="Prepares this machine for pulumi up.")
+    parser = terminal.Parser(prog="script/bootstrap", description="Prepares this machine for pulumi up.")
     parser.add_argument("--stack", default="dev", help="the stack whose Docker daemon is prepared (default: dev)")
     parser.add_argument("--engine", choices=get_args(EngineChoice), help="where the Pulumi CLI comes from")
     parser.add_argument("--only", choices=["engine", "go"], help="prepare the Pulumi CLI alone, or Go (prints its folder)")

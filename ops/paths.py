@@ -9,12 +9,18 @@ APPLICATION = "skyvern-stack"
 
 def cache_dir() -> Path:
     """Folder of what can be made again (engine, image parts), ``~/.cache/skyvern-stack`` by default."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / APPLICATION
+    return _base("XDG_CACHE_HOME", ".cache") / APPLICATION
 
 
 def config_dir() -> Path:
     """Folder of what cannot be made again (passphrase, local state), ``~/.config/skyvern-stack`` by default."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / APPLICATION
+    return _base("XDG_CONFIG_HOME", ".config") / APPLICATION
+
+
+def _base(variable: str, default: str) -> Path:
+    """A folder of the XDG base directory specification, which says that one that is not absolute counts as not set."""
+    named = Path(os.environ.get(variable, ""))
+    return named if named.is_absolute() else Path.home() / default
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -128,9 +128,9 @@ def clean() -> None:
     for name in [name for name in os.environ if not stays(name)]:
         taken_out.add(name)
         del os.environ[name]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    # Standard error does so by itself.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def decisive() -> list[str]:

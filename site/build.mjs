@@ -2,10 +2,10 @@
 //
 //   node build.mjs
 //
-// Reads the four VITE_ variables, and for machines without the public index SKYVERN_UI_INDEX_URL (a simple index with JSON answers)
-// or SKYVERN_UI_WHEEL (path of the wheel). Ends with one line where anything does not fit. No dependencies.
+// Reads the four VITE_ variables and UI_LANGUAGE (en if it is missing), and for machines without the public index SKYVERN_UI_INDEX_URL (a simple index with JSON answers)
+// or SKYVERN_UI_WHEEL (path of the wheel). Ends with one line where anything does not fit. Depends on nothing, and for another language than English on acorn.
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { inflateRawSync } from "node:zlib";
 
@@ -142,13 +142,28 @@ export function fill(folder, filled) {
   }
 }
 
+/** The language of the UI: "en" leaves it as it is published, "browser" leaves the choice to each person's browser. */
+function languageOf(environment) {
+  const language = environment.UI_LANGUAGE || "en";
+  if (!["en", "browser"].includes(language) && !(/^[a-z]{2,3}$/.test(language) && existsSync(join(HERE, "locales", `${language}.json`)))) {
+    throw new Error(`UI_LANGUAGE is "${language}"; write en, browser or a language of locales/`);
+  }
+  return language;
+}
+
 async function build(environment) {
-  const filled = values(environment);
+  const language = languageOf(environment);
+  const filled = { ...values(environment), __UI_LANGUAGE_PLACEHOLDER__: language };
   const ui = pinned(readFileSync(join(HERE, "ui-requirements.txt"), "utf8"));
   write(unzip(await wheel(ui, environment)), DIST);
   patch(DIST);
+  if (language !== "en") {
+    // Not at the top: a build in English needs no parser.
+    const { localize } = await import("./localize.mjs");
+    localize(DIST, DIST).forEach((line) => console.log(`build: ${line}`));
+  }
   fill(DIST, filled);
-  console.log(`build: skyvern-ui ${ui.version} in dist/`);
+  console.log(`build: skyvern-ui ${ui.version} in dist/, language ${language}`);
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -36,7 +36,7 @@ HOST = "tests/host/"
 SECOND_LANE = {
     f"{HOST}test_{name}.py"
     for name in (
-        *("approvals", "edge", "links", "ollama", "own_network", "pull_requests", "rehearsal", "rotation"),
+        *("approvals", "docker_versions", "edge", "links", "ollama", "own_network", "pull_requests", "rehearsal", "rotation"),
         *("signatures", "store"),
     )
 }

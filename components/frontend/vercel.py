@@ -30,7 +30,7 @@ FALLBACK_CNAME = "cname.vercel-dns-0.com"
 # --- What is registered ----------------------------------------------------------------------------------------------------
 
 
-def public_variables(urls: Endpoints) -> Mapping[str, str]:
+def public_variables(urls: Endpoints, language: str) -> Mapping[str, str]:
     """Variables that hold no secret, by name; site/README.md is the contract.
 
     Always the same names: a variable that is removed is deleted after the new deployment was made, which would still have it.
@@ -39,7 +39,7 @@ def public_variables(urls: Endpoints) -> Mapping[str, str]:
         "API_URL": urls.api_url,
         "ARTIFACT_URL": urls.artifact_url or "none",
         "CONTENT_SECURITY_POLICY": ui.content_security_policy(urls),
-        **ui.variables(urls),
+        **ui.variables(urls, language),
     }
 
 
@@ -217,14 +217,14 @@ class VercelFrontend(pulumi.ComponentResource):
                 # A name exists once, so a replaced variable has to be deleted first.
                 opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
             )
-            for key, value in sorted({**public_variables(args.endpoints), **secret}.items())
+            for key, value in sorted({**public_variables(args.endpoints, args.settings.language), **secret}.items())
         ]
 
     @staticmethod
     def _hash(args: VercelFrontendArgs) -> pulumi.Output[str]:
         settings = args.settings
         project = {"node": NODE_VERSION, "region": settings.region, "repository": settings.repository or ""}
-        return pulumi.Output.all(**public_variables(args.endpoints), **secret_variables(args)).apply(
+        return pulumi.Output.all(**public_variables(args.endpoints, args.settings.language), **secret_variables(args)).apply(
             lambda variables: variables_hash(variables, project)
         )
 

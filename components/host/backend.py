@@ -211,6 +211,7 @@ class DockerBackend(pulumi.ComponentResource):
                 smoke_api_key=secrets.smoke_api_key,
                 link_key=secrets.link_key,
                 ui_password=secrets.ui_password,
+                language=settings.frontend.language,
                 networks=[networks.edge, networks.app, networks.files],
                 gateway_key=secrets.gateway_key,
                 connector_subnet=networks.edge_subnet,

@@ -506,7 +506,7 @@ class GatewayArgs:
 
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
     api_key: the organisation's key, for ``/ui-session``. smoke_api_key: that of the smoke runs. link_key: signs links to files.
-    ui_password: of the UI's login. All secrets.
+    ui_password: of the UI's login. All secrets. language: of the UI, as the stack file says.
     gateway_key: if the UI is on Vercel.
     code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
     networks: edge first (the port is published there), app, files.
@@ -521,6 +521,7 @@ class GatewayArgs:
     smoke_api_key: pulumi.Input[str]
     link_key: pulumi.Input[str]
     ui_password: pulumi.Input[str]
+    language: str
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
     connector_subnet: pulumi.Input[str] | None = None
@@ -549,7 +550,7 @@ class Gateway(pulumi.ComponentResource):
                     "SKYVERN_API_KEY": args.api_key,
                     "SMOKE_API_KEY": args.smoke_api_key,
                     "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),
-                    **ui.variables(args.endpoints),
+                    **ui.variables(args.endpoints, args.language),
                 },
                 networks=args.networks,
                 # An argument, because the provider hides an environment with a secret in it: so a preview shows a changed rule.

@@ -64,11 +64,14 @@ BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 CONNECTORS = frozenset({"cloudflared", "ngrok"})
 # Run only by stacks that ask for it; every other part is in every stack.
 OPTIONAL = frozenset({"llm", *CONNECTORS})
-# Files from outside an image's folder: name in the build context -> path in the checkout.
+# Files and folders from outside an image's own: name in the build context -> path in the checkout.
 # refreshed.txt holds a date; a new one rebuilds everything with the Debian packages of the day (security updates).
 _EVERY = {"refreshed.txt": "images/refreshed.txt"}
-# The gateway serves the UI that site/ puts on Vercel: version, hash and corrections are in one place.
-_UI = {"patch.mjs": "site/patch.mjs", "ui-requirements.txt": "site/ui-requirements.txt"}
+# The gateway serves the UI that site/ puts on Vercel: version, hash, corrections and languages are in one place.
+_UI = {
+    name: f"site/{name}"
+    for name in ("language.css", "language.js", "locales", "localize.mjs", "patch.mjs", "texts.mjs", "ui-requirements.txt")
+}
 SHARED: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {image: {**_EVERY, **(_UI if image == "gateway" else {})} for image in BASES}
 )
@@ -87,8 +90,16 @@ def context_files(image: str, root: Path = ROOT) -> Iterator[tuple[str, Path]]:
     folder = root / "images" / image
     present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     wanted = {inside: path for inside, path in present.items() if not _is_junk(PurePosixPath(inside))}
-    shared = {inside: root / path for inside, path in SHARED[image].items()}
+    shared = dict(file for inside, path in SHARED[image].items() for file in _files(inside, root / path))
     yield from sorted({**wanted, **shared}.items())
+
+
+def _files(inside: str, path: Path) -> Iterator[tuple[str, Path]]:
+    """A file, or what is directly in a folder, by its path in the build context."""
+    if path.is_dir():
+        yield from ((f"{inside}/{file.name}", file) for file in path.iterdir() if not _is_junk(PurePosixPath(file.name)))
+    else:
+        yield inside, path
 
 
 def _is_junk(inside: PurePosixPath) -> bool:

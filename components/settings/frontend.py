@@ -7,11 +7,21 @@ from pydantic import Field, SecretStr
 
 from components.settings.base import Label, Section, token
 
+Language = Annotated[
+    Literal["en", "ko", "browser"],
+    Field(
+        description="Language of the UI. `browser`: the language of each person's browser, with a switch in the corner of the "
+        "page (docs/korean-ui.md).",
+        examples=["ko"],
+    ),
+]
+
 
 class GatewayFrontend(Section):
     """The UI on this host, behind the gateway: one origin for UI, API and streams."""
 
     provider: Literal["gateway"] = "gateway"
+    language: Language = "en"
 
 
 class VercelFrontend(Section):
@@ -31,6 +41,7 @@ class VercelFrontend(Section):
     }
 
     provider: Literal["vercel"]
+    language: Language = "en"
     # The provider asks for 24 of these in a row; newer tokens have a prefix with an underscore.
     api_token: Annotated[SecretStr, token("Vercel token", r"[0-9A-Za-z_-]*[0-9A-Za-z]{24}[0-9A-Za-z_-]*")] = Field(
         min_length=24,

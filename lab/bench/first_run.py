@@ -56,7 +56,7 @@ def fresh_machine(like: str) -> Iterator[tuple[Path, dict[str, str], str]]:
             target = checkout / "Pulumi.dev.yaml"
 
             def move(document: dict[str, Any]) -> bool:
-                document["config"]["skyvern:host"] |= {"docker_host": daemon.docker.host, "port": free_port()}
+                document["config"]["skyvern:host"] |= {"docker_host": daemon.docker.host, "port": free_port(), "internet": False}
                 document["config"]["skyvern:images"] = {"source": source}
                 return True
 

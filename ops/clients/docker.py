@@ -39,6 +39,7 @@ class Docker:
         command = self.command("logs", *flags, name)
         return process.capture(["sh", "-c", 'exec "$@" 2>&1', "sh", *command], env=self.environment()).decode(errors="replace")
 
+    @process.reads("docker")
     def inspect(self, name: str) -> dict[str, Any]:
         """``docker inspect`` of one object; UserError when it does not exist."""
         documents: list[dict[str, Any]] = json.loads(self.run("inspect", name))

@@ -112,6 +112,7 @@ def _variables() -> dict[str, str]:
     return {**shell.variables(), "GIT_GRAFT_FILE": os.devnull, "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
+@process.reads("git")
 def _committed(root: Path, commit: str) -> dict[str, tuple[str, str]]:
     """Path -> (mode, id of the content) of every file of a commit below the folder."""
     entries = (entry.partition("\t") for entry in run(root, "ls-tree", "-r", "-z", commit).split("\0") if entry)

@@ -1,14 +1,19 @@
 """Runs other programs: one way to capture, to stream and to fail."""
 
+import functools
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ops import shell
 from ops.errors import UserError
+
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 
 def capture(
@@ -64,6 +69,28 @@ def stream(
             lines = log.read_text(errors="replace").strip().splitlines()[-5:]
             tail = f" (log: {log}): " + " | ".join(lines)
         raise UserError(f"{Path(command[0]).name}: exit {code}{tail}")
+
+
+def reads(program: str) -> Callable[[Callable[Given, Answer]], Callable[Given, Answer]]:
+    """For a function that reads what a program prints: UserError where that has another form, as a wrapper's or another version's.
+
+    What was printed is not repeated: it may be secret.
+    """
+
+    def told(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
+        @functools.wraps(function)
+        def read(*arguments: Given.args, **options: Given.kwargs) -> Answer:
+            try:
+                return function(*arguments, **options)
+            except (ValueError, LookupError, TypeError, AttributeError) as unfit:
+                raise UserError(
+                    f"{program}: printed something that cannot be read; is another program of that name first on PATH? (command -v "
+                    f"{program})"
+                ) from unfit
+
+        return read
+
+    return told
 
 
 def _run(command: Sequence[str | Path], *, env: Mapping[str, str] | None, **options: Any) -> subprocess.CompletedProcess[bytes]:

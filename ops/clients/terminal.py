@@ -1,5 +1,6 @@
 """The terminal: steps with times, tables, questions, commands that run in front of a person, and the end of each program."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from ops import ownership, shell, switched_off
 from ops.clients import process
@@ -97,8 +99,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
+class Parser(argparse.ArgumentParser):
+    """A command line whose mistakes are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with 2."""
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
 def begin() -> None:
     """What every command line does first: refuses what switches a check off, takes out what the stack file decides."""
+    if not Path(os.environ.get("HOME", "/")).is_absolute():
+        raise UserError("HOME: is not set to a folder; run: export HOME=/home/you")
     switched_off.check()
     shell.clean()
 

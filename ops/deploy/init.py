@@ -22,7 +22,7 @@ from ops.clients.terminal import attended
 from ops.deploy import update
 from ops.errors import UserError
 from ops.images import source
-from ops.machine import backend, environment
+from ops.machine import backend, environment, windows
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.observe.doctor import observation
 from ops.paths import write_whole
@@ -90,6 +90,9 @@ def misfit(question: Question, value: Any, facts: Facts) -> str:
             return f"this stack's data was made with {facts.data_source}; write that, or destroy the stack with its data first"
         case "host", "port" if value not in facts.own_ports and not observation.port_free(value):
             return f"another program listens on 127.0.0.1:{value}; write another port"
+        # Under WSL, free here is not free there.
+        case "host", "port" if value not in facts.own_ports and (programs := windows.listeners(value)):
+            return f"in Windows, {programs[0]} listens on {value}; write another port"
         case "server", "memory_mib" if facts.memory_mib is not None and value > facts.memory_mib:
             return f"this Docker host has {facts.memory_mib} MiB; write less"
         # Docker refuses a container with more cores than there are.

@@ -6,13 +6,13 @@ Not here: what does not keep an update from being carried out (ops/observe/docto
 from components.host import images
 from components.host.firewall import ruleset
 from components.host.skyvern import PROFILE, SKYVERN_ID
-from components.settings import CdpBrowser, NoEdge, OllamaLlm, Settings
+from components.settings import CdpBrowser, OllamaLlm, Settings
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.images import needs
-from ops.machine import docker_faults, system, windows
-from ops.observe.doctor.observation import port_free
+from ops.machine import docker_faults, windows
+from ops.observe.doctor.observation import port_free, published_ports
 from ops.stack import routes
 from ops.stack.stack import Stack
 
@@ -35,15 +35,16 @@ def check_addresses(stack: Stack, docker: Docker, settings: Settings) -> None:
         )
 
 
-def check_port(stack: Stack, settings: Settings) -> None:
-    """On WSL, raises UserError if a program of Windows has the gateway's port: browsers there would get its page."""
-    if not isinstance(settings.edge, NoEdge) or system.observe_machine().wsl != 2 or not port_free(settings.host.port):
-        return
-    if programs := windows.listeners(settings.host.port):
-        raise UserError(
-            f"nothing was changed: {stack.file_name}: host.port: in Windows, {programs[0]} listens on {settings.host.port}, so a "
-            "browser there would get its page; end it, or write another port"
-        )
+def check_ports(stack: Stack, settings: Settings) -> None:
+    """On WSL, raises UserError if a program of Windows has a port that the stack will publish."""
+    for key, port in published_ports(settings).items():
+        # One that is not free here is the stack's own, or Docker says so.
+        programs = windows.listeners(port) if port_free(port) else []
+        if programs:
+            raise UserError(
+                f"nothing was changed: {stack.file_name}: {key}: in Windows, {programs[0]} listens on {port}, so what is for the "
+                "stack would go to it; end it, or write another port"
+            )
 
 
 def check(docker: Docker, settings: Settings, progress: Progress) -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -59,6 +60,7 @@ def repair(stack: Stack, docker: Docker, progress: Progress) -> None:
     state.refresh(stack)
 
 
+@process.reads("pulumi")
 def parse(recorded: dict[str, Any]) -> list[Recorded]:
     """The daemon's objects of a state, in its order."""
     kinds = {f"docker:index/{kind}:{kind.capitalize()}": kind for kind in ("container", "network", "volume")}
@@ -89,6 +91,7 @@ def wait_until_healthy(stack: Stack, docker: Docker, progress: Progress) -> None
         time.sleep(1)
 
 
+@process.reads("docker")
 def _container_states(docker: Docker) -> dict[str, str]:
     listed = docker.run("ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.State}}")
     return dict(line.split(" ", 1) for line in listed.splitlines())

@@ -4,7 +4,6 @@ Safe to run again: every step looks before it acts, and the deployment itself is
 Not here: how each step works (ops/machine, ops/images, ops/observe/smoke) and what is deployed (components/).
 """
 
-import argparse
 import os
 import sys
 import threading
@@ -113,7 +112,7 @@ def deploy(
         daemon.ensure_docker(docker.host, say)
         recovery.refuse_foreign_before(stack, docker, backend.current_state().url)
         # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
-        preflight.check_port(stack, settings)
+        preflight.check_ports(stack, settings)
         preflight.check_addresses(stack, docker, settings)
         chosen = source.choose_source(stack, images_source, docker, say)
         optional = needs.asked_for(settings)
@@ -151,7 +150,7 @@ def deploy(
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of script/up; 1 with one line for a UserError."""
-    parser = argparse.ArgumentParser(prog="script/up", description="From a fresh machine to a running Skyvern.")
+    parser = terminal.Parser(prog="script/up", description="From a fresh machine to a running Skyvern.")
     parser.add_argument("--stack", default="dev", help="the stack, that is Pulumi.STACK.yaml (default: dev)")
     parser.add_argument("--images", choices=get_args(ImageSource), help="where the images come from; kept in the stack file")
     parser.add_argument(

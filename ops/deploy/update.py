@@ -19,6 +19,7 @@ from ops.stack.stack import PROJECT, Stack
 SSH_PARALLEL = 8
 
 
+@process.reads("pulumi")
 def ensure_stack(stack: Stack, progress: Progress) -> None:
     """Creates the stack in the backend if it is not there. The user's selected stack stays selected."""
 

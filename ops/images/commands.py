@@ -95,6 +95,7 @@ def known_advisories(
     raise typer.Exit(report.exit_code)
 
 
+@process.reads("docker")
 def current_digest(tag: str) -> str:
     """Digest of a public tag for all platforms, ``sha256:...``; UserError when the registry does not answer."""
     # buildx, because it prints the digest of the index. `manifest inspect` gives digests of single platforms only, from which

@@ -4,6 +4,7 @@ Not here: building them (ops/images/build.py).
 """
 
 from components.host.images import SOURCE_LABEL, ImageSource
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -61,6 +62,7 @@ def choose_source(stack: Stack, requested: ImageSource | None, docker: Docker, p
     return decided
 
 
+@process.reads("docker")
 def source_of(docker: Docker, volume: str) -> str | None:
     """The source of the images that made a volume of PostgreSQL; None if there is no such volume."""
     # Listed, not inspected: a failed inspect looks like a daemon that does not answer.

@@ -14,7 +14,6 @@ from ops.machine import engine
 from ops.machine.engine import EngineRecord
 from ops.paths import config_dir
 
-
 PULUMI_CLOUD = "https://api.pulumi.com"
 
 

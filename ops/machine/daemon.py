@@ -92,6 +92,7 @@ def observe_daemon(host: str) -> Daemon:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=20,
             check=False,
         )

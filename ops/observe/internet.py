@@ -74,7 +74,7 @@ _STEPS: Mapping[Step, tuple[str, str]] = {
 
 
 def ask(docker: Docker, server: str, hosts: Sequence[str], *, every: bool = False) -> list[Answer]:
-    """The answers, until the first whole one or, with ``every``, of all hosts. server: the container's name.
+    """The answers until the first whole one; with ``every`` also of hosts that are not much slower. server: a container's name.
 
     UserError if the container does not run the questions.
     """

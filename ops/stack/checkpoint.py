@@ -48,11 +48,13 @@ def read(url: str, short: str) -> dict[str, Any] | None:
     try:
         checkpoint = json.loads(path.read_bytes())["checkpoint"]
         latest: dict[str, Any] = checkpoint.get("latest") or {}
+        lists = [latest.get(key) or [] for key in ("resources", "pending_operations")]
+        whole = all(isinstance(item, dict) for some in lists for item in some) and isinstance(latest.get("secrets_providers") or {}, dict)
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return latest
+    return latest if whole else None
 
 
 def find_broken(url: str) -> list[Broken]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
 
 MIB = 1024 * 1024
+DISK_USAGE = ("system", "df", "--verbose", "--format", "{{json .Volumes}}")
 # As Docker spells sizes: decimal for disks (46.9MB), binary for memory (8.3MiB).
 _UNITS = {
     "": 1,
@@ -134,16 +136,19 @@ def parse_labels(text: str) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in text.split(",") if "=" in pair)
 
 
+@process.reads("docker")
 def containers(docker: Docker, stack: str) -> list[Container]:
     """The stack's containers, running or not, by name; UserError when the daemon does not answer."""
     return sorted(map(parse_container, documents(docker, stack)), key=lambda container: container.name)
 
 
+@process.reads("docker")
 def environments(docker: Docker, stack: str) -> list[str]:
     """Every ``NAME=value`` of the stack's containers. It holds secrets: for redaction, never for display."""
     return [element for document in documents(docker, stack) for element in document["Config"].get("Env") or []]
 
 
+@process.reads("docker")
 def documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
     """``docker inspect`` of the stack's containers. It holds the secrets of their environments."""
     try:
@@ -153,6 +158,7 @@ def documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
         return _inspect(docker, stack, "container")
 
 
+@process.reads("docker")
 def network_documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
     """``docker network inspect`` of the stack's networks."""
     return _inspect(docker, stack, "network")
@@ -164,12 +170,13 @@ def _inspect(docker: Docker, stack: str, kind: Literal["container", "network"]) 
     return inspected
 
 
+@process.reads("docker")
 def volumes(docker: Docker, stack: str, *, sizes: bool = False) -> list[Volume]:
     """The stack's volumes by name. sizes: measured by the daemon, which reads every file of them."""
     listed = _lines(docker.run("volume", "ls", "--format", "{{json .}}", *_filter(stack)))
     measured: dict[str, int | None] = {}
     if sizes:
-        used = json.loads(docker.run("system", "df", "--verbose", "--format", "{{json .Volumes}}", timeout_seconds=300)) or []
+        used = json.loads(docker.run(*DISK_USAGE, timeout_seconds=300)) or []
         measured = {volume["Name"]: parse_size(volume["Size"]) for volume in used}
     return sorted(
         (
@@ -184,6 +191,7 @@ def volumes(docker: Docker, stack: str, *, sizes: bool = False) -> list[Volume]:
     )
 
 
+@process.reads("docker")
 def labelled(docker: Docker, stack: str, kind: Literal["container", "network"]) -> list[Labelled]:
     """The stack's containers (running or not) or networks by name."""
     everything, name = (("--all",), "{{.Names}}") if kind == "container" else ((), "{{.Name}}")
@@ -196,6 +204,7 @@ def networks(docker: Docker, stack: str) -> list[str]:
     return [network.name for network in labelled(docker, stack, "network")]
 
 
+@process.reads("docker")
 def memory_in_use(docker: Docker, names: Iterable[str]) -> dict[str, int]:
     """Memory of running containers now, name -> bytes."""
     wanted = list(names)

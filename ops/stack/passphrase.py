@@ -32,7 +32,8 @@ def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> Non
     where, phrase = _phrase(environ)
     recorded = checkpoint.read(state.url, stack.short) or {}
     provider = recorded.get("secrets_providers") or {}
-    salt = (provider.get("state") or {}).get("salt") if provider.get("type") == "passphrase" else None
+    kept = provider.get("state") if provider.get("type") == "passphrase" else None
+    salt = kept.get("salt") if isinstance(kept, dict) else None
     if salt and not opens(str(salt), phrase):
         raise UserError(
             f"stack {stack}: the state in {state.url} was encrypted with another passphrase than that of {where}; put that one back "

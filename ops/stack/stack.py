@@ -139,6 +139,7 @@ class Stack:
 
         return outputs.parse(self.name, self.pulumi("stack", "output", "--json", "--show-secrets"))
 
+    @process.reads("pulumi")
     def state(self, *, show_secrets: bool = False) -> dict[str, Any]:
         """The ``deployment`` of ``pulumi stack export``, empty before the first ``up``; every secret in it stays encrypted.
 

@@ -72,7 +72,7 @@ class Rehearsed:
                 "production": True,
                 "url": f"site-{identifier}.vercel.app",
                 "uploaded": uploaded,
-                "variables": {**public_variables(URLS), **secret, **changed},
+                "variables": {**public_variables(URLS, "en"), **secret, **changed},
             }
         self.local.follow()
         return f"site-{identifier}.vercel.app"

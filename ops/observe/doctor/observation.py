@@ -12,7 +12,7 @@ import socket
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -185,12 +185,12 @@ class WindowsFacts:
     """Windows around WSL.
 
     disk: the drive with WSL's disk. status: of the heartbeat's answer there, 0 without an answer, None if it is as here or could
-    not be asked. listeners: programs that listen on the gateway's port there, if it is not as here.
+    not be asked. listeners: key of the stack file -> programs that listen on its port there.
     """
 
     disk: Disk | None
     status: int | None = None
-    listeners: Sequence[str] = ()
+    listeners: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,6 +343,7 @@ def _clock_synchronized() -> bool | None:
 # --- The daemon and its objects ------------------------------------------------------------------------------------------
 
 
+@process.reads("docker")
 def observe_daemon_facts(docker: Docker) -> DaemonFacts:
     """``docker info``; UserError if the daemon does not answer."""
     before = time.time()
@@ -495,12 +496,23 @@ def observe_windows(settings: Settings, *, gateway: bool) -> WindowsFacts:
     disk = None
     with contextlib.suppress(OSError):
         disk = replace(_disk_of(str(folder), f"drive {letter}: of Windows"), free_inodes=None)
-    url, port = f"http://localhost:{settings.host.port}", settings.host.port
+    url = f"http://localhost:{settings.host.port}"
     here = heartbeat.ask(url) if gateway and isinstance(settings.edge, NoEdge) else None
     there = windows.fetch(url + heartbeat.HEARTBEAT) if here is not None else None
-    if here is None or there is None or there == (here.status_code, here.text.strip()):
-        return WindowsFacts(disk=disk)
-    return WindowsFacts(disk=disk, status=there[0], listeners=windows.listeners(port))
+    same = here is None or there is None or there == (here.status_code, here.text.strip())
+    # Whoever listens beside the gateway does no harm while its answers arrive.
+    ports = {key: port for key, port in published_ports(settings).items() if key != "host.port" or not same}
+    return WindowsFacts(
+        disk=disk,
+        status=None if same or there is None else there[0],
+        listeners={key: programs for key, port in ports.items() if (programs := windows.listeners(port))},
+    )
+
+
+def published_ports(settings: Settings) -> dict[str, int]:
+    """Key of the stack file -> port of loopback that the stack publishes. Behind an edge the gateway has none."""
+    ports = {"host.port": settings.host.port} if isinstance(settings.edge, NoEdge) else {}
+    return ports | ({"browser.proxy_port": settings.browser.proxy_port} if isinstance(settings.browser, CdpBrowser) else {})
 
 
 def ask_internet(docker: Docker, server: str, settings: Settings) -> list[Answer] | None:
@@ -579,7 +591,7 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
             variables = {**shell.variables(), **environment.for_engine(), "PULUMI_BACKEND_URL": state.url}
         command = stack.command("stack", "export", "--non-interactive")
         try:
-            deployed = parse_state(json.loads(process.capture(command, cwd=stack.root, env=variables, timeout_seconds=120)))
+            deployed = _parse_export(process.capture(command, cwd=stack.root, env=variables, timeout_seconds=120))
         except UserError as failed:
             export_error = str(failed).rpartition("error: ")[2]
     return PulumiFacts(
@@ -591,6 +603,11 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
         deployed=deployed,
         broken=checkpoint.find_broken(state.url),
     )
+
+
+@process.reads("pulumi")
+def _parse_export(printed: bytes) -> Deployed:
+    return parse_state(json.loads(printed))
 
 
 def _passphrase_file(state: State) -> Path | None:

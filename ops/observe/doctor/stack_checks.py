@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from components.settings import CdpBrowser, NoEdge
 from ops.observe import internet
 from ops.observe.doctor.findings import Finding, error, warning
-from ops.observe.doctor.observation import PROBED_PARTS, Observation, Planned, same_image
+from ops.observe.doctor.observation import PROBED_PARTS, Observation, Planned, published_ports, same_image
 from ops.observe.doctor.remedies import docker_command, refresh, restart, write
 from ops.stack.inventory import Container
 
@@ -29,14 +29,10 @@ def check_port(observation: Observation) -> Iterator[Finding]:
     """Each port that the stack publishes is ours or free."""
     if observation.settings is None or observation.host is None:
         return
-    # Behind an edge the gateway has no published port.
-    published = isinstance(observation.settings.edge, NoEdge)
-    ports = {"host.port": (observation.settings.host.port, observation.host.port_free)} if published else {}
-    if isinstance(observation.settings.browser, CdpBrowser):
-        ports["browser.proxy_port"] = (observation.settings.browser.proxy_port, observation.host.proxy_port_free)
+    free_ports = {"host.port": observation.host.port_free, "browser.proxy_port": observation.host.proxy_port_free}
     ours = {outside for container in observation.host.running.values() for _, outside, _ in container.published}
-    for key, (port, free) in ports.items():
-        if not free and port not in ours:
+    for key, port in published_ports(observation.settings).items():
+        if not free_ports[key] and port not in ours:
             listed = f"ss -ltnp 'sport = :{port}' names it"
             fix = f"end that program ({listed}), or write another {key} into {observation.stack.file_name}"
             yield error("port", f"127.0.0.1:{port}", "another program listens on it", fix)
@@ -204,16 +200,18 @@ def check_gateway(observation: Observation) -> Iterator[Finding]:
 
 
 def check_in_windows(observation: Observation) -> Iterator[Finding]:
-    """On WSL, a browser in Windows gets the gateway's answers at localhost."""
+    """On WSL, programs of Windows get the stack's answers at its ports of localhost."""
     windows = observation.host.windows if observation.host else None
-    if observation.settings is None or windows is None or windows.status is None:
+    if observation.settings is None or windows is None:
         return
-    port = observation.settings.host.port
-    another = f"write another host.port into {observation.stack.file_name}, then pulumi up -s {observation.stack}"
-    if windows.listeners:
-        fix = f"end {windows.listeners[0]} in Windows, or {another}"
-        yield error("port", f"localhost:{port} in Windows", f"{', '.join(windows.listeners)} listens on it", fix)
-    elif windows.status:
+    ports = published_ports(observation.settings)
+    for key, programs in windows.listeners.items():
+        fix = f"end {programs[0]} in Windows, or {write(observation, f'another {key}')}"
+        yield error("port", f"localhost:{ports[key]} in Windows", f"{', '.join(programs)} listens on it", fix)
+    if windows.status is None or "host.port" in windows.listeners:
+        return
+    port, another = observation.settings.host.port, write(observation, "another host.port")
+    if windows.status:
         yield error("port", f"localhost:{port} in Windows", f"another program answers with {windows.status}", another)
     else:
         fix = f"wsl --shutdown in Windows, then start it again; if that does not help, {another}"

@@ -81,6 +81,7 @@ def test_each_variable_is_a_resource_and_what_is_secret_is_sensitive(prod: Progr
         "API_URL": "https://api.example.com",
         "ARTIFACT_URL": "https://artifact.example.com",
         "CONTENT_SECURITY_POLICY": content_security_policy(urls),
+        "UI_LANGUAGE": "en",
         "VITE_API_BASE_URL": "https://api.example.com/api/v1",
         "VITE_ARTIFACT_API_BASE_URL": "https://app.example.com",
         "VITE_BROWSER_STREAMING_MODE": "cdp",
@@ -91,7 +92,7 @@ def test_each_variable_is_a_resource_and_what_is_secret_is_sensitive(prod: Progr
     login = f"{plain(prod.outputs['ui_username'])}:{plain(prod.outputs['ui_password'])}"
     assert sent["UI_LOGIN_SHA256"]["value"] == Secret(hashlib.sha256(login.encode()).hexdigest())
     # Never in development: the API refuses sensitive ones there.
-    assert [one["targets"] for one in sent.values()] == [["production"]] * 9
+    assert [one["targets"] for one in sent.values()] == [["production"]] * 10
     # The name is taken while the old one is there.
     assert all(one.delete_before_replace for one in prod.of_type(VARIABLE))
 
@@ -279,8 +280,8 @@ def test_the_hash_of_the_variables_depends_on_values_alone() -> None:
 
 def test_without_recordings_the_names_are_the_same() -> None:
     urls = endpoints.derive(settings({"artifacts": False}))
-    assert vercel.public_variables(urls)["ARTIFACT_URL"] == "none"
-    assert set(vercel.public_variables(urls)) == set(vercel.public_variables(endpoints.derive(settings())))
+    assert vercel.public_variables(urls, "en")["ARTIFACT_URL"] == "none"
+    assert set(vercel.public_variables(urls, "en")) == set(vercel.public_variables(endpoints.derive(settings()), "ko"))
 
 
 @pytest.mark.parametrize("project", [None, "skyvern-prod"])

@@ -7,6 +7,7 @@ import pytest
 
 from components.host.egress import START, rules
 from components.host.firewall import destinations
+from components.host.network import subnets
 from components.settings import Settings
 from ops.preview import exposure
 from tests.support import program
@@ -14,7 +15,6 @@ from tests.support.program import Program
 
 CHROME = {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}
 ALLOW = ["wiki.example.com:443", "10.20.1.0/30:8443", "172.17.0.1:5678"]
-SUBNET = "10.9.8.0/24"
 
 
 def build(*allow: str, **browser: Any) -> Program:

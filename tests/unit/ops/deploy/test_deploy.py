@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -313,7 +313,7 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(needs, "prepare", lambda docker, chosen, say, optional: seen.append(f"tools for {chosen}"))
     monkeypatch.setattr(build, "build", lambda docker, chosen, *_: seen.append(f"images {chosen} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
-    monkeypatch.setattr(preflight, "check_port", lambda stack, settings: seen.append(f"port {settings.host.port}"))
+    monkeypatch.setattr(preflight, "check_ports", lambda stack, settings: seen.append(f"port {settings.host.port}"))
     monkeypatch.setattr(preflight, "check_addresses", lambda stack, docker, settings: seen.append("addresses"))
     monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
@@ -445,6 +445,22 @@ def test_a_red_smoke_ends_with_exit_1_after_the_summary(
     told = capsys.readouterr()
     assert "http://localhost:8080" in told.out
     assert told.err.startswith("smoke: 19 of 21 checks green; ")
+
+
+def test_no_internet_is_a_warning_below_the_result(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F06: the stack is usable, and no update of it brings the internet."""
+
+    def offline(outputs: Outputs, say: object, *, warn: Callable[[str], None]) -> tuple[int, int]:
+        warn("browsers do not reach the internet: DNS fails (a.test: no address); give Docker name servers")
+        return 21, 21
+
+    monkeypatch.setattr(update, "run_smoke", offline)
+    assert up.main(["--images", "packages"]) == 0
+    told = capsys.readouterr()
+    assert "  smoke  21 of 21 checks green\n  WARNING  browsers do not reach the internet: DNS fails" in told.out
+    assert told.err == ""
 
 
 def test_a_failing_step_is_one_line_and_the_last(

@@ -22,7 +22,7 @@ from ops.clients import process
 from ops.deploy import init, update
 from ops.deploy.init import Facts
 from ops.errors import UserError
-from ops.machine import backend, environment
+from ops.machine import backend, environment, windows
 from ops.machine.daemon import Daemon
 from ops.paths import ROOT
 from ops.stack.stack import Stack
@@ -253,6 +253,14 @@ def test_a_person_is_asked_again_after_a_wrong_answer(ops_init: Init, tmp_path: 
     assert ended.code == 0
     assert ended.lines[1] == f"Error: another program listens on 127.0.0.1:{port}; write another port"
     assert config(tmp_path / "Pulumi.dev.yaml")["skyvern:host"]["port"] == 8080
+
+
+def test_a_port_that_windows_has_is_another_programs(ops_init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F14: it is free in WSL."""
+    monkeypatch.setattr(windows, "listeners", lambda port: ["nginx.exe (PID 4711)"] if port == 18999 else [])
+    ended = ops_init("dev", {}, "", "", "18999", "8080", *[""] * 4)
+    assert ended.code == 0
+    assert ended.lines[1] == "Error: in Windows, nginx.exe (PID 4711) listens on 18999; write another port"
 
 
 def test_an_example_is_offered_where_there_is_no_default(ops_init: Init, tmp_path: Path) -> None:

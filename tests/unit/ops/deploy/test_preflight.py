@@ -12,8 +12,7 @@ from components.settings import parse
 from ops.clients.docker import Docker
 from ops.deploy import preflight
 from ops.errors import UserError
-from ops.machine import system, windows
-from ops.machine.system import Machine
+from ops.machine import windows
 from ops.stack import routes
 from ops.stack.routes import HostNetwork, Route
 from ops.stack.stack import Stack
@@ -137,26 +136,23 @@ def test_a_host_that_cannot_be_looked_at_is_not_refused(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("wsl", "free", "listeners", "sections", "refused"),
+    ("free", "sections", "refused"),
     [
-        (2, True, ["System (PID 4)"], {}, True),
-        (2, True, [], {}, False),
+        (True, {}, "host.port: in Windows, System (PID 4) listens on 8080"),
         # Not free here: it is the gateway's.
-        (2, False, ["System (PID 4)"], {}, False),
-        (0, True, ["System (PID 4)"], {}, False),
+        (False, {}, ""),
+        (True, {"host": {"port": 8090}}, ""),
+        (True, {"host": {"port": 8090}, "browser": {**CHROME, "proxy_port": 8080}}, "browser.proxy_port: in Windows, System"),
     ],
 )
-def test_a_port_that_windows_has(
-    wsl: int, free: bool, listeners: list[str], sections: dict[str, Any], refused: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """F14: free in WSL and taken in Windows."""
-    monkeypatch.setattr(system, "observe_machine", lambda: Machine(root=True, debian=True, wsl=wsl, systemd=True))
+def test_a_port_that_windows_has(free: bool, sections: dict[str, Any], refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F14: free in WSL and taken in Windows; the proxy's as well, which is for a Chrome there."""
     monkeypatch.setattr(preflight, "port_free", lambda port: free)
-    monkeypatch.setattr(windows, "listeners", lambda port: listeners if port == 8080 else [])
+    monkeypatch.setattr(windows, "listeners", lambda port: ["System (PID 4)"] if port == 8080 else [])
+    settings = parse(sections, file="Pulumi.dev.yaml")
     if not refused:
-        preflight.check_port(DEV, parse(sections, file="Pulumi.dev.yaml"))
+        preflight.check_ports(DEV, settings)
         return
-    with pytest.raises(
-        UserError, match=r"^nothing was changed: Pulumi\.dev\.yaml: host\.port: in Windows, System \(PID 4\) listens on 8080"
-    ):
-        preflight.check_port(DEV, parse(sections, file="Pulumi.dev.yaml"))
+    with pytest.raises(UserError) as told:
+        preflight.check_ports(DEV, settings)
+    assert str(told.value).startswith(f"nothing was changed: Pulumi.dev.yaml: {refused}")

@@ -282,10 +282,16 @@ def test_nothing_on_a_healthy_stack() -> None:
         (on_wsl(with_daemon(skew_seconds=-90)), "Docker's clock", "is 90 s behind", "sudo hwclock -s"),
         # F14.
         (
-            in_windows(status=404, listeners=["nginx.exe (PID 4711)"]),
+            in_windows(status=404, listeners={"host.port": ["nginx.exe (PID 4711)"]}),
             "localhost:8080 in Windows",
             "nginx.exe (PID 4711) listens on it",
-            "end nginx.exe (PID 4711) in Windows, or write another host.port",
+            "end nginx.exe (PID 4711) in Windows, or write another host.port into Pulumi.dev.yaml",
+        ),
+        (
+            replace(in_windows(listeners={"browser.proxy_port": ["squid.exe (PID 7)"]}), settings=with_chrome("").settings),
+            "localhost:3128 in Windows",
+            "squid.exe (PID 7) listens on it",
+            "or write another browser.proxy_port into Pulumi.dev.yaml",
         ),
         (in_windows(status=404), "localhost:8080 in Windows", "another program answers with 404", "another host.port"),
         (in_windows(status=0), "localhost:8080 in Windows", "nothing answers there", "wsl --shutdown"),

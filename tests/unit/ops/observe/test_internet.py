@@ -164,13 +164,11 @@ def test_a_proxy_that_is_not_there() -> None:
 
 def test_the_first_whole_answer_is_enough(container: Container) -> None:
     hosts = ["silent.test", "www.good.test", "noname.test"]
-    began = time.monotonic()
     answers = internet.ask(container, "skyvern-dev-server", hosts)
     assert "www.good.test" in {got.host for got in answers}
     assert internet.failure(answers) is None
     every = internet.ask(container, "skyvern-dev-server", hosts, every=True)
     assert [got.host for got in every] == hosts
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+// The language of the UI: chosen before the UI starts, which asks `__text` for each text that it shows (texts.mjs, localize.mjs).
+//
+// A file of the site, not part of a page: the content security policy allows no script in one. Every text falls back to its English.
+const SETTING = "__UI_LANGUAGE_PLACEHOLDER__";
+const KEPT = "skyvern-ui-language";
+const NAMES = { en: "English" /* languages */ };
+
+function kept() {
+  try {
+    return localStorage.getItem(KEPT);
+  } catch {
+    // Storage is off: the browser's language decides each time.
+    return null;
+  }
+}
+
+function chosen() {
+  if (SETTING !== "browser") {
+    return SETTING;
+  }
+  const wanted = [kept(), ...navigator.languages.map((tag) => tag.split("-")[0])];
+  return wanted.find((language) => language in NAMES) ?? "en";
+}
+
+const language = chosen() in NAMES ? chosen() : "en";
+
+async function dictionary() {
+  if (language === "en") {
+    return {};
+  }
+  try {
+    const answer = await fetch(`/languages/${language}.json`);
+    return answer.ok ? await answer.json() : {};
+  } catch {
+    // English is better than no page.
+    return {};
+  }
+}
+
+const { texts = {}, words = {}, phrases = [] } = await dictionary();
+const rules = phrases.map(([from, to]) => [new RegExp(from, "g"), to]);
+const look = (table, text) => (Object.hasOwn(table, text) ? table[text] : text);
+
+/** The text in the page's language. */
+const text = (english) => look(texts, english);
+
+/** A text with {0}, {1} ... in it, and what belongs there. */
+text.of = (english, ...values) => text(english).replace(/\{(\d+)\}/g, (_, index) => String(values[index]));
+
+/**
+ * Children whose words make the row `english`, with {0}, {1} ... for the ones at the indexes `others`; as they are where the language
+ * has no such row.
+ */
+text.parts = (english, children, others) =>
+  Object.hasOwn(texts, english)
+    ? texts[english].split(/\{(\d+)\}/).map((piece, index) => (index % 2 ? children[others[piece]] : piece))
+    : children;
+
+/** A word of the API's, such as the status of a run. */
+text.word = (word) => look(words, word);
+
+/** A phrase that a library of the UI makes, such as "At 09:00 AM, only on Monday"; English if anything of it stays English. */
+text.phrase = (english) => {
+  const translated = rules.reduce((phrase, [from, to]) => phrase.replace(from, to), english);
+  return /[A-Za-z]{2}/.test(translated) ? english : translated;
+};
+
+/** The language of dates and numbers; in English the UI's own choice. */
+text.locale = (own) => (language === "en" ? own : language);
+
+globalThis.__text = text;
+document.documentElement.lang = language;
+
+/** The choice in the corner, where the stack leaves it to the person: the page starts again in the other language. */
+function addSwitch() {
+  const select = document.createElement("select");
+  select.id = "ui-language";
+  select.setAttribute("aria-label", "Language");
+  for (const [code, name] of Object.entries(NAMES)) {
+    select.append(new Option(name, code, false, code === language));
+  }
+  select.addEventListener("change", () => {
+    try {
+      localStorage.setItem(KEPT, select.value);
+    } catch {
+      return;
+    }
+    location.reload();
+  });
+  document.body.append(select);
+}
+
+if (SETTING === "browser") {
+  addSwitch();
+}
+await import("__UI_MAIN__");

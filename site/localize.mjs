@@ -1,0 +1,176 @@
+// Makes the UI speak the languages of locales/: wraps the texts that it shows, and adds what chooses the language at start.
+//
+//   node localize.mjs DIST OUT         writes the files that change into OUT, or fails and says what does not fit
+//   node localize.mjs --list DIST      lists what each language does not translate yet, and what the UI shows no more
+//
+// Run by both builds of the UI after patch.mjs: the gateway image's and build.mjs. A new language is a file in locales/.
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { shownTexts } from "./texts.mjs";
+
+const HERE = import.meta.dirname;
+const LOCALES = join(HERE, "locales");
+const PLACE = /<script type="module" crossorigin src="(\/assets\/(index-[\w-]+\.js))"><\/script>/;
+
+// A share of a language's texts that this UI must still show: with less, it is another UI than the one that was translated.
+const LEAST_USED = 0.9;
+
+// Places of words that are no text of the UI's own: the API's statuses, and phrases that a library makes.
+export const replacements = [
+  { what: "the status of a run", from: 'const s=t==="timed_out"?"timed out":t,o=', to: 'const s=__text.word(t==="timed_out"?"timed out":t),o=', count: 1 },
+  {
+    what: "when a schedule runs",
+    from: "return ern.toString(e,{use24HourTimeFormat:!1,verbose:!1})",
+    to: "return __text.phrase(ern.toString(e,{use24HourTimeFormat:!1,verbose:!1}))",
+    count: 1,
+  },
+  {
+    what: "how often a schedule runs",
+    from: "return t===1?`Every ${n}`:`Every ${t} ${n}s`",
+    to: "return __text.phrase(t===1?`Every ${n}`:`Every ${t} ${n}s`)",
+    count: 1,
+  },
+  { what: "the interval of a schedule", from: 'return`${t} ${n}${t===1?"":"s"}`}function EFe', to: 'return __text.phrase(`${t} ${n}${t===1?"":"s"}`)}function EFe', count: 1 },
+];
+
+/** The languages by code; throws with one line where a file is not one. */
+export function languages() {
+  return Object.fromEntries(
+    readdirSync(LOCALES)
+      .filter((name) => name.endsWith(".json"))
+      .sort()
+      .map((name) => {
+        const read = JSON.parse(readFileSync(join(LOCALES, name), "utf8"));
+        for (const [english, translated] of Object.entries(read.texts)) {
+          const unknown = (translated.match(/\{\d+\}/g) ?? []).find((part) => !english.includes(part));
+          if (unknown !== undefined) {
+            throw new Error(`locales/${name}: ${JSON.stringify(english)} has no ${unknown}`);
+          }
+        }
+        return [name.slice(0, -".json".length), read];
+      }),
+  );
+}
+
+/** The source with each text of `wanted` asked for by its English, and the `used` ones of them. */
+export function wrap(source, wanted) {
+  if (source.includes("__text")) {
+    throw new Error("this UI has a name __text itself");
+  }
+  const edits = [];
+  const used = new Set();
+  for (const { form, text, start, end, given, gaps, others } of shownTexts(source)) {
+    const quoted = JSON.stringify(text);
+    if (form === "locale") {
+      edits.push([start, end, `__text.locale(${given})`]);
+    } else if (wanted.has(text)) {
+      used.add(text);
+      if (form === "text") {
+        edits.push([start, end, `__text(${quoted})`]);
+      } else if (form === "parts") {
+        edits.push([start, start, `__text.parts(${quoted},`], [end, end, `,[${others}])`]);
+      } else {
+        gaps.forEach(([from, to], index) => {
+          const put = index === 0 ? `__text.of(${quoted},(` : index === gaps.length - 1 ? "))" : "),(";
+          edits.push([from, to, put]);
+        });
+      }
+    }
+  }
+  // What ends at an offset comes before what begins there.
+  edits.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const pieces = [];
+  let done = 0;
+  for (const [start, end, put] of edits) {
+    const before = source.slice(done, start);
+    // A quotation mark may follow `return` at once, a name may not.
+    const apart = /^\w/.test(put) && /[\w$]$/.test(before) ? " " : "";
+    pieces.push(before, apart, put);
+    done = end;
+  }
+  return { source: pieces.join("") + source.slice(done), used };
+}
+
+function replaceWords(source) {
+  let text = source;
+  for (const { what, from, to, count } of replacements) {
+    const found = text.split(from).length - 1;
+    if (found !== count) {
+      throw new Error(`${what}: expected ${count} place(s), found ${found}; this UI is not the version that localize.mjs was written for`);
+    }
+    text = text.split(from).join(to);
+  }
+  return text;
+}
+
+/** Whether a script still has the names that it gave to others. */
+function sameExports(before, after) {
+  const list = (source) => /export\{[^}]*\};?\s*$/.exec(source)?.[0];
+  return list(before) === list(after);
+}
+
+/** Writes the page, its main script, the choice of the language and the languages into `out`; what it did, a line for each language. */
+export function localize(dist, out) {
+  const page = readFileSync(join(dist, "index.html"), "utf8");
+  const [tag, url, main] = PLACE.exec(page) ?? [];
+  if (tag === undefined) {
+    throw new Error("index.html has no main script where one is expected; this UI is not the version that localize.mjs was written for");
+  }
+  const known = languages();
+  const wanted = new Set(Object.values(known).flatMap(({ texts }) => Object.keys(texts)));
+  const before = readFileSync(join(dist, "assets", main), "utf8");
+  const { source, used } = wrap(before, wanted);
+  const after = replaceWords(source);
+  // Throws where the result is no script any more.
+  shownTexts(after);
+  if (!sameExports(before, after)) {
+    throw new Error(`${main} no longer exports what the other scripts ask it for`);
+  }
+  const lines = Object.entries(known).map(([code, { texts }]) => {
+    const all = Object.keys(texts);
+    const hits = all.filter((text) => used.has(text)).length;
+    if (hits < all.length * LEAST_USED) {
+      throw new Error(`locales/${code}.json: this UI shows ${hits} of its ${all.length} texts; translate it for the new version (node localize.mjs --list DIST)`);
+    }
+    return `${code}: ${hits} of ${all.length} texts`;
+  });
+  mkdirSync(join(out, "assets"), { recursive: true });
+  mkdirSync(join(out, "languages"), { recursive: true });
+  writeFileSync(join(out, "assets", main), after);
+  for (const [code, content] of Object.entries(known)) {
+    writeFileSync(join(out, "languages", `${code}.json`), JSON.stringify(content));
+  }
+  const names = Object.entries(known).map(([code, { name }]) => `, ${JSON.stringify(code)}: ${JSON.stringify(name)}`);
+  const language = readFileSync(join(HERE, "language.js"), "utf8").replace(" /* languages */", names.join("")).replace("__UI_MAIN__", url);
+  writeFileSync(join(out, "language.js"), language);
+  copyFileSync(join(HERE, "language.css"), join(out, "language.css"));
+  const head = `<link rel="modulepreload" crossorigin href="${url}">\n    <link rel="stylesheet" href="/language.css">\n    <script type="module" src="/language.js"></script>`;
+  writeFileSync(join(out, "index.html"), page.replace(tag, head));
+  return lines;
+}
+
+/** For each language the texts that it lacks, the longest first, and its texts that the UI shows no more. */
+function list(dist) {
+  const [, , main] = PLACE.exec(readFileSync(join(dist, "index.html"), "utf8"));
+  const shown = new Set(shownTexts(readFileSync(join(dist, "assets", main), "utf8")).map((place) => place.text));
+  return Object.fromEntries(
+    Object.entries(languages()).map(([code, { texts, kept = [] }]) => {
+      const known = new Set([...Object.keys(texts), ...kept]);
+      return [code, { new: [...shown].filter((text) => text !== "" && !known.has(text)), vanished: [...known].filter((text) => !shown.has(text)) }];
+    }),
+  );
+}
+
+if (process.argv[1] === import.meta.filename) {
+  try {
+    if (process.argv[2] === "--list") {
+      console.log(JSON.stringify(list(process.argv[3]), null, 2));
+    } else {
+      console.log(localize(process.argv[2], process.argv[3]).map((line) => `localize: ${line}`).join("\n"));
+    }
+  } catch (error) {
+    console.error(`localize: ${error.message}`);
+    process.exit(1);
+  }
+}
