@@ -12,7 +12,6 @@ from ops import ownership, shell
 from ops.clients import terminal
 from ops.machine import backend, daemon, engine, environment, go
 from ops.machine.engine import EngineChoice
-from ops.paths import ROOT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,12 +34,14 @@ def prepare(options: argparse.Namespace) -> None:
     if options.only == "go":
         print(go.ensure_go(lambda line: print(f"bootstrap: {line}", file=sys.stderr, flush=True)))
         return
-    ownership.check(ROOT, engine.engine_pulumi_home())
+    ownership.check(engine.engine_pulumi_home())
     plugins: frozenset[str] = frozenset()
     if options.only is None:
         # Here for start time: script/env, which every shell evaluates, has no stack.
         from ops.stack.stack import Stack
 
+        if remark := shell.remark():
+            _say(remark)
         stack = Stack(options.stack)
         daemon.ensure_docker(stack.docker().host, _say)
         plugins = stack.plugins()

@@ -104,7 +104,7 @@ taken_out: set[str] = set()
 
 
 def variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a child process: the shell's, without what the stack file decides. environ: this process's by default."""
+    """The environment for a child process: the shell's, without what the stack file decides. environ: this process's."""
     return {name: value for name, value in (os.environ if environ is None else environ).items() if stays(name)}
 
 

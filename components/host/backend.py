@@ -56,8 +56,8 @@ class DockerBackend(pulumi.ComponentResource):
     def __init__(self, name: str, args: DockerBackendArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:DockerBackend", name, None, opts)
         settings, secrets, prefix = args.settings, args.secrets, args.prefix
-        # From the stack file, so a DOCKER_HOST of the shell does not decide where a plan goes. What is left out, the provider takes
-        # from the shell: DOCKER_CONTEXT would go before the host, and DOCKER_CERT_PATH would dial it by TLS.
+        # From the stack file, so a DOCKER_HOST of the shell does not decide where a plan goes. What is left out, the provider
+        # takes from the shell: DOCKER_CONTEXT would go before the host, and DOCKER_CERT_PATH would dial it by TLS.
         address = settings.host.docker_host
         provider = docker.Provider(
             f"{name}-daemon",

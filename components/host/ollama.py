@@ -24,8 +24,8 @@ FIRST_TRY_SECONDS = 1200
 class OllamaArgs:
     """Inputs of Ollama.
 
-    image: ours, by the hash of its context. after: another network of the server, see ``bridge``. host: for the way of the download
-    (host/outgoing.py).
+    image: ours, by the hash of its context. after: another network of the server, see ``bridge``.
+    host: for the way of the download (host/outgoing.py).
     """
 
     prefix: str

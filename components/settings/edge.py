@@ -128,8 +128,9 @@ class CloudflareEdge(Tunnel):
         [], description="Mail domains of which Access admits every address.", examples=["[example.com]"]
     )
     protocol: Literal["auto", "quic", "http2"] = Field(
-        "auto",
-        description="How the connector reaches Cloudflare. `http2` where UDP port 7844 is blocked, as on WSL and in offices.",
+        "http2",
+        description="How the connector reaches Cloudflare, at port 7844. `http2` is TCP, which passes where UDP is blocked, as "
+        "on WSL and in offices. `quic` is UDP alone. `auto` tries QUIC first, and gives it up after minutes at each start.",
     )
     past_proxy: bool = Field(
         False,

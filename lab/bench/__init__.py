@@ -4,7 +4,6 @@ Every figure is measured at that moment on a separate stack (``bench``, with its
 the end. Medians of rounds in which both sides take turns, so that a busy machine is busy for both.
 """
 
-import argparse
 import json
 import signal
 import statistics
@@ -214,7 +213,7 @@ def run(parts: Sequence[str], *, like: str, say: terminal.Progress) -> list[Row]
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of script/bench; 1 with one line for a UserError."""
-    parser = argparse.ArgumentParser(prog="script/bench", description="Measures what the program costs, as ratios.")
+    parser = terminal.Parser(prog="script/bench", description="Measures what the program costs, as ratios.")
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all of these by default) and {FIRST_RUN}"
     )

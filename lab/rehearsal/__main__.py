@@ -4,7 +4,6 @@ Real: the program, Pulumi's engine, the policies, Docker, every container of the
 site and its middleware. Stand-ins: Cloudflare's and Vercel's APIs, Cloudflare's network with its connector, Vercel's network.
 """
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -174,7 +173,7 @@ def destroy() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of script/rehearse; 1 with one line for a UserError."""
-    parser = argparse.ArgumentParser(prog="script/rehearse", description="Production on this machine, with stand-ins.")
+    parser = terminal.Parser(prog="script/rehearse", description="Production on this machine, with stand-ins.")
     end = parser.add_mutually_exclusive_group()
     end.add_argument("--keep", action="store_true", help="leave it running for a look; again, it deploys what has changed")
     end.add_argument("--destroy", action="store_true", help="remove what --keep left running")

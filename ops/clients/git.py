@@ -69,8 +69,8 @@ def run(root: Path, *arguments: str) -> str:
         # "detected dubious ownership", in four lines. Each command fails so, which would read as "no git checkout".
         if "safe.directory" in str(failed):
             raise NotOwnError(
-                f"{ownership.shown(root)}: git refuses this checkout, which belongs to another user; run this as that user, or, if you "
-                f"trust what is in it: git config --global --add safe.directory {shlex.quote(str(root))}"
+                f"{ownership.shown(root)}: git refuses this checkout, which belongs to another user; run this as that user, or, "
+                f"if you trust what is in it: git config --global --add safe.directory {shlex.quote(str(root))}"
             ) from failed
         raise
 

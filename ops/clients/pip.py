@@ -1,8 +1,8 @@
 """What pip takes from its configuration: where packages come from, and nothing that says where they go or which.
 
 ``user = true`` or ``target`` of a pip.conf would put them where no program of ours finds them. What stays is what stays of the
-shell's variables (ops/shell.py). For script/bootstrap, which evaluates what this prints before any package is installed: nothing but
-the standard library is imported. Not here: ops/machine/go.py, whose every option is on its command line.
+shell's variables (ops/shell.py). For script/bootstrap, which evaluates what this prints before any package is installed: nothing
+but the standard library is imported. Not here: ops/machine/go.py, whose every option is on its command line.
 """
 
 import ast

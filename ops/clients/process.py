@@ -11,7 +11,6 @@ from typing import Any, ParamSpec, TypeVar
 from ops import shell
 from ops.errors import UserError
 
-
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
@@ -72,7 +71,7 @@ def stream(
 
 
 def reads(program: str) -> Callable[[Callable[Given, Answer]], Callable[Given, Answer]]:
-    """For a function that reads what a program prints: UserError where that has another form, as a wrapper's or another version's.
+    """For a function that reads what a program prints: UserError where that has another form, as a wrapper's.
 
     What was printed is not repeated: it may be secret.
     """
@@ -84,8 +83,8 @@ def reads(program: str) -> Callable[[Callable[Given, Answer]], Callable[Given, A
                 return function(*arguments, **options)
             except (ValueError, LookupError, TypeError, AttributeError) as unfit:
                 raise UserError(
-                    f"{program}: printed something that cannot be read; is another program of that name first on PATH? (command -v "
-                    f"{program})"
+                    f"{program}: printed something that cannot be read; is another program of that name first on PATH? "
+                    f"(command -v {program})"
                 ) from unfit
 
         return read

@@ -282,7 +282,7 @@ def main(stack: Stack, given: Mapping[str, str], *, api_key_file: str | None) ->
     path = stack.root / stack.file_name
     present = read_present(path if path.exists() else Stack("dev", root=stack.root).file)
     key = read_key_file(api_key_file) if api_key_file is not None else None
-    ownership.check(stack.root, path)
+    ownership.check(path)
     if path.is_file():
         passphrase.check(stack, backend.current_state(), os.environ)
     talk = Interview(path.name, present, given, attended=attended() and api_key_file != "-")

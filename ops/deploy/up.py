@@ -91,7 +91,7 @@ def make_engine_and_images(
 
 def check_belongings(stack: Stack) -> None:
     """UserError where folders are another user's, or the stack's secrets of another passphrase."""
-    ownership.check(stack.root, stack.file, engine.user_pulumi_home(os.environ, engine.read_record()))
+    ownership.check(stack.file, engine.user_pulumi_home(os.environ, engine.read_record()))
     passphrase.check(stack, backend.current_state(), os.environ)
 
 

@@ -34,6 +34,11 @@ def local_state_dir() -> Path:
     return config_dir() / "state"
 
 
+def local_url() -> str:
+    """The URL of the local file backend. Pulumi decodes it, so what means something in a URL is encoded, and nothing else."""
+    return "file://" + str(local_state_dir()).replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+
+
 def passphrase_file() -> Path:
     """The file of the generated passphrase."""
     return config_dir() / "passphrase"
@@ -45,7 +50,7 @@ def decide_state(environ: Mapping[str, str], logged_in_to: str) -> State:
     logged_in_to: the current backend of the user's credentials, or "". An access token alone means Pulumi Cloud, as it does for
     pulumi itself: that is how a CI is logged in.
     """
-    local = f"file://{local_state_dir()}"
+    local = local_url()
     cloud = environ.get("PULUMI_API") or PULUMI_CLOUD if environ.get("PULUMI_ACCESS_TOKEN") else ""
     url = environ.get("PULUMI_BACKEND_URL") or logged_in_to or cloud or local
     # Pulumi Cloud, hosted or not, keeps the key itself; every other backend needs a passphrase unless the stack names a KMS.

@@ -64,8 +64,9 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool,
     problem = f"no daemon answers at {host}" if daemon is Daemon.SILENT else "there is no docker command on PATH"
     if rootless and host == DEFAULT_SOCKET and daemon is Daemon.SILENT:
         raise UserError(
-            f"Docker: {problem}, but there is this user's rootless one; write host.docker_host: {rootless} and, because such a daemon "
-            "has no say over the host's network, host.firewall: false into the stack file (docs/security.md says what is then open)"
+            f"Docker: {problem}, but there is this user's rootless one; write host.docker_host: {rootless} and, because such a "
+            "daemon has no say over the host's network, host.firewall: false into the stack file (docs/security.md says what is "
+            "then open)"
         )
     if host != DEFAULT_SOCKET and daemon is Daemon.SILENT:
         remedy = "start that daemon, or correct host.docker_host in the stack file"

@@ -24,8 +24,8 @@ _IPTABLES = (
 _CURES: tuple[tuple[str, str], ...] = (
     (
         r"toomanyrequests|pull rate limit|429 Too Many Requests",
-        "the registry's limit of pulls is reached for this address; run docker login with a free account, which has its own limit, "
-        "or wait an hour, then run this again: what is there is not pulled again",
+        "the registry's limit of pulls is reached for this address; run docker login with a free account, which has its own "
+        "limit, or wait an hour, then run this again: what is there is not pulled again",
     ),
     (r"can't initialize iptables table|-t raw .*iptables failed|iptables failed: .*-t raw|Table does not exist", _IPTABLES),
     (
@@ -83,8 +83,8 @@ def _check_helper(path: Path, key: str, helper: str) -> None:
 
 def _without_helper(path: Path, key: str, helper: str) -> str:
     return (
-        f"{shown(path)}: {key} names docker-credential-{helper}, which is not on PATH (as Docker Desktop leaves it behind); remove "
-        "that line from the file"
+        f"{shown(path)}: {key} names docker-credential-{helper}, which is not on PATH (as Docker Desktop leaves it behind); "
+        "remove that line from the file"
     )
 
 
@@ -94,8 +94,8 @@ def refuse_snap() -> None:
     # Each command of a snap is a link to /usr/bin/snap.
     if found and (found.startswith("/snap/") or Path(found).resolve().name == "snap"):
         raise UserError(
-            f"Docker: {found} is of the snap package, which sees neither /tmp nor hidden folders and so cannot build the images; run: "
-            "sudo snap disable docker (its data stays), then sudo apt-get install -y docker.io"
+            f"Docker: {found} is of the snap package, which sees neither /tmp nor hidden folders and so cannot build the images; "
+            "run: sudo snap disable docker (its data stays), then sudo apt-get install -y docker.io"
         )
 
 

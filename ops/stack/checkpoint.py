@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -30,7 +31,8 @@ def backend_folder(url: str) -> Path | None:
     """``.pulumi`` of a file backend; None for any other backend, which cannot be looked into from here."""
     if not url.startswith("file://"):
         return None
-    return Path(url.removeprefix("file://").partition("?")[0].replace("~", str(Path.home()), 1)) / ".pulumi"
+    path = unquote(url.removeprefix("file://").partition("?")[0])
+    return Path(str(Path.home()) + path[1:] if path.startswith("~") else path) / ".pulumi"
 
 
 def read(url: str, short: str) -> dict[str, Any] | None:
@@ -49,7 +51,9 @@ def read(url: str, short: str) -> dict[str, Any] | None:
         checkpoint = json.loads(path.read_bytes())["checkpoint"]
         latest: dict[str, Any] = checkpoint.get("latest") or {}
         lists = [latest.get(key) or [] for key in ("resources", "pending_operations")]
-        whole = all(isinstance(item, dict) for some in lists for item in some) and isinstance(latest.get("secrets_providers") or {}, dict)
+        whole = all(isinstance(item, dict) for some in lists for item in some) and isinstance(
+            latest.get("secrets_providers") or {}, dict
+        )
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -2,7 +2,7 @@
 
 Pulumi writes beside each of them a salt and the word "pulumi", encrypted with the key that the passphrase and the salt give
 (Pulumi 3.256, pkg/secrets/passphrase): AES-256-GCM, of which the counter's first block is enough to read six letters. By hand,
-because Python's library has no AES, the engine is not there yet on a fresh machine, and six letters are no reason for a dependency.
+because Python's library has no AES, a fresh machine has no engine yet, and six letters are no reason for a dependency.
 Nothing secret is encrypted or decrypted here.
 """
 
@@ -29,6 +29,8 @@ def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> Non
     """
     if not state.passphrase:
         return
+    # UserError for an empty one.
+    backend.own_passphrase(environ)
     where, phrase = _phrase(environ)
     recorded = checkpoint.read(state.url, stack.short) or {}
     provider = recorded.get("secrets_providers") or {}
@@ -36,8 +38,8 @@ def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> Non
     salt = kept.get("salt") if isinstance(kept, dict) else None
     if salt and not opens(str(salt), phrase):
         raise UserError(
-            f"stack {stack}: the state in {state.url} was encrypted with another passphrase than that of {where}; put that one back "
-            "from your copy: without it no secret of the stack can be read"
+            f"stack {stack}: the state in {state.url} was encrypted with another passphrase than that of {where}; put that one "
+            "back from your copy: without it no secret of the stack can be read"
         )
     document = file.read_document(stack.file)
     own = document.get("encryptionsalt")
@@ -46,18 +48,19 @@ def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> Non
     secrets = sorted(_encrypted(document.get("config"), ""))
     if secrets:
         raise UserError(
-            f"{stack.file_name}: encryptionsalt: is of another passphrase than that of {where}, and so is {', '.join(secrets)}; put "
-            "that passphrase back from your copy, or remove that line and these values and set each of them again "
+            f"{stack.file_name}: encryptionsalt: is of another passphrase than that of {where}, and so is {', '.join(secrets)}; "
+            "put that passphrase back from your copy, or remove that line and these values and set each of them again "
             f"(pulumi config set --secret --path KEY -s {stack})"
         )
     raise UserError(
         f"{stack.file_name}: encryptionsalt: is of another passphrase than that of {where}; remove that line "
-        f"(sed -i '/^encryptionsalt:/d' {stack.file_name}): nothing in the file is encrypted with it, and the next up adds its own"
+        f"(sed -i '/^encryptionsalt:/d' {stack.file_name}): nothing in the file is encrypted with it, and the next up adds "
+        "its own"
     )
 
 
 def opens(salt: str, phrase: str | None) -> bool:
-    """Whether a passphrase is that of an ``encryptionsalt``, ``v1:SALT:v1:NONCE:CIPHERTEXT``; true where its form is not known."""
+    """Whether a passphrase is that of an ``encryptionsalt``, ``v1:SALT:v1:NONCE:CIPHERTEXT``; true for any other form."""
     parts = salt.split(":")
     if len(parts) != 5 or (parts[0], parts[2]) != ("v1", "v1"):
         return True
@@ -108,7 +111,7 @@ def _double(byte: int) -> int:
 
 
 def _substitutions() -> bytes:
-    """The S-box: the inverse in GF(2^8), then an affine map. The powers of 3 and of its inverse run through the field together."""
+    """The S-box: the inverse in GF(2^8), then an affine map. The powers of 3 and of its inverse run together."""
     box = bytearray(256)
     power = inverse = 1
     while True:

@@ -4,11 +4,11 @@ Docker compares a wanted subnet with its own networks alone, and refuses half-wa
 network under a bridge is simply out of reach from then on. Not here: which subnets a stack has (components/host/network.py).
 """
 
-import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from typing import Any
 
 from components.host.firewall import bridge_name
 from components.host.network import block, subnets
@@ -117,13 +117,21 @@ def observe(docker: Docker, stack: Stack, image: str | None) -> HostNetwork | No
         documents = inventory.network_documents(docker, stack.short)
     except UserError:
         return None
+    try:
+        return _parse(printed, listed, documents)
+    except (ValueError, KeyError, IndexError):
+        # A form of these listings that is not known here. That is no reason to refuse an update.
+        return None
+
+
+def _parse(printed: str, listed: str, documents: Sequence[Mapping[str, Any]]) -> HostNetwork:
     routes, _, links = printed.partition("--\n")
     return HostNetwork(
         routes=list(parse(routes)),
         mtus={name: int(mtu) for name, _, mtu in (line.partition(" ") for line in links.splitlines()) if mtu.isdigit()},
         names={bridge_name(identifier): name for identifier, _, name in (line.partition(" ") for line in listed.splitlines())},
         own={
-            ipaddress.IPv4Network(config["Subnet"]): document["Name"]
+            IPv4Network(config["Subnet"]): document["Name"]
             for document in documents
             for config in document["IPAM"]["Config"] or []
             if ":" not in config.get("Subnet", ":")
@@ -138,7 +146,7 @@ def parse(text: str) -> Iterator[Route]:
             # The host's own addresses, which have their network's route as well.
             if entry.get("table") == "local":
                 continue
-            network = ipaddress.IPv4Network("0.0.0.0/0" if entry["dst"] == "default" else entry["dst"])
+            network = IPv4Network("0.0.0.0/0" if entry["dst"] == "default" else entry["dst"])
             mtu = next((metric["mtu"] for metric in entry.get("metrics", []) if "mtu" in metric), None)
             hops = [hop["dev"] for hop in entry.get("nexthops", []) if "dev" in hop]
             for interface in hops or [entry.get("dev") or entry.get("type", "?")]:

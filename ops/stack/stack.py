@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,8 +163,8 @@ class Stack:
             parts = str(resource.get("urn")).split("::")
             if len(parts) > 2 and parts[1] != PROJECT:
                 raise UserError(
-                    f"stack {self}: in the backend {url}, the stack of that name is another project's ({parts[1]}), and nothing was "
-                    f"changed; name another backend, for example export PULUMI_BACKEND_URL=file://{backend.local_state_dir()}"
+                    f"stack {self}: in the backend {url}, the stack of that name is another project's ({parts[1]}), and nothing "
+                    f"was changed; name another backend, for example export PULUMI_BACKEND_URL={shlex.quote(backend.local_url())}"
                 )
 
 

@@ -1,8 +1,8 @@
-"""A shell in which everything is set that Docker, Pulumi, its providers, pip, Python, git, npm, Go and apt read, to values that hurt.
+"""A shell in which everything is set that Docker, Pulumi, its providers, pip, Python, git, npm, Go and apt read.
 
-From the sources of the tools: Docker CLI 28.5 (cli/config, cli/command, opts), buildx 0.23, the Docker provider 5.2 (internal/provider),
-Pulumi 3.256 (sdk/go/common/env), the providers of Cloudflare and Vercel, pip (each option is a variable), git(1), Go's environment,
-npm's config. The variables of a company are those without which its machines reach nothing.
+From the sources of the tools: Docker CLI 28.5 (cli/config, cli/command, opts), buildx 0.23, the Docker provider 5.2
+(internal/provider), Pulumi 3.256 (sdk/go/common/env), the providers of Cloudflare and Vercel, pip (each option is a variable),
+git(1), Go's environment, npm's config. The variables of a company are those without which its machines reach nothing.
 """
 
 _NOWHERE = "/nonexistent/hostile"
@@ -205,6 +205,6 @@ COMPANY = {
     "GOOGLE_APPLICATION_CREDENTIALS": "/home/me/google.json",
     "AZURE_STORAGE_ACCOUNT": "an-account",
     "GITHUB_TOKEN": "a-token",
-    "TMPDIR": "/tmp",
+    "TMPDIR": "/home/me/tmp",
     "LANG": "ko_KR.UTF-8",
 }

@@ -12,6 +12,9 @@ from components.settings import CloudflareEdge
 CLIENT_HEADER = "Cf-Connecting-Ip"
 # Inside the container only: the listener also hands out configuration and profiles.
 METRICS = "127.0.0.1:20241"
+# A connection is there in seconds, or never; with ``auto`` minutes pass before QUIC is given up (2026.9: after eight addresses,
+# each with a handshake of 10 s and a pause that doubles up to 64 s).
+START_SECONDS, FALLBACK_SECONDS = 60, 360
 # How long requests in progress may take to end when the connector stops.
 GRACE_SECONDS = 30
 
@@ -61,7 +64,10 @@ class Connector(pulumi.ComponentResource):
                 memory_mib=args.settings.memory_mib,
                 cpus=1,
                 # The image has no shell; the program asks itself.
-                health=Health(command=["cloudflared", "tunnel", "--metrics", METRICS, "ready"], start_seconds=60),
+                health=Health(
+                    command=["cloudflared", "tunnel", "--metrics", METRICS, "ready"],
+                    start_seconds=FALLBACK_SECONDS if args.settings.protocol == "auto" else START_SECONDS,
+                ),
                 stop_seconds=GRACE_SECONDS + 5,
             ),
             opts=pulumi.ResourceOptions(parent=self),

@@ -16,6 +16,7 @@ from ops.observe.doctor.remedies import refresh, restart, write
 SOON = timedelta(days=14)
 # cloudflared keeps four; fewer means that the network lets only some through.
 CONNECTIONS = 4
+_REACH_TCP = "let this host reach TCP port 7844 of region1.v2.argotunnel.com and region2.v2.argotunnel.com"
 _TOKEN = "pulumi config set --secret --path edge.api_token -s {stack} with a token as docs/cloudflare.md describes"  # noqa: S105
 
 
@@ -103,22 +104,32 @@ def check_tunnel(observation: Observation) -> Iterator[Finding]:
         if not _complaint(observation):
             yield error("tunnel", name, "no connector is connected to it", restart(observation, "connector"))
     elif status == "degraded" or 0 < count < CONNECTIONS:
-        problem = f"is {status}, with {count} of {CONNECTIONS} connections"
-        yield warning("tunnel", name, problem, write(observation, "edge.protocol: http2"))
+        protocol = _protocol(observation)
+        problem = f"is {status}, with {count} of {CONNECTIONS} connections{f', by {protocol}' if protocol else ''}"
+        fix = _REACH_TCP if protocol == "http2" else write(observation, "edge.protocol: http2")
+        yield warning("tunnel", name, problem, fix)
 
 
 def check_connector(observation: Observation) -> Iterator[Finding]:
-    """The connector's log has no known complaint."""
+    """The connector's log has no known complaint, and it did not have to give up QUIC."""
     name = observation.stack.prefix("connector")
     known = {
         "secret": ("Cloudflare refuses its token: another secret than the tunnel's", refresh(observation)),
         "tunnel": ("its tunnel does not exist any more", refresh(observation)),
         "quic": ("UDP port 7844 does not get through to Cloudflare", write(observation, "edge.protocol: http2")),
+        "tcp": (
+            "TCP port 7844 does not get through to Cloudflare",
+            f"{_REACH_TCP}, or where UDP passes write edge.protocol: quic",
+        ),
         "origin": ("does not reach the gateway", restart(observation, "gateway")),
         "dns": ("cannot resolve Cloudflare's names", 'give Docker a DNS server: "dns" in /etc/docker/daemon.json'),
     }
     if (complaint := _complaint(observation)) in known:
         yield error("connector", name, *known[complaint])
+    edge = _cloudflare(observation)
+    if edge is not None and edge.protocol == "auto" and _protocol(observation) == "http2":
+        problem = "UDP port 7844 does not get through: it uses http2, after trying QUIC for minutes at each start"
+        yield warning("connector", name, problem, write(observation, "edge.protocol: http2"))
 
 
 def check_public_names(observation: Observation) -> Iterator[Finding]:
@@ -188,6 +199,10 @@ def _api(observation: Observation) -> ApiFacts | None:
 def _cloudflare(observation: Observation) -> CloudflareEdge | None:
     edge = None if observation.settings is None else observation.settings.edge
     return edge if isinstance(edge, CloudflareEdge) else None
+
+
+def _protocol(observation: Observation) -> str:
+    return "" if observation.edge is None else observation.edge.protocol
 
 
 def _complaint(observation: Observation) -> str:

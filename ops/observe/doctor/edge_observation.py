@@ -3,6 +3,7 @@
 Reads only. The API token is decrypted for the requests, and kept out of every fact. Not here: the checks (edge_checks.py).
 """
 
+import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ _COMPLAINTS = {
     "token is not valid": "secret",
     "failed to dial to edge with quic": "quic",
     "failed to dial a quic connection": "quic",
+    "DialContext error: dial tcp": "tcp",
     "Unable to reach the origin service": "origin",
     "no such host": "dns",
 }
@@ -75,12 +77,14 @@ class PublicAnswer:
 class EdgeFacts:
     """Observations of an edge.
 
-    api: None for ngrok. public: by host. connector: the complaint in its last lines, "" for none.
+    api: None for ngrok. public: by host. connector: the complaint in its last lines, "" for none. protocol: by which it is
+    connected to Cloudflare, "" if that is not known.
     """
 
     api: ApiFacts | None
     public: Mapping[str, PublicAnswer] = field(default_factory=dict)
     connector: str = ""
+    protocol: str = ""
 
 
 def observe_edge(stack: Stack, docker: Docker, settings: Settings, *, deployed: bool, connector: str | None) -> EdgeFacts | None:
@@ -101,7 +105,10 @@ def observe_edge(stack: Stack, docker: Docker, settings: Settings, *, deployed: 
     if deployed:
         with httpx.Client(timeout=SECONDS, follow_redirects=False, transport=proxies.Transport()) as client:
             public = {host: ask_public(client, host, path) for host, path in asked_paths(endpoints.derive(settings)).items()}
-    return EdgeFacts(api=api, public=public, connector="" if connector is None else connector_complaint(docker, connector))
+    if connector is None:
+        return EdgeFacts(api=api, public=public)
+    complaint, protocol = connector_complaint(docker, connector), connector_protocol(docker, connector)
+    return EdgeFacts(api=api, public=public, connector=complaint, protocol=protocol)
 
 
 # --- Cloudflare's API ------------------------------------------------------------------------------------------------------
@@ -229,6 +236,16 @@ def connector_complaint(docker: Docker, container: str) -> str:
             if message in line:
                 return complaint
     return ""
+
+
+def connector_protocol(docker: Docker, container: str) -> str:
+    """The protocol of cloudflared's last connection, ``quic`` or ``http2``; "" if its log does not name one."""
+    try:
+        log = docker.logs(container, "--tail", "2000")
+    except UserError:
+        return ""
+    connections = re.findall(r"Registered tunnel connection .*\bprotocol=(\w+)", log)
+    return connections[-1] if connections else ""
 
 
 def leads_to(record: Mapping[str, Any], tunnel: Mapping[str, Any]) -> bool:

@@ -46,12 +46,18 @@ PROVIDERS = {
 }
 # The parts from which the doctor tries forbidden connections; ops smoke tries them from every part.
 PROBED_PARTS = frozenset({"gateway", "server"})
+# With host.proxy the server's environment names it, and the provider itself cannot be reached.
 _CONNECT = """
-import socket, sys
+import socket, sys, urllib.parse, urllib.request
+host, port, way = sys.argv[1], int(sys.argv[2]), ""
+proxy = urllib.request.getproxies().get("https")
+if proxy and not urllib.request.proxy_bypass(host):
+    parts = urllib.parse.urlsplit(proxy)
+    host, port, way = parts.hostname, parts.port, " (host.proxy)"
 try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=8).close()
+    socket.create_connection((host, port), timeout=8).close()
 except OSError as failed:
-    print(failed)
+    print(f"{failed}{way}")
 """
 
 

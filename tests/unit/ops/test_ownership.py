@@ -153,7 +153,8 @@ def test_a_fault_of_ours_is_one_line_and_keeps_its_details(home: Home, capsys: p
 
 def test_a_reader_that_has_gone_is_no_traceback() -> None:
     """As ``bin/ops logs | head``."""
-    code = "import sys; from ops.clients.terminal import run_main; sys.exit(run_main('x', lambda: [print('y' * 99) for _ in range(9999)]))"
+    work = "lambda: [print('y' * 99) for _ in range(9999)]"
+    code = f"import sys; from ops.clients.terminal import run_main; sys.exit(run_main('x', {work}))"
     done = subprocess.run(
         ["bash", "-c", f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} | head -n 1"],
         cwd=ROOT,

@@ -122,7 +122,7 @@ def test_the_connector_comes_last_and_reaches_the_gateway_and_the_internet_only(
     assert [network["name"] for network in connector.inputs["networksAdvanced"]] == ["skyvern-prod-tunnel", "skyvern-prod-edge"]
     environment = prod.environment("connector")
     assert environment["TUNNEL_METRICS"].startswith("127.0.0.1:")
-    assert environment["TUNNEL_TRANSPORT_PROTOCOL"] == "auto"
+    assert environment["TUNNEL_TRANSPORT_PROTOCOL"] == "http2"
     # A child comes after its component, and goes before it.
     (component,) = prod.of_type("skyvern:host:Connector")
     waits_for = {urn.rpartition("::")[2] for urn in component.dependencies}
@@ -400,3 +400,14 @@ def test_a_docker_host_over_ssh_is_reached_by_one_connection() -> None:
     assert "ControlMaster=auto" in plain(provider.inputs["sshOpts"])
     (local,) = program.run(Settings()).of_type("pulumi:providers:docker")
     assert "sshOpts" not in local.inputs
+
+
+def test_an_update_waits_for_the_tunnel_as_long_as_its_protocol_may_take() -> None:
+    """``auto`` gives QUIC up after 8 handshakes of 10 s with pauses that double up to 64 s: no failure of the update."""
+
+    def seconds(**edge: Any) -> tuple[str, int]:
+        inputs = program.run(settings(CLOUDFLARE | edge)).container("connector").inputs
+        return str(inputs["healthcheck"]["startPeriod"]), int(inputs["waitTimeout"])
+
+    assert seconds() == seconds(protocol="quic") == ("1m0s", 150)
+    assert seconds(protocol="auto") == ("6m0s", 450)

@@ -368,6 +368,17 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
     assert "the-api-key" not in out
 
 
+def test_what_the_shell_has_no_say_in_is_named_first(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F02: whoever sets DOCKER_CONTEXT expects it to count."""
+    monkeypatch.setenv("DOCKER_CONTEXT", "elsewhere")
+    assert up.main(["--images", "packages"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].strip() == "not used from this shell: DOCKER_CONTEXT (the stack file decides)"
+    assert "DOCKER_CONTEXT" not in os.environ
+
+
 def test_engine_and_images_are_made_side_by_side(order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     meeting = threading.Barrier(2)
     monkeypatch.setattr(engine, "ensure_engine", lambda *_: meeting.wait(20))

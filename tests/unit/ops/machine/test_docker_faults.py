@@ -1,5 +1,6 @@
-"""ops.machine.docker_faults: what Docker says on a machine that is not fresh becomes a line with its cure (F19, F23, F37, F38, F39)."""
+"""ops.machine.docker_faults: on a machine that is not fresh, a line with its cure (F19, F23, F37, F38, F39)."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ MESSAGES = {
         "run docker login",
     ),
     "F37 build": (
-        "ERROR: failed to solve: node:22: unexpected status from HEAD request to https://registry-1.docker.io/v2/: 429 Too Many Requests",
+        "ERROR: failed to solve: node:22: unexpected status from HEAD request: 429 Too Many Requests",
         "run docker login",
     ),
     "F19": (
@@ -26,19 +27,19 @@ MESSAGES = {
         "config.json: credsStore or credHelpers names docker-credential-desktop.exe",
     ),
     "F39 raw": (
-        "failed to set up container networking: driver failed programming external connectivity on endpoint x: Unable to enable DIRECT "
-        "ACCESS FILTERING - DROP rule:  (iptables failed: iptables --wait -t raw -A PREROUTING -d 172.18.0.2 ! -i br-x -j DROP: iptables "
-        "v1.8.10 (legacy): can't initialize iptables table `raw': Table does not exist (do you need to insmod?)",
+        "failed to set up container networking: driver failed programming external connectivity on endpoint x: Unable to enable "
+        "DIRECT ACCESS FILTERING - DROP rule:  (iptables failed: iptables --wait -t raw -A PREROUTING -d 172.18.0.2 ! -i br-x -j "
+        "DROP: iptables v1.8.10 (legacy): can't initialize iptables table `raw': Table does not exist (do you need to insmod?)",
         "sudo modprobe -a iptable_raw",
     ),
     "F39 nat": (
-        "failed to start daemon: Error initializing network controller: error obtaining controller instance: failed to register "
-        '"bridge" driver: failed to create NAT chain DOCKER: iptables failed: iptables -t nat -N DOCKER: iptables v1.8.9 (legacy): '
+        "failed to start daemon: Error initializing network controller: error obtaining controller instance: failed "
+        'to register "bridge" driver: failed to create NAT chain DOCKER: iptables failed: iptables -t nat -N DOCKER: '
         "can't initialize iptables table `nat': Table does not exist (do you need to insmod?)",
         "iptable_nat",
     ),
     "no iptables": (
-        'failed to register "bridge" driver: failed to create NAT chain DOCKER: exec: "iptables": executable file not found in $PATH',
+        'failed to create NAT chain DOCKER: exec: "iptables": executable file not found in $PATH',
         "sudo apt-get install -y iptables",
     ),
 }
@@ -150,7 +151,7 @@ def test_the_snap_of_docker_is_refused_with_a_cure_that_keeps_its_data(
     if how == "link":
         (home.bin / "docker").symlink_to(snap)
     else:
-        monkeypatch.setattr(docker_faults.shutil, "which", lambda name: f"/snap/bin/{name}")
+        monkeypatch.setattr(shutil, "which", lambda name: f"/snap/bin/{name}")
     with pytest.raises(UserError, match=r"^Docker: .*docker is of the snap package.*sudo snap disable docker \(its data stays\)"):
         daemon.ensure_docker(DEFAULT_SOCKET, home.say, USER)
 

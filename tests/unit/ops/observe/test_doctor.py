@@ -1,6 +1,7 @@
 """The doctor's checks on observations: nothing on a healthy one, and one finding with its fix for each fault."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -575,6 +576,31 @@ def test_passphrase_file(tmp_path: Path) -> None:
     assert observation.passphrase_problem(path) == ""
     path.chmod(0o640)
     assert observation.passphrase_problem(path) == "0640"
+
+
+@pytest.mark.parametrize(
+    ("answers", "direct", "problem"),
+    [
+        # The provider cannot be reached by itself, and that is right there.
+        (True, "postgres", r"^$"),
+        (True, "llm.invalid", r"^\[Errno [^()]*$"),
+        (False, "postgres", r"refused \(host\.proxy\)$"),
+    ],
+)
+def test_behind_a_companys_proxy_the_model_is_asked_for_there(answers: bool, direct: str, problem: str) -> None:
+    """F10. answers: the proxy. direct: a name that is asked past it."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        port = proxy.getsockname()[1]
+        if not answers:
+            proxy.close()
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", observation._CONNECT, "llm.invalid", "443"],
+            env={"HTTPS_PROXY": f"http://127.0.0.1:{port}", "NO_PROXY": f"localhost,{direct}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert re.search(problem, done.stdout.strip())
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,20 @@ def observed_with(settings: Settings = SETTINGS, **faults: Any) -> Observation:
     return replace(PROD, settings=settings, edge=EdgeFacts(api=Api(**faults).facts(settings), public=answers))
 
 
+# With other protocols than the default.
+QUIC, AUTO = (
+    parse(edge_section(protocol=protocol), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+    for protocol in ("quic", "auto")
+)
+DEGRADED = [{**TUNNEL, "status": "degraded", "connections": [{}]}]
+
+
+def by(protocol: str, observation: Observation) -> Observation:
+    """The same, with the protocol of the connector's connections."""
+    assert observation.edge is not None
+    return replace(observation, edge=replace(observation.edge, protocol=protocol))
+
+
 def public(host: str = "api.example.com", **answer: Any) -> Observation:
     return replace(PROD, edge=replace(WELL, public={**PUBLIC, host: PublicAnswer(**answer)}))
 
@@ -149,13 +163,28 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
             "docker restart skyvern-dev-connector",
         ),
         (
-            observed_with(cfd_tunnel=[{**TUNNEL, "status": "degraded", "connections": [{}]}]),
+            by("quic", observed_with(QUIC, cfd_tunnel=DEGRADED)),
             "skyvern-dev",
-            "is degraded, with 1 of 4",
+            "is degraded, with 1 of 4 connections, by quic",
+            "edge.protocol: http2",
+        ),
+        (by("", observed_with(QUIC, cfd_tunnel=DEGRADED)), "skyvern-dev", "1 of 4 connections", "edge.protocol: http2"),
+        (
+            by("http2", observed_with(cfd_tunnel=DEGRADED)),
+            "skyvern-dev",
+            "1 of 4 connections, by http2",
+            "let this host reach TCP port 7844",
+        ),
+        # What it does where UDP is blocked: minutes without a tunnel, at each start.
+        (
+            by("http2", replace(PROD, settings=AUTO)),
+            "skyvern-dev-connector",
+            "UDP port 7844 does not get through: it uses http2, after trying QUIC for minutes at each start",
             "edge.protocol: http2",
         ),
         (replace(PROD, edge=replace(WELL, connector="secret")), "skyvern-dev-connector", "refuses its token", "pulumi up"),
         (replace(PROD, edge=replace(WELL, connector="quic")), "skyvern-dev-connector", "UDP port 7844", "http2"),
+        (replace(PROD, edge=replace(WELL, connector="tcp")), "skyvern-dev-connector", "TCP port 7844", "edge.protocol: quic"),
         (public(problem="name"), "api.example.com", "does not resolve", "dig +trace api.example.com"),
         (public(problem="certificate", detail="has expired"), "api.example.com", "has expired", "Universal SSL"),
         (
@@ -309,6 +338,7 @@ def test_a_token_that_cannot_be_opened_is_a_finding(monkeypatch: pytest.MonkeyPa
         ("", ""),
         ('ERR Register tunnel error from server side error="Unauthorized: Invalid tunnel secret"', "secret"),
         ("ERR failed to dial to edge with quic: timeout: no recent network activity", "quic"),
+        ('ERR Unable to establish connection error="DialContext error: dial tcp 198.41.200.43:7844: i/o timeout"', "tcp"),
         ("ERR Unauthorized: Tunnel not found\nINF Registered tunnel connection connIndex=0", ""),
         ('INF Registered tunnel connection\nERR  error="Unable to reach the origin service."', "origin"),
     ],
@@ -316,3 +346,22 @@ def test_a_token_that_cannot_be_opened_is_a_finding(monkeypatch: pytest.MonkeyPa
 def test_the_connectors_last_words(monkeypatch: pytest.MonkeyPatch, log: str, complaint: str) -> None:
     monkeypatch.setattr(Docker, "logs", lambda self, name, *flags: log)
     assert edge_observation.connector_complaint(Docker("unix:///x"), "skyvern-dev-connector") == complaint
+
+
+@pytest.mark.parametrize(
+    ("log", "protocol"),
+    [
+        ("", ""),
+        ("INF Initial protocol quic\nINF Switching to fallback protocol http2", ""),
+        ("INF Registered tunnel connection connIndex=0 ip=198.41.192.7 location=icn01 protocol=quic", "quic"),
+        (
+            "INF Registered tunnel connection protocol=quic\nINF x\nINF Registered tunnel connection protocol=http2\nWRN y",
+            "http2",
+        ),
+        # As an older cloudflared wrote it.
+        ("INF Registered tunnel connection connIndex=0", ""),
+    ],
+)
+def test_the_protocol_of_the_last_connection(monkeypatch: pytest.MonkeyPatch, log: str, protocol: str) -> None:
+    monkeypatch.setattr(Docker, "logs", lambda self, name, *flags: log)
+    assert edge_observation.connector_protocol(Docker("unix:///x"), "skyvern-dev-connector") == protocol

@@ -279,5 +279,11 @@ def test_smoke_of_an_older_stack() -> None:
         internet_checks.check_internet(with_hosts(None))
 
 
+@pytest.mark.parametrize("printed", ["Killed\n", "[1]", '[{"host": "a.test"}]', "{}x"])
+def test_an_answer_that_cannot_be_read_is_one_line(printed: str) -> None:
+    with pytest.raises(UserError, match=r"^skyvern-dev-server does not say how far its requests got; docker restart"):
+        internet.ask(Answers(printed=printed), "skyvern-dev-server", ["a.test"])
+
+
 def test_smoke_fails_where_it_could_not_ask() -> None:
     assert "is not running" in fails(internet_checks.check_internet, with_hosts(["a.test"]))

@@ -172,6 +172,15 @@ def test_another_machine_is_asked_in_a_container() -> None:
     assert {"--rm", "--network=host", "--read-only", "--cap-drop=ALL", "--user=65534"} <= set(command)
 
 
+@pytest.mark.parametrize("printed", ["[{]\n", '[{"dst": "ten"}]\n', "Iface\neth0 x\n", "[{}]\n"])
+def test_a_listing_of_another_form_is_no_finding(printed: str) -> None:
+    class Strange(DockerDouble):
+        def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+            return printed if arguments[0] == "run" else super().run(*arguments)
+
+    assert routes.observe(Strange(host="ssh://deploy@host.example.com"), DEV, "localhost/skyvern/egress:1") is None
+
+
 def test_a_daemon_that_stops_answering_is_no_finding() -> None:
     class Silent(DockerDouble):
         def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
