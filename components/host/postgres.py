@@ -9,6 +9,9 @@ from components.host.volumes import local_volume
 
 DATABASE = "skyvern"
 ROLE = "skyvern"
+# Of the server's connections (libpq): one whose other end is gone without a word is an error within half a minute. By themselves
+# they wait for an answer for two hours, and with them the run that asked.
+CONNECTION = "connect_timeout=10&keepalives_idle=15&keepalives_interval=5&keepalives_count=3&tcp_user_timeout=30000"
 SUPERUSER = "postgres"
 USER = "999:999"
 SOCKET_FOLDER = "/var/run/postgresql"
@@ -143,7 +146,7 @@ class Postgres(pulumi.ComponentResource):
         )
         self.ready = roles
         self.database_url = pulumi.Output.concat(
-            "postgresql+psycopg://", ROLE, ":", args.role_password, f"@postgres:5432/{DATABASE}"
+            "postgresql+psycopg://", ROLE, ":", args.role_password, f"@postgres:5432/{DATABASE}?{CONNECTION}"
         )
         self.containers = {"postgres": server.container_name, "roles": roles.container_name}
         self.register_outputs({})

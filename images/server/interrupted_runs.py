@@ -28,6 +28,8 @@ NOT_SUBMITTED = "Interrupted: the server stopped before this run was accepted, s
 PART_LOST = "Interrupted: the server stopped before this run of some of the workflow's blocks began. Start it again."
 PARENT_ENDED = "Interrupted: the run that started this one has ended."
 SWEEP_SECONDS = 30.0
+# For one part of a sweep: whatever hangs, the next one comes.
+WORK_SECONDS = 300.0
 # Of a run's last change in the database: a request makes the run, and hands it over some statements later.
 SETTLED = timedelta(seconds=60)
 UNFINISHED = ("created", "queued", "running", "paused")
@@ -76,7 +78,8 @@ async def sweep() -> None:
     while True:
         for work in (start_waiting, end_lost, send_webhooks):
             try:
-                await work()
+                async with asyncio.timeout(WORK_SECONDS):
+                    await work()
             except Exception:
                 # The database may be away; the next turn of the loop does what this one could not.
                 LOG.exception("interrupted_runs: not done, tried again", step=work.__name__)

@@ -1,9 +1,7 @@
 """Whether a passphrase is the one that a stack file or a state was encrypted with, before minutes are spent on anything else.
 
 Pulumi writes beside each of them a salt and the word "pulumi", encrypted with the key that the passphrase and the salt give
-(Pulumi 3.256, pkg/secrets/passphrase): AES-256-GCM, of which the counter's first block is enough to read six letters. By hand,
-because Python's library has no AES, a fresh machine has no engine yet, and six letters are no reason for a dependency.
-Nothing secret is encrypted or decrypted here.
+(Pulumi 3.256, pkg/secrets/passphrase). Read here, because a fresh machine has no engine yet.
 """
 
 import base64
@@ -11,6 +9,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ops.errors import UserError
 from ops.machine import backend
@@ -68,14 +69,16 @@ def opens(salt: str, phrase: str | None) -> bool:
         seed, nonce, ciphertext = (base64.b64decode(parts[index], validate=True) for index in (1, 3, 4))
     except ValueError:
         return True
-    if len(nonce) != 12 or len(ciphertext) < len(_WORD):
-        return True
     if phrase is None:
         return False
     key = hashlib.pbkdf2_hmac("sha256", phrase.encode(), seed, _ROUNDS, 32)
-    # GCM counts from 1; its first block of text is under 2.
-    stream = _aes256(key, nonce + (2).to_bytes(4, "big"))
-    return bytes(a ^ b for a, b in zip(ciphertext, stream, strict=False))[: len(_WORD)] == _WORD
+    try:
+        return AESGCM(key).decrypt(nonce, ciphertext, None) == _WORD
+    except InvalidTag:
+        return False
+    except ValueError:
+        # A nonce of another length.
+        return True
 
 
 def _phrase(environ: Mapping[str, str]) -> tuple[str, str | None]:
@@ -101,55 +104,3 @@ def _encrypted(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _encrypted(item, f"{path}[{index}]")
-
-
-# --- AES-256, one block (FIPS 197) -----------------------------------------------------------------------------------------
-
-
-def _double(byte: int) -> int:
-    return (byte << 1) ^ (0x11B if byte & 0x80 else 0)
-
-
-def _substitutions() -> bytes:
-    """The S-box: the inverse in GF(2^8), then an affine map. The powers of 3 and of its inverse run together."""
-    box = bytearray(256)
-    power = inverse = 1
-    while True:
-        power ^= _double(power)
-        for shift in (1, 2, 4):
-            inverse = (inverse ^ (inverse << shift)) & 0xFF
-        inverse ^= 0x09 if inverse & 0x80 else 0
-        rotated = inverse * 0x101
-        box[power] = (inverse ^ (rotated >> 7) ^ (rotated >> 6) ^ (rotated >> 5) ^ (rotated >> 4) ^ 0x63) & 0xFF
-        if power == 1:
-            break
-    box[0] = 0x63
-    return bytes(box)
-
-
-def _aes256(key: bytes, block: bytes) -> bytes:
-    """One encrypted block of 16 bytes."""
-    box = _substitutions()
-    words = [key[index : index + 4] for index in range(0, 32, 4)]
-    constant = 1
-    for index in range(8, 60):
-        word = words[-1]
-        if index % 8 == 0:
-            word = bytes(box[byte] for byte in word[1:] + word[:1])
-            word = bytes([word[0] ^ constant]) + word[1:]
-            constant = _double(constant)
-        elif index % 8 == 4:
-            word = bytes(box[byte] for byte in word)
-        words.append(bytes(a ^ b for a, b in zip(words[-8], word, strict=True)))
-    state = bytes(a ^ b for a, b in zip(block, b"".join(words[:4]), strict=True))
-    for turn in range(1, 15):
-        # The rows are shifted by reading column by column with a step of five.
-        state = bytes(box[state[(5 * index) % 16]] for index in range(16))
-        if turn < 14:
-            mixed = bytearray()
-            for column in (state[index : index + 4] for index in range(0, 16, 4)):
-                every = column[0] ^ column[1] ^ column[2] ^ column[3]
-                mixed += bytes(column[row] ^ every ^ _double(column[row] ^ column[(row + 1) % 4]) for row in range(4))
-            state = bytes(mixed)
-        state = bytes(a ^ b for a, b in zip(state, b"".join(words[4 * turn : 4 * turn + 4]), strict=True))
-    return state

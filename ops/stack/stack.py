@@ -150,18 +150,20 @@ class Stack:
         """
         exported = json.loads(self.pulumi("stack", "export", *(["--show-secrets"] if show_secrets else [])))
         deployment: dict[str, Any] = exported.get("deployment") or {}
-        self.refuse_foreign(deployment, self.environment().get("PULUMI_BACKEND_URL", ""))
+        self.refuse_foreign(deployment)
         return deployment
 
-    def refuse_foreign(self, deployment: Mapping[str, Any], url: str) -> None:
+    def refuse_foreign(self, deployment: Mapping[str, Any], url: str = "") -> None:
         """UserError for a state of another project, whose resources an update would delete.
 
-        A file backend that was made before Pulumi 3.61 has one stack of a name for all projects. url: of the backend.
+        A file backend that was made before Pulumi 3.61 has one stack of a name for all projects. url: of the backend, by default
+        that of the environment.
         """
         for resource in deployment.get("resources") or []:
             # urn:pulumi:STACK::PROJECT::TYPE::NAME
             parts = str(resource.get("urn")).split("::")
             if len(parts) > 2 and parts[1] != PROJECT:
+                url = url or self.environment()["PULUMI_BACKEND_URL"]
                 raise UserError(
                     f"stack {self}: in the backend {url}, the stack of that name is another project's ({parts[1]}), and nothing "
                     f"was changed; name another backend, for example export PULUMI_BACKEND_URL={shlex.quote(backend.local_url())}"

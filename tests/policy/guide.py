@@ -250,10 +250,14 @@ FORUM = [
         {
             "image": "caddy",
             "envs": ["VITE_WSS_BASE_URL=ws://localhost:8000/api/v1"],
-            "command": ["caddy", 'header Content-Security-Policy "default-src *"'],
+            "command": [
+                "caddy",
+                'header Content-Security-Policy "default-src *"',
+            ],
             "networksAdvanced": [{"name": "skyvern_default"}],
         },
     ),
+    Sent(CONTAINER, "squid", {"image": "squid", "command": ["http_access allow all"]}),
     Sent("pulumi:providers:vercel", "account", {"apiToken": "abcdefghijklmnopqrstuvwx"}),
     Sent(
         vercel.PROJECT,
@@ -415,6 +419,7 @@ MISTAKES = {
     "debug logs of the tunnel": ("docker-container-log-level-quiet", "cloudflared: envs[TUNNEL_LOGLEVEL]"),
     "an address that leads nowhere": ("stack-urls-served", "caddy: envs[VITE_WSS_BASE_URL]"),
     "pages that may connect anywhere": ("stack-content-policy-agrees", "caddy: command[1]"),
+    "a proxy that lets pages into the network": ("docker-container-proxy-exceptions-narrow", "squid: command[0]"),
     "Vercel's token in plain text": ("vercel-provider-token-encrypted", "account: apiToken"),
     "the source for everyone": ("vercel-project-source-private", "ui: publicSource"),
     "the source for support": ("vercel-project-support-asked", "ui: customerSuccessCodeVisibility"),

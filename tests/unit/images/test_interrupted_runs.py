@@ -356,3 +356,24 @@ def test_a_repair_that_fails_keeps_the_server_from_answering(
     assert ended == [1]
     line = capsys.readouterr().err
     assert re.match(r"skyvern-start: interrupted runs: FAILED after [0-9.]+ s: RuntimeError: no database\n", line)
+
+
+def test_a_sweep_that_hangs_is_not_the_last(skyvern: Skyvern, interrupted: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a connection to a database that is gone without a word."""
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(interrupted, "start_waiting", hangs)
+    monkeypatch.setattr(interrupted, "WORK_SECONDS", 0.01)
+    interrupted.GATE.open = True
+    row = skyvern.add_run("wr_1", "running", modified_at=LONG_AGO)
+
+    async def story() -> None:
+        sweeper = asyncio.create_task(interrupted.sweep())
+        while row.status == "running":
+            await asyncio.sleep(0.01)
+        sweeper.cancel()
+
+    asyncio.run(asyncio.wait_for(story(), 5))
+    assert row.failure_reason == interrupted.LOST

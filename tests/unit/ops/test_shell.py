@@ -84,8 +84,9 @@ def docker_build(home: Home) -> None:
 
 
 def dockerd(home: Home) -> None:
-    spy(home, "dockerd")
-    home.program("docker", f"[[ -e {home.path}/dockerd.seen ]] && {{ {DOCKER_ANSWERS}; }}")
+    # Ready once it has kept everything.
+    spy(home, "dockerd", f"touch {home.path}/ready; sleep 2")
+    home.program("docker", f"[[ -e {home.path}/ready ]] && {{ {DOCKER_ANSWERS}; }}")
     daemon.ensure_docker(daemon.DEFAULT_SOCKET, home.say, machine=replace(SERVER, systemd=False))
 
 
