@@ -5,6 +5,8 @@ const SETTING = "__UI_LANGUAGE_PLACEHOLDER__";
 const KEPT = "skyvern-ui-language";
 const NAMES = { en: "English" /* languages */ };
 
+const isKnown = (language) => Object.hasOwn(NAMES, language);
+
 function kept() {
   try {
     return localStorage.getItem(KEPT);
@@ -19,10 +21,10 @@ function chosen() {
     return SETTING;
   }
   const wanted = [kept(), ...navigator.languages.map((tag) => tag.split("-")[0])];
-  return wanted.find((language) => language in NAMES) ?? "en";
+  return wanted.find(isKnown) ?? "en";
 }
 
-const language = chosen() in NAMES ? chosen() : "en";
+const language = isKnown(chosen()) ? chosen() : "en";
 
 async function dictionary() {
   if (language === "en") {
@@ -67,6 +69,12 @@ text.phrase = (english) => {
 
 /** The language of dates and numbers; in English the UI's own choice. */
 text.locale = (own) => (language === "en" ? own : language);
+
+/** A weekday in a letter or two, 0 for Sunday; the first of January 2023 was one. */
+text.weekday = (day, own) =>
+  language === "en"
+    ? own
+    : new Intl.DateTimeFormat(language, { weekday: "narrow", timeZone: "UTC" }).format(new Date(Date.UTC(2023, 0, 1 + day)));
 
 globalThis.__text = text;
 document.documentElement.lang = language;

@@ -31,6 +31,7 @@ export const replacements = [
     to: "return __text.phrase(t===1?`Every ${n}`:`Every ${t} ${n}s`)",
     count: 1,
   },
+  { what: "the letter of a weekday", from: "children:K.short},K.value)", to: "children:__text.weekday(K.value,K.short)},K.value)", count: 1 },
   { what: "the interval of a schedule", from: 'return`${t} ${n}${t===1?"":"s"}`}function EFe', to: 'return __text.phrase(`${t} ${n}${t===1?"":"s"}`)}function EFe', count: 1 },
 ];
 
@@ -106,7 +107,7 @@ function replaceWords(source) {
 
 /** Whether a script still has the names that it gave to others. */
 function sameExports(before, after) {
-  const list = (source) => /export\{[^}]*\};?\s*$/.exec(source)?.[0];
+  const list = (source) => source.match(/\bexport\s*\{[^}]*\}/g)?.join("");
   return list(before) === list(after);
 }
 

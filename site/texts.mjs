@@ -33,7 +33,10 @@ const LETTERS = /\p{L}{2}/u;
 // How long something took: "2m 5s".
 const DURATION = /^(\{\d\}[smhd] ?)+$/;
 
-const isText = (node) => node?.type === "Literal" && typeof node.value === "string";
+// The compiler writes a text with quotation marks in it as a template without expressions.
+const isPlainTemplate = (node) => node?.type === "TemplateLiteral" && node.expressions.length === 0;
+const isText = (node) => (node?.type === "Literal" && typeof node.value === "string") || isPlainTemplate(node);
+const valueOf = (node) => (isPlainTemplate(node) ? node.quasis[0].value.cooked : node.value);
 const name = (node) => node.name ?? node.value ?? (node.property && name(node.property));
 
 function isElement(node) {
@@ -100,14 +103,20 @@ function taker(path) {
 const isSnake = (key) => /^[a-z]+(_[a-z0-9]+)+$/.test(key);
 const keyOf = (property) => (property.type === "Property" ? String(name(property.key)) : "");
 
-/** An object with a key such as `block_type` beside this one is a request's body: what it names is sent. */
+/**
+ * Whether an object is sent or becomes part of a workflow. One with a key such as `block_type` is a request's body, and one with
+ * `debuggable` holds the first values of a new block.
+ */
 function isSent({ name: own, object }) {
+  if (object.properties.some((property) => keyOf(property) === "debuggable")) {
+    return true;
+  }
   return !isSnake(own) && object.properties.some((property) => isSnake(keyOf(property)) && !isText(property.value));
 }
 
 /** A table of words by the API's names for them: {for_loop: "For Loop", action: "Browser Action"}. */
 function isTable({ object }) {
-  return object.properties.some((property) => isSnake(keyOf(property))) && object.properties.every((property) => isText(property.value));
+  return object.properties.some((property) => isSnake(keyOf(property))) && object.properties.every(({ value }) => isText(value) || value?.type === "Identifier");
 }
 
 /** Whether a text is shown where it is used. `sentence`: it has several words, so it is no name of anything. */
@@ -155,7 +164,7 @@ function sentenceOf(elements) {
     return null;
   }
   const texts = elements.filter(isText);
-  if (!texts.some((text) => LETTERS.test(text.value))) {
+  if (!texts.some((text) => LETTERS.test(valueOf(text)))) {
     return null;
   }
   // An icon before or behind a word is no part of a sentence.
@@ -163,7 +172,7 @@ function sentenceOf(elements) {
   if (alone && elements.every((element) => isText(element) || isElement(element))) {
     return null;
   }
-  return pattern(elements.map((element) => (isText(element) ? element.value : null)));
+  return pattern(elements.map((element) => (isText(element) ? valueOf(element) : null)));
 }
 
 function* children(node) {
@@ -191,7 +200,8 @@ export function shownTexts(source) {
   const visit = (node) => {
     path.push(node);
     const parent = path.at(-2);
-    if (isText(node) && LETTERS.test(node.value)) {
+    if (isText(node) && LETTERS.test(valueOf(node)) && parent.type !== "TaggedTemplateExpression") {
+      const text = valueOf(node);
       const use = taker(path);
       if (
         (use.by === "BinaryExpression" && COMPARISONS.has(use.operator)) ||
@@ -199,12 +209,12 @@ export function shownTexts(source) {
         (use.by === "call" && COMPARED_BY_CALLS.has(use.name)) ||
         (use.by === "MemberExpression" && use.list)
       ) {
-        compared.add(node.value);
+        compared.add(text);
       }
-      const sentence = /\S\s+\S/.test(node.value);
-      if (isShown(use, { sentence, word: /^\p{Lu}\p{Ll}/u.test(node.value) })) {
-        const certain = use.by === "element" || (use.by === "object" && SHOWN_BY_OBJECTS.has(use.name));
-        found.push({ form: "text", text: node.value, start: node.start, end: node.end, certain });
+      const sentence = /\S\s+\S/.test(text);
+      if (isShown(use, { sentence, word: /^\p{Lu}\p{Ll}/u.test(text) })) {
+        const certain = use.by === "element" || (use.by === "object" && (SHOWN_BY_OBJECTS.has(use.name) || isTable(use)));
+        found.push({ form: "text", text, start: node.start, end: node.end, certain });
       }
     } else if (node.type === "TemplateLiteral" && node.expressions.length > 0 && parent.type !== "TaggedTemplateExpression") {
       const fixed = node.quasis.map((quasi) => quasi.value.cooked);

@@ -54,12 +54,15 @@ class EgressProxyArgs:
     parent: Sequence[str] = ()
 
 
-def _command(args: EgressProxyArgs) -> Sequence[str] | None:
-    """What is allowed comes before the image's own lines, which refuse what is private; the parent behind them."""
-    if not args.allow and not args.parent:
+def command(allow: Sequence[str], inside: Sequence[str], parent: Sequence[str]) -> Sequence[str] | None:
+    """Squid with what is allowed before the image's own lines, which refuse what is private, and the parent behind them.
+
+    allow, inside, parent: as in EgressProxyArgs. None for the image's own command.
+    """
+    if not allow and not parent:
         return None
-    allowed = [f"acl inside dst {' '.join(args.inside)}", rules(args.allow)] if args.allow else []
-    return ["sh", "-c", START, "squid", *allowed, "include /etc/squid/squid.conf", *args.parent]
+    allowed = [f"acl inside dst {' '.join(inside)}", rules(allow)] if allow else []
+    return ["sh", "-c", START, "squid", *allowed, "include /etc/squid/squid.conf", *parent]
 
 
 class EgressProxy(pulumi.ComponentResource):
@@ -77,7 +80,7 @@ class EgressProxy(pulumi.ComponentResource):
                 prefix=args.prefix,
                 image=args.image,
                 user="13:13",
-                command=_command(args),
+                command=command(args.allow, args.inside, args.parent),
                 networks=args.networks,
                 published_port=None if args.port is None else (args.port, EGRESS_PORT),
                 memory_mib=256,

@@ -68,7 +68,7 @@ def bridge(
     *,
     internal: bool = True,
     masquerade: bool = True,
-    after: docker.Network | None = None,
+    after: pulumi.Resource | None = None,
 ) -> docker.Network:
     """A new bridge network. internal: without egress; masquerade: how a network that is not internal gets its egress.
 
@@ -119,7 +119,7 @@ class Networks(pulumi.ComponentResource):
         self._subnets = subnets(args.addressing.networks, args.addressing.prefix)
 
         def network(
-            part: str, *, internal: bool = True, masquerade: bool = True, after: "docker.Network | None" = None
+            part: str, *, internal: bool = True, masquerade: bool = True, after: pulumi.Resource | None = None
         ) -> docker.Network:
             made = bridge(f"{name}-{part}", args.addressing, part, self, internal=internal, masquerade=masquerade, after=after)
             # Without masquerading a network has no egress either.

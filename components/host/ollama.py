@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_docker as docker
 
 from components.endpoints import OLLAMA_PORT
 from components.host import outgoing
@@ -30,7 +29,7 @@ class OllamaArgs:
 
     prefix: str
     addressing: Addressing
-    after: docker.Network
+    after: pulumi.Resource
     image: str
     settings: OllamaLlm
     host: HostSettings

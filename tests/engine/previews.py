@@ -25,7 +25,7 @@ from ops.paths import ROOT
 from ops.preview import engine as previews
 from ops.preview import events, state
 from ops.preview.engine import Run
-from ops.stack import stack as ops_stack
+from tests.engine.project import OwnStack
 from tests.engine.stack import ACCESS, CLOUDFLARE, VERCEL, Stack
 
 RECORDED = ROOT / "tests" / "unit" / "golden" / "preview"
@@ -79,7 +79,7 @@ class PreviewStack(Stack):
     def __init__(self, engine: Engine, folder: Path, home: Path) -> None:
         super().__init__(engine, folder, home, PROGRAM)
         self.project.variables["PULUMI_OPTION_POLICY_PACK"] = str(ROOT / "policy")
-        self.of_commands = ops_stack.Stack("test", root=self.project.folder, variables=self.project.variables)
+        self.of_commands = OwnStack("test", root=self.project.folder, variables=self.project.variables)
 
     def as_before(self) -> None:
         """The file and the program as they are deployed."""

@@ -5,9 +5,18 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ops.machine.engine_from_modules import Engine
+from ops.stack.stack import Stack
 from tests.support import terminal
+
+
+class OwnStack(Stack):
+    """The stack of a throw-away project, as the commands see one of the product's."""
+
+    def refuse_foreign(self, deployment: Mapping[str, Any], url: str = "") -> None:
+        """It is another project's by intent (tests/engine/test_backend.py has one that is refused)."""
 
 
 class Project:

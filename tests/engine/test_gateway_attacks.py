@@ -37,6 +37,7 @@ from tests.support.security_table import (
     UPGRADE,
     WSS,
 )
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -693,9 +694,7 @@ def test_a_key_that_was_known_is_let_through_while_skyvern_does_not_say(
         assert KEY["X-Api-Key"] in Double.checked[asked:]
         # Revoked: Skyvern itself refuses what comes until the gateway knows.
         monkeypatch.setattr(Double, "check_status", 403)
-        gateway.ask(API, "/v1/workflows", KEY)
-        time.sleep(0.5)
-        assert gateway.ask(API, "/v1/workflows", KEY).status == 403
+        wait_for(lambda: gateway.ask(API, "/v1/workflows", KEY).status == 403, seconds=10, pause=0.5)
 
 
 def test_unknown_keys_are_limited_and_known_ones_are_not(caddy: Path, double: int, tmp_path: Path) -> None:

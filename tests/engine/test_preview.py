@@ -16,9 +16,8 @@ from ops.preview import Options, model, report, state
 from ops.preview import engine as engine_module
 from ops.preview.model import Preview
 from ops.redaction import Redactor
-from ops.stack.stack import Stack
 from tests.engine.previews import RECORDED, SCENARIOS, PreviewStack, drifted
-from tests.engine.project import Project
+from tests.engine.project import OwnStack, Project
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -163,7 +162,7 @@ def test_a_secret_in_any_place_gets_nowhere(
     project.succeed("config", "set", "--secret", "known", CONFIGURED)
     project.succeed("config", "set", "--plaintext", "apiToken", RANDOM)
     project.succeed("up", "--yes", "--skip-preview")
-    stack = Stack("test", root=project.folder, variables=project.variables)
+    stack = OwnStack("test", root=project.folder, variables=project.variables)
     monkeypatch.setattr(engine_module, "_unmanaged", lambda context: ())
     temporary = tmp_path / "temporary"
     temporary.mkdir()

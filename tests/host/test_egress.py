@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from components.host.egress import START, rules
+from components.host.egress import command
 from ops.observe.smoke.site import Site
 from tests.support.waiting import wait_for
 
@@ -188,8 +188,8 @@ def test_an_exception_is_one_host_and_one_port_whatever_else_leads_there(site: S
     lines = "".join(f"{method} {host}\n" for method, host in asked).encode()
     hosts = [f"--add-host={host}:{address}" for host, address in names.items()]
     options = ("--network=none", "--read-only", "--tmpfs=/tmp:rw,noexec", "--user=13:13", "--cap-drop=ALL")
-    command = ("sh", "-c", START, "squid", "acl inside dst 172.30.0.0/16", rules(allow))
-    site.docker.run("run", "--detach", "--name", name, *options, *hosts, image, *command)
+    squid = command(allow, ["172.30.0.0/16"], ()) or ()
+    site.docker.run("run", "--detach", "--name", name, *options, *hosts, image, *squid)
     try:
         wait_for(lambda: is_healthy(site, name), lambda: site.docker.logs(name), pause=0.25)
         printed = site.docker.run("exec", "--interactive", name, "bash", "-c", ASK_INSIDE, stdin=lines).split()

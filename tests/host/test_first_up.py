@@ -7,6 +7,7 @@ them. What becomes of the stack in the end is in test_deployment.py.
 import json
 import re
 import secrets
+import shlex
 import subprocess
 import time
 from typing import Any
@@ -19,6 +20,7 @@ from ops.observe.smoke.workflow_checks import definition, finished_run
 from ops.stack.outputs import parse
 from tests.host.conftest import PARTS, Checkout
 from tests.host.contents import generated_secrets
+from tests.support.hostile import HOSTILE
 
 SECRET_OUTPUTS = ("api_key", "smoke_api_key", "ui_password")
 
@@ -51,6 +53,17 @@ def test_a_second_up_changes_nothing(checkout: Checkout, first_up: str) -> None:
 def test_plain_pulumi_sees_no_change(checkout: Checkout, first_up: str) -> None:
     checkout.pulumi("preview --expect-no-changes -s dev")
     checkout.pulumi("refresh --preview-only --expect-no-changes -s dev")
+
+
+def test_a_hostile_shell_leads_to_the_same_daemon(checkout: Checkout, first_up: str) -> None:
+    """F02: with DOCKER_CONTEXT, plain Pulumi made its volumes on another daemon, or failed at every resource."""
+    about_docker = {name: value for name, value in HOSTILE.items() if name.startswith("DOCKER_")}
+    hostile = " ".join(f"{name}={shlex.quote(value)}" for name, value in about_docker.items())
+    command = "pulumi refresh --preview-only --expect-no-changes -s dev"
+    checkout.run("bash", "-c", f'eval "$(script/env)" && exec env {hostile} {command}')
+    everything = " ".join(f"{name}={shlex.quote(value)}" for name, value in HOSTILE.items())
+    shown = checkout.run("bash", "-c", f"exec env {everything} bin/ops status").stdout
+    assert all(part in shown for part in PARTS)
 
 
 def test_ops_version_names_engine_and_sdks(checkout: Checkout, first_up: str) -> None:

@@ -173,9 +173,9 @@ def test_a_placeholder_that_nobody_fills_fails_the_build(tmp_path: Path, place: 
     assert f"left in {Path(place).name}: __VITE_NEW_PLACEHOLDER__" in built.message
 
 
-def test_the_site_depends_on_the_platforms_helper_alone_and_on_exact_hashes() -> None:
+def test_the_site_depends_on_the_platforms_helper_and_a_parser_and_on_exact_hashes() -> None:
     package = json.loads((SITE / "package.json").read_text())
-    assert list(package["dependencies"]) == ["@vercel/functions"]
+    assert list(package["dependencies"]) == ["@vercel/functions", "acorn"]
     assert "devDependencies" not in package
     locked = json.loads((SITE / "package-lock.json").read_text())["packages"]
     assert all(entry["integrity"].startswith("sha512-") for path, entry in locked.items() if path)

@@ -167,7 +167,7 @@ def applied(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(repair, "repair", lambda *_: None)
     monkeypatch.setattr(repair, "wait_until_healthy", lambda *_: None)
     monkeypatch.setattr(update, "pulumi_up", lambda *_, **__: seen.append("up"))
-    monkeypatch.setattr(update, "run_smoke", lambda *_: (21, 21))
+    monkeypatch.setattr(update, "run_smoke", lambda *_, **_warn: (21, 21))
     monkeypatch.setattr(releases, "record_good", lambda *_: None)
     monkeypatch.setattr(Stack, "outputs", lambda stack: OUTPUTS)
     return seen

@@ -369,7 +369,14 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ({"edge": {}}, "edge.provider: is missing; write one of none, cloudflare, ngrok"),
         ({"edge": {"provider": "aws"}}, 'edge.provider: "aws" is not a provider; write one of none, cloudflare, ngrok'),
         ({"frontend": {"provider": "x"}}, 'frontend.provider: "x" is not a provider; write one of gateway, vercel'),
-        ({"frontend": {"provider": "gateway", "artifacts": False}}, "frontend.artifacts: unknown key; known here: provider"),
+        (
+            {"frontend": {"provider": "gateway", "artifacts": False}},
+            "frontend.artifacts: unknown key; known here: language, provider",
+        ),
+        (
+            {"frontend": {"provider": "gateway", "language": "kr"}},
+            "frontend.language: \"kr\" is not possible here; write 'en', 'ko' or 'browser'",
+        ),
         (
             {"edge": {"provider": "cloudflare", "api_token": TOKEN}},
             "edge.domain: is missing; write it below `edge`, for example example.com",

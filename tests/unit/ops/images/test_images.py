@@ -80,6 +80,8 @@ def test_tags_depend_on_content_only(checkout: Path) -> None:
         ("images/artifacts/smoke/hostile.html", {"artifacts"}),
         ("images/caddy/go.sum", {"caddy", "gateway"}),
         ("site/patch.mjs", {"gateway"}),
+        ("site/localize.mjs", {"gateway"}),
+        ("site/locales/ko.json", {"gateway"}),
         ("images/llm/ollama-pull", {"llm"}),
         ("images/ollama/go.sum", {"ollama", "llm"}),
         ("images/debian/debian.sources", set(images.BASES) - {"caddy"}),
@@ -116,11 +118,13 @@ def test_context_has_fixed_modes_and_the_certificate_bundle_outside_the_hash(
         build.copy_context("gateway", tmp_path / "context")
     finally:
         os.umask(old_umask)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "context").iterdir()}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "context").rglob("*")}
     assert modes["gateway-start"] == 0o755
-    assert modes["Dockerfile"] == modes["patch.mjs"] == modes["ca.crt"] == 0o644
+    assert modes["Dockerfile"] == modes["patch.mjs"] == modes["ko.json"] == modes["ca.crt"] == 0o644
+    assert modes["locales"] == 0o755
     assert (tmp_path / "context/ca.crt").read_text() == "certificates"
     assert "ca.crt" not in dict(images.context_files("gateway"))
+    assert (tmp_path / "context/locales/ko.json").is_file()
 
 
 def test_certificate_bundle_is_empty_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,428 @@
+"""Looks at the UI's pages in Chromium, in one language: what they say, and what the editor saves.
+
+A separate script, for the Python of the server's image, which has Playwright and a Chromium (test_language.py). Arguments: the
+folder of the UI as the gateway's image has it, the folder of what its other languages lay over it, the language (en, ko or
+browser), a folder for pictures and, to look at these alone, kinds of blocks. Prints a JSON object. The API is a double on
+loopback: it knows one workflow, whose names and values are words of the UI ("Runs", "Title", "Cancel"), so a translated value of
+a person shows.
+"""
+
+import json
+import mimetypes
+import re
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Error, Locator, Page, sync_playwright
+
+NOW = "2026-11-20T03:04:05.000000"
+STATUSES = ("created", "queued", "running", "completed", "failed", "terminated", "canceled", "timed_out")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; worker-src 'self' blob:; "
+    "connect-src 'self' ws:; img-src 'self' data: blob:; media-src 'self' blob:; form-action 'self'; base-uri 'none'"
+)
+SCREENS = {
+    "home": "/discover",
+    "agents": "/agents",
+    "runs": "/runs",
+    "schedules": "/schedules",
+    "schedule": "/schedules/wpid_1/wfs_1",
+    "browsers": "/browser-sessions",
+    "profiles": "/browser-profiles",
+    "profile": "/browser-profiles/bp_1",
+    "credentials": "/credentials",
+    "credit-cards": "/credentials?tab=creditCards",
+    "secrets": "/credentials?tab=secrets",
+    "two-factor": "/credentials?tab=twoFactor",
+    "settings": "/settings",
+    "labels": "/settings/labels",
+    "integrations": "/integrations",
+    "agent-runs": "/agents/wpid_1/runs",
+    "run-form": "/agents/wpid_1/run",
+    "run": "/runs/wr_3",
+    "studio": "/agents/wpid_1/studio",
+    "recipes": "/recipes",
+}
+STAMPS = {"created_at": NOW, "modified_at": NOW, "deleted_at": None}
+WORKFLOW: dict[str, Any] = {
+    "workflow_id": "w_1",
+    "workflow_permanent_id": "wpid_1",
+    "organization_id": "o_1",
+    "title": "Runs",
+    "description": "Title",
+    "version": 3,
+    "is_saved_task": False,
+    "is_template": False,
+    "workflow_definition": {
+        "version": 2,
+        "parameters": [
+            {
+                "parameter_type": "workflow",
+                "workflow_parameter_type": "string",
+                "workflow_parameter_id": "wp_1",
+                "workflow_id": "w_1",
+                "key": "site_url",
+                "default_value": "Cancel",
+                "description": "Name",
+                **STAMPS,
+            }
+        ],
+        "blocks": [
+            {
+                "label": "Delete",
+                "block_type": "goto_url",
+                "url": "https://example.com",
+                "continue_on_failure": False,
+                "parameters": [],
+                "next_block_label": None,
+                "output_parameter": {
+                    "parameter_type": "output",
+                    "output_parameter_id": "op_1",
+                    "workflow_id": "w_1",
+                    "key": "Delete_output",
+                    **STAMPS,
+                },
+            }
+        ],
+    },
+    "proxy_location": "RESIDENTIAL",
+    "webhook_callback_url": None,
+    "persist_browser_session": False,
+    "model": None,
+    "totp_verification_url": None,
+    "totp_identifier": None,
+    "extra_http_headers": None,
+    "status": "published",
+    "max_screenshot_scrolls": None,
+    "run_with": "agent",
+    "ai_fallback": True,
+    "cache_key": "default",
+    "tags": [],
+    "folder_id": None,
+    "import_error": None,
+    **STAMPS,
+}
+SCHEDULE: dict[str, Any] = {
+    "workflow_schedule_id": "wfs_1",
+    "organization_id": "o_1",
+    "workflow_permanent_id": "wpid_1",
+    "workflow_title": "Runs",
+    "name": "Daily",
+    "description": "Name",
+    "cron_expression": "0 9 * * 1-5",
+    "timezone": "Asia/Seoul",
+    "enabled": True,
+    "parameters": {},
+    "next_run": f"{NOW}Z",
+    **STAMPS,
+}
+SESSION: dict[str, Any] = {
+    "browser_session_id": "pbs_1",
+    "organization_id": "o_1",
+    "status": "running",
+    "timeout": 60,
+    "started_at": NOW,
+    "completed_at": None,
+    "recordings": [],
+    "downloaded_files": [],
+    **STAMPS,
+}
+PROFILE = {"browser_profile_id": "bp_1", "organization_id": "o_1", "name": "Title", "description": "Name", **STAMPS}
+PASSWORD = {"username": "someone@example.com", "totp_type": "none"}
+CREDENTIALS = [
+    {"credential_id": "cred_1", "credential_type": "password", "name": "Title", "credential": PASSWORD},
+    {
+        "credential_id": "cred_2",
+        "credential_type": "credit_card",
+        "name": "Name",
+        "credential": {"last_four": "4242", "brand": "visa"},
+    },
+]
+
+
+def run_of(number: int) -> dict[str, Any]:
+    """The run with a number; each has another status."""
+    status = STATUSES[number]
+    return {
+        "workflow_run_id": f"wr_{number}",
+        "task_run_id": f"tr_{number}",
+        "run_id": f"wr_{number}",
+        "workflow_id": "w_1",
+        "workflow_permanent_id": "wpid_1",
+        "organization_id": "o_1",
+        "task_run_type": "workflow_run",
+        "workflow_run_type": "workflow_run",
+        "status": status,
+        "title": "Runs",
+        "workflow_title": "Runs",
+        "started_at": NOW,
+        "finished_at": NOW,
+        "queued_at": NOW,
+        "failure_reason": "Save changes" if status == "failed" else None,
+        "parameters": {"site_url": "Cancel"},
+        "outputs": {"extracted_information": "Save"},
+        "screenshot_urls": [],
+        "recording_url": None,
+        "total_steps": 2,
+        "tags": [],
+        **STAMPS,
+    }
+
+
+class Api:
+    """The double of the API. saved: the bodies of what was saved, in order."""
+
+    def __init__(self) -> None:
+        self.saved: list[str] = []
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Any:
+        """What it answers to a request, as JSON will hold it."""
+        name = re.sub(r"^/(api/)?v[12]/", "", path).replace("agents", "workflows", 1)
+        if method in {"POST", "PUT"} and re.fullmatch(r"workflows(/\w+)?", name):
+            self.saved.append(body.decode())
+            return WORKFLOW
+        if query.get("template") == ["true"] or query.get("only_saved_tasks") == ["true"] or query.get("page", ["1"]) != ["1"]:
+            return []
+        for pattern, make in ANSWERS:
+            if found := re.fullmatch(pattern, name):
+                return make(found)
+        return [] if name.endswith("s") else {}
+
+
+ANSWERS: tuple[tuple[str, Callable[[re.Match[str]], Any]], ...] = (
+    (r"workflows", lambda _: [WORKFLOW]),
+    (r"workflows/wpid_1", lambda _: WORKFLOW),
+    (r"workflows/wpid_1/versions", lambda _: [WORKFLOW]),
+    (r"(workflows/)?(wpid_1/)?runs", lambda _: [run_of(number) for number in range(len(STATUSES))]),
+    (r".*/timeline", lambda _: []),
+    (r"(workflows/)?(wpid_1/)?runs/wr_(\d)", lambda found: {**run_of(int(found[3])), "workflow": WORKFLOW}),
+    (r"schedules", lambda _: {"schedules": [SCHEDULE], "total_count": 1, "page": 1, "page_size": 10}),
+    (r"workflows/wpid_1/schedules", lambda _: {"schedules": [SCHEDULE], "total_count": 1}),
+    (r"workflows/wpid_1/schedules/wfs_1", lambda _: {"schedule": SCHEDULE, "next_runs": [f"{NOW}Z"]}),
+    (r"credentials", lambda _: CREDENTIALS),
+    (r"credentials/totp", lambda _: []),
+    (r"browser_sessions(/history)?", lambda _: [SESSION]),
+    (r"browser_sessions/pbs_1", lambda _: SESSION),
+    (r"browser_profiles", lambda _: [PROFILE]),
+    (r"browser_profiles/bp_1", lambda _: PROFILE),
+    (r".*/usage", lambda _: {"workflows": [], "credentials": [], "runs": []}),
+    (r"models", lambda _: {"models": {}}),
+    (r"folders", lambda _: []),
+    (r"organizations/?", lambda _: {"organizations": [{"organization_id": "o_1", "organization_name": "o"}]}),
+    (r"browser_types", lambda _: {"browser_types": ["chrome"]}),
+    (r"config/runtime", lambda _: {"browser_streaming_mode": "cdp"}),
+    (r".*/chat-history", lambda _: {"chat_history": [], "workflow_copilot_chat_id": None}),
+    (
+        r"debug-session/wpid_1",
+        lambda _: {"debug_session_id": "ds_1", "browser_session_id": "pbs_1", "status": "created", **STAMPS},
+    ),
+    (r"debug-session/wpid_1/runs", lambda _: []),
+    (r"scripts/wpid_1/blocks", lambda _: {"blocks": {}}),
+    (r"scripts/wpid_1/.*/values", lambda _: {"total_count": 0, "filtered_count": 0, "values": [], "page": 1, "page_size": 10}),
+)
+
+
+def serve(ui: Path, api: Api) -> int:
+    """Serves a built UI and the double on loopback, with the gateway's policy; returns the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def reply(self, status: int, content: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Security-Policy", POLICY)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def handle_any(self) -> None:
+            url = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if url.path == "/ui-session":
+                answer: Any = {"token": "x.eyJleHAiOjQ5MDAwMDAwMDB9.y"}
+            elif re.match(r"/(api|v1)/", url.path):
+                answer = api.answer(self.command, url.path, parse_qs(url.query), body)
+            else:
+                file = ui / url.path.lstrip("/")
+                if not file.is_file():
+                    file = ui / "index.html"
+                return self.reply(200, file.read_bytes(), mimetypes.guess_type(file.name)[0] or "application/octet-stream")
+            return self.reply(200, json.dumps(answer).encode(), "application/json")
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+def fill(ui: Path, port: int, language: str) -> None:
+    """Writes the addresses and the language into the scripts, as the gateway's start does."""
+    values = {
+        "__VITE_API_BASE_URL_PLACEHOLDER__": f"http://127.0.0.1:{port}/api/v1",
+        "__VITE_ARTIFACT_API_BASE_URL_PLACEHOLDER__": f"http://127.0.0.1:{port}",
+        "__VITE_BROWSER_STREAMING_MODE_PLACEHOLDER__": "cdp",
+        "__VITE_WSS_BASE_URL_PLACEHOLDER__": f"ws://127.0.0.1:{port}/api/v1",
+        "__UI_LANGUAGE_PLACEHOLDER__": language,
+    }
+    for script in ui.rglob("*.js"):
+        text = script.read_text()
+        if "_PLACEHOLDER__" in text:
+            for name, value in values.items():
+                text = text.replace(name, value)
+            script.write_text(text)
+
+
+class Looker:
+    """A person who looks at pages. errors: what scripts threw, with the page."""
+
+    def __init__(self, page: Page, port: int, pictures: Path) -> None:
+        self.page = page
+        self.url = f"http://127.0.0.1:{port}"
+        self.pictures = pictures
+        self.where = ""
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(f"{self.where}: {str(error)[:200]}"))
+        page.on("console", lambda message: self._read(message.text))
+
+    def _read(self, text: str) -> None:
+        if "Content Security Policy" in text or "__text" in text:
+            self.errors.append(f"{self.where}: {text[:200]}")
+
+    def open(self, name: str, path: str) -> str:
+        """Opens a page, and returns the text that is seen of it when it has not changed for a while."""
+        self.where = name
+        self.page.goto(f"{self.url}{path}")
+        self.settle()
+        return self.see(name)
+
+    def settle(self) -> None:
+        """Waits until the page shows something, and the same for 0.8 s; at most 20 s, because some pages count seconds."""
+        shown, still = "", 0
+        for _ in range(100):
+            self.page.wait_for_timeout(200)
+            now: str = self.page.evaluate("document.body.innerText")
+            shown, still = now, still + 1 if now == shown and len(now) > 100 else 0
+            if still == 4:
+                return
+
+    def see(self, name: str) -> str:
+        """The visible texts, with placeholders and names for screen readers; a picture beside it."""
+        self.page.screenshot(path=str(self.pictures / f"{name}.png"))
+        text: str = self.page.evaluate(
+            """() => [document.body.innerText, ...[...document.querySelectorAll("[placeholder], [aria-label], [title]")].flatMap(
+                (e) => [e.placeholder, e.getAttribute("aria-label"), e.title])].filter(Boolean).join("\\n")"""
+        )
+        return text
+
+
+def press(target: Locator) -> None:
+    """A click as a person does it; by script where the canvas has moved the target out of sight."""
+    try:
+        target.click(force=True, timeout=5000)
+    except Error:
+        target.evaluate("element => element.click()")
+
+
+def add_block(looker: Looker, words: dict[str, str], kind: str | None) -> list[str]:
+    """Opens the library behind the last block and adds a block of a kind; the kinds that it has."""
+    page = looker.page
+    press(page.get_by_test_id("node-adder-button").last)
+    page.wait_for_timeout(500)
+    press(page.get_by_text(words.get("Add Block", "Add Block"), exact=True).last)
+    items = page.locator('[data-testid^="block-library-item-"]')
+    items.first.wait_for(timeout=10_000)
+    kinds = [str(item.get_attribute("data-testid")).removeprefix("block-library-item-") for item in items.all()]
+    if kind is not None:
+        press(page.get_by_test_id(f"block-library-item-{kind}"))
+        page.get_by_text("block_1", exact=True).first.wait_for(timeout=10_000)
+        page.wait_for_timeout(500)
+    return kinds
+
+
+def edit(looker: Looker, api: Api, words: dict[str, str], only: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Adds a block of each kind to the workflow and saves it; the texts of the forms and what was saved, by kind."""
+    texts: dict[str, str] = {}
+    saved: dict[str, list[str]] = {}
+    looker.open("editor", "/agents/wpid_1/studio")
+    for kind in only or add_block(looker, words, None):
+        # The editor forgets a change that comes before its first requests are answered, and then has nothing to save.
+        for _ in range(3):
+            before = len(api.saved)
+            try:
+                save_with(looker, words, kind, texts)
+            except Error:
+                continue
+            if saved.setdefault(kind, api.saved[before:]):
+                break
+            del saved[kind]
+        texts[f"{kind}-saved"] = looker.see(f"block-{kind}-saved")
+    return texts, saved
+
+
+def save_with(looker: Looker, words: dict[str, str], kind: str, texts: dict[str, str]) -> None:
+    """Opens the workflow, adds a block of this kind, fills its form and saves; raises Error where there is nothing to press."""
+    page = looker.page
+    looker.open("editor", "/agents/wpid_1/studio")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1000)
+    looker.where = kind
+    add_block(looker, words, kind)
+    texts[kind] = looker.see(f"block-{kind}")
+    fields = page.locator(".react-flow__node textarea:visible")
+    for field in fields.all():
+        if field.input_value() == "" and field.is_editable():
+            field.fill("Save")
+    fields.first.fill("https://example.com/Save")
+    page.wait_for_timeout(300)
+    unsaved = "Save workflow (unsaved changes)"
+    page.get_by_label(words.get(unsaved, unsaved), exact=True).click(timeout=3000)
+    # What will be saved is listed first.
+    press(page.get_by_role("button", name=words.get("Save changes", "Save changes"), exact=True))
+    page.wait_for_timeout(800)
+
+
+def main(english: Path, others: Path, language: str, pictures: Path, only: list[str]) -> dict[str, Any]:
+    """The findings: language (of the page), texts, saved, errors, switch (the languages before and after its use)."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        ui = Path(folder) / "ui"
+        shutil.copytree(english, ui)
+        if language != "en":
+            shutil.copytree(others, ui, dirs_exist_ok=True)
+        api = Api()
+        port = serve(ui, api)
+        fill(ui, port, language)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1600, "height": 1500}, locale="en-US", timezone_id="Asia/Seoul")
+        looker = Looker(context.new_page(), port, pictures)
+        of_page = "document.documentElement.lang"
+        if language == "browser":
+            looker.open("choice", "/runs")
+            seen = [looker.page.evaluate(of_page)]
+            with looker.page.expect_navigation():
+                looker.page.locator("#ui-language").select_option("ko")
+            looker.open("chosen", "/runs")
+            seen.append(looker.page.evaluate(of_page))
+            return {"switch": seen, "errors": looker.errors}
+        words = {} if language == "en" else json.loads((ui / f"languages/{language}.json").read_text())["texts"]
+        texts = {name: looker.open(name, path) for name, path in SCREENS.items()} if not only else {}
+        of_blocks, saved = edit(looker, api, words, only)
+        found = {"language": looker.page.evaluate(of_page), "texts": texts | of_blocks, "saved": saved, "errors": looker.errors}
+        browser.close()
+        return found
+
+
+if __name__ == "__main__":
+    json.dump(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), sys.argv[5:]), sys.stdout)

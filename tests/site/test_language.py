@@ -1,0 +1,203 @@
+"""The UI in other languages, as the build makes it of the published one: what is translated, and what must not be.
+
+The pages in a browser are in tests/host/test_language.py.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.standins.vercel import build
+from ops.clients import process
+from tests.support.site import URLS
+
+VARIABLES = {
+    "VITE_API_BASE_URL": URLS.api_base_url,
+    "VITE_ARTIFACT_API_BASE_URL": URLS.artifact_base_url,
+    "VITE_BROWSER_STREAMING_MODE": "cdp",
+    "VITE_WSS_BASE_URL": URLS.wss_base_url,
+}
+# Calls wrap() on a source with these texts.
+WRAP = """
+import { wrap } from "./localize.mjs";
+const [source, ...texts] = JSON.parse(process.argv[2]);
+console.log(JSON.stringify(wrap(source, new Set(texts)).source));
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of site/ with what it depends on."""
+    folder = tmp_path_factory.mktemp("language") / "site"
+    shutil.copytree(build.SITE, folder, ignore=shutil.ignore_patterns(*build.LEFT_OUT))
+    process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, timeout_seconds=300)
+    (folder / "wrap.mjs").write_text(WRAP)
+    return folder
+
+
+def make(site: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "SKYVERN_UI_WHEEL": str(build.wheel()), **VARIABLES, **variables}
+    return subprocess.run(["node", "build.mjs"], cwd=site, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def english(site: Path) -> str:
+    """The main script of the UI as it is published."""
+    done = make(site)
+    assert done.returncode == 0, done.stderr
+    assert not (site / "dist/language.js").exists(), "English needs nothing of this"
+    return main_script(site)
+
+
+@pytest.fixture(scope="module")
+def korean(site: Path, english: str) -> str:
+    """The main script of a UI in Korean; its other files are in dist/ afterwards."""
+    done = make(site, UI_LANGUAGE="ko")
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"ko: (\d+) of (\d+) texts", done.stdout)
+    assert found is not None
+    assert (int(found[1]), int(found[2])) == (len(texts()), len(texts())), (
+        "a text that the UI no longer has; remove it from ko.json"
+    )
+    return main_script(site)
+
+
+def main_script(site: Path) -> str:
+    (script,) = (path for path in (site / "dist/assets").glob("index-*.js") if "react" in path.read_text().lower()[:3_000_000])
+    return script.read_text()
+
+
+def texts() -> dict[str, str]:
+    read: dict[str, str] = json.loads((build.SITE / "locales/ko.json").read_text())["texts"]
+    return read
+
+
+def test_the_page_starts_with_the_choice_of_the_language_and_has_no_inline_script(site: Path, korean: str) -> None:
+    page = (site / "dist/index.html").read_text()
+    assert re.findall(r"<script[^>]*>([^<]*)</script>", page) == [""]
+    assert '<script type="module" src="/language.js"></script>' in page
+    (main,) = re.findall(r'<link rel="modulepreload" crossorigin href="(/assets/index-[\w-]+\.js)">', page)
+    start = (site / "dist/language.js").read_text()
+    assert f'await import("{main}")' in start
+    assert 'const SETTING = "ko"' in start
+    assert json.loads((site / "dist/languages/ko.json").read_text())["texts"] == texts()
+
+
+def test_nothing_but_look_ups_is_added(english: str, korean: str) -> None:
+    """Whoever takes each text out of its look-up again has the published script."""
+    assert korean.count("__text") > 5500
+    plain = re.sub(r'__text\(("(?:[^"\\]|\\.)*")\)', lambda found: found[1], korean)
+    others = len(re.findall(r"__text\.(?:of|parts|locale|word|phrase)\(", plain))
+    assert 500 < others < 1000
+    # Each of the others adds its name and numbers, and for a text of several parts the text once more.
+    assert len(plain) - len(english) < 150 * others
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        pytest.param('o.jsx("a",{children:"Save"})', 'o.jsx("a",{children:__text("Save")})', id="child"),
+        pytest.param('o.jsx(A,{children:x?"Save":y})', 'o.jsx(A,{children:x?__text("Save"):y})', id="either child"),
+        pytest.param(
+            'o.jsx("a",{title:"Save",value:"Save",id:"Save"})',
+            'o.jsx("a",{title:__text("Save"),value:"Save",id:"Save"})',
+            id="value",
+        ),
+        pytest.param('f({title:"Save",variant:"Save"})', 'f({title:__text("Save"),variant:"Save"})', id="notice"),
+        pytest.param('const a=x=>{return"Save it"};', 'const a=x=>{return __text("Save it")};', id="returned"),
+        pytest.param(
+            'o.jsxs("a",{children:["Save ",n," times"]})',
+            'o.jsxs("a",{children:__text.parts("Save {0} times",[__text("Save "),n," times"],[1])})',
+            id="sentence of parts",
+        ),
+        pytest.param(
+            'o.jsxs("a",{children:[o.jsx(I,{}),"Save"]})', 'o.jsxs("a",{children:[o.jsx(I,{}),__text("Save")]})', id="icon"
+        ),
+        pytest.param("f({title:`Save ${a} now`})", 'f({title:__text.of("Save {0} now",(a))})', id="template"),
+        pytest.param("f({title:`Save`})", 'f({title:__text("Save")})', id="template without parts"),
+        pytest.param('d.toLocaleDateString("en-US",x)', 'd.toLocaleDateString(__text.locale("en-US"),x)', id="date"),
+        pytest.param("d.toLocaleString()", "d.toLocaleString(__text.locale())", id="number"),
+    ],
+)
+def test_what_is_shown_is_asked_for(site: Path, source: str, shown: str) -> None:
+    assert wrapped(site, source) == shown
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param('if(a.title==="Save it")f();', id="compared"),
+        pytest.param('switch(a){case"Save it":f()}', id="case"),
+        pytest.param('const a={"Save it":1};', id="key"),
+        pytest.param('["Save","x"].includes(a)', id="looked for"),
+        pytest.param('f.post("Save it",x)', id="sent"),
+        pytest.param('const a={title:"Save",workflow_definition:{blocks:[]}};', id="request"),
+        pytest.param('const a={title:"Save it",block_type:"task",data_schema:null};', id="block of a request"),
+        pytest.param('const a={debuggable:!0,label:"",instructions:"Save it"};', id="first values of a block"),
+        pytest.param('const a={name:"Save it",value:"Save"};', id="name"),
+        pytest.param('localStorage.setItem("Save it","Save")', id="stored"),
+        pytest.param('console.error("Save it")', id="console"),
+        pytest.param('const a=["Save","Delete"];', id="list of words"),
+        pytest.param('const t=h<12?"AM":"PM";', id="abbreviation"),
+        pytest.param("const a=1;export{a as Save};", id="export"),
+    ],
+)
+def test_data_stays(site: Path, source: str) -> None:
+    assert wrapped(site, source) == source
+
+
+def wrapped(site: Path, source: str) -> Any:
+    asked = [source, "Save", "Save ", "Save it", "Delete", "AM", "PM", "Save {0} times", "Save {0} now"]
+    done = subprocess.run(["node", "wrap.mjs", json.dumps(asked)], cwd=site, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_first_values_of_blocks_and_names_of_new_things_are_english_in_every_language(korean: str) -> None:
+    """They become part of a workflow's definition, which is the same in every language."""
+    for data in ('title:"New Agent",description:""', 'positiveDescriptor:"Approve"', 'title:"New Template",description:""'):
+        assert data in korean
+    assert 'instructions:"Please review and approve or reject to continue the agent."' in korean
+    assert re.search(r"debuggable:[^{}]*__text", korean) is None
+
+
+def test_the_statuses_of_the_api_are_drawn_in_the_language(korean: str) -> None:
+    assert '__text.word(t==="timed_out"?"timed out":t)' in korean
+
+
+@pytest.mark.parametrize("language", ["xx", "../ko", "ko.json", "KO"])
+def test_an_unknown_language_fails_the_build_in_one_line(site: Path, language: str) -> None:
+    done = make(site, UI_LANGUAGE=language)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f'build: UI_LANGUAGE is "{language}"; write en, browser or a language of locales/\n',
+    )
+
+
+def test_a_ui_that_was_not_translated_fails_the_build(site: Path, tmp_path: Path, english: str) -> None:
+    """Below nine tenths of its texts a dictionary is of another UI; a single text that vanished is only counted."""
+    other = tmp_path / "site"
+    shutil.copytree(site, other, symlinks=True)
+    path = other / "locales/ko.json"
+    read = json.loads(path.read_text())
+    path.write_text(json.dumps({**read, "texts": {**read["texts"], "A text that is gone": "없는 글"}}))
+    assert f"ko: {len(texts())} of {len(texts()) + 1} texts" in make(other, UI_LANGUAGE="ko").stdout
+    path.write_text(json.dumps({**read, "texts": {**read["texts"], **{f"Gone {n} times": "없음" for n in range(len(texts()))}}}))
+    done = make(other, UI_LANGUAGE="ko")
+    assert done.returncode == 1
+    assert "translate it for the new version" in done.stderr
+    assert not (other / "dist").exists()
+
+
+def test_what_is_left_to_translate_is_listed(site: Path, english: str) -> None:
+    make(site)
+    done = subprocess.run(["node", "localize.mjs", "--list", "dist"], cwd=site, capture_output=True, text=True, check=False)
+    listed = json.loads(done.stdout)["ko"]
+    assert listed["vanished"] == []
+    assert not set(listed["new"]) & set(texts())
