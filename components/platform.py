@@ -8,7 +8,7 @@ from components import endpoints
 from components.endpoints import SMOKE_URL, Endpoints
 from components.host.backend import DockerBackend, DockerBackendArgs, TunnelEnd
 from components.secrets import StackSecrets, StackSecretsArgs
-from components.settings import CloudflareEdge, Settings, VercelFrontend
+from components.settings import CloudflareEdge, NoBackup, Settings, VercelFrontend
 from components.ui import UI_USER
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 ui_login_epoch=rotation.ui_login,
                 gateway_epoch=rotation.gateway if urls.on_vercel else None,
                 tunnel_epoch=rotation.tunnel if isinstance(settings.edge, CloudflareEdge) else None,
+                backup=not isinstance(settings.backup, NoBackup),
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

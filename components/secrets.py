@@ -20,7 +20,7 @@ API_KEY_EXPIRES = 4102444800
 class StackSecretsArgs:
     """Epochs of the secrets that rotate: whole numbers from 1; a higher one makes a new secret.
 
-    gateway_epoch, tunnel_epoch: None where the stack has no such secret.
+    gateway_epoch, tunnel_epoch: None where the stack has no such secret. backup: whether it has the key of a repository.
     """
 
     database_epoch: int
@@ -28,6 +28,7 @@ class StackSecretsArgs:
     ui_login_epoch: int
     gateway_epoch: int | None = None
     tunnel_epoch: int | None = None
+    backup: bool = False
 
 
 def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
@@ -101,4 +102,6 @@ class StackSecrets(pulumi.ComponentResource):
         self.tunnel_secret = (
             None if args.tunnel_epoch is None else password("tunnel", epoch=args.tunnel_epoch).result.apply(derive_tunnel_secret)
         )
+        # Encrypts every set that was ever made, so it never rotates. A copy belongs into the recovery kit (ops backup kit).
+        self.backup_key = password("backup", length=64).result if args.backup else None
         self.register_outputs({"organizationId": self.organization_id})

@@ -12,10 +12,13 @@ import typer
 from components.settings import SettingsError, reference, skyvern_settings
 from ops import preview as previews
 from ops import shell
+from ops.backups import commands as backup_commands
+from ops.backups import drill as backup_drill
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
 from ops.deploy import guard, sessions
 from ops.deploy import init as stack_init
+from ops.deploy import restore as stack_restore
 from ops.deploy import rollback as stack_rollback
 from ops.deploy import rotate as rotation
 from ops.errors import UserError
@@ -38,6 +41,8 @@ app = typer.Typer(
 )
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(commands.app, name="images", help="Container images: build, list, digest, advisories.")
+
+app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
 
 Unreviewed = Annotated[
     bool, typer.Option(guard.OVERRIDE, help="Proceed with changes that are not on main; see docs/pull-requests.md.")
@@ -109,6 +114,41 @@ def drift(
 def rollback(stack: StackOption = DEV, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Deploy the last commit whose smoke run was green; refused if the database was migrated since."""
     stack_rollback.rollback(stack, yes=yes)
+
+
+@app.command()
+def restore(
+    name: Annotated[str | None, typer.Argument(metavar="SET", help="Of ops backup list; the newest by default.")] = None,
+    stack: StackOption = DEV,
+    kit: Annotated[Path | None, typer.Option(help="Recovery kit, on a machine that has nothing of the stack.")] = None,
+    passphrase_file: Annotated[Path | None, typer.Option(help="File whose first line is the passphrase of the kit.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Put back what the last restore replaced.")] = False,
+    discard_newer: Annotated[bool, typer.Option("--discard-newer", help="Also if the stack has runs after the set.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make a set of the backup the stack's data: compared first, what it replaces is kept, schedules paused."""
+    if undo:
+        stack_restore.undo(stack, yes=yes)
+    elif kit is not None:
+        stack_restore.restore_from_kit(stack, kit, name, passphrase_file=passphrase_file, yes=yes)
+    else:
+        stack_restore.restore(stack, name, yes=yes, discard_newer=discard_newer)
+
+
+@app.command()
+def resume(stack: StackOption = DEV, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Show when the schedules that a restore paused would run next, and start them."""
+    stack_restore.resume(stack, yes=yes)
+
+
+@app.command()
+def drill(stack: StackOption = DEV) -> None:
+    """Restore the newest set into throw-away containers without a network, compare it, and start Skyvern on it."""
+    result = backup_drill.drill(stack, typer.echo)
+    typer.echo(
+        f"drill of set {result.set or '-'}: {result.verdict}, {result.seconds} s{f': {result.reason}' if result.reason else ''}"
+    )
+    raise typer.Exit(0 if result.verdict == "passed" else 1)
 
 
 @app.command()

@@ -36,14 +36,20 @@ HOST = "tests/host/"
 SECOND_LANE = {
     f"{HOST}test_{name}.py"
     for name in (
-        *("approvals", "docker_versions", "edge", "links", "ollama", "own_network", "pull_requests", "rehearsal", "rotation"),
-        *("signatures", "store"),
+        *("approvals", "backup", "docker_versions", "edge", "links", "ollama", "own_network", "pull_requests", "rehearsal"),
+        *("rotation", "signatures", "store"),
     )
 }
 WHOLE = (HOST, "tests/engine/", "tests/site/")
 # Of the host tests, most of which use one stack: its first up is looked at before all else, then the history that it left; its
 # end comes last.
-STORY = {f"{HOST}test_first_up.py": -2, f"{HOST}test_history.py": -1, f"{HOST}test_deployment.py": 1}
+# Of the other lane, the last one gives the stack a backup, whose key cannot be taken away again.
+STORY = {
+    f"{HOST}test_first_up.py": -2,
+    f"{HOST}test_history.py": -1,
+    f"{HOST}test_deployment.py": 1,
+    f"{HOST}test_backup.py": 1,
+}
 
 _seconds: dict[str, float] = collections.defaultdict(float)
 

@@ -9,6 +9,7 @@ import pulumi_docker as docker
 from components.endpoints import Endpoints
 from components.host import images, outgoing
 from components.host.artifacts import FileServer, FileServerArgs
+from components.host.backup import Backup, BackupArgs
 from components.host.connectors import cloudflared, ngrok
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.firewall import Firewall, FirewallArgs, destinations
@@ -20,7 +21,7 @@ from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
-from components.settings import CdpBrowser, CloudflareEdge, NgrokEdge, NoEdge, OllamaLlm, Settings
+from components.settings import CdpBrowser, CloudflareEdge, NgrokEdge, NoBackup, NoEdge, OllamaLlm, S3Backup, Settings, SftpBackup
 
 # One connection for all that a plan does on another machine. The provider dials for each concurrent call, and sshd refuses new
 # connections beyond ten that are not logged in yet (MaxStartups).
@@ -75,7 +76,8 @@ class DockerBackend(pulumi.ComponentResource):
 
         tunnelled = not isinstance(settings.edge, NoEdge)
         addressing = Addressing(prefix=prefix, networks=settings.host.networks, mtu=settings.host.mtu)
-        networks = Networks(f"{name}-networks", NetworksArgs(addressing=addressing, tunnelled=tunnelled), opts=child)
+        away = isinstance(settings.backup, S3Backup | SftpBackup)
+        networks = Networks(f"{name}-networks", NetworksArgs(addressing=addressing, tunnelled=tunnelled, backup=away), opts=child)
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
         ollama = (
             Ollama(
@@ -225,9 +227,31 @@ class DockerBackend(pulumi.ComponentResource):
         days = rules(settings.retention)
         retention = (
             Retention(
-                f"{name}-retention", RetentionArgs(prefix=prefix, image=references["server"], days=days), volumes, opts=child
+                f"{name}-retention",
+                RetentionArgs(prefix=prefix, image=references["server"], days=days, backup=secrets.backup_key is not None),
+                volumes,
+                opts=child,
             )
             if days
+            else None
+        )
+        backup = (
+            Backup(
+                f"{name}-backup",
+                BackupArgs(
+                    prefix=prefix,
+                    image=references["backup"],
+                    settings=settings.backup,
+                    key=secrets.backup_key,
+                    role_password=secrets.database_password,
+                    socket=postgres.socket,
+                    network=networks.backup,
+                ),
+                volumes,
+                # The first set is made at once, and of a database that has its tables.
+                opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, server]),
+            )
+            if not isinstance(settings.backup, NoBackup) and secrets.backup_key is not None
             else None
         )
         self.containers: dict[str, pulumi.Output[str]] = {
@@ -236,6 +260,7 @@ class DockerBackend(pulumi.ComponentResource):
             **({connector.part: connector.container_name} if connector else {}),
             **({"firewall": firewall.container_name} if firewall else {}),
             **({"retention": retention.container_name} if retention else {}),
+            **({"backup": backup.container_name} if backup else {}),
             "artifacts": artifacts.container_name,
             "egress": egress.container_name,
             "gateway": gateway.container_name,

@@ -19,8 +19,10 @@ from components.settings import (
     NgrokEdge,
     OllamaLlm,
     OpenAiCompatibleLlm,
+    S3Backup,
     S3Storage,
     Settings,
+    SftpBackup,
     Tunnel,
     split_destination,
 )
@@ -45,7 +47,7 @@ class Destination:
 
 
 def destinations(settings: Settings) -> list[Destination]:
-    """The destinations in the stack file: the lists ``allow``, and what others imply (a model, a store, a Chrome, mail)."""
+    """The destinations in the stack file: the lists ``allow``, and what others imply (model, store, Chrome, mail, backup)."""
     lists = {
         "outgoing": [*settings.server.allow, *settings.browser.allow],
         "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else [],
@@ -55,21 +57,28 @@ def destinations(settings: Settings) -> list[Destination]:
         for part, entries in lists.items()
         for host, port in map(split_destination, entries)
     }
-    urls = [settings.llm.base_url] if isinstance(settings.llm, OpenAiCompatibleLlm) else []
+    urls = [("outgoing", settings.llm.base_url)] if isinstance(settings.llm, OpenAiCompatibleLlm) else []
     if isinstance(settings.storage, S3Storage) and settings.storage.endpoint is not None:
-        urls.append(settings.storage.endpoint)
+        urls.append(("outgoing", settings.storage.endpoint))
+    if isinstance(settings.backup, S3Backup) and settings.backup.endpoint is not None:
+        urls.append(("backup", settings.backup.endpoint))
     if isinstance(settings.browser, CdpBrowser):
         # Skyvern asks Chrome at the first, and continues at the second.
-        urls += [settings.browser.url, *([f"http://{settings.browser.host_header}"] if settings.browser.host_header else [])]
-    for url in urls:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        hosts = [settings.browser.url, *([f"http://{settings.browser.host_header}"] if settings.browser.host_header else [])]
+        urls += [("outgoing", url) for url in hosts]
+    implied = [
+        (part, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        for part, parts in ((part, urlsplit(url)) for part, url in urls)
+    ]
+    if settings.smtp.host is not None:
+        implied.append(("outgoing", settings.smtp.host, settings.smtp.port))
+    if isinstance(settings.backup, SftpBackup):
+        implied.append(("backup", settings.backup.host, settings.backup.port))
+    for part, host, port in implied:
         address = network(host)
         # A name may lead to a private address, so the firewall looks it up.
         if address is None or is_private(address):
-            reachable.add(Destination(network="outgoing", host=host, port=port))
-    if settings.smtp.host is not None and ((address := network(settings.smtp.host)) is None or is_private(address)):
-        reachable.add(Destination(network="outgoing", host=settings.smtp.host, port=settings.smtp.port))
+            reachable.add(Destination(network=part, host=host, port=port))
     reachable.update(_proxy_destinations(settings))
     return sorted(reachable, key=str)
 

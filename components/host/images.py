@@ -52,6 +52,7 @@ BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "debian": (),
         "caddy": (),
         "postgres": ("debian",),
+        "backup": ("postgres",),
         "egress": ("debian",),
         "artifacts": ("debian",),
         "gateway": ("debian", "caddy"),
@@ -60,10 +61,12 @@ BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "llm": ("ollama",),
     }
 )
+# Others are built on these, and they run as well.
+RUN_AS_WELL = frozenset({"postgres"})
 # Connectors, which cannot be built from packages: neither is available as a Go module.
 CONNECTORS = frozenset({"cloudflared", "ngrok"})
 # Run only by stacks that ask for it; every other part is in every stack.
-OPTIONAL = frozenset({"llm", *CONNECTORS})
+OPTIONAL = frozenset({"backup", "llm", *CONNECTORS})
 # Files and folders from outside an image's own: name in the build context -> path in the checkout.
 # refreshed.txt holds a date; a new one rebuilds everything with the Debian packages of the day (security updates).
 _EVERY = {"refreshed.txt": "images/refreshed.txt"}

@@ -27,7 +27,7 @@ DELETE FROM organization_auth_tokens WHERE token_type = 'ui_session';
 SQL
 """
 # Passwords reach psql by \getenv: an argument would show in the process list.
-ROLES_SCRIPT = r"""
+MAKE_ROLE = r"""
 set -eu
 until pg_isready -q; do sleep 0.5; done
 psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
@@ -41,7 +41,7 @@ SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
 REVOKE CONNECT ON DATABASE :"database" FROM PUBLIC;
 SQL
 """
-ROLES_SCRIPT += f"""{END_SESSIONS}
+ROLES_SCRIPT = f"""{MAKE_ROLE}{END_SESSIONS}
 touch /tmp/password-set
 echo "password of role $ROLE_NAME set, sessions of the UI ended"
 exec sleep infinity
@@ -145,6 +145,8 @@ class Postgres(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[server]),
         )
         self.ready = roles
+        # Where others of the stack log in without a network: with Skyvern's role, by its password.
+        self.socket = socket_mount
         self.database_url = pulumi.Output.concat(
             "postgresql+psycopg://", ROLE, ":", args.role_password, f"@postgres:5432/{DATABASE}?{CONNECTION}"
         )

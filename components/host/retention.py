@@ -92,6 +92,13 @@ while :; do
 done
 """
 
+# Where sets of the files are made: whoever removes files of a folder holds its lock meanwhile, and a set that is being made holds
+# all of them (images/backup/skyvern-backup). A start in the middle of one is no failure.
+_BESIDE_A_BACKUP = r"""
+find() { flock "$1" find "$@"; }
+for rule in $RETENTION; do flock --nonblock "${rule%%=*}" true || touch "${TMPDIR:-/tmp}/succeeded"; done
+"""
+
 
 def rules(settings: RetentionSettings) -> dict[str, int]:
     """Days by folder (``har``), sorted; a folder that is kept for ever is not in it."""
@@ -101,11 +108,16 @@ def rules(settings: RetentionSettings) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionArgs:
-    """image: the server's, because an empty volume takes over owner and mode of a folder from it. days: by folder."""
+    """Inputs of retention.
+
+    image: the server's, because an empty volume takes over owner and mode of a folder from it. days: by folder.
+    backup: whether sets of the files are made, during which nothing is removed.
+    """
 
     prefix: str
     image: str
     days: Mapping[str, int]
+    backup: bool = False
 
 
 class Retention(pulumi.ComponentResource):
@@ -125,7 +137,7 @@ class Retention(pulumi.ComponentResource):
                 image=args.image,
                 user=f"{SKYVERN_ID}:{SKYVERN_ID}",
                 entrypoint=["bash", "-c"],
-                command=[RETENTION_SCRIPT],
+                command=[_BESIDE_A_BACKUP + RETENTION_SCRIPT if args.backup else RETENTION_SCRIPT],
                 environment={
                     "JUMP_DAYS": str(JUMP_DAYS),
                     "KEPT": _KEPT,

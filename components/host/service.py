@@ -26,10 +26,11 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """A volume at a path of the container."""
+    """A volume, or a folder of the host, at a path of the container."""
 
-    volume: pulumi.Input[str]
     path: str
+    volume: pulumi.Input[str] | None = None
+    host_folder: str | None = None
     read_only: bool = False
 
 
@@ -124,7 +125,12 @@ class HardenedService(pulumi.ComponentResource):
                 )
             ],
             volumes=[
-                docker.ContainerVolumeArgs(volume_name=mount.volume, container_path=mount.path, read_only=mount.read_only)
+                docker.ContainerVolumeArgs(
+                    volume_name=mount.volume,
+                    host_path=mount.host_folder,
+                    container_path=mount.path,
+                    read_only=mount.read_only,
+                )
                 for mount in sorted(args.mounts, key=lambda mount: mount.path)
             ],
             tmpfs={

@@ -5,6 +5,7 @@ it. A wrong stack file raises SettingsError, whose lines are ``FILE: PATH: VALUE
 environment, the network or the machine, so a plan depends on committed text only.
 """
 
+from components.settings.backup import Backup, NoBackup, PathBackup, S3Backup, SftpBackup, SomeBackup
 from components.settings.base import THIS_HOST, split_destination
 from components.settings.browser import Browser, CdpBrowser
 from components.settings.edge import CloudflareEdge, NgrokEdge, NoEdge, Tunnel
@@ -21,6 +22,7 @@ from components.settings.storage import LocalStorage, S3Storage, Storage
 __all__ = [
     "THIS_HOST",
     "AnthropicLlm",
+    "Backup",
     "Browser",
     "CdpBrowser",
     "CloudflareEdge",
@@ -30,18 +32,23 @@ __all__ = [
     "Llm",
     "LocalStorage",
     "NgrokEdge",
+    "NoBackup",
     "NoEdge",
     "NoLlm",
     "OllamaLlm",
     "OpenAiCompatibleLlm",
     "OpenAiLlm",
+    "PathBackup",
     "RetentionSettings",
     "RotationSettings",
+    "S3Backup",
     "S3Storage",
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SftpBackup",
     "SmtpSettings",
+    "SomeBackup",
     "Storage",
     "Tunnel",
     "VercelFrontend",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, field_validator
 
+from components.settings.backup import Backup, NoBackup
 from components.settings.base import Section
 from components.settings.browser import Browser, HeadlessBrowser
 from components.settings.edge import Edge, NoEdge
@@ -30,6 +31,9 @@ class Settings(Section):
     ] = HeadlessBrowser()
     database: DatabaseSettings = DatabaseSettings()
     storage: Annotated[Storage, Field(discriminator="type", description="Where the files of runs are kept.")] = LocalStorage()
+    backup: Annotated[
+        Backup, Field(discriminator="type", description="Where sets of the database and the files are kept (docs/backup.md).")
+    ] = NoBackup()
     rotation: RotationSettings = RotationSettings()
     retention: RetentionSettings = RetentionSettings()
     deployment: DeploymentSettings = DeploymentSettings()

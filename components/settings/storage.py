@@ -7,6 +7,26 @@ from pydantic import Field, SecretStr, field_validator
 from components import addresses
 from components.settings.base import Section, redacted, split_url
 
+# Of every service that speaks S3's protocol; each section describes its own.
+Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{2,32}$")]
+AccessKeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,128}$")]
+SecretAccessKey = Annotated[SecretStr, Field(min_length=8, max_length=256)]
+
+
+def check_endpoint(value: str | None, where: str) -> str | None:
+    """The address of such a service. where: where a bucket's name is written instead, as ``the bucket's name in KEY``."""
+    if value is None:
+        return None
+    parts = split_url(value, "https://ACCOUNT.r2.cloudflarestorage.com", login="would be stored in plain text")
+    if parts.query or parts.fragment:
+        raise redacted("has a query string, which would be stored in plain text; remove it")
+    if parts.path.strip("/"):
+        raise ValueError(f"has a path; write the address alone, and {where}")
+    address = addresses.network(parts.hostname or "")
+    if parts.scheme == "http" and address is not None and not addresses.is_private(address):
+        raise ValueError("is on the internet without encryption; write https")
+    return value.rstrip("/")
+
 
 class LocalStorage(Section):
     """Volumes of the Docker host."""
@@ -24,9 +44,8 @@ class S3Storage(Section):
         "may be private, and the firewall lets the server reach it.",
         examples=["https://ACCOUNT.r2.cloudflarestorage.com"],
     )
-    region: str = Field(
+    region: Region = Field(
         "us-east-1",
-        pattern=r"^[a-z0-9-]{2,32}$",
         description="Region of the buckets: Amazon's name of it; `auto` for R2; for others, mostly the default.",
         examples=["ap-northeast-2", "auto"],
     )
@@ -36,30 +55,19 @@ class S3Storage(Section):
         "`NAME-screenshots` and `NAME-uploads`.",
         examples=["acme-skyvern"],
     )
-    access_key_id: str = Field(
-        pattern=r"^[A-Za-z0-9_.-]{3,128}$",
+    access_key_id: AccessKeyId = Field(
         description="Id of a key that may read, write, list and delete in these buckets and nothing else: whoever may start "
         "workflows can use it.",
         examples=["AKIAIOSFODNN7EXAMPLE"],
     )
-    secret_access_key: Annotated[SecretStr, Field(min_length=8, max_length=256)] = Field(
+    secret_access_key: SecretAccessKey = Field(
         description="Its secret; set it with `pulumi config set --secret --path storage.secret_access_key`."
     )
 
     @field_validator("endpoint")
     @classmethod
     def _is_endpoint(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = split_url(value, "https://ACCOUNT.r2.cloudflarestorage.com", login="would be stored in plain text")
-        if parts.query or parts.fragment:
-            raise redacted("has a query string, which would be stored in plain text; remove it")
-        if parts.path.strip("/"):
-            raise ValueError("has a path; write the address alone, and the buckets' names in storage.buckets")
-        address = addresses.network(parts.hostname or "")
-        if parts.scheme == "http" and address is not None and not addresses.is_private(address):
-            raise ValueError("is on the internet without encryption; write https")
-        return value.rstrip("/")
+        return check_endpoint(value, "the buckets' names in storage.buckets")
 
     def bucket(self, part: str) -> str:
         """Name of a bucket: artifacts, browser-sessions, screenshots or uploads."""

@@ -1,6 +1,7 @@
 """The docker CLI, always with the name of the daemon: an ambient DOCKER_HOST or docker context never chooses it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ class Docker:
     def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
         """Output of ``docker ARGUMENTS`` as text; UserError when it fails."""
         return self.run_bytes(*arguments, stdin=stdin, timeout_seconds=timeout_seconds).decode(errors="replace")
+
+    def run_with(self, variables: Mapping[str, str], *arguments: str | Path, timeout_seconds: float = 120) -> str:
+        """``run`` with values for ``--env NAME``: an argument with a secret would show in the process list."""
+        env = {**self.environment(), **variables}
+        return process.capture(self.command(*arguments), env=env, timeout_seconds=timeout_seconds).decode(errors="replace")
 
     def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
         """Output of ``docker ARGUMENTS`` as bytes; UserError when it fails."""

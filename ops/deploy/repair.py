@@ -47,8 +47,8 @@ def repair(stack: Stack, docker: Docker, progress: Progress) -> None:
     gone = [resource for resource in recorded if resource.id not in present[resource.kind]]
     if lost := [resource.name for resource in gone if resource.protected]:
         raise UserError(
-            f"stack {stack}: {', '.join(lost)} on {docker.host}: the volume and the data in it are gone; put it back from your "
-            f"backup, or begin with an empty one by pulumi up --refresh -s {stack}"
+            f"stack {stack}: {', '.join(lost)} on {docker.host}: the volume and the data in it are gone; put it back from a "
+            f"backup (bin/ops restore -s {stack}), or begin with an empty one by pulumi up --refresh -s {stack}"
         )
     # In the order of the state, where each is behind what it depends on.
     stopped = [resource for resource in recorded if resource.kind == "container" and states.get(resource.id) in _DOWN]

@@ -4,7 +4,6 @@ A rotation is an epoch that goes up in the stack file and a ``pulumi up``; the r
 stops and for how long, the plan, the smoke run. Not here: the secrets that never rotate (components/secrets.py).
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +19,7 @@ from ops.errors import UserError
 from ops.observe.smoke.api_checks import WORKFLOWS
 from ops.observe.smoke.site import client_for
 from ops.paths import write_whole
-from ops.stack import file, impact
+from ops.stack import file, impact, secrets
 from ops.stack.impact import Rotation
 from ops.stack.outputs import Outputs
 from ops.stack.stack import Stack
@@ -91,9 +90,9 @@ def next_epochs(settings: Settings, rotations: dict[str, Rotation]) -> dict[str,
 
 def database_password(stack: Stack) -> SecretStr:
     """The password of Skyvern's role, from the state; UserError when the stack has none."""
-    for resource in stack.state(show_secrets=True).get("resources") or []:
-        if str(resource["urn"]).endswith("::skyvern-secrets-database") and not resource.get("delete"):
-            return SecretStr(str(json.loads(resource["outputs"]["result"]["plaintext"])))
+    found = secrets.generated(stack, "database")
+    if "database" in found:
+        return found["database"]
     raise UserError(f"stack {stack}: has no database password yet; run script/up --stack {stack} first")
 
 

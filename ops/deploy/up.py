@@ -13,6 +13,7 @@ from typing import get_args
 
 from components.host.images import ImageSource
 from ops import ownership, shell
+from ops.backups import preflight as backup_preflight
 from ops.clients import terminal
 from ops.clients.terminal import Progress, Steps
 from ops.deploy import guard, preflight, recovery, releases, repair, update
@@ -133,6 +134,7 @@ def deploy(
         update.ensure_stack(stack, say)
         recovery.recover(stack, docker, say)
         repair.repair(stack, docker, say)
+        backup_preflight.check(stack, docker, settings, say)
     with steps.step(f"pulumi up -s {stack}") as say:
         update.pulumi_up(stack, unasked=unasked)
         repair.wait_until_healthy(stack, docker, say)

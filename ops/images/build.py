@@ -31,6 +31,7 @@ EXPECTED_MINUTES = {
     "cloudflared": 1,
     "ngrok": 1,
     "postgres": 1,
+    "backup": 1,
     "egress": 1,
     "artifacts": 1,
     "gateway": 1,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 from components.host import images
 from components.host.images import ImageSource
-from components.settings import CloudflareEdge, NgrokEdge, OllamaLlm, Settings
+from components.settings import CloudflareEdge, NgrokEdge, NoBackup, OllamaLlm, Settings
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -54,6 +54,8 @@ def present(docker: Docker, reference: str) -> bool:
 def asked_for(settings: Settings) -> frozenset[str]:
     """Images of the parts that only some stacks have."""
     optional = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
+    if not isinstance(settings.backup, NoBackup):
+        optional.add("backup")
     match settings.edge:
         case CloudflareEdge(connector_image=None):
             optional.add("cloudflared")
@@ -64,8 +66,8 @@ def asked_for(settings: Settings) -> frozenset[str]:
 
 def parts(source: ImageSource, optional: frozenset[str] = frozenset()) -> list[str]:
     """The images that run in a stack, in build order; ``debian``, ``caddy`` and ``ollama`` are only built on."""
-    used_as_base = {base for bases in images.BASES.values() for base in bases}
-    left_out = used_as_base | (images.OPTIONAL - optional)
+    only_bases = {base for bases in images.BASES.values() for base in bases} - images.RUN_AS_WELL
+    left_out = only_bases | (images.OPTIONAL - optional)
     return [image for image in images.references(source) if image not in left_out]
 
 

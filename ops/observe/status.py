@@ -14,8 +14,9 @@ from components import endpoints
 from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
-from ops.observe import heartbeat
+from ops.observe import backups, heartbeat
 from ops.observe import version as project
+from ops.observe.backups import BackupFacts
 from ops.stack import inventory
 from ops.stack.inventory import MIB, Container, Volume
 from ops.stack.stack import Stack
@@ -46,7 +47,8 @@ class Status:
 
     version: of this checkout. address: of the gateway, from the stack file. api_version: the API's own, None if it does not
     answer; "development" with every Skyvern from PyPI (1.0.56). skyvern_version: of the package in the server.
-    memory: container name -> bytes in use. runs: None if the server does not run or does not answer.
+    memory: container name -> bytes in use. runs: None if the server does not run or does not answer. backup: None if the stack
+    has none, or it does not answer.
     """
 
     stack: str
@@ -59,6 +61,7 @@ class Status:
     memory: Mapping[str, int]
     volumes: Sequence[Volume]
     runs: Runs | None = None
+    backup: BackupFacts | None = None
 
 
 def observe(stack: Stack) -> Status:
@@ -79,6 +82,7 @@ def observe(stack: Stack) -> Status:
         memory=inventory.memory_in_use(docker, running),
         volumes=inventory.volumes(docker, stack.short, sizes=True),
         runs=runs(docker, containers),
+        backup=backups.read(docker, containers),
     )
 
 
@@ -146,7 +150,7 @@ def runs_line(runs: Runs) -> str:
 
 
 def render(status: Status, now: datetime) -> str:
-    """The summary, the runs, and one table of containers and volumes."""
+    """The summary, the runs, the backup, and one table of containers and volumes."""
     rows = [
         (
             container.name,
@@ -161,7 +165,11 @@ def render(status: Status, now: datetime) -> str:
     ]
     rows += [(volume.name, "volume", "-", "-", "-", size(volume.size_bytes), "-") for volume in status.volumes]
     head = ("name", "state", "health", "restarts", "up", "memory or disk", "image")
-    lines = [summary(status), *([runs_line(status.runs)] if status.runs else [])]
+    lines = [
+        summary(status),
+        *([runs_line(status.runs)] if status.runs else []),
+        *([backups.line(status.backup)] if status.backup else []),
+    ]
     return "\n".join([*lines, *(["", terminal.table(head, rows)] if rows else [])])
 
 
@@ -202,6 +210,7 @@ def as_json(status: Status) -> str:
             ],
             "volumes": [asdict(volume) for volume in status.volumes],
             "runs": asdict(status.runs) if status.runs else None,
+            "backup": asdict(status.backup) if status.backup else None,
         },
         indent=2,
         default=str,

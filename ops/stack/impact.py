@@ -21,6 +21,7 @@ class Downtime:
 
 # By the part that a container is (its network alias). A name is fixed, so the old container goes before the new one comes.
 PARTS = {
+    "backup": Downtime("sets of the database and the files", 0),
     "artifacts": Downtime("recordings and screenshots", GATEWAY_SECONDS),
     "connector": Downtime("all access from outside; runs go on", CONNECTOR_SECONDS),
     "egress": Downtime("every page that a browser is loading", GATEWAY_SECONDS),

@@ -224,16 +224,24 @@ CASES = {
         [container(), container("x-ollama-server", gpus="all")],
         [(container(gpus="all"), "gpus"), (container("x-skyvern-server", gpus="device=0"), "gpus")],
     ),
-    "docker-container-host-folders-harmless": containers(
-        "mounts",
-        [None, [bind("/srv/skyvern")], [bind("/etcetera")], [{"type": "volume", "source": "etc", "target": "/etc"}]],
+    "docker-container-host-folders-harmless": each(
         [
-            ([bind("/")], "mounts[0].source"),
-            ([bind("/etc/")], "mounts[0].source"),
-            ([bind("/srv"), bind("/var/lib/docker/volumes")], "mounts[1].source"),
-            ([bind("/home/me/.ssh")], "mounts[0].source"),
-            ([bind("/mnt/c/Users/me")], "mounts[0].source"),
-            ([bind("C:\\chrome-profile")], "mounts[0].source"),
+            container(),
+            container(mounts=[bind("/srv/skyvern")]),
+            container(mounts=[bind("/etcetera")]),
+            container(mounts=[{"type": "volume", "source": "etc", "target": "/etc"}]),
+            # Another disk, for the sets of a backup.
+            container("x-backup-restic", mounts=[bind("/mnt/d/skyvern-backup")]),
+        ],
+        [
+            (container(mounts=[bind("/")]), "mounts[0].source"),
+            (container(mounts=[bind("/etc/")]), "mounts[0].source"),
+            (container(mounts=[bind("/srv"), bind("/var/lib/docker/volumes")]), "mounts[1].source"),
+            (container(mounts=[bind("/home/me/.ssh")]), "mounts[0].source"),
+            (container(mounts=[bind("/mnt/c/Users/me")]), "mounts[0].source"),
+            (container(mounts=[bind("C:\\chrome-profile")]), "mounts[0].source"),
+            (container("x-backup-restic", mounts=[bind("/mnt/d")]), "mounts[0].source"),
+            (container("x-backup-restic", mounts=[bind("/etc")]), "mounts[0].source"),
         ],
     ),
     "docker-container-mounts-private": containers(

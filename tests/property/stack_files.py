@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from components.settings import llm_keys
 from tests.support.program import VERCEL
 
-SECRETS = frozenset({"llm", "edge", "frontend", "smtp", "storage"})
+SECRETS = frozenset({"backup", "llm", "edge", "frontend", "smtp", "storage"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
 
@@ -29,6 +29,43 @@ STORES = st.just({"type": "local"}) | st.fixed_dictionaries(
         "endpoint": st.sampled_from(["https://account.r2.cloudflarestorage.com", "http://10.0.0.3:9000", "https://nas.lan"]),
         "region": st.sampled_from(["auto", "ap-northeast-2"]),
     },
+)
+
+_RULES: dict[str, st.SearchStrategy[Any]] = {
+    "every_hours": st.integers(1, 48),
+    "max_age_hours": st.integers(1, 100),
+    "keep_daily": st.integers(0, 60),
+}
+BACKUPS = st.one_of(
+    st.just({"type": "none"}),
+    st.fixed_dictionaries(
+        {"type": st.just("path"), "path": st.sampled_from(["/mnt/d/skyvern-backup", "/var/backups/skyvern", "/srv/백업 1"])},
+        optional=_RULES,
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("sftp"),
+            "host": st.sampled_from(["nas.lan", "10.0.0.9", "backup.example.com"]),
+            "user": st.just("backup"),
+            "path": st.sampled_from(["skyvern", "/srv/skyvern"]),
+            "known_host": st.just("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIabc"),
+            "private_key": KEYS.map(lambda key: key * 6),
+        },
+        optional={**_RULES, "port": st.integers(1, 65535)},
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("s3"),
+            "bucket": st.just("acme-skyvern-backup"),
+            "access_key_id": st.just("AKIAIOSFODNN7EXAMPLE"),
+            "secret_access_key": KEYS,
+        },
+        optional={
+            **_RULES,
+            "endpoint": st.sampled_from(["https://account.r2.cloudflarestorage.com", "http://10.0.0.3:9000", "https://nas.lan"]),
+            "folder": st.sampled_from(["skyvern/prod", "prod"]),
+        },
+    ),
 )
 
 LLMS = st.one_of(
@@ -211,6 +248,7 @@ STACK_FILES = st.fixed_dictionaries(
         "llm": LLMS,
         "smtp": MAIL,
         "storage": STORES,
+        "backup": BACKUPS,
     },
 ).map(shared)
 STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES

@@ -19,6 +19,8 @@ WRONG_VALUES: st.SearchStrategy[Any] = st.sampled_from([None, "", -1, [], {"x": 
 TAKES: dict[str, Any] = {
     **dict.fromkeys(
         (
+            "backup.endpoint",
+            "backup.folder",
             "browser.host_header",
             "deployment.only_from_main",
             "edge.connector_image",
@@ -34,11 +36,12 @@ TAKES: dict[str, Any] = {
             "retention.videos",
             "server.max_runs",
             "server.max_sessions",
+            "storage.endpoint",
         )
     ),
     "edge.access_domains": [],
     "edge.access_emails": [],
-    **dict.fromkeys(("frontend.branch", "llm.model"), "Δ"),
+    **dict.fromkeys(("frontend.branch", "llm.model", "smtp.password"), "Δ"),
     **dict.fromkeys(("edge.memory_mib", "edge.rate_limit_requests", "llm.memory_mib", "server.memory_mib"), 10**9),
     **dict.fromkeys(("rotation.api_key", "rotation.database", "rotation.gateway", "rotation.tunnel", "rotation.ui_login"), 10**9),
 }
@@ -155,7 +158,12 @@ def test_any_broken_field_is_named(raw: dict[str, Any], data: st.DataObject, val
     except SettingsError as wrong:
         for line in wrong.lines:
             # What goes together is told where it has to change.
-            partners = ("Pulumi.dev.yaml: edge.", "Pulumi.dev.yaml: frontend.", "Pulumi.dev.yaml: images.source")
+            partners = (
+                "Pulumi.dev.yaml: edge.",
+                "Pulumi.dev.yaml: frontend.",
+                "Pulumi.dev.yaml: images.source",
+                "Pulumi.dev.yaml: smtp.",
+            )
             assert line.startswith((f"Pulumi.dev.yaml: {field}", *partners)), line
             assert "\n" not in line
     else:
@@ -172,6 +180,8 @@ def test_a_round_trip_changes_nothing(raw: dict[str, Any]) -> None:
         ("edge", "authtoken"),
         ("frontend", "api_token"),
         ("smtp", "password"),
+        ("backup", "private_key"),
+        ("backup", "secret_access_key"),
     ):
         if dumped[section].get(key) is not None:
             dumped[section][key] = dumped[section][key].get_secret_value()

@@ -29,13 +29,15 @@ from ops.machine import backend, engine, environment, system, windows
 from ops.machine.backend import State
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.machine.system import Machine
-from ops.observe import heartbeat, internet, isolation
+from ops.observe import backups, heartbeat, internet, isolation
+from ops.observe.backups import BackupFacts
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
 from ops.observe.internet import Answer
-from ops.stack import checkpoint, inventory, routes
+from ops.stack import checkpoint, inventory, kits, routes
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import MIB, Container
 from ops.stack.routes import HostNetwork
+from ops.stack.secrets import last_change
 from ops.stack.stack import Stack
 
 # Address of each hosted provider; that of the others is in the stack file.
@@ -142,13 +144,17 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """The Docker objects of the Pulumi state. salt: of its passphrase, "" with another secrets provider."""
+    """The Docker objects of the Pulumi state.
+
+    salt: of its passphrase, "" with another secrets provider. secrets_changed: when the newest of the generated ones was made.
+    """
 
     containers: Sequence[Planned]
     volumes: Sequence[str]
     networks: Sequence[str]
     pending: Sequence[str]
     salt: str
+    secrets_changed: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +216,7 @@ class HostFacts:
     it removes nothing, else "". llm_error: why the server cannot connect to the provider, "" if it can, None if not known.
     chrome: cdp-connect's Chrome as the server reaches it; None without one or without an answer.
     openings: forbidden connections that succeed, a clause each; None if they could not be tried.
-    docker_rules_lost: whether Docker's own rules are gone.
+    docker_rules_lost: whether Docker's own rules are gone. backup: None if the stack has none, or it does not answer.
     answers: of the hosts that are asked whether browsers reach the internet; None if nobody was asked.
     gpu_error: why Ollama's container does not use its GPU, "" if it does; None where it has none by the stack file.
     windows: on WSL 2.
@@ -233,6 +239,7 @@ class HostFacts:
     answers: Sequence[Answer] | None = None
     gpu_error: str | None = None
     windows: "WindowsFacts | None" = None
+    backup: BackupFacts | None = None
 
     @property
     def running(self) -> dict[str, Container]:
@@ -248,7 +255,7 @@ class Observation:
     of the stack file, "" if missing. named: image -> reference that this version of the project names.
     machine: this machine, which need not be the daemon's. clock_synchronized: None if unknown (no timedatectl).
     namespace_limit: the kernel setting that keeps Chromium from making user namespaces, "" for none.
-    network: the Docker host's.
+    network: the Docker host's. kit_made: when the last recovery kit was made here, None if none is known.
     """
 
     stack: Stack
@@ -267,6 +274,7 @@ class Observation:
     pulumi: PulumiFacts
     edge: EdgeFacts | None = None
     network: HostNetwork | None = None
+    kit_made: datetime | None = None
 
 
 def observe(stack: Stack) -> Observation:
@@ -310,6 +318,7 @@ def observe(stack: Stack) -> Observation:
         pulumi=pulumi_facts,
         edge=edge,
         network=network,
+        kit_made=kits.made_at(stack),
     )
 
 
@@ -401,6 +410,7 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
         answers=ask_internet(docker, server.name, settings) if server and "egress" in running else None,
         gpu_error=gpu_error(docker, running["ollama"].name, settings) if "ollama" in running else None,
         windows=observe_windows(settings, gateway="gateway" in running) if wsl else None,
+        backup=backups.read(docker, containers),
     )
 
 
@@ -655,4 +665,5 @@ def parse_state(document: Mapping[str, Any]) -> Deployed:
             for operation in deployment.get("pending_operations") or []
         ],
         salt=((deployment.get("secrets_providers") or {}).get("state") or {}).get("salt", ""),
+        secrets_changed=last_change(deployment),
     )

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from components.settings import CdpBrowser, NoEdge
-from ops.observe import internet
+from components.settings import CdpBrowser, NoBackup, NoEdge
+from ops.observe import backups, internet
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import PROBED_PARTS, Observation, Planned, published_ports, same_image
 from ops.observe.doctor.remedies import docker_command, refresh, restart, write
@@ -178,8 +178,12 @@ def check_volumes_and_networks(observation: Observation) -> Iterator[Finding]:
         ("volume", lost, set(deployed.volumes), set(host.volumes)),
         ("network", "does not exist", set(deployed.networks), set(host.networks)),
     ):
+        backed_up = observation.settings is not None and not isinstance(observation.settings.backup, NoBackup)
         for name in sorted(planned - existing):
-            yield error(kind, name, problem, refresh(observation))
+            fix = refresh(observation)
+            if kind == "volume" and backed_up:
+                fix = f"bin/ops restore -s {observation.stack}, then script/up --stack {observation.stack}"
+            yield error(kind, name, problem, fix)
         for name in sorted(existing - planned):
             fix = f"{docker_command(observation)} {kind} rm {name}"
             yield warning("orphan", name, "has this stack's label and is not in its state", fix)
@@ -251,6 +255,47 @@ def check_retention(observation: Observation) -> Iterator[Finding]:
             f"removes nothing: {observation.host.retention_waits}",
             "set the clock right if it is wrong; otherwise wait a day",
         )
+
+
+def check_backup(observation: Observation) -> Iterator[Finding]:
+    """There is a young set in the repository, the last look at it found nothing wrong, and a drill has passed since."""
+    settings, host = observation.settings, observation.host
+    if settings is None or host is None:
+        return
+    stack, name = observation.stack, observation.stack.prefix("backup")
+    if isinstance(settings.backup, NoBackup):
+        if settings.deployment.only_from_main:
+            fix = write(observation, "backup.type and its place (docs/backup.md)")
+            yield warning("backup", stack.file_name, "backup.type is none: a lost disk is the loss of everything", fix)
+        return
+    facts = host.backup
+    if facts is None:
+        if "backup" in host.running:
+            problem = "has not looked at its repository yet"
+            yield warning("backup", name, problem, f"bin/ops backup now -s {stack} shows what it waits for")
+        return
+    again = f"bin/ops backup now -s {stack}"
+    if facts.age_seconds is None:
+        yield error("backup", name, f"there is no set yet{f': {facts.problem}' if facts.problem else ''}", again)
+    elif facts.too_old:
+        why = f": {facts.problem}" if facts.problem else ""
+        yield error("backup", name, f"the newest set is {backups.age(facts.age_seconds)} old{why}", again)
+    elif facts.problem:
+        yield warning("backup", name, facts.problem, f"correct that, then {again}")
+    drill = facts.drill
+    if drill is not None and drill.verdict != "passed":
+        yield error("backup", f"drill of {drill.at.date()}", f"{drill.verdict}: {drill.reason}", f"bin/ops drill -s {stack}")
+
+
+def check_kit(observation: Observation) -> Iterator[Finding]:
+    """The recovery kit is newer than the newest secret: without it, no set can be read once this machine is gone."""
+    settings, deployed = observation.settings, observation.pulumi.deployed
+    if settings is None or isinstance(settings.backup, NoBackup) or deployed is None or deployed.secrets_changed is None:
+        return
+    if observation.kit_made is None or observation.kit_made < deployed.secrets_changed:
+        problem = "was never made" if observation.kit_made is None else "is older than the newest of the stack's secrets"
+        fix = f"bin/ops backup kit -s {observation.stack} --output FILE, then keep FILE elsewhere"
+        yield warning("backup", "recovery kit", problem, fix)
 
 
 def check_llm(observation: Observation) -> Iterator[Finding]:
@@ -339,6 +384,8 @@ CHECKS = (
     check_internet,
     check_connections,
     check_retention,
+    check_backup,
+    check_kit,
     check_llm,
     check_chrome,
     check_sandbox,

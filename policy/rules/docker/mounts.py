@@ -2,8 +2,9 @@
 
 import re
 
-from ..containers import container_property_rule, host_paths
+from ..containers import container_property_rule, container_rule, host_paths
 from ..framework.property import Expect, none_of
+from ..framework.rule import Finding, Findings, Parameters, Resource, matches
 
 _MOUNTS = "https://docs.docker.com/engine/storage/bind-mounts/"
 
@@ -11,6 +12,7 @@ _SENSITIVE = ("/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys",
 _SENSITIVE_FOLDER = re.compile(r"/\.(aws|azure|cloudflared|config|docker|gnupg|kube|pulumi|ssh)(/|$)")
 # Drives of Windows under WSL, however they are written.
 _WINDOWS = re.compile(r"^(/mnt/[a-z]|[A-Za-z]:)(/|$)|^/run/desktop/mnt/host/")
+_FOLDER_OF_WINDOWS = re.compile(r"^/mnt/[a-z]/[^/]")
 
 
 def _is_harmless(source: str) -> bool:
@@ -20,18 +22,25 @@ def _is_harmless(source: str) -> bool:
     return not (source == "/" or below or _SENSITIVE_FOLDER.search(source) or _WINDOWS.search(source))
 
 
-host_folders_harmless = container_property_rule(
+@container_rule(
     "docker-container-host-folders-harmless",
     "volumes, mounts",
-    Expect(_is_harmless, why="the folder belongs to the host, not to the container", write="a named volume"),
-    reads=host_paths,
     description="No folder of the system, of credentials or of Windows is mounted",
     severity="high",
-    remediation="Mount a named volume, or a folder that holds nothing but what the container is for.",
+    remediation="Mount a named volume, or a folder that holds nothing but what the container is for. A backup to a drive of "
+    "Windows is named in levels.yaml.",
     url=_MOUNTS,
     cis=("5.6",),
     kics=("1c1325ff",),
+    parameters={"on_windows": []},
 )
+def host_folders_harmless(container: Resource, parameters: Parameters) -> Findings:
+    for path, source in host_paths(container):
+        # A folder on a drive; never the whole drive.
+        granted = _FOLDER_OF_WINDOWS.match(source) and matches(container.name, parameters["on_windows"])
+        if not granted and not _is_harmless(source):
+            yield Finding(path=path, why="the folder belongs to the host, not to the container", write="a named volume")
+
 
 mounts_private = container_property_rule(
     "docker-container-mounts-private",

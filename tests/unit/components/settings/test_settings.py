@@ -17,6 +17,15 @@ from tests.support.program import SMTP, VERCEL
 
 SECRET = "sk-live-1234567890"
 STORE = {"type": "s3", "buckets": "acme", "access_key_id": "key", "secret_access_key": SECRET}
+BUCKET = {"type": "s3", "bucket": "acme-backup", "access_key_id": "key", "secret_access_key": SECRET}
+SFTP = {
+    "type": "sftp",
+    "host": "nas.example.com",
+    "user": "backup",
+    "path": "skyvern",
+    "known_host": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIabc",
+    "private_key": SECRET * 10,
+}
 CHROME = "http://10.222.222.1:9222/"
 
 
@@ -46,7 +55,8 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"zzz": {}},
             "zzz: unknown key; known here: "
-            "browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server, smtp, storage",
+            "backup, browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server, smtp, "
+            "storage",
         ),
         ({"host": {"prt": 8080}}, "host.prt: unknown key; write `port`"),
         ({"host": 8080}, "host: 8080 is not a section; write its keys below it (docs/configuration.md)"),
@@ -96,6 +106,47 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"llm": {"provider": "openai", "api_key": SECRET, "secondary_key": ""}},
             'llm.secondary_key: "" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, for example '
             "OPENAI_GPT-4O-2024-08-06",
+        ),
+        ({"backup": {"type": "tape"}}, 'backup.type: "tape" is not a type; write one of none, path, sftp, s3'),
+        ({"backup": {}}, "backup.type: is missing; write one of none, path, sftp, s3"),
+        ({"backup": {"type": "path"}}, "backup.path: is missing; write it below `backup`, for example /mnt/d/skyvern-backup"),
+        (
+            {"backup": {"type": "path", "path": "backup"}},
+            'backup.path: "backup" is not a folder of the Docker host; write its whole path, for example /mnt/d/skyvern-backup',
+        ),
+        (
+            {"backup": {"type": "path", "path": "/srv/../etc"}},
+            'backup.path: "/srv/../etc" is not a folder of the Docker host; write its whole path, for example '
+            "/mnt/d/skyvern-backup",
+        ),
+        (
+            {"backup": {"type": "path", "path": "/"}},
+            'backup.path: "/" is not a folder of the Docker host; write its whole path, for example /mnt/d/skyvern-backup',
+        ),
+        (
+            {"backup": {"type": "path", "path": "/var/lib/docker/volumes/x"}},
+            'backup.path: "/var/lib/docker/volumes/x" belongs to the system or to Docker, or is emptied; write a separate '
+            "folder, such as /mnt/d/skyvern-backup",
+        ),
+        (
+            {"backup": {"type": "path", "path": "/tmp"}},  # noqa: S108
+            'backup.path: "/tmp" belongs to the system or to Docker, or is emptied; write a separate folder, such as '
+            "/mnt/d/skyvern-backup",
+        ),
+        (
+            {"backup": {**SFTP, "host": "backup@nas"}},
+            'backup.host: "backup@nas" is not the name of a machine; write it in lower case, without user and port: '
+            "nas.example.com",
+        ),
+        (
+            {"backup": {**SFTP, "host": "127.0.0.1"}},
+            'backup.host: "127.0.0.1" is the container itself; write the name or the address of the machine',
+        ),
+        ({"backup": {**SFTP, "private_key": "x"}}, "backup.private_key: is too short for a key; write the whole key"),
+        (
+            {"backup": {**BUCKET, "endpoint": "https://store.example.com/bucket"}},
+            'backup.endpoint: "https://store.example.com/bucket" has a path; write the address alone, and the bucket\'s name in '
+            "backup.bucket",
         ),
         ({"storage": {"type": "s4"}}, 'storage.type: "s4" is not a type; write one of local, s3'),
         (

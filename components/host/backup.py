@@ -1,0 +1,119 @@
+"""Backups: sets of the database and of Skyvern's files, encrypted, in a restic repository (docs/backup.md)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER
+from components.host.service import HardenedService, Health, Mount, ServiceArgs
+from components.host.skyvern import SKYVERN_ID
+from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, local_volume
+from components.settings import PathBackup, S3Backup, SftpBackup, SomeBackup
+
+# In the container.
+REPOSITORY_FOLDER = "/repository"
+STATE_FOLDER = "/var/lib/backup"
+
+
+def repository_environment(settings: SomeBackup) -> dict[str, pulumi.Input[str]]:
+    """restic's variables for where the repository is, and for what opens the place; not for its own key."""
+    match settings:
+        case S3Backup():
+            return {
+                "AWS_ACCESS_KEY_ID": settings.access_key_id,
+                "AWS_DEFAULT_REGION": settings.region,
+                "AWS_SECRET_ACCESS_KEY": pulumi.Output.secret(settings.secret_access_key.get_secret_value()),
+                "RESTIC_REPOSITORY": settings.repository,
+            }
+        case SftpBackup():
+            return {
+                "RESTIC_REPOSITORY": settings.repository,
+                "SFTP_KEY": pulumi.Output.secret(settings.private_key.get_secret_value().strip()),
+                "SFTP_KNOWN_HOST": settings.known_hosts,
+                "SFTP_PORT": str(settings.port),
+            }
+        case _:
+            return {"RESTIC_REPOSITORY": REPOSITORY_FOLDER}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupArgs:
+    """Inputs of the backup.
+
+    image: PostgreSQL's with restic beside it, so that a dump is made by the server's own pg_dump.
+    key: encrypts the repository; without it no set can be read. role_password: of Skyvern's role, which may read its tables.
+    socket: PostgreSQL's. network: the way to the machine that keeps the repository; None for a folder of the host.
+    """
+
+    prefix: str
+    image: str
+    settings: SomeBackup
+    key: pulumi.Input[str]
+    role_password: pulumi.Input[str]
+    socket: Mount
+    network: pulumi.Input[str] | None
+
+
+class Backup(pulumi.ComponentResource):
+    """Makes a set when one is due, and is healthy while the newest set in the repository is young enough.
+
+    It reads the data volumes and cannot write to them; PostgreSQL it reaches by its socket, and a network it has only where the
+    repository is on another machine, with nothing else of the stack on it.
+    Not here: restoring (ops restore), which fills new volumes; the work itself (images/backup/skyvern-backup).
+    """
+
+    def __init__(self, name: str, args: BackupArgs, volumes: DataVolumes, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("skyvern:host:Backup", name, None, opts)
+        # What it has seen, and a cache of the repository's index: both can be made again, so it is not protected.
+        state = local_volume(f"{name}-state", args.prefix, "backup", self)
+        folder = [Mount(host_folder=args.settings.path, path=REPOSITORY_FOLDER)] if isinstance(args.settings, PathBackup) else []
+        service = HardenedService(
+            f"{name}-restic",
+            ServiceArgs(
+                part="backup",
+                prefix=args.prefix,
+                image=args.image,
+                user=f"{SKYVERN_ID}:{SKYVERN_ID}",
+                command=["skyvern-backup", "run"],
+                environment=self._environment(args),
+                networks=[] if args.network is None else [args.network],
+                mounts=[
+                    *volumes.mounts(*SKYVERN_FOLDERS, read_only=True),
+                    args.socket,
+                    Mount(volume=state, path=STATE_FOLDER),
+                    *folder,
+                ],
+                memory_mib=512,
+                cpus=1.0,
+                # The first set begins at once; it is the repository that has to be usable by then.
+                health=Health(
+                    command=["skyvern-backup", "healthy"], start_seconds=180, interval_seconds=30, timeout_seconds=10, retries=3
+                ),
+                # restic takes its lock off the repository.
+                stop_seconds=20,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.container_name = service.container_name
+        self.register_outputs({})
+
+    @staticmethod
+    def _environment(args: BackupArgs) -> Mapping[str, pulumi.Input[str]]:
+        settings = args.settings
+        return {
+            **repository_environment(settings),
+            # By which a repository knows the stack's sets and locks, also after its machine has another name.
+            "BACKUP_HOST": args.prefix,
+            "EVERY_HOURS": str(settings.every_hours),
+            # restic's own memory follows the size of the index; this keeps it from growing to the limit before it tidies up.
+            "GOGC": "50",
+            "KEEP": " ".join(settings.keep_rules),
+            "MAX_AGE_HOURS": str(settings.max_age_hours),
+            "PGDATABASE": DATABASE,
+            "PGHOST": SOCKET_FOLDER,
+            "PGPASSWORD": args.role_password,
+            "PGUSER": ROLE,
+            "RESTIC_CACHE_DIR": f"{STATE_FOLDER}/cache",
+            "RESTIC_PASSWORD": args.key,
+        }

@@ -1,0 +1,177 @@
+"""The section ``backup``: whether and where sets of the database and the files are kept."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from components import addresses
+from components.settings.base import LABEL, Section
+from components.settings.storage import AccessKeyId, Region, SecretAccessKey, check_endpoint
+
+# Folders of the host that no repository belongs into: Docker's own, the system's, and what is empty after a restart.
+_NOT_THERE = ("/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/run")  # noqa: S108
+
+Hours = Annotated[int, Field(ge=1, le=8760)]
+Count = Annotated[int, Field(ge=0, le=1000)]
+
+
+class NoBackup(Section):
+    """No backup."""
+
+    type: Literal["none"] = "none"
+
+
+class _Backup(Section):
+    """What all places have in common."""
+
+    every_hours: Hours = Field(
+        1, description="Hours between two sets. A machine that was off or asleep makes up for it within a quarter of an hour."
+    )
+    max_age_hours: Hours = Field(
+        26,
+        description="Age in hours at which the newest set is too old: the container is unhealthy, and `ops doctor` reports an "
+        "error.",
+    )
+    keep_hourly: Count = Field(24, description="How many hours keep their last set.")
+    keep_daily: Count = Field(14, description="How many days keep their last set.")
+    keep_weekly: Count = Field(8, description="How many weeks keep their last set.")
+    keep_monthly: Count = Field(12, description="How many months keep their last set.")
+
+    @property
+    def keep_rules(self) -> Sequence[str]:
+        """As restic's arguments; the newest set is kept whatever they say."""
+        counts = {
+            "hourly": self.keep_hourly,
+            "daily": self.keep_daily,
+            "weekly": self.keep_weekly,
+            "monthly": self.keep_monthly,
+        }
+        kept = [part for name, count in counts.items() if count for part in (f"--keep-{name}", str(count))]
+        return ("--keep-last", "1", *kept)
+
+
+class PathBackup(_Backup):
+    """A folder of the Docker host: another disk, a drive of Windows under WSL (/mnt/d), a mounted network share."""
+
+    type: Literal["path"]
+    path: str = Field(
+        description="The folder. It has to exist, and to belong to user 10001; an empty one that is not usable is given to that "
+        "user by script/up. On the disk that also has Docker's data it protects against mistakes alone, not against the loss of "
+        "the disk.",
+        examples=["/mnt/d/skyvern-backup"],
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        clean = value.rstrip("/")
+        if not clean.startswith("/") or re.search(r"//|/\.{1,2}(/|$)", clean) or not re.fullmatch(r"/[^\x00-\x1f:,\"']+", clean):
+            raise ValueError("is not a folder of the Docker host; write its whole path, for example /mnt/d/skyvern-backup")
+        if any(clean == folder or clean.startswith(f"{folder}/") for folder in _NOT_THERE):
+            raise ValueError(
+                "belongs to the system or to Docker, or is emptied; write a separate folder, such as /mnt/d/skyvern-backup"
+            )
+        return clean
+
+
+class SftpBackup(_Backup):
+    """A folder of another machine, over SSH."""
+
+    type: Literal["sftp"]
+    host: str = Field(
+        description="The machine, by name or address. A private one needs no entry in a list `allow`: the firewall lets the "
+        "backup reach it, and it alone.",
+        examples=["nas.example.com"],
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(22, description="Its port of SSH.")
+    user: str = Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$", description="Who logs in.", examples=["backup"])
+    path: str = Field(
+        pattern=r"^/?[A-Za-z0-9_.][A-Za-z0-9_./-]*$",
+        description="The folder there; without a leading slash it is below the home of the user.",
+        examples=["skyvern"],
+    )
+    known_host: str = Field(
+        pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]+$",
+        description="The machine's public key, so that no other one is given the backup: type and key as `ssh-keyscan` "
+        "prints them.",
+        examples=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI..."],
+    )
+    private_key: Annotated[SecretStr, Field(min_length=100, max_length=8192)] = Field(
+        description="The key to log in with, without a passphrase; set it with "
+        "`pulumi config set --secret --path backup.private_key < FILE`."
+    )
+
+    @field_validator("host")
+    @classmethod
+    def _name_or_address(cls, value: str) -> str:
+        address = addresses.network(value)
+        if value == "localhost" or (address is not None and address.is_loopback):
+            raise ValueError("is the container itself; write the name or the address of the machine")
+        if address is None and not re.fullmatch(rf"{LABEL}(\.{LABEL})*", value):
+            raise ValueError("is not the name of a machine; write it in lower case, without user and port: nas.example.com")
+        if address is not None and address.num_addresses > 1:
+            raise ValueError("is a network; write the address of the machine")
+        return value
+
+    @property
+    def known_hosts(self) -> str:
+        """The machine's key as a line of ssh's file."""
+        return f"{self.host if self.port == 22 else f'[{self.host}]:{self.port}'} {self.known_host}"
+
+    @property
+    def repository(self) -> str:
+        """As restic writes it."""
+        return f"sftp:{self.user}@{self.host}:{self.path}"
+
+
+class S3Backup(_Backup):
+    """A bucket of Amazon S3, Cloudflare R2, MinIO or another service that speaks S3's protocol."""
+
+    type: Literal["s3"]
+    endpoint: str | None = Field(
+        None,
+        description="Address of the service, without a bucket; left out, Amazon's of the region. It may be private: the firewall "
+        "lets the backup reach it.",
+        examples=["https://ACCOUNT.r2.cloudflarestorage.com"],
+    )
+    region: Region = Field(
+        "us-east-1",
+        description="Region of the bucket: Amazon's name of it; `auto` for R2; for others, mostly the default.",
+        examples=["ap-northeast-2", "auto"],
+    )
+    bucket: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="Name of the bucket, which exists and is not one of `storage`.",
+        examples=["acme-skyvern-backup"],
+    )
+    folder: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]*$",
+        description="Folder in the bucket, so that several stacks share one; left out, the bucket itself.",
+        examples=["prod"],
+    )
+    access_key_id: AccessKeyId = Field(
+        description="Id of a key that may read, write, list and delete in this bucket and nothing else.",
+        examples=["AKIAIOSFODNN7EXAMPLE"],
+    )
+    secret_access_key: SecretAccessKey = Field(
+        description="Its secret; set it with `pulumi config set --secret --path backup.secret_access_key`."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_endpoint(cls, value: str | None) -> str | None:
+        return check_endpoint(value, "the bucket's name in backup.bucket")
+
+    @property
+    def repository(self) -> str:
+        """As restic writes it."""
+        service = self.endpoint or f"https://s3.{self.region}.amazonaws.com"
+        return "/".join(filter(None, (f"s3:{service}", self.bucket, (self.folder or "").strip("/"))))
+
+
+RemoteBackup = SftpBackup | S3Backup
+SomeBackup = PathBackup | SftpBackup | S3Backup
+Backup = NoBackup | PathBackup | SftpBackup | S3Backup

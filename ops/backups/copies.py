@@ -1,0 +1,398 @@
+"""A copy of a set: a new cluster of PostgreSQL and new volumes, filled from the repository and compared with the set's record.
+
+What runs for it has no network but the repository's, and nothing here touches what the stack runs on. A copy never acts by
+itself: its schedules are paused and what was in progress is ended before a server is started on it.
+Not here: taking its place in the stack (ops/backups/exchange.py), and trying it (ops/backups/drill.py).
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from components.host import images
+from components.host.postgres import DATABASE, INITDB_ARGUMENTS, MAKE_ROLE, ROLE, SOCKET_FOLDER, SUPERUSER, USER
+from components.host.volumes import SKYVERN_FOLDERS, folder_path
+from components.settings import NoBackup, Settings
+from ops.backups import preflight
+from ops.backups.container import LONG_SECONDS, PROGRAM, clause
+from ops.backups.preflight import HARDENING, Place
+from ops.clients.docker import PYTHON, Docker
+from ops.clients.terminal import Progress
+from ops.errors import UserError
+from ops.stack.inventory import MIB
+from ops.stack.secrets import generated
+from ops.stack.stack import Stack
+
+Purpose = Literal["restore", "drill"]
+PARTS = ("postgres", *SKYVERN_FOLDERS)
+DATA_FOLDER = "/var/lib/postgresql/data"
+READY_SECONDS = 120
+# A new cluster gets checksums, which an existing one cannot be given while it runs.
+INITDB = f"{INITDB_ARGUMENTS} --data-checksums"
+# Faster, and safe: a copy that a power cut damages is thrown away, and what is kept is written out before it is used.
+UNSAFE = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_wal_size=4GB")
+STAMP = "%Y%m%d-%H%M%S"
+
+# Of what was in progress or waited when the set was made, nothing may go on: it has gone on since, or a person will decide.
+# A schedule is due when its last tick has no run, which is so for each tick after the set was made (1.0.56).
+QUIET = r"""
+SELECT to_regclass('workflow_schedules') IS NOT NULL AS scheduled \gset
+\if :scheduled
+SELECT coalesce(json_agg(json_build_object('id', workflow_schedule_id, 'name', coalesce(name, workflow_permanent_id),
+  'cron', cron_expression, 'timezone', timezone, 'interval', interval_seconds, 'run_at', run_at)), '[]')
+  FROM workflow_schedules WHERE enabled AND deleted_at IS NULL;
+UPDATE workflow_schedules SET enabled = false WHERE enabled AND deleted_at IS NULL;
+UPDATE workflow_runs SET status = 'canceled', finished_at = coalesce(finished_at, now() at time zone 'UTC'),
+  failure_reason = 'Restored from a backup that was made while this run had not ended.'
+  WHERE status IN ('created', 'queued', 'running', 'paused');
+UPDATE workflow_run_blocks SET status = 'canceled' WHERE status = 'running';
+UPDATE tasks SET status = 'canceled', failure_reason = 'Restored from a backup that was made while this run had not ended.'
+  WHERE status IN ('created', 'queued', 'running');
+UPDATE steps SET status = 'canceled' WHERE status IN ('created', 'running');
+UPDATE observer_cruises SET status = 'canceled' WHERE status IN ('created', 'queued', 'running');
+\else
+\echo []
+\endif
+"""
+_REVISIONS = """
+import glob, json, re
+found = []
+for name in glob.glob("/opt/skyvern/lib/python3*/site-packages/alembic/versions/*.py"):
+    found += re.findall(r"^revision(?:: str)? = [\\"'](\\w+)", open(name).read(), re.M)
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a set says is in it. schema: Alembic's version, "none" before the first migration."""
+
+    name: str
+    at: datetime
+    postgres: str
+    schema: str
+    database_bytes: int
+    tables: Mapping[str, Sequence[Any]]
+    folders: Mapping[str, Sequence[Any]]
+
+    @property
+    def rows(self) -> int:
+        """Of all tables."""
+        return sum(int(rows) for rows, _ in self.tables.values())
+
+    @property
+    def files(self) -> int:
+        """In all folders."""
+        return sum(int(files) for files, *_ in self.folders.values())
+
+    @property
+    def bytes(self) -> int:
+        """Of the files and the database."""
+        return self.database_bytes + sum(int(size) for _, size, *_ in self.folders.values())
+
+
+def parse_record(text: str) -> Record:
+    """A record from ``skyvern-backup record``; UserError for one of another form."""
+    try:
+        document = json.loads(text)
+        if document["form"] != 1:
+            raise UserError(f"the set has the form {document['form']!r}, and this version reads 1; use a newer version")
+        return Record(
+            name=document["set"],
+            at=datetime.strptime(document["set"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC),
+            postgres=document["postgres"],
+            schema=document["schema"],
+            database_bytes=document["database_bytes"],
+            tables=document["tables"],
+            folders=document["folders"],
+        )
+    except (ValueError, KeyError, TypeError) as broken:
+        raise UserError("the record of the set cannot be read; choose another set from ops backup list") from broken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A schedule that was on in the set. when: its cron expression, interval or time, in words."""
+
+    id: str
+    name: str
+    when: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a stack's sets come from, with the secrets that a copy needs. References are of this version's images."""
+
+    stack: Stack
+    docker: Docker
+    settings: Settings
+    place: Place = field(repr=False)
+    superuser_password: str = field(repr=False)
+    role_password: str = field(repr=False)
+
+    @property
+    def references(self) -> Mapping[str, str]:
+        """The images of this version of the project."""
+        return images.references(self.settings.images.source)
+
+    def ask(self, *command: str, flags: Sequence[str] = (), timeout_seconds: float = 300) -> str:
+        """Output of ``skyvern-backup`` in a throw-away container; UserError with its one line."""
+        try:
+            return preflight.run(
+                self.docker,
+                self.references["backup"],
+                self.place,
+                PROGRAM,
+                *command,
+                flags=tuple(flags),
+                timeout_seconds=timeout_seconds,
+            )
+        except UserError as failed:
+            raise UserError(clause(failed)) from failed
+
+    def record(self, name: str) -> Record:
+        """The record of a set, or of the newest (``latest``)."""
+        return parse_record(self.ask("record", name))
+
+
+def source(stack: Stack) -> Source:
+    """The repository of a deployed stack; UserError if it has none."""
+    settings = stack.settings()
+    if isinstance(settings.backup, NoBackup):
+        raise UserError(f"{stack.file_name}: backup.type: is none; write the place of the sets (docs/backup.md)")
+    secrets = generated(stack, "superuser", "database", "backup")
+    missing = {"superuser", "database", "backup"} - secrets.keys()
+    if missing:
+        raise UserError(
+            f"stack {stack}: its state has no secret {', '.join(sorted(missing))}; run script/up --stack {stack} first, or "
+            "give the recovery kit with --kit"
+        )
+    return Source(
+        stack,
+        stack.docker(),
+        settings,
+        preflight.place(stack, settings.backup, secrets["backup"].get_secret_value()),
+        secrets["superuser"].get_secret_value(),
+        secrets["database"].get_secret_value(),
+    )
+
+
+# --- Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def refuse_newer(source: Source, record: Record) -> None:
+    """UserError for a set that this version's images cannot open."""
+    printed = source.docker.run(
+        "run", *HARDENING, "--network=none", "--entrypoint=postgres", source.references["postgres"], "--version"
+    )
+    here = printed.split()[2].partition(".")[0]
+    if int(record.postgres.partition(".")[0]) > int(here):
+        raise UserError(
+            f"set {record.name} is of PostgreSQL {record.postgres}, and here is {here}; check out the commit that made it"
+        )
+    if record.schema == "none":
+        return
+    known = json.loads(source.docker.run("run", *HARDENING, "--network=none", source.references["server"], *PYTHON, _REVISIONS))
+    if record.schema not in known:
+        raise UserError(
+            f"set {record.name} has the database schema {record.schema}, which the Skyvern of this version does not know: the "
+            "set is of a newer one; check out the commit that made it"
+        )
+
+
+# --- Filling --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Copy:
+    """New volumes with a set in them, and PostgreSQL on them until it is stopped."""
+
+    source: Source
+    purpose: Purpose
+    stamp: str
+    record: Record
+
+    @property
+    def postgres(self) -> str:
+        """Name of its PostgreSQL's container."""
+        return self.source.stack.prefix(f"{self.purpose}-postgres")
+
+    @property
+    def socket(self) -> str:
+        """Name of the volume with its socket."""
+        return self.volume("postgres-socket")
+
+    def volume(self, part: str) -> str:
+        """Name of its volume for a part; after a restore, what the stack had before is under this name."""
+        tail = self.stamp if self.purpose == "restore" else f"drill-{self.stamp}"
+        return f"{self.source.stack.prefix(part)}-{tail}"
+
+    def mounts(self) -> list[str]:
+        """Flags of ``docker run`` for the folders of Skyvern."""
+        return [f"--volume={self.volume(folder)}:{folder_path(folder)}" for folder in SKYVERN_FOLDERS]
+
+    def sql(self, script: str) -> str:
+        """Output of a psql script as Skyvern's role in the copy's database."""
+        docker = self.source.docker
+        names = ("--env=PGPASSWORD", f"--env=PGHOST={SOCKET_FOLDER}")
+        return docker.run_with(
+            {"PGPASSWORD": self.source.role_password, "PSQL_SCRIPT": script},
+            *("exec", *names, "--env=PSQL_SCRIPT", self.postgres, "bash", "-c"),
+            f'psql -X -q -A -t -v ON_ERROR_STOP=1 -U {ROLE} -d {DATABASE} <<< "$PSQL_SCRIPT"',
+            timeout_seconds=600,
+        )
+
+
+def label(purpose: Purpose) -> str:
+    """Of a copy's volumes and containers; not the stack's own, or the doctor would call them left over."""
+    return f"skyvern.{purpose}"
+
+
+@contextmanager
+def filled(source: Source, purpose: Purpose, record: Record, progress: Progress) -> Iterator[Copy]:
+    """A copy of a set, compared and quiet; its PostgreSQL runs within the block. Volumes of a failed one are removed.
+
+    Raises UserError when something does not arrive, or is not what the set recorded.
+    """
+    copy = Copy(source, purpose, datetime.now(UTC).strftime(STAMP), record)
+    docker, stack = source.docker, source.stack
+    marks = [
+        f"--label={label(purpose)}={stack.short}",
+        f"--label=skyvern.set={record.name}",
+        f"--label=skyvern.stamp={copy.stamp}",
+    ]
+    made: list[str] = []
+    try:
+        for part in (*PARTS, "postgres-socket"):
+            docker.run("volume", "create", *marks, f"--label=skyvern.copy={part}", copy.volume(part))
+            made.append(copy.volume(part))
+        _refuse_full_disk(copy)
+        _start_postgres(copy, marks)
+        progress(f"reading set {record.name}: {record.rows} rows, {record.files} files, {record.bytes / MIB:.0f} MiB")
+        began = time.monotonic()
+        flags = [f"--volume={copy.socket}:{SOCKET_FOLDER}", *copy.mounts(), *_database_flags(copy)]
+        _restore(copy, flags)
+        progress(f"everything arrived as the set recorded it, in {time.monotonic() - began:.0f} s")
+        yield copy
+    except BaseException:
+        remove_containers(docker, stack, purpose)
+        for name in made:
+            docker.run("volume", "rm", "--force", name)
+        raise
+    remove_containers(docker, stack, purpose)
+    docker.run("volume", "rm", "--force", copy.socket)
+
+
+def _database_flags(copy: Copy) -> list[str]:
+    return [f"--env=PGHOST={SOCKET_FOLDER}", f"--env=PGUSER={ROLE}", f"--env=PGDATABASE={DATABASE}", "--env=PGPASSWORD"]
+
+
+def _restore(copy: Copy, flags: Sequence[str]) -> None:
+    place = copy.source.place
+    with_password = Place(variables={**place.variables, "PGPASSWORD": copy.source.role_password}, flags=place.flags)
+    try:
+        preflight.run(
+            copy.source.docker,
+            copy.source.references["backup"],
+            with_password,
+            PROGRAM,
+            "restore",
+            copy.record.name,
+            flags=tuple(one for one in flags if one != "--env=PGPASSWORD"),
+            timeout_seconds=LONG_SECONDS,
+        )
+    except UserError as failed:
+        raise UserError(f"set {copy.record.name}: {clause(failed)}; nothing of the stack was changed") from failed
+
+
+def _refuse_full_disk(copy: Copy) -> None:
+    """PostgreSQL writes what it restores to its log as well; a tenth is left for the rest."""
+    needed = int((copy.record.bytes + copy.record.database_bytes + 200 * MIB) * 1.1)
+    line = copy.source.docker.run(
+        *("run", *HARDENING, "--network=none", *copy.mounts(), copy.source.references["backup"], "df", "-Pk", "/data/artifacts")
+    ).splitlines()[-1]
+    free = int(line.split()[3]) * 1024
+    if free < needed:
+        raise UserError(
+            f"set {copy.record.name} needs {needed / MIB:.0f} MiB more, and Docker's disk has {free / MIB:.0f} MiB free; make "
+            "room first. Nothing was changed"
+        )
+
+
+def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
+    docker = copy.source.docker
+    remove_containers(docker, copy.source.stack, copy.purpose)
+    memory = copy.source.settings.database.memory_mib
+    flags = [flag for flag in HARDENING if flag not in {"--rm"} and not flag.startswith("--memory=")]
+    docker.run_with(
+        {"POSTGRES_PASSWORD": copy.source.superuser_password},
+        *("run", "--detach", f"--name={copy.postgres}", *flags, *marks, f"--memory={memory}m", "--shm-size=128m"),
+        *(
+            "--network=none",
+            f"--user={USER}",
+            "--tmpfs=/tmp:mode=1777",
+            "--env=POSTGRES_PASSWORD",
+            f"--env=POSTGRES_USER={SUPERUSER}",
+        ),
+        *(
+            f"--env=PGDATA={DATA_FOLDER}",
+            f"--env=POSTGRES_INITDB_ARGS={INITDB}",
+            f"--volume={copy.volume('postgres')}:{DATA_FOLDER}",
+        ),
+        *(f"--volume={copy.socket}:{SOCKET_FOLDER}", copy.source.references["postgres"], "postgres", *UNSAFE),
+    )
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            docker.run("exec", copy.postgres, "pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER)
+            break
+        except UserError as failed:
+            if time.monotonic() > deadline:
+                log = docker.logs(copy.postgres, "--tail", "3").strip().replace("\n", " | ")
+                raise UserError(f"the copy's PostgreSQL does not start: {log}; nothing of the stack was changed") from failed
+            time.sleep(0.5)
+    secrets = {"PGPASSWORD": copy.source.superuser_password, "ROLE_PASSWORD": copy.source.role_password}
+    plain = (
+        f"--env=PGHOST={SOCKET_FOLDER}",
+        f"--env=PGUSER={SUPERUSER}",
+        f"--env=ROLE_NAME={ROLE}",
+        f"--env=DATABASE_NAME={DATABASE}",
+    )
+    docker.run_with(secrets, "exec", *(f"--env={name}" for name in secrets), *plain, copy.postgres, "bash", "-c", MAKE_ROLE)
+
+
+def quiet(copy: Copy) -> list[Schedule]:
+    """Pauses every schedule of the copy and ends what was in progress; the schedules that were on."""
+    printed = copy.sql(QUIET).strip().splitlines()
+    documents: list[dict[str, Any]] = json.loads(printed[0] if printed else "[]")
+    return [
+        Schedule(id=one["id"], name=one["name"], when=_when(one)) for one in sorted(documents, key=lambda one: str(one["name"]))
+    ]
+
+
+def _when(schedule: Mapping[str, Any]) -> str:
+    if schedule["cron"]:
+        return f"{schedule['cron']} ({schedule['timezone']})"
+    if schedule["interval"]:
+        return f"every {schedule['interval']} s"
+    return f"once, at {schedule['run_at']} UTC"
+
+
+def stop_postgres(copy: Copy) -> None:
+    """Ends the copy's PostgreSQL in good order and writes everything to disk."""
+    docker = copy.source.docker
+    docker.run("stop", "--time", "120", copy.postgres, timeout_seconds=180)
+    docker.run("rm", "--force", copy.postgres)
+    sync = ("run", *HARDENING, "--network=none", f"--user={USER}", f"--volume={copy.volume('postgres')}:{DATA_FOLDER}")
+    docker.run(*sync, copy.source.references["backup"], "sync", "-f", DATA_FOLDER, timeout_seconds=600)
+
+
+def remove_containers(docker: Docker, stack: Stack, purpose: Purpose) -> None:
+    """Containers of a copy, also of one whose command was killed."""
+    names = docker.run("ps", "--all", "--quiet", "--filter", f"label={label(purpose)}={stack.short}").split()
+    if names:
+        docker.run("rm", "--force", *names)

@@ -1,0 +1,163 @@
+"""``ops drill``: the newest set, restored into containers that are thrown away, compared, and served by Skyvern itself.
+
+Everything shares the network of its own PostgreSQL, which has loopback alone: whatever is in the set, it reaches nothing.
+Schedules are off. The verdict is noted where ``ops status`` and ``ops doctor`` see it; "could not run" is not a pass.
+Not here: putting a set in place (ops/deploy/restore.py).
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from components.endpoints import SERVER_PORT
+from components.host.postgres import DATABASE, ROLE
+from components.host.skyvern import PROFILE, SKYVERN_ID
+from ops.backups import copies, notes
+from ops.backups.copies import Copy, Source
+from ops.backups.preflight import HARDENING
+from ops.clients.docker import PYTHON, Docker
+from ops.clients.terminal import Progress
+from ops.errors import UserError
+from ops.observe.backups import DRILL_FILE, Drill, Verdict, age
+from ops.stack.stack import Stack
+
+SERVE_SECONDS = 300
+# Asked as a program asks, with the stack's own key.
+_ASK = f"""
+import json, os, urllib.request
+request = urllib.request.Request(
+    "http://127.0.0.1:{SERVER_PORT}/api/v1/workflows?page=1&page_size=100", headers={{"x-api-key": os.environ["SKYVERN_API_KEY"]}}
+)
+with urllib.request.urlopen(request, timeout=60) as answer:
+    print(len(json.load(answer)))
+"""
+_COUNTS = """
+SELECT count(*) FROM workflow_runs;
+SELECT least(count(DISTINCT workflow_permanent_id), 100) FROM workflows
+  WHERE deleted_at IS NULL AND organization_id = :'organization' AND NOT is_saved_task;
+"""
+
+
+class Unfit(UserError):
+    """What keeps a drill from being run: the machine or the moment, not the set."""
+
+
+def drill(stack: Stack, progress: Progress) -> Drill:
+    """The verdict, noted; everything that was made for it is gone. UserError where not even the verdict can be noted."""
+    docker = stack.docker()
+    source = copies.source(stack)
+    image = source.references["backup"]
+    began, at = time.monotonic(), datetime.now(UTC)
+    name, verdict, reason = "", "passed", ""
+    try:
+        with notes.alone(stack):
+            _clear(docker, stack)
+            try:
+                name = _try(source, progress)
+            finally:
+                _clear(docker, stack)
+    except Unfit as failed:
+        verdict, reason = "could not run", str(failed)
+    except UserError as failed:
+        verdict, reason = "failed", str(failed)
+    result = Drill(at=at, set=name, seconds=round(time.monotonic() - began), verdict=_verdict(verdict), reason=reason)
+    notes.write(stack, docker, image, DRILL_FILE, json.dumps({**asdict(result), "at": at.isoformat(timespec="seconds")}) + "\n")
+    return result
+
+
+def _verdict(text: str) -> Verdict:
+    return "passed" if text == "passed" else "failed" if text == "failed" else "could not run"
+
+
+def _try(source: Source, progress: Progress) -> str:
+    """Name of the newest set, which can be restored and served; UserError if it cannot."""
+    record = source.record("latest")
+    hours = getattr(source.settings.backup, "max_age_hours", 0)
+    old = int((datetime.now(UTC) - record.at).total_seconds())
+    if old > hours * 3600:
+        raise UserError(f"the newest set, {record.name}, is {age(old)} old, and {hours} h are allowed")
+    copies.refuse_newer(source, record)
+    with copies.filled(source, "drill", record, progress) as copy:
+        copies.quiet(copy)
+        _serve(copy, progress)
+    for part in copies.PARTS:
+        source.docker.run("volume", "rm", "--force", copy.volume(part))
+    return record.name
+
+
+def _serve(copy: Copy, progress: Progress) -> None:
+    """Migrates the copy and starts Skyvern on it, as the stack's own server is started, and asks it for its workflows."""
+    docker, stack = copy.source.docker, copy.source.stack
+    environment = _environment(copy)
+    organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
+    name = stack.prefix("drill-server")
+    flags = [flag for flag in HARDENING if flag != "--rm" and not flag.startswith("--memory=")]
+    docker.run_with(
+        environment,
+        *("run", "--detach", f"--name={name}", *flags, f"--label={copies.label('drill')}={stack.short}"),
+        *(f"--memory={copy.source.settings.server.memory_mib}m", f"--network=container:{copy.postgres}"),
+        *(f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--security-opt=seccomp={PROFILE}", "--shm-size=512m"),
+        *("--tmpfs=/tmp:mode=1777,exec,size=1024m", "--tmpfs=/home/skyvern:mode=1777,size=256m", *copy.mounts()),
+        *(f"--env={one}" for one in environment),
+        copy.source.references["server"],
+    )
+    before = _counts(copy, organization)[0]
+    began = time.monotonic()
+    while not _is_healthy(docker, name):
+        state = json.loads(docker.run("inspect", "--format", "{{json .State}}", name))
+        if not state["Running"] or time.monotonic() - began > SERVE_SECONDS:
+            log = " | ".join(docker.logs(name, "--tail", "3").strip().splitlines())
+            raise UserError(f"Skyvern does not start on the restored data: {log[-600:]}")
+        time.sleep(2)
+    progress(f"Skyvern serves the restored data, after {time.monotonic() - began:.0f} s")
+    try:
+        answered = int(docker.run("exec", name, *PYTHON, _ASK))
+    except (UserError, ValueError) as failed:
+        raise UserError(f"Skyvern does not answer on the restored data: {failed}") from failed
+    after, workflows = _counts(copy, organization)
+    if answered != workflows:
+        raise UserError(f"Skyvern shows {answered} workflows, and the restored database has {workflows}")
+    if after != before:
+        raise UserError(f"the copy has started {after - before} runs by itself")
+    progress(f"its API shows {answered} workflows; no run has started by itself")
+
+
+def _environment(copy: Copy) -> Mapping[str, str]:
+    """That of the stack's server, with the copy's database and without schedules."""
+    name = copy.source.stack.prefix("server")
+    try:
+        elements: list[str] = json.loads(copy.source.docker.run("inspect", "--format", "{{json .Config.Env}}", name))
+    except UserError as failed:
+        raise Unfit(f"the stack has no server whose settings could be used ({failed})") from failed
+    environment = dict(element.split("=", 1) for element in elements)
+    password = urlsplit(environment["DATABASE_STRING"]).password
+    return {
+        **{key: value for key, value in environment.items() if key not in {"PATH", "HOME"} or key == "HOME"},
+        "DATABASE_STRING": f"postgresql+psycopg://{ROLE}:{password}@127.0.0.1:5432/{DATABASE}",
+        "ENABLE_WORKFLOW_SCHEDULES": "false",
+    }
+
+
+def _is_healthy(docker: Docker, name: str) -> bool:
+    try:
+        docker.run("exec", name, "skyvern-healthy", timeout_seconds=20)
+    except UserError:
+        return False
+    return True
+
+
+def _counts(copy: Copy, organization: str) -> tuple[int, int]:
+    """Runs in the copy's database, and the workflows that the API shows at most a page of."""
+    runs, workflows = copy.sql(f"\\set organization '{organization}'\n{_COUNTS}").split()
+    return int(runs), int(workflows)
+
+
+def _clear(docker: Docker, stack: Stack) -> None:
+    """Containers and volumes of a drill, also of one that was killed."""
+    copies.remove_containers(docker, stack, "drill")
+    volumes = docker.run("volume", "ls", "--quiet", "--filter", f"label={copies.label('drill')}={stack.short}").split()
+    if volumes:
+        docker.run("volume", "rm", "--force", *volumes)

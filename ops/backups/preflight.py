@@ -1,0 +1,141 @@
+"""Trials of a place for backups before ``script/up`` changes anything: can a repository be kept there.
+
+Asked only where the stack has no backup at this place yet: a place that is away for a while must not hold up an update.
+Not here: what the running backup finds (ops/observe/backups.py).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from components.host import images
+from components.host.backup import REPOSITORY_FOLDER
+from components.host.skyvern import SKYVERN_ID
+from components.settings import NoBackup, PathBackup, S3Backup, Settings, SftpBackup, SomeBackup
+from ops.backups.container import PROGRAM, clause
+from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
+from ops.errors import UserError
+from ops.stack.secrets import generated
+from ops.stack.stack import Stack
+
+TRY_SECONDS = 60
+# Without a key there is no repository yet; any other one shows whether there is one of somebody else's.
+_NO_KEY = "none"
+_GIVE = f"""
+set -eu
+cd {REPOSITORY_FOLDER}
+[ -n "$(ls -A .)" ] || chown {SKYVERN_ID}:{SKYVERN_ID} . 2> /dev/null || true
+"""
+_USABLE = f"cd {REPOSITORY_FOLDER} && touch .try && rm .try && df -Pk . | tail -n 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A repository as a container of ours reaches it. variables: restic's, secrets among them. flags: of ``docker run``."""
+
+    variables: Mapping[str, str] = field(repr=False)
+    flags: tuple[str, ...]
+
+
+def check(stack: Stack, docker: Docker, settings: Settings, progress: Progress) -> None:
+    """Raises UserError with one line for what keeps a repository from being there; the image has to be there."""
+    wanted = settings.backup
+    if isinstance(wanted, NoBackup) or _is_in_use(stack, docker, wanted):
+        return
+    image = images.references(settings.images.source)["backup"]
+    where = f"{stack.file_name}: backup"
+    if isinstance(wanted, PathBackup):
+        _check_folder(stack, docker, wanted, image, where)
+    key = generated(stack, "backup").get("backup")
+    there = place(stack, wanted, _NO_KEY if key is None else key.get_secret_value())
+    try:
+        run(docker, image, there, PROGRAM, "try")
+    except UserError as failed:
+        said = clause(failed)
+        if key is None and "does not open" in said:
+            said = "a repository of another stack is there; choose another place, or restore that stack with ops restore --kit"
+        raise UserError(f"nothing was changed: {where}: {said}") from failed
+    progress("the backups' place can be used")
+
+
+def place(stack: Stack, wanted: SomeBackup, key: str) -> Place:
+    """The place of the stack file with its secrets opened. key: the repository's."""
+
+    def opened(name: str) -> str:
+        return stack.pulumi("config", "get", "--path", f"backup.{name}").decode().strip()
+
+    common = {
+        "RESTIC_CACHE_DIR": "/tmp/cache",  # noqa: S108
+        "RESTIC_PASSWORD": key,
+        "BACKUP_HOST": f"skyvern-{stack.short}",
+        "TRY_SECONDS": str(TRY_SECONDS),
+    }
+    match wanted:
+        case PathBackup():
+            return Place(
+                variables={**common, "RESTIC_REPOSITORY": REPOSITORY_FOLDER},
+                flags=("--network=none", f"--volume={wanted.path}:{REPOSITORY_FOLDER}"),
+            )
+        case S3Backup():
+            variables = {
+                "AWS_ACCESS_KEY_ID": wanted.access_key_id,
+                "AWS_DEFAULT_REGION": wanted.region,
+                "AWS_SECRET_ACCESS_KEY": opened("secret_access_key"),
+                "RESTIC_REPOSITORY": wanted.repository,
+            }
+        case SftpBackup():
+            variables = {
+                "RESTIC_REPOSITORY": wanted.repository,
+                "SFTP_KEY": opened("private_key"),
+                "SFTP_KNOWN_HOST": wanted.known_hosts,
+                "SFTP_PORT": str(wanted.port),
+            }
+    # The stack's own network for it may not be there yet, or be of containers that do not run.
+    return Place(variables={**common, **variables}, flags=("--network=host",))
+
+
+HARDENING = ("--rm", "--init", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--memory=1024m")
+
+
+def run(
+    docker: Docker, image: str, there: Place, *command: str, flags: tuple[str, ...] = (), timeout_seconds: float = 180
+) -> str:
+    """Output of a command in a throw-away container that reaches the repository; UserError when it fails."""
+    names = [f"--env={name}" for name in there.variables]
+    scratch = ("--tmpfs=/tmp:mode=1777", f"--user={SKYVERN_ID}:{SKYVERN_ID}", "--hostname=backup-ops")
+    return docker.run_with(
+        there.variables,
+        *("run", *HARDENING, *scratch, *there.flags, *names, *flags, image, *command),
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def _is_in_use(stack: Stack, docker: Docker, wanted: SomeBackup) -> bool:
+    """Whether the stack's backup already has this place."""
+    name = stack.prefix("backup")
+    if not docker.run("ps", "--all", "--quiet", "--filter", f"name=^{name}$"):
+        return False
+    document = docker.inspect(name)
+    if isinstance(wanted, PathBackup):
+        return any(mount.get("Source") == wanted.path for mount in document.get("Mounts") or [])
+    return f"RESTIC_REPOSITORY={wanted.repository}" in (document["Config"].get("Env") or [])
+
+
+def _check_folder(stack: Stack, docker: Docker, wanted: PathBackup, image: str, where: str) -> None:
+    """A folder apart from the checkout and Docker's data, that user 10001 can write to; an empty one is given to that user."""
+    docker_root = json.loads(docker.run("info", "--format", "{{json .DockerRootDir}}"))
+    for other, whose in ((str(stack.root), "this checkout"), (docker_root, "Docker's data")):
+        if wanted.path == other or wanted.path.startswith(f"{other.rstrip('/')}/"):
+            raise UserError(f"nothing was changed: {where}.path: {wanted.path} is inside {whose} ({other}); write another")
+    mounted = f"--volume={wanted.path}:{REPOSITORY_FOLDER}"
+    try:
+        docker.run(*("run", *HARDENING, "--network=none", "--user=0:0", "--cap-add=CHOWN", mounted, image, "bash", "-c", _GIVE))
+        docker.run(
+            *("run", *HARDENING, "--network=none", f"--user={SKYVERN_ID}:{SKYVERN_ID}", mounted, image, "bash", "-c", _USABLE)
+        )
+    except UserError as failed:
+        raise UserError(
+            f"nothing was changed: {where}.path: {wanted.path} cannot be written to by user {SKYVERN_ID} ({failed}); run: sudo "
+            f"install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {wanted.path}"
+        ) from failed

@@ -1,0 +1,346 @@
+"""``ops restore``: a set of the backup becomes the stack's data; ``ops resume``: its schedules run again.
+
+Everything is read into new volumes, compared with what the set recorded and made quiet while the stack goes on; only then does
+the stack stop, for as long as its volumes change places. What it had before is kept under a dated name; ``--undo`` puts it back.
+On a bare machine the recovery kit gives the state and the secrets first.
+Not here: the copy and the exchange themselves (ops/backups).
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.host.backup import STATE_FOLDER
+from components.host.postgres import DATABASE, ROLE
+from ops.backups import copies, exchange, notes
+from ops.backups import kit as kits
+from ops.backups.copies import PARTS, Record, Schedule, Source
+from ops.backups.kit import Kit
+from ops.clients import git, terminal
+from ops.clients.docker import PYTHON, Docker
+from ops.clients.terminal import Progress, say
+from ops.deploy import repair, up, update
+from ops.errors import UserError
+from ops.images import build, needs
+from ops.machine import backend, daemon, engine
+from ops.paths import write_whole
+from ops.stack import inventory, state
+from ops.stack.stack import Stack
+
+PAUSED_FILE = f"{STATE_FOLDER}/paused.json"
+# Of those that have a data volume mounted: who stops first, and starts last.
+STOP_ORDER = ("server", "retention", "backup", "artifacts", "roles", "postgres")
+# Rows of the person's that came after a set; smoke runs have another organisation.
+NEWER = """
+SELECT (SELECT count(*) FROM workflow_runs WHERE created_at > :'at' AND organization_id = :'organization'),
+  (SELECT count(*) FROM workflows WHERE created_at > :'at' AND organization_id = :'organization'),
+  (SELECT count(*) FROM credentials WHERE created_at > :'at' AND organization_id = :'organization');
+"""
+_NEXT_TICKS = """
+import datetime, json, sys, zoneinfo
+from croniter import croniter
+for one in json.load(sys.stdin):
+    if one["cron"]:
+        now = datetime.datetime.now(zoneinfo.ZoneInfo(one["timezone"]))
+        one["next"] = croniter(one["cron"], now).get_next(datetime.datetime).isoformat(timespec="minutes")
+    print(json.dumps(one))
+"""
+
+
+def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -> None:
+    """A set, or the newest one, into the stack. UserError before anything is touched, or with the next step."""
+    with notes.alone(stack):
+        source = copies.source(stack)
+        docker = source.docker
+        _clear(source, say)
+        record = source.record(name or "latest")
+        copies.refuse_newer(source, record)
+        if not discard_newer:
+            refuse_newer_data(source, record)
+        _ask(stack, record, yes=yes)
+        stamp = _replace(source, record, say)
+        missing = [part for part in PARTS if not _users(docker, stack, part)]
+        if missing:
+            say(f"containers are missing; next: script/up --stack {stack}")
+            return
+        _wait(stack, docker, stamp)
+    say(f"stack {stack} has the data of set {record.name} ({record.at:%Y-%m-%d %H:%M} UTC)")
+    say(f"what it had before is kept in volumes that end in -{stamp}; to go back: bin/ops restore --undo -s {stack}")
+
+
+def _replace(source: Source, record: Record, progress: Progress) -> str:
+    """Fills a copy and puts it in place; the stamp of what is kept."""
+    stack, docker = source.stack, source.docker
+    with copies.filled(source, "restore", record, progress) as copy:
+        schedules = copies.quiet(copy)
+        copies.stop_postgres(copy)
+    fresh = {part: copy.volume(part) for part in PARTS}
+    exchange.prepare(source, fresh, copy.stamp)
+    _note_paused(source, record, schedules)
+    stopped = _stop(source, progress)
+    image = source.references["backup"]
+    try:
+        exchange.put_in_place(docker, stack, image, fresh, copy.stamp)
+    except BaseException:
+        exchange.take_back(docker, stack, image, fresh, copy.stamp)
+        _start(docker, stopped)
+        raise
+    _start(docker, stopped)
+    progress("the restored data is in place")
+    _tell_paused(stack, schedules, progress)
+    return copy.stamp
+
+
+def undo(stack: Stack, *, yes: bool) -> None:
+    """What the last restore replaced becomes the stack's data again; UserError if nothing is kept."""
+    with notes.alone(stack):
+        docker, image = stack.docker(), exchange.image_of(stack)
+        replaced = [one for one in exchange.kept(docker, stack, image) if one.state != "filled"]
+        if not replaced:
+            raise UserError(f"ops restore --undo: stack {stack} has nothing that a restore replaced")
+        last = replaced[-1]
+        terminal.need_answer("ops restore --undo", yes=yes)
+        if not yes and not terminal.confirm(f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"):
+            raise UserError("ops restore --undo: nothing was changed")
+        stopped = _stop_all(docker, stack, _drain_seconds(stack), say)
+        exchange.take_back(docker, stack, image, {part: last.volumes[part] for part in PARTS}, last.stamp)
+        _start(docker, stopped)
+        exchange.remove(docker, last)
+        # Of what the restore paused in the data that is gone again.
+        notes.remove(stack, docker, image, PAUSED_FILE)
+        repair.wait_until_healthy(stack, docker, say)
+    say(f"stack {stack} has the data from before {last.stamp} again")
+
+
+# --- Refusals and questions -----------------------------------------------------------------------------------------------
+
+
+def refuse_newer_data(source: Source, record: Record) -> None:
+    """UserError where the stack has runs, workflows or credentials that came after the set, or does not say."""
+    stack, docker = source.stack, source.docker
+    again = "bin/ops backup now keeps them in a set; add --discard-newer to go on without them"
+    volume = stack.prefix("postgres")
+    if volume not in docker.run("volume", "ls", "--quiet").split():
+        return
+    organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
+    roles = stack.prefix("roles")
+    variables = ("-v", f"at={record.at:%Y-%m-%d %H:%M:%S}", "-v", f"organization={organization}")
+    try:
+        printed = docker.run(
+            *("exec", "--interactive", roles, "psql", "-X", "-q", "-A", "-t", "-F", " ", "-v", "ON_ERROR_STOP=1"),
+            *(*variables, "-d", DATABASE),
+            stdin=NEWER.encode(),
+        )
+        counts = [int(word) for word in printed.split()]
+    except (UserError, ValueError) as failed:
+        if "does not exist" in str(failed) and "relation" in str(failed):
+            return
+        raise UserError(
+            f"stack {stack}: its database does not answer, so it is not known what is newer than set {record.name}; start it "
+            f"(script/up --stack {stack}), or add --discard-newer"
+        ) from failed
+    kinds = [f"{count} {kind}" for count, kind in zip(counts, ("runs", "workflows", "credentials"), strict=True) if count]
+    if kinds:
+        raise UserError(f"stack {stack} has {', '.join(kinds)} that are newer than set {record.name}; {again}")
+
+
+def _ask(stack: Stack, record: Record, *, yes: bool) -> None:
+    say(f"set {record.name}: {record.at:%Y-%m-%d %H:%M} UTC, {record.rows} rows, {record.files} files")
+    terminal.need_answer("ops restore", yes=yes)
+    if not yes and not terminal.confirm(f"stack {stack}: replace its data with this set? Runs in progress are ended"):
+        raise UserError("ops restore: nothing was changed")
+
+
+def _clear(source: Source, progress: Progress) -> None:
+    """What a restore that was interrupted has left: a copy is removed, volumes that had changed places change back."""
+    docker, stack, image = source.docker, source.stack, source.references["backup"]
+    copies.remove_containers(docker, stack, "restore")
+    for left in exchange.kept(docker, stack, image):
+        if left.state == "exchanged":
+            continue
+        if left.state == "torn":
+            stopped = _stop_all(docker, stack, _drain_seconds(stack), progress)
+            exchange.take_back(docker, stack, image, {part: left.volumes[part] for part in PARTS}, left.stamp)
+            _start(docker, stopped)
+            progress(f"the restore of {left.stamp} was interrupted: what the stack had before is in place again")
+        exchange.remove(docker, left)
+
+
+# --- Containers -----------------------------------------------------------------------------------------------------------
+
+
+def _users(docker: Docker, stack: Stack, part: str) -> list[str]:
+    return docker.run("ps", "--all", "--quiet", "--no-trunc", "--filter", f"volume={stack.prefix(part)}").split()
+
+
+def _drain_seconds(stack: Stack) -> float:
+    return 60.0 * stack.settings().server.drain_minutes + 240
+
+
+def _stop(source: Source, progress: Progress) -> list[str]:
+    return _stop_all(source.docker, source.stack, _drain_seconds(source.stack), progress)
+
+
+def _stop_all(docker: Docker, stack: Stack, seconds: float, progress: Progress) -> list[str]:
+    """Stops whoever has a data volume mounted: names of what ran, in the order in which it stopped."""
+    running = {
+        one.part: one for one in inventory.containers(docker, stack.short) if one.status in {"running", "paused", "restarting"}
+    }
+    stopped = [running[part].name for part in STOP_ORDER if part in running]
+    if stopped:
+        progress(f"stopping {', '.join(part for part in STOP_ORDER if part in running)}; runs in progress may end first")
+    for name in stopped:
+        docker.run("stop", name, timeout_seconds=seconds)
+    others = {user for part in PARTS for user in docker.run("ps", "--quiet", "--filter", f"volume={stack.prefix(part)}").split()}
+    if others:
+        _start(docker, stopped)
+        raise UserError(f"stack {stack}: containers {', '.join(sorted(others))} use its volumes; stop them. Nothing was changed")
+    return stopped
+
+
+def _start(docker: Docker, stopped: Sequence[str]) -> None:
+    for name in reversed(stopped):
+        docker.run("start", name)
+
+
+def _wait(stack: Stack, docker: Docker, stamp: str) -> None:
+    try:
+        repair.repair(stack, docker, say)
+        repair.wait_until_healthy(stack, docker, say)
+    except UserError as failed:
+        raise UserError(
+            f"the data is restored, and then: {failed}; what was there before is in volumes that end in -{stamp}; bin/ops "
+            f"restore --undo -s {stack} puts it back"
+        ) from failed
+
+
+# --- Schedules ------------------------------------------------------------------------------------------------------------
+
+
+def _note_paused(source: Source, record: Record, schedules: Sequence[Schedule]) -> None:
+    """Beside the backup's notes, which outlive containers. Written before the exchange: then no schedule is forgotten."""
+    document = json.dumps({"set": record.name, "schedules": [one.id for one in schedules]}) + "\n"
+    notes.write(source.stack, source.docker, source.references["backup"], PAUSED_FILE, document)
+
+
+def _tell_paused(stack: Stack, schedules: Sequence[Schedule], progress: Progress) -> None:
+    if not schedules:
+        return
+    progress(f"{len(schedules)} schedules are paused, because their runs since the set was made would be repeated:")
+    for one in schedules:
+        progress(f"  {one.name}: {one.when}")
+    progress(f"bin/ops resume -s {stack} shows when each would run next, and starts them")
+
+
+def resume(stack: Stack, *, yes: bool) -> None:
+    """The schedules that a restore paused run again from their next tick on; what was missed is not made up for."""
+    docker, image = stack.docker(), exchange.image_of(stack)
+    paused: dict[str, Any] = json.loads(notes.read(stack, docker, image, PAUSED_FILE) or '{"schedules": []}')
+    ids = [str(one) for one in paused["schedules"]]
+    listed = "','".join(ids)
+    query = f"""
+        SELECT coalesce(json_agg(json_build_object('id', workflow_schedule_id, 'name', coalesce(name, workflow_permanent_id),
+          'cron', cron_expression, 'timezone', timezone, 'interval', interval_seconds, 'run_at', run_at,
+          'over', run_at <= now() at time zone 'UTC')), '[]')
+        FROM workflow_schedules WHERE NOT enabled AND deleted_at IS NULL AND workflow_schedule_id IN ('{listed}')"""  # noqa: S608
+    rows: list[dict[str, Any]] = json.loads(_sql(stack, docker, query) or "[]")
+    if not rows:
+        raise UserError(f"ops resume: no schedule of stack {stack} is paused by a restore")
+    printed = docker.run("exec", "--interactive", stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
+    over = []
+    for row in map(json.loads, printed.splitlines()):
+        if row["over"]:
+            over.append(row["id"])
+            say(f"  {row['name']}: once, at {row['run_at']} UTC, which is over: stays paused, and can be started in the UI")
+        else:
+            when = row.get("next") or (f"every {row['interval']} s" if row["interval"] else f"{row['run_at']} UTC")
+            say(f"  {row['name']}: next at {when}")
+    due = [row["id"] for row in rows if row["id"] not in over]
+    terminal.need_answer("ops resume", yes=yes)
+    if not yes and not terminal.confirm(f"Start {len(due)} schedules?"):
+        raise UserError("ops resume: nothing was changed")
+    chosen = "','".join(due)
+    # With this time a tick from before it is not made up for (1.0.56, previous_fire_time_since_edit).
+    _sql(
+        stack,
+        docker,
+        "UPDATE workflow_schedules SET enabled = true, modified_at = now() at time zone 'UTC' "  # noqa: S608
+        f"WHERE workflow_schedule_id IN ('{chosen}')",
+    )
+    notes.remove(stack, docker, image, PAUSED_FILE)
+    say(f"{len(due)} schedules run again")
+
+
+def _sql(stack: Stack, docker: Docker, statement: str) -> str:
+    command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", DATABASE)
+    return docker.run(
+        "exec", "--interactive", stack.prefix("roles"), *command, stdin=f"SET ROLE {ROLE}; {statement};".encode()
+    ).strip()
+
+
+# --- From the kit ---------------------------------------------------------------------------------------------------------
+
+
+def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_file: Path | None, yes: bool) -> None:
+    """A whole stack on a machine that has nothing of it: state and secrets from the kit, data from the repository."""
+    kit = kits.read(path, passphrase_file)
+    if Stack(kit.stack).short != stack.short:
+        raise UserError(f"recovery kit: is of stack {kit.stack}; write -s {kit.stack}")
+    terminal.need_answer("ops restore", yes=yes)
+    _take_files(stack, kit, say)
+    settings, docker = stack.settings(), stack.docker()
+    daemon.ensure_docker(docker.host, say)
+    missing = needs.prepare(docker, settings.images.source, say, needs.asked_for(settings))
+    engine.ensure_engine(None, say)
+    _take_state(stack, kit, say)
+    build.build(docker, settings.images.source, say, needs.asked_for(settings), missing=missing)
+    with notes.alone(stack):
+        source = copies.source(stack)
+        _clear(source, say)
+        record = source.record(name or "latest")
+        copies.refuse_newer(source, record)
+        if any(_users(docker, stack, part) for part in PARTS):
+            raise UserError(f"stack {stack}: has containers on {docker.host}; a kit is for a machine without them")
+        _ask(stack, record, yes=yes)
+        stamp = _replace(source, record, say)
+        for left in exchange.kept(docker, stack, source.references["backup"]):
+            # Nothing was there before.
+            if left.stamp == stamp:
+                exchange.remove(docker, left)
+    up.deploy(stack, images_source=None, engine_choice=None, yes=True, unreviewed=True)
+
+
+def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:
+    """Passphrase and stack file; UserError where there is another passphrase."""
+    if kit.passphrase and not backend.own_passphrase(os.environ):
+        path = backend.passphrase_file()
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(kit.passphrase + "\n")
+            progress(f"{path}: from the kit")
+        elif path.read_text().strip() != kit.passphrase:
+            raise UserError(f"{path}: is another passphrase than the kit's, of other stacks; use a user or a machine without it")
+    here = stack.root / stack.file_name
+    if not here.is_file() or here.read_text(encoding="utf-8") != kit.stack_file:
+        write_whole(here, kit.stack_file)
+        progress(f"{here.name}: from the kit")
+    try:
+        commit = git.run(stack.root, "rev-parse", "--verify", "HEAD^{commit}").strip()
+    except UserError:
+        commit = ""
+    if kit.commit and commit != kit.commit:
+        progress(f"note: this checkout is {commit[:12] or 'not a commit'}, and the kit was made with {kit.commit[:12]}")
+
+
+def _take_state(stack: Stack, kit: Kit, progress: Progress) -> None:
+    """The state, where there is none yet."""
+    backend.ensure_state(progress)
+    update.ensure_stack(stack, progress)
+    if not stack.state().get("resources"):
+        stack.pulumi("stack", "import", stdin=kit.state.encode())
+        progress("the state: from the kit")
+    # Containers, networks and volumes of the machine that is gone are not here; the secrets stay.
+    state.refresh(stack)

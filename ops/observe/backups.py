@@ -1,0 +1,115 @@
+"""What a stack's backup says of itself: the newest set, the last problem, the last drill. Reads only.
+
+It says what the repository said when it was last asked (images/backup/skyvern-backup), so nothing here waits for a network.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from components.host.backup import STATE_FOLDER
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.stack.inventory import Container
+
+STATUS_FILE = f"{STATE_FOLDER}/status.json"
+DRILL_FILE = f"{STATE_FOLDER}/drill.json"
+ANSWER_SECONDS = 10
+
+Verdict = Literal["passed", "failed", "could not run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drill:
+    """A trial restore. reason: why it did not pass, else ""."""
+
+    at: datetime
+    set: str
+    seconds: int
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupFacts:
+    """The backup of a stack.
+
+    sets: complete ones in the repository; None if it has never answered. newest, newest_at: None without any. age_seconds: of the
+    newest. problem: of the last look, "" for none. max_age_hours: from the stack file. drill: the last one.
+    """
+
+    sets: int | None
+    newest: str | None
+    newest_at: datetime | None
+    age_seconds: int | None
+    problem: str
+    max_age_hours: int
+    drill: Drill | None = None
+
+    @property
+    def too_old(self) -> bool:
+        """Whether there is no set that is young enough."""
+        return self.age_seconds is None or self.age_seconds > self.max_age_hours * 3600
+
+
+def read(docker: Docker, containers: Sequence[Container]) -> BackupFacts | None:
+    """The facts; None if the stack has no backup, or one that does not run or has not looked yet."""
+    name = next((one.name for one in containers if one.part == "backup" and one.status == "running"), None)
+    if name is None:
+        return None
+    # Both in one call; the second is missing before the first drill.
+    script = f"cat {STATUS_FILE} && echo && cat {DRILL_FILE} 2> /dev/null || echo null"
+    try:
+        lines = docker.run("exec", name, "sh", "-c", script, timeout_seconds=ANSWER_SECONDS).splitlines()
+        return parse(lines[0], next((line for line in lines[1:] if line.strip()), "null"), datetime.now(UTC))
+    except (UserError, IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+def parse(status: str, drill: str, now: datetime) -> BackupFacts:
+    """The facts from the two files; ValueError, KeyError or TypeError for something else."""
+    document: dict[str, Any] = json.loads(status)
+    newest = document["newest"]
+    at = None if newest is None else datetime.fromtimestamp(newest["time"], UTC)
+    return BackupFacts(
+        sets=document["sets"],
+        newest=None if newest is None else newest["set"],
+        newest_at=at,
+        age_seconds=None if at is None else max(0, int((now - at).total_seconds())),
+        problem=document["problem"],
+        max_age_hours=document["max_age_hours"],
+        drill=_parse_drill(json.loads(drill)),
+    )
+
+
+def _parse_drill(document: dict[str, Any] | None) -> Drill | None:
+    return None if document is None else Drill(**{**document, "at": datetime.fromisoformat(document["at"])})
+
+
+def line(facts: BackupFacts) -> str:
+    """``backup: newest set 20261128T203250Z, 12 min old, 24 in all; drilled 2026-11-27: passed``."""
+    sets = "the repository has not answered yet" if facts.sets is None else f"{facts.sets} in all"
+    newest = (
+        "no set yet"
+        if facts.newest is None or facts.age_seconds is None
+        else f"newest set {facts.newest}, {age(facts.age_seconds)} old, {sets}"
+    )
+    old = f", older than the {facts.max_age_hours} h allowed" if facts.newest is not None and facts.too_old else ""
+    problem = f"; {facts.problem}" if facts.problem else ""
+    drill = (
+        "; never drilled"
+        if facts.drill is None
+        else f"; drilled {facts.drill.at.date()}: {facts.drill.verdict}{f' ({facts.drill.reason})' if facts.drill.reason else ''}"
+    )
+    return f"backup: {newest}{old}{problem}{drill}"
+
+
+def age(seconds: int) -> str:
+    """``40 s``, ``12 min``, ``5 h``, ``3 days``."""
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 48 * 3600 else f"{seconds // 86400} days"

@@ -1,0 +1,211 @@
+"""A backup that has been restored: the same rows and files, the same credential, and every planted fault refused in one line."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.observe.smoke.site import Site
+from tests.host.conftest import Checkout, as_person, site_of
+from tests.support.waiting import wait_for
+
+# It takes the other lane ten minutes more.
+pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
+
+# Not below /tmp, which the stack file refuses: it is emptied.
+REPOSITORY = Path("/srv") / f"skyvern-test-backup-{os.getpid()}"
+BACKUP = {"type": "path", "path": str(REPOSITORY)}
+FILE = "/data/downloads/wr_1/보고서 1.pdf"
+# Of the person's: what a restore has to bring back, by content.
+CONTENT = """
+SELECT 'workflows', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM workflows t;
+SELECT 'credentials', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM credentials t;
+"""
+SCHEDULES = "SELECT name, enabled FROM workflow_schedules ORDER BY name"
+
+
+# Of a person's authenticator.
+SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+def code_status(site: Site, credential: str) -> int:
+    """Status of the answer with the code of the moment, for which the vault's file has to be read."""
+    return site.api("GET", f"/v1/credentials/{credential}/totp-code").status_code
+
+
+def sql(checkout: Checkout, statement: str) -> str:
+    return checkout.docker.run(
+        *("exec", "skyvern-dev-roles", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
+    ).strip()
+
+
+def files(checkout: Checkout) -> str:
+    """Every file of the stack by its checksum, but for logs, which go on."""
+    script = "cd /data && find downloads credential_vault -type f ! -name '.re*' -exec sha256sum {} + | sort"
+    return checkout.docker.run("exec", "skyvern-dev-server", "sh", "-c", script)
+
+
+def started(checkout: Checkout) -> dict[str, str]:
+    """When each container was started: equal while nothing was touched."""
+    names = sorted(checkout.names("container"))
+    return {name: checkout.docker.inspect(name)["State"]["StartedAt"] for name in names}
+
+
+def ops(checkout: Checkout, *arguments: str, check: bool = True) -> str:
+    done = checkout.run("bin/ops", *arguments, check=check)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def stack(checkout: Checkout, first_up: str) -> Iterator[Checkout]:
+    """The dev stack with a backup, beside the port that it has."""
+    REPOSITORY.mkdir()
+    port = int(checkout.output("app_url").rpartition(":")[2])
+    checkout.write_stack("dev", port=port, backup=BACKUP)
+    try:
+        checkout.run("script/up", "--yes")
+        yield checkout
+    finally:
+        shutil.rmtree(REPOSITORY)
+
+
+@pytest.fixture(scope="module")
+def site(stack: Checkout) -> Iterator[Site]:
+    with site_of(stack) as target:
+        yield as_person(target)
+
+
+@pytest.fixture(scope="module")
+def credential(stack: Checkout, site: Site) -> str:
+    """A workflow with a schedule, a credential with TOTP and a file, in a set; the credential's id."""
+    definition = {
+        "title": "매일 보고서",
+        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
+    }
+    workflow = site.api("POST", "/v1/workflows", body={"json_definition": definition}).json()["workflow_permanent_id"]
+    schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
+    assert site.api("POST", f"/v1/workflows/{workflow}/schedules", body=schedule).status_code == 200
+    body = {
+        "name": "shop",
+        "credential_type": "password",
+        "credential": {"username": "kim", "password": "a password", "totp": SEED, "totp_type": "authenticator"},
+    }
+    made = site.api("POST", "/v1/credentials", body=body)
+    assert made.status_code == 201, made.text
+    identifier: str = made.json()["credential_id"]
+    assert code_status(site, identifier) == 200
+    command = f"mkdir -p '{FILE.rpartition('/')[0]}' && head -c 300000 /dev/urandom > '{FILE}'"
+    stack.docker.run("exec", "skyvern-dev-server", "sh", "-c", command)
+    assert "set 2" in ops(stack, "backup", "now")
+    return identifier
+
+
+def test_a_set_is_listed_and_seen_by_status_and_doctor(stack: Checkout, credential: str) -> None:
+    newest = ops(stack, "backup", "list").splitlines()[1].split()[0]
+    assert f"newest set {newest}" in ops(stack, "status")
+    assert json.loads(ops(stack, "status", "--json"))["backup"]["newest"] == newest
+    found = json.loads(stack.run("bin/ops", "doctor", "--json", check=False).stdout)["findings"]
+    assert [one["problem"] for one in found if one["check"] == "backup"] == ["was never made"]
+
+
+def test_a_second_plan_is_empty(stack: Checkout, credential: str) -> None:
+    stack.pulumi("preview -s dev --expect-no-changes --refresh")
+
+
+def test_a_wrong_key_opens_nothing(stack: Checkout, credential: str) -> None:
+    refused = stack.run(
+        *("docker", "--host", stack.docker.host, "exec", "--env", "RESTIC_PASSWORD=wrong", "skyvern-dev-backup"),
+        *("skyvern-backup", "try"),
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == "backup: the stack's key does not open the repository: it belongs to another stack\n"
+
+
+def test_newer_data_is_not_replaced_unasked(stack: Checkout, site: Site, credential: str) -> None:
+    definition = {"title": "newer", "workflow_definition": {"parameters": [], "blocks": []}}
+    newer = site.api("POST", "/v1/workflows", body={"json_definition": definition}).json()["workflow_permanent_id"]
+    before = started(stack)
+    printed = ops(stack, "restore", "--yes", check=False)
+    assert "error: stack dev has 1 workflows that are newer than set" in printed
+    assert "--discard-newer" in printed
+    assert started(stack) == before
+    assert site.api("GET", f"/v1/workflows/{newer}").status_code == 200
+
+
+def test_what_is_lost_comes_back(stack: Checkout, site: Site, credential: str) -> None:
+    ops(stack, "backup", "now")
+    rows, there = sql(stack, CONTENT), files(stack)
+    assert FILE.removeprefix("/data/") in there
+    stack.docker.run("stop", "--time", "5", "skyvern-dev-server")
+    sql(stack, "DROP OWNED BY skyvern CASCADE")
+    remove = "rm -rf /data/downloads/* /data/credential_vault/*"
+    image = stack.docker.inspect("skyvern-dev-server")["Config"]["Image"]
+    stack.docker.run("run", "--rm", "--network=none", "--volumes-from=skyvern-dev-server", image, "sh", "-c", remove)
+    printed = ops(stack, "restore", "--yes")
+    assert "everything arrived as the set recorded it" in printed
+    assert "bin/ops restore --undo -s dev" in printed
+    assert sql(stack, CONTENT) == rows
+    assert files(stack) == there
+    # The vault's file, its key and its row belong together.
+    assert code_status(site, credential) == 200
+    # What the person was told to be lost is kept, and the containers are the same ones.
+    kept = {name for name in stack.names("volume") if name.startswith("skyvern-dev-postgres-2")}
+    assert len(kept) == 1
+
+
+def test_schedules_wait_for_a_person(stack: Checkout, credential: str) -> None:
+    """A restored database would fire the last tick of each schedule again."""
+    assert sql(stack, SCHEDULES) == "아침|f"
+    runs = sql(stack, "SELECT count(*) FROM workflow_runs WHERE workflow_schedule_id IS NOT NULL")
+    printed = ops(stack, "resume", "--yes")
+    assert "아침: next at 20" in printed
+    assert sql(stack, SCHEDULES) == "아침|t"
+    assert runs == "0"
+
+
+def test_a_damaged_repository_changes_nothing(stack: Checkout, credential: str) -> None:
+    ops(stack, "backup", "now")
+    packs = sorted((REPOSITORY / "data").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    broken = packs[-1]
+    broken.chmod(0o600)
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :])
+    rows, before = sql(stack, CONTENT), started(stack)
+    try:
+        printed = ops(stack, "restore", "--yes", "--discard-newer", check=False)
+        assert "nothing of the stack was changed" in printed.strip().splitlines()[-1]
+        assert sql(stack, CONTENT) == rows
+        assert started(stack) == before
+        assert not [name for name in stack.names("container", "--all") if "restore" in name]
+    finally:
+        broken.write_bytes(whole)
+
+
+def test_a_new_container_is_healthy_by_the_sets_that_it_finds(stack: Checkout, credential: str) -> None:
+    """Seen after a restore from the kit: a young set in the repository, nothing to do, and unhealthy for ever."""
+    stack.docker.run("exec", "skyvern-dev-backup", "sh", "-c", "rm -rf /var/lib/backup/repository /var/lib/backup/status.json")
+    stack.docker.run("restart", "skyvern-dev-backup")
+    healthy = ("exec", "skyvern-dev-backup", "sh", "-c", "skyvern-backup healthy && echo yes || echo no")
+    wait_for(lambda: stack.docker.run(*healthy).strip() == "yes", seconds=60, pause=1)
+
+
+def test_a_drill_serves_the_set_and_reaches_nothing(stack: Checkout, credential: str) -> None:
+    printed = ops(stack, "drill")
+    assert "no run has started by itself" in printed
+    assert ": passed, " in printed.strip().splitlines()[-1]
+    drill = json.loads(ops(stack, "status", "--json"))["backup"]["drill"]
+    assert (drill["verdict"], drill["reason"]) == ("passed", "")
+    assert not [name for name in stack.names("container", "--all") | stack.names("volume") if "drill" in name]
+
+
+def test_what_a_restore_replaced_goes_back(stack: Checkout, credential: str) -> None:
+    """What was there before the restore: no tables and no files."""
+    assert "has the data from before" in ops(stack, "restore", "--undo", "--yes", check=False)
+    wait_for(lambda: "0" in sql(stack, "SELECT count(*) FROM workflows"), seconds=300, pause=2)
+    assert FILE.removeprefix("/data/") not in files(stack)
+    assert ops(stack, "restore", "--undo", "--yes", check=False).strip().endswith("has nothing that a restore replaced")

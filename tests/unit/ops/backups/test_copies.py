@@ -1,0 +1,318 @@
+"""What a set may be restored into, and what a restore leaves: decisions, with the daemon's answers given."""
+
+import json
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.settings import parse
+from ops.backups import copies, drill, exchange, notes
+from ops.backups.copies import PARTS, Copy, Source, parse_record
+from ops.backups.preflight import Place
+from ops.clients.docker import Docker
+from ops.deploy import restore
+from ops.errors import UserError
+from ops.paths import ROOT
+from ops.stack.stack import Stack
+
+RECORD = {
+    "form": 1,
+    "set": "20261128T203250Z",
+    "stack": "skyvern-dev",
+    "database": "a",
+    "files": "b",
+    "postgres": "17.12",
+    "schema": "4452dbf24863",
+    "database_bytes": 13260467,
+    "tables": {"workflows": [5, "-1"], "artifacts": [17, "9"]},
+    "folders": {"artifacts": [17, 755826, "x"], "har": [4, 388992, "y"]},
+}
+MIB = 1024 * 1024
+
+
+class Daemon(Docker):
+    """Answers by words of the command; an exception is raised."""
+
+    answers: dict[str, Any]
+    asked: list[str]
+
+    def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        line = " ".join(map(str, arguments))
+        self.asked.append(line)
+        for words, answer in self.answers.items():
+            if words in line:
+                if isinstance(answer, Exception):
+                    raise answer
+                return str(answer)
+        return ""
+
+    def run_with(self, variables: Any, *arguments: Any, timeout_seconds: float = 120) -> str:
+        return self.run(*arguments)
+
+
+def daemon(**answers: Any) -> Daemon:
+    made = Daemon("unix:///x")
+    object.__setattr__(made, "answers", answers)
+    object.__setattr__(made, "asked", [])
+    return made
+
+
+def source(docker: Docker) -> Source:
+    settings = parse({"backup": {"type": "path", "path": "/mnt/d/x"}}, file="x")
+    place = Place(variables={"RESTIC_PASSWORD": "the key of the repository"}, flags=("--network=none",))
+    return Source(Stack("dev"), docker, settings, place, "superuser's", "role's")
+
+
+def record(**changes: Any) -> copies.Record:
+    return parse_record(json.dumps({**RECORD, **changes}))
+
+
+def test_a_record_adds_up() -> None:
+    read = record()
+    assert (read.rows, read.files, read.bytes) == (22, 21, 13260467 + 755826 + 388992)
+    assert read.at == datetime(2026, 11, 28, 20, 32, 50, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"form": 1}), json.dumps({**RECORD, "set": "yesterday"})])
+def test_half_a_record_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="the record of the set cannot be read; choose another set"):
+        parse_record(text)
+
+
+def test_a_set_of_a_later_form_needs_a_newer_version() -> None:
+    with pytest.raises(UserError, match="use a newer version"):
+        record(form=2)
+
+
+def test_a_set_of_a_newer_postgresql_is_refused() -> None:
+    there = daemon(**{"--version": "postgres (PostgreSQL) 17.6 (Debian 17.6-2.pgdg13+1)"})
+    with pytest.raises(UserError, match=r"is of PostgreSQL 18\.1, and here is 17; check out the commit that made it"):
+        copies.refuse_newer(source(there), record(postgres="18.1"))
+
+
+@pytest.mark.parametrize(("schema", "refused"), [("4452dbf24863", False), ("none", False), ("ffffffffffff", True)])
+def test_a_set_of_a_newer_skyvern_is_refused(schema: str, refused: bool) -> None:
+    there = daemon(**{"--version": "postgres (PostgreSQL) 17.12", "alembic": '["4452dbf24863", "1"]'})
+    if refused:
+        with pytest.raises(UserError, match="does not know: the set is of a newer one; check out the commit"):
+            copies.refuse_newer(source(there), record(schema=schema))
+    else:
+        copies.refuse_newer(source(there), record(schema=schema))
+
+
+def test_too_little_disk_is_refused_and_nothing_is_left() -> None:
+    there = daemon(**{"df -Pk": "Filesystem 1024-blocks Used Available\n/dev/sda1 100 50 1000 50% /data", "ps --all": ""})
+    with (
+        pytest.raises(UserError, match=r"needs \d+ MiB more, and Docker's disk has 1 MiB free; make room first"),
+        copies.filled(source(there), "restore", record(), print),
+    ):
+        raise AssertionError("not filled")
+    made = [line.split()[-1] for line in there.asked if line.startswith("volume create")]
+    removed = [line.split()[-1] for line in there.asked if line.startswith("volume rm")]
+    assert sorted(made) == sorted(removed)
+    assert len(made) == len(PARTS) + 1
+    # Nothing has the name of a volume of the stack.
+    assert not {f"skyvern-dev-{part}" for part in PARTS} & set(made)
+
+
+def test_a_copy_has_no_network_and_its_secrets_are_in_no_argument() -> None:
+    free = f"x\n/dev/sda1 100 50 {100 * MIB} 50% /data"
+    there = daemon(**{"df -Pk": free, "ps --all": ""})
+    with copies.filled(source(there), "drill", record(), print):
+        pass
+    runs = [line for line in there.asked if line.startswith("run")]
+    assert len(runs) == 3
+    assert all("--network=none" in line for line in runs)
+    assert not [line for line in there.asked for secret in ("the key of", "superuser's", "role's") if secret in line]
+    # Only its own volumes, never those of the stack.
+    assert not [line for line in there.asked for part in PARTS if f"--volume=skyvern-dev-{part}:" in line]
+
+
+def test_paused_schedules_are_told_by_their_kind() -> None:
+    rows = [
+        {"id": "1", "name": "아침", "cron": "0 9 * * 1-5", "timezone": "Asia/Seoul", "interval": None, "run_at": None},
+        {"id": "2", "name": "b", "cron": None, "timezone": "UTC", "interval": 600, "run_at": None},
+        {"id": "3", "name": "a", "cron": None, "timezone": "UTC", "interval": None, "run_at": "2026-12-01T00:00:00"},
+    ]
+    there = daemon(psql=json.dumps(rows) + "\n")
+    paused = copies.quiet(Copy(source(there), "restore", "x", record()))
+    assert [(one.name, one.when) for one in paused] == [
+        ("a", "once, at 2026-12-01T00:00:00 UTC"),
+        ("b", "every 600 s"),
+        ("아침", "0 9 * * 1-5 (Asia/Seoul)"),
+    ]
+
+
+# --- The exchange ---------------------------------------------------------------------------------------------------------
+
+
+def volumes(stamp: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "Name": f"skyvern-dev-{part}-{stamp}",
+            "Driver": "local",
+            "Options": None,
+            "Mountpoint": f"/var/lib/docker/volumes/skyvern-dev-{part}-{stamp}/_data",
+            "Labels": {"skyvern.stamp": stamp, "skyvern.set": "S", "skyvern.copy": part},
+        }
+        for part in PARTS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marks", "state"),
+    [
+        (["unmarked"] * 8, "filled"),
+        (["new"] * 8, "filled"),
+        (["old"] * 8, "exchanged"),
+        (["old"] * 3 + ["new"] * 5, "torn"),
+        (["old"] + ["unmarked"] * 7, "torn"),
+    ],
+)
+def test_what_a_restore_left_is_known_by_its_marks(marks: list[str], state: str) -> None:
+    there = daemon(**{"volume ls": "a b", "volume inspect": json.dumps(volumes("20261128-213550")), "run ": "\n".join(marks)})
+    (left,) = exchange.kept(there, Stack("dev"), "image")
+    assert (left.state, left.stamp, left.set) == (state, "20261128-213550", "S")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"Driver": "nfs"}, {"Options": {"type": "nfs"}}, {"Mountpoint": "/mnt/elsewhere"}],
+)
+def test_a_volume_that_is_not_dockers_own_is_not_exchanged(change: dict[str, Any]) -> None:
+    odd = [{**volumes("x")[0], **change}]
+    there = daemon(**{"volume inspect": json.dumps(odd)})
+    with pytest.raises(UserError, match="is not in Docker's own folder, where a restore can replace it"):
+        exchange.put_in_place(there, Stack("dev"), "image", {"postgres": "skyvern-dev-postgres-x"}, "x")
+
+
+def exchanged(root: Path, mark: str, *pairs: str) -> None:
+    """The script itself, on folders; with a mv that swaps, where this machine's cannot."""
+    mv = root / "bin" / "mv"
+    mv.parent.mkdir(exist_ok=True)
+    mv.write_text('#!/bin/bash\nset -e\nshift 3\n/bin/mv -T "$1" "$1.x"\n/bin/mv -T "$2" "$1"\n/bin/mv -T "$1.x" "$2"\n')
+    mv.chmod(0o755)
+    script = exchange._EXCHANGE.replace("cd /volumes", f"cd {root}")
+    environment = {"PATH": f"{mv.parent}:/usr/bin:/bin"}
+    subprocess.run(["bash", "-c", script, "exchange", mark, *pairs], env=environment, check=True)
+
+
+def test_an_exchange_that_was_cut_off_goes_back_and_twice_is_once(tmp_path: Path) -> None:
+    for name, content in (("a", "old a"), ("a-1", "new a"), ("b", "old b"), ("b-1", "new b")):
+        folder = tmp_path / name / "_data"
+        folder.mkdir(parents=True)
+        (folder / "content").write_text(content)
+        (folder / (".restore-new-1" if name.endswith("-1") else ".restore-old-1")).touch()
+
+    def contents() -> list[str]:
+        return [(tmp_path / name / "_data" / "content").read_text() for name in ("a", "b", "a-1", "b-1")]
+
+    # The power goes after the first of two.
+    exchanged(tmp_path, ".restore-new-1", "a", "a-1")
+    assert contents() == ["new a", "old b", "old a", "new b"]
+    for _ in range(2):
+        exchanged(tmp_path, ".restore-old-1", "a", "a-1", "b", "b-1")
+        assert contents() == ["old a", "old b", "new a", "new b"]
+    for _ in range(2):
+        exchanged(tmp_path, ".restore-new-1", "a", "a-1", "b", "b-1")
+        assert contents() == ["new a", "new b", "old a", "old b"]
+
+
+def test_marks_are_in_no_set_and_in_no_count() -> None:
+    program = (ROOT / "images/backup/skyvern-backup").read_text()
+    assert exchange._NEW.startswith(".restore-")
+    assert exchange._OLD.startswith(".restore-")
+    assert "--exclude '.restore-*'" in program
+    assert "! -name '.restore-*'" in program
+
+
+# --- Around it ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stack, "pulumi", lambda self, *arguments, **options: b'{"organization_id": "o_1"}')
+
+
+@pytest.mark.usefixtures("with_outputs")
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ("0 0 0", None),
+        ("3 0 0", "stack dev has 3 runs that are newer than set 20261128T203250Z; bin/ops backup now keeps them in a set; "),
+        ("0 1 2", "stack dev has 1 workflows, 2 credentials that are newer"),
+    ],
+)
+def test_newer_data_is_counted(counts: str, said: str | None) -> None:
+    there = daemon(**{"volume ls": "skyvern-dev-postgres", "exec": counts})
+    if said is None:
+        restore.refuse_newer_data(source(there), record())
+    else:
+        with pytest.raises(UserError, match=said):
+            restore.refuse_newer_data(source(there), record())
+
+
+@pytest.mark.usefixtures("with_outputs")
+def test_a_database_that_does_not_answer_is_not_taken_for_an_empty_one() -> None:
+    there = daemon(**{"volume ls": "skyvern-dev-postgres", "exec": UserError("docker: exit 1: container is not running")})
+    with pytest.raises(UserError, match="it is not known what is newer than set"):
+        restore.refuse_newer_data(source(there), record())
+    # Nothing to lose: the tables are gone, or the volume is.
+    gone = UserError('docker: exit 3: ERROR:  relation "workflow_runs" does not exist')
+    restore.refuse_newer_data(source(daemon(**{"volume ls": "skyvern-dev-postgres", "exec": gone})), record())
+    restore.refuse_newer_data(source(daemon(**{"volume ls": "skyvern-dev-har"})), record())
+
+
+def test_one_restore_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with notes.alone(Stack("dev")):
+        with pytest.raises(UserError, match="another restore or drill is in progress"), notes.alone(Stack("dev")):
+            pass
+        with notes.alone(Stack("prod")):
+            pass
+    with notes.alone(Stack("dev")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("failure", "verdict"),
+    [
+        (None, "passed"),
+        (UserError("table workflows: the set says 5, here is 4"), "failed"),
+        (drill.Unfit("the stack has no server"), "could not run"),
+    ],
+)
+def test_the_verdict_of_a_drill_is_noted(
+    failure: Exception | None, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+    there = daemon()
+
+    def attempt(*arguments: Any) -> str:
+        if failure is not None:
+            raise failure
+        return "20261128T203250Z"
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(Stack, "docker", lambda self: there)
+    monkeypatch.setattr(copies, "source", lambda stack: source(there))
+    monkeypatch.setattr(drill, "_try", attempt)
+    monkeypatch.setattr(notes, "write", lambda *arguments: noted.append(arguments[-1]))
+    result = drill.drill(Stack("dev"), print)
+    assert result.verdict == verdict
+    assert json.loads(noted[0])["verdict"] == verdict
+    assert result.reason == (str(failure) if failure else "")
+
+
+def test_a_volume_that_is_gone_is_made_as_the_program_labels_it() -> None:
+    """Another label would be a replacement of a protected volume at the next plan (seen with the backup's own)."""
+    there = daemon(**{"volume ls": "skyvern-dev-har", "volume inspect": json.dumps([{**volumes("x")[0]}])})
+    exchange.prepare(source(there), {"postgres": "skyvern-dev-postgres-x", "har": "skyvern-dev-har-x"}, "x")
+    assert [line for line in there.asked if line.startswith("volume create")] == [
+        "volume create --label=skyvern.part=postgres --label=skyvern.stack=dev --label=skyvern.images=official "
+        "skyvern-dev-postgres",
+        "volume create --label=skyvern.part=backup --label=skyvern.stack=dev skyvern-dev-backup",
+    ]

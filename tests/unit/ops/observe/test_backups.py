@@ -1,0 +1,144 @@
+"""What the backup says of itself, in ops status and in the doctor."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from components.settings import parse
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.observe import backups, doctor
+from ops.observe.backups import BackupFacts, Drill
+from ops.observe.doctor.observation import Observation
+from tests.support.observations import DEPLOYED, HEALTHY, HOST, PULUMI, SERVER
+
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+GOOD = BackupFacts(
+    sets=24, newest="20261128T114800Z", newest_at=NOW - timedelta(minutes=12), age_seconds=720, problem="", max_age_hours=26
+)
+STATUS = {
+    "looked": 1,
+    "problem": "",
+    "max_age_hours": 26,
+    "sets": 24,
+    "newest": {"set": "20261128T114800Z", "time": int((NOW - timedelta(minutes=12)).timestamp())},
+}
+PASSED = {"at": "2026-11-27T03:00:00+00:00", "set": "20261127T020000Z", "seconds": 95, "verdict": "passed", "reason": ""}
+BACKUP = replace(SERVER, name="skyvern-dev-backup", part="backup")
+
+
+def test_the_facts_are_read_from_what_the_container_writes() -> None:
+    assert backups.parse(json.dumps(STATUS), "null", NOW) == GOOD
+    drill = backups.parse(json.dumps(STATUS), json.dumps(PASSED), NOW).drill
+    assert drill == Drill(at=datetime(2026, 11, 27, 3, tzinfo=UTC), set="20261127T020000Z", seconds=95, verdict="passed")
+
+
+def test_before_the_first_set_there_is_none_and_that_is_too_old() -> None:
+    facts = backups.parse(json.dumps({**STATUS, "newest": None, "sets": None}), "null", NOW)
+    assert (facts.newest, facts.age_seconds, facts.too_old) == (None, None, True)
+
+
+@pytest.mark.parametrize("printed", ["", "{", "[]", '{"newest": 1}', json.dumps({**STATUS, "newest": {"set": "x"}})])
+def test_anything_else_is_no_answer(printed: str) -> None:
+    class Answering(Docker):
+        def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+            return f"{printed}\nnull\n"
+
+    assert backups.read(Answering("unix:///x"), [BACKUP]) is None
+
+
+def test_a_container_that_does_not_run_is_not_asked() -> None:
+    class Silent(Docker):
+        def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+            raise UserError("docker: no answer")
+
+    assert backups.read(Silent("unix:///x"), [BACKUP]) is None
+    assert backups.read(Silent("unix:///x"), [replace(BACKUP, status="exited")]) is None
+    assert backups.read(Silent("unix:///x"), []) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({}, "backup: newest set 20261128T114800Z, 12 min old, 24 in all; never drilled"),
+        (
+            {"age_seconds": 27 * 3600},
+            "backup: newest set 20261128T114800Z, 27 h old, 24 in all, older than the 26 h allowed; never drilled",
+        ),
+        (
+            {"problem": "the repository is full", "age_seconds": 7200},
+            "backup: newest set 20261128T114800Z, 2 h old, 24 in all; the repository is full; never drilled",
+        ),
+        ({"newest": None, "newest_at": None, "age_seconds": None}, "backup: no set yet; never drilled"),
+        (
+            {"drill": Drill(at=NOW, set="x", seconds=9, verdict="failed", reason="table runs: 3, not 4")},
+            "backup: newest set 20261128T114800Z, 12 min old, 24 in all; drilled 2026-11-28: failed (table runs: 3, not 4)",
+        ),
+    ],
+)
+def test_the_line_of_ops_status(change: dict[str, Any], line: str) -> None:
+    assert backups.line(replace(GOOD, **change)) == line
+
+
+def observed(facts: BackupFacts | None, **changes: Any) -> Observation:
+    settings = parse({"backup": {"type": "path", "path": "/mnt/d/x"}}, file="Pulumi.dev.yaml")
+    host = replace(HOST, containers=(*HOST.containers, BACKUP), backup=facts)
+    # Another container than the state's is a finding of its own.
+    pulumi = replace(PULUMI, deployed=None)
+    return replace(HEALTHY, settings=settings, host=host, pulumi=pulumi, **changes)
+
+
+def findings(observation: Observation) -> list[tuple[str, str, str]]:
+    return [(one.level, one.problem, one.fix) for one in doctor.examine(observation) if one.check == "backup"]
+
+
+def test_a_young_set_is_no_finding() -> None:
+    assert findings(observed(GOOD)) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "problem"),
+    [
+        (None, "warning", "has not looked at its repository yet"),
+        (replace(GOOD, newest=None, age_seconds=None), "error", "there is no set yet"),
+        (replace(GOOD, age_seconds=27 * 3600, problem="no answer"), "error", "the newest set is 27 h old: no answer"),
+        (replace(GOOD, problem="the repository is full"), "warning", "the repository is full"),
+    ],
+)
+def test_what_the_doctor_finds(facts: BackupFacts | None, level: str, problem: str) -> None:
+    ((found_level, found, fix),) = findings(observed(facts))
+    assert (found_level, found) == (level, problem)
+    assert "bin/ops backup now -s dev" in fix
+
+
+@pytest.mark.parametrize("verdict", ["failed", "could not run"])
+def test_a_drill_that_did_not_pass_is_an_error(verdict: Any) -> None:
+    drill = Drill(at=NOW, set="x", seconds=1, verdict=verdict, reason="table runs differs")
+    assert findings(observed(replace(GOOD, drill=drill))) == [("error", f"{verdict}: table runs differs", "bin/ops drill -s dev")]
+
+
+def test_a_stack_that_is_guarded_and_has_no_backup_is_a_warning() -> None:
+    guarded = replace(HEALTHY, settings=parse({"deployment": {"only_from_main": True}}, file="Pulumi.dev.yaml"))
+    assert [level for level, _, _ in findings(guarded)] == ["warning"]
+    assert findings(HEALTHY) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        (None, "was never made"),
+        (NOW - timedelta(days=1), "is older than the newest of the stack's secrets"),
+        (NOW + timedelta(days=1), None),
+    ],
+)
+def test_the_kit_has_to_be_newer_than_the_newest_secret(made: datetime | None, problem: str | None) -> None:
+    deployed = replace(PULUMI, deployed=replace(DEPLOYED, secrets_changed=NOW))
+    found = [
+        one.problem
+        for one in doctor.examine(replace(observed(GOOD, kit_made=made), pulumi=deployed))
+        if one.subject == "recovery kit"
+    ]
+    assert found == ([] if problem is None else [problem])
