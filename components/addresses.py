@@ -6,6 +6,7 @@ The egress proxy refuses the same ones (images/egress/squid.conf; a test compare
 
 import ipaddress
 from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
 
 Network = IPv4Network | IPv6Network
 
@@ -31,7 +32,7 @@ PRIVATE_IPV6 = (
     "3fff::/20",  # documentation
 )
 # Of the private ones, those that machines of a network have: without link-local, where clouds answer with credentials.
-MACHINES_IPV4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+MACHINES_IPV4 = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 _MACHINES_IPV4 = tuple(map(IPv4Network, MACHINES_IPV4))
 _PRIVATE_IPV4 = tuple(map(IPv4Network, PRIVATE_IPV4))
 _PRIVATE_IPV6 = tuple(map(IPv6Network, PRIVATE_IPV6))
@@ -55,3 +56,9 @@ def is_private(addresses: Network) -> bool:
 def is_of_machines(addresses: Network) -> bool:
     """Whether all of the addresses are private ones that machines of a network have."""
     return isinstance(addresses, IPv4Network) and any(addresses.subnet_of(network) for network in _MACHINES_IPV4)
+
+
+def of_url(url: str) -> tuple[str, int]:
+    """Host and port that an http or https URL leads to."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)

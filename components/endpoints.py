@@ -66,6 +66,11 @@ class Endpoints:
         return f"{self.wss_origin}/api/v1"
 
     @property
+    def on_loopback(self) -> bool:
+        """Whether the UI is for browsers on the host alone."""
+        return self.app_url.startswith("http://localhost:")
+
+    @property
     def artifact_url(self) -> str | None:
         """Origin of recordings for whoever has the gateway key; None if they are at the UI's own origin or not published."""
         return next((f"https://{host}" for host, role in self.sites.items() if role == "artifacts"), None)

@@ -21,7 +21,7 @@ from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
-from components.settings import CdpBrowser, CloudflareEdge, NgrokEdge, NoBackup, NoEdge, OllamaLlm, S3Backup, Settings, SftpBackup
+from components.settings import CdpBrowser, CloudflareEdge, NgrokEdge, NoBackup, NoEdge, OllamaLlm, RemoteBackup, Settings
 
 # One connection for all that a plan does on another machine. The provider dials for each concurrent call, and sshd refuses new
 # connections beyond ten that are not logged in yet (MaxStartups).
@@ -76,14 +76,13 @@ class DockerBackend(pulumi.ComponentResource):
 
         tunnelled = not isinstance(settings.edge, NoEdge)
         addressing = Addressing(prefix=prefix, networks=settings.host.networks, mtu=settings.host.mtu)
-        away = isinstance(settings.backup, S3Backup | SftpBackup)
+        away = isinstance(settings.backup, RemoteBackup)
         networks = Networks(f"{name}-networks", NetworksArgs(addressing=addressing, tunnelled=tunnelled, backup=away), opts=child)
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
         ollama = (
             Ollama(
                 f"{name}-ollama",
                 OllamaArgs(
-                    prefix=prefix,
                     addressing=addressing,
                     after=networks.app_network,
                     image=references["llm"],
@@ -138,7 +137,7 @@ class DockerBackend(pulumi.ComponentResource):
                 networks=[networks.outgoing, networks.browsing, networks.smoke],
                 port=settings.browser.proxy_port if isinstance(settings.browser, CdpBrowser) else None,
                 allow=settings.browser.allow,
-                inside=[networks.subnet(part) for part in ("outgoing", "browsing", "smoke")] if settings.browser.allow else [],
+                inside=[networks.subnet(part) for part in ("outgoing", "browsing", "smoke")],
                 parent=outgoing.squid_parent(settings.host),
             ),
             opts=child,

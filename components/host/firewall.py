@@ -5,13 +5,12 @@ removes them unseen, and they let every container reach the host and every neigh
 Docker 28). docs/decisions/firewall.md says why this is a container.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import pulumi
 
-from components.addresses import PRIVATE_IPV4, PRIVATE_IPV6, PUBLIC_IPV6, is_private, network
+from components.addresses import PRIVATE_IPV4, PRIVATE_IPV6, PUBLIC_IPV6, is_private, network, of_url
 from components.host.service import HardenedService, Health, ServiceArgs
 from components.settings import (
     THIS_HOST,
@@ -47,7 +46,7 @@ class Destination:
 
 
 def destinations(settings: Settings) -> list[Destination]:
-    """The destinations in the stack file: the lists ``allow``, and what others imply (model, store, Chrome, mail, backup)."""
+    """The destinations in the stack file: the lists ``allow``, and what others imply (a model, a Chrome, mail, backups)."""
     lists = {
         "outgoing": [*settings.server.allow, *settings.browser.allow],
         "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else [],
@@ -66,10 +65,12 @@ def destinations(settings: Settings) -> list[Destination]:
         # Skyvern asks Chrome at the first, and continues at the second.
         hosts = [settings.browser.url, *([f"http://{settings.browser.host_header}"] if settings.browser.host_header else [])]
         urls += [("outgoing", url) for url in hosts]
-    implied = [
-        (part, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-        for part, parts in ((part, urlsplit(url)) for part, url in urls)
-    ]
+    if settings.host.proxy is not None:
+        # A company's, from every network whose containers use it.
+        ollama, ngrok = isinstance(settings.llm, OllamaLlm), isinstance(settings.edge, NgrokEdge)
+        users = ("outgoing", *(["models"] if ollama else []), *(["tunnel"] if ngrok else []))
+        urls += [(part, settings.host.proxy) for part in users]
+    implied = [(part, *of_url(url)) for part, url in urls]
     if settings.smtp.host is not None:
         implied.append(("outgoing", settings.smtp.host, settings.smtp.port))
     if isinstance(settings.backup, SftpBackup):
@@ -79,21 +80,7 @@ def destinations(settings: Settings) -> list[Destination]:
         # A name may lead to a private address, so the firewall looks it up.
         if address is None or is_private(address):
             reachable.add(Destination(network=part, host=host, port=port))
-    reachable.update(_proxy_destinations(settings))
     return sorted(reachable, key=str)
-
-
-def _proxy_destinations(settings: Settings) -> Iterator[Destination]:
-    """The company's proxy, from every network whose containers use it, unless it is public."""
-    if settings.host.proxy is None:
-        return
-    parts = urlsplit(settings.host.proxy)
-    host, port = parts.hostname or "", parts.port or 0
-    if (address := network(host)) is not None and not is_private(address):
-        return
-    ollama, tunnel = isinstance(settings.llm, OllamaLlm), isinstance(settings.edge, NgrokEdge)
-    for part in ("outgoing", *(["models"] if ollama else []), *(["tunnel"] if tunnel else [])):
-        yield Destination(network=part, host=host, port=port)
 
 
 def bridge_name(network_id: str) -> str:

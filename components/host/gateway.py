@@ -102,7 +102,7 @@ _SERVER = endpoints.SERVER_URL.removeprefix("http://")
 
 def _elsewhere(urls: Endpoints) -> str:
     """The answer to a Host that has no site. On loopback it is a person's, who forwarded another port or opened 127.0.0.1."""
-    if not urls.app_url.startswith("http://localhost:"):
+    if not urls.on_loopback:
         return "error 421"
     port = urls.app_url.rpartition(":")[2]
     return f"""\
@@ -412,7 +412,7 @@ def _app(urls: Endpoints) -> str:
 		route @foreign_port {{
 			import elsewhere
 		}}"""
-        if urls.app_url.startswith("http://localhost:")
+        if urls.on_loopback
         else ""
     )
     return f"""

@@ -27,7 +27,6 @@ class OllamaArgs:
     host: for the way of the download (host/outgoing.py).
     """
 
-    prefix: str
     addressing: Addressing
     after: pulumi.Resource
     image: str
@@ -53,7 +52,7 @@ class Ollama(pulumi.ComponentResource):
         super().__init__("skyvern:host:Ollama", name, None, opts)
         self._name, self._args = name, args
         # Models can be fetched again, so the volume is not protected.
-        self._models = local_volume(f"{name}-models", args.prefix, "models", self)
+        self._models = local_volume(f"{name}-models", args.addressing.prefix, "models", self)
         llm = bridge(f"{name}-llm", args.addressing, "llm", self, after=args.after)
         models = bridge(f"{name}-models", args.addressing, "models", self, internal=False)
         self.network, self._models_network = llm.name, models.name
@@ -68,7 +67,7 @@ class Ollama(pulumi.ComponentResource):
             f"{name}-server",
             ServiceArgs(
                 part="ollama",
-                prefix=args.prefix,
+                prefix=args.addressing.prefix,
                 image=args.image,
                 user=USER,
                 command=["ollama", "serve"],
@@ -92,7 +91,7 @@ class Ollama(pulumi.ComponentResource):
             f"{name}-pull",
             ServiceArgs(
                 part="ollama-pull",
-                prefix=args.prefix,
+                prefix=args.addressing.prefix,
                 image=args.image,
                 user=USER,
                 command=outgoing.with_certificates(args.host, ["ollama-pull"]) or ["ollama-pull"],

@@ -5,7 +5,6 @@ browsers, which have the egress proxy and trust what their image trusts (docs/of
 """
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import pulumi
 
@@ -56,8 +55,8 @@ def direct(settings: Settings) -> list[str]:
         if to.network == "outgoing" and to.host is not None and addresses.network(to.host) is not None
     }
     if isinstance(settings.browser, CdpBrowser):
-        hosts.add(urlsplit(settings.browser.url).hostname or "")
-    return sorted(hosts - {"", _address(settings.host.proxy)[0] if settings.host.proxy else ""})
+        hosts.add(addresses.of_url(settings.browser.url)[0])
+    return sorted(hosts - {"", addresses.of_url(settings.host.proxy)[0] if settings.host.proxy else ""})
 
 
 def pull_environment(host: HostSettings) -> dict[str, pulumi.Input[str]]:
@@ -72,14 +71,9 @@ def squid_parent(host: HostSettings) -> Sequence[str]:
     """
     if host.proxy is None:
         return ()
-    name, port = _address(host.proxy)
+    name, port = addresses.of_url(host.proxy)
     return (
         f"cache_peer {name} parent {port} 0 no-query no-digest no-netdb-exchange default",
         "always_direct allow smoke_site",
         "never_direct allow all",
     )
-
-
-def _address(proxy: str) -> tuple[str, int]:
-    parts = urlsplit(proxy)
-    return parts.hostname or "", parts.port or 0

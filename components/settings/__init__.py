@@ -5,7 +5,7 @@ it. A wrong stack file raises SettingsError, whose lines are ``FILE: PATH: VALUE
 environment, the network or the machine, so a plan depends on committed text only.
 """
 
-from components.settings.backup import Backup, NoBackup, PathBackup, S3Backup, SftpBackup, SomeBackup
+from components.settings.backup import Backup, NoBackup, PathBackup, RemoteBackup, S3Backup, SftpBackup, SomeBackup
 from components.settings.base import THIS_HOST, split_destination
 from components.settings.browser import Browser, CdpBrowser
 from components.settings.edge import CloudflareEdge, NgrokEdge, NoEdge, Tunnel
@@ -39,6 +39,7 @@ __all__ = [
     "OpenAiCompatibleLlm",
     "OpenAiLlm",
     "PathBackup",
+    "RemoteBackup",
     "RetentionSettings",
     "RotationSettings",
     "S3Backup",

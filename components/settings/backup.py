@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from components import addresses
-from components.settings.base import LABEL, Section
+from components.settings.base import Section, check_machine
 from components.settings.storage import AccessKeyId, Region, SecretAccessKey, check_endpoint
 
 # Folders of the host that no repository belongs into: Docker's own, the system's, and what is empty after a restart.
@@ -106,14 +105,7 @@ class SftpBackup(_Backup):
     @field_validator("host")
     @classmethod
     def _name_or_address(cls, value: str) -> str:
-        address = addresses.network(value)
-        if value == "localhost" or (address is not None and address.is_loopback):
-            raise ValueError("is the container itself; write the name or the address of the machine")
-        if address is None and not re.fullmatch(rf"{LABEL}(\.{LABEL})*", value):
-            raise ValueError("is not the name of a machine; write it in lower case, without user and port: nas.example.com")
-        if address is not None and address.num_addresses > 1:
-            raise ValueError("is a network; write the address of the machine")
-        return value
+        return check_machine(value, "the machine", "a machine", "user and port: nas.example.com")
 
     @property
     def known_hosts(self) -> str:

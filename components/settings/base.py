@@ -76,6 +76,21 @@ def split_url(value: str, example: str, *, login: LiteralString) -> SplitResult:
     return parts
 
 
+def check_machine(value: str, whose: str, kind: str, form: str) -> str:
+    """The name or the address of one other machine; ValueError for anything else.
+
+    whose, kind: in messages, ``the mail server``, ``a server``. form: what does not belong into a name, and an example.
+    """
+    address = addresses.network(value)
+    if value == "localhost" or (address is not None and address.is_loopback):
+        raise ValueError(f"is the container itself; write the name or the address of {whose}")
+    if address is None and not re.fullmatch(rf"{LABEL}(\.{LABEL})*", value):
+        raise ValueError(f"is not the name of {kind}; write it in lower case, without {form}")
+    if address is not None and address.num_addresses > 1:
+        raise ValueError(f"is a network; write the address of {whose}")
+    return value
+
+
 # In a list ``allow``: the Docker host itself, by whichever of its addresses.
 THIS_HOST = "host"
 # What Skyvern's own check of URLs takes are single hosts, so a network of ``browser.allow`` is written out.

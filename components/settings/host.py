@@ -38,8 +38,8 @@ def _host_problem(entry: str) -> str | None:
 
 # Prefixes of host.networks. With /24 each of a stack's networks has 16 addresses, and the largest has eight containers.
 NETWORKS_BITS = range(16, 25)
-# Private; of carriers; of benchmarks, for a host whose VPN has all the others.
-LOCAL_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")
+# The last is of benchmarks, for a host whose VPN has all the others.
+LOCAL_RANGES = (*addresses.MACHINES_IPV4, "198.18.0.0/15")
 
 
 class HostSettings(Section):

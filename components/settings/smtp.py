@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 
-from components import addresses
-from components.settings.base import LABEL, Section
+from components.settings.base import LABEL, Section, check_machine
 
 
 class SmtpSettings(Section):
@@ -45,15 +44,8 @@ class SmtpSettings(Section):
     @classmethod
     def _name_or_address(cls, value: str | None) -> str | None:
         if value is None:
-            return value
-        address = addresses.network(value)
-        if value == "localhost" or (address is not None and address.is_loopback):
-            raise ValueError("is the container itself; write the name or the address of the mail server")
-        if address is None and not re.fullmatch(rf"{LABEL}(\.{LABEL})*", value):
-            raise ValueError("is not the name of a server; write it in lower case, without scheme and port: smtp.example.com")
-        if address is not None and address.num_addresses > 1:
-            raise ValueError("is a network; write the address of the mail server")
-        return value
+            return None
+        return check_machine(value, "the mail server", "a server", "scheme and port: smtp.example.com")
 
     @field_validator("sender")
     @classmethod

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from components.host.firewall import bridge_name
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack import inventory
@@ -195,7 +196,7 @@ def _host_addresses(docker: Docker, firewall: str) -> list[str]:
 
 def docker_rules_lost(docker: Docker, stack: Stack) -> bool:
     """Whether Docker's own rules between the stack's networks are gone, asked in the firewall; False if it does not answer."""
-    bridges = [f"br-{network['Id'][:12]}" for network in inventory.network_documents(docker, stack.short)]
+    bridges = [bridge_name(network["Id"]) for network in inventory.network_documents(docker, stack.short)]
     command = "nft --stateless list ruleset && echo legacy: $(cat /proc/net/ip_tables_names 2> /dev/null)"
     try:
         listing = docker.run("exec", stack.prefix("firewall"), "sh", "-c", command)

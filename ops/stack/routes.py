@@ -12,7 +12,7 @@ from typing import Any
 
 from components.host.firewall import bridge_name
 from components.host.network import block, subnets
-from components.settings import OllamaLlm, S3Backup, Settings, SftpBackup
+from components.settings import OllamaLlm, RemoteBackup, Settings
 from components.settings.edge import Tunnel
 from ops.clients import process
 from ops.clients.docker import Docker
@@ -97,7 +97,7 @@ def planned(stack: Stack, settings: Settings) -> list[IPv4Network]:
     """The subnets of the networks that a stack with these settings has."""
     absent = set() if isinstance(settings.edge, Tunnel) else {"tunnel"}
     absent |= set() if isinstance(settings.llm, OllamaLlm) else {"llm", "models"}
-    absent |= set() if isinstance(settings.backup, S3Backup | SftpBackup) else {"backup"}
+    absent |= set() if isinstance(settings.backup, RemoteBackup) else {"backup"}
     return [subnet for part, subnet in subnets(settings.host.networks, _prefix(stack)).items() if part not in absent]
 
 

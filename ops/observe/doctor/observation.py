@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from components import addresses
 from components.host import images
 from components.settings import CdpBrowser, NoEdge, OllamaLlm, Settings
 from ops import shell
@@ -559,8 +559,7 @@ def provider_address(settings: Settings) -> tuple[str, int] | None:
     base_url = getattr(settings.llm, "base_url", None)
     if not base_url:
         return None
-    parts = urlsplit(base_url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    return addresses.of_url(base_url)
 
 
 def llm_error(docker: Docker, server: str, settings: Settings) -> str | None:
