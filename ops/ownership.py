@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ops.errors import UserError
-from ops.paths import ROOT, cache_dir, config_dir
+from ops.paths import ROOT, cache_dir, config_dir, docker_config_dir
 
 
 def line_of(failed: OSError) -> str:
@@ -47,7 +47,7 @@ def foreign(path: Path) -> str:
 
 def check(*more: Path) -> None:
     """UserError for the first folder of ours that this user cannot write to, before anything is begun. more: besides those."""
-    docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    docker = docker_config_dir()
     # Whole is only what is small: of the others their first level, where the programs make their files.
     for path in (*_whole(config_dir()), *_level(cache_dir()), *_level(cache_dir() / "logs"), *_level(docker), *more):
         if _writable(path, os.W_OK):

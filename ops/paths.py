@@ -17,6 +17,11 @@ def config_dir() -> Path:
     return _base("XDG_CONFIG_HOME", ".config") / APPLICATION
 
 
+def docker_config_dir() -> Path:
+    """Where docker keeps this user's logins."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
 def _base(variable: str, default: str) -> Path:
     """A folder of the XDG base directory specification, which says that one that is not absolute counts as not set."""
     named = Path(os.environ.get(variable, ""))

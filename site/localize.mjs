@@ -7,6 +7,7 @@
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { replace } from "./patch.mjs";
 import { shownTexts } from "./texts.mjs";
 
 const HERE = import.meta.dirname;
@@ -93,18 +94,6 @@ export function wrap(source, wanted) {
   return { source: pieces.join("") + source.slice(done), used };
 }
 
-function replaceWords(source) {
-  let text = source;
-  for (const { what, from, to, count } of replacements) {
-    const found = text.split(from).length - 1;
-    if (found !== count) {
-      throw new Error(`${what}: expected ${count} place(s), found ${found}; this UI is not the version that localize.mjs was written for`);
-    }
-    text = text.split(from).join(to);
-  }
-  return text;
-}
-
 /** Whether a script still has the names that it gave to others. */
 function sameExports(before, after) {
   const list = (source) => source.match(/\bexport\s*\{[^}]*\}/g)?.join("");
@@ -122,7 +111,9 @@ export function localize(dist, out) {
   const wanted = new Set(Object.values(known).flatMap(({ texts }) => Object.keys(texts)));
   const before = readFileSync(join(dist, "assets", main), "utf8");
   const { source, used } = wrap(before, wanted);
-  const after = replaceWords(source);
+  const script = { text: source };
+  replace([script], replacements, "localize.mjs");
+  const after = script.text;
   // Throws where the result is no script any more.
   shownTexts(after);
   if (!sameExports(before, after)) {
@@ -156,8 +147,8 @@ function list(dist) {
   const [, , main] = PLACE.exec(readFileSync(join(dist, "index.html"), "utf8"));
   const shown = new Set(shownTexts(readFileSync(join(dist, "assets", main), "utf8")).map((place) => place.text));
   return Object.fromEntries(
-    Object.entries(languages()).map(([code, { texts, kept = [] }]) => {
-      const known = new Set([...Object.keys(texts), ...kept]);
+    Object.entries(languages()).map(([code, { texts }]) => {
+      const known = new Set(Object.keys(texts));
       return [code, { new: [...shown].filter((text) => text !== "" && !known.has(text)), vanished: [...known].filter((text) => !shown.has(text)) }];
     }),
   );

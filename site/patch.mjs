@@ -54,6 +54,19 @@ export const placeholders = [
   "__VITE_WSS_BASE_URL_PLACEHOLDER__",
 ];
 
+/** Makes replacements in the texts of scripts; throws when one fits another number of times. program: whose they are. */
+export function replace(scripts, wanted, program) {
+  for (const { what, from, to, count } of wanted) {
+    const found = scripts.reduce((sum, script) => sum + script.text.split(from).length - 1, 0);
+    if (found !== count) {
+      throw new Error(`${what}: expected ${count} place(s), found ${found}; this UI is not the version that ${program} was written for`);
+    }
+    for (const script of scripts) {
+      script.text = script.text.split(from).join(to);
+    }
+  }
+}
+
 /** Patches the scripts below dist; throws when a replacement fits another number of times or the placeholders differ. */
 export function patch(dist) {
   const assets = join(dist, "assets");
@@ -61,15 +74,7 @@ export function patch(dist) {
     .filter((name) => name.endsWith(".js"))
     .sort()
     .map((name) => ({ path: join(assets, name), text: readFileSync(join(assets, name), "utf8") }));
-  for (const { what, from, to, count } of replacements) {
-    const found = scripts.reduce((sum, script) => sum + script.text.split(from).length - 1, 0);
-    if (found !== count) {
-      throw new Error(`${what}: expected ${count} place(s), found ${found}; this UI is not the version that patch.mjs was written for`);
-    }
-    for (const script of scripts) {
-      script.text = script.text.split(from).join(to);
-    }
-  }
+  replace(scripts, replacements, "patch.mjs");
   const present = new Set(scripts.flatMap((script) => script.text.match(/__[A-Z0-9_]+_PLACEHOLDER__/g) ?? []));
   const differing = [...placeholders.filter((name) => !present.has(name)), ...[...present].filter((name) => !placeholders.includes(name))];
   if (differing.length > 0) {

@@ -1,7 +1,8 @@
 """Backups: sets of the database and of Skyvern's files, encrypted, in a restic repository (docs/backup.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pulumi
 
@@ -16,20 +17,26 @@ REPOSITORY_FOLDER = "/repository"
 STATE_FOLDER = "/var/lib/backup"
 
 
-def repository_environment(settings: SomeBackup) -> dict[str, pulumi.Input[str]]:
-    """restic's variables for where the repository is, and for what opens the place; not for its own key."""
+Secret = TypeVar("Secret")
+
+
+def repository_environment(settings: SomeBackup, opened: Callable[[str], Secret]) -> dict[str, str | Secret]:
+    """restic's variables for where the repository is, and for what opens the place; not for its own key.
+
+    opened: gives a secret of the section by its name.
+    """
     match settings:
         case S3Backup():
             return {
                 "AWS_ACCESS_KEY_ID": settings.access_key_id,
                 "AWS_DEFAULT_REGION": settings.region,
-                "AWS_SECRET_ACCESS_KEY": pulumi.Output.secret(settings.secret_access_key.get_secret_value()),
+                "AWS_SECRET_ACCESS_KEY": opened("secret_access_key"),
                 "RESTIC_REPOSITORY": settings.repository,
             }
         case SftpBackup():
             return {
                 "RESTIC_REPOSITORY": settings.repository,
-                "SFTP_KEY": pulumi.Output.secret(settings.private_key.get_secret_value().strip()),
+                "SFTP_KEY": opened("private_key"),
                 "SFTP_KNOWN_HOST": settings.known_hosts,
                 "SFTP_PORT": str(settings.port),
             }
@@ -101,8 +108,13 @@ class Backup(pulumi.ComponentResource):
     @staticmethod
     def _environment(args: BackupArgs) -> Mapping[str, pulumi.Input[str]]:
         settings = args.settings
+
+        def opened(name: str) -> pulumi.Output[str]:
+            # Without the line break at the end of a file.
+            return pulumi.Output.secret(getattr(settings, name).get_secret_value().strip())
+
         return {
-            **repository_environment(settings),
+            **repository_environment(settings, opened),
             # By which a repository knows the stack's sets and locks, also after its machine has another name.
             "BACKUP_HOST": args.prefix,
             "EVERY_HOURS": str(settings.every_hours),

@@ -15,6 +15,7 @@ CONNECTION = "connect_timeout=10&keepalives_idle=15&keepalives_interval=5&keepal
 SUPERUSER = "postgres"
 USER = "999:999"
 SOCKET_FOLDER = "/var/run/postgresql"
+DATA_FOLDER = "/var/lib/postgresql/data"
 
 # As Skyvern's own role: a trigger on its table would run with the rights of whoever deletes. Before the first migration there is
 # no such table; after it, none would be an error.
@@ -99,13 +100,13 @@ class Postgres(pulumi.ComponentResource):
                 image=args.image,
                 user=USER,
                 environment={
-                    "PGDATA": "/var/lib/postgresql/data",
+                    "PGDATA": DATA_FOLDER,
                     "POSTGRES_INITDB_ARGS": INITDB_ARGUMENTS,
                     "POSTGRES_PASSWORD": args.superuser_password,
                     "POSTGRES_USER": SUPERUSER,
                 },
                 networks=[args.network],
-                mounts=[Mount(volume=args.volume, path="/var/lib/postgresql/data"), socket_mount],
+                mounts=[Mount(volume=args.volume, path=DATA_FOLDER), socket_mount],
                 memory_mib=args.memory_mib,
                 cpus=args.cpus,
                 shm_mib=128,

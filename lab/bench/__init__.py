@@ -188,7 +188,7 @@ def run(parts: Sequence[str], *, like: str, say: terminal.Progress) -> list[Row]
         rows += compare_edge_previews(say)
     if not on_daemon:
         return rows
-    build.build(docker, settings.images.source, say, needs.asked_for(settings))
+    build.build(docker, settings.images.source, say, needs.asked_for(settings), host=settings.host)
     with ExitStack() as cleanup:
         workspace = cleanup.enter_context(Workspace.temporary(STACK, like=like))
         stack = workspace.stack

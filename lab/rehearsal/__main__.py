@@ -131,7 +131,7 @@ def rehearse(*, images_source: ImageSource | None, keep: bool) -> None:
         engine.ensure_engine(None, say)
     with steps.step("images") as say:
         chosen = choose_source(images_source, docker)
-        build.build(docker, chosen, say, needs.asked_for(settings))
+        build.build(docker, chosen, say, needs.asked_for(settings), host=settings.host)
     try:
         with steps.step("stand-ins") as say:
             place.prepare(domain)

@@ -9,17 +9,18 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from components.host import images
-from components.host.postgres import DATABASE, INITDB_ARGUMENTS, MAKE_ROLE, ROLE, SOCKET_FOLDER, SUPERUSER, USER
+from components.host.postgres import DATA_FOLDER, DATABASE, INITDB_ARGUMENTS, MAKE_ROLE, ROLE, SOCKET_FOLDER, SUPERUSER, USER
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from components.settings import NoBackup, Settings
 from ops.backups import preflight
 from ops.backups.container import LONG_SECONDS, PROGRAM, clause
-from ops.backups.preflight import HARDENING, Place
+from ops.backups.preflight import KEPT, OFFLINE, Place
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -29,7 +30,6 @@ from ops.stack.stack import Stack
 
 Purpose = Literal["restore", "drill"]
 PARTS = ("postgres", *SKYVERN_FOLDERS)
-DATA_FOLDER = "/var/lib/postgresql/data"
 READY_SECONDS = 120
 # A new cluster gets checksums, which an existing one cannot be given while it runs.
 INITDB = f"{INITDB_ARGUMENTS} --data-checksums"
@@ -139,18 +139,18 @@ class Source:
         """The images of this version of the project."""
         return images.references(self.settings.images.source)
 
-    def ask(self, *command: str, flags: Sequence[str] = (), timeout_seconds: float = 300) -> str:
-        """Output of ``skyvern-backup`` in a throw-away container; UserError with its one line."""
+    def ask(
+        self,
+        *command: str,
+        variables: Mapping[str, str] = MappingProxyType({}),
+        flags: tuple[str, ...] = (),
+        timeout_seconds: float = 300,
+    ) -> str:
+        """Output of ``skyvern-backup`` in a throw-away container; UserError with its one line. variables: more than restic's."""
+        there = replace(self.place, variables={**self.place.variables, **variables})
+        image = self.references["backup"]
         try:
-            return preflight.run(
-                self.docker,
-                self.references["backup"],
-                self.place,
-                PROGRAM,
-                *command,
-                flags=tuple(flags),
-                timeout_seconds=timeout_seconds,
-            )
+            return preflight.run(self.docker, image, there, PROGRAM, *command, flags=flags, timeout_seconds=timeout_seconds)
         except UserError as failed:
             raise UserError(clause(failed)) from failed
 
@@ -186,9 +186,7 @@ def source(stack: Stack) -> Source:
 
 def refuse_newer(source: Source, record: Record) -> None:
     """UserError for a set that this version's images cannot open."""
-    printed = source.docker.run(
-        "run", *HARDENING, "--network=none", "--entrypoint=postgres", source.references["postgres"], "--version"
-    )
+    printed = source.docker.run(*OFFLINE, "--entrypoint=postgres", source.references["postgres"], "--version")
     here = printed.split()[2].partition(".")[0]
     if int(record.postgres.partition(".")[0]) > int(here):
         raise UserError(
@@ -196,7 +194,7 @@ def refuse_newer(source: Source, record: Record) -> None:
         )
     if record.schema == "none":
         return
-    known = json.loads(source.docker.run("run", *HARDENING, "--network=none", source.references["server"], *PYTHON, _REVISIONS))
+    known = json.loads(source.docker.run(*OFFLINE, source.references["server"], *PYTHON, _REVISIONS))
     if record.schema not in known:
         raise UserError(
             f"set {record.name} has the database schema {record.schema}, which the Skyvern of this version does not know: the "
@@ -274,46 +272,32 @@ def filled(source: Source, purpose: Purpose, record: Record, progress: Progress)
         _start_postgres(copy, marks)
         progress(f"reading set {record.name}: {record.rows} rows, {record.files} files, {record.bytes / MIB:.0f} MiB")
         began = time.monotonic()
-        flags = [f"--volume={copy.socket}:{SOCKET_FOLDER}", *copy.mounts(), *_database_flags(copy)]
-        _restore(copy, flags)
+        _restore(copy)
         progress(f"everything arrived as the set recorded it, in {time.monotonic() - began:.0f} s")
         yield copy
-    except BaseException:
+        # What is left for whoever asked for the copy.
+        made = [copy.socket]
+    finally:
         remove_containers(docker, stack, purpose)
         for name in made:
             docker.run("volume", "rm", "--force", name)
-        raise
-    remove_containers(docker, stack, purpose)
-    docker.run("volume", "rm", "--force", copy.socket)
 
 
-def _database_flags(copy: Copy) -> list[str]:
-    return [f"--env=PGHOST={SOCKET_FOLDER}", f"--env=PGUSER={ROLE}", f"--env=PGDATABASE={DATABASE}", "--env=PGPASSWORD"]
-
-
-def _restore(copy: Copy, flags: Sequence[str]) -> None:
-    place = copy.source.place
-    with_password = Place(variables={**place.variables, "PGPASSWORD": copy.source.role_password}, flags=place.flags)
+def _restore(copy: Copy) -> None:
+    password = {"PGPASSWORD": copy.source.role_password}
+    database = (f"--env=PGHOST={SOCKET_FOLDER}", f"--env=PGUSER={ROLE}", f"--env=PGDATABASE={DATABASE}")
+    flags = (f"--volume={copy.socket}:{SOCKET_FOLDER}", *copy.mounts(), *database)
     try:
-        preflight.run(
-            copy.source.docker,
-            copy.source.references["backup"],
-            with_password,
-            PROGRAM,
-            "restore",
-            copy.record.name,
-            flags=tuple(one for one in flags if one != "--env=PGPASSWORD"),
-            timeout_seconds=LONG_SECONDS,
-        )
+        copy.source.ask("restore", copy.record.name, variables=password, flags=flags, timeout_seconds=LONG_SECONDS)
     except UserError as failed:
-        raise UserError(f"set {copy.record.name}: {clause(failed)}; nothing of the stack was changed") from failed
+        raise UserError(f"set {copy.record.name}: {failed}; nothing of the stack was changed") from failed
 
 
 def _refuse_full_disk(copy: Copy) -> None:
     """PostgreSQL writes what it restores to its log as well; a tenth is left for the rest."""
     needed = int((copy.record.bytes + copy.record.database_bytes + 200 * MIB) * 1.1)
     line = copy.source.docker.run(
-        *("run", *HARDENING, "--network=none", *copy.mounts(), copy.source.references["backup"], "df", "-Pk", "/data/artifacts")
+        *(*OFFLINE, *copy.mounts(), copy.source.references["backup"], "df", "-Pk", "/data/artifacts")
     ).splitlines()[-1]
     free = int(line.split()[3]) * 1024
     if free < needed:
@@ -325,12 +309,10 @@ def _refuse_full_disk(copy: Copy) -> None:
 
 def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
     docker = copy.source.docker
-    remove_containers(docker, copy.source.stack, copy.purpose)
     memory = copy.source.settings.database.memory_mib
-    flags = [flag for flag in HARDENING if flag not in {"--rm"} and not flag.startswith("--memory=")]
     docker.run_with(
         {"POSTGRES_PASSWORD": copy.source.superuser_password},
-        *("run", "--detach", f"--name={copy.postgres}", *flags, *marks, f"--memory={memory}m", "--shm-size=128m"),
+        *("run", "--detach", f"--name={copy.postgres}", *KEPT, *marks, f"--memory={memory}m", "--shm-size=128m"),
         *(
             "--network=none",
             f"--user={USER}",
@@ -387,8 +369,8 @@ def stop_postgres(copy: Copy) -> None:
     docker = copy.source.docker
     docker.run("stop", "--time", "120", copy.postgres, timeout_seconds=180)
     docker.run("rm", "--force", copy.postgres)
-    sync = ("run", *HARDENING, "--network=none", f"--user={USER}", f"--volume={copy.volume('postgres')}:{DATA_FOLDER}")
-    docker.run(*sync, copy.source.references["backup"], "sync", "-f", DATA_FOLDER, timeout_seconds=600)
+    sync = (f"--user={USER}", f"--volume={copy.volume('postgres')}:{DATA_FOLDER}")
+    docker.run(*OFFLINE, *sync, copy.source.references["backup"], "sync", "-f", DATA_FOLDER, timeout_seconds=600)
 
 
 def remove_containers(docker: Docker, stack: Stack, purpose: Purpose) -> None:

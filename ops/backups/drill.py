@@ -17,7 +17,7 @@ from components.host.postgres import DATABASE, ROLE
 from components.host.skyvern import PROFILE, SKYVERN_ID
 from ops.backups import copies, notes
 from ops.backups.copies import Copy, Source
-from ops.backups.preflight import HARDENING
+from ops.backups.preflight import KEPT
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -51,7 +51,8 @@ def drill(stack: Stack, progress: Progress) -> Drill:
     source = copies.source(stack)
     image = source.references["backup"]
     began, at = time.monotonic(), datetime.now(UTC)
-    name, verdict, reason = "", "passed", ""
+    name = reason = ""
+    verdict: Verdict = "passed"
     try:
         with notes.alone(stack):
             _clear(docker, stack)
@@ -63,13 +64,9 @@ def drill(stack: Stack, progress: Progress) -> Drill:
         verdict, reason = "could not run", str(failed)
     except UserError as failed:
         verdict, reason = "failed", str(failed)
-    result = Drill(at=at, set=name, seconds=round(time.monotonic() - began), verdict=_verdict(verdict), reason=reason)
+    result = Drill(at=at, set=name, seconds=round(time.monotonic() - began), verdict=verdict, reason=reason)
     notes.write(stack, docker, image, DRILL_FILE, json.dumps({**asdict(result), "at": at.isoformat(timespec="seconds")}) + "\n")
     return result
-
-
-def _verdict(text: str) -> Verdict:
-    return "passed" if text == "passed" else "failed" if text == "failed" else "could not run"
 
 
 def _try(source: Source, progress: Progress) -> str:
@@ -83,8 +80,6 @@ def _try(source: Source, progress: Progress) -> str:
     with copies.filled(source, "drill", record, progress) as copy:
         copies.quiet(copy)
         _serve(copy, progress)
-    for part in copies.PARTS:
-        source.docker.run("volume", "rm", "--force", copy.volume(part))
     return record.name
 
 
@@ -94,10 +89,9 @@ def _serve(copy: Copy, progress: Progress) -> None:
     environment = _environment(copy)
     organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
     name = stack.prefix("drill-server")
-    flags = [flag for flag in HARDENING if flag != "--rm" and not flag.startswith("--memory=")]
     docker.run_with(
         environment,
-        *("run", "--detach", f"--name={name}", *flags, f"--label={copies.label('drill')}={stack.short}"),
+        *("run", "--detach", f"--name={name}", *KEPT, f"--label={copies.label('drill')}={stack.short}"),
         *(f"--memory={copy.source.settings.server.memory_mib}m", f"--network=container:{copy.postgres}"),
         *(f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--security-opt=seccomp={PROFILE}", "--shm-size=512m"),
         *("--tmpfs=/tmp:mode=1777,exec,size=1024m", "--tmpfs=/home/skyvern:mode=1777,size=256m", *copy.mounts()),
@@ -135,7 +129,7 @@ def _environment(copy: Copy) -> Mapping[str, str]:
     environment = dict(element.split("=", 1) for element in elements)
     password = urlsplit(environment["DATABASE_STRING"]).password
     return {
-        **{key: value for key, value in environment.items() if key not in {"PATH", "HOME"} or key == "HOME"},
+        **{key: value for key, value in environment.items() if key != "PATH"},
         "DATABASE_STRING": f"postgresql+psycopg://{ROLE}:{password}@127.0.0.1:5432/{DATABASE}",
         "ENABLE_WORKFLOW_SCHEDULES": "false",
     }

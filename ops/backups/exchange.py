@@ -15,7 +15,7 @@ from typing import Any, Literal
 from components.host.images import SOURCE_LABEL, references
 from components.host.labels import stack_labels
 from ops.backups.copies import PARTS, Source, label
-from ops.clients.docker import Docker
+from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
 from ops.stack.stack import Stack
 
@@ -82,7 +82,7 @@ def kept(docker: Docker, stack: Stack, image: str) -> list[Kept]:
     for stamp, volumes in sorted(by_stamp.items()):
         names = {one["Labels"]["skyvern.copy"]: one["Name"] for one in volumes}
         data = {part: name for part, name in names.items() if part in PARTS}
-        marks = set(_run(docker, image, list(data.values()), _LOOK, _NEW + stamp, _OLD + stamp, *data.values()).split())
+        marks = set(_run(docker, image, _LOOK, list(data.values()), _NEW + stamp, _OLD + stamp).split())
         state: State = "exchanged" if marks == {"old"} else "torn" if "old" in marks else "filled"
         found.append(Kept(stamp=stamp, set=volumes[0]["Labels"]["skyvern.set"], volumes=names, state=state))
     return found
@@ -100,8 +100,7 @@ def prepare(source: Source, fresh: dict[str, str], stamp: str) -> None:
                 # As the program labels it; another label would be a replacement.
                 marks[SOURCE_LABEL] = source.settings.images.source
             docker.run("volume", "create", *(f"--label={name}={value}" for name, value in marks.items()), stack.prefix(part))
-    pairs = _pairs(stack, fresh)
-    _run(docker, source.references["backup"], pairs, _MARK, _NEW + stamp, _OLD + stamp, *pairs)
+    _run(docker, source.references["backup"], _MARK, _pairs(stack, fresh), _NEW + stamp, _OLD + stamp)
 
 
 def put_in_place(docker: Docker, stack: Stack, image: str, fresh: dict[str, str], stamp: str) -> None:
@@ -115,8 +114,7 @@ def take_back(docker: Docker, stack: Stack, image: str, fresh: dict[str, str], s
 
 
 def _exchange(docker: Docker, stack: Stack, image: str, fresh: dict[str, str], mark: str) -> None:
-    pairs = _pairs(stack, fresh)
-    _run(docker, image, pairs, _EXCHANGE, mark, *pairs)
+    _run(docker, image, _EXCHANGE, _pairs(stack, fresh), mark)
 
 
 def _pairs(stack: Stack, fresh: dict[str, str]) -> list[str]:
@@ -129,14 +127,16 @@ def remove(docker: Docker, left: Kept) -> None:
     docker.run("volume", "rm", "--force", *left.volumes.values())
 
 
-def _run(docker: Docker, image: str, volumes: Sequence[str], script: str, *arguments: str) -> str:
-    """A script in the folder of Docker's volumes, as root, without a network: only there do two volumes share a file system."""
+def _run(docker: Docker, image: str, script: str, volumes: Sequence[str], *head: str) -> str:
+    """A script in the folder of Docker's volumes, as root, without a network: only there do two volumes share a file system.
+
+    head: its arguments before the volumes.
+    """
     if not volumes:
         return ""
-    flags = ("--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--cap-add=DAC_OVERRIDE", "--userns=host", "--user=0:0")
-    root = _root(docker, volumes)
-    secure = ("--security-opt=no-new-privileges:true", f"--volume={root}:/volumes")
-    return docker.run("run", *flags, *secure, image, "bash", "-c", script, "exchange", *arguments)
+    flags = ("--rm", "--network=none", *HARDENED, "--cap-add=DAC_OVERRIDE", "--userns=host", "--user=0:0")
+    folder = f"--volume={_root(docker, volumes)}:/volumes"
+    return docker.run("run", *flags, folder, image, "bash", "-c", script, "exchange", *head, *volumes)
 
 
 def _root(docker: Docker, volumes: Sequence[str]) -> PurePosixPath:

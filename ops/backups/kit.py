@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +18,7 @@ from ops import shell
 from ops.clients import git, terminal
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.machine import backend
-from ops.stack import kits
+from ops.stack import kits, passphrase
 from ops.stack.secrets import generated
 from ops.stack.stack import Stack
 
@@ -56,29 +54,20 @@ def collect(stack: Stack) -> Kit:
     return Kit(
         stack=stack.name,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=_commit(stack),
+        commit=commit(stack),
         stack_file=stack.file.read_text(encoding="utf-8"),
-        passphrase=_passphrase(stack.environment()),
+        passphrase=passphrase.find(stack.environment())[1] or "",
         repository_key=key.get_secret_value(),
         state=stack.pulumi("stack", "export").decode(),
     )
 
 
-def _commit(stack: Stack) -> str:
+def commit(stack: Stack) -> str:
+    """Of the checkout; "" without one."""
     try:
         return git.run(stack.root, "rev-parse", "--verify", "HEAD^{commit}").strip()
     except UserError:
         return ""
-
-
-def _passphrase(environment: Mapping[str, str]) -> str:
-    """The one with which Pulumi encrypts; "" if it needs none."""
-    if named := environment.get("PULUMI_CONFIG_PASSPHRASE"):
-        return named
-    path = environment.get("PULUMI_CONFIG_PASSPHRASE_FILE") or (
-        str(backend.passphrase_file()) if backend.passphrase_file().is_file() else ""
-    )
-    return Path(path).read_text(encoding="utf-8").strip() if path else ""
 
 
 def text(kit: Kit) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from components.host.backup import STATE_FOLDER
 from components.host.skyvern import SKYVERN_ID
-from ops.backups.preflight import HARDENING
+from ops.backups.preflight import OFFLINE
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.paths import cache_dir
@@ -30,8 +30,8 @@ def remove(stack: Stack, docker: Docker, image: str, path: str) -> None:
 
 def _run(stack: Stack, docker: Docker, image: str, script: str, stdin: bytes | None = None) -> str:
     mount = f"--volume={stack.prefix('backup')}:{STATE_FOLDER}"
-    flags = ("--interactive", "--network=none", f"--user={SKYVERN_ID}:{SKYVERN_ID}", mount)
-    return docker.run("run", *HARDENING, *flags, image, "sh", "-c", script, stdin=stdin)
+    flags = ("--interactive", f"--user={SKYVERN_ID}:{SKYVERN_ID}", mount)
+    return docker.run(*OFFLINE, *flags, image, "sh", "-c", script, stdin=stdin)
 
 
 @contextmanager

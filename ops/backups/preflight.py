@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from components.host import images
-from components.host.backup import REPOSITORY_FOLDER
+from components.host.backup import REPOSITORY_FOLDER, repository_environment
 from components.host.skyvern import SKYVERN_ID
-from components.settings import NoBackup, PathBackup, S3Backup, Settings, SftpBackup, SomeBackup
+from components.settings import NoBackup, PathBackup, Settings, SomeBackup
 from ops.backups.container import PROGRAM, clause
-from ops.clients.docker import Docker
+from ops.clients.docker import HARDENED, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.stack.secrets import generated
+from ops.stack import secrets
 from ops.stack.stack import Stack
 
 TRY_SECONDS = 60
@@ -47,7 +47,7 @@ def check(stack: Stack, docker: Docker, settings: Settings, progress: Progress) 
     where = f"{stack.file_name}: backup"
     if isinstance(wanted, PathBackup):
         _check_folder(stack, docker, wanted, image, where)
-    key = generated(stack, "backup").get("backup")
+    key = secrets.generated(stack, "backup").get("backup")
     there = place(stack, wanted, _NO_KEY if key is None else key.get_secret_value())
     try:
         run(docker, image, there, PROGRAM, "try")
@@ -62,40 +62,24 @@ def check(stack: Stack, docker: Docker, settings: Settings, progress: Progress) 
 def place(stack: Stack, wanted: SomeBackup, key: str) -> Place:
     """The place of the stack file with its secrets opened. key: the repository's."""
 
-    def opened(name: str) -> str:
-        return stack.pulumi("config", "get", "--path", f"backup.{name}").decode().strip()
-
     common = {
         "RESTIC_CACHE_DIR": "/tmp/cache",  # noqa: S108
         "RESTIC_PASSWORD": key,
         "BACKUP_HOST": f"skyvern-{stack.short}",
         "TRY_SECONDS": str(TRY_SECONDS),
     }
-    match wanted:
-        case PathBackup():
-            return Place(
-                variables={**common, "RESTIC_REPOSITORY": REPOSITORY_FOLDER},
-                flags=("--network=none", f"--volume={wanted.path}:{REPOSITORY_FOLDER}"),
-            )
-        case S3Backup():
-            variables = {
-                "AWS_ACCESS_KEY_ID": wanted.access_key_id,
-                "AWS_DEFAULT_REGION": wanted.region,
-                "AWS_SECRET_ACCESS_KEY": opened("secret_access_key"),
-                "RESTIC_REPOSITORY": wanted.repository,
-            }
-        case SftpBackup():
-            variables = {
-                "RESTIC_REPOSITORY": wanted.repository,
-                "SFTP_KEY": opened("private_key"),
-                "SFTP_KNOWN_HOST": wanted.known_hosts,
-                "SFTP_PORT": str(wanted.port),
-            }
-    # The stack's own network for it may not be there yet, or be of containers that do not run.
-    return Place(variables={**common, **variables}, flags=("--network=host",))
+    # The stack's own network for another machine may not be there yet, or be of containers that do not run.
+    flags: tuple[str, ...] = ("--network=host",)
+    if isinstance(wanted, PathBackup):
+        flags = ("--network=none", f"--volume={wanted.path}:{REPOSITORY_FOLDER}")
+    opened = repository_environment(wanted, lambda name: secrets.given(stack, f"backup.{name}").get_secret_value())
+    return Place(variables={**common, **opened}, flags=flags)
 
 
-HARDENING = ("--rm", "--init", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--memory=1024m")
+# Of containers that stay for a while, and of those that end by themselves.
+KEPT = ("--init", *HARDENED)
+HARDENING = ("--rm", *KEPT, "--memory=1024m")
+OFFLINE = ("run", *HARDENING, "--network=none")
 
 
 def run(
@@ -130,10 +114,8 @@ def _check_folder(stack: Stack, docker: Docker, wanted: PathBackup, image: str, 
             raise UserError(f"nothing was changed: {where}.path: {wanted.path} is inside {whose} ({other}); write another")
     mounted = f"--volume={wanted.path}:{REPOSITORY_FOLDER}"
     try:
-        docker.run(*("run", *HARDENING, "--network=none", "--user=0:0", "--cap-add=CHOWN", mounted, image, "bash", "-c", _GIVE))
-        docker.run(
-            *("run", *HARDENING, "--network=none", f"--user={SKYVERN_ID}:{SKYVERN_ID}", mounted, image, "bash", "-c", _USABLE)
-        )
+        docker.run(*OFFLINE, "--user=0:0", "--cap-add=CHOWN", mounted, image, "bash", "-c", _GIVE)
+        docker.run(*OFFLINE, f"--user={SKYVERN_ID}:{SKYVERN_ID}", mounted, image, "bash", "-c", _USABLE)
     except UserError as failed:
         raise UserError(
             f"nothing was changed: {where}.path: {wanted.path} cannot be written to by user {SKYVERN_ID} ({failed}); run: sudo "

@@ -46,10 +46,10 @@ def usable_for(url: str) -> Proxy | None:
     return proxy
 
 
-def refuse_unusable(kinds: frozenset[str] = SCHEMES) -> None:
-    """UserError in one line for a proxy that cannot be used, whatever is asked. kinds: of requests, ``all`` for ALL_PROXY."""
+def refuse_unusable() -> None:
+    """UserError in one line for a proxy that cannot be used, whatever is asked."""
     found = urllib.request.getproxies_environment()
-    for kind in sorted(kinds):
+    for kind in sorted(SCHEMES):
         if found.get(kind):
             _refuse_unusable(_proxy(kind, found[kind]))
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,6 +130,9 @@ def line_of(error: Exception) -> str:
             return ownership.line_of(error)
     log = cache_dir() / "logs" / "fault.log"
     try:
+        # Here for start time: script/env, which every shell evaluates, prints none.
+        import traceback
+
         process.private(log).write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
     except OSError as failed:
         return ownership.line_of(failed)

@@ -7,10 +7,9 @@ from components.host import images
 from components.host.firewall import ruleset
 from components.host.skyvern import PROFILE, SKYVERN_ID
 from components.settings import CdpBrowser, OllamaLlm, Settings
-from ops.clients.docker import Docker
+from ops.clients.docker import HARDENED, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.images import needs
 from ops.machine import docker_faults, windows
 from ops.observe.doctor.observation import port_free, published_ports
 from ops.stack import routes
@@ -22,8 +21,7 @@ def check_addresses(stack: Stack, docker: Docker, settings: Settings) -> None:
 
     A host that is another machine can be looked at once the image of the egress proxy is there.
     """
-    image = images.references(settings.images.source)["egress"]
-    network = routes.observe(docker, stack, image if needs.present(docker, image) else None)
+    network = routes.observe(docker, stack, images.references(settings.images.source)["egress"])
     if network is None:
         return
     missing = [subnet for subnet in routes.planned(stack, settings) if subnet not in network.own]
@@ -62,7 +60,7 @@ def check(docker: Docker, settings: Settings, progress: Progress) -> None:
 
 def try_sandbox(docker: Docker, image: str) -> None:
     """Makes a sandbox as Chromium would, in a container like the server's."""
-    options = ("--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
+    options = ("--network=none", *HARDENED)
     identity = (f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--security-opt=seccomp={PROFILE}")
     try:
         docker.run("run", "--rm", *options, *identity, image, "skyvern-start", "sandbox")
@@ -72,12 +70,11 @@ def try_sandbox(docker: Docker, image: str) -> None:
 
 def try_firewall(docker: Docker, image: str) -> None:
     """Lets the kernel judge such rules, without putting them in force, in a container like the firewall's."""
-    options = ("--network=host", "--user=0:0", "--read-only", "--cap-drop=ALL", "--cap-add=NET_ADMIN")
+    options = ("--network=host", "--user=0:0", *HARDENED, "--cap-add=NET_ADMIN")
     rules = ruleset("skyvern-try", {"app": "br-000000000000"}, {"outgoing": "br-000000000001"}, [])
     try:
         docker.run(
-            *("run", "--rm", "--interactive", *options, "--security-opt=no-new-privileges:true"),
-            *(image, "nft", "--check", "--file", "-"),
+            *("run", "--rm", "--interactive", *options, image, "nft", "--check", "--file", "-"),
             stdin=rules.encode(),
         )
     except UserError as failed:

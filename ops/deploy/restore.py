@@ -17,8 +17,9 @@ from components.host.postgres import DATABASE, ROLE
 from ops.backups import copies, exchange, notes
 from ops.backups import kit as kits
 from ops.backups.copies import PARTS, Record, Schedule, Source
+from ops.backups.exchange import Kept
 from ops.backups.kit import Kit
-from ops.clients import git, terminal
+from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
 from ops.deploy import repair, up, update
@@ -79,7 +80,7 @@ def _replace(source: Source, record: Record, progress: Progress) -> str:
     fresh = {part: copy.volume(part) for part in PARTS}
     exchange.prepare(source, fresh, copy.stamp)
     _note_paused(source, record, schedules)
-    stopped = _stop(source, progress)
+    stopped = _stop(docker, stack, progress)
     image = source.references["backup"]
     try:
         exchange.put_in_place(docker, stack, image, fresh, copy.stamp)
@@ -104,9 +105,7 @@ def undo(stack: Stack, *, yes: bool) -> None:
         terminal.need_answer("ops restore --undo", yes=yes)
         if not yes and not terminal.confirm(f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"):
             raise UserError("ops restore --undo: nothing was changed")
-        stopped = _stop_all(docker, stack, _drain_seconds(stack), say)
-        exchange.take_back(docker, stack, image, {part: last.volumes[part] for part in PARTS}, last.stamp)
-        _start(docker, stopped)
+        _go_back(docker, stack, image, last, say)
         exchange.remove(docker, last)
         # Of what the restore paused in the data that is gone again.
         notes.remove(stack, docker, image, PAUSED_FILE)
@@ -161,9 +160,7 @@ def _clear(source: Source, progress: Progress) -> None:
         if left.state == "exchanged":
             continue
         if left.state == "torn":
-            stopped = _stop_all(docker, stack, _drain_seconds(stack), progress)
-            exchange.take_back(docker, stack, image, {part: left.volumes[part] for part in PARTS}, left.stamp)
-            _start(docker, stopped)
+            _go_back(docker, stack, image, left, progress)
             progress(f"the restore of {left.stamp} was interrupted: what the stack had before is in place again")
         exchange.remove(docker, left)
 
@@ -175,15 +172,7 @@ def _users(docker: Docker, stack: Stack, part: str) -> list[str]:
     return docker.run("ps", "--all", "--quiet", "--no-trunc", "--filter", f"volume={stack.prefix(part)}").split()
 
 
-def _drain_seconds(stack: Stack) -> float:
-    return 60.0 * stack.settings().server.drain_minutes + 240
-
-
-def _stop(source: Source, progress: Progress) -> list[str]:
-    return _stop_all(source.docker, source.stack, _drain_seconds(source.stack), progress)
-
-
-def _stop_all(docker: Docker, stack: Stack, seconds: float, progress: Progress) -> list[str]:
+def _stop(docker: Docker, stack: Stack, progress: Progress) -> list[str]:
     """Stops whoever has a data volume mounted: names of what ran, in the order in which it stopped."""
     running = {
         one.part: one for one in inventory.containers(docker, stack.short) if one.status in {"running", "paused", "restarting"}
@@ -191,9 +180,11 @@ def _stop_all(docker: Docker, stack: Stack, seconds: float, progress: Progress) 
     stopped = [running[part].name for part in STOP_ORDER if part in running]
     if stopped:
         progress(f"stopping {', '.join(part for part in STOP_ORDER if part in running)}; runs in progress may end first")
+    seconds = 60.0 * stack.settings().server.drain_minutes + 240
     for name in stopped:
         docker.run("stop", name, timeout_seconds=seconds)
-    others = {user for part in PARTS for user in docker.run("ps", "--quiet", "--filter", f"volume={stack.prefix(part)}").split()}
+    # Docker takes several of one filter for any of them.
+    others = docker.run("ps", "--quiet", *(f"--filter=volume={stack.prefix(part)}" for part in PARTS)).split()
     if others:
         _start(docker, stopped)
         raise UserError(f"stack {stack}: containers {', '.join(sorted(others))} use its volumes; stop them. Nothing was changed")
@@ -203,6 +194,13 @@ def _stop_all(docker: Docker, stack: Stack, seconds: float, progress: Progress) 
 def _start(docker: Docker, stopped: Sequence[str]) -> None:
     for name in reversed(stopped):
         docker.run("start", name)
+
+
+def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Progress) -> None:
+    """What the stack had before a restore, in place again."""
+    stopped = _stop(docker, stack, progress)
+    exchange.take_back(docker, stack, image, left.volumes, left.stamp)
+    _start(docker, stopped)
 
 
 def _wait(stack: Stack, docker: Docker, stamp: str) -> None:
@@ -292,10 +290,14 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
     _take_files(stack, kit, say)
     settings, docker = stack.settings(), stack.docker()
     daemon.ensure_docker(docker.host, say)
-    missing = needs.prepare(docker, settings.images.source, say, needs.asked_for(settings))
-    engine.ensure_engine(None, say)
+    optional = needs.asked_for(settings)
+    missing = needs.prepare(docker, settings.images.source, say, optional)
+    up.make_engine_and_images(
+        lambda: engine.ensure_engine(None, say, stack.plugins()),
+        lambda stop: build.build(docker, settings.images.source, say, optional, stop, missing, host=settings.host),
+        say,
+    )
     _take_state(stack, kit, say)
-    build.build(docker, settings.images.source, say, needs.asked_for(settings), missing=missing)
     with notes.alone(stack):
         source = copies.source(stack)
         _clear(source, say)
@@ -316,10 +318,7 @@ def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:
     """Passphrase and stack file; UserError where there is another passphrase."""
     if kit.passphrase and not backend.own_passphrase(os.environ):
         path = backend.passphrase_file()
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-                file.write(kit.passphrase + "\n")
+        if backend.keep_passphrase(kit.passphrase):
             progress(f"{path}: from the kit")
         elif path.read_text().strip() != kit.passphrase:
             raise UserError(f"{path}: is another passphrase than the kit's, of other stacks; use a user or a machine without it")
@@ -327,10 +326,7 @@ def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:
     if not here.is_file() or here.read_text(encoding="utf-8") != kit.stack_file:
         write_whole(here, kit.stack_file)
         progress(f"{here.name}: from the kit")
-    try:
-        commit = git.run(stack.root, "rev-parse", "--verify", "HEAD^{commit}").strip()
-    except UserError:
-        commit = ""
+    commit = kits.commit(stack)
     if kit.commit and commit != kit.commit:
         progress(f"note: this checkout is {commit[:12] or 'not a commit'}, and the kit was made with {kit.commit[:12]}")
 

@@ -125,7 +125,7 @@ def deploy(
         checkpoint.refuse_broken(backend_url)
         make_engine_and_images(
             lambda: engine.ensure_engine(engine_choice, say, stack.plugins()),
-            lambda stop: build.build(docker, chosen, say, optional, stop, missing, settings.host),
+            lambda stop: build.build(docker, chosen, say, optional, stop, missing, host=settings.host),
             say,
         )
         preflight.check_addresses(stack, docker, stack.settings())

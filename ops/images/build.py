@@ -55,7 +55,8 @@ def build(
     optional: frozenset[str] = frozenset(),
     stop: threading.Event | None = None,
     missing: list[str] | None = None,
-    host: HostSettings | None = None,
+    *,
+    host: HostSettings,
 ) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
@@ -80,7 +81,7 @@ def build(
                 if reference in images.OFFICIAL.values():
                     process.stream(docker.command("pull", "--quiet", reference), env=docker.environment(), log=_log_file(image))
                 else:
-                    _build_image(docker, image, reference, references, host or HostSettings())
+                    _build_image(docker, image, reference, references, host)
             except UserError as failed:
                 if cure := docker_faults.cure(str(failed)):
                     raise UserError(f"image {image}: {cure} (log: {_log_file(image)})") from failed

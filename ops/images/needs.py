@@ -6,7 +6,7 @@ Not here: where images come from (ops/images/source.py), and how they are made (
 import os
 import platform
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from components.host import images
 from components.host.images import ImageSource
@@ -39,16 +39,21 @@ def ensure_package_tools(progress: Progress) -> None:
         system.apt_install(missing, progress)
 
 
-def present(docker: Docker, reference: str) -> bool:
-    """Whether the daemon has the image, found as `docker run` would find it. Raises UserError when it does not answer."""
+def image_id(docker: Docker, reference: str) -> str | None:
+    """Id of the image that `docker run` would find; None without one. Raises UserError when the daemon does not answer."""
     # Not `image ls`: from Docker 29 on it leaves out what was pulled by digest.
     try:
-        return bool(docker.run("image", "inspect", "--format", "{{.Id}}", reference).strip())
+        return docker.run("image", "inspect", "--format", "{{.Id}}", reference).strip() or None
     except UserError as failed:
         # The daemon's words, in 20.10 as in 29; any other failure is a daemon that does not answer.
         if "no such image" in str(failed).lower():
-            return False
+            return None
         raise
+
+
+def present(docker: Docker, reference: str) -> bool:
+    """Whether the daemon has the image. Raises UserError when it does not answer."""
+    return image_id(docker, reference) is not None
 
 
 def asked_for(settings: Settings) -> frozenset[str]:
@@ -98,13 +103,13 @@ def outstanding(docker: Docker, source: ImageSource, optional: frozenset[str] = 
     return missing
 
 
-def from_registry(docker: Docker, source: ImageSource, missing: Iterable[str]) -> list[str]:
+def from_registry(docker: Docker, source: ImageSource, missing: Collection[str]) -> list[str]:
     """The public images that making the missing ones takes from a registry: those that are not on the daemon."""
     if source == "packages":
         return []
     references = images.references(source)
     taken = {base for name in missing for base in ((name,) if name in images.OFFICIAL else images.BASES[name])}
-    return sorted(image for image in taken & set(images.OFFICIAL) if not present(docker, references[image]))
+    return sorted(image for image in taken & set(images.OFFICIAL) if image in missing or not present(docker, references[image]))
 
 
 def refuse_processor(docker: Docker, missing: Collection[str]) -> None:

@@ -51,7 +51,7 @@ def choose_source(stack: Stack, requested: ImageSource | None, docker: Docker, p
         )
     optional = needs.asked_for(settings)
     # A stack whose images are there goes on without Docker Hub.
-    pulled = needs.from_registry(docker, wanted, needs.outstanding(docker, wanted, optional))
+    pulled = wanted == "official" and needs.from_registry(docker, wanted, needs.outstanding(docker, wanted, optional))
     reachable = not pulled or system.answers(REGISTRY, accepted=(200, 401))
     decided = decide_source(requested, configured, reachable=reachable, made_with=made_with)
     if decided != wanted:

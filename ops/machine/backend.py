@@ -119,19 +119,27 @@ def _ensure_passphrase(progress: Progress) -> None:
             f"{path}: is missing, but {local_state_dir()} holds stacks that only it can read; put it back from your copy, "
             "or move that folder away to start over (its containers and volumes stay and have to be removed by hand)"
         )
+    if not keep_passphrase(secrets.token_urlsafe(32)):
+        return
+    progress(f"A passphrase for the secrets in the state was generated: {path} (mode 0600; read it with `cat`).")
+    progress("Keep a copy elsewhere. Without it no secret can be read again and the stack can be neither updated nor destroyed.")
+
+
+def keep_passphrase(text: str) -> bool:
+    """Writes the passphrase's file, whole or not at all; False if there is one."""
+    path = passphrase_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
+        file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
     try:
         # A link appears whole or not at all and, unlike a rename, never replaces a passphrase made in the meantime.
         os.link(partial, path)
     except FileExistsError:
-        return
+        return False
     finally:
         partial.unlink()
-    progress(f"A passphrase for the secrets in the state was generated: {path} (mode 0600; read it with `cat`).")
-    progress("Keep a copy elsewhere. Without it no secret can be read again and the stack can be neither updated nor destroyed.")
+    return True

@@ -12,6 +12,7 @@ from pathlib import Path
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.ownership import shown
+from ops.paths import docker_config_dir
 
 # How Docker Hub is called in config.json, and as which host it answers.
 _HUB = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
@@ -44,7 +45,7 @@ def cure(text: str) -> str:
 
 def config_file() -> Path:
     """The user's file of docker's, with the logins of registries."""
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    return docker_config_dir() / "config.json"
 
 
 def check_logins() -> None:

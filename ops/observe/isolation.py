@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from components.host.firewall import bridge_name
-from ops.clients.docker import Docker
+from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
 from ops.stack import inventory
 from ops.stack.stack import Stack
@@ -28,7 +28,7 @@ MOST_HOST_ADDRESSES = 32
 # The kernel learns of a refusal with its second packet, after a second; an address that no host has takes three.
 TRY_SECONDS = 2.5
 AT_ONCE = 4
-HARDENING = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--user=65534:65534", "--memory=128m")
+HARDENING = (*HARDENED, "--user=65534:65534", "--memory=128m")
 TRY = """
 while read -r address port; do
   if [ -z "$address" ]; then wait; continue; fi

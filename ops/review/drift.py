@@ -20,8 +20,8 @@ from ops.errors import UserError
 from ops.preview import engine
 from ops.preview.model import Drift
 from ops.preview.report import code
+from ops.stack import secrets
 from ops.stack.stack import Stack
-from ops.stack.token import read_token
 
 # Types of the components' CNAME records, and of their target.
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
@@ -35,7 +35,7 @@ def find(stack: Stack) -> Drift:
     if not isinstance(edge, CloudflareEdge):
         return drift
     try:
-        with cloudflare.client(read_token(stack)) as http:
+        with cloudflare.client(secrets.given(stack, "edge.api_token")) as http:
             records = zone_records(http, edge.domain)
         strays = stray_records(records, stack.state(), prefix=f"skyvern-{stack.short}")
     except UserError as failed:

@@ -10,9 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from ops.errors import UserError
 from ops.machine import backend
 from ops.stack import checkpoint, file
@@ -32,7 +29,7 @@ def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> Non
         return
     # UserError for an empty one.
     backend.own_passphrase(environ)
-    where, phrase = _phrase(environ)
+    where, phrase = find(environ)
     recorded = checkpoint.read(state.url, stack.short) or {}
     provider = recorded.get("secrets_providers") or {}
     kept = provider.get("state") if provider.get("type") == "passphrase" else None
@@ -62,6 +59,10 @@ def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> Non
 
 def opens(salt: str, phrase: str | None) -> bool:
     """Whether a passphrase is that of an ``encryptionsalt``, ``v1:SALT:v1:NONCE:CIPHERTEXT``; true for any other form."""
+    # Here for start time: hardly any command asks.
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     parts = salt.split(":")
     if len(parts) != 5 or (parts[0], parts[2]) != ("v1", "v1"):
         return True
@@ -81,7 +82,7 @@ def opens(salt: str, phrase: str | None) -> bool:
         return True
 
 
-def _phrase(environ: Mapping[str, str]) -> tuple[str, str | None]:
+def find(environ: Mapping[str, str]) -> tuple[str, str | None]:
     """Where the passphrase comes from, in Pulumi's order, and the passphrase; None if there is none yet."""
     if "PULUMI_CONFIG_PASSPHRASE" in environ:
         return "PULUMI_CONFIG_PASSPHRASE", environ["PULUMI_CONFIG_PASSPHRASE"]

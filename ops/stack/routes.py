@@ -15,7 +15,7 @@ from components.host.network import block, subnets
 from components.settings import OllamaLlm, RemoteBackup, Settings
 from components.settings.edge import Tunnel
 from ops.clients import process
-from ops.clients.docker import Docker
+from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
 from ops.stack import inventory
 from ops.stack.stack import Stack
@@ -28,7 +28,7 @@ ip -json -4 route show table all 2> /dev/null || cat /proc/net/route
 echo --
 for interface in /sys/class/net/*; do echo "${interface##*/} $(cat "$interface/mtu")"; done
 """
-_HARDENING = ("--network=host", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true", "--user=65534")
+_IDENTITY = ("--network=host", "--user=65534")
 # Ranges to propose, the least usual ones of LANs, VPNs and Docker first.
 _PROPOSALS = ("10.213.0.0/16", "10.87.0.0/16", "172.29.0.0/16", "192.168.208.0/20", "100.120.0.0/16", "198.18.0.0/16")
 
@@ -101,27 +101,20 @@ def planned(stack: Stack, settings: Settings) -> list[IPv4Network]:
     return [subnet for part, subnet in subnets(settings.host.networks, _prefix(stack)).items() if part not in absent]
 
 
-def observe(docker: Docker, stack: Stack, image: str | None) -> HostNetwork | None:
+def observe(docker: Docker, stack: Stack, image: str) -> HostNetwork | None:
     """The host's network; None where it cannot be looked at.
 
-    image: one with a shell, for a daemon on another machine, which is looked at in a throw-away container; None tries none.
+    image: one with a shell. A daemon on another machine is looked at in a throw-away container, once it has the image.
     """
-    here = docker.host.startswith("unix://")
     try:
-        if here:
+        if docker.host.startswith("unix://"):
             printed = process.capture(["sh", "-c", _LOOK], timeout_seconds=20).decode(errors="replace")
-        elif image is not None:
-            printed = docker.run("run", "--rm", *_HARDENING, image, "sh", "-c", _LOOK)
         else:
-            return None
+            printed = docker.run("run", "--rm", "--pull=never", *HARDENED, *_IDENTITY, image, "sh", "-c", _LOOK)
         listed = docker.run("network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}")
-        documents = inventory.network_documents(docker, stack.short)
-    except UserError:
-        return None
-    try:
-        return _parse(printed, listed, documents)
-    except (ValueError, KeyError, IndexError):
-        # A form of these listings that is not known here. That is no reason to refuse an update.
+        return _parse(printed, listed, inventory.network_documents(docker, stack.short))
+    except (UserError, ValueError, KeyError, IndexError):
+        # Or a form of these listings that is not known here, which is no reason to refuse an update.
         return None
 
 

@@ -1,4 +1,4 @@
-"""The generated secrets of a deployed stack, from its state, for what needs one that is no output.
+"""A stack's secrets for what needs one that is no output: those of its file, and the generated ones from its state.
 
 Not here: how they are made (components/secrets.py), and the outputs (ops/stack/outputs.py).
 """
@@ -10,11 +10,16 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from ops.stack import inventory
+from ops.stack import file, inventory
 from ops.stack.stack import Stack
 
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105  a type
 PREFIX = "::skyvern-secrets-"
+
+
+def given(stack: Stack, key: str) -> SecretStr:
+    """A secret of the stack file, decrypted by the engine; UserError when it cannot be opened. key: ``edge.api_token``."""
+    return SecretStr(stack.pulumi("config", "get", "--path", f"{file.PREFIX}{key}").decode().strip())
 
 
 def generated(stack: Stack, *names: str) -> dict[str, SecretStr]:

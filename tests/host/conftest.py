@@ -26,6 +26,7 @@ from ops.observe.smoke.site import Site, client_for
 from ops.paths import ROOT, cache_dir
 from ops.stack import file
 from ops.stack.outputs import parse
+from tests.host import programs
 from tests.host.rehearsed import Rehearsed
 
 IMAGES: images.ImageSource = "official" if os.environ.get("SKYVERN_TEST_IMAGES") == "official" else "packages"
@@ -290,3 +291,16 @@ def rehearsed(checkout: Checkout) -> Iterator[Rehearsed]:
 
 def _go_variable(name: str) -> str:
     return subprocess.run(["go", "env", name], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def webhooks(checkout: Checkout, first_up: str) -> Iterator[programs.Webhooks]:
+    """The receiver of docs/api.md, on the internet of the tests' network."""
+    with programs.receiving(checkout) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def python(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the published SDK."""
+    return programs.install_sdk(checkout, tmp_path_factory.mktemp("sdk"))

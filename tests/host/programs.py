@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -23,8 +23,10 @@ from ops.observe.smoke.artifact_checks import signed, unsafe_headers
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import wait_for_end
 from ops.paths import ROOT
-from tests.host.conftest import Checkout
 from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from tests.host.conftest import Checkout
 
 # A public address, which only the tests' own network has. Skyvern refuses webhooks to private ones.
 INTERNET = "93.184.216.34"
@@ -82,7 +84,7 @@ class Webhooks:
 
 
 @contextmanager
-def receiving(checkout: Checkout) -> Iterator[Webhooks]:
+def receiving(checkout: "Checkout") -> Iterator[Webhooks]:
     """The receiver, on an address that this network has meanwhile."""
     subprocess.run(["ip", "address", "replace", f"{INTERNET}/32", "dev", "lo"], check=True)
     receiver = Webhooks(checkout.output("api_key"))
@@ -106,7 +108,7 @@ def environment_of(stack: Site, webhooks: Webhooks) -> dict[str, str]:
     }
 
 
-def install_sdk(checkout: Checkout, folder: Path) -> Path:
+def install_sdk(checkout: "Checkout", folder: Path) -> Path:
     """Python with the published SDK, of the server's version."""
     version = skyvern_version()
     assert f"skyvern=={version}`" in PAGE

@@ -15,6 +15,7 @@ from lab.workspace import free_port
 from ops.clients.docker import PYTHON
 from ops.observe import internet, internet_probe
 from tests.host.conftest import Checkout
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 SERVER, EGRESS = "skyvern-dev-server", "skyvern-dev-egress"
@@ -60,9 +61,7 @@ def test_how_far_a_request_gets(checkout: Checkout, first_up: str, tmp_path: Pat
             return {answer["host"]: answer["step"] for answer in json.loads(printed)}
 
         # Until it listens.
-        for _ in range(20):
-            if not ask("www.internet.test")["www.internet.test"]:
-                break
+        wait_for(lambda: not ask("www.internet.test")["www.internet.test"], pause=0.25)
         assert ask("www.internet.test", "closed.internet.test", "www.other.test", "server", "nowhere.internet.test") == {
             "www.internet.test": "",
             "closed.internet.test": "connect",

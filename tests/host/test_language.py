@@ -30,7 +30,7 @@ LATIN = re.compile(
 
 @pytest.fixture(scope="module")
 def look(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """What a person sees of the stack's UI in a language, with its pictures in the tests' folder."""
+    """What a person sees of the stack's UI in a language."""
     docker = checkout.docker
     ui = tmp_path_factory.mktemp("ui")
     for folder in ("skyvern-ui", "skyvern-ui-languages"):
@@ -38,7 +38,7 @@ def look(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFac
     image = docker.inspect(SERVER)["Config"]["Image"]
     ui.chmod(0o755)
 
-    def run(language: str, *kinds: str) -> dict[str, Any]:
+    def run(language: str) -> dict[str, Any]:
         mounts = [f"--volume={ui}:/ui:ro", f"--volume={SCRIPT}:/language_pages.py:ro"]
         options = [
             "--rm",
@@ -49,7 +49,7 @@ def look(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFac
             "--tmpfs=/pictures:mode=1777",
             *mounts,
         ]
-        arguments = ["/ui/skyvern-ui", "/ui/skyvern-ui-languages", language, "/pictures/taken", *kinds]
+        arguments = ["/ui/skyvern-ui", "/ui/skyvern-ui-languages", language, "/pictures/taken"]
         output = docker.run("run", *options, image, "python", "/language_pages.py", *arguments)
         found: dict[str, Any] = json.loads(output)
         return found

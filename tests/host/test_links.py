@@ -20,12 +20,6 @@ pytestmark = pytest.mark.timeout(4800)
 
 
 @pytest.fixture(scope="module")
-def webhooks(checkout: Checkout, first_up: str) -> Iterator[programs.Webhooks]:
-    with programs.receiving(checkout) as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
 def stack(checkout: Checkout, webhooks: programs.Webhooks) -> Iterator[Site]:
     """The dev stack, which reaches the receiver as if it were on the internet; the stack file is as before afterwards."""
     record = checkout.root / "Pulumi.dev.yaml"
@@ -42,11 +36,6 @@ def stack(checkout: Checkout, webhooks: programs.Webhooks) -> Iterator[Site]:
             yield site
     finally:
         record.write_text(before)
-
-
-@pytest.fixture(scope="module")
-def python(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return programs.install_sdk(checkout, tmp_path_factory.mktemp("sdk"))
 
 
 def test_the_sdk_and_its_webhook(stack: Site, webhooks: programs.Webhooks, python: Path) -> None:

@@ -22,12 +22,6 @@ BUCKETS = [f"acme-{part}" for part in ("artifacts", "browser-sessions", "screens
 
 
 @pytest.fixture(scope="module")
-def webhooks(checkout: Checkout, first_up: str) -> Iterator[programs.Webhooks]:
-    with programs.receiving(checkout) as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
 def buckets(first_up: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[store.Store]:
     subprocess.run(["ip", "address", "replace", f"{LAN}/32", "dev", "lo"], check=True)
     try:
@@ -59,11 +53,6 @@ def stack(checkout: Checkout, webhooks: programs.Webhooks, buckets: store.Store)
     finally:
         record.write_text(before)
         checkout.run("script/up")
-
-
-@pytest.fixture(scope="module")
-def python(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return programs.install_sdk(checkout, tmp_path_factory.mktemp("sdk"))
 
 
 def test_the_smoke_run_is_green_on_a_bucket(stack: Site, buckets: store.Store) -> None:

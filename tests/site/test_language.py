@@ -15,14 +15,8 @@ import pytest
 
 from lab.standins.vercel import build
 from ops.clients import process
-from tests.support.site import URLS
+from tests.support.site import VARIABLES
 
-VARIABLES = {
-    "VITE_API_BASE_URL": URLS.api_base_url,
-    "VITE_ARTIFACT_API_BASE_URL": URLS.artifact_base_url,
-    "VITE_BROWSER_STREAMING_MODE": "cdp",
-    "VITE_WSS_BASE_URL": URLS.wss_base_url,
-}
 # Calls wrap() on a source with these texts.
 WRAP = """
 import { wrap } from "./localize.mjs";

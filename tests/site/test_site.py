@@ -18,15 +18,9 @@ from components.host.gateway import caddyfile
 from components.settings import Settings
 from components.ui import content_security_policy
 from lab.standins.vercel import build
-from tests.support.site import URLS
+from tests.support.site import URLS, VARIABLES
 
 TESTS = Path(__file__).parent
-VARIABLES = {
-    "VITE_API_BASE_URL": URLS.api_base_url,
-    "VITE_ARTIFACT_API_BASE_URL": URLS.artifact_base_url,
-    "VITE_BROWSER_STREAMING_MODE": "cdp",
-    "VITE_WSS_BASE_URL": URLS.wss_base_url,
-}
 
 
 @pytest.fixture(scope="module")

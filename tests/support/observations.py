@@ -44,7 +44,7 @@ HOST = HostFacts(
     networks=("skyvern-dev-edge",),
     present={"localhost/skyvern/server:1": "sha256:1", "localhost/skyvern/gateway:2": "sha256:2"},
     disk=Disk(free_mib=20_000, free_inodes=1_000_000),
-    port_free=False,
+    free_ports={"host.port": False},
     heartbeat=200,
     llm_error=None,
     openings=(),

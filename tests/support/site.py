@@ -12,3 +12,10 @@ URLS = endpoints.derive(
         }
     )
 )
+# Those of the UI itself, in its own language.
+VARIABLES = {
+    "VITE_API_BASE_URL": URLS.api_base_url,
+    "VITE_ARTIFACT_API_BASE_URL": URLS.artifact_base_url,
+    "VITE_BROWSER_STREAMING_MODE": "cdp",
+    "VITE_WSS_BASE_URL": URLS.wss_base_url,
+}

@@ -20,7 +20,6 @@ LOCALES = sorted((SITE / "locales").glob("*.json"))
 KOREAN: dict[str, Any] = json.loads((SITE / "locales/ko.json").read_text())
 # Other words for a term of docs/ko/glossary.md, which a reader would take for another thing.
 OTHER_WORDS = ("스케줄", "파라미터", "크리덴셜", "패스워드", "워크플로우", "라벨을", "런을", "클립 보드")
-NOT_TRANSLATED = re.compile(r"^(ID|URL|CDP URL|\{0\}ms|Bearer|Visa|DOM)")
 
 
 def test_the_setting_knows_every_language_that_has_a_file() -> None:

@@ -19,8 +19,8 @@ from ops.clients import cloudflare, proxies
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe.heartbeat import HEARTBEAT
+from ops.stack import secrets
 from ops.stack.stack import Stack
-from ops.stack.token import read_token
 
 SECONDS = 10.0
 # Messages of cloudflared, and the complaint that each means.
@@ -95,7 +95,7 @@ def observe_edge(stack: Stack, docker: Docker, settings: Settings, *, deployed: 
     api = None
     if isinstance(edge, CloudflareEdge):
         try:
-            token = read_token(stack)
+            token = secrets.given(stack, "edge.api_token")
         except UserError as failed:
             api = ApiFacts(problem="unreadable", detail=str(failed))
         else:
@@ -107,8 +107,8 @@ def observe_edge(stack: Stack, docker: Docker, settings: Settings, *, deployed: 
             public = {host: ask_public(client, host, path) for host, path in asked_paths(endpoints.derive(settings)).items()}
     if connector is None:
         return EdgeFacts(api=api, public=public)
-    complaint, protocol = connector_complaint(docker, connector), connector_protocol(docker, connector)
-    return EdgeFacts(api=api, public=public, connector=complaint, protocol=protocol)
+    log = connector_log(docker, connector)
+    return EdgeFacts(api=api, public=public, connector=connector_complaint(log), protocol=connector_protocol(log))
 
 
 # --- Cloudflare's API ------------------------------------------------------------------------------------------------------
@@ -223,13 +223,17 @@ def _certificate_error(failed: BaseException | None) -> ssl.SSLCertVerificationE
 # --- The connector ---------------------------------------------------------------------------------------------------------
 
 
-def connector_complaint(docker: Docker, container: str) -> str:
-    """The last complaint in the connector's log, a value of ``_COMPLAINTS``; "" for none, or if it has connected since."""
+def connector_log(docker: Docker, container: str) -> str:
+    """The end of the connector's log, "" if it cannot be read."""
     try:
-        log = docker.logs(container, "--tail", "40")
+        return docker.logs(container, "--tail", "2000")
     except UserError:
         return ""
-    for line in reversed(log.splitlines()):
+
+
+def connector_complaint(log: str) -> str:
+    """The last complaint in a connector's log, a value of ``_COMPLAINTS``; "" for none of late, or if it has connected since."""
+    for line in reversed(log.splitlines()[-40:]):
         if "Registered tunnel connection" in line:
             return ""
         for message, complaint in _COMPLAINTS.items():
@@ -238,12 +242,8 @@ def connector_complaint(docker: Docker, container: str) -> str:
     return ""
 
 
-def connector_protocol(docker: Docker, container: str) -> str:
+def connector_protocol(log: str) -> str:
     """The protocol of cloudflared's last connection, ``quic`` or ``http2``; "" if its log does not name one."""
-    try:
-        log = docker.logs(container, "--tail", "2000")
-    except UserError:
-        return ""
     connections = re.findall(r"Registered tunnel connection .*\bprotocol=(\w+)", log)
     return connections[-1] if connections else ""
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from components.settings import OllamaLlm, Settings
+from components.settings import OllamaLlm
 from ops.images import needs
 from ops.machine.daemon import DEFAULT_SOCKET, Daemon
 from ops.observe import internet
 from ops.observe.doctor.findings import Finding, error, warning
-from ops.observe.doctor.observation import Disk, HostFacts, Observation
+from ops.observe.doctor.observation import Observation
 from ops.observe.doctor.remedies import restart, write
 from ops.stack import routes
 
@@ -165,26 +165,22 @@ def check_gpu(observation: Observation) -> Iterator[Finding]:
 
 def check_disk(observation: Observation) -> Iterator[Finding]:
     """Free space for the images that have to be built, and head room; on WSL also in Windows, where its disk is a file."""
-    if observation.settings is None or observation.host is None:
+    settings, host = observation.settings, observation.host
+    if settings is None or host is None:
         return
-    windows = observation.host.windows
-    prune = "docker system prune (without --volumes) removes what nothing uses; or give Docker a larger disk"
-    grows = "make space on that drive in Windows: WSL's disk is a file there, which grows as it is used"
-    if observation.host.disk is not None:
-        yield from _disk_problems(observation, observation.settings, observation.host, observation.host.disk, prune)
-    if windows is not None and windows.disk is not None:
-        yield from _disk_problems(observation, observation.settings, observation.host, windows.disk, grows)
-
-
-def _disk_problems(observation: Observation, settings: Settings, host: HostFacts, disk: Disk, fix: str) -> Iterator[Finding]:
     missing = [reference for reference, image_id in host.present.items() if image_id is None]
     share = len(missing) / max(1, len(needs.parts(settings.images.source, needs.asked_for(settings))))
     needed = HEAD_ROOM_MIB + round(BUILD_MIB * min(1.0, share))
-    if disk.free_mib < needed:
-        purpose = f" for {len(missing)} images and head room" if missing else ""
-        yield error("disk", disk.where, f"{disk.free_mib} MiB are free, {needed} MiB are needed{purpose}", fix)
-    if disk.free_inodes is not None and disk.free_inodes < FEWEST_INODES:
-        yield error("disk", disk.where, f"{disk.free_inodes} inodes are free, {FEWEST_INODES} are needed", fix)
+    purpose = f" for {len(missing)} images and head room" if missing else ""
+    prune = "docker system prune (without --volumes) removes what nothing uses; or give Docker a larger disk"
+    grows = "make space on that drive in Windows: WSL's disk is a file there, which grows as it is used"
+    for disk, fix in ((host.disk, prune), (host.windows.disk if host.windows else None, grows)):
+        if disk is None:
+            continue
+        if disk.free_mib < needed:
+            yield error("disk", disk.where, f"{disk.free_mib} MiB are free, {needed} MiB are needed{purpose}", fix)
+        if disk.free_inodes is not None and disk.free_inodes < FEWEST_INODES:
+            yield error("disk", disk.where, f"{disk.free_inodes} inodes are free, {FEWEST_INODES} are needed", fix)
 
 
 def check_clock(observation: Observation) -> Iterator[Finding]:

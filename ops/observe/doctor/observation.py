@@ -210,8 +210,8 @@ class HostFacts:
     """The stack's objects on the daemon.
 
     present: image reference -> id of the daemon's image, None if the daemon does not have it. disk: None if not known.
-    port_free, proxy_port_free: whether a program could listen now on the gateway's port, and on that of the proxy for a Chrome
-    on another machine. heartbeat: status of the gateway's answer, 0 without an answer.
+    free_ports: key of each port that the stack publishes -> whether a program could listen on it now.
+    heartbeat: status of the gateway's answer, 0 without an answer.
     connections: of the database, in use and allowed; None without an answer. retention_waits: the reason that retention logs if
     it removes nothing, else "". llm_error: why the server cannot connect to the provider, "" if it can, None if not known.
     chrome: cdp-connect's Chrome as the server reaches it; None without one or without an answer.
@@ -227,11 +227,10 @@ class HostFacts:
     networks: Sequence[str]
     present: Mapping[str, str | None]
     disk: Disk | None
-    port_free: bool
+    free_ports: Mapping[str, bool]
     heartbeat: int
     llm_error: str | None
     chrome: ChromeAnswer | None = None
-    proxy_port_free: bool = True
     connections: tuple[int, int] | None = None
     retention_waits: str = ""
     openings: Sequence[str] | None = None
@@ -291,7 +290,7 @@ def observe(stack: Stack) -> Observation:
             facts = observe_daemon_facts(docker)
             host_facts = observe_host(stack, docker, settings, pulumi_facts.deployed, wsl=machine.wsl == 2)
             image = images.references(settings.images.source)["egress"]
-            network = routes.observe(docker, stack, image if host_facts.present.get(image) else None)
+            network = routes.observe(docker, stack, image)
         except UserError:
             # It answered a moment ago: a daemon that is stopping counts as silent.
             daemon = Daemon.SILENT
@@ -396,12 +395,11 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
         containers=containers,
         volumes=volumes,
         networks=inventory.networks(docker, stack.short),
-        present={reference: image_id(docker, reference) for reference in sorted(wanted)},
+        present={reference: needs.image_id(docker, reference) for reference in sorted(wanted)},
         disk=observe_disk(docker, [container.name for container in running.values()], volumes),
-        port_free=port_free(settings.host.port),
+        free_ports={key: port_free(port) for key, port in published_ports(settings).items()},
         heartbeat=heartbeat_status(settings.host.port) if "gateway" in running else 0,
         llm_error=llm_error(docker, server.name, settings) if server else None,
-        proxy_port_free=not isinstance(settings.browser, CdpBrowser) or port_free(settings.browser.proxy_port),
         chrome=ask_chrome(docker, server.name, settings) if server else None,
         connections=observe_connections(docker, running["roles"].name) if "roles" in running else None,
         retention_waits=retention_waits(docker, running["retention"].name) if "retention" in running else "",
@@ -426,11 +424,6 @@ def same_image(reference: str, named: Mapping[str, str]) -> str | None:
         return text.split("@")[0].rpartition(":")[0]
 
     return next((candidate for candidate in named.values() if repository(candidate) == repository(reference)), None)
-
-
-def image_id(docker: Docker, reference: str) -> str | None:
-    """Id of the daemon's image of a reference, or None."""
-    return str(docker.inspect(reference)["Id"]) if needs.present(docker, reference) else None
 
 
 def find_openings(docker: Docker, stack: Stack, settings: Settings) -> list[str] | None:

@@ -29,10 +29,9 @@ def check_port(observation: Observation) -> Iterator[Finding]:
     """Each port that the stack publishes is ours or free."""
     if observation.settings is None or observation.host is None:
         return
-    free_ports = {"host.port": observation.host.port_free, "browser.proxy_port": observation.host.proxy_port_free}
     ours = {outside for container in observation.host.running.values() for _, outside, _ in container.published}
     for key, port in published_ports(observation.settings).items():
-        if not free_ports[key] and port not in ours:
+        if not observation.host.free_ports.get(key, True) and port not in ours:
             listed = f"ss -ltnp 'sport = :{port}' names it"
             fix = f"end that program ({listed}), or write another {key} into {observation.stack.file_name}"
             yield error("port", f"127.0.0.1:{port}", "another program listens on it", fix)

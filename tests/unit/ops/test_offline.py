@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from components.host import images
-from components.settings import parse
+from components.settings import HostSettings, parse
 from ops.clients import git
 from ops.clients.docker import Docker
 from ops.deploy import guard, preflight, recovery, releases, repair, rollback, rotate, up, update
@@ -21,11 +21,10 @@ from ops.errors import UserError
 from ops.images import build, commands, needs, source
 from ops.machine import engine, engine_from_modules, system
 from ops.machine.engine import EngineKind
-from ops.observe.doctor import observation
 from ops.preview import engine as previews
 from ops.review import apply, record
 from ops.stack.stack import Stack
-from tests.support.home import Home
+from tests.support.home import DOCKER_SILENT, Home
 from tests.support.previews import PREVIEW, TREE
 from tests.support.stack_outputs import OUTPUTS
 
@@ -103,12 +102,12 @@ def test_images_are_found_with_every_docker(home: Home, version: str) -> None:
     assert not needs.present(DOCKER, images.references("official")["server"])
     docker_double(home, missing=NO_SUCH_IMAGE[version])
     lines: list[str] = []
-    build.build(DOCKER, "official", lines.append)
+    build.build(DOCKER, "official", lines.append, host=HostSettings())
     assert lines == ["all 5 images are present"]
 
 
 def test_a_daemon_that_fails_has_neither_image_nor_no_image(home: Home) -> None:
-    home.program("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    home.program("docker", DOCKER_SILENT)
     with pytest.raises(UserError, match="Cannot connect"):
         needs.present(DOCKER, images.OFFICIAL["postgres"])
 
@@ -214,7 +213,7 @@ def test_ops_doctor_looks_for_images_on_the_daemon_alone(offline: Home) -> None:
         "docker", """case "$*" in *" image inspect "*) echo sha256:1 ;; *inspect*) echo '[{"Id": "sha256:1"}]' ;; esac"""
     )
     settings = parse({}, file="Pulumi.dev.yaml")
-    seen = {reference: observation.image_id(DOCKER, reference) for reference in needs.running_images(settings).values()}
+    seen = {reference: needs.image_id(DOCKER, reference) for reference in needs.running_images(settings).values()}
     assert set(seen.values()) == {"sha256:1"}
     assert downloads(offline) == []
 

@@ -2,15 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from components.settings import Settings, parse
 from ops.backups import container, preflight
-from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack.stack import Stack
+from tests.support.daemon import Daemon, daemon
 
 LISTED = [
     {"set": "20261128T203250Z", "time": 1795897970, "bytes": 2225716, "added": 38407, "snapshots": {}},
@@ -18,54 +17,25 @@ LISTED = [
 ]
 
 
-class Double(Docker):
-    """Answers by the first words of a command; an exception is raised."""
-
-    answers: dict[str, Any]
-    asked: list[tuple[str, ...]]
-
-    def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
-        self.asked.append(tuple(map(str, arguments)))
-        line = " ".join(map(str, arguments))
-        for words, answer in self.answers.items():
-            if words in line:
-                if isinstance(answer, Exception):
-                    raise answer
-                return str(answer)
-        return ""
-
-    def run_with(self, variables: Any, *arguments: Any, timeout_seconds: float = 120) -> str:
-        assert all(f"--env={name}" in arguments for name in variables)
-        assert not [value for value in variables.values() if value in " ".join(map(str, arguments)) and len(value) > 12]
-        return self.run(*arguments)
-
-
-def docker(**answers: Any) -> Double:
-    made = Double("unix:///x")
-    object.__setattr__(made, "answers", {words.replace("_", " "): answer for words, answer in answers.items()})
-    object.__setattr__(made, "asked", [])
-    return made
-
-
 def test_the_sets_of_the_repository() -> None:
-    there = docker(ps="abc", **{"skyvern-backup list": json.dumps(LISTED)})
+    there = daemon(ps="abc", **{"skyvern-backup list": json.dumps(LISTED)})
     assert [one.name for one in container.sets(Stack("dev"), there)] == ["20261128T203250Z", "20261128T193250Z"]
 
 
 def test_a_backup_that_does_not_run_names_the_section() -> None:
     with pytest.raises(UserError, match=r"skyvern-dev-backup does not run; write backup into Pulumi.dev.yaml .*, then script/up"):
-        container.sets(Stack("dev"), docker(ps=""))
+        container.sets(Stack("dev"), daemon(ps=""))
 
 
 def test_the_one_line_of_the_program_is_what_a_person_reads() -> None:
     failed = UserError("docker: exit 1: backup: the stack's key does not open the repository: it belongs to another stack")
     with pytest.raises(UserError, match=r"^backup of stack dev: the stack's key does not open the repository"):
-        container.make_set(Stack("dev"), docker(ps="abc", **{"skyvern-backup now": failed}))
+        container.make_set(Stack("dev"), daemon(ps="abc", **{"skyvern-backup now": failed}))
 
 
 def test_a_set_is_described_by_its_last_line() -> None:
     said = "backup: made a repository at /repository\nbackup: set 20261128T203250Z: 64 tables, 99 rows, 34 files\n"
-    assert container.make_set(Stack("dev"), docker(ps="abc", **{"skyvern-backup now": said})) == (
+    assert container.make_set(Stack("dev"), daemon(ps="abc", **{"skyvern-backup now": said})) == (
         "set 20261128T203250Z: 64 tables, 99 rows, 34 files"
     )
 
@@ -83,20 +53,20 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     return Stack("dev", root=tmp_path)
 
 
-def tried(stack: Stack, there: Double, path: str) -> list[str]:
+def tried(stack: Stack, there: Daemon, path: str) -> list[str]:
     said: list[str] = []
     preflight.check(stack, there, on(path), said.append)
     return said
 
 
 def test_without_a_backup_nothing_is_tried(stack: Stack) -> None:
-    there = docker()
+    there = daemon()
     preflight.check(stack, there, Settings(), print)
     assert there.asked == []
 
 
 def test_a_folder_that_works(stack: Stack) -> None:
-    assert tried(stack, docker(info='"/var/lib/docker"'), "/mnt/d/x") == ["the backups' place can be used"]
+    assert tried(stack, daemon(info='"/var/lib/docker"'), "/mnt/d/x") == ["the backups' place can be used"]
 
 
 @pytest.mark.parametrize(
@@ -105,18 +75,18 @@ def test_a_folder_that_works(stack: Stack) -> None:
 )
 def test_a_folder_inside_what_it_protects_is_refused(stack: Stack, path: str, whose: str) -> None:
     with pytest.raises(UserError, match=f"nothing was changed: .* is inside {whose} .*; write another"):
-        tried(Stack("dev", root=Path("/srv/checkout")), docker(info='"/srv/docker"'), path)
+        tried(Stack("dev", root=Path("/srv/checkout")), daemon(info='"/srv/docker"'), path)
 
 
 def test_a_folder_of_roots_is_named_with_its_cure(stack: Stack) -> None:
-    there = docker(info='"/var/lib/docker"', **{"touch .try": UserError("docker: exit 1: touch: Permission denied")})
+    there = daemon(info='"/var/lib/docker"', **{"touch .try": UserError("docker: exit 1: touch: Permission denied")})
     with pytest.raises(UserError, match=r"run: sudo install -d -o 10001 -g 10001 /mnt/d/x$"):
         tried(stack, there, "/mnt/d/x")
 
 
 def test_another_stacks_repository_is_left_alone(stack: Stack) -> None:
     wrong = UserError("docker: exit 1: backup: the stack's key does not open the repository: it belongs to another stack")
-    there = docker(info='"/var/lib/docker"', **{"skyvern-backup try": wrong})
+    there = daemon(info='"/var/lib/docker"', **{"skyvern-backup try": wrong})
     with pytest.raises(UserError, match=r"nothing was changed: .*a repository of another stack is there; choose another place"):
         tried(stack, there, "/mnt/d/x")
 
@@ -124,6 +94,6 @@ def test_another_stacks_repository_is_left_alone(stack: Stack) -> None:
 def test_a_place_that_is_in_use_does_not_hold_up_an_update(stack: Stack) -> None:
     """A network share that is away for an hour is the backup's problem, not the update's."""
     mounted = json.dumps([{"Mounts": [{"Source": "/mnt/d/x"}], "Config": {"Env": []}}])
-    there = docker(ps="abc", inspect=mounted)
+    there = daemon(ps="abc", inspect=mounted)
     assert tried(stack, there, "/mnt/d/x") == []
-    assert not [command for command in there.asked if command[0] == "run"]
+    assert not [line for line in there.asked if line.startswith("run")]

@@ -16,7 +16,9 @@ from ops.clients.docker import Docker
 from ops.deploy import restore
 from ops.errors import UserError
 from ops.paths import ROOT
+from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
+from tests.support.daemon import daemon
 
 RECORD = {
     "form": 1,
@@ -30,34 +32,6 @@ RECORD = {
     "tables": {"workflows": [5, "-1"], "artifacts": [17, "9"]},
     "folders": {"artifacts": [17, 755826, "x"], "har": [4, 388992, "y"]},
 }
-MIB = 1024 * 1024
-
-
-class Daemon(Docker):
-    """Answers by words of the command; an exception is raised."""
-
-    answers: dict[str, Any]
-    asked: list[str]
-
-    def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
-        line = " ".join(map(str, arguments))
-        self.asked.append(line)
-        for words, answer in self.answers.items():
-            if words in line:
-                if isinstance(answer, Exception):
-                    raise answer
-                return str(answer)
-        return ""
-
-    def run_with(self, variables: Any, *arguments: Any, timeout_seconds: float = 120) -> str:
-        return self.run(*arguments)
-
-
-def daemon(**answers: Any) -> Daemon:
-    made = Daemon("unix:///x")
-    object.__setattr__(made, "answers", answers)
-    object.__setattr__(made, "asked", [])
-    return made
 
 
 def source(docker: Docker) -> Source:

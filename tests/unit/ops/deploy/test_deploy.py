@@ -311,7 +311,7 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(backend, "ensure_state", ensure_state)
     monkeypatch.setattr(needs, "prepare", lambda docker, chosen, say, optional: seen.append(f"tools for {chosen}"))
-    monkeypatch.setattr(build, "build", lambda docker, chosen, *_: seen.append(f"images {chosen} at {docker.host}"))
+    monkeypatch.setattr(build, "build", lambda docker, chosen, *_, **_host: seen.append(f"images {chosen} at {docker.host}"))
     monkeypatch.setattr(preflight, "check", lambda docker, settings, _: seen.append(f"preflight {settings.browser.type}"))
     monkeypatch.setattr(preflight, "check_ports", lambda stack, settings: seen.append(f"port {settings.host.port}"))
     monkeypatch.setattr(preflight, "check_addresses", lambda stack, docker, settings: seen.append("addresses"))
@@ -382,7 +382,7 @@ def test_what_the_shell_has_no_say_in_is_named_first(
 def test_engine_and_images_are_made_side_by_side(order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     meeting = threading.Barrier(2)
     monkeypatch.setattr(engine, "ensure_engine", lambda *_: meeting.wait(20))
-    monkeypatch.setattr(build, "build", lambda docker, chosen, *_: meeting.wait(20))
+    monkeypatch.setattr(build, "build", lambda docker, chosen, *_, **_host: meeting.wait(20))
     assert up.main(["--images", "packages"]) == 0
 
 
@@ -402,7 +402,7 @@ def test_a_failed_engine_is_printed_at_once_and_no_further_image_is_begun(
 ) -> None:
     stopped: list[bool] = []
 
-    def images(*arguments: object) -> None:
+    def images(*arguments: object, host: object) -> None:
         (stop,) = (argument for argument in arguments if isinstance(argument, threading.Event))
         stopped.append(stop.wait(20))
         # As long as the image that is being made: the line is out by now.
@@ -424,7 +424,7 @@ def test_a_failed_image_is_printed_at_once(
 ) -> None:
     failed = threading.Event()
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, host: object) -> None:
         failed.set()
         raise UserError("images: no")
 

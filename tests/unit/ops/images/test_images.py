@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.host import images
+from components.settings import HostSettings
 from components.settings.skyvern_settings import SKYVERN_VERSION
 from ops.clients.docker import Docker
 from ops.errors import UserError
@@ -267,7 +268,7 @@ def test_a_failed_build_names_its_log(home: Home, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(go, "ensure_go", lambda progress: None)
     lines: list[str] = []
     with pytest.raises(UserError, match=r"image-postgres\.log.*no such host"):
-        build.build(Docker("unix:///nowhere.sock"), "official", lines.append)
+        build.build(Docker("unix:///nowhere.sock"), "official", lines.append, host=HostSettings())
     assert lines[0].startswith("6 to build or pull: postgres, egress, artifacts, caddy, gateway, server; about ")
 
 
@@ -284,7 +285,7 @@ def test_only_stand_ins_need_root_on_the_host(
     asked_for_go: list[str] = []
     monkeypatch.setattr(go, "ensure_go", lambda progress: asked_for_go.append("asked"))
     with pytest.raises(UserError) as wrong:
-        build.build(Docker("unix:///nowhere.sock"), chosen, lambda line: None)
+        build.build(Docker("unix:///nowhere.sock"), chosen, lambda line: None, host=HostSettings())
     assert ("needs root" in str(wrong.value)) is asked
     assert asked_for_go == ([] if asked else ["asked"]), "Caddy is compiled for both"
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from components.host import images
-from components.settings import Settings
+from components.settings import HostSettings, Settings
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import build, needs
@@ -37,7 +37,7 @@ def test_ollama_is_built_for_stacks_that_use_it(home: Home, monkeypatch: pytest.
     lines: list[str] = []
     monkeypatch.setattr(build, "_build_image", lambda docker, image, *_: lines.append(image))
     monkeypatch.setattr(needs, "ensure_package_tools", lambda progress: None)
-    build.build(docker, "packages", lambda line: None, optional)
+    build.build(docker, "packages", lambda line: None, optional, host=HostSettings())
     assert lines[-2:] == ["ollama", "llm"]
 
 

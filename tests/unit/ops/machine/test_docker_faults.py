@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from components.settings import HostSettings
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import build
 from ops.machine import daemon, docker_faults
 from ops.machine.daemon import DEFAULT_SOCKET, Daemon, decide_docker
-from tests.support.home import DOCKER_ANSWERS, SERVER, USER, Home
+from tests.support.home import DOCKER_ANSWERS, DOCKER_SILENT, SERVER, USER, Home
 
 MESSAGES = {
     "F37 pull": (
@@ -127,10 +128,10 @@ def test_it_is_looked_at_only_where_something_has_to_be_pulled_or_built(home: Ho
     config(home, '{"credsStore": "desktop.exe"}')
     home.program("docker", "echo sha256:1")
     docker = Docker("unix:///nowhere.sock")
-    build.build(docker, "packages", home.say)
+    build.build(docker, "packages", home.say, host=HostSettings())
     home.program("docker", "true")
     with pytest.raises(UserError, match="credsStore names"):
-        build.build(docker, "packages", home.say)
+        build.build(docker, "packages", home.say, host=HostSettings())
 
 
 def test_a_pull_limit_names_the_image_and_the_log(home: Home) -> None:
@@ -139,7 +140,7 @@ def test_a_pull_limit_names_the_image_and_the_log(home: Home) -> None:
     with pytest.raises(
         UserError, match=r"^image postgres: the registry's limit of pulls .*run docker login .*\(log: .*postgres\.log\)$"
     ):
-        build.build(Docker("unix:///x"), "official", home.say, missing=["postgres"])
+        build.build(Docker("unix:///x"), "official", home.say, missing=["postgres"], host=HostSettings())
 
 
 @pytest.mark.parametrize("how", ["folder", "link"])
@@ -163,7 +164,7 @@ def test_a_rootless_daemon_is_named_with_its_address(home: Home, monkeypatch: py
     (home.path / "docker.sock").touch()
     address = f"unix://{home.path}/docker.sock"
     assert docker_faults.rootless_socket() == address
-    home.program("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    home.program("docker", DOCKER_SILENT)
     with pytest.raises(UserError, match=rf"write host\.docker_host: {address} and, .*host\.firewall: false into the stack file"):
         daemon.ensure_docker(DEFAULT_SOCKET, home.say, USER)
     # Written there, it is the daemon of the stack.

@@ -247,7 +247,7 @@ def test_nothing_on_a_healthy_stack() -> None:
         (with_host(heartbeat=0), "127.0.0.1:8080", "the API does not answer", "docker restart skyvern-dev-gateway"),
         (with_host(llm_error="timed out"), "none", "cannot connect to it: timed out", "DNS, firewall"),
         (
-            replace(with_chrome(""), host=replace(HOST, proxy_port_free=False)),
+            replace(with_chrome(""), host=replace(HOST, free_ports={"browser.proxy_port": False})),
             "127.0.0.1:3128",
             "another program listens",
             "write another browser.proxy_port into Pulumi.dev.yaml",
@@ -402,9 +402,8 @@ def test_each_fault_is_one_finding_with_its_fix(observed: Observation, subject: 
 
 def test_a_stack_that_was_never_deployed() -> None:
     nothing = Deployed(containers=(), volumes=(), networks=(), pending=(), salt="")
-    observed = replace(
-        with_host(containers=(), volumes=(), networks=(), port_free=True), pulumi=replace(PULUMI, deployed=nothing)
-    )
+    host = with_host(containers=(), volumes=(), networks=(), free_ports={"host.port": True})
+    observed = replace(host, pulumi=replace(PULUMI, deployed=nothing))
     (only,) = doctor.examine(observed)
     assert "never deployed" in only.problem
     assert only.fix == "script/up --stack dev"

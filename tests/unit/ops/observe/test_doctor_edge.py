@@ -343,9 +343,8 @@ def test_a_token_that_cannot_be_opened_is_a_finding(monkeypatch: pytest.MonkeyPa
         ('INF Registered tunnel connection\nERR  error="Unable to reach the origin service."', "origin"),
     ],
 )
-def test_the_connectors_last_words(monkeypatch: pytest.MonkeyPatch, log: str, complaint: str) -> None:
-    monkeypatch.setattr(Docker, "logs", lambda self, name, *flags: log)
-    assert edge_observation.connector_complaint(Docker("unix:///x"), "skyvern-dev-connector") == complaint
+def test_the_connectors_last_words(log: str, complaint: str) -> None:
+    assert edge_observation.connector_complaint(log) == complaint
 
 
 @pytest.mark.parametrize(
@@ -362,6 +361,5 @@ def test_the_connectors_last_words(monkeypatch: pytest.MonkeyPatch, log: str, co
         ("INF Registered tunnel connection connIndex=0", ""),
     ],
 )
-def test_the_protocol_of_the_last_connection(monkeypatch: pytest.MonkeyPatch, log: str, protocol: str) -> None:
-    monkeypatch.setattr(Docker, "logs", lambda self, name, *flags: log)
-    assert edge_observation.connector_protocol(Docker("unix:///x"), "skyvern-dev-connector") == protocol
+def test_the_protocol_of_the_last_connection(log: str, protocol: str) -> None:
+    assert edge_observation.connector_protocol(log) == protocol

@@ -153,7 +153,7 @@ def test_this_machine_is_asked_without_a_container(tmp_path: Path, monkeypatch: 
     ip.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     docker = DockerDouble()
-    network = routes.observe(docker, DEV, None)
+    network = routes.observe(docker, DEV, "localhost/skyvern/egress:1")
     assert network is not None
     assert network.routes[0] == route("0.0.0.0/0", "eth0")
     assert network.mtus["lo"] == 65536
@@ -164,12 +164,11 @@ def test_this_machine_is_asked_without_a_container(tmp_path: Path, monkeypatch: 
 
 def test_another_machine_is_asked_in_a_container() -> None:
     over_ssh = DockerDouble(host="ssh://deploy@host.example.com")
-    assert routes.observe(over_ssh, DEV, None) is None
     network = routes.observe(over_ssh, DEV, "localhost/skyvern/egress:1")
     assert network is not None
     assert network.mtu == (1450, "eth0")
     (command,) = [words for words in over_ssh.asked if words[0] == "run"]
-    assert {"--rm", "--network=host", "--read-only", "--cap-drop=ALL", "--user=65534"} <= set(command)
+    assert {"--rm", "--pull=never", "--network=host", "--read-only", "--cap-drop=ALL", "--user=65534"} <= set(command)
 
 
 @pytest.mark.parametrize("printed", ["[{]\n", '[{"dst": "ten"}]\n', "Iface\neth0 x\n", "[{}]\n"])
@@ -186,4 +185,4 @@ def test_a_daemon_that_stops_answering_is_no_finding() -> None:
         def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
             raise UserError("docker: no answer within 120 s")
 
-    assert routes.observe(Silent(), DEV, None) is None
+    assert routes.observe(Silent(), DEV, "localhost/skyvern/egress:1") is None
