@@ -225,3 +225,12 @@ def test_a_compiled_module_of_the_checkout_is_never_loaded(tmp_path: Path) -> No
         for text in (begin + command, command)
     ]
     assert printed == ["source\n", "evil\n"]
+
+
+@pytest.mark.parametrize(("given", "folder"), [("cache", "home/.cache"), ("", "home/.cache"), ("/var/cache/me", "/var/cache/me")])
+def test_compiled_modules_go_into_no_folder_that_depends_on_where_a_script_runs(tmp_path: Path, given: str, folder: str) -> None:
+    """A relative one counts as not set, as in ops/paths.py."""
+    shell = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"], "XDG_CACHE_HOME": given}
+    script = f"root={shlex.quote(str(ROOT))}; . {shlex.quote(str(ROOT / 'script/environment'))}; echo $PYTHONPYCACHEPREFIX"
+    printed = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=shell, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(tmp_path / folder / "skyvern-stack/pycache")
