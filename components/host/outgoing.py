@@ -1,7 +1,7 @@
 """A company's proxy and certificates (``host.proxy``, ``host.ca_file``), as each part takes them.
 
-Not here: Docker's own pulls, which no stack decides; cloudflared, which knows no proxy (components/settings/conflicts.py); the
-browsers, which have the egress proxy and trust what their image trusts (docs/offline.md).
+Not here: Docker's own pulls, which no stack decides; cloudflared, which knows no proxy (components/settings/conflicts.py); how
+browsers come to trust the certificates (images/server/skyvern-start).
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,15 @@ from components.settings import CdpBrowser, HostSettings, Settings
 
 # In the tmpfs of every container: their roots are read-only, and neither an upload nor a bind mount works with that and over SSH.
 _CERTIFICATES = "/tmp/certificates.pem"  # noqa: S108
+_COMPANYS = "/tmp/company-certificates.pem"  # noqa: S108
 _DEBIANS = "/etc/ssl/certs/ca-certificates.crt"
-_START = f'cat {_DEBIANS} > {_CERTIFICATES} && printf "%s" "$1" >> {_CERTIFICATES} && shift && exec "$@"'
+_START = f'printf "%s" "$1" > {_COMPANYS} && cat {_DEBIANS} {_COMPANYS} > {_CERTIFICATES} && shift && exec "$@"'
 # The stack's own names, and the container itself.
 _INTERNAL = ("localhost", "127.0.0.1", "::1", "artifacts", "egress", "gateway", "ollama", "postgres", "server", "smoke-site")
 
 
 def with_certificates(host: HostSettings, command: Sequence[str]) -> list[pulumi.Input[str]] | None:
-    """The command that first writes Debian's certificates and the company's into one file; None without ``host.ca_file``."""
+    """The command that first writes files with the company's certificates and with all; None without ``host.ca_file``."""
     certificates = host.certificates
     return None if certificates is None else ["sh", "-c", _START, "with-certificates", certificates, *command]
 

@@ -125,13 +125,23 @@ class Stack:
 
     def pulumi(self, *arguments: str, stdin: bytes | None = None, timeout_seconds: float = PULUMI_SECONDS) -> bytes:
         """Standard output of ``pulumi ARGUMENTS`` on this stack; UserError if it fails."""
-        return process.capture(
-            [*self.command(*arguments), "--non-interactive"],
-            cwd=self.root,
-            env=self.environment(),
-            stdin=stdin,
-            timeout_seconds=timeout_seconds,
-        )
+        variables = self.environment()
+        try:
+            return process.capture(
+                [*self.command(*arguments), "--non-interactive"],
+                cwd=self.root,
+                env=variables,
+                stdin=stdin,
+                timeout_seconds=timeout_seconds,
+            )
+        except UserError as failed:
+            if "incorrect passphrase" in str(failed):
+                # Here, because it reads a stack's files.
+                from ops.stack import passphrase
+
+                # Pulumi's own line does not say whose it should be, nor the way out.
+                passphrase.check(self, backend.decide_state(variables, ""), variables)
+            raise
 
     def outputs(self) -> "Outputs":
         """The outputs, secrets included; UserError if there is no such stack or it was never deployed."""

@@ -5,6 +5,7 @@ Then addresses that the host and the stack both want (F16). Both on the running 
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,26 @@ context.load_cert_chain("/certificates/internet.test.pem", "/certificates/intern
 server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 """
+# A page as Chromium shows it; with an argument, behind the start's step for the certificates on standard input.
+BROWSE = """
+import importlib.machinery, importlib.util, pathlib, subprocess, sys
+
+pathlib.Path("/tmp/company-certificates.pem").write_text(sys.stdin.read())
+loader = importlib.machinery.SourceFileLoader("start", "/usr/local/bin/skyvern-start")
+start = importlib.util.module_from_spec(importlib.util.spec_from_loader("start", loader))
+loader.exec_module(start)
+if sys.argv[1:]:
+    start.trust_certificates()
+chromium = ["/usr/lib/chromium/chromium", "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+subprocess.run([*chromium, "--dump-dom", "https://www.internet.test/"], stderr=subprocess.STDOUT, timeout=60)
+"""
 
 
-def test_how_far_a_request_gets(checkout: Checkout, first_up: str, tmp_path: Path) -> None:
-    docker = checkout.docker
-    authority = Authority(tmp_path)
+@pytest.fixture(scope="module")
+def authority(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
+    """Who signed the certificate of www.internet.test, which answers over TLS on a network that has the egress proxy."""
+    docker, folder = checkout.docker, tmp_path_factory.mktemp("certificates")
+    authority = Authority(folder)
     authority.context("internet.test")
     image = docker.inspect(SERVER)["Config"]["Image"]
     docker.run("network", "create", "--internal", "--subnet", "198.51.100.0/24", NETWORK)
@@ -49,9 +65,19 @@ def test_how_far_a_request_gets(checkout: Checkout, first_up: str, tmp_path: Pat
         joined = ("--detach", "--network", NETWORK, "--user=0:0")
         docker.run(
             *("run", *joined, "--name", STAND_IN, "--network-alias", "www.internet.test", "--network-alias", "www.other.test"),
-            *("--volume", f"{tmp_path}:/certificates:ro", image, *PYTHON, SERVE),
+            *("--volume", f"{folder}:/certificates:ro", image, *PYTHON, SERVE),
         )
         docker.run("run", *joined, "--name", CLOSED, "--network-alias", "closed.internet.test", image, "sleep", "300")
+        yield authority
+    finally:
+        docker.run("rm", "--force", STAND_IN, CLOSED)
+        docker.run("network", "disconnect", "--force", NETWORK, EGRESS)
+        docker.run("network", "rm", NETWORK)
+
+
+def test_how_far_a_request_gets(checkout: Checkout, authority: Authority) -> None:
+    docker = checkout.docker
+    try:
         docker.run("exec", "--interactive", SERVER, "sh", "-c", "cat > /tmp/ca.pem", stdin=authority.certificate.read_bytes())
 
         def ask(*hosts: str) -> dict[str, str]:
@@ -74,9 +100,19 @@ def test_how_far_a_request_gets(checkout: Checkout, first_up: str, tmp_path: Pat
         assert answer.step == "certificate"
     finally:
         docker.run("exec", SERVER, "rm", "--force", "/tmp/ca.pem")  # noqa: S108
-        docker.run("rm", "--force", STAND_IN, CLOSED)
-        docker.run("network", "disconnect", "--force", NETWORK, EGRESS)
-        docker.run("network", "rm", NETWORK)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_browser_trusts_a_companys_certificate(checkout: Checkout, authority: Authority, *, trusted: bool) -> None:
+    """host.ca_file, as the server's start makes it known (F10)."""
+    docker = checkout.docker
+    image = docker.inspect(SERVER)["Config"]["Image"]
+    options = ("--rm", "--interactive", "--network", NETWORK, "--tmpfs=/tmp:mode=1777", "--tmpfs=/home/skyvern:mode=1777")
+    page = docker.run(
+        *("run", *options, "--read-only", image, *PYTHON, BROWSE, *(["trusted"] if trusted else [])),
+        stdin=authority.certificate.read_bytes(),
+    )
+    assert ("x" * 100 in page) is trusted, page[-1000:]
 
 
 def test_an_offline_stack_says_so(checkout: Checkout, first_up: str) -> None:

@@ -1,6 +1,6 @@
 """Every run ends: many at once, a page that takes all memory, crashes and restarts under load, on the real stack.
 
-The tests tell one story on the dev stack in the order in which they stand. Twenty random kills and two hundred runs are nightly.
+The tests tell one story on the dev stack in the order in which they stand. Twenty random cuts and two hundred runs are nightly.
 """
 
 import json
@@ -23,7 +23,7 @@ from ops.clients.docker import Docker
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
 from ops.observe.smoke.workflow_checks import FINAL, definition, start_run, workflow
-from tests.host.conftest import Checkout, as_person
+from tests.host.conftest import Checkout, Dockerd, as_person
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -71,6 +71,14 @@ def wait_until_all_end(docker: Docker, workflow_id: str, seconds: float = 600) -
         pause=2,
     )
     return runs_of(docker, workflow_id)
+
+
+def links_of(site: Site, run: str) -> list[str]:
+    """Where a run's recording and its screenshots are, as a program is told; at least one."""
+    told = site.api("GET", f"/v1/runs/{run}").json()
+    links = [*([told["recording_url"]] if told["recording_url"] else []), *(told["screenshot_urls"] or [])]
+    assert links, told
+    return links
 
 
 def overtaken(docker: Docker, workflow_id: str) -> int:
@@ -294,10 +302,13 @@ def test_an_up_that_replaces_the_server_under_load_answers_every_request(checkou
     checkout.run("script/up")
 
 
-def cut(site: Site, what: str) -> None:
+def cut(dockerd: Dockerd, site: Site, what: str) -> None:
     """Takes something away at once, and waits until the stack is well again."""
     docker = site.docker
     match what:
+        case "power":
+            dockerd.lose_power()
+            dockerd.start()
         case "server":
             began = docker.inspect(SERVER)["State"]["StartedAt"]
             kill_server(docker)
@@ -315,20 +326,26 @@ def cut(site: Site, what: str) -> None:
     wait_until_healthy(site, POSTGRES, SERVER)
 
 
-@pytest.mark.parametrize("cuts", [["chromium", "database"], pytest.param(["any"] * 20, marks=pytest.mark.nightly)])
-def test_at_random_moments_no_run_stays_without_an_end_and_none_is_done_twice(site: Site, cuts: list[str]) -> None:
+@pytest.mark.parametrize("cuts", [["chromium", "database"], pytest.param(["power", *["any"] * 19], marks=pytest.mark.nightly)])
+def test_at_random_moments_no_run_stays_without_an_end_and_none_is_done_twice(
+    dockerd: Dockerd, site: Site, cuts: list[str]
+) -> None:
     docker, chance = site.docker, random.Random()  # noqa: S311
-    kinds = ["server", "chromium", "database", "stop"]
+    kinds = ["server", "chromium", "database", "stop", "power"]
     with workflow(site, definition("At random", site.outputs.smoke_url + "/", 3)) as workflow_id:
         runs: list[str] = []
         for what in cuts:
             runs += [start_run(site, workflow_id) for _ in range(3)]
             time.sleep(chance.uniform(0, 12))
-            cut(site, chance.choice(kinds) if what == "any" else what)
+            cut(dockerd, site, chance.choice(kinds) if what == "any" else what)
         ended = wait_until_all_end(docker, workflow_id, seconds=900)
         blocks = "workflow_run_blocks join workflow_runs using (workflow_run_id)"
         twice = "group by workflow_run_id, label having count(*) > 1"
         question = f"select 1 from {blocks} where workflow_permanent_id = '{workflow_id}' {twice}"  # noqa: S608
         assert ask_database(docker, question) == []
-    assert ended.keys() == set(runs)
-    assert all(reason for status, reason in ended.values() if status != "completed")
+        assert ended.keys() == set(runs)
+        assert all(reason for status, reason in ended.values() if status != "completed")
+        for run in runs:
+            if ended[run][0] == "completed":
+                links = links_of(site, run)
+                assert [site.ask("GET", link).status_code for link in links] == [200] * len(links), run

@@ -118,7 +118,8 @@ def test_certificates_stand_beside_the_public_ones(tmp_path: Path, ca: str, part
     command = [plain(element) for element in run.container(part).inputs["command"]]
     public, trusted = tmp_path / "public.crt", tmp_path / "certificates.pem"
     public.write_text("public\n")
-    script = command[2].replace("/tmp/certificates.pem", str(trusted))  # noqa: S108
+    companys = tmp_path / "company-certificates.pem"
+    script = command[2].replace("/tmp/certificates.pem", str(trusted)).replace("/tmp/company-certificates.pem", str(companys))  # noqa: S108
     script = script.replace("/etc/ssl/certs/ca-certificates.crt", str(public))
     program_name = command[-1]
     (tmp_path / program_name).write_text('#!/bin/sh\necho "$0 $#"\n')
@@ -133,7 +134,7 @@ def test_certificates_stand_beside_the_public_ones(tmp_path: Path, ca: str, part
         )
         assert done.stdout == f"{tmp_path / program_name} 0\n"
         # At a restart, too, each once.
-        assert trusted.read_text() == f"public\n{ca}"
+        assert (trusted.read_text(), companys.read_text()) == (f"public\n{ca}", ca)
     assert not {"HTTPS_PROXY"} & set(run.environment(part))
 
 

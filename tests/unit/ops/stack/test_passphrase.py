@@ -110,3 +110,15 @@ def test_a_salt_of_any_form_ends_in_an_answer(salt: str) -> None:
 @pytest.mark.parametrize("salt", ["", "x", "v2:a:b", "v1:!:v1:!:!", "v1:AAAA:v1:AAAA:AAAA"])
 def test_a_salt_that_no_pulumi_wrote_is_pulumis_to_judge(stack: Stack, salt: str) -> None:
     assert passphrase.opens(salt, "x") is True
+
+
+def test_every_command_that_asks_pulumi_says_whose_it_should_be(stack: Stack, tmp_path: Path) -> None:
+    """F03, past script/up: rotate, apply, preview and status had Pulumi's own line."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    pulumi = programs / "pulumi"
+    pulumi.write_text("#!/bin/sh\necho 'error: could not load stack: incorrect passphrase' >&2\nexit 255\n")
+    pulumi.chmod(0o755)
+    variables = {**WRONG, "PATH": f"{programs}:/usr/bin:/bin", "PULUMI_BACKEND_URL": f"file://{tmp_path}/state"}
+    with pytest.raises(UserError, match=r"^Pulumi\.dev\.yaml: encryptionsalt: is of another passphrase"):
+        Stack("dev", root=stack.root, variables=variables).state()
