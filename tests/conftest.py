@@ -3,12 +3,16 @@
 import collections
 import itertools
 import os
+import shutil
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from ops.paths import cache_dir
 
 # Generated examples. What is run before a merge says the same twice, so it has the same ones each time; script/test nightly looks
 # for others, and for ten times as many.
@@ -50,6 +54,16 @@ STORY = {
     f"{HOST}test_deployment.py": 1,
     f"{HOST}test_backup.py": 1,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_modules_are_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests' checkouts have compiled: each is 80 MB in the user's cache folder, under a path that never comes back."""
+    compiled = cache_dir() / "pycache"
+    yield
+    folder = tmp_path_factory.getbasetemp()
+    shutil.rmtree(compiled / folder.relative_to(folder.root), ignore_errors=True)
+
 
 _seconds: dict[str, float] = collections.defaultdict(float)
 

@@ -97,6 +97,21 @@ class Checkout:
 
 
 @contextlib.contextmanager
+def deployed(checkout: Checkout, stack: str) -> Iterator[None]:
+    """A stack beside dev, whose file is written, and which leaves nothing behind."""
+    checkout.run("script/bootstrap", "--stack", stack)
+    checkout.run("bin/ops", "images", "build", "--stack", stack, timeout_seconds=4500)
+    checkout.pulumi(f"stack init {stack} --no-select")
+    checkout.pulumi(f"up --yes --skip-preview -s {stack}")
+    yield
+    checkout.pulumi(f"state unprotect --all --yes -s {stack}")
+    checkout.pulumi(f"destroy --yes --skip-preview -s {stack}")
+    checkout.pulumi(f"stack rm --yes {stack}")
+    left = {name for kind in ("container", "volume", "network") for name in checkout.names(kind)}
+    assert {name for name in left if name.startswith(f"skyvern-{stack}-")} == set()
+
+
+@contextlib.contextmanager
 def site_of(checkout: Checkout) -> Iterator[Site]:
     """The dev stack as ``ops smoke`` sees it."""
     outputs = parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)

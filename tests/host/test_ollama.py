@@ -15,7 +15,7 @@ from ops.observe import smoke
 from ops.observe.smoke import llm_checks
 from ops.observe.smoke.site import Check, Site, client_for
 from ops.stack.outputs import parse
-from tests.host.conftest import Checkout
+from tests.host.conftest import Checkout, deployed
 from tests.host.tiny_model import tiny_gguf
 from tests.support.waiting import wait_for
 
@@ -39,16 +39,8 @@ def docker(checkout: Checkout) -> Iterator[Docker]:
     """The daemon with the stack on it; that ``pulumi up`` succeeded without a model is what the fixture has seen."""
     llm = {"provider": "ollama", "model": MODEL, "memory_mib": 1024, "cpus": 1.0}
     checkout.write_stack(STACK, port=free_port(), llm=llm)
-    checkout.run("script/bootstrap", "--stack", STACK)
-    checkout.run("bin/ops", "images", "build", "--stack", STACK, timeout_seconds=4500)
-    checkout.pulumi(f"stack init {STACK} --no-select")
-    checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
-    yield checkout.docker
-    checkout.pulumi(f"state unprotect --all --yes -s {STACK}")
-    checkout.pulumi(f"destroy --yes --skip-preview -s {STACK}")
-    checkout.pulumi(f"stack rm --yes {STACK}")
-    left = {name for kind in ("container", "volume", "network") for name in checkout.names(kind) if name.startswith(PREFIX)}
-    assert left == set()
+    with deployed(checkout, STACK):
+        yield checkout.docker
 
 
 def model_check(checkout: Checkout) -> smoke.Result:
