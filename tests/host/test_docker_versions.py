@@ -152,6 +152,9 @@ def release(request: pytest.FixtureRequest, checkout: Checkout, first_up: str, t
     root, home = tmp_path / "clone", tmp_path / "home"
     home.mkdir()
     copy_checkout(root)
+    # The tests before this one may have left the tests' own stack stopped, or with other settings. Here, where its port is.
+    checkout.write_stack("dev", port=int(checkout.output("app_url").rpartition(":")[2]))
+    checkout.run("script/up", timeout_seconds=1800)
     with own_network():
         try:
             daemon.start()
@@ -199,7 +202,4 @@ def test_a_stack_is_the_same_with_every_docker(checkout: Checkout, release: Rele
     other.pulumi("preview --expect-no-changes --refresh -s dev")
     assert "missing" not in other.run("bin/ops", "images", "list", "-s", "dev").stdout
     assert other.run("bin/ops", "status", "-s", "dev").returncode == 0
-    # The tests before this one may have left the tests' own stack stopped, or with other settings.
-    checkout.write_stack("dev", port=int(checkout.output("app_url").rpartition(":")[2]))
-    checkout.run("script/up", timeout_seconds=1800)
     assert hardening(other.docker, "dev") == hardening(checkout.docker, "dev")

@@ -50,7 +50,7 @@ def look(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFac
             *mounts,
         ]
         arguments = ["/ui/skyvern-ui", "/ui/skyvern-ui-languages", language, "/pictures/taken"]
-        output = docker.run("run", *options, image, "python", "/language_pages.py", *arguments)
+        output = docker.run("run", *options, image, "python", "/language_pages.py", *arguments, timeout_seconds=1200)
         found: dict[str, Any] = json.loads(output)
         return found
 
