@@ -16,7 +16,7 @@ from ops.backups import commands as backup_commands
 from ops.backups import drill as backup_drill
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
-from ops.deploy import guard, sessions
+from ops.deploy import guard, sessions, takeover
 from ops.deploy import init as stack_init
 from ops.deploy import restore as stack_restore
 from ops.deploy import rollback as stack_rollback
@@ -43,6 +43,7 @@ app.add_typer(pull_request.app, name="github", help="Steps of the workflows: com
 app.add_typer(commands.app, name="images", help="Container images: build, list, digest, advisories.")
 
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
+app.add_typer(takeover.app, name="import", help="Take over another installation of Skyvern: compose.")
 
 Unreviewed = Annotated[
     bool, typer.Option(guard.OVERRIDE, help="Proceed with changes that are not on main; see docs/pull-requests.md.")

@@ -7,7 +7,7 @@ Not here: taking its place in the stack (ops/backups/exchange.py), and trying it
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -47,10 +47,10 @@ SELECT coalesce(json_agg(json_build_object('id', workflow_schedule_id, 'name', c
   FROM workflow_schedules WHERE enabled AND deleted_at IS NULL;
 UPDATE workflow_schedules SET enabled = false WHERE enabled AND deleted_at IS NULL;
 UPDATE workflow_runs SET status = 'canceled', finished_at = coalesce(finished_at, now() at time zone 'UTC'),
-  failure_reason = 'Restored from a backup that was made while this run had not ended.'
+  failure_reason = :'reason'
   WHERE status IN ('created', 'queued', 'running', 'paused');
 UPDATE workflow_run_blocks SET status = 'canceled' WHERE status = 'running';
-UPDATE tasks SET status = 'canceled', failure_reason = 'Restored from a backup that was made while this run had not ended.'
+UPDATE tasks SET status = 'canceled', failure_reason = :'reason'
   WHERE status IN ('created', 'queued', 'running');
 UPDATE steps SET status = 'canceled' WHERE status IN ('created', 'running');
 UPDATE observer_cruises SET status = 'canceled' WHERE status IN ('created', 'queued', 'running');
@@ -58,6 +58,7 @@ UPDATE observer_cruises SET status = 'canceled' WHERE status IN ('created', 'que
 \echo []
 \endif
 """
+RESTORED = "Restored from a backup that was made while this run had not ended."
 _REVISIONS = """
 import glob, json, re
 found = []
@@ -69,7 +70,10 @@ print(json.dumps(found))
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a set says is in it. schema: Alembic's version, "none" before the first migration."""
+    """What a set says is in it, or another source of a copy.
+
+    schema: Alembic's version, "none" before the first migration. kind: of the source, for messages.
+    """
 
     name: str
     at: datetime
@@ -78,6 +82,11 @@ class Record:
     database_bytes: int
     tables: Mapping[str, Sequence[Any]]
     folders: Mapping[str, Sequence[Any]]
+    kind: str = "set"
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.kind} {self.name}"
 
     @property
     def rows(self) -> int:
@@ -184,21 +193,19 @@ def source(stack: Stack) -> Source:
 # --- Refusals -------------------------------------------------------------------------------------------------------------
 
 
-def refuse_newer(source: Source, record: Record) -> None:
-    """UserError for a set that this version's images cannot open."""
+def refuse_newer(source: Source, record: Record, cure: str = "check out the commit that made it") -> None:
+    """UserError for a database that this version's images cannot open. cure: what to do, as a clause."""
     printed = source.docker.run(*OFFLINE, "--entrypoint=postgres", source.references["postgres"], "--version")
     here = printed.split()[2].partition(".")[0]
     if int(record.postgres.partition(".")[0]) > int(here):
-        raise UserError(
-            f"set {record.name} is of PostgreSQL {record.postgres}, and here is {here}; check out the commit that made it"
-        )
+        raise UserError(f"{record} is of PostgreSQL {record.postgres}, and here is {here}; {cure}")
     if record.schema == "none":
         return
     known = json.loads(source.docker.run(*OFFLINE, source.references["server"], *PYTHON, _REVISIONS))
     if record.schema not in known:
         raise UserError(
-            f"set {record.name} has the database schema {record.schema}, which the Skyvern of this version does not know: the "
-            "set is of a newer one; check out the commit that made it"
+            f"{record} has the database schema {record.schema}, which the Skyvern of this version does not know: the "
+            f"{record.kind} is of a newer one; {cure}"
         )
 
 
@@ -233,15 +240,16 @@ class Copy:
         """Flags of ``docker run`` for the folders of Skyvern."""
         return [f"--volume={self.volume(folder)}:{folder_path(folder)}" for folder in SKYVERN_FOLDERS]
 
-    def sql(self, script: str) -> str:
-        """Output of a psql script as Skyvern's role in the copy's database."""
+    def sql(self, script: str, *, superuser: bool = False, timeout_seconds: float = 600) -> str:
+        """Output of a psql script as Skyvern's role, or the superuser, in the copy's database."""
         docker = self.source.docker
         names = ("--env=PGPASSWORD", f"--env=PGHOST={SOCKET_FOLDER}")
+        password = self.source.superuser_password if superuser else self.source.role_password
         return docker.run_with(
-            {"PGPASSWORD": self.source.role_password, "PSQL_SCRIPT": script},
+            {"PGPASSWORD": password, "PSQL_SCRIPT": script},
             *("exec", *names, "--env=PSQL_SCRIPT", self.postgres, "bash", "-c"),
-            f'psql -X -q -A -t -v ON_ERROR_STOP=1 -U {ROLE} -d {DATABASE} <<< "$PSQL_SCRIPT"',
-            timeout_seconds=600,
+            f'psql -X -q -A -t -v ON_ERROR_STOP=1 -U {SUPERUSER if superuser else ROLE} -d {DATABASE} <<< "$PSQL_SCRIPT"',
+            timeout_seconds=timeout_seconds,
         )
 
 
@@ -250,11 +258,26 @@ def label(purpose: Purpose) -> str:
     return f"skyvern.{purpose}"
 
 
-@contextmanager
-def filled(source: Source, purpose: Purpose, record: Record, progress: Progress) -> Iterator[Copy]:
-    """A copy of a set, compared and quiet; its PostgreSQL runs within the block. Volumes of a failed one are removed.
+def restore_set(copy: Copy, progress: Progress) -> None:
+    """Fills a copy from the repository; UserError when something does not arrive, or is not what the set recorded."""
+    record = copy.record
+    progress(f"reading set {record.name}: {record.rows} rows, {record.files} files, {record.bytes / MIB:.0f} MiB")
+    began = time.monotonic()
+    _restore(copy)
+    progress(f"everything arrived as the set recorded it, in {time.monotonic() - began:.0f} s")
 
-    Raises UserError when something does not arrive, or is not what the set recorded.
+
+@contextmanager
+def filled(
+    source: Source,
+    purpose: Purpose,
+    record: Record,
+    progress: Progress,
+    fill: Callable[[Copy, Progress], None] = restore_set,
+) -> Iterator[Copy]:
+    """A copy of a set; its PostgreSQL runs within the block. Volumes of a failed one are removed.
+
+    fill: gets the copy, with an empty database and empty volumes.
     """
     copy = Copy(source, purpose, datetime.now(UTC).strftime(STAMP), record)
     docker, stack = source.docker, source.stack
@@ -270,10 +293,7 @@ def filled(source: Source, purpose: Purpose, record: Record, progress: Progress)
             made.append(copy.volume(part))
         _refuse_full_disk(copy)
         _start_postgres(copy, marks)
-        progress(f"reading set {record.name}: {record.rows} rows, {record.files} files, {record.bytes / MIB:.0f} MiB")
-        began = time.monotonic()
-        _restore(copy)
-        progress(f"everything arrived as the set recorded it, in {time.monotonic() - began:.0f} s")
+        fill(copy, progress)
         yield copy
         # What is left for whoever asked for the copy.
         made = [copy.socket]
@@ -302,7 +322,7 @@ def _refuse_full_disk(copy: Copy) -> None:
     free = int(line.split()[3]) * 1024
     if free < needed:
         raise UserError(
-            f"set {copy.record.name} needs {needed / MIB:.0f} MiB more, and Docker's disk has {free / MIB:.0f} MiB free; make "
+            f"{copy.record} needs {needed / MIB:.0f} MiB more, and Docker's disk has {free / MIB:.0f} MiB free; make "
             "room first. Nothing was changed"
         )
 
@@ -327,16 +347,11 @@ def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
         ),
         *(f"--volume={copy.socket}:{SOCKET_FOLDER}", copy.source.references["postgres"], "postgres", *UNSAFE),
     )
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            docker.run("exec", copy.postgres, "pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER)
-            break
-        except UserError as failed:
-            if time.monotonic() > deadline:
-                log = docker.logs(copy.postgres, "--tail", "3").strip().replace("\n", " | ")
-                raise UserError(f"the copy's PostgreSQL does not start: {log}; nothing of the stack was changed") from failed
-            time.sleep(0.5)
+    try:
+        until_ready(lambda: docker.run("exec", copy.postgres, "pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER))
+    except UserError as failed:
+        log = docker.logs(copy.postgres, "--tail", "3").strip().replace("\n", " | ")
+        raise UserError(f"the copy's PostgreSQL does not start: {log}; nothing of the stack was changed") from failed
     secrets = {"PGPASSWORD": copy.source.superuser_password, "ROLE_PASSWORD": copy.source.role_password}
     plain = (
         f"--env=PGHOST={SOCKET_FOLDER}",
@@ -347,9 +362,25 @@ def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
     docker.run_with(secrets, "exec", *(f"--env={name}" for name in secrets), *plain, copy.postgres, "bash", "-c", MAKE_ROLE)
 
 
-def quiet(copy: Copy) -> list[Schedule]:
-    """Pauses every schedule of the copy and ends what was in progress; the schedules that were on."""
-    printed = copy.sql(QUIET).strip().splitlines()
+def until_ready(ask: Callable[[], object]) -> None:
+    """Asks a PostgreSQL that has just been started until it answers; its last UserError when it never does."""
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            ask()
+            return
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def quiet(copy: Copy, reason: str = RESTORED) -> list[Schedule]:
+    """Pauses every schedule of the copy and ends what was in progress; the schedules that were on.
+
+    reason: why a run has ended, as a person reads it in the history.
+    """
+    printed = copy.sql(f"\\set reason '{reason}'\n{QUIET}").strip().splitlines()
     documents: list[dict[str, Any]] = json.loads(printed[0] if printed else "[]")
     return [
         Schedule(id=one["id"], name=one["name"], when=_when(one)) for one in sorted(documents, key=lambda one: str(one["name"]))

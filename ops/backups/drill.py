@@ -55,11 +55,11 @@ def drill(stack: Stack, progress: Progress) -> Drill:
     verdict: Verdict = "passed"
     try:
         with notes.alone(stack):
-            _clear(docker, stack)
+            clear(docker, stack)
             try:
                 name = _try(source, progress)
             finally:
-                _clear(docker, stack)
+                clear(docker, stack)
     except Unfit as failed:
         verdict, reason = "could not run", str(failed)
     except UserError as failed:
@@ -79,25 +79,36 @@ def _try(source: Source, progress: Progress) -> str:
     copies.refuse_newer(source, record)
     with copies.filled(source, "drill", record, progress) as copy:
         copies.quiet(copy)
-        _serve(copy, progress)
+        serve(copy, progress)
     return record.name
 
 
-def _serve(copy: Copy, progress: Progress) -> None:
-    """Migrates the copy and starts Skyvern on it, as the stack's own server is started, and asks it for its workflows."""
-    docker, stack = copy.source.docker, copy.source.stack
-    environment = _environment(copy)
-    organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
-    name = stack.prefix("drill-server")
-    docker.run_with(
+def run_server(copy: Copy, *arguments: str, name: str, flags: tuple[str, ...], timeout_seconds: float = 120) -> str:
+    """Output of a container as the stack's server, on the copy and without any network but its PostgreSQL's.
+
+    arguments: its command, by default to serve. flags: of ``docker run``, ``--rm`` or ``--detach``.
+    """
+    environment = server_environment(copy)
+    stack = copy.source.stack
+    return copy.source.docker.run_with(
         environment,
-        *("run", "--detach", f"--name={name}", *KEPT, f"--label={copies.label('drill')}={stack.short}"),
+        *("run", *flags, f"--name={name}", *KEPT, f"--label={copies.label(copy.purpose)}={stack.short}"),
         *(f"--memory={copy.source.settings.server.memory_mib}m", f"--network=container:{copy.postgres}"),
         *(f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--security-opt=seccomp={PROFILE}", "--shm-size=512m"),
         *("--tmpfs=/tmp:mode=1777,exec,size=1024m", "--tmpfs=/home/skyvern:mode=1777,size=256m", *copy.mounts()),
         *(f"--env={one}" for one in environment),
         copy.source.references["server"],
+        *arguments,
+        timeout_seconds=timeout_seconds,
     )
+
+
+def serve(copy: Copy, progress: Progress) -> None:
+    """Migrates the copy and starts Skyvern on it, as the stack's own server is started, and asks it for its workflows."""
+    docker, stack = copy.source.docker, copy.source.stack
+    organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
+    name = stack.prefix("drill-server")
+    run_server(copy, name=name, flags=("--detach",))
     before = _counts(copy, organization)[0]
     began = time.monotonic()
     while not _is_healthy(docker, name):
@@ -119,7 +130,7 @@ def _serve(copy: Copy, progress: Progress) -> None:
     progress(f"its API shows {answered} workflows; no run has started by itself")
 
 
-def _environment(copy: Copy) -> Mapping[str, str]:
+def server_environment(copy: Copy) -> Mapping[str, str]:
     """That of the stack's server, with the copy's database and without schedules."""
     name = copy.source.stack.prefix("server")
     try:
@@ -149,7 +160,7 @@ def _counts(copy: Copy, organization: str) -> tuple[int, int]:
     return int(runs), int(workflows)
 
 
-def _clear(docker: Docker, stack: Stack) -> None:
+def clear(docker: Docker, stack: Stack) -> None:
     """Containers and volumes of a drill, also of one that was killed."""
     copies.remove_containers(docker, stack, "drill")
     volumes = docker.run("volume", "ls", "--quiet", "--filter", f"label={copies.label('drill')}={stack.short}").split()

@@ -1,7 +1,7 @@
 """The docker CLI, always with the name of the daemon: an ambient DOCKER_HOST or docker context never chooses it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,14 @@ class Docker:
     def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
         """Output of ``docker ARGUMENTS`` as bytes; UserError when it fails."""
         return process.capture(self.command(*arguments), env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def pipe(self, variables: Mapping[str, str], source: Sequence[str], target: Sequence[str], *, timeout_seconds: float) -> None:
+        """Two docker commands, what the first prints being the input of the second; UserError when one fails.
+
+        variables: of both, for ``--env NAME``.
+        """
+        env = {**self.environment(), **variables}
+        process.pipe(self.command(*source), self.command(*target), env=env, timeout_seconds=timeout_seconds)
 
     def logs(self, name: str, *flags: str) -> str:
         """The output of a container, both streams: nginx, Skyvern and Caddy write to standard error."""

@@ -3,6 +3,7 @@
 import functools
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -43,9 +44,17 @@ def capture(
     except subprocess.TimeoutExpired as late:
         raise UserError(f"{name}: no answer within {timeout_seconds:.0f} s") from late
     if done.returncode:
-        lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise UserError(f"{name}: exit {done.returncode}: {' | '.join(lines[-3:])}")
+        raise _failed(command, done.returncode, done.stderr or done.stdout)
     return done.stdout
+
+
+def _failed(command: Sequence[str | Path], code: int, printed: bytes) -> UserError:
+    lines = printed.decode(errors="replace").strip().splitlines()
+    return UserError(f"{Path(command[0]).name}: exit {code}: {' | '.join(lines[-3:])}")
+
+
+def _not_found(command: Sequence[str | Path]) -> UserError:
+    return UserError(f"{Path(command[0]).name}: not found on PATH; run script/bootstrap")
 
 
 def stream(
@@ -68,6 +77,34 @@ def stream(
             lines = log.read_text(errors="replace").strip().splitlines()[-5:]
             tail = f" (log: {log}): " + " | ".join(lines)
         raise UserError(f"{Path(command[0]).name}: exit {code}{tail}")
+
+
+def pipe(
+    source: Sequence[str | Path], target: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout_seconds: float
+) -> None:
+    """Runs two commands, what the first prints being the input of the second; UserError as ``capture``'s if one of them fails.
+
+    timeout_seconds: of both together. Where both fail, the error is the second's: the first lost its reader.
+    """
+    env = shell.variables() if env is None else env
+    with tempfile.TemporaryFile() as errors:
+        try:
+            # Its end closes what the first still writes to, and waits for it.
+            with subprocess.Popen(source, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as first:
+                try:
+                    second = _run(target, env=env, stdin=first.stdout, capture_output=True, timeout=timeout_seconds)
+                except BaseException:
+                    first.kill()
+                    raise
+        except subprocess.TimeoutExpired as late:
+            raise UserError(f"{Path(target[0]).name}: no answer within {timeout_seconds:.0f} s") from late
+        except (FileNotFoundError, PermissionError) as missing:
+            raise _not_found(source) from missing
+        errors.seek(0)
+        if second.returncode:
+            raise _failed(target, second.returncode, second.stderr or second.stdout)
+        if first.returncode:
+            raise _failed(source, first.returncode, errors.read())
 
 
 def reads(program: str) -> Callable[[Callable[Given, Answer]], Callable[Given, Answer]]:
@@ -97,7 +134,7 @@ def _run(command: Sequence[str | Path], *, env: Mapping[str, str] | None, **opti
     try:
         return subprocess.run(command, check=False, env=shell.variables() if env is None else env, **options)
     except (FileNotFoundError, PermissionError) as missing:
-        raise UserError(f"{Path(command[0]).name}: not found on PATH; run script/bootstrap") from missing
+        raise _not_found(command) from missing
 
 
 def private(log: Path) -> Path:

@@ -8,7 +8,8 @@ Not here: the copy and the exchange themselves (ops/backups).
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from components.host.backup import STATE_FOLDER
 from components.host.postgres import DATABASE, ROLE
 from ops.backups import copies, exchange, notes
 from ops.backups import kit as kits
-from ops.backups.copies import PARTS, Record, Schedule, Source
+from ops.backups.copies import PARTS, Copy, Record, Schedule, Source
 from ops.backups.exchange import Kept
 from ops.backups.kit import Kit
 from ops.clients import terminal
@@ -55,27 +56,33 @@ def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -
     with notes.alone(stack):
         source = copies.source(stack)
         docker = source.docker
-        _clear(source, say)
+        clear(source, say)
         record = source.record(name or "latest")
         copies.refuse_newer(source, record)
         if not discard_newer:
             refuse_newer_data(source, record)
         _ask(stack, record, yes=yes)
-        stamp = _replace(source, record, say)
+        stamp = replace(source, record, say)
         missing = [part for part in PARTS if not _users(docker, stack, part)]
         if missing:
             say(f"containers are missing; next: script/up --stack {stack}")
             return
-        _wait(stack, docker, stamp)
+        wait(stack, docker, stamp)
     say(f"stack {stack} has the data of set {record.name} ({record.at:%Y-%m-%d %H:%M} UTC)")
     say(f"what it had before is kept in volumes that end in -{stamp}; to go back: bin/ops restore --undo -s {stack}")
 
 
-def _replace(source: Source, record: Record, progress: Progress) -> str:
-    """Fills a copy and puts it in place; the stamp of what is kept."""
+def replace(
+    source: Source,
+    record: Record,
+    progress: Progress,
+    fill: Callable[[Copy, Progress], None] = copies.restore_set,
+    reason: str = copies.RESTORED,
+) -> str:
+    """Fills a copy and puts it in place; the stamp of what is kept. fill, reason: as in ops/backups/copies.py."""
     stack, docker = source.stack, source.docker
-    with copies.filled(source, "restore", record, progress) as copy:
-        schedules = copies.quiet(copy)
+    with copies.filled(source, "restore", record, progress, fill) as copy:
+        schedules = copies.quiet(copy, reason)
         copies.stop_postgres(copy)
     fresh = {part: copy.volume(part) for part in PARTS}
     exchange.prepare(source, fresh, copy.stamp)
@@ -118,14 +125,32 @@ def undo(stack: Stack, *, yes: bool) -> None:
 
 def refuse_newer_data(source: Source, record: Record) -> None:
     """UserError where the stack has runs, workflows or credentials that came after the set, or does not say."""
+    stack = source.stack
+    try:
+        kinds = newer_data(source, record.at)
+    except UserError as failed:
+        raise UserError(
+            f"stack {stack}: its database does not answer, so it is not known what is newer than set {record.name}; start it "
+            f"(script/up --stack {stack}), or add --discard-newer"
+        ) from failed
+    if kinds:
+        raise UserError(
+            f"stack {stack} has {', '.join(kinds)} that are newer than set {record.name}; bin/ops backup now keeps them in a "
+            "set; add --discard-newer to go on without them"
+        )
+
+
+def newer_data(source: Source, at: datetime) -> list[str]:
+    """What a person has made in the stack since a time: ``3 runs``, ``1 workflows``.
+
+    UserError if its database does not answer.
+    """
     stack, docker = source.stack, source.docker
-    again = "bin/ops backup now keeps them in a set; add --discard-newer to go on without them"
-    volume = stack.prefix("postgres")
-    if volume not in docker.run("volume", "ls", "--quiet").split():
-        return
+    if stack.prefix("postgres") not in docker.run("volume", "ls", "--quiet").split():
+        return []
     organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
     roles = stack.prefix("roles")
-    variables = ("-v", f"at={record.at:%Y-%m-%d %H:%M:%S}", "-v", f"organization={organization}")
+    variables = ("-v", f"at={at:%Y-%m-%d %H:%M:%S}", "-v", f"organization={organization}")
     try:
         printed = docker.run(
             *("exec", "--interactive", roles, "psql", "-X", "-q", "-A", "-t", "-F", " ", "-v", "ON_ERROR_STOP=1"),
@@ -135,14 +160,9 @@ def refuse_newer_data(source: Source, record: Record) -> None:
         counts = [int(word) for word in printed.split()]
     except (UserError, ValueError) as failed:
         if "does not exist" in str(failed) and "relation" in str(failed):
-            return
-        raise UserError(
-            f"stack {stack}: its database does not answer, so it is not known what is newer than set {record.name}; start it "
-            f"(script/up --stack {stack}), or add --discard-newer"
-        ) from failed
-    kinds = [f"{count} {kind}" for count, kind in zip(counts, ("runs", "workflows", "credentials"), strict=True) if count]
-    if kinds:
-        raise UserError(f"stack {stack} has {', '.join(kinds)} that are newer than set {record.name}; {again}")
+            return []
+        raise UserError(f"stack {stack}: its database does not answer ({failed}); run script/up --stack {stack}") from failed
+    return [f"{count} {kind}" for count, kind in zip(counts, ("runs", "workflows", "credentials"), strict=True) if count]
 
 
 def _ask(stack: Stack, record: Record, *, yes: bool) -> None:
@@ -152,7 +172,7 @@ def _ask(stack: Stack, record: Record, *, yes: bool) -> None:
         raise UserError("ops restore: nothing was changed")
 
 
-def _clear(source: Source, progress: Progress) -> None:
+def clear(source: Source, progress: Progress) -> None:
     """What a restore that was interrupted has left: a copy is removed, volumes that had changed places change back."""
     docker, stack, image = source.docker, source.stack, source.references["backup"]
     copies.remove_containers(docker, stack, "restore")
@@ -203,7 +223,7 @@ def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Pro
     _start(docker, stopped)
 
 
-def _wait(stack: Stack, docker: Docker, stamp: str) -> None:
+def wait(stack: Stack, docker: Docker, stamp: str) -> None:
     try:
         repair.repair(stack, docker, say)
         repair.wait_until_healthy(stack, docker, say)
@@ -226,7 +246,7 @@ def _note_paused(source: Source, record: Record, schedules: Sequence[Schedule]) 
 def _tell_paused(stack: Stack, schedules: Sequence[Schedule], progress: Progress) -> None:
     if not schedules:
         return
-    progress(f"{len(schedules)} schedules are paused, because their runs since the set was made would be repeated:")
+    progress(f"{len(schedules)} schedules are paused, because runs that were due in the meantime would be made up for:")
     for one in schedules:
         progress(f"  {one.name}: {one.when}")
     progress(f"bin/ops resume -s {stack} shows when each would run next, and starts them")
@@ -300,13 +320,13 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
     _take_state(stack, kit, say)
     with notes.alone(stack):
         source = copies.source(stack)
-        _clear(source, say)
+        clear(source, say)
         record = source.record(name or "latest")
         copies.refuse_newer(source, record)
         if any(_users(docker, stack, part) for part in PARTS):
             raise UserError(f"stack {stack}: has containers on {docker.host}; a kit is for a machine without them")
         _ask(stack, record, yes=yes)
-        stamp = _replace(source, record, say)
+        stamp = replace(source, record, say)
         for left in exchange.kept(docker, stack, source.references["backup"]):
             # Nothing was there before.
             if left.stamp == stamp:

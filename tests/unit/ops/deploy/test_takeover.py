@@ -1,0 +1,225 @@
+"""The steps of a take-over: what is refused, what stops, and what runs again when something fails."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from components.settings import parse
+from ops.backups import upstream
+from ops.backups.copies import Copy, Record, Source
+from ops.backups.preflight import Place
+from ops.backups.upstream import Contents, Organization, Upstream
+from ops.clients import compose, terminal
+from ops.deploy import restore, takeover, update
+from ops.errors import UserError
+from ops.stack.stack import Stack
+from tests.support import upstream as given
+from tests.support.daemon import Daemon, daemon
+
+KIM = Organization(id="o_1", name="Skyvern-Open-Source", workflows=3, runs=40)
+EMPTY = Organization(id="o_2", name="Skyvern-Open-Source", workflows=0, runs=0)
+LEE = Organization(id="o_3", name="lee", workflows=1, runs=0)
+RECORD = Record(
+    name="acme",
+    at=datetime(2026, 1, 1, tzinfo=UTC),
+    postgres="14.1",
+    schema="abc",
+    database_bytes=1,
+    tables={"workflows": (3, ""), "credentials": (2, ""), "workflow_schedules": (1, "")},
+    folders={"artifacts": (2, 3 << 20)},
+    kind="compose project",
+)
+
+
+def stacks(status: str = "running", **answers: Any) -> tuple[Source, Upstream, Daemon]:
+    documents = given.stack(status=status, environment=["LLM_KEY=OPENAI_GPT4O", "SECRET_KEY=a secret of theirs"])
+    there = daemon(**answers, **{"ps --all": "a", "inspect": json.dumps(documents)})
+    settings = parse({"backup": {"type": "path", "path": "/mnt/d/x"}}, file="x")
+    source = Source(Stack("dev"), there, settings, Place(variables={}, flags=()), "the superuser's", "the role's one")
+    old = upstream.of(there, compose.find(there, "acme"))
+    there.asked.clear()
+    return source, old, there
+
+
+# --- Which organisation ---------------------------------------------------------------------------------------------------
+
+
+def test_the_one_with_something_in_it_is_taken() -> None:
+    _, old, _ = stacks()
+    assert takeover.choose(old, [EMPTY, KIM], None) == KIM
+    assert takeover.choose(old, [EMPTY], None) == EMPTY
+    assert takeover.choose(old, [EMPTY, KIM], "o_2") == EMPTY
+
+
+def test_of_several_none_is_guessed() -> None:
+    _, old, _ = stacks()
+    with pytest.raises(
+        UserError, match=r"write --organization and one of: o_1 \(Skyvern-Open-Source, 3 workflows, 40 runs\), o_3"
+    ):
+        takeover.choose(old, [KIM, LEE], None)
+    with pytest.raises(UserError, match=r"--organization: o_9 is none of o_1"):
+        takeover.choose(old, [KIM, LEE], "o_9")
+
+
+def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, old, _ = stacks()
+    monkeypatch.setattr(terminal, "attended", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: "o_3")
+    assert takeover.choose(old, [KIM, LEE], None) == LEE
+
+
+# --- Look -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_says_what_comes_along_and_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, old, _ = stacks()
+    monkeypatch.setattr(upstream, "details", lambda *arguments: ({"skyvern": 2, "bitwarden": 1}, 1, 4))
+    found = list(takeover.rows(source, old, Contents(record=RECORD, organizations=[KIM, LEE]), KIM))
+    by_name = {(what, there): along for what, there, along in found}
+    assert by_name["schedules", "1 on"] == "yes: paused until bin/ops resume -s dev"
+    assert by_name["credentials", "2 in its own vault"].startswith("yes")
+    assert by_name["credentials", "1 in bitwarden"].startswith("no")
+    assert by_name["blocks of code", "in 4 workflows"].endswith("until Pulumi.dev.yaml has server.code_blocks: true")
+    assert by_name["artifacts", "2 files, 3.0 MiB"] == "yes"
+    assert by_name["downloads", "not in a volume or folder of the host"] == "no"
+    assert by_name["other organisation", "o_3 (lee), 1 workflows, 0 runs"].endswith("no key of the stack opens them")
+    assert by_name["language model", "OPENAI_GPT4O"].startswith("no")
+    assert "secret" not in str(found).replace("SECRET_KEY", "")
+
+
+def test_a_look_starts_nothing() -> None:
+    source, old, there = stacks(status="exited")
+    with pytest.raises(UserError, match="its database does not run, and a look starts nothing; run docker start acme-postgres-1"):
+        takeover._look(source, old, None)
+    assert there.asked == []
+
+
+def test_a_newer_skyvern_is_refused() -> None:
+    source, _, _ = stacks(**{"--version": "postgres (PostgreSQL) 17.12", "alembic": '["def"]'})
+    with pytest.raises(UserError, match="compose project acme has the database schema abc, which the Skyvern of this version"):
+        takeover._refuse_newer(source, Contents(record=RECORD, organizations=[KIM]))
+
+
+# --- Switch ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A switch without what needs a database: the names of its steps."""
+    steps: list[str] = []
+
+    def step(name: str) -> Callable[..., int]:
+        return lambda *arguments, **options: steps.append(name) or 1
+
+    monkeypatch.setattr(takeover, "refuse_used", step("used"))
+    monkeypatch.setattr(takeover, "_refuse_newer", step("newer"))
+    monkeypatch.setattr(restore, "clear", step("clear"))
+    monkeypatch.setattr(restore, "wait", step("wait"))
+    monkeypatch.setattr(upstream, "contents", lambda *arguments: Contents(record=RECORD, organizations=[KIM]))
+    for name in ("copy_files", "copy_database", "compare_tables", "convert"):
+        monkeypatch.setattr(upstream, name, step(name))
+    monkeypatch.setattr(Stack, "outputs", lambda self: None)
+    monkeypatch.setattr(update, "run_smoke", lambda *arguments: (5, 5))
+
+    def replace(source: Source, record: Record, progress: Any, fill: Any, reason: str) -> str:
+        fill(Copy(source, "restore", "x", record), progress)
+        steps.append("replaced")
+        return "20261128-213550"
+
+    monkeypatch.setattr(restore, "replace", replace)
+    return steps
+
+
+def changes(there: Daemon) -> list[str]:
+    return [line for line in there.asked if line.split()[0] in {"start", "stop", "update", "rm"}]
+
+
+def test_the_old_stack_stops_and_stays_so(prepared: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    source, old, there = stacks()
+    takeover._switch(source, old, None, yes=True)
+    assert prepared[3:] == ["copy_files", "copy_database", "compare_tables", "copy_files", "convert", "replaced", "wait"]
+    assert changes(there) == [
+        "stop --time=60 acme-skyvern-1",
+        "stop --time=60 acme-skyvern-ui-1",
+        "stop acme-postgres-1",
+        *(f"update --restart=no acme-{name}-1" for name in ("postgres", "skyvern", "skyvern-ui")),
+    ]
+    printed = capsys.readouterr().out
+    assert (
+        "to go back: bin/ops restore --undo --yes -s dev && docker --host unix:///x update --restart=unless-stopped "
+        "acme-postgres-1 acme-skyvern-1 && docker --host unix:///x update --restart=always acme-skyvern-ui-1 && docker --host "
+        "unix:///x start acme-postgres-1 acme-skyvern-ui-1 acme-skyvern-1"
+    ) in printed
+    assert "pulumi stack output api_key --show-secrets -s dev" in printed
+
+
+@pytest.mark.parametrize("place", ["copy_database", "compare_tables", "convert"])
+def test_what_fails_before_the_data_is_in_place_starts_the_old_stack_again(
+    place: str, prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise UserError("the disk is full")
+
+    source, old, there = stacks()
+    monkeypatch.setattr(upstream, place, fail)
+    with pytest.raises(UserError, match="the disk is full"):
+        takeover._switch(source, old, None, yes=True)
+    assert changes(there)[-2:] == ["start acme-skyvern-ui-1", "start acme-skyvern-1"]
+    assert not [line for line in there.asked if line.startswith("update")]
+
+
+def test_a_stack_that_does_not_run_is_not_started_by_a_switch(prepared: list[str]) -> None:
+    """But for its database, whose own binary makes the dump."""
+    source, old, there = stacks(status="exited")
+    takeover._switch(source, old, None, yes=True)
+    assert [line for line in changes(there) if not line.startswith("update")] == ["start acme-postgres-1", "stop acme-postgres-1"]
+
+
+def test_a_switch_needs_a_yes(prepared: list[str]) -> None:
+    source, old, there = stacks()
+    with pytest.raises(UserError, match="ops import compose: there is no terminal to ask on; add --yes"):
+        takeover._switch(source, old, None, yes=False)
+    assert changes(there) == []
+
+
+def test_a_stack_in_use_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, _, _ = stacks(**{"volume ls": "skyvern-dev-postgres", "exec": "3 1 0"})
+    monkeypatch.setattr(Stack, "pulumi", lambda self, *arguments, **options: b'{"organization_id": "o_1"}')
+    with pytest.raises(UserError, match="stack dev has 3 runs, 1 workflows, which a take-over would replace"):
+        takeover.refuse_used(source)
+
+
+def test_what_fails_afterwards_says_how_to_go_back(prepared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, old, _ = stacks()
+    monkeypatch.setattr(update, "run_smoke", lambda *arguments: (4, 5))
+    with pytest.raises(UserError, match="the data is in place, and 1 checks are not green"):
+        takeover._switch(source, old, None, yes=True)
+
+    def unhealthy(*arguments: Any) -> None:
+        raise UserError("not healthy within 240 s")
+
+    source, old, _ = stacks()
+    monkeypatch.setattr(restore, "wait", unhealthy)
+    with pytest.raises(UserError, match="not healthy within 240 s; the old stack is as it was: bin/ops restore --undo"):
+        takeover._switch(source, old, None, yes=True)
+
+
+def test_a_stack_that_cannot_take_over_is_refused() -> None:
+    source, old, _ = stacks()
+    buckets = {
+        "type": "s3",
+        "endpoint": "https://s3.example.com",
+        "buckets": "acme",
+        "access_key_id": "0123456789abcdef",
+        "secret_access_key": "0123456789abcdef0123",
+    }
+    settings = parse({"backup": {"type": "path", "path": "/mnt/d/x"}, "storage": buckets}, file="x")
+    other = Source(source.stack, source.docker, settings, source.place, "the superuser's", "the role's one")
+    with pytest.raises(UserError, match=r"^Pulumi\.dev\.yaml: storage\.type: is s3, which does not serve the files"):
+        takeover._refuse(other, old)
+    bare = Source(source.stack, daemon(), source.settings, source.place, "the superuser's", "the role's one")
+    with pytest.raises(UserError, match="stack dev: has no server on unix:///x; run script/up --stack dev first"):
+        takeover._refuse(bare, old)
