@@ -20,9 +20,9 @@ import lab.dockerd
 from lab.own_network import RESOLVER, own_network
 from lab.workspace import copy_checkout, free_port
 from ops.clients.docker import Docker
-from ops.machine.system import DEBIAN_KEYRING
 from ops.paths import cache_dir
 from tests.host.conftest import IMAGES, PARTS, Checkout
+from tests.support.debian import debootstrap
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(4800)]
 
@@ -95,22 +95,10 @@ def tree_of(release: str) -> Path:
     for old in (tree, partial):
         shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
-    command: list[str | Path] = [
-        "debootstrap",
-        "--force-check-gpg",
-        f"--keyring={DEBIAN_KEYRING}",
-        "--variant=minbase",
-        "--components=main",
-    ]
-    # One script for all of Debian's releases: an older debootstrap may not know the newest by name.
-    script = "/usr/share/debootstrap/scripts/sid"
-    steps: list[list[str | Path]] = [
-        [*command, release, partial, "http://deb.debian.org/debian", script],
-        [*_PRIVATE, _INSTALL, "install", partial],
-    ]
-    for step in steps:
-        done = subprocess.run(step, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{step[0]} of {release}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    debootstrap(release, partial)
+    install = [*_PRIVATE, _INSTALL, "install", str(partial)]
+    done = subprocess.run(install, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"Docker of {release}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     os.utime(partial)
     partial.rename(tree)
     return tree

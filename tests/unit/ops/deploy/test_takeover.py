@@ -216,7 +216,9 @@ def test_a_stack_that_cannot_take_over_is_refused() -> None:
         "access_key_id": "0123456789abcdef",
         "secret_access_key": "0123456789abcdef0123",
     }
-    settings = parse({"backup": {"type": "path", "path": "/mnt/d/x"}, "storage": buckets}, file="x", secret_keys=frozenset({"storage"}))
+    settings = parse(
+        {"backup": {"type": "path", "path": "/mnt/d/x"}, "storage": buckets}, file="x", secret_keys=frozenset({"storage"})
+    )
     other = Source(source.stack, source.docker, settings, source.place, "the superuser's", "the role's one")
     with pytest.raises(UserError, match=r"^Pulumi\.dev\.yaml: storage\.type: is s3, which does not serve the files"):
         takeover._refuse(other, old)

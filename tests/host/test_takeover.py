@@ -1,0 +1,253 @@
+"""A stack in upstream's layout, with data, is looked at, rehearsed, taken over, and put back into service.
+
+Its containers are of this project's images in the dress of upstream's compose file: folders of the host, the guide's ENV, the
+signing key of the example, the vault's key in a file, and the oldest PostgreSQL that Debian still has.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.endpoints import SERVER_PORT
+from components.secrets import mint_api_key
+from ops.clients import process
+from ops.clients.docker import PYTHON, Docker
+from ops.observe.smoke.site import Site
+from tests.host.conftest import Checkout, as_person, site_of
+from tests.support.debian import debootstrap
+from tests.support.waiting import wait_for
+
+# It takes the other lane ten minutes more.
+pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
+
+# Not below /tmp, which the stack file refuses: it is emptied.
+FOLDER = Path("/srv") / f"skyvern-test-takeover-{os.getpid()}"
+POSTGRES = "localhost/test/postgresql-15"
+ORGANIZATION = "o_429000000000000001"
+SECRET_KEY = "PLACEHOLDER"
+# Of a person's authenticator.
+SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+PICTURE = f"artifacts/production/{ORGANIZATION}/workflow_runs/wr_1/보고서 1.png"
+COOKIES = f"browser_sessions/{ORGANIZATION}/wpid_1/Default/Cookies"
+CALL = f"""
+import json, sys, urllib.request, urllib.error
+method, path, key, body = sys.argv[1:]
+headers = {{"x-api-key": key, "content-type": "application/json"}}
+request = urllib.request.Request(f"http://127.0.0.1:{SERVER_PORT}{{path}}", body.encode() or None, headers, method=method)
+try:
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        print(json.dumps([answer.status, json.load(answer)]))
+except urllib.error.HTTPError as refused:
+    print(json.dumps([refused.code, refused.read().decode()]))
+"""
+
+
+@dataclass(frozen=True)
+class Old:
+    """The old stack. workflow, credential: ids of what is in it."""
+
+    docker: Docker
+    key: str
+    workflow: str = ""
+    credential: str = ""
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+        """Status and answer of its API."""
+        text = json.dumps(body) if body else ""
+        status, answer = json.loads(self.docker.run("exec", "acme-skyvern-1", *PYTHON, CALL, method, path, self.key, text))
+        return status, answer
+
+    def sql(self, statement: str) -> str:
+        """By its own PostgreSQL."""
+        psql = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "skyvern", "-d", "skyvern", "-c", statement)
+        return self.docker.run("exec", "acme-postgres-1", *psql).strip()
+
+    def serves(self) -> bool:
+        """Whether it is healthy."""
+        healthy = ("exec", "acme-skyvern-1", "sh", "-c", "skyvern-healthy && echo yes || echo no")
+        return self.docker.run(*healthy).strip() == "yes"
+
+    def states(self) -> dict[str, tuple[bool, str, str]]:
+        """Of each container whether it runs, since when, and whether it starts by itself."""
+        found = {}
+        for name in ("postgres", "skyvern", "skyvern-ui"):
+            document = self.docker.inspect(f"acme-{name}-1")
+            state, policy = document["State"], document["HostConfig"]["RestartPolicy"]["Name"]
+            found[name] = (state["Running"], state["StartedAt"], policy)
+        return found
+
+
+def postgres_image(docker: Docker) -> str:
+    """PostgreSQL 15 of Debian 12, made once."""
+    if not docker.run("image", "ls", "--quiet", POSTGRES).strip():
+        with tempfile.TemporaryDirectory() as folder:
+            tree = Path(folder) / "tree"
+            tree.mkdir()
+            debootstrap("bookworm", tree, "postgresql-15")
+            command = docker.command("import", "-", POSTGRES)
+            process.pipe(["tar", "--directory", tree, "--create", "."], command, timeout_seconds=600)
+    return POSTGRES
+
+
+def container(docker: Docker, service: str, image: str, *command: str, flags: tuple[str, ...] = (), **environment: str) -> None:
+    """As docker compose starts one."""
+    labels = {"project": "acme", "service": service, "oneoff": "False", "project.working_dir": str(FOLDER)}
+    docker.run(
+        *("run", "--detach", f"--name=acme-{service}-1", "--restart=unless-stopped", "--network=acme_default"),
+        *(f"--network-alias={service}", *(f"--label=com.docker.compose.{name}={value}" for name, value in labels.items())),
+        *(*(f"--env={name}={value}" for name, value in environment.items()), *flags, image, *command),
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(checkout: Checkout, first_up: str) -> Iterator[Checkout]:
+    """A fresh stack with a backup, beside the port that it has."""
+    (FOLDER / "repository").mkdir(parents=True)
+    port = int(checkout.output("app_url").rpartition(":")[2])
+    checkout.write_stack("dev", port=port, backup={"type": "path", "path": str(FOLDER / "repository")})
+    try:
+        checkout.run("script/up", "--yes")
+        yield checkout
+    finally:
+        for name in ("postgres", "skyvern", "skyvern-ui"):
+            checkout.docker.run("rm", "--force", f"acme-{name}-1")
+        checkout.docker.run("network", "rm", "--force", "acme_default")
+        shutil.rmtree(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def site(stack: Checkout) -> Iterator[Site]:
+    with site_of(stack) as target:
+        yield as_person(target)
+
+
+@pytest.fixture(scope="module")
+def old(stack: Checkout) -> Old:
+    """With a workflow and its schedule, a credential with TOTP, a file that a row names, and a browser profile."""
+    docker = stack.docker
+    docker.run("network", "create", "acme_default")
+    data = FOLDER / "postgres-data"
+    data.mkdir()
+    data.chmod(0o777)
+    entry = stack.root / "images/postgres/docker-entrypoint.sh"
+    container(
+        *(docker, "postgres", postgres_image(docker), "postgres", "-c", "listen_addresses=*"),
+        flags=(f"--volume={data}:/data", f"--volume={entry}:/entry:ro", "--entrypoint=/entry", "--user=postgres"),
+        PATH="/usr/lib/postgresql/15/bin:/usr/bin:/bin",
+        PGDATA="/data/pgdata",
+        POSTGRES_USER="skyvern",
+        POSTGRES_PASSWORD="skyvern",
+        LANG="C.UTF-8",
+    )
+    server = docker.inspect("skyvern-dev-server")["Config"]
+    environment = dict(one.split("=", 1) for one in server["Env"])
+    del environment["LOCAL_CREDENTIAL_VAULT_KEY"], environment["PATH"]
+    keys = {name: mint_api_key(secret_key=SECRET_KEY, organization_id=name, jti="1") for name in (ORGANIZATION, "o_2")}
+    environment |= {
+        "BROWSER_SANDBOX": "false",
+        "DATABASE_STRING": "postgresql+psycopg://skyvern:skyvern@postgres:5432/skyvern",
+        "ENV": "production",
+        "SECRET_KEY": SECRET_KEY,
+        "SKYVERN_API_KEY": keys[ORGANIZATION],
+        "SMOKE_API_KEY": keys["o_2"],
+    }
+    names = ("artifacts", "browser_sessions", "credential_vault", "downloads", "har", "log", "videos")
+    for name in names:
+        (FOLDER / name).mkdir()
+    mounts = tuple(f"--volume={FOLDER / name}:/data/{name}" for name in names)
+    # As upstream's, which runs as root.
+    container(docker, "skyvern", server["Image"], flags=("--user=0:0", *mounts), **environment)
+    container(docker, "skyvern-ui", server["Image"], "sleep", "infinity")
+    made = Old(docker, keys[ORGANIZATION])
+    wait_for(made.serves, seconds=600, pause=2)
+    definition = {
+        "title": "매일 보고서",
+        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
+    }
+    workflow = made.call("POST", "/v1/workflows", {"json_definition": definition})[1]["workflow_permanent_id"]
+    schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
+    assert made.call("POST", f"/v1/workflows/{workflow}/schedules", schedule)[0] == 200
+    body = {
+        "name": "shop",
+        "credential_type": "password",
+        "credential": {"username": "kim", "password": "a password", "totp": SEED, "totp_type": "authenticator"},
+    }
+    status, answer = made.call("POST", "/v1/credentials", body)
+    assert status == 201, answer
+    for path in (PICTURE, COOKIES):
+        (FOLDER / path).parent.mkdir(parents=True)
+        (FOLDER / path).write_bytes(os.urandom(100_000))
+    # As upstream's script leaves it, which knows no domain.
+    made.sql("UPDATE organizations SET domain = NULL")
+    row = f"('a_1', '{ORGANIZATION}', 'screenshot_final', 'file:///data/{PICTURE}', now(), now())"
+    made.sql(f"INSERT INTO artifacts (artifact_id, organization_id, artifact_type, uri, created_at, modified_at) VALUES {row}")  # noqa: S608
+    return Old(docker, made.key, workflow, answer["credential_id"])
+
+
+def ops(checkout: Checkout, *arguments: str, check: bool = True) -> str:
+    done = checkout.run("bin/ops", *arguments, check=check)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def sql(checkout: Checkout, statement: str) -> str:
+    psql = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
+    return checkout.docker.run("exec", "skyvern-dev-roles", *psql).strip()
+
+
+def test_a_look_changes_nothing(stack: Checkout, old: Old) -> None:
+    before = old.states()
+    printed = ops(stack, "import", "compose", str(FOLDER))
+    assert "PostgreSQL 15." in printed
+    assert f"{ORGANIZATION} (" in printed
+    assert "1 in its own vault" in printed
+    assert "paused until bin/ops resume -s dev" in printed
+    assert SECRET_KEY not in printed
+    assert old.states() == before
+    assert ops(stack, "import", "compose", "nothing", check=False).count("\n") == 1
+
+
+def test_a_rehearsal_leaves_nothing(stack: Checkout, old: Old) -> None:
+    before = old.states()
+    printed = ops(stack, "import", "compose", "acme", "--rehearse")
+    assert "its API shows 1 workflows; no run has started by itself" in printed
+    assert old.states() == before
+    assert old.call("GET", f"/v1/workflows/{old.workflow}")[0] == 200
+    assert not [name for name in stack.names("container", "--all") | stack.names("volume") if "drill" in name]
+
+
+def test_everything_is_there_after_the_switch_and_back_again(stack: Checkout, site: Site, old: Old) -> None:
+    before = {name: policy for name, (_, _, policy) in old.states().items()}
+    rows = old.sql("SELECT count(*), sum(length(workflow_definition::text)) FROM workflows")
+    printed = ops(stack, "import", "compose", "acme", "--switch", "--yes")
+    assert not [name for name, (running, _, policy) in old.states().items() if running or policy != "no"]
+    assert sql(stack, "SELECT count(*), sum(length(workflow_definition::text)) FROM workflows") == rows
+    assert site.api("GET", f"/v1/workflows/{old.workflow}").json()["title"] == "매일 보고서"
+    assert site.api("GET", f"/v1/credentials/{old.credential}/totp-code").status_code == 200
+    assert sql(stack, "SELECT name, enabled FROM workflow_schedules") == "아침|f"
+    for path in (sql(stack, "SELECT uri FROM artifacts WHERE artifact_id = 'a_1'").removeprefix("file://"), f"/data/{COOKIES}"):
+        here = path.replace(ORGANIZATION, stack.output("organization_id"))
+        content = stack.docker.run_bytes("exec", "skyvern-dev-server", "cat", here)
+        assert content == (FOLDER / (PICTURE if "보고서" in path else COOKIES)).read_bytes()
+    assert "/selfhosted/" in sql(stack, "SELECT uri FROM artifacts WHERE artifact_id = 'a_1'")
+    refused = site.http.get(f"{site.outputs.api_url}/v1/workflows", headers={"x-api-key": old.key})
+    assert refused.status_code in {401, 403}
+    # A second plan: the secrets and the volumes are the stack's own.
+    stack.pulumi("preview -s dev --expect-no-changes")
+
+    back = next(line for line in printed.splitlines() if "to go back: " in line).partition("to go back: ")[2]
+    stack.run("bash", "-c", back)
+    wait_for(old.serves, seconds=300, pause=2)
+    assert {name: (True, policy) for name, policy in before.items()} == {
+        name: (running, policy) for name, (running, _, policy) in old.states().items()
+    }
+    assert old.call("GET", f"/v1/workflows/{old.workflow}")[0] == 200
+    assert old.call("GET", f"/v1/credentials/{old.credential}/totp-code")[0] == 200
+    wait_for(lambda: sql(stack, "SELECT count(*) FROM workflows WHERE title = '매일 보고서'") == "0", seconds=300, pause=2)
