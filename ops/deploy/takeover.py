@@ -142,10 +142,13 @@ def _look(source: Source, old: Upstream, wanted: str | None) -> None:
     _refuse_newer(source, there)
     chosen = choose(old, there.organizations, wanted)
     say(terminal.table(("what", "in the old stack", "comes along"), list(rows(source, old, there, chosen))))
-    again = f"bin/ops import compose {shlex.quote(old.project.name)} -s {source.stack}"
-    if wanted is not None:
-        again += f" --organization {wanted}"
-    say(f"nothing was changed; next: {again} --rehearse, then --switch")
+    say(f"nothing was changed; next: {_again(source, old, wanted)} --rehearse, then --switch")
+
+
+def _again(source: Source, old: Upstream, wanted: str | None) -> str:
+    """The command for the next step."""
+    organization = "" if wanted is None else f" --organization {wanted}"
+    return f"bin/ops import compose {shlex.quote(old.project.name)} -s {source.stack}{organization}"
 
 
 def _refuse_newer(source: Source, there: Contents) -> None:
@@ -215,7 +218,7 @@ def _rehearse(source: Source, old: Upstream, wanted: str | None) -> None:
     finally:
         drill.clear(docker, stack)
     say(f"the copy is removed; {len(paused)} schedules would be paused, and nothing of either stack was changed")
-    say(f"next: bin/ops import compose {shlex.quote(old.project.name)} -s {stack} --switch")
+    say(f"next: {_again(source, old, wanted)} --switch")
 
 
 def _switch(source: Source, old: Upstream, wanted: str | None, *, yes: bool) -> None:
