@@ -27,7 +27,7 @@ from tests.support.daemon import Daemon, daemon
 OLD, NEW = "o_429000000000000001", "o_112345678901234567"
 
 
-def old_stack(documents: list[dict[str, Any]] | None = None, **answers: Any) -> Upstream:
+def old_stack(documents: list[dict[str, Any]] | None = None, /, **answers: Any) -> Upstream:
     there = daemon(**{"ps --all": "a", "inspect": json.dumps(documents or given.stack()), **answers})
     return upstream.of(there, compose.find(there, "acme"))
 
@@ -248,7 +248,12 @@ def test_what_runs_for_a_copy_has_no_network_and_writes_to_nothing_of_the_old_on
 
 def test_runs_are_ended_with_the_reason_of_a_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
     scripts: list[str] = []
-    monkeypatch.setattr(Copy, "sql", lambda self, script, **more: scripts.append(script) or "[]")
+
+    def sql(self: Copy, script: str) -> str:
+        scripts.append(script)
+        return "[]"
+
+    monkeypatch.setattr(Copy, "sql", sql)
     copies.quiet(copy_of(daemon()), upstream.REASON)
     assert scripts[0].startswith(f"\\set reason '{upstream.REASON}'\n")
     # A quote would end it.

@@ -112,7 +112,11 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     steps: list[str] = []
 
     def step(name: str) -> Callable[..., int]:
-        return lambda *arguments, **options: steps.append(name) or 1
+        def taken(*arguments: Any, **options: Any) -> int:
+            steps.append(name)
+            return 1
+
+        return taken
 
     monkeypatch.setattr(takeover, "refuse_used", step("used"))
     monkeypatch.setattr(takeover, "_refuse_newer", step("newer"))
