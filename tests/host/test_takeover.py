@@ -116,9 +116,9 @@ def stack(checkout: Checkout, first_up: str) -> Iterator[Checkout]:
         checkout.run("script/up", "--yes")
         yield checkout
     finally:
-        for name in ("postgres", "skyvern", "skyvern-ui"):
-            checkout.docker.run("rm", "--force", f"acme-{name}-1")
-        checkout.docker.run("network", "rm", "--force", "acme_default")
+        if left := checkout.docker.run("ps", "--all", "--quiet", "--filter", "label=com.docker.compose.project=acme").split():
+            checkout.docker.run("rm", "--force", *left)
+            checkout.docker.run("network", "rm", "acme_default")
         shutil.rmtree(FOLDER)
 
 
