@@ -69,6 +69,8 @@ class SkyvernPlatform(pulumi.ComponentResource):
             "ui_password": secrets.ui_password,
             "ui_username": UI_USER,
         }
+        if not isinstance(settings.backup, NoBackup) and settings.backup.drilled is not None:
+            self.outputs["backup_drilled"] = settings.backup.drilled
         if secrets.gateway_key is not None:
             self.outputs["gateway_key"] = secrets.gateway_key
         if urls.artifact_url is not None:

@@ -143,12 +143,17 @@ def resume(stack: StackOption = DEV, yes: Annotated[bool, typer.Option("--yes", 
 
 
 @app.command()
-def drill(stack: StackOption = DEV) -> None:
+def drill(
+    stack: StackOption = DEV,
+    record: Annotated[bool, typer.Option("--record", help="Write the day of a drill that passed into the stack file.")] = False,
+) -> None:
     """Restore the newest set into throw-away containers without a network, compare it, and start Skyvern on it."""
     result = backup_drill.drill(stack, typer.echo)
     typer.echo(
         f"drill of set {result.set or '-'}: {result.verdict}, {result.seconds} s{f': {result.reason}' if result.reason else ''}"
     )
+    if record and result.verdict == "passed":
+        typer.echo(backup_drill.record(stack, result))
     raise typer.Exit(0 if result.verdict == "passed" else 1)
 
 

@@ -71,7 +71,9 @@ class Backup(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: BackupArgs, volumes: DataVolumes, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("skyvern:host:Backup", name, None, opts)
+        # For the policy pack, which sees what resources are given and no stack file. Not on the container: it would be replaced.
+        drilled = args.settings.drilled
+        super().__init__("skyvern:host:Backup", name, None if drilled is None else {"drilled": drilled}, opts)
         # What it has seen, and a cache of the repository's index: both can be made again, so it is not protected.
         state = local_volume(f"{name}-state", args.prefix, "backup", self)
         folder = [Mount(host_folder=args.settings.path, path=REPOSITORY_FOLDER)] if isinstance(args.settings, PathBackup) else []
@@ -128,4 +130,5 @@ class Backup(pulumi.ComponentResource):
             "PGUSER": ROLE,
             "RESTIC_CACHE_DIR": f"{STATE_FOLDER}/cache",
             "RESTIC_PASSWORD": args.key,
+            **({"DRILL_EVERY_DAYS": str(settings.drill_every_days)} if settings.drill_every_days else {}),
         }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -33,10 +34,30 @@ class _Backup(Section):
         description="Age in hours at which the newest set is too old: the container is unhealthy, and `ops doctor` reports an "
         "error.",
     )
+    drill_every_days: Annotated[int, Field(ge=0, le=92)] = Field(
+        0,
+        description="Days between two drills that the backup makes by itself: the newest set is restored into a database and "
+        "folders of its own container, compared with its record and removed again, which takes as much disk as the data for a "
+        "while. 0: none.",
+        examples=[7],
+    )
+    drilled: str | None = Field(
+        None,
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="Day of the last drill with Skyvern that passed, as `ops drill --record` writes it. The policy "
+        "`stack-restore-drilled` reads it.",
+        examples=["2026-11-28"],
+    )
     keep_hourly: Count = Field(24, description="How many hours keep their last set.")
     keep_daily: Count = Field(14, description="How many days keep their last set.")
     keep_weekly: Count = Field(8, description="How many weeks keep their last set.")
     keep_monthly: Count = Field(12, description="How many months keep their last set.")
+
+    @field_validator("drilled", mode="before")
+    @classmethod
+    def _day(cls, value: object) -> object:
+        # Without quotation marks it is a day of YAML, which Pulumi hands on as midnight.
+        return value.isoformat() if isinstance(value, date) else str(value).removesuffix("T00:00:00Z") if value else value
 
     @property
     def keep_rules(self) -> Sequence[str]:

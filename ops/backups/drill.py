@@ -8,7 +8,6 @@ Not here: putting a set in place (ops/deploy/restore.py).
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -21,7 +20,8 @@ from ops.backups.preflight import KEPT
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.observe.backups import DRILL_FILE, Drill, Verdict, age
+from ops.observe.backups import DRILL_FILE, Drill, Verdict, age, parse_drill
+from ops.stack import file
 from ops.stack.stack import Stack
 
 SERVE_SECONDS = 300
@@ -64,9 +64,25 @@ def drill(stack: Stack, progress: Progress) -> Drill:
         verdict, reason = "could not run", str(failed)
     except UserError as failed:
         verdict, reason = "failed", str(failed)
-    result = Drill(at=at, set=name, seconds=round(time.monotonic() - began), verdict=verdict, reason=reason)
-    notes.write(stack, docker, image, DRILL_FILE, json.dumps({**asdict(result), "at": at.isoformat(timespec="seconds")}) + "\n")
+    good = at if verdict == "passed" else _last_good(stack, docker, image)
+    result = Drill(at=at, set=name, seconds=round(time.monotonic() - began), verdict=verdict, reason=reason, last_good=good)
+    notes.write(stack, docker, image, DRILL_FILE, result.to_json())
     return result
+
+
+def record(stack: Stack, passed: Drill) -> str:
+    """Writes the day of a drill into the stack file, for the policy stack-restore-drilled; a line that says what is next."""
+    day = passed.at.date().isoformat()
+    file.write_settings(stack.file, {"backup": {"drilled": day}})
+    return f"{stack.file_name}: backup.drilled: {day}; commit it"
+
+
+def _last_good(stack: Stack, docker: Docker, image: str) -> datetime | None:
+    try:
+        before = parse_drill(notes.read(stack, docker, image, DRILL_FILE) or "null")
+    except (ValueError, KeyError, TypeError):
+        return None
+    return before.last_good if before else None
 
 
 def _try(source: Source, progress: Progress) -> str:

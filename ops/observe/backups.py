@@ -5,7 +5,7 @@ It says what the repository said when it was last asked (images/backup/skyvern-b
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -23,13 +23,24 @@ Verdict = Literal["passed", "failed", "could not run"]
 
 @dataclass(frozen=True, kw_only=True)
 class Drill:
-    """A trial restore. reason: why it did not pass, else ""."""
+    """A trial restore. reason: why it did not pass, else "".
+
+    served: whether Skyvern itself ran on it; the backup's own drills compare the data alone. last_good: when one passed; None
+    for never.
+    """
 
     at: datetime
     set: str
     seconds: int
     verdict: Verdict
     reason: str = ""
+    served: bool = True
+    last_good: datetime | None = None
+
+    def to_json(self) -> str:
+        """As the backup's container writes it, too (images/backup/skyvern-backup)."""
+        good = None if self.last_good is None else self.last_good.isoformat(timespec="seconds")
+        return json.dumps({**asdict(self), "at": self.at.isoformat(timespec="seconds"), "last_good": good}) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +48,8 @@ class BackupFacts:
     """The backup of a stack.
 
     sets: complete ones in the repository; None if it has never answered. newest, newest_at: None without any. age_seconds: of the
-    newest. problem: of the last look, "" for none. max_age_hours: from the stack file. drill: the last one.
+    newest. problem: of the last look, "" for none. max_age_hours: from the stack file. drill: the last one. good_days: since
+    one passed; None if none has.
     """
 
     sets: int | None
@@ -47,6 +59,7 @@ class BackupFacts:
     problem: str
     max_age_hours: int
     drill: Drill | None = None
+    good_days: int | None = None
 
     @property
     def too_old(self) -> bool:
@@ -71,7 +84,7 @@ def read(docker: Docker, containers: Sequence[Container]) -> BackupFacts | None:
 def parse(status: str, drill: str, now: datetime) -> BackupFacts:
     """The facts from the two files; ValueError, KeyError or TypeError for something else."""
     document: dict[str, Any] = json.loads(status)
-    newest = document["newest"]
+    newest, last = document["newest"], parse_drill(drill)
     at = None if newest is None else datetime.fromtimestamp(newest["time"], UTC)
     return BackupFacts(
         sets=document["sets"],
@@ -80,16 +93,25 @@ def parse(status: str, drill: str, now: datetime) -> BackupFacts:
         age_seconds=None if at is None else max(0, int((now - at).total_seconds())),
         problem=document["problem"],
         max_age_hours=document["max_age_hours"],
-        drill=_parse_drill(json.loads(drill)),
+        drill=last,
+        good_days=None if last is None or last.last_good is None else (now - last.last_good).days,
     )
 
 
-def _parse_drill(document: dict[str, Any] | None) -> Drill | None:
-    return None if document is None else Drill(**{**document, "at": datetime.fromisoformat(document["at"])})
+def parse_drill(text: str) -> Drill | None:
+    """A drill as it was noted, ``null`` for none; ValueError, KeyError or TypeError for something else."""
+    document: dict[str, Any] | None = json.loads(text)
+    if document is None:
+        return None
+    at, good = datetime.fromisoformat(document["at"]), document.get("last_good")
+    if "last_good" not in document and document["verdict"] == "passed":
+        # Of a version that noted the last one only.
+        good = document["at"]
+    return Drill(**{**document, "at": at, "last_good": None if good is None else datetime.fromisoformat(good)})
 
 
 def line(facts: BackupFacts) -> str:
-    """``backup: newest set 20261128T203250Z, 12 min old, 24 in all; drilled 2026-11-27: passed``."""
+    """``backup: newest set 20261128T203250Z, 12 min old, 24 in all; drilled 2026-11-27: passed in 95 s``."""
     sets = "the repository has not answered yet" if facts.sets is None else f"{facts.sets} in all"
     newest = (
         "no set yet"
@@ -98,12 +120,21 @@ def line(facts: BackupFacts) -> str:
     )
     old = f", older than the {facts.max_age_hours} h allowed" if facts.newest is not None and facts.too_old else ""
     problem = f"; {facts.problem}" if facts.problem else ""
-    drill = (
-        "; never drilled"
-        if facts.drill is None
-        else f"; drilled {facts.drill.at.date()}: {facts.drill.verdict}{f' ({facts.drill.reason})' if facts.drill.reason else ''}"
-    )
-    return f"backup: {newest}{old}{problem}{drill}"
+    return f"backup: {newest}{old}{problem}; {drill_clause(facts.drill)}"
+
+
+def drill_clause(drill: Drill | None) -> str:
+    """``drilled 2026-11-27: passed in 95 s``, or how it did not, and when one last did."""
+    if drill is None:
+        return "never drilled"
+    if drill.verdict == "passed":
+        return f"drilled {drill.at.date()}: passed in {drill.seconds} s{'' if drill.served else ', without Skyvern'}"
+    return f"drilled {drill.at.date()}: {drill.verdict} ({drill.reason}); {last_good(drill)}"
+
+
+def last_good(drill: Drill) -> str:
+    """``last good drill 2026-11-27``."""
+    return f"last good drill {drill.last_good.date()}" if drill.last_good else "no good drill yet"
 
 
 def age(seconds: int) -> str:

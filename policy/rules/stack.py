@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from datetime import date, timedelta
 from urllib.parse import urlsplit
 
 from .cloudflare import TUNNEL
@@ -188,3 +189,36 @@ def name_own(stack: Stack, parameters: Parameters) -> Findings:
 
 def _contains(words: list[str], part: list[str]) -> bool:
     return any(words[start : start + len(part)] == part for start in range(len(words) - len(part) + 1))
+
+
+@stack_rule(
+    "stack-restore-drilled",
+    "drilled",
+    description="A restore of the backups has been tried, and passed, not too long ago",
+    severity="high",
+    remediation="Run ops drill --record, and commit the day that it writes into the stack file.",
+    url="https://www.cisa.gov/sites/default/files/publications/data_backup_options.pdf",
+    # types: of the resources that have the day as their input "drilled". grace_days: after the first of them was made.
+    parameters={"types": [], "days": 92, "grace_days": 14},
+)
+def restore_drilled(stack: Stack, parameters: Parameters) -> Findings:
+    today = stack.today
+    write = "the day of a drill that passed, as ops drill --record does"
+    for resource in (one for type_ in parameters["types"] for one in stack.of_type(type_)):
+        written = str(resource.inputs.get("drilled") or "")
+        if not written:
+            made = stack.created(resource.urn) or today
+            end = made + timedelta(days=parameters["grace_days"])
+            until = f"; from {end + timedelta(days=1)} on this refuses" if today <= end else ""
+            why = f"nobody knows whether the backups can be restored{until}"
+            yield resource.finding("drilled", why=why, write=write, advisory=today <= end)
+            continue
+        try:
+            age = (today - date.fromisoformat(written)).days
+        except ValueError:
+            yield resource.finding("drilled", why="it is not a day", write=write)
+            continue
+        # A day ahead is another time zone.
+        if age > parameters["days"] or age < -1:
+            why = "it is in the future" if age < 0 else f"it is more than {parameters['days']} days ago"
+            yield resource.finding("drilled", why=why, write=write)

@@ -597,4 +597,13 @@ CASES = {
             ([Sent(TUNNEL, "t", {"name": "skyvern-backend"})], "t: name"),
         ],
     ),
+    # What is young enough depends on the day: tests/policy/test_evaluation.py.
+    "stack-restore-drilled": Cases(
+        [[container()]],
+        [
+            ([Sent("skyvern:host:Backup", "backup", {"drilled": "2020-01-31"})], "backup: drilled"),
+            ([Sent("skyvern:host:Backup", "backup", {"drilled": "3036-01-31"})], "backup: drilled"),
+            ([Sent("skyvern:host:Backup", "backup", {"drilled": "soon"})], "backup: drilled"),
+        ],
+    ),
 }

@@ -80,9 +80,12 @@ def judge(
     stack: str = "prod",
     today: datetime.date = TODAY,
     last: Mapping[str, Mapping[str, Any]] | None = None,
+    created: Mapping[str, datetime.date] | None = None,
 ) -> list[Report]:
     """Every report about the resources of one stack, those about the stack itself at the end."""
-    evaluation = Evaluation(RULES, given or levels(), today=today, last_state=lambda _: last or {})
+    evaluation = Evaluation(
+        RULES, given or levels(), today=today, last_state=lambda _: last or {}, created=lambda _: created or {}
+    )
     registered = [sent.resource(stack) for sent in resources]
     reports = [report for resource in registered for report in evaluation.resource(resource)]
     return [*reports, *evaluation.stack(registered)]

@@ -9,7 +9,7 @@ import pytest
 from policy.rules import RULES
 from policy.rules.containers import CONTAINER, VOLUME
 from policy.rules.framework.evaluation import Evaluation
-from policy.rules.framework.last_state import inputs_by_urn
+from policy.rules.framework.last_state import created_by_urn, inputs_by_urn
 from policy.rules.framework.values import UNKNOWN as NOT_KNOWN
 from policy.rules.framework.values import Inputs, decode, fill
 from policy.rules.random import PASSWORD
@@ -151,12 +151,41 @@ class TestUnknownValues:
             asked.append(urn)
             return {}
 
-        evaluation = Evaluation(RULES, levels(), today=TODAY, last_state=last_state)
+        evaluation = Evaluation(RULES, levels(), today=TODAY, last_state=last_state, created=lambda _: {})
         evaluation.resource(container().resource("prod"))
         assert asked == []
         for name in ("a", "b"):
             evaluation.resource(password(name, length=UNKNOWN).resource("prod"))
         assert asked == [password("a").urn("prod")]
+
+
+class TestDrills:
+    @staticmethod
+    def told(drilled: str, created: datetime.date | None, *, stack: str = "prod") -> list[tuple[str, bool]]:
+        sent = Sent("skyvern:host:Backup", "backup", {"drilled": drilled})
+        days = {} if created is None else {sent.urn(stack): created}
+        reports = judge([sent], stack=stack, created=days)
+        return [(report.level, "refuses" in report.message) for report in reports if report.rule.name == "stack-restore-drilled"]
+
+    def test_the_first_two_weeks_are_for_the_first_drill(self) -> None:
+        assert self.told("", None) == [("advisory", True)]
+        assert self.told("", TODAY - datetime.timedelta(days=14)) == [("advisory", True)]
+        assert self.told("", TODAY - datetime.timedelta(days=15)) == [("mandatory", False)]
+
+    def test_a_drill_holds_for_a_quarter(self) -> None:
+        made = TODAY - datetime.timedelta(days=400)
+        assert self.told(str(TODAY), made) == self.told(str(TODAY - datetime.timedelta(days=92)), made) == []
+        assert self.told(str(TODAY + datetime.timedelta(days=1)), made) == []
+        assert self.told(str(TODAY - datetime.timedelta(days=93)), made) == [("mandatory", False)]
+
+    def test_dev_is_told(self) -> None:
+        assert self.told("", TODAY - datetime.timedelta(days=15), stack="dev") == [("advisory", False)]
+
+
+def test_the_days_on_which_resources_were_made() -> None:
+    resources = [{"urn": "urn:a", "created": "2026-11-08T23:59:59.5Z"}, {"urn": "urn:b"}]
+    assert created_by_urn({"deployment": {"resources": resources}}) == {"urn:a": datetime.date(2026, 11, 8)}
+    assert created_by_urn({}) == {}
 
 
 def test_a_state_is_read_without_its_secrets() -> None:

@@ -282,8 +282,15 @@ def check_backup(observation: Observation) -> Iterator[Finding]:
     elif facts.problem:
         yield warning("backup", name, facts.problem, f"correct that, then {again}")
     drill = facts.drill
-    if drill is not None and drill.verdict != "passed":
-        yield error("backup", f"drill of {drill.at.date()}", f"{drill.verdict}: {drill.reason}", f"bin/ops drill -s {stack}")
+    if drill is None:
+        return
+    due, days = settings.backup.drill_every_days, facts.good_days
+    if drill.verdict != "passed":
+        problem = f"{drill.verdict}: {drill.reason}; {backups.last_good(drill)}"
+        yield error("backup", f"drill of {drill.at.date()}", problem, f"bin/ops drill -s {stack}")
+    elif due and days is not None and days > 2 * due:
+        problem = f"the last good one was {days} days ago, and one is due every {due} days"
+        yield warning("backup", "drill", problem, f"bin/ops drill -s {stack}")
 
 
 def check_kit(observation: Observation) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ from pulumi_policy import (
 from pulumi_policy.policy import _PolicyAnalyzerServicer
 
 from .evaluation import Evaluation, Report
-from .last_state import last_state as exported_state
+from .last_state import created_by_urn, exported, inputs_by_urn
 from .levels import Level, Levels, LevelsError, parse
 from .rule import STACK, Resource, Rule
 from .values import Inputs, decode
@@ -85,7 +85,13 @@ class Analyzer(_PolicyAnalyzerServicer):
         # The version is a stand-in: the engine shows the one in PulumiPolicy.yaml.
         super().__init__(NAME, "0.0.1", [policy(rule) for rule in rules], EnforcementLevel.MANDATORY)
         self.organization = "organization"
-        self.evaluation = Evaluation(rules, levels, today=today(), last_state=lambda urn: exported_state(urn, self.organization))
+        self.evaluation = Evaluation(
+            rules,
+            levels,
+            today=today(),
+            last_state=lambda urn: inputs_by_urn(exported(urn, self.organization)),
+            created=lambda urn: created_by_urn(exported(urn, self.organization)),
+        )
 
     def ConfigureStack(self, request: Any, context: Any) -> Any:
         self.organization = request.organization or self.organization

@@ -12,6 +12,8 @@ from .values import Unread
 
 # URN of any resource of the stack -> inputs of all of its resources, by URN.
 LastState = Callable[[str], Mapping[str, Mapping[str, Any]]]
+# The same -> the day on which each was made.
+Created = Callable[[str], Mapping[str, datetime.date]]
 _README = "https://www.pulumi.com/docs/insights/policy/"
 
 
@@ -87,17 +89,20 @@ def _skipping(subject: Resource | Stack, elements: frozenset[str]) -> Resource |
 class Evaluation:
     """All rules over one preview or update. Pure but for what it is given.
 
-    today: decides which exemptions have expired. last_state: the last deployment; asked once, and only when a rule met an unknown
-    value.
+    today: decides which exemptions have expired. last_state, created: of the last deployment; the first is asked once, and only
+    when a rule met an unknown value, the second by a rule that asks.
     """
 
-    def __init__(self, rules: Sequence[Rule], levels: Levels, *, today: datetime.date, last_state: LastState) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], levels: Levels, *, today: datetime.date, last_state: LastState, created: Created
+    ) -> None:
         self.levels = levels
         self.today = today
         self.used: set[Exemption] = set()
         self.seen: dict[str, Resource] = {}
         self.configured: dict[str, Level] = {}
         self._last_state = last_state
+        self._created = created
         self._last: Mapping[str, Mapping[str, Any]] | None = None
         self._lock = threading.Lock()
         self._of_type: dict[str, list[Rule]] = {}
@@ -126,7 +131,7 @@ class Evaluation:
         name = stack_of(given[0].urn)
         known = [self.seen.get(resource.urn, resource) for resource in given]
         resources = tuple(replace(resource, inputs=resource.inputs.under(resource.name)) for resource in known)
-        stack = Stack(name=name, resources=resources)
+        stack = Stack(name=name, resources=resources, today=self.today, created=lambda urn: self._created(urn).get(urn))
         return [*self._reports(stack, name, "", f"stack {name}"), *self._stale_exemptions(stack)]
 
     def _reports(self, subject: Resource | Stack, stack: str, urn: str, name: str) -> list[Report]:
@@ -161,6 +166,7 @@ class Evaluation:
 
     def _judged(self, rule: Rule, level: Level, finding: Finding, urn: str, name: str) -> Report:
         message = finding.message(name)
+        level = "advisory" if finding.advisory else level
         for exemption in self.levels.exemptions:
             if exemption.covers(rule.name, urn):
                 self.used.add(exemption)

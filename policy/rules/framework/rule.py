@@ -1,5 +1,6 @@
 """A rule: one property, a pure check, and the texts that a person needs."""
 
+import datetime
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,10 +34,10 @@ class Resource:
         """The stack's name."""
         return stack_of(self.urn)
 
-    def finding(self, path: str, *, why: str, write: str) -> "Finding":
+    def finding(self, path: str, *, why: str, write: str, advisory: bool = False) -> "Finding":
         """A finding of a rule over the whole stack about this resource, whose name its paths begin with there."""
         path = path.removeprefix(f"{self.name}.")
-        return Finding(path=f"{self.name}: {path}", why=why, write=write, urn=self.urn)
+        return Finding(path=f"{self.name}: {path}", why=why, write=write, urn=self.urn, advisory=advisory)
 
 
 def stack_of(urn: str) -> str:
@@ -46,10 +47,16 @@ def stack_of(urn: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Everything that a stack registers."""
+    """Everything that a stack registers.
+
+    today: by the clock of the machine that plans. created: URN -> the day on which it was made, by the last state; None if it is
+    not in there yet.
+    """
 
     name: str
     resources: tuple[Resource, ...]
+    today: datetime.date
+    created: Callable[[str], datetime.date | None]
 
     def of_type(self, type_: str) -> list[Resource]:
         """Resources of a type, by name."""
@@ -60,13 +67,15 @@ class Stack:
 class Finding:
     """Something that is wrong in one place.
 
-    path: property, never with a value in it. why: a clause. write: the replacement. urn: for a rule of the stack.
+    path: property, never with a value in it. why: a clause. write: the replacement. urn: for a rule of the stack. advisory:
+    reported, also where the rule refuses.
     """
 
     path: str
     why: str
     write: str
     urn: str = ""
+    advisory: bool = False
 
     def message(self, name: str) -> str:
         """The line that people read; ``name`` is the resource's."""

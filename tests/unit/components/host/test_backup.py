@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from components.host.backup import REPOSITORY_FOLDER, STATE_FOLDER
 from components.host.firewall import Destination, destinations
 from components.host.retention import RETENTION_SCRIPT
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
-from components.settings import PathBackup, S3Backup, SftpBackup, parse
+from components.settings import NoBackup, PathBackup, S3Backup, SftpBackup, parse
 from tests.support import program
 from tests.support.program import Program, Secret
 
@@ -152,3 +153,23 @@ def test_where_a_repository_is() -> None:
     bucket = S3Backup.model_validate({**BUCKET, "endpoint": "http://10.0.0.3:9000/", "folder": "prod"})
     assert bucket.repository == "s3:http://10.0.0.3:9000/acme/prod"
     assert SftpBackup.model_validate(SFTP).known_hosts == "[nas.lan]:2222 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIabc"
+
+
+def test_drills_are_off_and_unrecorded_unless_the_stack_file_says_so(on_disk: Program) -> None:
+    """Nothing of it on the container of a stack that does not ask for it: it would be replaced."""
+
+    def noted(run_: Program) -> tuple[Any, Any, Any]:
+        (component,) = run_.of_type("skyvern:host:Backup")
+        days = run_.environment("backup").get("DRILL_EVERY_DAYS")
+        return days, component.inputs.get("drilled"), run_.outputs.get("backup_drilled")
+
+    assert noted(on_disk) == (None, None, None)
+    asked = run({**PATH, "drill_every_days": 7, "drilled": "2026-11-28"})
+    assert noted(asked) == ("7", "2026-11-28", "2026-11-28")
+
+
+@pytest.mark.parametrize("written", ["2026-11-28", "2026-11-28T00:00:00Z", date(2026, 11, 28)])
+def test_a_day_without_quotation_marks_is_the_same_day(written: Any) -> None:
+    settings = parse({"backup": {**PATH, "drilled": written}}, file="x").backup
+    assert not isinstance(settings, NoBackup)
+    assert settings.drilled == "2026-11-28"

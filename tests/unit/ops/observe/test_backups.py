@@ -27,13 +27,23 @@ STATUS = {
     "newest": {"set": "20261128T114800Z", "time": int((NOW - timedelta(minutes=12)).timestamp())},
 }
 PASSED = {"at": "2026-11-27T03:00:00+00:00", "set": "20261127T020000Z", "seconds": 95, "verdict": "passed", "reason": ""}
+FAILED = Drill(at=NOW, set="x", seconds=9, verdict="failed", reason="table runs: 3, not 4", last_good=NOW - timedelta(days=20))
 BACKUP = replace(SERVER, name="skyvern-dev-backup", part="backup")
 
 
 def test_the_facts_are_read_from_what_the_container_writes() -> None:
     assert backups.parse(json.dumps(STATUS), "null", NOW) == GOOD
-    drill = backups.parse(json.dumps(STATUS), json.dumps(PASSED), NOW).drill
-    assert drill == Drill(at=datetime(2026, 11, 27, 3, tzinfo=UTC), set="20261127T020000Z", seconds=95, verdict="passed")
+    facts = backups.parse(json.dumps(STATUS), json.dumps(PASSED), NOW)
+    drill = facts.drill
+    assert facts.good_days == 1
+    at = datetime(2026, 11, 27, 3, tzinfo=UTC)
+    assert drill == Drill(at=at, set="20261127T020000Z", seconds=95, verdict="passed", last_good=at)
+
+
+def test_a_drill_is_written_in_the_form_that_is_read() -> None:
+    for drill in (replace(FAILED, last_good=None), FAILED, replace(FAILED, verdict="passed", served=False, last_good=NOW)):
+        assert backups.parse_drill(drill.to_json()) == drill
+    assert backups.parse_drill("null") is None
 
 
 def test_before_the_first_set_there_is_none_and_that_is_too_old() -> None:
@@ -74,8 +84,13 @@ def test_a_container_that_does_not_run_is_not_asked() -> None:
         ),
         ({"newest": None, "newest_at": None, "age_seconds": None}, "backup: no set yet; never drilled"),
         (
-            {"drill": Drill(at=NOW, set="x", seconds=9, verdict="failed", reason="table runs: 3, not 4")},
-            "backup: newest set 20261128T114800Z, 12 min old, 24 in all; drilled 2026-11-28: failed (table runs: 3, not 4)",
+            {"drill": FAILED},
+            "backup: newest set 20261128T114800Z, 12 min old, 24 in all; drilled 2026-11-28: failed (table runs: 3, not 4); "
+            "last good drill 2026-11-08",
+        ),
+        (
+            {"drill": Drill(at=NOW, set="x", seconds=95, verdict="passed", served=False, last_good=NOW)},
+            "backup: newest set 20261128T114800Z, 12 min old, 24 in all; drilled 2026-11-28: passed in 95 s, without Skyvern",
         ),
     ],
 )
@@ -117,7 +132,19 @@ def test_what_the_doctor_finds(facts: BackupFacts | None, level: str, problem: s
 @pytest.mark.parametrize("verdict", ["failed", "could not run"])
 def test_a_drill_that_did_not_pass_is_an_error(verdict: Any) -> None:
     drill = Drill(at=NOW, set="x", seconds=1, verdict=verdict, reason="table runs differs")
-    assert findings(observed(replace(GOOD, drill=drill))) == [("error", f"{verdict}: table runs differs", "bin/ops drill -s dev")]
+    assert findings(observed(replace(GOOD, drill=drill))) == [
+        ("error", f"{verdict}: table runs differs; no good drill yet", "bin/ops drill -s dev")
+    ]
+
+
+def test_drills_that_have_stopped_are_a_warning_once_they_are_overdue() -> None:
+    """The backup makes them by itself, so that none for two intervals means that nobody looks any more."""
+    settings = parse({"backup": {"type": "path", "path": "/mnt/d/x", "drill_every_days": 7}}, file="Pulumi.dev.yaml")
+    facts = replace(GOOD, drill=Drill(at=NOW, set="x", seconds=1, verdict="passed", last_good=NOW), good_days=15)
+    ((level, problem, _),) = findings(replace(observed(facts), settings=settings))
+    assert (level, problem) == ("warning", "the last good one was 15 days ago, and one is due every 7 days")
+    assert findings(observed(facts)) == []
+    assert findings(replace(observed(replace(facts, good_days=14)), settings=settings)) == []
 
 
 def test_a_stack_that_is_guarded_and_has_no_backup_is_a_warning() -> None:

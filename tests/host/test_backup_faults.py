@@ -1,0 +1,254 @@
+"""Faults planted below the backup's own program: real restic and PostgreSQL in one container, without a stack around them.
+
+Not here: the commands of ops and a stack that is restored (tests/host/test_backup.py).
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from components.host.images import references
+from components.settings import HostSettings
+from lab.standins import store
+from ops.images import build
+from tests.host.conftest import IMAGES, Checkout
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
+
+# Of the file systems below: a repository and a place for restored files that are full at once.
+SMALL_KIB = 3000
+ENVIRONMENT = {
+    "BACKUP_DATA": "/srv/box/data",
+    "BACKUP_HOST": "skyvern-test",
+    "BACKUP_STATE": "/srv/box/state",
+    "EVERY_HOURS": "1",
+    "FILES_AFTER_SECONDS": "0",
+    "KEEP": "--keep-last 1",
+    "MAX_AGE_HOURS": "26",
+    "PGDATABASE": "skyvern",
+    "PGHOST": "/srv/box",
+    "PGUSER": "skyvern",
+    "RESTIC_CACHE_DIR": "/srv/box/cache",
+    "RESTIC_PASSWORD": "only a test",
+    "RESTIC_REPOSITORY": "/srv/box/repository",
+    "TMPDIR": "/srv/box/work",
+    "TRY_SECONDS": "60",
+}
+# A database and folders of the form that Skyvern's have; random, because nothing else fills a disk.
+BEGIN = """
+set -eu
+rm -rf /srv/box/* && mkdir -p /srv/box/state /srv/box/work /srv/box/data/downloads/wr_1 /srv/box/data/har
+head -c 6000000 /dev/urandom > '/srv/box/data/downloads/wr_1/보고서 1.pdf'
+echo small > /srv/box/data/downloads/small
+initdb --no-sync -D /srv/box/live -U skyvern --auth trust --encoding UTF8 --locale C.UTF-8 > /dev/null
+socket="-c listen_addresses='' -c unix_socket_directories=/srv/box"
+pg_ctl start -w -s -D /srv/box/live -l /srv/box/live.log -o "$socket" < /dev/null
+createdb skyvern
+psql -q -v ON_ERROR_STOP=1 <<'SQL'
+CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('abc');
+CREATE TABLE workflows (id int PRIMARY KEY, title text);
+INSERT INTO workflows SELECT n, '매일 ' || n FROM generate_series(1, 500) n;
+CREATE TABLE steps (id int REFERENCES workflows, at timestamp DEFAULT now()); INSERT INTO steps SELECT id FROM workflows;
+SQL
+"""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A container with the program in it. prefix: what starts a command there. environment: of each command."""
+
+    prefix: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
+
+    def under(self, **variables: str) -> "Box":
+        """The same one with other variables."""
+        return replace(self, environment={**self.environment, **variables})
+
+    def run(self, script: str, *, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """A bash script."""
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        done = subprocess.run(
+            [*self.prefix, "env", *variables, "bash", "-c", script], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def said(self, script: str) -> str:
+        """The last line of a script that has to fail, which is the program's."""
+        done = self.run(script, check=False)
+        assert done.returncode != 0, done.stdout
+        return done.stderr.strip().splitlines()[-1].removeprefix("backup: ")
+
+    def drill(self) -> dict[str, Any]:
+        """What the last drill has noted."""
+        noted: dict[str, Any] = json.loads(self.run("cat $BACKUP_STATE/drill.json").stdout)
+        return noted
+
+
+@pytest.fixture(scope="module")
+def made(checkout: Checkout) -> Iterator[Box]:
+    """A box with one set in its repository."""
+    build.build(checkout.docker, IMAGES, print, frozenset({"backup"}), host=HostSettings())
+    image = references(IMAGES)["backup"]
+    program = store.ensure_program()
+    flags = (
+        "--user=10001:10001",
+        f"--tmpfs=/small:mode=1777,size={SMALL_KIB}k",
+        f"--volume={program}:/usr/local/bin/versitygw:ro",
+    )
+    name = "skyvern-test-backup-faults"
+    checkout.docker.run("run", "--detach", "--init", f"--name={name}", "--network=none", *flags, image, "sleep", "infinity")
+    try:
+        box = Box(("docker", "--host", checkout.docker.host, "exec", name))
+        box.run(BEGIN)
+        box.run("skyvern-backup now && cp -a $RESTIC_REPOSITORY /srv/box/whole")
+        yield box
+    finally:
+        checkout.docker.run("rm", "--force", name)
+
+
+@pytest.fixture
+def box(made: Box) -> Box:
+    """The box with its repository whole, and no drill noted."""
+    made.run("rm -rf $RESTIC_REPOSITORY $BACKUP_STATE/drill* /small/* && cp -a /srv/box/whole $RESTIC_REPOSITORY")
+    return made
+
+
+# --- The drill ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_drill_restores_the_newest_set_and_leaves_nothing(box: Box) -> None:
+    printed = box.run("skyvern-backup drill").stdout
+    assert "as recorded: 3 tables, 1001 rows, 2 files" in printed
+    assert printed.strip().endswith(": passed")
+    drill = box.drill()
+    assert (drill["verdict"], drill["reason"], drill["served"], drill["last_good"]) == ("passed", "", False, drill["at"])
+    assert box.run("ls -A $BACKUP_STATE | grep -c '^drill$'; pgrep -fc $BACKUP_STATE/drill", check=False).stdout == "0\n0\n"
+
+
+def test_a_dump_without_a_table_fails(box: Box) -> None:
+    """By a pg_dump that leaves one out, as a wrong option would."""
+    box.run("""
+mkdir -p /srv/box/bin
+printf '#!/bin/sh\nexec /usr/lib/postgresql/*/bin/pg_dump -T steps "$@"' > /srv/box/bin/pg_dump""")
+    box.run("chmod +x /srv/box/bin/pg_dump; PATH=/srv/box/bin:$PATH skyvern-backup now")
+    assert "table steps: the set says [500," in box.said("skyvern-backup drill")
+    assert box.drill()["verdict"] == "failed"
+
+
+def test_a_file_that_is_not_as_recorded_fails(box: Box) -> None:
+    box.run("""
+set=$(skyvern-backup list | jq -r '.[0].set')
+skyvern-backup record latest | jq -c '.folders.downloads[1] += 1' > /srv/box/forged
+restic forget -q --tag set=$set,part=record --keep-last 0 --unsafe-allow-remove-all --host $BACKUP_HOST
+restic backup -q --host $BACKUP_HOST --tag set=$set --tag part=record --stdin --stdin-filename record.json < /srv/box/forged""")
+    assert "folder downloads: the set says [2,6000007," in box.said("skyvern-backup drill")
+
+
+def test_a_set_that_is_too_old_fails(box: Box) -> None:
+    assert box.under(MAX_AGE_HOURS="0").said("skyvern-backup drill").endswith("0 h old, and 0 h are allowed")
+    assert box.drill()["verdict"] == "failed"
+
+
+def test_a_key_that_opens_nothing_fails(box: Box) -> None:
+    said = box.under(RESTIC_PASSWORD="another").said("skyvern-backup drill")
+    assert said == "drill of set -: failed: the stack's key does not open the repository: it belongs to another stack"
+
+
+def test_what_keeps_a_drill_from_being_run_is_no_pass_and_forgets_no_pass(box: Box) -> None:
+    box.run("skyvern-backup drill")
+    passed = box.drill()["at"]
+    assert "MiB, and Docker's disk has" in box.under(SPARE_KIB="99999999999").said("skyvern-backup drill")
+    assert (box.drill()["verdict"], box.drill()["last_good"]) == ("could not run", passed)
+    away = box.under(
+        RESTIC_REPOSITORY="s3:http://127.0.0.1:9/none", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="y", TRY_SECONDS="5"
+    )
+    assert "could not run: no answer from s3:http://127.0.0.1:9/none within 5 s" in away.said("skyvern-backup drill")
+    assert box.drill()["last_good"] == passed
+
+
+def test_a_full_disk_fails_the_drill_by_its_name(box: Box) -> None:
+    """The repository is not what is full, which the message said first."""
+    said = box.under(BACKUP_STATE="/small", SPARE_KIB="-99999999").said("skyvern-backup drill")
+    assert "no space left" in said.lower() or "the disk of the restored files is full" in said, said
+    assert "repository is full" not in said
+
+
+# --- The repository -------------------------------------------------------------------------------------------------------
+
+LARGEST = 'find $RESTIC_REPOSITORY/data -type f -printf "%s %p\\n" | sort -rn | head -n 1 | cut -d " " -f 2'
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        f"rm -f $({LARGEST})",
+        f"pack=$({LARGEST}); chmod u+w $pack; truncate -s 1000 $pack",
+        "for index in $RESTIC_REPOSITORY/index/*; do chmod u+w $index; truncate -s 100 $index; done",
+    ],
+    ids=["lost pack", "truncated pack", "truncated index"],
+)
+def test_damage_is_found_and_no_drill_passes(box: Box, damage: str) -> None:
+    box.run(damage)
+    assert box.said("skyvern-backup check").startswith("the repository is damaged: ")
+    assert ": failed: " in box.said("skyvern-backup drill")
+
+
+def test_what_a_killed_restic_left_does_not_stop_the_next_set(box: Box) -> None:
+    """Killed for its memory, say: its lock kept every later clean-up from its work until the container was new."""
+    box.run("""
+(sleep 60) | restic backup -q --host $BACKUP_HOST --stdin --stdin-filename x &
+for _ in $(seq 100); do [ -n "$(ls $RESTIC_REPOSITORY/locks)" ] && break; sleep 0.1; done
+pkill -9 -x restic; [ -n "$(ls $RESTIC_REPOSITORY/locks)" ]; rm -f $BACKUP_STATE/check-day $BACKUP_STATE/read-week""")
+    box.run("skyvern-backup now")
+    assert json.loads(box.run("skyvern-backup status").stdout)["problem"] == ""
+
+
+def test_a_full_repository_is_one_line_and_the_sets_in_it_stay(box: Box) -> None:
+    full = box.under(RESTIC_REPOSITORY="/small/repository", BACKUP_STATE="/srv/box/state-full")
+    full.run("mkdir -p $BACKUP_STATE && mv /srv/box/data/downloads/wr_1 /srv/box/aside")
+    try:
+        full.run("skyvern-backup now")
+        full.run("mv /srv/box/aside /srv/box/data/downloads/wr_1")
+        assert full.said("skyvern-backup now") == "/small/repository is full"
+        assert json.loads(full.run("skyvern-backup status").stdout)["sets"] == 1
+        full.run("skyvern-backup drill")
+    finally:
+        full.run("[ ! -e /srv/box/aside ] || mv /srv/box/aside /srv/box/data/downloads/wr_1")
+
+
+# --- Other machines -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def s3(box: Box) -> Iterator[Box]:
+    """The box beside a store that speaks S3's protocol, with one bucket."""
+    box.run("""
+mkdir -p /srv/box/store/sets /srv/box/side /srv/box/state-s3
+ROOT_ACCESS_KEY=key-of-a-test ROOT_SECRET_KEY=secret-of-a-test nohup versitygw --port 127.0.0.1:7070 \
+  posix --sidecar /srv/box/side /srv/box/store > /srv/box/store.log 2>&1 < /dev/null & echo $! > /srv/box/store.pid
+for _ in $(seq 100); do (: < /dev/tcp/127.0.0.1/7070) 2> /dev/null && break; sleep 0.1; done""")
+    yield box.under(
+        AWS_ACCESS_KEY_ID="key-of-a-test",
+        AWS_SECRET_ACCESS_KEY="secret-of-a-test",
+        AWS_DEFAULT_REGION="us-east-1",
+        BACKUP_STATE="/srv/box/state-s3",
+        RESTIC_REPOSITORY="s3:http://127.0.0.1:7070/sets/prod",
+    )
+    box.run("kill $(cat /srv/box/store.pid)")
+
+
+def test_a_whole_set_by_s3(s3: Box) -> None:
+    s3.run("skyvern-backup now && skyvern-backup drill && skyvern-backup check")
+    assert "as recorded: 3 tables" in s3.run("skyvern-backup drill").stdout
+
+
+def test_a_bucket_that_is_not_there_is_one_line_and_is_not_made(s3: Box) -> None:
+    elsewhere = s3.under(RESTIC_REPOSITORY="s3:http://127.0.0.1:7070/other", BACKUP_STATE="/srv/box/state-other")
+    elsewhere.run("mkdir -p $BACKUP_STATE")
+    assert elsewhere.said("skyvern-backup now") == "the bucket of s3:http://127.0.0.1:7070/other does not exist"
+    assert elsewhere.run("ls /srv/box/store").stdout == "sets\n"
