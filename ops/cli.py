@@ -21,6 +21,7 @@ from ops.deploy import init as stack_init
 from ops.deploy import restore as stack_restore
 from ops.deploy import rollback as stack_rollback
 from ops.deploy import rotate as rotation
+from ops.deploy import single as stack_single
 from ops.errors import UserError
 from ops.images import commands
 from ops.machine import environment
@@ -123,6 +124,9 @@ def restore(
     stack: StackOption = DEV,
     kit: Annotated[Path | None, typer.Option(help="Recovery kit, on a machine that has nothing of the stack.")] = None,
     passphrase_file: Annotated[Path | None, typer.Option(help="File whose first line is the passphrase of the kit.")] = None,
+    workflow: Annotated[str | None, typer.Option(metavar="ID", help="This workflow alone, into the stack as it is.")] = None,
+    credential: Annotated[str | None, typer.Option(metavar="ID", help="This credential alone.")] = None,
+    file: Annotated[str | None, typer.Option(metavar="PATH", help="This file alone: downloads/wr_1/report.pdf")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Put back what the last restore replaced.")] = False,
     discard_newer: Annotated[bool, typer.Option("--discard-newer", help="Also if the stack has runs after the set.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -130,6 +134,10 @@ def restore(
     """Make a set of the backup the stack's data: compared first, what it replaces is kept, schedules paused."""
     if undo:
         stack_restore.undo(stack, yes=yes)
+    elif workflow or credential or file:
+        stack_single.bring_back(
+            stack, name, workflow=workflow, credential=credential, file=file, discard_newer=discard_newer, progress=typer.echo
+        )
     elif kit is not None:
         stack_restore.restore_from_kit(stack, kit, name, passphrase_file=passphrase_file, yes=yes)
     else:

@@ -168,6 +168,25 @@ def test_schedules_wait_for_a_person(stack: Checkout, credential: str) -> None:
     assert runs == "0"
 
 
+def test_one_workflow_credential_and_file_come_back_without_a_stop(stack: Checkout, site: Site, credential: str) -> None:
+    """Deleted as a person deletes them, in the UI."""
+    ops(stack, "backup", "now")
+    rows, there, before = sql(stack, CONTENT), files(stack), started(stack)
+    (workflow,) = sql(stack, "SELECT DISTINCT workflow_permanent_id FROM workflows WHERE title = '매일 보고서'").splitlines()
+    assert site.api("DELETE", f"/v1/workflows/{workflow}").status_code == 200
+    assert site.api("POST", f"/v1/credentials/{credential}/delete").status_code == 204
+    stack.docker.run("exec", "skyvern-dev-server", "rm", FILE)
+    assert "schedules are paused" in ops(stack, "restore", "--workflow", workflow)
+    ops(stack, "restore", "--credential", credential)
+    ops(stack, "restore", "--file", FILE.removeprefix("/data/"))
+    assert (sql(stack, CONTENT), files(stack)) == (rows, there)
+    assert site.api("GET", f"/v1/workflows/{workflow}").status_code == 200
+    assert code_status(site, credential) == 200
+    assert sql(stack, SCHEDULES) == "아침|f"
+    assert started(stack) == before
+    assert "is here as it is in set" in ops(stack, "restore", "--workflow", workflow, check=False)
+
+
 def test_a_damaged_repository_changes_nothing(stack: Checkout, credential: str) -> None:
     ops(stack, "backup", "now")
     packs = sorted((REPOSITORY / "data").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)

@@ -14,6 +14,7 @@ import pytest
 from components.host.images import references
 from components.settings import HostSettings
 from lab.standins import store
+from ops.deploy import single
 from ops.images import build
 from tests.host.conftest import IMAGES, Checkout
 
@@ -176,6 +177,37 @@ def test_a_full_disk_fails_the_drill_by_its_name(box: Box) -> None:
     said = box.under(BACKUP_STATE="/small", SPARE_KIB="-99999999").said("skyvern-backup drill")
     assert "no space left" in said.lower() or "the disk of the restored files is full" in said, said
     assert "repository is full" not in said
+
+
+# --- One thing of a set ---------------------------------------------------------------------------------------------------
+
+PDF = "downloads/wr_1/보고서 1.pdf"
+
+
+def test_one_file_comes_back_and_a_newer_one_stays(box: Box) -> None:
+    whole = box.run(f"sha256sum '/srv/box/data/{PDF}'").stdout
+    box.run(f"rm '/srv/box/data/{PDF}'; skyvern-backup file latest '{PDF}'")
+    assert box.run(f"sha256sum '/srv/box/data/{PDF}'").stdout == whole
+    box.run(f"echo newer > '/srv/box/data/{PDF}'; touch -d '+1 hour' '/srv/box/data/{PDF}'")
+    assert f"{PDF} is newer here (" in box.said(f"skyvern-backup file latest '{PDF}'")
+    assert box.run(f"cat '/srv/box/data/{PDF}'").stdout == "newer\n"
+    box.run(f"skyvern-backup file latest '{PDF}' replace")
+    assert box.run(f"sha256sum '/srv/box/data/{PDF}'").stdout == whole
+    assert box.said("skyvern-backup file latest downloads/none").endswith(" has no file downloads/none")
+    assert box.run("ls -A /srv/box/data/downloads/wr_1 | wc -l").stdout == "1\n"
+
+
+def test_a_row_that_was_deleted_comes_back_by_what_the_set_has_of_its_table(box: Box) -> None:
+    box.run("psql -q -c 'DELETE FROM steps; DELETE FROM workflows WHERE id = 7'")
+    try:
+        tables = single.parse_rows(box.run("skyvern-backup rows latest workflows nothing").stdout)
+        assert list(tables) == ["workflows"]
+        seventh = tables["workflows"].where("id", "7", "8").having("title", "a\\ttab")
+        box.run(f"psql -q -v ON_ERROR_STOP=1 <<'SQL'\n{single.put(seventh, 'id')}\nSQL")
+        found = box.run("psql -A -t -c 'SELECT count(*), max(title) FILTER (WHERE id IN (7, 8)) FROM workflows'").stdout
+        assert found == "500|a\ttab\n"
+    finally:
+        box.run("psql -q -c 'INSERT INTO steps SELECT id FROM workflows'")
 
 
 # --- The repository -------------------------------------------------------------------------------------------------------
