@@ -37,7 +37,7 @@ class _Backup(Section):
     drill_every_days: Annotated[int, Field(ge=0, le=92)] = Field(
         0,
         description="Days between two drills that the backup makes by itself: the newest set is restored into a database and "
-        "folders of its own container, compared with its record and removed again, which takes as much disk as the data for a "
+        "folders inside its container, compared with its record and removed again, which takes as much disk as the data for a "
         "while. 0: none.",
         examples=[7],
     )

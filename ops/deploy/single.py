@@ -119,7 +119,7 @@ def bring_back(
     if len(given) != 1:
         raise UserError("ops restore: give one of --workflow, --credential and --file at a time")
     if file is None and not _ID.fullmatch(given[0]):
-        raise UserError(f"ops restore: {given[0]!r} is no id; the UI has it in the address of the page, wpid_... or cred_...")
+        raise UserError(f"ops restore: {given[0]!r} is not an id; the UI has it in the address of the page, wpid_... or cred_...")
     if file is not None:
         folder_of(file)
     source = copies.source(stack)

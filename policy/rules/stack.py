@@ -210,7 +210,7 @@ def restore_drilled(stack: Stack, parameters: Parameters) -> Findings:
             made = stack.created(resource.urn) or today
             end = made + timedelta(days=parameters["grace_days"])
             until = f"; from {end + timedelta(days=1)} on this refuses" if today <= end else ""
-            why = f"nobody knows whether the backups can be restored{until}"
+            why = f"it is not known whether the backups can be restored{until}"
             yield resource.finding("drilled", why=why, write=write, advisory=today <= end)
             continue
         try:

@@ -95,14 +95,20 @@ def made(checkout: Checkout) -> Iterator[Box]:
     """A box with one set in its repository."""
     build.build(checkout.docker, IMAGES, print, frozenset({"backup"}), host=HostSettings())
     image = references(IMAGES)["backup"]
+    # With the other end of SFTP, which no image of the product has.
+    with_sshd = "localhost/skyvern/test-backup-sshd:1"
+    dockerfile = f"FROM {image}\nUSER 0:0\nRUN apt-get update && apt-get install -y --no-install-recommends openssh-server\n"
+    built = ("build", "--network=host", f"--tag={with_sshd}", "-")
+    checkout.docker.run(*built, stdin=dockerfile.encode(), timeout_seconds=600)
     program = store.ensure_program()
     flags = (
         "--user=10001:10001",
+        "--tmpfs=/srv/box:mode=1777,exec",
         f"--tmpfs=/small:mode=1777,size={SMALL_KIB}k",
         f"--volume={program}:/usr/local/bin/versitygw:ro",
     )
     name = "skyvern-test-backup-faults"
-    checkout.docker.run("run", "--detach", "--init", f"--name={name}", "--network=none", *flags, image, "sleep", "infinity")
+    checkout.docker.run("run", "--detach", "--init", f"--name={name}", "--network=none", *flags, with_sshd, "sleep", "infinity")
     try:
         box = Box(("docker", "--host", checkout.docker.host, "exec", name))
         box.run(BEGIN)
@@ -284,3 +290,44 @@ def test_a_bucket_that_is_not_there_is_one_line_and_is_not_made(s3: Box) -> None
     elsewhere.run("mkdir -p $BACKUP_STATE")
     assert elsewhere.said("skyvern-backup now") == "the bucket of s3:http://127.0.0.1:7070/other does not exist"
     assert elsewhere.run("ls /srv/box/store").stdout == "sets\n"
+
+
+SSHD = """
+set -eu
+mkdir -p /srv/box/ssh /srv/box/state-sftp && cd /srv/box/ssh
+for name in host user; do ssh-keygen -q -t ed25519 -N '' -f $name; done
+cat > config <<'END'
+Port 2222
+ListenAddress 127.0.0.1
+HostKey /srv/box/ssh/host
+PidFile /srv/box/ssh/pid
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+AuthorizedKeysFile /srv/box/ssh/user.pub
+Subsystem sftp internal-sftp
+END
+nohup /usr/sbin/sshd -D -e -f config > log 2>&1 < /dev/null &
+for _ in $(seq 100); do (: < /dev/tcp/127.0.0.1/2222) 2> /dev/null && break; sleep 0.1; done"""
+
+
+def test_a_whole_set_by_sftp_to_the_machine_with_the_right_key(box: Box) -> None:
+    box.run(SSHD)
+    try:
+        host, user = (box.run(f"cut -d ' ' -f 1,2 /srv/box/ssh/{name}.pub").stdout.strip() for name in ("host", "user"))
+        away = box.under(
+            BACKUP_STATE="/srv/box/state-sftp",
+            RESTIC_REPOSITORY="sftp:skyvern@127.0.0.1:/srv/box/away/prod",
+            SFTP_KEY=box.run("cat /srv/box/ssh/user").stdout,
+            SFTP_KNOWN_HOST=f"[127.0.0.1]:2222 {host}",
+            SFTP_PORT="2222",
+        )
+        away.run("skyvern-backup now && skyvern-backup check")
+        assert "as recorded: 3 tables" in away.run("skyvern-backup drill").stdout
+        said = away.under(SFTP_KNOWN_HOST=f"[127.0.0.1]:2222 {user}").said("skyvern-backup now")
+        assert said.endswith(" has another key than known_host: is it the right one?")
+        box.run("ssh-keygen -q -t ed25519 -N '' -f /srv/box/ssh/other")
+        said = away.under(SFTP_KEY=box.run("cat /srv/box/ssh/other").stdout).said("skyvern-backup now")
+        assert said.endswith(" refuses private_key; put its public half into authorized_keys there")
+    finally:
+        box.run("kill $(cat /srv/box/ssh/pid)")

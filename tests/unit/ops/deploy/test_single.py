@@ -114,7 +114,7 @@ def test_a_credential_comes_back_with_its_entry_in_the_vault_first(monkeypatch: 
     [
         ({}, "give one of --workflow, --credential and --file"),
         ({"workflow": "wpid_1", "file": "downloads/x"}, "give one of"),
-        ({"workflow": "x'; DROP TABLE workflows; --"}, "is no id"),
+        ({"workflow": "x'; DROP TABLE workflows; --"}, "is not an id"),
         ({"workflow": "wpid_9"}, "set 20261128T203250Z has no workflow wpid_9"),
         ({"credential": "cred_9"}, "set 20261128T203250Z has no credential cred_9"),
         ({"file": "/etc/passwd"}, "is in none of the folders of a set"),
