@@ -1,7 +1,9 @@
 """The policy pack behind the real engine: what it refuses, in which stack, and how it treats unknown values."""
 
+import json
 import shutil
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,32 @@ def test_levels_from_the_command_line(project: Project, tmp_path: Path) -> None:
     levels.write_text('{"docker-container-root-read-only": "advisory"}')
     shown = project.succeed("preview", "--policy-pack", str(PACK), "--policy-pack-config", str(levels))
     assert "[advisory] [severity: medium]  docker-container-root-read-only" in shown
+
+
+# A component that carries the day of the last drill, as components/host/backup.py does.
+BACKUP = """\
+import pulumi
+
+pulumi.ComponentResource("skyvern:host:Backup", "backup", DRILLED)
+"""
+
+
+def test_a_drill_is_asked_for_from_the_fifteenth_day_of_a_state_on(project: Project) -> None:
+    """What a component is given reaches the pack, and so does the day on which it was made."""
+    project.program(BACKUP.replace("DRILLED", "None"))
+    assert "not known whether the backups can be restored; from " in preview(project, refused=False)
+    project.succeed("up", "--yes", "--skip-preview", "--policy-pack", str(PACK))
+    assert "not known whether the backups can be restored; from " in preview(project, refused=False)
+
+    state = json.loads(project.succeed("stack", "export"))
+    (backup,) = (one for one in state["deployment"]["resources"] if one["type"] == "skyvern:host:Backup")
+    day = datetime.now(UTC) - timedelta(days=16)
+    backup["created"] = day.isoformat().replace("+00:00", "Z")
+    (project.folder / "older.json").write_text(json.dumps(state))
+    project.succeed("stack", "import", "--file", "older.json")
+    assert "[mandatory]" in preview(project, refused=True)
+
+    project.program(BACKUP.replace("DRILLED", repr({"drilled": str(datetime.now(UTC).date())})))
+    assert "stack-restore-drilled" not in preview(project, refused=False)
+    project.program(BACKUP.replace("DRILLED", repr({"drilled": "2026-01-01"})))
+    assert "it is more than 92 days ago" in preview(project, refused=True)

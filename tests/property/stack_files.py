@@ -33,6 +33,7 @@ STORES = st.just({"type": "local"}) | st.fixed_dictionaries(
 
 _RULES: dict[str, st.SearchStrategy[Any]] = {
     "every_hours": st.integers(1, 48),
+    "drill_every_days": st.integers(0, 92),
     "max_age_hours": st.integers(1, 100),
     "keep_daily": st.integers(0, 60),
 }

@@ -42,7 +42,7 @@ class Repository:
         self.sent: list[str] = []
         self.here = here
         source = SimpleNamespace(stack=Stack("dev"), docker=None, record=lambda name: RECORD, ask=self.ask)
-        monkeypatch.setattr(single.copies, "source", lambda stack: source)
+        monkeypatch.setattr("ops.backups.copies.source", lambda stack: source)
         monkeypatch.setattr(single, "_psql", self.psql)
 
     def ask(self, *command: str, **_: Any) -> str:
@@ -123,7 +123,7 @@ def test_a_credential_comes_back_with_its_entry_in_the_vault_first(monkeypatch: 
     ],
 )
 def test_what_is_not_there_or_makes_no_sense_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, what: dict[str, str], refusal: str
+    monkeypatch: pytest.MonkeyPatch, what: dict[str, Any], refusal: str
 ) -> None:
     repository = Repository(monkeypatch)
     with pytest.raises(UserError, match=refusal) as refused:
