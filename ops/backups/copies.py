@@ -68,6 +68,10 @@ print(json.dumps(found))
 """
 
 
+class Unfit(UserError):
+    """What keeps a copy from being made: the machine or the moment, not the set."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What a set says is in it, or another source of a copy.
@@ -321,7 +325,7 @@ def _refuse_full_disk(copy: Copy) -> None:
     ).splitlines()[-1]
     free = int(line.split()[3]) * 1024
     if free < needed:
-        raise UserError(
+        raise Unfit(
             f"{copy.record} needs {needed / MIB:.0f} MiB more, and Docker's disk has {free / MIB:.0f} MiB free; make "
             "room first. Nothing was changed"
         )
@@ -351,7 +355,7 @@ def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
         until_ready(lambda: docker.run("exec", copy.postgres, "pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER))
     except UserError as failed:
         log = docker.logs(copy.postgres, "--tail", "3").strip().replace("\n", " | ")
-        raise UserError(f"the copy's PostgreSQL does not start: {log}; nothing of the stack was changed") from failed
+        raise Unfit(f"the copy's PostgreSQL does not start: {log}; nothing of the stack was changed") from failed
     secrets = {"PGPASSWORD": copy.source.superuser_password, "ROLE_PASSWORD": copy.source.role_password}
     plain = (
         f"--env=PGHOST={SOCKET_FOLDER}",

@@ -15,7 +15,7 @@ from components.endpoints import SERVER_PORT
 from components.host.postgres import DATABASE, ROLE
 from components.host.skyvern import PROFILE, SKYVERN_ID
 from ops.backups import copies, notes
-from ops.backups.copies import Copy, Source
+from ops.backups.copies import Copy, Source, Unfit
 from ops.backups.preflight import KEPT
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress
@@ -39,10 +39,6 @@ SELECT count(*) FROM workflow_runs;
 SELECT least(count(DISTINCT workflow_permanent_id), 100) FROM workflows
   WHERE deleted_at IS NULL AND organization_id = :'organization' AND NOT is_saved_task;
 """
-
-
-class Unfit(UserError):
-    """What keeps a drill from being run: the machine or the moment, not the set."""
 
 
 def drill(stack: Stack, progress: Progress) -> Drill:

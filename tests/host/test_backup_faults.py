@@ -58,6 +58,9 @@ SQL
 """
 
 
+PDF = "downloads/wr_1/보고서 1.pdf"
+
+
 @dataclass(frozen=True)
 class Box:
     """A container with the program in it. prefix: what starts a command there. environment: of each command."""
@@ -178,16 +181,16 @@ def test_what_keeps_a_drill_from_being_run_is_no_pass_and_forgets_no_pass(box: B
     assert box.drill()["last_good"] == passed
 
 
-def test_a_full_disk_fails_the_drill_by_its_name(box: Box) -> None:
-    """The repository is not what is full, which the message said first."""
-    said = box.under(BACKUP_STATE="/small", SPARE_KIB="-99999999").said("skyvern-backup drill")
-    assert "no space left" in said.lower() or "the disk of the restored files is full" in said, said
-    assert "repository is full" not in said
+def test_a_full_disk_is_named_and_not_taken_for_a_full_repository(box: Box) -> None:
+    drilled = box.under(BACKUP_STATE="/small", SPARE_KIB="-99999999").said("skyvern-backup drill")
+    assert ": could not run: the drill's PostgreSQL does not start: " in drilled
+    assert drilled.endswith("No space left on device")
+    said = box.under(BACKUP_DATA="/small").said(f"skyvern-backup file latest '{PDF}'")
+    assert said == "the disk of the restored files is full"
+    assert box.run("find /small -name '*.pdf' -o -name '.restore*'").stdout == ""
 
 
 # --- One thing of a set ---------------------------------------------------------------------------------------------------
-
-PDF = "downloads/wr_1/보고서 1.pdf"
 
 
 def test_one_file_comes_back_and_a_newer_one_stays(box: Box) -> None:
@@ -239,9 +242,9 @@ def test_damage_is_found_and_no_drill_passes(box: Box, damage: str) -> None:
 def test_what_a_killed_restic_left_does_not_stop_the_next_set(box: Box) -> None:
     """Killed for its memory, say: its lock kept every later clean-up from its work until the container was new."""
     box.run("""
-(sleep 60) | restic backup -q --host $BACKUP_HOST --stdin --stdin-filename x &
+restic backup -q --host $BACKUP_HOST --stdin --stdin-filename x < <(exec sleep 60 2> /dev/null) > /dev/null 2>&1 &
 for _ in $(seq 100); do [ -n "$(ls $RESTIC_REPOSITORY/locks)" ] && break; sleep 0.1; done
-pkill -9 -x restic; [ -n "$(ls $RESTIC_REPOSITORY/locks)" ]; rm -f $BACKUP_STATE/check-day $BACKUP_STATE/read-week""")
+kill -9 $!; [ -n "$(ls $RESTIC_REPOSITORY/locks)" ]; rm -f $BACKUP_STATE/check-day $BACKUP_STATE/read-week""")
     box.run("skyvern-backup now")
     assert json.loads(box.run("skyvern-backup status").stdout)["problem"] == ""
 
