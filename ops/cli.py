@@ -132,9 +132,13 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Make a set of the backup the stack's data: compared first, what it replaces is kept, schedules paused."""
+    # An empty one, of a variable that is not set, must not become a restore of everything.
+    single = any(one is not None for one in (workflow, credential, file))
+    if single and (undo or kit is not None):
+        raise UserError("ops restore: --undo and --kit are for the whole stack; leave out --workflow, --credential and --file")
     if undo:
         stack_restore.undo(stack, yes=yes)
-    elif workflow or credential or file:
+    elif single:
         stack_single.bring_back(
             stack, name, workflow=workflow, credential=credential, file=file, discard_newer=discard_newer, progress=typer.echo
         )

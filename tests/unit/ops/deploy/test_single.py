@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops import cli
 from ops.deploy import single
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -140,3 +141,14 @@ def test_an_error_of_the_database_repeats_no_value() -> None:
 def test_a_file_is_asked_for_by_its_folder() -> None:
     assert single.folder_of("downloads/wr_1/보고서.pdf") == "downloads"
     assert single.folder_of("browser_sessions/o_1/x.zip") == "browser-sessions"
+
+
+def test_an_empty_id_is_not_a_restore_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--workflow "$ID" of a variable that is not set, with --yes, replaced the whole stack."""
+    Repository(monkeypatch)
+    empty: Any
+    for empty in ({"workflow": ""}, {"credential": ""}, {"file": ""}):
+        with pytest.raises(UserError, match="ops restore: "):
+            cli.restore(None, Stack("dev"), yes=True, **empty)
+    with pytest.raises(UserError, match="are for the whole stack"):
+        cli.restore(None, Stack("dev"), undo=True, workflow="wpid_1")
