@@ -24,7 +24,8 @@ def test_a_mistake_is_named(refused: list[tuple[str, str]], rule: str, where: st
 
 def test_every_rule_objects_to_the_guide() -> None:
     objecting = {report.rule.name for report in [*judge([*GUIDE, *EDGE]), *judge(FORUM)]}
-    assert objecting == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN}
+    # The last one asks for what only a backup of this project has.
+    assert objecting == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN} - {"stack-restore-drilled"}
 
 
 def test_each_part_of_the_guide_alone_is_refused() -> None:

@@ -14,7 +14,7 @@ import yaml
 from components.settings import Settings, certificates, parse
 from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
-from tests.policy.pack import broken, judge, levels, registered
+from tests.policy.pack import TODAY, broken, judge, levels, registered
 from tests.support import program
 from tests.support.program import VERCEL
 
@@ -73,6 +73,8 @@ def committed(stack: str) -> Settings:
         sections["llm"]["api_key"] = "sk-of-the-owner-1234567890"
     if sections.get("edge", {}).get("provider") == "cloudflare":
         sections["edge"] |= {"domain": "example.com", "api_token": "tk_" + "of-the-owner-" * 4}
+    if "backup" in sections:
+        sections["backup"]["drilled"] = str(TODAY)
     return parse(sections, file=f"Pulumi.{stack}.yaml", secret_keys=frozenset({"llm", "edge"}))
 
 
