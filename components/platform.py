@@ -1,5 +1,6 @@
 """The whole deployment: the only file that knows all of its parts."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pulumi
@@ -13,6 +14,8 @@ from components.ui import UI_USER
 
 if TYPE_CHECKING:
     from components.frontend import vercel
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class SkyvernPlatform(pulumi.ComponentResource):
@@ -53,6 +56,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        self._automations(name, settings, urls, secrets, backend, f"Pulumi.{stack}.yaml")
         self.outputs: dict[str, pulumi.Input[object]] = {
             "api_key": secrets.api_key,
             "api_url": urls.api_url,
@@ -78,6 +82,29 @@ class SkyvernPlatform(pulumi.ComponentResource):
         if site is not None:
             self.outputs["vercel_deployment"] = site.url
         self.register_outputs({})
+
+    def _automations(
+        self, name: str, settings: Settings, urls: Endpoints, secrets: StackSecrets, backend: DockerBackend, stack_file: str
+    ) -> None:
+        """Without files nothing is loaded, planned or asked, and credentials alone are a mistake that the settings refuse."""
+        if not settings.automations.files:
+            return
+        # Here for the same reason as Cloudflare's SDK below: no other stack should pay for Jinja, the schema and a plugin.
+        from components.automations import files
+        from components.automations.automations import Automations, AutomationsArgs
+
+        Automations(
+            f"{name}-automations",
+            AutomationsArgs(
+                api_url=urls.api_url,
+                api_key=secrets.api_key,
+                settings=settings.automations,
+                automations=files.load(ROOT, settings.automations, stack_file),
+                data=backend.data,
+            ),
+            # They are requests to the server through the gateway, and on a tunnel through its connector.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[backend]),
+        )
 
     def _site(
         self, name: str, prefix: str, settings: Settings, urls: Endpoints, secrets: StackSecrets

@@ -12,6 +12,9 @@ import typer
 from components.settings import SettingsError, reference, skyvern_settings
 from ops import preview as previews
 from ops import shell
+from ops.automations import commands as automation_commands
+from ops.automations import run as automation_run
+from ops.automations.server import Server
 from ops.backups import commands as backup_commands
 from ops.backups import drill as backup_drill
 from ops.clients import process, terminal
@@ -45,6 +48,7 @@ app.add_typer(commands.app, name="images", help="Container images: build, list, 
 
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
 app.add_typer(takeover.app, name="import", help="Take over another installation of Skyvern: compose.")
+app.add_typer(automation_commands.app, name="automations", help="Workflows as files: list, pull, next.")
 
 Unreviewed = Annotated[
     bool, typer.Option(guard.OVERRIDE, help="Proceed with changes that are not on main; see docs/pull-requests.md.")
@@ -61,6 +65,17 @@ def smoke(
 ) -> None:
     """Check a running stack from outside: logins, keys, a workflow with its recording, a hostile page."""
     raise typer.Exit(smoke_run.main(stack, as_json=as_json, resolver=smoke_run.parse_resolver(ca_file, connect_to)))
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="Name of the automation's file, or a title or id of a workflow.")],
+    stack: StackOption = DEV,
+    param: Annotated[list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it; exit 0 only if it completes.")] = False,
+) -> None:
+    """Start a workflow; with --watch, show its blocks until it ends."""
+    raise typer.Exit(automation_run.run(Server.of(stack), name, param or [], watch=watch, say=typer.echo))
 
 
 @app.command()

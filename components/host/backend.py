@@ -253,6 +253,7 @@ class DockerBackend(pulumi.ComponentResource):
             if not isinstance(settings.backup, NoBackup) and secrets.backup_key is not None
             else None
         )
+        self.data = volumes
         self.containers: dict[str, pulumi.Output[str]] = {
             **postgres.containers,
             **(ollama.containers if ollama else {}),

@@ -5,6 +5,7 @@ it. A wrong stack file raises SettingsError, whose lines are ``FILE: PATH: VALUE
 environment, the network or the machine, so a plan depends on committed text only.
 """
 
+from components.settings.automations import AutomationSettings, CredentialSettings
 from components.settings.backup import Backup, NoBackup, PathBackup, RemoteBackup, S3Backup, SftpBackup, SomeBackup
 from components.settings.base import THIS_HOST, split_destination
 from components.settings.browser import Browser, CdpBrowser
@@ -22,10 +23,12 @@ from components.settings.storage import LocalStorage, S3Storage, Storage
 __all__ = [
     "THIS_HOST",
     "AnthropicLlm",
+    "AutomationSettings",
     "Backup",
     "Browser",
     "CdpBrowser",
     "CloudflareEdge",
+    "CredentialSettings",
     "GeminiLlm",
     "HostSettings",
     "ImageSource",

@@ -66,7 +66,16 @@ def _locate(location: tuple[int | str, ...]) -> tuple[list[str], type[Section] |
     if choice := CHOICES.get(names[0]):
         tag = names.pop(1)
         return names, choice.schemas.get(tag)
-    return names, schemas(names[0])[0]
+    return _within(schemas(names[0])[0], names)
+
+
+def _within(schema: type[Section], names: list[str]) -> tuple[list[str], type[Section] | None]:
+    """The schema of a part that has a name of its own, ``automations.credentials.NAME``, for a path into it."""
+    if len(names) > 3 and names[1] in schema.model_fields:
+        kinds = get_args(schema.model_fields[names[1]].annotation)
+        if kinds and isinstance(kinds[-1], type) and issubclass(kinds[-1], Section):
+            return names, kinds[-1]
+    return names, schema
 
 
 def _is_secret(field: FieldInfo | None) -> bool:

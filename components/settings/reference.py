@@ -114,6 +114,8 @@ def _type_text(field: FieldInfo, say: Say) -> str:
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
+    if get_origin(annotation) is dict and annotation not in _TYPES:
+        return say("a section for each name")
     bounds = {
         text: bound
         for rule in field.metadata

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, field_validator
 
+from components.settings.automations import AutomationSettings
 from components.settings.backup import Backup, NoBackup
 from components.settings.base import Section
 from components.settings.browser import Browser, HeadlessBrowser
@@ -39,6 +40,7 @@ class Settings(Section):
     deployment: DeploymentSettings = DeploymentSettings()
     llm: Annotated[Llm, Field(discriminator="provider", description="The language model that reads pages and decides.")] = NoLlm()
     smtp: SmtpSettings = SmtpSettings()
+    automations: AutomationSettings = AutomationSettings()
     edge: Annotated[Edge, Field(discriminator="provider", description="How the stack is reached from outside.")] = NoEdge()
     frontend: Annotated[Frontend, Field(discriminator="provider", description="Where the UI is served.")] = GatewayFrontend()
 

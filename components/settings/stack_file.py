@@ -1,11 +1,12 @@
 """Reads the stack file: checks its values, those that exclude each other, and that its secrets are encrypted."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from components.settings.base import Section
 from components.settings.conflicts import conflicts
 from components.settings.errors import SettingsError, describe
 from components.settings.schema import Settings
@@ -24,8 +25,8 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     plain = [
         f"{file}: {section}.{key}: is in plain text; set it with `pulumi config set --secret --path {section}.{key}`"
         for section, keys in settings
-        for key, value in keys
-        if isinstance(value, SecretStr) and section not in secret_keys
+        for key, value in _secrets(keys)
+        if section not in secret_keys
     ]
     # By section, because the engine says no more: whether a section has an encrypted value, not which one it is.
     if plain:
@@ -33,6 +34,17 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     if lines := [f"{file}: {line}" for line in conflicts(settings)]:
         raise SettingsError(lines)
     return settings
+
+
+def _secrets(keys: Section, path: str = "") -> Iterator[tuple[str, SecretStr]]:
+    """Path and value of each secret of a section, also of those in named parts of it."""
+    for key, value in keys:
+        if isinstance(value, SecretStr):
+            yield f"{path}{key}", value
+        elif isinstance(value, dict):
+            for name, part in value.items():
+                if isinstance(part, Section):
+                    yield from _secrets(part, f"{path}{key}.{name}.")
 
 
 def load() -> Settings:

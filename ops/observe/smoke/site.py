@@ -3,14 +3,12 @@
 Not here: the checks (the *_checks modules).
 """
 
-import ipaddress
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -18,6 +16,7 @@ from ops.clients import proxies
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack.outputs import Outputs
+from skyvern_provider.api import is_loopback
 
 REQUEST_SECONDS = 20.0
 # The part that serves the UI: the gateway, or the site on Vercel.
@@ -242,12 +241,3 @@ def client_for(outputs: Outputs, resolver: Resolver | None = None) -> httpx.Clie
     if is_loopback(outputs.app_url):
         return httpx.Client(timeout=REQUEST_SECONDS, verify=verify, trust_env=False)
     return httpx.Client(timeout=REQUEST_SECONDS, transport=proxies.Transport(verify=verify))
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine, by name or literal address."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

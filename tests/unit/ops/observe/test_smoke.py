@@ -34,11 +34,11 @@ from ops.observe.smoke.site import (
     CompletedRun,
     Site,
     expect_none,
-    is_loopback,
 )
 from ops.paths import ROOT
 from ops.stack.outputs import Outputs
 from ops.stack.stack import Stack
+from skyvern_provider.api import is_loopback
 from tests.support.smoke import (
     APP,
     KEY,

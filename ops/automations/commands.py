@@ -1,0 +1,113 @@
+"""``ops automations``: list, pull, next."""
+
+import datetime
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from ruamel.yaml import YAML
+
+from components.automations import cron
+from components.automations.files import FOLDER
+from components.settings.automations import NAME
+from ops.automations.server import Server
+from ops.clients import terminal
+from ops.errors import UserError
+from ops.paths import write_whole
+from ops.stack.option import DEV, StackOption
+from skyvern_provider.kinds import RESERVED, exported
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("list")
+def list_automations(stack: StackOption = DEV) -> None:
+    """Show the workflows of the files and of the server, and which were edited in the UI."""
+    server = Server.of(stack)
+    there = {workflow["workflow_permanent_id"]: workflow for workflow in server.workflows()}
+    rows = []
+    for name in stack.settings().automations.files:
+        workflow = there.pop(server.managed(name), None)
+        rows.append((name, *_state(server, workflow)))
+    rows += [("-", workflow["title"], str(workflow["version"]), "only in the UI") for workflow in there.values()]
+    typer.echo(terminal.table(("file", "title", "version", "state"), rows) if rows else "no automation yet")
+
+
+def _state(server: Server, workflow: dict[str, Any] | None) -> tuple[str, str, str]:
+    if workflow is None:
+        return "-", "-", "not deployed"
+    applied, version = server.applied(workflow["workflow_permanent_id"]), int(workflow["version"])
+    edited = f"edited in the UI: version {version}, recorded {applied}" if version > applied else "as recorded"
+    return str(workflow["title"]), str(version), edited
+
+
+@app.command("next")
+def next_ticks(
+    stack: StackOption = DEV, count: Annotated[int, typer.Option("--count", min=1, max=50, help="Ticks of each schedule.")] = 5
+) -> None:
+    """Show when the schedules on the server run next, in their own time zones."""
+    server, now = Server.of(stack), datetime.datetime.now(datetime.UTC)
+    rows = []
+    for schedule in (server.ask("GET", "/v1/schedules", params={"page": 1, "page_size": 100}) or {}).get("schedules", []):
+        name = str(schedule.get("name") or "-").removeprefix(RESERVED)
+        if not schedule.get("enabled"):
+            rows.append((str(schedule["workflow_title"]), name, "paused", ""))
+        elif schedule.get("cron_expression"):
+            ticks = cron.next_ticks(schedule["cron_expression"], schedule["timezone"], now, count)
+            rows.append(
+                (str(schedule["workflow_title"]), name, ", ".join(f"{tick:%m-%d %H:%M}" for tick in ticks), schedule["timezone"])
+            )
+        else:
+            rows.append((str(schedule["workflow_title"]), name, str(schedule.get("next_run") or "-"), schedule["timezone"]))
+    typer.echo(terminal.table(("workflow", "schedule", "next", "time zone"), rows) if rows else "no schedule")
+
+
+@app.command("pull")
+def pull(
+    workflow: Annotated[str, typer.Argument(help="Name of a file, title, or id (wpid_...).")],
+    stack: StackOption = DEV,
+    name: Annotated[str, typer.Option("--as", help="Name of the file; that of the workflow's own file by default.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a workflow of the server as a file, as it is in the UI now."""
+    server = Server.of(stack)
+    typer.echo(pull_file(server, stack.root, workflow, name or workflow, force=force))
+
+
+def pull_file(server: Server, root: Path, workflow: str, name: str, *, force: bool) -> str:
+    """Writes the file and returns what to do next; UserError if there is no such workflow, or the file exists."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"{name}: is not a name for a file; add --as NAME in lower case, digits and hyphens")
+    found = server.find(workflow)
+    path = root / FOLDER / f"{name}.yaml"
+    if path.exists() and not force:
+        raise UserError(
+            f"{FOLDER}/{name}.yaml: exists; add --force to replace it (git shows the difference), or --as for another name"
+        )
+    document: dict[str, Any] = {"workflow": exported(found)}
+    schedules = (server.ask("GET", f"/v1/workflows/{found['workflow_permanent_id']}/schedules") or {}).get("schedules", [])
+    listed = {_schedule_name(schedule): _schedule(schedule) for schedule in schedules if schedule.get("cron_expression")}
+    if listed:
+        document["schedules"] = listed
+    yaml, text = YAML(), io.StringIO()
+    yaml.width = 120
+    yaml.dump(document, text)
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, text.getvalue())
+    return (
+        f"wrote {FOLDER}/{name}.yaml; add {name} to automations.files of the stack file. A credential in it is an id of this "
+        "stack: see docs/automations.md"
+    )
+
+
+def _schedule_name(schedule: dict[str, Any]) -> str:
+    name = str(schedule.get("name") or "").removeprefix(RESERVED)
+    return name if NAME.fullmatch(name) else str(schedule["workflow_schedule_id"]).replace("_", "-")
+
+
+def _schedule(schedule: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {"cron": schedule["cron_expression"], "timezone": schedule["timezone"]}
+    if schedule.get("parameters"):
+        made["parameters"] = schedule["parameters"]
+    return made if schedule.get("enabled") else {**made, "enabled": False}
