@@ -27,6 +27,10 @@ from components.settings import AutomationSettings, SettingsError
 FOLDER = "automations"
 SCHEMA = Path(__file__).with_name("automation.schema.json")
 PathParts = Sequence[str | int]
+# More names than these are no help on one line.
+_MOST_NAMED = 16
+# Keys of Skyvern's document that an automation file has elsewhere.
+_INSTEAD = {"folder_id": "write `folder: NAME` at the top of the file"}
 # Blocks that hold others, by the key of the list.
 _INNER = ("loop_blocks",)
 
@@ -229,8 +233,7 @@ def _explained(error: ValidationError) -> Iterator[Problem]:
         case "additionalProperties":
             known = sorted(error.schema.get("properties", {}))
             for key in sorted(set(value) - set(known)):
-                near = difflib.get_close_matches(key, known, n=1)
-                yield (*path, key), "unknown key; " + (f"write `{near[0]}`" if near else f"known here: {', '.join(known)}")
+                yield (*path, key), f"unknown key; {_INSTEAD.get(key) or _nearest(key, known)}"
         case "required":
             for key in sorted(set(error.validator_value) - set(value)):
                 yield path, f"{key} is missing; write it"
@@ -328,6 +331,8 @@ def _nearest(text: str, known: Sequence[str] | set[str] | dict[str, int]) -> str
     near = difflib.get_close_matches(text, sorted(known), n=1)
     if near:
         return f"write `{near[0]}`"
+    if len(known) > _MOST_NAMED:
+        return "remove it, or see the schema for what is known here"
     return f"known here: {', '.join(sorted(known))}" if known else "there is none; remove it"
 
 

@@ -38,7 +38,7 @@ _ITEM = re.compile(r"\s*([-*]|\d+\.) ")
 _CELL_END = re.compile(r"(?<!\\)\|")
 _CODE_SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_FOLDERS = "bin components docs images lab ops policy script site tests tools windows .ci .github".split()
+_FOLDERS = "bin components docs images lab ops policy script site skyvern_provider tests tools windows .ci .github".split()
 # As a page writes it from the top of the repository, in code font or not; a * stands for any text.
 _PATH = re.compile(rf"(?<![\w./~-])(?:{'|'.join(map(re.escape, _FOLDERS))})/[\w./*-]*", re.ASCII)
 # In no commit: what a build makes.

@@ -55,7 +55,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"zzz": {}},
             "zzz: unknown key; known here: "
-            "backup, browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server, smtp, "
+            "automations, backup, browser, database, deployment, edge, frontend, host, images, llm, retention, rotation, server, smtp, "
             "storage",
         ),
         ({"host": {"prt": 8080}}, "host.prt: unknown key; write `port`"),

@@ -1,0 +1,288 @@
+"""Skyvern's API 1.0.56 as far as the provider uses it, in memory, and as a server on loopback.
+
+What it does where one would not expect it: each update makes a version, also an identical one; a creation with a known
+Idempotency-Key answers with version 1, deleted or not; a deleted workflow is revived by an update; a delete takes the schedules
+along; names are not unique; secrets are never given back. tests/host compares it with the real one.
+"""
+
+import base64
+import hashlib
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+ORGANIZATION = "o_112233445566778899"
+Json = dict[str, Any]
+
+
+def api_key(jti: str = "a") -> str:
+    """A key of the organisation, of the form of Skyvern's."""
+    parts = [{"alg": "HS256", "typ": "JWT"}, {"sub": ORGANIZATION, "jti": jti}]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*encoded, "c2lnbmF0dXJl"])
+
+
+class Refused(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, detail: Any = None) -> None:
+        super().__init__(status, detail)
+        self.status, self.detail = status, detail
+
+
+class Skyvern:
+    """The state of a server. calls: method and path of each request that changes something. key: the one that is accepted.
+
+    faults: method and path -> how often the request is carried out and answered with 500, as if the answer was lost.
+    """
+
+    def __init__(self) -> None:
+        self.key = api_key()
+        self.versions: dict[str, list[Json]] = {}
+        self.deleted: set[str] = set()
+        self.tags: dict[str, dict[str, str]] = {}
+        self.schedules: dict[str, Json] = {}
+        self.credentials: dict[str, Json] = {}
+        self.folders: dict[str, Json] = {}
+        self.profiles: dict[str, Json] = {}
+        self.runs: dict[str, Json] = {}
+        self.calls: list[str] = []
+        self.faults: dict[str, int] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    # --- What a person does in the UI ---
+
+    def edit(self, identifier: str, title: str) -> None:
+        """A new version by hand."""
+        self.versions[identifier].append(
+            {**self.versions[identifier][-1], "title": title, "version": self.version(identifier) + 1}
+        )
+
+    def version(self, identifier: str) -> int:
+        """The newest."""
+        number: int = self.versions[identifier][-1]["version"]
+        return number
+
+    # --- Requests ---
+
+    def answer(self, method: str, target: str, headers: Json, body: Any) -> tuple[int, Any]:
+        """Status and JSON of a request."""
+        split = urlsplit(target)
+        query = dict(parse_qsl(split.query))
+        if split.path == "/api/v1/heartbeat":
+            return 200, "Server is running."
+        if headers.get("x-api-key") != self.key:
+            return 403, {"detail": "Could not validate credentials"}
+        with self._lock:
+            if method != "GET":
+                self.calls.append(f"{method} {split.path}")
+            try:
+                answer = self._route(method, split.path.strip("/").split("/"), query, headers, body)
+            except Refused as refused:
+                return refused.status, {"detail": refused.detail}
+            fault = f"{method} {split.path}"
+            if self.faults.get(fault, 0) > 0:
+                self.faults[fault] -= 1
+                return 500, {"detail": "lost"}
+            return 200, answer
+
+    def _route(self, method: str, parts: list[str], query: Json, headers: Json, body: Any) -> Any:
+        match method, parts:
+            case "GET", ["v1", "workflows"]:
+                return [self._workflow(identifier) for identifier in self.versions if identifier not in self.deleted]
+            case "POST", ["v1", "workflows"]:
+                return self._create(body["json_definition"], headers.get("idempotency-key"))
+            case "GET", ["v1", "workflows", identifier]:
+                self._need(identifier)
+                return self._workflow(identifier)
+            case "POST", ["v1", "workflows", identifier]:
+                return self._update(identifier, body["json_definition"])
+            case "PUT", ["api", "v1", "workflows", identifier]:
+                if int(query["expected_version"]) != self.version(identifier):
+                    raise Refused(409, "Concurrent update detected")
+                return self._update(identifier, body)
+            case "POST", ["v1", "workflows", identifier, "delete"]:
+                self._need(identifier)
+                self.deleted.add(identifier)
+                self.schedules = {k: v for k, v in self.schedules.items() if v["workflow_permanent_id"] != identifier}
+                return {}
+            case "PUT", ["v1", "workflows", identifier, "folder"]:
+                self._need(identifier)
+                self.versions[identifier][-1]["folder_id"] = body["folder_id"]
+                return self._workflow(identifier)
+            case (("GET" | "POST"), ["v1", "workflows", identifier, "tags"]):
+                self._need(identifier)
+                tags = self.tags.setdefault(identifier, {})
+                for removed in (body or {}).get("tags_to_delete", []):
+                    tags.pop(removed["key"], None)
+                tags.update({tag["key"]: tag["value"] for tag in (body or {}).get("tags", [])})
+                return {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
+            case _, ["v1", "workflows", identifier, "schedules", *rest]:
+                return self._schedule(method, identifier, rest, body)
+            case "GET", ["v1", "schedules"]:
+                titled = [
+                    {**s, "workflow_title": self._workflow(s["workflow_permanent_id"])["title"]} for s in self.schedules.values()
+                ]
+                return {"schedules": titled, "total_count": len(titled)}
+            case _, ["v1", "credentials", *rest]:
+                return self._credential(method, rest, query, body)
+            case _, ["v1", "folders", *rest]:
+                return self._folder(method, rest, body)
+            case "GET", ["v1", "browser_profiles"]:
+                return list(self.profiles.values())
+            case "GET", ["v1", "browser_profiles", identifier]:
+                return self._found(self.profiles, identifier)
+            case "POST", ["v1", "run", "workflows"]:
+                self._need(body["workflow_id"])
+                run = {"run_id": f"wr_{next(self._numbers)}", "status": "completed", "parameters": body["parameters"]}
+                self.runs[run["run_id"]] = run
+                return {**run, "status": "queued"}
+            case "GET", ["v1", "runs", identifier]:
+                return self._found(self.runs, identifier)
+            case "GET", ["v1", "runs", identifier, "timeline"]:
+                blocks = self.runs[identifier].get("blocks", [])
+                return [{"type": "block", "block": block, "children": []} for block in reversed(blocks)]
+        raise Refused(404)
+
+    def _need(self, identifier: str) -> None:
+        if identifier not in self.versions or identifier in self.deleted:
+            raise Refused(404, f"Workflow {identifier} not found")
+
+    @staticmethod
+    def _found(items: dict[str, Json], identifier: str) -> Json:
+        if identifier not in items:
+            raise Refused(404)
+        return items[identifier]
+
+    def _workflow(self, identifier: str, version: int = -1) -> Json:
+        shown = self.versions[identifier][version]
+        return {**shown, "deleted_at": "2026-01-01T00:00:00" if identifier in self.deleted else None}
+
+    def _create(self, definition: Json, key: str | None) -> Json:
+        text = f"create_workflow\0{ORGANIZATION}\0{key}"
+        identifier = f"wpid_{hashlib.sha256(text.encode()).hexdigest() if key else next(self._numbers)}"
+        if identifier in self.versions:
+            return self._workflow(identifier, 0)
+        if "title" not in definition:
+            raise Refused(422, [{"loc": ["body", "title"], "msg": "Field required", "input": "a secret in the input"}])
+        self.versions[identifier] = [{**definition, "workflow_permanent_id": identifier, "version": 1, "folder_id": None}]
+        return self._workflow(identifier)
+
+    def _update(self, identifier: str, definition: Json) -> Json:
+        before = self.versions[identifier][-1]
+        kept = {"workflow_permanent_id": identifier, "version": before["version"] + 1, "folder_id": before["folder_id"]}
+        self.versions[identifier].append({"webhook_callback_url": before.get("webhook_callback_url"), **definition, **kept})
+        self.deleted.discard(identifier)
+        return self._workflow(identifier)
+
+    def _schedule(self, method: str, workflow: str, rest: list[str], body: Any) -> Json:
+        match method, rest:
+            case "GET", []:
+                return {"schedules": [s for s in self.schedules.values() if s["workflow_permanent_id"] == workflow]}
+            case "POST", []:
+                self._need(workflow)
+                made = {"workflow_schedule_id": f"wfs_{next(self._numbers)}", "workflow_permanent_id": workflow}
+                self.schedules[made["workflow_schedule_id"]] = {**made, **body, "modified_at": next(self._numbers)}
+                return {"schedule": self.schedules[made["workflow_schedule_id"]], "next_runs": []}
+            case "PUT", [identifier]:
+                self._found(self.schedules, identifier).update({**body, "modified_at": next(self._numbers)})
+                return {"schedule": self.schedules[identifier], "next_runs": []}
+            case "DELETE", [identifier]:
+                self._found(self.schedules, identifier)
+                del self.schedules[identifier]
+                return {"ok": True}
+        raise Refused(405)
+
+    def _credential(self, method: str, rest: list[str], query: Json, body: Any) -> Any:
+        match method, rest:
+            case "GET", []:
+                found = [c for c in self.credentials.values() if query.get("search", "") in c["name"]]
+                return [{k: v for k, v in c.items() if k != "credential"} for c in found]
+            case "GET", [identifier]:
+                return {k: v for k, v in self._found(self.credentials, identifier).items() if k != "credential"}
+            case "POST", []:
+                if body["credential"].get("password") == "refused":
+                    raise Refused(400, "the password refused is not accepted")
+                identifier = f"cred_{next(self._numbers)}"
+                self.credentials[identifier] = {"credential_id": identifier, **body}
+                return {"credential_id": identifier, "name": body["name"]}
+            case "POST", [identifier, "update"]:
+                self._found(self.credentials, identifier).update(body)
+                return {"credential_id": identifier}
+            case "POST", [identifier, "delete"]:
+                self._found(self.credentials, identifier)
+                del self.credentials[identifier]
+                return {}
+        raise Refused(405)
+
+    def _folder(self, method: str, rest: list[str], body: Any) -> Any:
+        match method, rest:
+            case "GET", []:
+                return list(self.folders.values())
+            case "POST", []:
+                identifier = f"fld_{next(self._numbers)}"
+                self.folders[identifier] = {"folder_id": identifier, **body}
+                return self.folders[identifier]
+            case "GET", [identifier]:
+                return self._found(self.folders, identifier)
+            case "PUT", [identifier]:
+                self._found(self.folders, identifier).update(body)
+                return self.folders[identifier]
+            case "DELETE", [identifier]:
+                self._found(self.folders, identifier)
+                del self.folders[identifier]
+                return {}
+        raise Refused(405)
+
+    # --- In front of it ---
+
+    def transport(self) -> httpx.MockTransport:
+        """For a client in this process."""
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            body = json.loads(request.content) if request.content else None
+            status, answer = self.answer(request.method, request.url.raw_path.decode(), dict(request.headers), body)
+            return httpx.Response(status, json=answer)
+
+        return httpx.MockTransport(handle)
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Its URL on loopback."""
+        skyvern = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _do(self) -> None:
+                length = int(self.headers.get("content-length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                headers = {key.lower(): value for key, value in self.headers.items()}
+                status, answer = skyvern.answer(self.command, self.path, headers, body)
+                content = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _do
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Nothing on the tests' terminal."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()

@@ -1,0 +1,100 @@
+"""``ops run`` and ``ops automations`` against a double of the server."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from ops.automations import run
+from ops.automations.commands import pull_file
+from ops.automations.server import Server
+from ops.errors import UserError
+from skyvern_provider.api import Api
+from skyvern_provider.kinds import Call, Schedule, Workflow
+from tests.support.skyvern_api import Skyvern
+
+PARAMETERS = [
+    {"key": "site", "parameter_type": "workflow", "workflow_parameter_type": "string"},
+    {"key": "pages", "parameter_type": "workflow", "workflow_parameter_type": "integer"},
+]
+DOCUMENT: dict[str, Any] = {"title": "Daily", "workflow_definition": {"parameters": PARAMETERS, "blocks": []}}
+
+
+@pytest.fixture
+def skyvern() -> Skyvern:
+    return Skyvern()
+
+
+@pytest.fixture
+def server(skyvern: Skyvern) -> Server:
+    api = Api("http://localhost", skyvern.key, transport=skyvern.transport())
+    identifier, _ = Workflow().create(Call(api=api), {"name": "daily", "definition": DOCUMENT})
+    schedule = {"workflow_id": identifier, "name": "morning", "cron": "0 9 * * *", "timezone": "Asia/Seoul"}
+    Schedule().create(Call(api=api), schedule)
+    return Server(api, "http://localhost:8080")
+
+
+def test_a_run_is_started_with_its_parameters(server: Server, skyvern: Skyvern) -> None:
+    said: list[str] = []
+    assert run.run(server, "daily", ["site=https://a.b/?x=1", "pages=5"], watch=False, say=said.append) == 0
+    [started] = skyvern.runs.values()
+    assert started["parameters"] == {"site": "https://a.b/?x=1", "pages": 5}
+    assert said == [f"Daily: started {started['run_id']}, http://localhost:8080/runs/{started['run_id']}"]
+
+
+@pytest.mark.parametrize(("status", "code"), [("completed", 0), ("failed", 1), ("terminated", 1), ("canceled", 1)])
+def test_a_run_that_is_watched_ends_with_its_result(server: Server, skyvern: Skyvern, status: str, code: int) -> None:
+    said: list[str] = []
+    blocks = [
+        {"workflow_run_block_id": "b1", "label": "open", "status": "completed"},
+        {"workflow_run_block_id": "b2", "label": "write", "status": status, "failure_reason": "no editor"},
+    ]
+
+    def pass_time(seconds: float) -> None:
+        for known in skyvern.runs.values():
+            known.update(status=status, blocks=blocks, errors=[{"error_code": "CAPTCHA"}], failure_reason="no editor")
+
+    handled = skyvern.answer
+
+    def first_running(method: str, target: str, headers: dict[str, Any], body: Any) -> tuple[int, Any]:
+        answer = handled(method, target, headers, body)
+        if target == "/v1/run/workflows":
+            next(iter(skyvern.runs.values()))["status"] = "running"
+        return answer
+
+    skyvern.answer = first_running  # type: ignore[method-assign]
+    assert run.run(server, "daily", [], watch=True, say=said.append, sleep=pass_time) == code
+    assert said[1:] == ["  open  completed", f"  write  {status}: no editor", f"{status} (CAPTCHA): no editor"]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("site", "--param site: has no value; write site=VALUE"),
+        ("sit=x", "--param sit: is not a parameter of the workflow; known are pages, site"),
+        ("pages=many", "--param pages: is not of the type integer; write it as JSON, for example 5 or true"),
+    ],
+)
+def test_a_wrong_parameter_starts_nothing(server: Server, skyvern: Skyvern, given: str, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        run.run(server, "daily", [given], watch=False, say=print)
+    assert skyvern.runs == {}
+
+
+def test_an_unknown_workflow(server: Server) -> None:
+    with pytest.raises(UserError, match="dayly: is not a workflow of this stack; see ops automations list"):
+        server.find("dayly")
+
+
+def test_a_workflow_is_written_as_a_file(server: Server, skyvern: Skyvern, tmp_path: Path) -> None:
+    identifier = next(iter(skyvern.versions))
+    skyvern.edit(identifier, "by hand")
+    assert "wrote automations/daily.yaml" in pull_file(server, tmp_path, "daily", "daily", force=False)
+    written = YAML(typ="safe").load(tmp_path / "automations" / "daily.yaml")
+    assert written["workflow"]["title"] == "by hand"
+    assert written["schedules"] == {"morning": {"cron": "0 9 * * *", "timezone": "Asia/Seoul"}}
+    with pytest.raises(UserError, match="exists; add --force"):
+        pull_file(server, tmp_path, "by hand", "daily", force=False)
+    with pytest.raises(UserError, match="is not a name for a file; add --as NAME"):
+        pull_file(server, tmp_path, "by hand", "by hand", force=False)
