@@ -379,7 +379,9 @@ class Credential:
             return call.api.ask("POST", path, body=body)
         except ApiError as refused:
             text = str(refused)
-            for value in sorted(filter(None, map(str, inputs["values"].values())), key=len, reverse=True):
+            for value in sorted(
+                (str(v) for key, v in inputs["values"].items() if v and key != "totp_type"), key=len, reverse=True
+            ):
                 text = text.replace(value, "[secret]")
             raise ApiError(f"credential {inputs['name']}: {text}") from None
 

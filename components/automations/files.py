@@ -68,6 +68,35 @@ def schema() -> dict[str, Any]:
     return document
 
 
+def tidied(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document from the server without what a file needs not say: defaults, and fields that cannot be sent."""
+    tidy: dict[str, Any] = _tidied(document, schema()["$defs"]["Workflow"])
+    return tidy
+
+
+def _tidied(value: Any, part: Mapping[str, Any]) -> Any:
+    definitions = schema()["$defs"]
+    if isinstance(value, list):
+        return [_tidied(item, part.get("items", {})) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    for branch in part.get("allOf", []):
+        [(field, wanted)] = branch["if"]["properties"].items()
+        if value.get(field) == wanted["const"]:
+            part = branch["then"]
+    if "$ref" in part:
+        part = definitions[part["$ref"].rpartition("/")[2]]
+    properties = part.get("properties")
+    if properties is None:
+        return dict(value)
+    required = {*part.get("required", []), "block_type", "parameter_type"}
+    return {
+        key: _tidied(item, properties[key])
+        for key, item in value.items()
+        if key in properties and (key in required or (item != properties[key].get("default") and item not in ({}, [])))
+    }
+
+
 def load(root: Path, settings: AutomationSettings, stack_file: str = "") -> list[Automation]:
     """The automations that a stack file names; SettingsError with one line for each mistake in any of them.
 

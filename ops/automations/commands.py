@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from ruamel.yaml import YAML
 
-from components.automations import cron
+from components.automations import cron, files
 from components.automations.files import FOLDER
 from components.settings.automations import NAME
 from ops.automations.server import Server
@@ -85,7 +85,12 @@ def pull_file(server: Server, root: Path, workflow: str, name: str, *, force: bo
         raise UserError(
             f"{FOLDER}/{name}.yaml: exists; add --force to replace it (git shows the difference), or --as for another name"
         )
-    document: dict[str, Any] = {"workflow": exported(found)}
+    document: dict[str, Any] = {"workflow": files.tidied(exported(found))}
+    if found.get("folder_id"):
+        folder = server.ask("GET", f"/v1/folders/{found['folder_id']}") or {}
+        document |= {"folder": folder["title"]} if folder.get("title") else {}
+    if credentials := _credentials(server, document["workflow"]):
+        document["credentials"] = credentials
     schedules = (server.ask("GET", f"/v1/workflows/{found['workflow_permanent_id']}/schedules") or {}).get("schedules", [])
     listed = {_schedule_name(schedule): _schedule(schedule) for schedule in schedules if schedule.get("cron_expression")}
     if listed:
@@ -96,9 +101,22 @@ def pull_file(server: Server, root: Path, workflow: str, name: str, *, force: bo
     path.parent.mkdir(exist_ok=True)
     write_whole(path, text.getvalue())
     return (
-        f"wrote {FOLDER}/{name}.yaml; add {name} to automations.files of the stack file. A credential in it is an id of this "
-        "stack: see docs/automations.md"
+        f"wrote {FOLDER}/{name}.yaml; add {name} to automations.files of the stack file. A credential that was made in the UI "
+        "is in it by its id, which only this stack has"
     )
+
+
+def _credentials(server: Server, workflow: dict[str, Any]) -> dict[str, str]:
+    """Those of the stack file by name, in place of their ids; one that was made in the UI keeps its id."""
+    names = {}
+    for parameter in workflow["workflow_definition"]["parameters"]:
+        identifier = parameter.get("credential_id")
+        credential = server.ask("GET", f"/v1/credentials/{identifier}") if identifier else None
+        name = str((credential or {}).get("name", ""))
+        if name.startswith(RESERVED):
+            names[parameter["key"]] = name.removeprefix(RESERVED)
+            del parameter["credential_id"]
+    return names
 
 
 def _schedule_name(schedule: dict[str, Any]) -> str:

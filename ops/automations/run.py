@@ -71,8 +71,8 @@ def _follow(server: Server, run_id: str, say: Progress, sleep: Callable[[float],
             state = str(block.get("status"))
             if shown.get(block["workflow_run_block_id"]) != state:
                 shown[block["workflow_run_block_id"]] = state
-                reason = f": {block['failure_reason']}" if block.get("failure_reason") else ""
-                say(f"  {block.get('label') or block.get('block_type')}  {state}{reason}")
+                why = f": {block['failure_reason']}" if block.get("failure_reason") else ""
+                say(f"  {block.get('label') or block.get('block_type')}  {state}{why}")
         status = str((current or {}).get("status"))
         if current is None or status in FINAL:
             break

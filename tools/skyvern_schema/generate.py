@@ -22,15 +22,20 @@ ELSEWHERE = {"folder_id", "recording_id"}
 BOUNDS = {("WaitBlockYAML", "wait_sec"): {"minimum": 1, "maximum": 1800}}
 
 
-def closed(value: Any) -> Any:
-    """A schema whose objects refuse unknown fields and whose unions choose by their discriminator."""
+def closed(value: Any, blocks: dict[str, str]) -> Any:
+    """A schema whose objects refuse unknown fields and whose unions choose by their discriminator.
+
+    blocks: the schema of each kind of block. Lists inside of loops have the same union, without saying what chooses.
+    """
     if isinstance(value, list):
-        return [closed(item) for item in value]
+        return [closed(item, blocks) for item in value]
     if not isinstance(value, dict):
         return value
+    if {option.get("$ref") for option in value.get("anyOf", [])} == set(blocks.values()):
+        return chosen("block_type", blocks)
     if "discriminator" in value and "oneOf" in value:
         return chosen(value["discriminator"]["propertyName"], value["discriminator"]["mapping"])
-    made = {key: closed(item) for key, item in value.items() if key != "title" or not isinstance(item, str)}
+    made = {key: closed(item, blocks) for key, item in value.items() if key != "title" or not isinstance(item, str)}
     if "properties" in value and isinstance(value["properties"], dict) and value.get("type") == "object":
         made.setdefault("additionalProperties", False)
     return made
@@ -47,8 +52,10 @@ def chosen(field: str, mapping: dict[str, str]) -> Schema:
 
 def schema(document: Schema, version: str) -> Schema:
     """The schema of a file around that of Skyvern's document."""
-    definitions = {name: closed(definition) for name, definition in document.pop("$defs").items()}
-    workflow = closed(document)
+    raw = document.pop("$defs")
+    blocks = raw["WorkflowDefinitionYAML"]["properties"]["blocks"]["items"]["discriminator"]["mapping"]
+    definitions = {name: closed(definition, blocks) for name, definition in raw.items()}
+    workflow = closed(document, blocks)
     for name in ELSEWHERE:
         workflow["properties"].pop(name, None)
     # Filled in from ``credentials``.

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from components.automations import files
+from components.settings import parse
 from ops.automations import run
 from ops.automations.commands import pull_file
 from ops.automations.server import Server
 from ops.errors import UserError
 from skyvern_provider.api import Api
-from skyvern_provider.kinds import Call, Schedule, Workflow
+from skyvern_provider.kinds import Call, Credential, Folder, Schedule, Workflow
 from tests.support.skyvern_api import Skyvern
 
 PARAMETERS = [
@@ -92,9 +94,45 @@ def test_a_workflow_is_written_as_a_file(server: Server, skyvern: Skyvern, tmp_p
     skyvern.edit(identifier, "by hand")
     assert "wrote automations/daily.yaml" in pull_file(server, tmp_path, "daily", "daily", force=False)
     written = YAML(typ="safe").load(tmp_path / "automations" / "daily.yaml")
-    assert written["workflow"]["title"] == "by hand"
+    assert written["workflow"] == {**DOCUMENT, "title": "by hand"}
     assert written["schedules"] == {"morning": {"cron": "0 9 * * *", "timezone": "Asia/Seoul"}}
     with pytest.raises(UserError, match="exists; add --force"):
         pull_file(server, tmp_path, "by hand", "daily", force=False)
     with pytest.raises(UserError, match="is not a name for a file; add --as NAME"):
         pull_file(server, tmp_path, "by hand", "by hand", force=False)
+
+
+def test_a_file_of_the_server_is_one_that_can_be_deployed(server: Server, skyvern: Skyvern, tmp_path: Path) -> None:
+    """The server answers with defaults, and with fields that it does not take (1.0.56)."""
+    credential, _ = Credential().create(Call(api=server.api), {"name": "shop", "type": "secret", "values": {"secret_value": "x"}})
+    folder, _ = Folder().create(Call(api=server.api), {"title": "Blog"})
+    inner = {"label": "inner", "block_type": "wait", "wait_sec": 1, "disable_cache": False, "parameters": []}
+    loop = {"label": "loop", "block_type": "for_loop", "loop_blocks": [inner], "loop_over": None, "complete_if_empty": False}
+    newest = next(iter(skyvern.versions.values()))[-1]
+    newest |= {"folder_id": folder, "ai_fallback": True, "persist_browser_session": False}
+    newest["workflow_definition"] = {
+        "parameters": [
+            {"key": "shop", "parameter_type": "credential", "credential_id": credential, "credential_parameter_id": "cp_1"}
+        ],
+        "blocks": [{**loop, "output_parameter": {"key": "loop_output"}}],
+    }
+    pull_file(server, tmp_path, "daily", "daily", force=False)
+    written = YAML(typ="safe").load(tmp_path / "automations" / "daily.yaml")
+    assert written["credentials"] == {"shop": "shop"}
+    assert written["folder"] == "Blog"
+    assert written["workflow"] == {
+        "title": "Daily",
+        "workflow_definition": {
+            "parameters": [{"key": "shop", "parameter_type": "credential"}],
+            "blocks": [
+                {
+                    "label": "loop",
+                    "block_type": "for_loop",
+                    "loop_blocks": [{"label": "inner", "block_type": "wait", "wait_sec": 1}],
+                }
+            ],
+        },
+    }
+    section = {"files": ["daily"], "credentials": {"shop": {"type": "secret", "secret_value": "x"}}}
+    settings = parse({"automations": section}, file="Pulumi.dev.yaml", secret_keys=frozenset({"automations"})).automations
+    assert [automation.name for automation in files.load(tmp_path, settings)] == ["daily"]
