@@ -403,10 +403,8 @@ def _credential_problems(document: Mapping[str, Any], known: frozenset[str], sta
             yield ("credentials", key), f"is not a parameter of the type credential; {_nearest(key, wanted)}"
         elif name not in known:
             cure = f"add it below automations.credentials in {stack_file or 'the stack file'}"
-            yield (
-                ("credentials", key),
-                f"{_shown(name)} is not a credential of the stack; {cure}, or {_nearest(name, set(known))}",
-            )
+            cure += f", or {_nearest(name, set(known))}" if known else ""
+            yield ("credentials", key), f"{_shown(name)} is not a credential of the stack; {cure}"
 
 
 def _schedule_problems(document: Mapping[str, Any]) -> Iterator[Problem]:

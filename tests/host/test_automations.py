@@ -1,0 +1,84 @@
+"""Automations on a real stack: deployed after the server is healthy, run by ops, edited in the UI, and gone with their file."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from ops.observe.smoke.site import Site
+from tests.host.conftest import Checkout, as_person
+
+pytestmark = pytest.mark.timeout(4800)
+
+FILE = """\
+folder: Reports
+workflow:
+  title: Wait a little
+  workflow_definition:
+    parameters:
+      - {key: day, parameter_type: workflow, workflow_parameter_type: string, default_value: today}
+      - {key: shop, parameter_type: credential}
+    blocks:
+      - {block_type: wait, label: settle, wait_sec: 1}
+credentials: {shop: shop}
+schedules:
+  weekday-mornings: {cron: "0 9 * * 1-5", timezone: Asia/Seoul, parameters: {day: monday}}
+"""
+
+
+@pytest.fixture(scope="module")
+def deployed(checkout: Checkout, site: Site) -> Iterator[str]:
+    """A stack with one automation; what its ``up`` printed. Afterwards the stack is as it was."""
+    stack_file = checkout.root / "Pulumi.dev.yaml"
+    before = stack_file.read_text()
+    (checkout.root / "automations").mkdir(exist_ok=True)
+    (checkout.root / "automations" / "wait-a-little.yaml").write_text(FILE)
+    yaml = YAML()
+    document = yaml.load(before)
+    credential = {"type": "password", "tested_url": "https://shop.example.com", "username": "someone"}
+    document["config"]["skyvern:automations"] = {"files": ["wait-a-little"], "credentials": {"shop": credential}}
+    yaml.dump(document, stack_file)
+    path = "skyvern:automations.credentials.shop.password"
+    checkout.pulumi(f"config set --secret --path {path} a-password-of-a-shop -s dev")
+    try:
+        yield checkout.pulumi("up --yes --skip-preview -s dev").stdout
+    finally:
+        stack_file.write_text(before)
+        checkout.pulumi("up --yes --skip-preview -s dev")
+        (checkout.root / "automations" / "wait-a-little.yaml").unlink()
+
+
+def workflows(site: Site) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = as_person(site).api("GET", "/v1/workflows").json()
+    return [workflow for workflow in listed if workflow["title"] in {"Wait a little", "by hand"}]
+
+
+def test_it_is_on_the_server_and_a_second_up_plans_nothing(checkout: Checkout, site: Site, deployed: str) -> None:
+    assert "a-password-of-a-shop" not in deployed
+    [workflow] = workflows(site)
+    assert workflow["version"] == 1
+    [schedule] = as_person(site).api("GET", "/v1/schedules").json()["schedules"]
+    assert (schedule["name"], schedule["timezone"]) == ("pulumi/weekday-mornings", "Asia/Seoul")
+    checkout.pulumi("preview --expect-no-changes -s dev")
+
+
+def test_it_is_run_and_followed(checkout: Checkout, deployed: str) -> None:
+    printed = checkout.run("bin/ops", "run", "wait-a-little", "--param", "day=tuesday", "--watch", "-s", "dev").stdout
+    assert "  settle  completed" in printed
+    assert printed.splitlines()[-1] == "completed"
+    assert "wait-a-little" in checkout.run("bin/ops", "automations", "list", "-s", "dev").stdout
+    assert "weekday-mornings" in checkout.run("bin/ops", "automations", "next", "-s", "dev").stdout
+
+
+def test_an_edit_in_the_ui_is_seen_and_can_be_pulled(checkout: Checkout, site: Site, deployed: str) -> None:
+    [workflow] = workflows(site)
+    document = YAML(typ="safe").load(FILE)["workflow"]
+    document["title"] = "by hand"
+    document["workflow_definition"]["parameters"].pop()
+    path = f"/v1/workflows/{workflow['workflow_permanent_id']}"
+    assert as_person(site).api("POST", path, body={"json_definition": document}).json()["version"] == 2
+    assert "edited in the UI: version 2, recorded 1" in checkout.run("bin/ops", "automations", "list", "-s", "dev").stdout
+    assert "ui_version" in checkout.pulumi("refresh --preview-only --diff -s dev").stdout
+    checkout.run("bin/ops", "automations", "pull", "wait-a-little", "--as", "by-hand", "-s", "dev")
+    assert "title: by hand" in (checkout.root / "automations" / "by-hand.yaml").read_text()
