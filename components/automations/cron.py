@@ -3,6 +3,7 @@
 import datetime
 import itertools
 import zoneinfo
+from collections.abc import Iterator
 
 from croniter import croniter
 
@@ -12,11 +13,16 @@ SAMPLE = datetime.timedelta(hours=25)
 
 
 def next_ticks(cron: str, timezone: str, after: datetime.datetime, count: int = 5) -> list[datetime.datetime]:
-    """The next times in the schedule's time zone. after: with a time zone. ValueError as of ``problem``."""
+    """The next times in the schedule's time zone. after: with a time zone. ValueError as of ``syntax_problem``, or for no time."""
     if text := syntax_problem(cron) or timezone_problem(timezone):
         raise ValueError(text)
+    return list(itertools.islice(_ticks(cron, timezone, after), count))
+
+
+def _ticks(cron: str, timezone: str, after: datetime.datetime) -> Iterator[datetime.datetime]:
     ticks = croniter(cron, after.astimezone(zoneinfo.ZoneInfo(timezone)), ret_type=datetime.datetime)
-    return [ticks.get_next() for _ in range(count)]
+    while True:
+        yield ticks.get_next()
 
 
 def syntax_problem(cron: str) -> str | None:
@@ -38,12 +44,12 @@ def timezone_problem(timezone: str) -> str | None:
 def distance_problem(cron: str, timezone: str) -> str | None:
     """Whether two ticks are closer than the server accepts; for an expression and a time zone that are right."""
     # A fixed day without a change to summer time: a plan must not depend on the clock.
-    start = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
+    ticks = _ticks(cron, timezone, datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC))
     try:
-        ticks = next_ticks(cron, timezone, start, 300)
+        first = next(ticks)
     except ValueError:
         return "never runs; write a day that exists"
-    within = list(itertools.takewhile(lambda tick: tick < start + SAMPLE, ticks))
+    within = itertools.chain([first], itertools.takewhile(lambda tick: tick < first + SAMPLE, ticks))
     if any(later - earlier < LEAST_DISTANCE for earlier, later in itertools.pairwise(within)):
         return 'runs more often than every five minutes, which the server refuses; write for example "*/5 * * * *"'
     return None

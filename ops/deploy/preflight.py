@@ -6,7 +6,7 @@ Not here: what does not keep an update from being carried out (ops/observe/docto
 from components.host import images
 from components.host.firewall import ruleset
 from components.host.skyvern import PROFILE, SKYVERN_ID
-from components.settings import CdpBrowser, OllamaLlm, Settings
+from components.settings import CdpBrowser, OllamaLlm, Settings, SettingsError
 from ops.clients.docker import HARDENED, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -14,6 +14,19 @@ from ops.machine import docker_faults, windows
 from ops.observe.doctor.observation import port_free, published_ports
 from ops.stack import routes
 from ops.stack.stack import Stack
+
+
+def check_automations(stack: Stack, settings: Settings) -> None:
+    """UserError with a line for each mistake in the files of automations, which the program would find after the images."""
+    if not settings.automations.files:
+        return
+    # Here for start time: it needs Jinja and the schema of every block.
+    from components.automations import files
+
+    try:
+        files.load(stack.root, settings.automations, stack.file_name)
+    except SettingsError as wrong:
+        raise UserError(str(wrong)) from wrong
 
 
 def check_addresses(stack: Stack, docker: Docker, settings: Settings) -> None:

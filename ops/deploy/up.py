@@ -101,6 +101,7 @@ def deploy(
 ) -> None:
     """All steps in order. Raises UserError at the first that cannot go on; nothing is touched by a wrong stack file."""
     settings = stack.settings()
+    preflight.check_automations(stack, settings)
     guard.check(stack, unreviewed=unreviewed, confirm=terminal.confirm if terminal.attended() else None)
     unasked = goes_unasked(stack, yes=yes)
     docker = stack.docker()

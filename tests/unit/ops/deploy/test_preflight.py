@@ -156,3 +156,10 @@ def test_a_port_that_windows_has(free: bool, sections: dict[str, Any], refused: 
     with pytest.raises(UserError) as told:
         preflight.check_ports(DEV, settings)
     assert str(told.value).startswith(f"nothing was changed: Pulumi.dev.yaml: {refused}")
+
+
+def test_a_mistake_in_an_automation_is_found_before_anything_is_made(tmp_path: Path) -> None:
+    settings = parse({"automations": {"files": ["daily"]}}, file="Pulumi.dev.yaml")
+    with pytest.raises(UserError, match=r"^automations/daily.yaml: does not exist; write it"):
+        preflight.check_automations(Stack("dev", root=tmp_path), settings)
+    preflight.check_automations(Stack("dev", root=tmp_path), parse({}, file="Pulumi.dev.yaml"))
