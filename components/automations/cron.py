@@ -13,7 +13,7 @@ SAMPLE = datetime.timedelta(hours=25)
 
 
 def next_ticks(cron: str, timezone: str, after: datetime.datetime, count: int = 5) -> list[datetime.datetime]:
-    """The next times in the zone of the schedule. after: with a zone. ValueError as of ``syntax_problem``, or if there is none."""
+    """The next times in the zone of the schedule. after: with a zone. ValueError for a wrong text, or if it never runs."""
     if text := syntax_problem(cron) or timezone_problem(timezone):
         raise ValueError(text)
     return list(itertools.islice(_ticks(cron, timezone, after), count))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from jinja2.sandbox import SandboxedEnvironment
@@ -257,17 +257,19 @@ def _written(path: PathParts, document: Any) -> str:
 
 def _explained(error: ValidationError) -> Iterator[Problem]:
     """What an error of the schema means, in a clause with a cure."""
-    path, value = tuple(error.absolute_path), error.instance
+    path: Place = tuple(error.absolute_path)
+    # Unset only before the library has made the error.
+    value, rule, part = cast(Any, error.instance), cast(Any, error.validator_value), cast(Any, error.schema)
     match error.validator:
         case "additionalProperties":
-            known = sorted(error.schema.get("properties", {}))
+            known = sorted(part.get("properties", {}))
             for key in sorted(set(value) - set(known)):
                 yield (*path, key), f"unknown key; {_INSTEAD.get(key) or _nearest(key, known)}"
         case "required":
-            for key in sorted(set(error.validator_value) - set(value)):
+            for key in sorted(set(rule) - set(value)):
                 yield path, f"{key} is missing; write it"
         case "anyOf":
-            kinds = " or ".join(dict.fromkeys(_kind(option) for option in error.validator_value))
+            kinds = " or ".join(dict.fromkeys(_kind(option) for option in rule))
             nested = [inner for inner in error.context or () if inner.absolute_path and tuple(inner.absolute_path) != path]
             if nested and isinstance(value, dict | list):
                 for inner in nested:
@@ -275,9 +277,9 @@ def _explained(error: ValidationError) -> Iterator[Problem]:
             else:
                 yield path, f"{_shown(value)} is not {kinds}; write {kinds}"
         case "type":
-            yield path, f"{_shown(value)} is not {_kind(error.schema)}; write {_kind(error.schema)}"
+            yield path, f"{_shown(value)} is not {_kind(part)}; write {_kind(part)}"
         case "enum" | "const":
-            values = error.validator_value if error.validator == "enum" else [error.validator_value]
+            values = rule if error.validator == "enum" else [rule]
             near = difflib.get_close_matches(str(value), [str(known) for known in values], n=1)
             yield (
                 path,
@@ -285,7 +287,7 @@ def _explained(error: ValidationError) -> Iterator[Problem]:
             )
         case "minimum" | "maximum" | "exclusiveMinimum":
             bound = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}[error.validator]
-            yield path, f"{_shown(value)} is out of range; write {bound} {error.validator_value}"
+            yield path, f"{_shown(value)} is out of range; write {bound} {rule}"
         case "pattern":
             yield path, f"{_shown(value)} is not a name; write lower case letters, digits and hyphens"
         case _:

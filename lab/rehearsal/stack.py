@@ -130,6 +130,8 @@ class Place:
             # The program stays in the checkout, with the site beside it; only its stack files are elsewhere.
             document["main"] = str(ROOT)
             document["runtime"]["options"]["virtualenv"] = str(ROOT / ".venv")
+            for plugin in document["plugins"]["providers"]:
+                plugin["path"] = str(ROOT / plugin["path"])
             return True
 
         file.edit(project / "Pulumi.yaml", around)
