@@ -102,3 +102,18 @@ def test_a_daemon_that_does_not_answer_is_named(project: Path, encrypted: str) -
     done = pulumi(project, encrypted, "up", "--yes", "--skip-preview", "-s", "dev")
     assert done.returncode != 0
     assert "unix:///run/nobody-listens-here.sock" in done.stdout + done.stderr
+
+
+def test_automations_are_planned_before_there_is_a_server(project: Path, encrypted: str) -> None:
+    (project / "automations").mkdir()
+    file = project / "automations" / "daily.yaml"
+    blocks = "blocks: [{block_type: wait, label: settle, wait_sec: 2}]"
+    file.write_text(f"workflow:\n  title: Daily\n  workflow_definition:\n    parameters: []\n    {blocks}\n")
+    chosen = encrypted.replace("config:", "config:\n  skyvern:automations:\n    files: [daily]", 1)
+    planned = pulumi(project, chosen, "preview", "-s", "dev")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert "skyvern:index:Workflow skyvern-automations-daily create" in planned.stdout
+    file.write_text(file.read_text().replace("wait_sec", "wait_secs"))
+    refused = pulumi(project, chosen, "preview", "-s", "dev")
+    assert refused.returncode != 0
+    assert "automations/daily.yaml:5: blocks.settle.wait_secs: unknown key; write `wait_sec`" in refused.stdout + refused.stderr
