@@ -228,6 +228,8 @@ class Schedule:
     """A schedule. Inputs: workflow_id, name, cron, timezone, parameters, enabled. Output server: these on the server.
 
     Each write sets ``modified_at``, by which the server forgets a tick that it missed: nothing is written without a difference.
+    A schedule that is paused on the server stays so, whatever on_ui_edit says, until ``enabled`` changes in the program: a person
+    paused it, or a restore did, after which its runs would be repeated.
     """
 
     replaces = frozenset({"workflow_id", "name"})
@@ -239,7 +241,8 @@ class Schedule:
 
     def drift(self, state: Json, on_ui_edit: OnUiEdit) -> list[str]:
         """An edit in the UI, if it is to be overwritten."""
-        edited = state.get("server") != _schedule_fields(state) and state.get("server") is not None
+        there = state.get("server")
+        edited = there is not None and there != _paused_as(there, _schedule_fields(state))
         return ["server"] if edited and on_ui_edit == "overwrite" else []
 
     def create(self, call: Call, inputs: Json) -> tuple[str, Json]:
@@ -290,7 +293,12 @@ class Schedule:
             current = call.api.need("POST", path, body=body)["schedule"]
         else:
             there = _schedule_fields({**current, "cron": current.get("cron_expression")})
-            if state is not None and call.on_ui_edit == "keep" and there not in (wanted, _schedule_fields(state)):
+            recorded = wanted if state is None else _schedule_fields(state)
+            if recorded["enabled"] == wanted["enabled"]:
+                wanted = _paused_as(there, wanted)
+                body["enabled"] = wanted["enabled"]
+            known = (wanted, _paused_as(there, recorded))
+            if state is not None and call.on_ui_edit == "keep" and there not in known:
                 raise ApiError(
                     f"schedule {inputs['name']}: edited in the UI; nothing was written. Bring the edit into the file, or set "
                     "on_ui_edit to overwrite"
@@ -312,6 +320,11 @@ def _schedule_fields(values: Json) -> Json:
         "parameters": values.get("parameters") or {},
         "enabled": values.get("enabled") is not False,
     }
+
+
+def _paused_as(there: Json, fields: Json) -> Json:
+    """The fields, paused if it is paused there."""
+    return fields if there["enabled"] else {**fields, "enabled": False}
 
 
 class Credential:

@@ -190,9 +190,28 @@ def test_a_schedule_that_is_gone_is_made_again(skyvern: Skyvern, scheduled: dict
     Schedule().delete(call(skyvern), identifier)
 
 
-def test_a_schedule_that_a_person_paused_stays_paused(skyvern: Skyvern, scheduled: dict[str, Any]) -> None:
+@pytest.mark.parametrize("policy", ["keep", "overwrite", "adopt"])
+def test_a_schedule_that_was_paused_stays_so_until_the_file_says_otherwise(
+    skyvern: Skyvern, scheduled: dict[str, Any], policy: OnUiEdit
+) -> None:
+    """A restore pauses them, too: their runs since the set was made would be repeated."""
     identifier, state = Schedule().create(call(skyvern), scheduled)
-    next(iter(skyvern.schedules.values()))["enabled"] = False
+    row = next(iter(skyvern.schedules.values()))
+    row["enabled"] = False
+    found = Schedule().read(call(skyvern, policy), identifier, state)
+    assert found is not None
+    assert Schedule().drift(found[1], policy) == []
+    state = Schedule().update(call(skyvern, policy), identifier, found[1], {**scheduled, "cron": "0 8 * * *"})
+    assert (row["cron_expression"], row["enabled"]) == ("0 8 * * *", False)
+    state = Schedule().update(call(skyvern, policy), identifier, state, {**scheduled, "cron": "0 8 * * *", "enabled": False})
+    Schedule().update(call(skyvern, policy), identifier, state, {**scheduled, "cron": "0 8 * * *"})
+    assert row["enabled"] is True
+
+
+def test_a_schedule_that_was_edited_in_the_ui(skyvern: Skyvern, scheduled: dict[str, Any]) -> None:
+    identifier, state = Schedule().create(call(skyvern), scheduled)
+    row = next(iter(skyvern.schedules.values()))
+    row["cron_expression"] = "0 7 * * *"
     found = Schedule().read(call(skyvern), identifier, state)
     assert found is not None
     assert Schedule().drift(found[1], "keep") == []
@@ -200,7 +219,7 @@ def test_a_schedule_that_a_person_paused_stays_paused(skyvern: Skyvern, schedule
     with pytest.raises(ApiError, match="edited in the UI"):
         Schedule().update(call(skyvern), identifier, found[1], {**scheduled, "cron": "0 8 * * *"})
     Schedule().update(call(skyvern, "overwrite"), identifier, found[1], scheduled)
-    assert [known["enabled"] for known in skyvern.schedules.values()] == [True]
+    assert row["cron_expression"] == scheduled["cron"]
 
 
 # --- Credentials, folders, profiles ---
