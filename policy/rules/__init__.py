@@ -1,6 +1,6 @@
 """The rules, by provider and subject. Nothing in here depends on the program that it judges."""
 
-from . import edge, random, stack, vercel
+from . import edge, random, skyvern, stack, vercel
 from .cloudflare import access, firewall, tunnel, zone
 from .cloudflare import provider as cloudflare_provider
 from .docker import environment, exposure, images, limits, mounts, namespaces, privileges, volumes
@@ -14,6 +14,7 @@ _MODULES = (
     random,
     *(cloudflare_provider, tunnel, zone, firewall, access),
     vercel,
+    skyvern,
     stack,
     edge,
 )

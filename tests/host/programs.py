@@ -84,16 +84,25 @@ class Webhooks:
 
 
 @contextmanager
-def receiving(checkout: "Checkout") -> Iterator[Webhooks]:
-    """The receiver, on an address that this network has meanwhile."""
+def internet() -> Iterator[str]:
+    """A public address, which this network has meanwhile."""
     subprocess.run(["ip", "address", "replace", f"{INTERNET}/32", "dev", "lo"], check=True)
-    receiver = Webhooks(checkout.output("api_key"))
     try:
-        yield receiver
+        yield INTERNET
     finally:
-        receiver.server.shutdown()
-        receiver.server.server_close()
         subprocess.run(["ip", "address", "delete", f"{INTERNET}/32", "dev", "lo"], check=True)
+
+
+@contextmanager
+def receiving(checkout: "Checkout") -> Iterator[Webhooks]:
+    """The receiver, on the internet."""
+    with internet():
+        receiver = Webhooks(checkout.output("api_key"))
+        try:
+            yield receiver
+        finally:
+            receiver.server.shutdown()
+            receiver.server.server_close()
 
 
 def environment_of(stack: Site, webhooks: Webhooks) -> dict[str, str]:

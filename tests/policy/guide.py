@@ -7,7 +7,7 @@ stack: what people add when that does not do what they want. ``MISTAKES`` names 
 
 from typing import Any
 
-from policy.rules import cloudflare, vercel
+from policy.rules import cloudflare, skyvern, vercel
 from policy.rules.containers import CONTAINER, NETWORK, REMOTE_IMAGE, VOLUME
 from policy.rules.random import BYTES, PASSWORD
 from tests.policy.pack import Sent
@@ -273,6 +273,33 @@ FORUM = [
     _variable("SKYVERN_API_KEY", "eyJhbGciOiJIUzI1NiJ9.e30.x"),
     Sent(vercel.DEPLOYMENT, "now", {"environment": {"SKYVERN_API_KEY": "eyJhbGciOiJIUzI1NiJ9.e30.x"}}),
     Sent(vercel.FIREWALL, "waf", {"enabled": False}),
+    # Sections 7.2 and 11: the blog's workflow, as it is clicked together in the UI.
+    Sent("pulumi:providers:skyvern", "laptop", {"url": "http://192.168.0.10:8000", "apiKey": "eyJhbGciOi"}),
+    Sent(skyvern.CREDENTIAL, "naver", {"name": "naver", "type": "password", "values": {"password": "hunter2"}}),
+    Sent(
+        skyvern.WORKFLOW,
+        "blog",
+        {
+            "name": "blog",
+            "definition": {
+                "title": "Blog",
+                "webhook_callback_url": "http://n8n.lan:5678/webhook",
+                "workflow_definition": {
+                    "parameters": [{"parameter_type": "workflow", "key": "publish", "default_value": True}],
+                    "blocks": [
+                        {"block_type": "login", "label": "log_in", "navigation_goal": "아이디: shop, 비밀번호: hunter2"},
+                        {"block_type": "code", "label": "write", "code": "await page.keyboard.type('안녕하세요')"},
+                    ],
+                },
+            },
+        },
+    ),
+    Sent(
+        skyvern.SCHEDULE,
+        "every-morning",
+        {"name": "every-morning", "cron": "0 9 * * *", "timezone": "UTC", "parameters": {"password": "hunter2"}},
+    ),
+    Sent(CONTAINER, "runs-it", {"envs": ["BROWSER_TIMEZONE=Asia/Seoul", "CODE_BLOCK_MODE=disabled"]}),
 ]
 
 # Mistake -> rule that refuses it, and where.
@@ -430,4 +457,29 @@ MISTAKES = {
     "a secret that the team can read": ("vercel-variable-secret-sensitive", "SKYVERN_API_KEY: sensitive"),
     "a secret in a deployment": ("vercel-deployment-secrets-absent", "now: environment.SKYVERN_API_KEY"),
     "a firewall that is off": ("vercel-firewall-on", "waf: enabled"),
+    # Sections 7.2 and 11: workflows.
+    "Skyvern's API by HTTP": ("skyvern-provider-url-private", "laptop: url"),
+    "Skyvern's key in plain text": ("skyvern-provider-key-encrypted", "laptop: apiKey"),
+    "a credential for every site": ("skyvern-credential-site-bound", "naver: tested_url"),
+    "a credential in plain text": ("skyvern-credential-values-encrypted", "naver: values"),
+    "a password in a prompt": (
+        "skyvern-workflow-secrets-absent",
+        "blog: definition.workflow_definition.blocks[0].navigation_goal",
+    ),
+    "a password in a schedule": ("skyvern-schedule-secrets-absent", "every-morning: parameters.password"),
+    "a run without an end": ("skyvern-workflow-time-bounded", "blog: definition.max_elapsed_time_minutes"),
+    "a model without an end": (
+        "skyvern-workflow-steps-bounded",
+        "blog: definition.workflow_definition.blocks[0].max_steps_per_run",
+    ),
+    "results by HTTP": ("skyvern-workflow-addresses-https", "blog: definition.webhook_callback_url"),
+    "posts that nobody has read": (
+        "skyvern-workflow-publishing-off",
+        "blog: definition.workflow_definition.parameters[0].default_value",
+    ),
+    "code that the server refuses": (
+        "stack-workflow-code-allowed",
+        "blog: definition.workflow_definition.blocks[1].block_type",
+    ),
+    "nine o'clock in London": ("stack-schedule-zone-same", "every-morning: timezone"),
 }

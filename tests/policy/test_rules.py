@@ -14,11 +14,11 @@ from policy.rules.cloudflare import ACCESS_APPLICATION, ACCESS_POLICY
 from policy.rules.framework.evaluation import BUILT_IN
 from policy.rules.framework.rule import STACK, Rule
 from policy.rules.vercel import PROJECT, VARIABLE, VARIABLES
-from tests.policy import analyzer, cases, edge_cases
+from tests.policy import analyzer, automation_cases, cases, edge_cases
 from tests.policy.analyzer import Pack
 from tests.policy.pack import PACK, RULE, UNKNOWN, Sent, judge, levels, secret
 
-CASES = cases.CASES | edge_cases.CASES
+CASES = cases.CASES | edge_cases.CASES | automation_cases.CASES
 # What they judge is whether a value was sent as a secret.
 OF_SECRECY = {name for name, rule in RULE.items() if name.endswith("-encrypted") and rule.property not in {"host", "baseUrl"}}
 PASSING = [pytest.param(name, sent, id=f"{name}-{n}") for name, those in CASES.items() for n, sent in enumerate(those.passing)]
@@ -93,7 +93,7 @@ def test_the_pack_needs_nothing_of_this_project() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_the_texts_of_a_rule(rule: Rule) -> None:
-    assert rule.name.split("-")[0] in {"cloudflare", "docker", "policy", "random", "stack", "vercel"}
+    assert rule.name.split("-")[0] in {"cloudflare", "docker", "policy", "random", "skyvern", "stack", "vercel"}
     assert rule.severity in {"low", "medium", "high", "critical"}
     assert rule.url.startswith("https://")
     assert rule.remediation.endswith(".")

@@ -1,0 +1,219 @@
+"""An imitation of Naver's blog editor, as public programs describe it: what automations/examples/naver-blog-draft.yaml drives.
+
+Class names and ids are those that the programs name; the suffixes of the toolbar's buttons are hashes of a build there, too.
+The editor keeps a model of its own: only what is typed (trusted ``beforeinput`` events) arrives when the draft is saved, and text
+that a script writes into the page is lost. Not here: Naver itself, which no test may drive.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+BLOG = "shop"
+COOKIE = "NID_SES=imitation"
+PICTURE = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+# Of the first build and of a later one.
+BUILDS = ("bzc5B", "x7Qw2")
+
+_LOGIN = """<!doctype html><html lang=ko><meta charset=utf-8><title>네이버 로그인</title>
+<form action=/nidlogin.login method=post><input id=id name=id><input id=pw name=pw type=password>
+<button id=log.login>로그인</button></form>"""
+
+_CAPTCHA = """<!doctype html><html lang=ko><meta charset=utf-8><title>자동입력 방지</title>
+<div id=captcha><img id=captchaimg alt="영수증의 가게 위치는?"><input id=chptcha></div>"""
+
+_FRAME = '<!doctype html><html lang=ko><meta charset=utf-8><title>블로그</title><iframe id=mainFrame name=mainFrame src="%s" \
+style="width:100%%;height:95vh;border:0"></iframe>'
+
+_EDITOR = """<!doctype html><html lang=ko><meta charset=utf-8><title>블로그 글쓰기</title>
+<style>
+  body { font-family: sans-serif } [contenteditable] { border: 1px solid #ccc; min-height: 2em; padding: .3em }
+  .dim { position: fixed; inset: 0; background: #0008; z-index: 9 } .layer { border: 2px solid #0a0; padding: 1em }
+</style>
+<body><script>
+const options = OPTIONS;
+const model = {title: [''], body: [''], images: [], tags: [], typed: 0};
+const make = (tag, classes, text, parent) => {
+  const element = document.createElement(tag);
+  element.className = classes;
+  element.textContent = text;
+  (parent || document.body).append(element);
+  return element;
+};
+const send = async (path, body) => (await fetch(path, {method: 'POST', body})).ok;
+
+function popup(left) {
+  if (!left) return;
+  const dim = make('div', 'dim se-popup-dim', '');
+  const box = make('div', 'se-popup-alert', '작성 중인 글이 있습니다. 이어서 작성하시겠습니까?', dim);
+  make('button', 'se-popup-button se-popup-button-confirm', '확인', box);
+  make('button', 'se-popup-button se-popup-button-cancel', '취소', box).onclick = () => {
+    dim.remove();
+    setTimeout(popup, 400, left - 1);
+  };
+}
+
+function editor() {
+  const bar = make('div', 'se-toolbar', '');
+  const hash = options.build;
+  if (!options.moved) {
+    make('button', 'save_btn__' + hash, '저장', bar).onclick = async () => {
+      if (await send('/api/drafts', JSON.stringify(model))) make('div', 'se-toast-popup', '임시저장이 완료되었습니다.');
+    };
+    make('button', 'publish_btn__' + hash, '발행', bar).onclick = () => {
+      layer.hidden = !layer.hidden;
+    };
+  }
+  const photo = make('button', 'se-image-toolbar-button', '사진', bar);
+  photo.onclick = () => {
+    const input = document.createElement('input');
+    input.type = 'file';
+    input.onchange = async () => {
+      const file = input.files[0];
+      if (await send('/api/photos?name=' + encodeURIComponent(file.name), file)) {
+        model.images.push(file.name);
+        make('img', 'se-image-resource', '', make('div', 'se-component se-image', '', content)).src = URL.createObjectURL(file);
+      } else {
+        make('div', 'se-popup-alert se-popup-alert-error', '사진을 올리지 못했습니다.');
+      }
+    };
+    input.click();
+  };
+  const content = make('div', 'se-content', '');
+  for (const [name, section] of [['title', 'se-section-documentTitle'], ['body', 'se-section-text']]) {
+    const field = make('p', 'se-text-paragraph', '', make('div', 'se-section ' + section, '', content));
+    field.contentEditable = 'true';
+    field.addEventListener('beforeinput', event => {
+      if (!event.isTrusted) return;
+      const lines = model[name], last = lines.length - 1;
+      if (event.inputType === 'insertText' || event.inputType === 'insertCompositionText') {
+        lines[last] += event.data;
+        model.typed += 1;
+      } else if (event.inputType === 'insertParagraph') lines.push('');
+    });
+  }
+  const layer = make('div', 'layer layer_publish__' + hash, '');
+  layer.hidden = true;
+  const tag = make('input', 'tag_input__' + hash, '', layer);
+  tag.id = 'tag-input';
+  tag.onkeydown = event => {
+    if (event.key === 'Enter' && event.isTrusted && tag.value) {
+      model.tags.push(tag.value);
+      tag.value = '';
+    }
+  };
+  make('button', 'confirm_btn__' + hash, '발행', layer).onclick = async () => {
+    if (await send('/api/posts', JSON.stringify(model))) top.location = '/' + options.blog;
+  };
+  make('button', 'se-help-panel-close-button', '도움말 닫기', make('div', 'se-help-panel', '도움말'))
+    .onclick = event => event.target.parentElement.remove();
+  popup(options.popups);
+}
+setTimeout(editor, options.slow_seconds * 1000);
+</script>"""
+
+
+@dataclass
+class BlogEditor:
+    """What is wrong with the site, to be set by a test, and what has arrived.
+
+    frame: the editor is in ``iframe#mainFrame``. popups: how often it asks whether to go on with the last draft. slow_seconds:
+    until there is an editor at all. captcha: instead of the editor. moved: the buttons are gone. drafts, posts: as they were
+    saved; ``typed`` is how many times something was typed into title and body.
+    photos: names and sizes. log_in_attempts: forms that were sent to the login page.
+    """
+
+    origin: str = ""
+    frame: bool = True
+    popups: int = 1
+    slow_seconds: float = 0
+    build: str = BUILDS[0]
+    captcha: bool = False
+    moved: bool = False
+    refuse_photos: bool = False
+    session_valid: bool = True
+    drafts: list[dict[str, Any]] = field(default_factory=list)
+    posts: list[dict[str, Any]] = field(default_factory=list)
+    photos: list[tuple[str, int]] = field(default_factory=list)
+    log_in_attempts: int = 0
+
+    @property
+    def page(self) -> str:
+        """The script's options and the editor."""
+        options = {name: getattr(self, name) for name in ("build", "moved", "popups", "slow_seconds")} | {"blog": BLOG}
+        return _EDITOR.replace("OPTIONS", json.dumps(options))
+
+
+@contextmanager
+def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[BlogEditor]:
+    """The site, on an address of this machine. ``/here-a-person-logs-in`` is what a person's login leaves: its cookie."""
+    blog = BlogEditor()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = urlsplit(self.path)
+            if path.path == "/here-a-person-logs-in":
+                self.answer(200, "<!doctype html><title>블로그</title>", cookie=f"{COOKIE}; Max-Age=86400; Path=/")
+            elif path.path == "/nidlogin.login":
+                self.answer(200, _LOGIN)
+            elif path.path == "/picture.png":
+                self.answer(200, PICTURE, kind="image/png")
+            elif not blog.session_valid or COOKIE not in self.headers.get("Cookie", ""):
+                self.send_response(302)
+                self.send_header("Location", "/nidlogin.login?url=")
+                self.end_headers()
+            elif blog.captcha:
+                self.answer(200, _CAPTCHA)
+            elif path.path == "/PostWriteForm.naver" or (path.path == f"/{BLOG}/postwrite" and not blog.frame):
+                self.answer(200, blog.page)
+            elif path.path in {f"/{BLOG}", f"/{BLOG}/postwrite"}:
+                self.answer(200, _FRAME % f"/PostWriteForm.naver?blogId={BLOG}")
+            else:
+                self.answer(404, "")
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            path = urlsplit(self.path)
+            if path.path == "/nidlogin.login":
+                blog.log_in_attempts += 1
+                self.answer(200, _CAPTCHA)
+            elif path.path == "/api/photos":
+                if not blog.refuse_photos:
+                    blog.photos.append((path.query.removeprefix("name="), len(body)))
+                self.answer(403 if blog.refuse_photos else 200, "")
+            else:
+                (blog.drafts if path.path == "/api/drafts" else blog.posts).append(json.loads(body))
+                self.answer(200, "")
+
+        def answer(
+            self, status: int, text: str | bytes, kind: str = "text/html; charset=utf-8", cookie: str | None = None
+        ) -> None:
+            content = text.encode() if isinstance(text, str) else text
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            if cookie is not None:
+                self.send_header("Set-Cookie", cookie)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((address, port), Handler)
+    server.daemon_threads = True
+    blog.origin = f"http://{address}:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield blog
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
