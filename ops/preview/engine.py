@@ -79,6 +79,7 @@ def build(about: Preview, run: Run, redactor: Redactor, disposable: Sequence[str
         exposures=events.exposures(reading.resources),
         outages=events.outages(reading.resources),
         rotations=events.rotations(reading.resources, about.stack),
+        automations=events.automation_changes(reading.resources),
         policies=reading.policies,
         policy_pack=reading.policy_pack,
         rules_run=len(reading.rules_run),

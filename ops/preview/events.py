@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ops.preview import diff, exposure
+from ops.preview import automations, diff, exposure
 from ops.preview.environment import with_environment, with_list, with_names
 from ops.preview.exposure import CONTAINER
 from ops.preview.model import (
     SECRET,
+    AutomationChange,
     Diagnostic,
     Exposure,
     ImageChange,
@@ -325,6 +326,16 @@ def exposures(resources: Iterable[Resource]) -> tuple[Exposure, ...]:
         if resource.operation is not None
         for change in exposure.exposures(resource.type, resource.name, resource.old, resource.new)
     )
+
+
+def automation_changes(resources: Iterable[Resource]) -> tuple[AutomationChange, ...]:
+    """What becomes of workflows, schedules and credentials, by kind and name."""
+    changes = (
+        automations.change_of(resource.type, resource.name, resource.old, resource.new, resource.step.diffs)
+        for resource in resources
+        if resource.step is not None
+    )
+    return tuple(sorted((change for change in changes if change is not None), key=lambda change: (change.kind, change.name)))
 
 
 def outages(resources: Iterable[Resource]) -> tuple[Outage, ...]:

@@ -114,6 +114,30 @@ class Rotation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timing:
+    """When a schedule runs. timezone: ``Asia/Seoul``. enabled: whether it runs at all."""
+
+    cron: str
+    timezone: str
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutomationChange:
+    """A workflow, schedule or credential of Skyvern that changes.
+
+    name: the logical one. details: clauses about one that stays. before, after: of a schedule, None on a side where it is not.
+    """
+
+    kind: str
+    change: Literal["added", "removed", "changed"]
+    name: str
+    details: tuple[str, ...] = ()
+    before: Timing | None = None
+    after: Timing | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyResult:
     """The result of a policy for one resource, or for the stack (``urn`` is empty).
 
@@ -194,6 +218,7 @@ class Preview:
     exposures: tuple[Exposure, ...] = ()
     outages: tuple[Outage, ...] = ()
     rotations: tuple[Rotation, ...] = ()
+    automations: tuple[AutomationChange, ...] = ()
     policies: tuple[PolicyResult, ...] = ()
     policy_pack: str = ""
     rules_run: int = 0

@@ -70,6 +70,13 @@ credential_values_encrypted = encrypted_rule(
     remediation="Set them with pulumi config set --secret.",
 )
 
+
+def _sites(credential: Resource) -> Iterator[tuple[str, Any]]:
+    """A secret of another kind, as of a mail server, is typed into no page."""
+    if credential.inputs.get("type", "password") != "secret":
+        yield "tested_url", credential.inputs.get("tested_url")
+
+
 credential_site_bound = property_rule(
     CREDENTIAL,
     "skyvern-credential-site-bound",
@@ -79,10 +86,11 @@ credential_site_bound = property_rule(
         why="a workflow that is led elsewhere types the password there",
         write="the site's address, https://",
     ),
+    reads=_sites,
     unless="anywhere",
     description="A credential is bound to its site, outside of which Skyvern does not type it",
     severity="high",
-    remediation="Write tested_url; name a credential that is not typed into a page (a mail server's) in levels.yaml.",
+    remediation="Write tested_url, https:// and the host at least; name a credential of many sites in levels.yaml.",
     url=_CREDENTIALS,
 )
 

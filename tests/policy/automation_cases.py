@@ -82,9 +82,10 @@ CASES = {
         ],
     ),
     "skyvern-credential-site-bound": each(
-        [credential(), credential(type="secret", tested_url="https://partner.example.com/login")],
+        [credential(), credential(type="secret", tested_url=None)],
         [
             (credential(tested_url=None), "tested_url"),
+            (credential(type="credit_card", tested_url=None), "tested_url"),
             (credential(tested_url="http://nid.naver.com"), "tested_url"),
             (credential(tested_url="nid.naver.com"), "tested_url"),
         ],

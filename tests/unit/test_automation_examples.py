@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from components.automations.files import load
+from components.settings import AutomationSettings
 from policy.rules.skyvern import WORKFLOW
 from tests.policy.pack import Sent, judge
 from tests.support.automations import EXAMPLES, workflow_of
@@ -31,6 +34,16 @@ def raised(code: str) -> set[str]:
         for node in ast.walk(ast.parse(f"async def block():\n{textwrap.indent(code or 'pass', '    ')}"))
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.args[0], ast.Constant)
     }
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_it_loads_where_it_is_copied_to(example: Path, tmp_path: Path) -> None:
+    (tmp_path / "automations").mkdir()
+    shutil.copy(example, tmp_path / "automations")
+    (automation,) = load(tmp_path, AutomationSettings(files=[example.stem]))
+    assert automation.name == example.stem
+    # Copied as it is, nothing runs by itself.
+    assert [schedule.name for schedule in automation.schedules.values() if schedule.enabled] == []
 
 
 def test_there_are_examples() -> None:

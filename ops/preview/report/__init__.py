@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from ops.preview.model import Preview
-from ops.preview.report import diff, sections
+from ops.preview.report import automations, diff, sections
 from ops.preview.report.diff import Block, Place
 from ops.preview.report.markup import code, cut, length
 
@@ -65,6 +65,7 @@ def _stack(preview: Preview, folded_diff: str, entries: int | None) -> Iterator[
     yield sections.downtime(preview)
     yield sections.rotation(preview)
     yield sections.images(preview, entries)
+    yield automations.section(preview, entries)
     yield sections.policies(preview, entries)
     yield sections.warnings(preview, entries)
     yield sections.drift(preview, entries)

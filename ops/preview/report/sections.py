@@ -15,6 +15,7 @@ from ops.preview.model import (
     Step,
     logical_name,
 )
+from ops.preview.report.automations import edited_in_ui
 from ops.preview.report.markup import bullets, capped, capped_table, code, details, fence, plural, table
 
 # An exemption that ends within so many days is marked with a clock.
@@ -376,7 +377,7 @@ def _drifted(drift: Drift) -> list[str]:
         how = (
             "is gone"
             if step.operation == "delete"
-            else "was changed by hand" + (f": {_changes(step.diffs)}" if step.diffs else "")
+            else edited_in_ui(step) or "was changed by hand" + (f": {_changes(step.diffs)}" if step.diffs else "")
         )
         lines.append(f"🌊 {code(step.name)} ({_kind(step.type)}) {how}")
     return lines + [f"👻 {code(name)} has this stack's labels and is not in the state" for name in drift.unmanaged]

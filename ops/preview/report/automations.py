@@ -1,0 +1,67 @@
+"""The part of the report about workflows, schedules and credentials. Pure: the next runs count from the preview's own time."""
+
+import datetime
+
+from components.automations.cron import next_ticks
+from ops.preview.automations import WORKFLOW
+from ops.preview.model import AutomationChange, Preview, Step, Timing
+from ops.preview.report.markup import bullets, capped_table, code
+
+# Of each schedule, before and after.
+TICKS = 3
+_ICONS = {"added": "🌱", "removed": "🗑️", "changed": "✏️"}
+# Skyvern 1.0.56, services/workflow_schedule_service.py: the newest tick since the last edit is run at the next start.
+_MISSED = (
+    "A run that is missed while the server is down is made up for at its next start, the newest one once, however late it is. "
+    "A schedule that this change edits makes up for none from before the edit."
+)
+
+
+def section(preview: Preview, cap: int | None) -> str:
+    """What becomes of automations; empty where nothing does."""
+    if not preview.automations:
+        return ""
+    lines = [
+        f"{_ICONS[change.change]} {change.kind} {code(change.name)} {change.change}"
+        + (f": {', '.join(map(code, change.details))}" if change.details else "")
+        for change in preview.automations
+    ]
+    parts = [f"#### Automations\n\n{bullets(lines, cap)}"]
+    schedules = [change for change in preview.automations if change.before is not None or change.after is not None]
+    if schedules:
+        parts.append(
+            capped_table(
+                ["schedule", "next runs before", "next runs after"], schedules, cap, lambda change: _row(change, preview.made)
+            )
+        )
+        if any(change.after is not None for change in schedules):
+            parts.append(_MISSED)
+    return "\n\n".join(parts)
+
+
+def _row(change: AutomationChange, made: datetime.datetime) -> list[str]:
+    return [code(change.name), _runs(change.before, made), _runs(change.after, made)]
+
+
+def _runs(timing: Timing | None, made: datetime.datetime) -> str:
+    if timing is None:
+        return "-"
+    rule = f"{code(timing.cron)} {code(timing.timezone)}"
+    if not timing.enabled:
+        return f"{rule}<br>off"
+    try:
+        ticks = next_ticks(timing.cron, timing.timezone, made, TICKS)
+    except ValueError:
+        # Of a state that another version wrote, or known after the update only.
+        return rule
+    return "<br>".join([rule, *(f"{tick:%a %Y-%m-%d %H:%M}" for tick in ticks)])
+
+
+def edited_in_ui(step: Step) -> str:
+    """The clause about a workflow that a person edited in the UI after the last update; empty for anything else."""
+    if step.type != WORKFLOW:
+        return ""
+    for diff in step.diffs:
+        if diff.path == "ui_version" and diff.old and diff.new:
+            return f"was edited in the UI: version {code(diff.new)}, recorded {code(diff.old)}"
+    return ""
