@@ -11,11 +11,13 @@ import pulumiverse_vercel as vercel
 import pytest
 import yaml
 
+from components import platform
 from components.settings import Settings, certificates, parse
 from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
 from tests.policy.pack import TODAY, broken, judge, levels, registered
 from tests.support import program
+from tests.support.automations import EXAMPLES
 from tests.support.program import VERCEL
 
 REMOVED = object()
@@ -118,6 +120,54 @@ def behind(edge: dict[str, Any], frontend: dict[str, Any] | None = None) -> Sett
 def test_every_edge_and_frontend_has_no_violation(edge: dict[str, Any], frontend: dict[str, Any] | None) -> None:
     run = program.run(behind(edge, frontend), stack="prod")
     assert [report.message for report in judge(registered(run), stack="prod")] == []
+
+
+def with_automation(root: Path, text: str, monkeypatch: pytest.MonkeyPatch, **server: Any) -> list[str]:
+    """The rules that refuse a stack with one automation and a login for it."""
+    (root / "automations").mkdir()
+    (root / "automations/one.yaml").write_text(text)
+    monkeypatch.setattr(platform, "ROOT", root)
+    login = {"tested_url": "https://nid.naver.com", "username": "shop", "password": "kZ8mQ2vT5xW1"}
+    sections = {"automations": {"files": ["one"], "credentials": {"naver": login}}, "server": server}
+    run = program.run(Settings.model_validate(sections), stack="prod")
+    assert {"skyvern:index:Workflow", "skyvern:index:Credential"} <= {each.type for each in run.registrations}
+    return broken(judge(registered(run), stack="prod"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_needs_code_blocks_and_breaks_no_other_rule(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "on").mkdir()
+    assert with_automation(tmp_path / "on", example.read_text(), monkeypatch, code_blocks=True) == []
+    (tmp_path / "off").mkdir()
+    refused = [] if example.stem == "naver-blog-draft-prompts" else ["stack-workflow-code-allowed"]
+    assert with_automation(tmp_path / "off", example.read_text(), monkeypatch) == refused
+
+
+def test_each_rule_of_automations_finds_its_place_in_what_the_program_registers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+workflow:
+  title: One
+  webhook_callback_url: http://hooks.example.com
+  workflow_definition:
+    parameters:
+      - {parameter_type: workflow, key: publish, workflow_parameter_type: boolean, default_value: true}
+    blocks:
+      - {block_type: navigation, label: log_in, navigation_goal: "비밀번호: hunter2"}
+schedules:
+  daily: {cron: "0 9 * * *", timezone: Europe/London, parameters: {publish: true}}
+"""
+    assert with_automation(tmp_path, text, monkeypatch) == [
+        "skyvern-workflow-addresses-https",
+        "skyvern-workflow-publishing-off",
+        "skyvern-workflow-secrets-absent",
+        "skyvern-workflow-steps-bounded",
+        "skyvern-workflow-time-bounded",
+        "stack-schedule-zone-same",
+    ]
 
 
 def test_a_private_site_that_pages_may_open_has_no_violation() -> None:
