@@ -167,43 +167,6 @@ def schedule_secrets_absent(schedule: Resource, parameters: Parameters) -> Findi
     return _secrets(schedule, "parameters", "the schedule")
 
 
-@rule(
-    WORKFLOW,
-    "skyvern-workflow-time-bounded",
-    "definition",
-    description="A workflow ends after its own limit of minutes",
-    severity="medium",
-    remediation="Write max_elapsed_time_minutes, some times what the workflow usually takes.",
-    url=_WORKFLOWS,
-    parameters={"maximum": 240},
-)
-def workflow_time_bounded(workflow: Resource, parameters: Parameters) -> Findings:
-    minutes = workflow.inputs.section("definition").get("max_elapsed_time_minutes")
-    if minutes is None or minutes > parameters["maximum"]:
-        why = "one that hangs holds a browser and a place in the queue"
-        yield Finding(path="definition.max_elapsed_time_minutes", why=why, write=f"minutes, {parameters['maximum']} at most")
-
-
-@rule(
-    WORKFLOW,
-    "skyvern-workflow-steps-bounded",
-    "definition",
-    description="A block that a language model steers ends after a number of steps",
-    severity="medium",
-    remediation="Write max_steps_per_run; in a block of the type task_v2, max_steps.",
-    url=_WORKFLOWS,
-    parameters={"maximum": 50},
-)
-def workflow_steps_bounded(workflow: Resource, parameters: Parameters) -> Findings:
-    for path, block in blocks(workflow):
-        type_ = block.get("block_type", "")
-        key = "max_steps" if type_ == "task_v2" else "max_steps_per_run"
-        steps = block.get(key)
-        if type_ in _PLANNING and (steps is None or steps > parameters["maximum"]):
-            why = "each step is a paid request to the model, and one that does not get there goes on"
-            yield Finding(path=f"{path}.{key}", why=why, write=f"steps, {parameters['maximum']} at most")
-
-
 def _addresses(workflow: Resource) -> Iterator[tuple[str, Any]]:
     """Where data of runs is sent to, and where one-time codes are fetched."""
     definition = workflow.inputs.section("definition")
@@ -258,6 +221,47 @@ def _environment(stack: Stack, name: str) -> set[str]:
     return {
         variable.value for container in stack.of_type(CONTAINER) for variable in variables(container) if variable.name == name
     }
+
+
+@stack_rule(
+    "stack-workflow-time-bounded",
+    "definition, envs",
+    description="A workflow ends after a number of minutes, its own or the server's",
+    severity="medium",
+    remediation="Write max_elapsed_time_minutes, some times what the workflow usually takes.",
+    url=_WORKFLOWS,
+    parameters={"maximum": 240},
+)
+def workflow_time_bounded(stack: Stack, parameters: Parameters) -> Findings:
+    most = parameters["maximum"]
+    bounded = bool(_environment(stack, "WORKFLOW_RUN_DEFAULT_MAX_ELAPSED_TIME_MINUTES"))
+    for workflow in stack.of_type(WORKFLOW):
+        minutes = workflow.inputs.section("definition").get("max_elapsed_time_minutes")
+        if (minutes is None and not bounded) or (minutes is not None and minutes > most):
+            why = "one that hangs holds a browser and a place in the queue"
+            yield workflow.finding("definition.max_elapsed_time_minutes", why=why, write=f"minutes, {most} at most")
+
+
+@stack_rule(
+    "stack-workflow-steps-bounded",
+    "definition, envs",
+    description="A block that a language model steers ends after a number of steps, its own or the server's",
+    severity="medium",
+    remediation="Write max_steps_per_run; in a block of the type task_v2, max_steps.",
+    url=_WORKFLOWS,
+    parameters={"maximum": 100},
+)
+def workflow_steps_bounded(stack: Stack, parameters: Parameters) -> Findings:
+    most = parameters["maximum"]
+    bounded = bool(_environment(stack, "MAX_STEPS_PER_RUN"))
+    for workflow in stack.of_type(WORKFLOW):
+        for path, block in blocks(workflow):
+            type_ = block.get("block_type", "")
+            key = "max_steps" if type_ == "task_v2" else "max_steps_per_run"
+            steps = block.get(key)
+            if type_ in _PLANNING and ((steps is None and not bounded) or (steps is not None and steps > most)):
+                why = "each step is a paid request to the model, and one that does not get there goes on"
+                yield workflow.finding(f"{path}.{key}", why=why, write=f"steps, {most} at most")
 
 
 @stack_rule(

@@ -125,21 +125,6 @@ CASES = {
             (schedule(parameters={"note": f"use {JWT}"}), "parameters.note"),
         ],
     ),
-    "skyvern-workflow-time-bounded": each(
-        [workflow(), workflow(max_elapsed_time_minutes=240)],
-        [
-            (workflow(max_elapsed_time_minutes=None), "definition.max_elapsed_time_minutes"),
-            (workflow(max_elapsed_time_minutes=1440), "definition.max_elapsed_time_minutes"),
-        ],
-    ),
-    "skyvern-workflow-steps-bounded": each(
-        [workflow(prompt("Go."), code(), {"block_type": "task_v2", "prompt": "Go.", "max_steps": 25})],
-        [
-            (workflow(prompt("Go.", max_steps_per_run=None)), f"{BLOCKS}[0].max_steps_per_run"),
-            (workflow(code(), prompt("Go.", "login", max_steps_per_run=500)), f"{BLOCKS}[1].max_steps_per_run"),
-            (workflow(loop({"block_type": "task_v2", "prompt": "Go."})), f"{BLOCKS}[0].loop_blocks[0].max_steps"),
-        ],
-    ),
     "skyvern-workflow-addresses-https": each(
         [
             workflow(),
@@ -167,6 +152,34 @@ CASES = {
                 workflow(parameters=[parameter("x", 1), parameter("Send_Now", "true")]),
                 "definition.workflow_definition.parameters[1].default_value",
             ),
+        ],
+    ),
+    "stack-workflow-time-bounded": Cases(
+        passing=[
+            [workflow()],
+            [workflow(max_elapsed_time_minutes=240)],
+            [workflow(max_elapsed_time_minutes=None), server("WORKFLOW_RUN_DEFAULT_MAX_ELAPSED_TIME_MINUTES=60")],
+        ],
+        failing=[
+            ([workflow(max_elapsed_time_minutes=None), server(*SERVER)], "one: definition.max_elapsed_time_minutes"),
+            (
+                [workflow(max_elapsed_time_minutes=1440), server("WORKFLOW_RUN_DEFAULT_MAX_ELAPSED_TIME_MINUTES=60")],
+                "one: definition.max_elapsed_time_minutes",
+            ),
+        ],
+    ),
+    "stack-workflow-steps-bounded": Cases(
+        passing=[
+            [workflow(prompt("Go."), code(), {"block_type": "task_v2", "prompt": "Go.", "max_steps": 25})],
+            [workflow(prompt("Go.", max_steps_per_run=None)), server("MAX_STEPS_PER_RUN=50")],
+        ],
+        failing=[
+            ([workflow(prompt("Go.", max_steps_per_run=None))], f"one: {BLOCKS}[0].max_steps_per_run"),
+            (
+                [workflow(code(), prompt("Go.", "login", max_steps_per_run=500)), server("MAX_STEPS_PER_RUN=50")],
+                f"one: {BLOCKS}[1].max_steps_per_run",
+            ),
+            ([workflow(loop({"block_type": "task_v2", "prompt": "Go."}))], f"one: {BLOCKS}[0].loop_blocks[0].max_steps"),
         ],
     ),
     "stack-workflow-code-allowed": Cases(

@@ -467,9 +467,9 @@ MISTAKES = {
         "blog: definition.workflow_definition.blocks[0].navigation_goal",
     ),
     "a password in a schedule": ("skyvern-schedule-secrets-absent", "every-morning: parameters.password"),
-    "a run without an end": ("skyvern-workflow-time-bounded", "blog: definition.max_elapsed_time_minutes"),
+    "a run without an end": ("stack-workflow-time-bounded", "blog: definition.max_elapsed_time_minutes"),
     "a model without an end": (
-        "skyvern-workflow-steps-bounded",
+        "stack-workflow-steps-bounded",
         "blog: definition.workflow_definition.blocks[0].max_steps_per_run",
     ),
     "results by HTTP": ("skyvern-workflow-addresses-https", "blog: definition.webhook_callback_url"),

@@ -152,11 +152,12 @@ def test_each_rule_of_automations_finds_its_place_in_what_the_program_registers(
 workflow:
   title: One
   webhook_callback_url: http://hooks.example.com
+  max_elapsed_time_minutes: 480
   workflow_definition:
     parameters:
       - {parameter_type: workflow, key: publish, workflow_parameter_type: boolean, default_value: true}
     blocks:
-      - {block_type: navigation, label: log_in, navigation_goal: "비밀번호: hunter2"}
+      - {block_type: navigation, label: log_in, navigation_goal: "비밀번호: hunter2", max_steps_per_run: 500}
 schedules:
   daily: {cron: "0 9 * * *", timezone: Europe/London, parameters: {publish: true}}
 """
@@ -164,9 +165,9 @@ schedules:
         "skyvern-workflow-addresses-https",
         "skyvern-workflow-publishing-off",
         "skyvern-workflow-secrets-absent",
-        "skyvern-workflow-steps-bounded",
-        "skyvern-workflow-time-bounded",
         "stack-schedule-zone-same",
+        "stack-workflow-steps-bounded",
+        "stack-workflow-time-bounded",
     ]
 
 

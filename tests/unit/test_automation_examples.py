@@ -30,7 +30,7 @@ def codes(example: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def raised(code: str) -> set[str]:
     """The codes that a block's Python raises, as Skyvern accepts them: literals, constructed in the raise itself (1.0.56)."""
     return {
-        node.exc.args[0].value
+        str(node.exc.args[0].value)
         for node in ast.walk(ast.parse(f"async def block():\n{textwrap.indent(code or 'pass', '    ')}"))
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.args[0], ast.Constant)
     }
@@ -43,7 +43,7 @@ def test_it_loads_where_it_is_copied_to(example: Path, tmp_path: Path) -> None:
     (automation,) = load(tmp_path, AutomationSettings(files=[example.stem]))
     assert automation.name == example.stem
     # Copied as it is, nothing runs by itself.
-    assert [schedule.name for schedule in automation.schedules.values() if schedule.enabled] == []
+    assert [name for name, schedule in automation.schedules.items() if schedule.enabled] == []
 
 
 def test_there_are_examples() -> None:
