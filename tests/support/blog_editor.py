@@ -126,7 +126,7 @@ class BlogEditor:
     frame: the editor is in ``iframe#mainFrame``. popups: how often it asks whether to go on with the last draft. slow_seconds:
     until there is an editor at all. captcha: instead of the editor. moved: the buttons are gone. drafts, posts: as they were
     saved; ``typed`` is how many times something was typed into title and body.
-    photos: names and sizes. log_in_attempts: forms that were sent to the login page.
+    photos: names and sizes. people: who has logged in by hand. log_in_attempts: forms that were sent to the login page.
     """
 
     origin: str = ""
@@ -142,6 +142,7 @@ class BlogEditor:
     posts: list[dict[str, Any]] = field(default_factory=list)
     photos: list[tuple[str, int]] = field(default_factory=list)
     log_in_attempts: int = 0
+    people: int = 0
 
     @property
     def page(self) -> str:
@@ -159,6 +160,7 @@ def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[BlogEditor]:
         def do_GET(self) -> None:
             path = urlsplit(self.path)
             if path.path == "/here-a-person-logs-in":
+                blog.people += 1
                 self.answer(200, "<!doctype html><title>블로그</title>", cookie=f"{COOKIE}; Max-Age=86400; Path=/")
             elif path.path == "/nidlogin.login":
                 self.answer(200, _LOGIN)
