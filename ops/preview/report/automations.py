@@ -2,7 +2,6 @@
 
 import datetime
 
-from components.automations.cron import next_ticks
 from ops.preview.automations import WORKFLOW
 from ops.preview.model import AutomationChange, Preview, Step, Timing
 from ops.preview.report.markup import bullets, capped_table, code
@@ -49,6 +48,9 @@ def _runs(timing: Timing | None, made: datetime.datetime) -> str:
     rule = f"{code(timing.cron)} {code(timing.timezone)}"
     if not timing.enabled:
         return f"{rule}<br>off"
+    # Here, because croniter would cost each command of ops a tenth of a second, and few stacks have schedules.
+    from components.automations.cron import next_ticks
+
     try:
         ticks = next_ticks(timing.cron, timing.timezone, made, TICKS)
     except ValueError:
