@@ -5,7 +5,7 @@ the same object, so they cannot disagree.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from components.settings import CloudflareEdge, NgrokEdge, Settings, VercelFrontend
@@ -16,12 +16,14 @@ ARTIFACTS_PORT = 8080
 EGRESS_PORT = 3128
 SMOKE_PORT = 8080
 OLLAMA_PORT = 11434
+MONITOR_PORT = 8080
 
 GATEWAY_URL = f"http://gateway:{GATEWAY_PORT}"
 SERVER_URL = f"http://server:{SERVER_PORT}"
 ARTIFACTS_URL = f"http://artifacts:{ARTIFACTS_PORT}"
 EGRESS_URL = f"http://egress:{EGRESS_PORT}"
 OLLAMA_URL = f"http://ollama:{OLLAMA_PORT}"
+MONITOR_URL = f"http://monitor:{MONITOR_PORT}"
 SMOKE_HOST = "smoke-site"
 SMOKE_URL = f"http://{SMOKE_HOST}:{SMOKE_PORT}"
 
@@ -41,6 +43,7 @@ class Endpoints:
     sites: host -> what the gateway answers there; any other Host header is refused. Behind a tunnel each of them, and nothing
     else, has an ingress rule and a record.
     on_vercel: the UI is on Vercel, which asks the gateway with the gateway key.
+    dashboard: the UI's origin has the monitor's pages at ``/dashboard``.
     """
 
     app_url: str
@@ -49,6 +52,7 @@ class Endpoints:
     stream_url: str
     sites: Mapping[str, Role]
     on_vercel: bool = False
+    dashboard: bool = False
 
     @property
     def api_base_url(self) -> str:
@@ -82,7 +86,13 @@ class Endpoints:
 
 
 def derive(settings: Settings) -> Endpoints:
-    """The addresses of a stack: hosts of one domain, one host at ngrok, or loopback."""
+    """The addresses of a stack."""
+    urls = _derive(settings)
+    return replace(urls, dashboard=settings.monitor.enabled)
+
+
+def _derive(settings: Settings) -> Endpoints:
+    """Hosts of one domain, one host at ngrok, or loopback."""
     match settings.edge:
         case CloudflareEdge(domain=domain):
             if isinstance(settings.frontend, VercelFrontend):

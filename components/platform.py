@@ -37,6 +37,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 gateway_epoch=rotation.gateway if urls.on_vercel else None,
                 tunnel_epoch=rotation.tunnel if isinstance(settings.edge, CloudflareEdge) else None,
                 backup=not isinstance(settings.backup, NoBackup),
+                monitor=settings.monitor.enabled,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -21,6 +21,7 @@ class StackSecretsArgs:
     """Epochs of the secrets that rotate: whole numbers from 1; a higher one makes a new secret.
 
     gateway_epoch, tunnel_epoch: None where the stack has no such secret. backup: whether it has the key of a repository.
+    monitor: whether it has a role of the database for the monitor.
     """
 
     database_epoch: int
@@ -29,6 +30,7 @@ class StackSecretsArgs:
     gateway_epoch: int | None = None
     tunnel_epoch: int | None = None
     backup: bool = False
+    monitor: bool = False
 
 
 def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
@@ -94,7 +96,8 @@ class StackSecrets(pulumi.ComponentResource):
         self.encryption_key = password("encryption-key", length=64).result
         self.api_key = api_key(self.organization_id)
         # Smoke runs are not the person's: a separate organisation keeps them out of the history.
-        self.smoke_api_key = api_key(organization("smoke-organization"))
+        self.smoke_organization_id = organization("smoke-organization")
+        self.smoke_api_key = api_key(self.smoke_organization_id)
         # With the API key: whoever has that one can make links, so a rotation ends them as well.
         self.link_key = password("artifact-links", epoch=args.api_key_epoch).result
         self.ui_password = password("ui-login", length=32, epoch=args.ui_login_epoch).result
@@ -104,4 +107,6 @@ class StackSecrets(pulumi.ComponentResource):
         )
         # Encrypts every set that was ever made, so it never rotates. A copy belongs into the recovery kit (ops backup kit).
         self.backup_key = password("backup", length=64).result if args.backup else None
+        # Of the role that reads for the monitor: it rotates with that of Skyvern's.
+        self.monitor_password = password("monitor", epoch=args.database_epoch).result if args.monitor else None
         self.register_outputs({"organizationId": self.organization_id})

@@ -14,6 +14,7 @@ from components.host.connectors import cloudflared, ngrok
 from components.host.egress import EgressProxy, EgressProxyArgs
 from components.host.firewall import Firewall, FirewallArgs, destinations
 from components.host.gateway import Gateway, GatewayArgs
+from components.host.monitor import Monitor, MonitorArgs
 from components.host.network import Addressing, Networks, NetworksArgs
 from components.host.ollama import Ollama, OllamaArgs
 from components.host.postgres import Postgres, PostgresArgs
@@ -77,7 +78,11 @@ class DockerBackend(pulumi.ComponentResource):
         tunnelled = not isinstance(settings.edge, NoEdge)
         addressing = Addressing(prefix=prefix, networks=settings.host.networks, mtu=settings.host.mtu)
         away = isinstance(settings.backup, RemoteBackup)
-        networks = Networks(f"{name}-networks", NetworksArgs(addressing=addressing, tunnelled=tunnelled, backup=away), opts=child)
+        networks = Networks(
+            f"{name}-networks",
+            NetworksArgs(addressing=addressing, tunnelled=tunnelled, backup=away, monitor=settings.monitor.enabled),
+            opts=child,
+        )
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
         ollama = (
             Ollama(
@@ -126,6 +131,7 @@ class DockerBackend(pulumi.ComponentResource):
                 session_epochs=f"{settings.rotation.api_key}.{settings.rotation.ui_login}.{settings.rotation.gateway}",
                 memory_mib=settings.database.memory_mib,
                 cpus=settings.database.cpus,
+                monitor_password=secrets.monitor_password,
             ),
             opts=child,
         )
@@ -213,7 +219,7 @@ class DockerBackend(pulumi.ComponentResource):
                 link_key=secrets.link_key,
                 ui_password=secrets.ui_password,
                 language=settings.frontend.language,
-                networks=[networks.edge, networks.app, networks.files],
+                networks=[networks.edge, networks.app, networks.files, *([networks.dashboard] if networks.dashboard else [])],
                 gateway_key=secrets.gateway_key,
                 connector_subnet=networks.edge_subnet,
                 client_header=self._client_header(settings),
@@ -254,6 +260,27 @@ class DockerBackend(pulumi.ComponentResource):
             else None
         )
         self.data = volumes
+        monitor = (
+            Monitor(
+                f"{name}-monitor",
+                MonitorArgs(
+                    prefix=prefix,
+                    image=references["monitor"],
+                    endpoints=args.endpoints,
+                    password=secrets.monitor_password,
+                    socket=postgres.socket,
+                    network=networks.dashboard,
+                    organization_id=secrets.organization_id,
+                    smoke_organization_id=secrets.smoke_organization_id,
+                    timezone=settings.host.timezone,
+                    language=settings.frontend.language,
+                    backup=None if backup is None else backup.notes,
+                ),
+                opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, postgres.ready]),
+            )
+            if networks.dashboard is not None and secrets.monitor_password is not None
+            else None
+        )
         self.containers: dict[str, pulumi.Output[str]] = {
             **postgres.containers,
             **(ollama.containers if ollama else {}),
@@ -261,6 +288,7 @@ class DockerBackend(pulumi.ComponentResource):
             **({"firewall": firewall.container_name} if firewall else {}),
             **({"retention": retention.container_name} if retention else {}),
             **({"backup": backup.container_name} if backup else {}),
+            **({"monitor": monitor.container_name} if monitor else {}),
             "artifacts": artifacts.container_name,
             "egress": egress.container_name,
             "gateway": gateway.container_name,

@@ -105,6 +105,8 @@ class Backup(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.container_name = service.container_name
+        # What it has seen, for the monitor.
+        self.notes = state
         self.register_outputs({})
 
     @staticmethod

@@ -402,6 +402,8 @@ def _app(urls: Endpoints) -> str:
 
     On loopback the port may be another one's, forwarded by ssh or an editor. Programs can work by it, the UI cannot: its pages
     ask for the address that they were made for, which they may not reach there.
+
+    The dashboard sends its own policy, because its pages have no script.
     """
     foreign_port = (
         f"""
@@ -413,6 +415,22 @@ def _app(urls: Endpoints) -> str:
 			import elsewhere
 		}}"""
         if urls.on_loopback
+        else ""
+    )
+    dashboard = (
+        f"""
+		@dashboard path /dashboard /dashboard/*
+		route @dashboard {{
+			@write not method GET HEAD
+			error @write 405
+			import body
+			error @body 400
+			reverse_proxy {endpoints.MONITOR_URL.removeprefix("http://")} {{
+				import bare
+			}}
+		}}
+"""
+        if urls.dashboard
         else ""
     )
     return f"""
@@ -438,7 +456,7 @@ def _app(urls: Endpoints) -> str:
 		}}
 
 		import recordings
-
+{dashboard}
 		header {{
 			Content-Security-Policy "{ui.content_security_policy(urls)}"
 			Referrer-Policy same-origin
@@ -509,7 +527,7 @@ class GatewayArgs:
     ui_password: of the UI's login. All secrets. language: of the UI, as the stack file says.
     gateway_key: if the UI is on Vercel.
     code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
-    networks: edge first (the port is published there), app, files.
+    networks: edge first (the port is published there), app, files, and with a dashboard its own.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
     """
 

@@ -57,6 +57,7 @@ BASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "artifacts": ("debian",),
         "gateway": ("debian", "caddy"),
         "server": ("debian",),
+        "monitor": ("debian",),
         "ollama": ("debian",),
         "llm": ("ollama",),
     }
@@ -66,7 +67,7 @@ RUN_AS_WELL = frozenset({"postgres"})
 # Connectors, which cannot be built from packages: neither is available as a Go module.
 CONNECTORS = frozenset({"cloudflared", "ngrok"})
 # Run only by stacks that ask for it; every other part is in every stack.
-OPTIONAL = frozenset({"backup", "llm", *CONNECTORS})
+OPTIONAL = frozenset({"backup", "llm", "monitor", *CONNECTORS})
 # Files and folders from outside an image's own: name in the build context -> path in the checkout.
 # refreshed.txt holds a date; a new one rebuilds everything with the Debian packages of the day (security updates).
 _EVERY = {"refreshed.txt": "images/refreshed.txt"}
@@ -75,9 +76,9 @@ _UI = {
     name: f"site/{name}"
     for name in ("language.css", "language.js", "locales", "localize.mjs", "patch.mjs", "texts.mjs", "ui-requirements.txt")
 }
-SHARED: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {image: {**_EVERY, **(_UI if image == "gateway" else {})} for image in BASES}
-)
+# The dashboard shows the version of Skyvern, and its pages are in the languages of the UI.
+_OWN: Mapping[str, Mapping[str, str]] = {"gateway": _UI, "monitor": {"skyvern.in": "images/server/requirements.in"}}
+SHARED: Mapping[str, Mapping[str, str]] = MappingProxyType({image: {**_EVERY, **_OWN.get(image, {})} for image in BASES})
 
 
 def refreshed(root: Path = ROOT) -> datetime.date:

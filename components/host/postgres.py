@@ -1,6 +1,7 @@
 """PostgreSQL and the container that sets its role's password."""
 
 from dataclasses import dataclass
+from importlib import resources
 
 import pulumi
 
@@ -13,6 +14,7 @@ ROLE = "skyvern"
 # they wait for an answer for two hours, and with them the run that asked.
 CONNECTION = "connect_timeout=10&keepalives_idle=15&keepalives_interval=5&keepalives_count=3&tcp_user_timeout=30000"
 SUPERUSER = "postgres"
+MONITOR_ROLE = "monitor"
 USER = "999:999"
 SOCKET_FOLDER = "/var/run/postgresql"
 DATA_FOLDER = "/var/lib/postgresql/data"
@@ -42,11 +44,31 @@ SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
 REVOKE CONNECT ON DATABASE :"database" FROM PUBLIC;
 SQL
 """
-ROLES_SCRIPT = f"""{MAKE_ROLE}{END_SESSIONS}
+# It may call the functions of monitor.sql. The settings are what it starts with, and bound a slow query; what it may is decided
+# by what is granted. Temporary tables are files, so nobody but the owner of the database makes any.
+_MAKE_MONITOR = r"""
+psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
+\getenv role MONITOR_ROLE
+\getenv password MONITOR_PASSWORD
+\getenv database DATABASE_NAME
+SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
+ALTER ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT CONNECTION LIMIT 10 PASSWORD :'password';
+ALTER ROLE :"role" SET default_transaction_read_only = on;
+ALTER ROLE :"role" SET statement_timeout = '10s';
+ALTER ROLE :"role" SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE :"role" SET work_mem = '32MB';
+GRANT CONNECT ON DATABASE :"database" TO :"role";
+REVOKE TEMPORARY ON DATABASE :"database" FROM PUBLIC;
+SQL
+PGPASSWORD="$ROLE_PASSWORD" psql -X -q -v ON_ERROR_STOP=1 -v reader="$MONITOR_ROLE" -U "$ROLE_NAME" -d "$DATABASE_NAME" <<'SQL'
+"""
+MAKE_MONITOR = f"{_MAKE_MONITOR}{resources.files(__package__).joinpath('monitor.sql').read_text()}SQL\n"
+_SERVE = """
 touch /tmp/password-set
 echo "password of role $ROLE_NAME set, sessions of the UI ended"
 exec sleep infinity
 """
+ROLES_SCRIPT = f"{MAKE_ROLE}{END_SESSIONS}{_SERVE}"
 ROLES_HEALTH = """
 test -e /tmp/password-set || exit 1
 PGPASSWORD="$ROLE_PASSWORD" exec psql -X -q -t -U "$ROLE_NAME" -d "$DATABASE_NAME" -c "SELECT 1"
@@ -63,6 +85,7 @@ class PostgresArgs:
     network: internal network on which Skyvern finds it as ``postgres``.
     superuser_password: stable; used at the first start and by the roles container.
     role_password: of the role Skyvern logs in with; a new one is set at the next ``up``.
+    monitor_password: of the role that reads for the monitor; None without a monitor.
     session_epochs: of the secrets that lead to a session of the UI; another text ends the open sessions.
     memory_mib, cpus: limits of the server.
     """
@@ -76,6 +99,7 @@ class PostgresArgs:
     session_epochs: str
     memory_mib: int
     cpus: float
+    monitor_password: pulumi.Input[str] | None = None
 
 
 class Postgres(pulumi.ComponentResource):
@@ -89,6 +113,7 @@ class Postgres(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Postgres", name, None, opts)
+        monitor = args.monitor_password
         # Holds nothing but a socket, so it is neither protected nor kept.
         socket = local_volume(f"{name}-socket", args.prefix, "postgres-socket", self)
         socket_mount = Mount(volume=socket, path=SOCKET_FOLDER)
@@ -125,7 +150,7 @@ class Postgres(pulumi.ComponentResource):
                 image=args.image,
                 user=USER,
                 entrypoint=["bash", "-c"],
-                command=[ROLES_SCRIPT],
+                command=[ROLES_SCRIPT if monitor is None else f"{MAKE_ROLE}{END_SESSIONS}{MAKE_MONITOR}{_SERVE}"],
                 environment={
                     "DATABASE_NAME": DATABASE,
                     "PGHOST": SOCKET_FOLDER,
@@ -133,6 +158,7 @@ class Postgres(pulumi.ComponentResource):
                     "PGUSER": SUPERUSER,
                     "ROLE_NAME": ROLE,
                     "ROLE_PASSWORD": args.role_password,
+                    **({} if monitor is None else {"MONITOR_PASSWORD": monitor, "MONITOR_ROLE": MONITOR_ROLE}),
                     # Nothing reads it: another value makes another container, and its start ends the sessions.
                     "SESSION_EPOCHS": args.session_epochs,
                 },

@@ -40,6 +40,11 @@ def conflicts(settings: Settings) -> Iterator[str]:
             f'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is '
             f'"{edge.provider}"; write gateway, or edge.provider: cloudflare'
         )
+    if on_vercel and settings.monitor.enabled:
+        yield (
+            "monitor.enabled: the dashboard is behind the login of the gateway, and the UI is on Vercel; write false, or "
+            "frontend.provider: gateway"
+        )
     if isinstance(settings.frontend, VercelFrontend):
         yield from _vercel_conflicts(settings.frontend)
     if isinstance(edge, Tunnel) and settings.images.source == "packages" and edge.connector_image is None:

@@ -15,6 +15,7 @@ from components.settings.edge import Edge, NoEdge
 from components.settings.frontend import Frontend, GatewayFrontend
 from components.settings.host import DatabaseSettings, HostSettings, ImageSettings, RetentionSettings, ServerSettings
 from components.settings.llm import Llm, NoLlm
+from components.settings.monitor import MonitorSettings
 from components.settings.rotation import DeploymentSettings, RotationSettings
 from components.settings.smtp import SmtpSettings
 from components.settings.storage import LocalStorage, Storage
@@ -35,6 +36,7 @@ class Settings(Section):
     backup: Annotated[
         Backup, Field(discriminator="type", description="Where sets of the database and the files are kept (docs/backup.md).")
     ] = NoBackup()
+    monitor: MonitorSettings = MonitorSettings()
     rotation: RotationSettings = RotationSettings()
     retention: RetentionSettings = RetentionSettings()
     deployment: DeploymentSettings = DeploymentSettings()

@@ -33,6 +33,7 @@ EXPECTED_MINUTES = {
     "postgres": 1,
     "backup": 1,
     "egress": 1,
+    "monitor": 1,
     "artifacts": 1,
     "gateway": 1,
     "server": 7,

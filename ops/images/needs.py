@@ -61,6 +61,8 @@ def asked_for(settings: Settings) -> frozenset[str]:
     optional = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
     if not isinstance(settings.backup, NoBackup):
         optional.add("backup")
+    if settings.monitor.enabled:
+        optional.add("monitor")
     match settings.edge:
         case CloudflareEdge(connector_image=None):
             optional.add("cloudflared")

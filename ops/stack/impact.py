@@ -28,6 +28,7 @@ PARTS = {
     # Its rules stay in force without it.
     "firewall": Downtime("nothing noticeable", 0),
     "gateway": Downtime("the UI, recordings and access to the API; runs go on", GATEWAY_SECONDS),
+    "monitor": Downtime("the dashboard", GATEWAY_SECONDS),
     "ngrok": Downtime("all access from outside; runs go on", CONNECTOR_SECONDS),
     "ollama": Downtime("answers of the model; it is loaded again", SERVER_SECONDS),
     "ollama-pull": Downtime("downloads of models", 0),

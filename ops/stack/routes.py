@@ -98,6 +98,7 @@ def planned(stack: Stack, settings: Settings) -> list[IPv4Network]:
     absent = set() if isinstance(settings.edge, Tunnel) else {"tunnel"}
     absent |= set() if isinstance(settings.llm, OllamaLlm) else {"llm", "models"}
     absent |= set() if isinstance(settings.backup, RemoteBackup) else {"backup"}
+    absent |= set() if settings.monitor.enabled else {"dashboard"}
     return [subnet for part, subnet in subnets(settings.host.networks, _prefix(stack)).items() if part not in absent]
 
 

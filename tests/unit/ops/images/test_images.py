@@ -78,6 +78,8 @@ def test_tags_depend_on_content_only(checkout: Path) -> None:
     ("changed", "renamed"),
     [
         ("images/server/skyvern-start", {"server"}),
+        ("images/server/requirements.in", {"server", "monitor"}),
+        ("images/monitor/templates/page.html", {"monitor"}),
         ("images/artifacts/smoke/hostile.html", {"artifacts"}),
         ("images/caddy/go.sum", {"caddy", "gateway"}),
         ("site/patch.mjs", {"gateway"}),
@@ -190,7 +192,13 @@ def test_server_and_ui_have_one_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["images/server/requirements.txt", "images/server/build-requirements.txt", "site/ui-requirements.txt"]
+    "name",
+    [
+        "images/monitor/requirements.txt",
+        "images/server/requirements.txt",
+        "images/server/build-requirements.txt",
+        "site/ui-requirements.txt",
+    ],
 )
 def test_requirements_are_exact_and_hashed_and_name_no_index(name: str) -> None:
     text = (REPOSITORY / name).read_text()

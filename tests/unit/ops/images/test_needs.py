@@ -18,7 +18,7 @@ def test_official_pulls_postgres_and_builds_the_rest_on_public_bases(home: Home)
     home.program("docker", "")
     docker = Docker("unix:///nowhere.sock")
     assert needs.outstanding(docker, "official") == ["postgres", "egress", "artifacts", "caddy", "gateway", "server"]
-    assert set(needs.outstanding(docker, "packages")) == set(images.BASES) - {"backup", "ollama", "llm"}
+    assert set(needs.outstanding(docker, "packages")) == set(images.BASES) - {"backup", "monitor", "ollama", "llm"}
 
 
 def test_ollama_is_built_for_stacks_that_use_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

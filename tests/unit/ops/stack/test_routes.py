@@ -92,6 +92,13 @@ def test_only_networks_that_the_stack_has_count() -> None:
     assert HostNetwork(routes=[tunnel]).overlaps(routes.planned(DEV, ngrok)) == [tunnel]
 
 
+def test_the_dashboards_network_counts_with_a_monitor() -> None:
+    dashboard = route("10.213.229.96/27", "eth1")
+    assert HostNetwork(routes=[dashboard]).overlaps(routes.planned(DEV, SETTINGS)) == []
+    monitored = parse({"monitor": {"enabled": True}}, file="f")
+    assert HostNetwork(routes=[dashboard]).overlaps(routes.planned(DEV, monitored)) == [dashboard]
+
+
 def test_the_stack_does_not_collide_with_itself() -> None:
     """F15: after WSL moved its own network onto one of the stack's, though."""
     network = HostNetwork(

@@ -1,0 +1,118 @@
+"""The words of the dashboard in English and Korean. English is the key, so a missing one is found by a test."""
+
+from collections.abc import Callable, Mapping
+
+LANGUAGES = ("en", "ko")
+
+KOREAN: Mapping[str, str] = {
+    "95 % of runs within": "95 % 실행 시간",
+    "All results": "모든 결과",
+    "All workflows": "모든 워크플로",
+    "All runs": "모든 실행",
+    "Apply": "적용",
+    "Automation": "자동화 현황",
+    "Backup": "백업",
+    "CSV": "CSV",
+    "Canceled": "취소",
+    "Category": "분류",
+    "Code": "코드",
+    "Completed": "성공",
+    "Cost": "비용",
+    "Cost and tokens": "비용과 토큰",
+    "Day": "날짜",
+    "Disk": "디스크",
+    "Ended": "종료 시각",
+    "Enabled": "사용",
+    "Failed": "실패",
+    "Failures": "실패한 실행",
+    "Input tokens": "입력 토큰",
+    "Interrupted by a stop of the server": "서버 중단으로 끝남",
+    "Last run": "마지막 실행",
+    "Last backup": "마지막 백업",
+    "Last restore drill": "마지막 복원 훈련",
+    "Machine": "시스템",
+    "Median duration": "실행 시간 중앙값",
+    "Median wait": "대기 시간 중앙값",
+    "Missed": "놓친 실행",
+    "Model": "모델",
+    "Name": "이름",
+    "Next tick": "다음 예정",
+    "No failures.": "실패한 실행이 없습니다.",
+    "No model was asked.": "모델을 호출하지 않았습니다.",
+    "No runs in this period.": "이 기간에는 실행이 없습니다.",
+    "No schedules.": "예약이 없습니다.",
+    "Output tokens": "출력 토큰",
+    "Period": "기간",
+    "Result": "결과",
+    "Run": "실행",
+    "Runs": "실행",
+    "Runs by day": "일별 실행",
+    "Schedules": "예약",
+    "Skip to the content": "본문으로 건너뛰기",
+    "Skyvern has not made its tables yet. This page works once the server has started.": (
+        "Skyvern이 아직 테이블을 만들지 않았습니다. 서버가 시작된 뒤에 볼 수 있습니다."
+    ),
+    "Smoke tests": "스모크 테스트",
+    "Success rate": "성공률",
+    "Terminated": "중단",
+    "The database does not answer. This page tries again when you reload it.": (
+        "데이터베이스가 응답하지 않습니다. 새로 고치면 다시 시도합니다."
+    ),
+    "The database of this version of Skyvern has another form than this page knows.": (
+        "이 버전의 Skyvern은 데이터베이스 형식이 이 페이지가 아는 것과 다릅니다."
+    ),
+    "The newest {} are shown.": "최근 {}건만 보여 줍니다.",
+    "Time zone": "시간대",
+    "Timed out": "시간 초과",
+    "Today": "오늘",
+    "Unfinished": "진행 중",
+    "Version": "버전",
+    "Version of Skyvern": "Skyvern 버전",
+    "Why": "이유",
+    "Workflow": "워크플로",
+    "Workflows": "워크플로",
+    "Whose runs": "실행 구분",
+    "Your runs": "내 실행",
+    "at least {}": "{} 이상",
+    "canceled": "취소",
+    "completed": "성공",
+    "created": "생성됨",
+    "deleted workflow": "삭제된 워크플로",
+    "failed": "실패",
+    "free": "남음",
+    "never": "없음",
+    "no": "아니요",
+    "none": "없음",
+    "not set up": "설정되지 않음",
+    "older than allowed": "허용 기간보다 오래됨",
+    "paused": "일시 정지",
+    "queued": "대기",
+    "running": "실행 중",
+    "sort by {}": "{} 기준 정렬",
+    "terminated": "중단",
+    "timed_out": "시간 초과",
+    "unknown": "알 수 없음",
+    "yes": "예",
+    "{} days": "{}일",
+    "{} h {:02} min": "{}시간 {:02}분",
+    "{} min {:02} s": "{}분 {:02}초",
+    "{} s": "{}초",
+}
+
+Say = Callable[[str], str]
+
+
+def translator(language: str) -> Say:
+    """The words of a language; English for ``en``."""
+    return KOREAN.__getitem__ if language == "ko" else str
+
+
+def choose(setting: str, asked: str | None, accepted: str) -> str:
+    """The language of a page. setting: ``en``, ``ko`` or ``browser``. asked: by the address. accepted: the browser's header."""
+    if asked in LANGUAGES:
+        return asked
+    if setting in LANGUAGES:
+        return setting
+    # In the order of the header; weights are in that order in every browser.
+    wanted = (part.partition(";")[0].strip().lower()[:2] for part in accepted.split(","))
+    return next((language for language in wanted if language in LANGUAGES), "en")

@@ -1,0 +1,106 @@
+"""The monitor of a stack: what it may reach and read, and that a stack without one is as it was."""
+
+from typing import Any
+
+import pytest
+
+from components import endpoints
+from components.host import gateway
+from components.host.postgres import MAKE_MONITOR, ROLES_SCRIPT
+from components.settings import SettingsError, parse
+from tests.support import program
+from tests.support.program import VERCEL, Program, Secret, plain
+
+
+def run(**sections: Any) -> Program:
+    return program.run(parse({"monitor": {"enabled": True}, **sections}, file="x"))
+
+
+@pytest.fixture(scope="module")
+def monitored() -> Program:
+    return run()
+
+
+def test_it_shares_a_network_with_the_gateway_and_with_nobody_else(monitored: Program) -> None:
+    on_it = {
+        one.inputs["hostname"]
+        for one in monitored.of_type("docker:index/container:Container")
+        for network in one.inputs.get("networksAdvanced", [])
+        if network["name"] == "skyvern-dev-dashboard"
+    }
+    assert on_it == {"gateway", "monitor"}
+    assert len(monitored.container("monitor").inputs["networksAdvanced"]) == 1
+    (network,) = [
+        one for one in monitored.of_type("docker:index/network:Network") if one.inputs["name"] == "skyvern-dev-dashboard"
+    ]
+    assert network.inputs["internal"] is True
+
+
+def test_it_sees_the_socket_and_its_own_notes() -> None:
+    mounts = {mount["volumeName"]: mount["readOnly"] for mount in run().container("monitor").inputs["volumes"]}
+    assert mounts == {"skyvern-dev-monitor": False, "skyvern-dev-postgres-socket": False}
+    with_backup = run(backup={"type": "path", "path": "/mnt/d/skyvern"}).container("monitor").inputs["volumes"]
+    assert {mount["volumeName"]: mount["readOnly"] for mount in with_backup} == {**mounts, "skyvern-dev-backup": True}
+
+
+def test_its_password_is_its_own(monitored: Program) -> None:
+    environment = monitored.environment("monitor")
+    assert {key for key, value in environment.items() if isinstance(value, Secret)} == {"PGPASSWORD"}
+    roles = monitored.environment("roles")
+    assert environment["PGPASSWORD"] == roles["MONITOR_PASSWORD"]
+    assert plain(roles["ROLE_PASSWORD"]) != plain(roles["MONITOR_PASSWORD"])
+
+
+def test_the_role_is_made_behind_skyverns_own(monitored: Program) -> None:
+    (script,) = monitored.container("roles").inputs["command"]
+    assert script.index("CREATE DATABASE") < script.index(MAKE_MONITOR) < script.index("touch /tmp/password-set")
+
+
+def test_nothing_that_can_hold_a_secret_is_read() -> None:
+    """``failure_reason`` is compared with the beginning of our own reasons, and not returned."""
+    forbidden = (
+        "parameters",
+        "headers",
+        "auth_tokens",
+        "totp",
+        "reasoning",
+        "navigation",
+        "extracted",
+        "SELECT *",
+        ".output,",
+        " output,",
+    )
+    functions = MAKE_MONITOR.split("BEGIN;")[1]
+    assert [word for word in forbidden if word in functions] == []
+    assert functions.count("failure_reason") == 1
+
+
+def test_the_dashboard_is_behind_the_login(monitored: Program) -> None:
+    urls = endpoints.derive(parse({"monitor": {"enabled": True}}, file="x"))
+    rules = gateway.caddyfile(urls)
+    app = rules.split("\n(app) {")[1]
+    assert app.index("login {$UI_LOGIN_SHA256}") < app.index("@dashboard path /dashboard /dashboard/*") < app.index("file_server")
+    assert rules.count("monitor:8080") == 1
+
+
+def test_a_stack_without_one_is_as_it_was() -> None:
+    without = program.run(parse({}, file="x"))
+    assert without.container("roles").inputs["command"] == [ROLES_SCRIPT]
+    assert "monitor" not in str(without.container("gateway").inputs)
+    assert not [one for one in without.registrations if "monitor" in one.name or "dashboard" in one.name]
+
+
+def test_the_ui_on_vercel_has_none_yet() -> None:
+    cloudflare = {
+        "provider": "cloudflare",
+        "domain": "example.com",
+        "api_token": "t" * 40,
+        "account_id": "a" * 32,
+        "plan": "free",
+    }
+    with pytest.raises(SettingsError, match=r"monitor\.enabled: the dashboard is behind the login of the gateway"):
+        parse(
+            {"monitor": {"enabled": True}, "frontend": VERCEL, "edge": cloudflare},
+            file="x",
+            secret_keys=frozenset({"frontend", "edge"}),
+        )

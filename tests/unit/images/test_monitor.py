@@ -1,0 +1,256 @@
+"""The monitor's modules without a database: days, schedules, tables, CSV, words, and the page as a hostile title meets it."""
+
+import sys
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from lab.standins.vercel.build import cached, download_wheels
+from ops.paths import ROOT
+
+FOLDER = ROOT / "images/monitor"
+SEOUL = ZoneInfo("Asia/Seoul")
+NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)  # a Friday, 12:00 in Seoul
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '=HYPERLINK("http://evil.example","x")',
+    "한글" * 5000,
+    "\u202eevil\u202c",
+    "+1\n2",
+    "\x1b[31m",
+]
+
+
+def _unpack(folder: Path) -> None:
+    download_wheels(folder, FOLDER / "requirements.txt")
+    for wheel in folder.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        wheel.unlink()
+
+
+@pytest.fixture(scope="module")
+def monitor() -> Iterator[SimpleNamespace]:
+    """The modules by name, with the libraries of their image and a double for PostgreSQL's, which needs libpq."""
+    libraries = cached("monitor", FOLDER / "requirements.txt", _unpack)
+    names = [path.stem for path in FOLDER.glob("*.py") if path.stem != "app"]
+    double = ModuleType("psycopg")
+    rows = ModuleType("psycopg.rows")
+    rows.dict_row = None  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        before = set(sys.modules)
+        patch.setitem(sys.modules, "psycopg", double)
+        patch.setitem(sys.modules, "psycopg.rows", rows)
+        patch.syspath_prepend(libraries)
+        patch.syspath_prepend(FOLDER)
+        yield SimpleNamespace(**{name: __import__(name) for name in names})
+        for name in set(sys.modules) - before:
+            del sys.modules[name]
+
+
+# --- Days and schedules ------------------------------------------------------------------------------------------------------
+
+
+def test_days_begin_in_the_stacks_time_zone(monitor: SimpleNamespace) -> None:
+    # 01:00 of the 28th in Seoul.
+    span = monitor.queries.last_days(7, SEOUL, datetime(2026, 11, 27, 16, 0, tzinfo=UTC))
+    assert (span.since.isoformat(), span.until.isoformat()) == ("2026-11-22T00:00:00+09:00", "2026-11-29T00:00:00+09:00")
+
+
+def test_a_day_of_25_hours_is_one_day(monitor: SimpleNamespace) -> None:
+    span = monitor.queries.last_days(1, ZoneInfo("Europe/Berlin"), datetime(2026, 10, 25, 12, 0, tzinfo=UTC))
+    assert span.until.astimezone(UTC) - span.since.astimezone(UTC) == timedelta(hours=25)
+
+
+def schedule(**changes: Any) -> dict[str, Any]:
+    """Each working day at 9 in Seoul, made a month ago, and run today in time."""
+    return {
+        "schedule": "wfs_1",
+        "enabled": True,
+        "cron": "0 9 * * 1-5",
+        "every_seconds": None,
+        "first": None,
+        "once": None,
+        "timezone": "Asia/Seoul",
+        "modified": NOW - timedelta(days=30),
+        "last": datetime(2026, 11, 27, 0, 0, 9, tzinfo=UTC),
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({}, []),
+        # The run of Wednesday was the last one.
+        ({"last": datetime(2026, 11, 25, 0, 0, 5, tzinfo=UTC)}, ["2026-11-26T00:00", "2026-11-27T00:00"]),
+        # Changed this morning: Skyvern does not look behind that.
+        ({"last": None, "modified": datetime(2026, 11, 27, 1, 0, tzinfo=UTC)}, []),
+        ({"last": None, "enabled": False}, []),
+        # Every hour from a first time; the tick of 12:00 is seconds old.
+        (
+            {
+                "cron": None,
+                "every_seconds": 3600,
+                "first": datetime(2026, 11, 27, 0, 0, tzinfo=UTC),
+                "last": datetime(2026, 11, 27, 0, 0, 5, tzinfo=UTC),
+            },
+            ["2026-11-27T01:00", "2026-11-27T02:00"],
+        ),
+        ({"cron": None, "once": NOW - timedelta(hours=1), "last": None}, ["2026-11-27T02:00"]),
+        ({"cron": None, "once": NOW - timedelta(hours=1), "last": NOW - timedelta(hours=1)}, []),
+        ({"cron": None, "once": NOW + timedelta(hours=1), "last": None}, []),
+    ],
+)
+def test_missed_ticks(monitor: SimpleNamespace, changes: dict[str, Any], missed: list[str]) -> None:
+    due = monitor.schedules.due(schedule(**changes), NOW - timedelta(days=7), NOW)
+    assert [f"{tick:%Y-%m-%dT%H:%M}" for tick in due.missed] == missed
+
+
+def test_the_next_tick_is_skyverns(monitor: SimpleNamespace) -> None:
+    assert monitor.schedules.due(schedule(), NOW - timedelta(days=7), NOW).next == datetime(2026, 11, 30, 0, 0, tzinfo=UTC)
+    assert monitor.schedules.due(schedule(enabled=False), NOW - timedelta(days=7), NOW).next is None
+
+
+# --- Tables ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_no_text_is_a_formula_or_steers_the_reader(monitor: SimpleNamespace, title: str) -> None:
+    cell = monitor.tables.cell("text", title, SEOUL, str)
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not set(cell) & set("\u202e\u202c\x1b\n\r\t")
+    assert len(monitor.tables.short(title)) <= 120
+
+
+def test_a_number_stays_a_number_in_csv(monitor: SimpleNamespace) -> None:
+    assert monitor.tables.cell("dollars", 0.00012, SEOUL, str) == "0.00012"
+    assert monitor.tables.cell("count", -1, SEOUL, str) == "-1"
+    assert monitor.tables.cell("dollars", None, SEOUL, str) == ""
+
+
+def test_unknown_values_come_last_in_either_order(monitor: SimpleNamespace) -> None:
+    column = monitor.tables.Column("cost", "Cost", "dollars")
+    rows = [{"cost": None}, {"cost": 1.0}, {"cost": 2.0}]
+    table = monitor.tables.Table(key="spending", title="", columns=[column], rows=rows, empty="", order="cost")
+    assert [row["cost"] for row in table.sorted("-cost")[1]] == [2.0, 1.0, None]
+    assert [row["cost"] for row in table.sorted(None)[1]] == [1.0, 2.0, None]
+    assert table.sorted("password")[0] == "cost"
+
+
+# --- The page ----------------------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """A database with one workflow for each hostile title."""
+
+    def titles(self, _: str) -> dict[str, str]:
+        return {f"wpid_{number}": title for number, title in enumerate(HOSTILE)}
+
+    def statistics(self, selection: Any) -> Any:
+        counts = {"completed": 6, "failed": 2, "terminated": 1, "timed_out": 1, "canceled": 3, "unfinished": 1, "runs": 14}
+        row = {**counts, "median": 65.0, "p95": 700.5, "queue": 0.25}
+        day = {**counts, "day": selection.span.since.date()}
+        by_workflow = [{**row, "workflow": workflow} for workflow in self.titles("")]
+        return sys.modules["queries"].Statistics(total=row, by_workflow=by_workflow, by_day=[day])
+
+    def failures(self, _: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        why = {"category": "<b>", "codes": "LOGIN_EXPIRED", "interrupted": False}
+        return [{"run": "wr_1", "workflow": "wpid_0", "status": "failed", "finished": NOW, **why}], [{"runs": 4, **why}]
+
+    def spending(self, *_: Any) -> list[dict[str, Any]]:
+        tokens = {"input_tokens": 1000, "output_tokens": 10, "calls": 1}
+        return [
+            {"workflow": "wpid_0", "model": "gpt", "cost": 0.5, "unpriced": 0, **tokens},
+            {"workflow": "wpid_1", "model": "qwen", "cost": 0.0, "unpriced": 1, **tokens},
+        ]
+
+    def schedules(self, _: str) -> list[dict[str, Any]]:
+        return [{**schedule(), "name": HOSTILE[0], "workflow": "wpid_0"}]
+
+
+@pytest.fixture
+def config(monitor: SimpleNamespace, tmp_path: Path) -> Any:
+    return monitor.config.Config(
+        database="",
+        organizations={"own": "o_1", "smoke": "o_2"},
+        zone=SEOUL,
+        language="browser",
+        app_url="http://localhost:8080",
+        stack="dev",
+        skyvern="1.0.56",
+        state=tmp_path,
+        backup=None,
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_hostile_titles_are_text(monitor: SimpleNamespace, config: Any, language: str) -> None:
+    request = monitor.dashboard.read({"period": "30", "sort_workflows": "title"})
+    page = monitor.dashboard.page(config, request, language, monitor.dashboard.gather(Reader(), config, request, NOW))
+    assert "<script" not in page
+    assert "style=" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\u202e" not in page
+    assert "한글" * 200 not in page
+    assert "60.0 %" in page  # 6 of 6 + 2 + 1 + 1; three were canceled
+    assert ("알 수 없음" if language == "ko" else "unknown") in page
+    assert 'href="/runs/wr_1"' in page
+
+
+def test_every_word_of_the_page_is_there_in_korean(monitor: SimpleNamespace, config: Any) -> None:
+    """An unknown one is a KeyError: also of the answers without facts, and of an empty database."""
+    request = monitor.dashboard.read({})
+    for problem in (line for line in monitor.texts.KOREAN if line.startswith(("The database", "Skyvern has"))):
+        assert monitor.texts.KOREAN[problem] in monitor.dashboard.page(config, request, "ko", None, problem)
+    for status in (*monitor.queries.ENDED, *monitor.queries.UNFINISHED):
+        assert monitor.texts.KOREAN[status]
+
+
+def test_an_address_is_read_or_left_out(monitor: SimpleNamespace) -> None:
+    wrong = {"period": "400", "who": "all", "workflow": "x' OR 1=1", "result": "won", "lang": "de", "sort_users": "name"}
+    assert monitor.dashboard.read(wrong).address() == "/dashboard"
+    right = {"period": "30", "workflow": "wpid_1", "sort_workflows": "-rate"}
+    assert monitor.dashboard.read(right).address() == "/dashboard?period=30&workflow=wpid_1&sort_workflows=-rate"
+
+
+@pytest.mark.parametrize(
+    ("setting", "asked", "accepted", "language"),
+    [
+        ("ko", None, "en-US", "ko"),
+        ("browser", None, "ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("browser", None, "de-DE,de;q=0.9", "en"),
+        ("en", "ko", "en", "ko"),
+    ],
+)
+def test_the_language(monitor: SimpleNamespace, setting: str, asked: str | None, accepted: str, language: str) -> None:
+    assert monitor.texts.choose(setting, asked, accepted) == language
+
+
+def test_the_chart_adds_up(monitor: SimpleNamespace, config: Any) -> None:
+    request = monitor.dashboard.read({})
+    facts = monitor.dashboard.gather(Reader(), config, request, NOW)
+    chart = monitor.charts.by_day(facts.statistics.by_day, facts.span, {"completed": "C", "failed": "F", "other": "O"})
+    assert [bar.label.split(": ")[1] for bar in chart.bars] == ["C 6", "F 4", "O 4"]
+    assert chart.lines[-1][1] == "20"
+    assert sum(bar.height for bar in chart.bars) == pytest.approx((220 - 24 - 10) * 14 / 20, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "korean"),
+    [
+        (0.04, "0.0 s", "0.0초"),
+        (59.7, "1 min 00 s", "1분 00초"),
+        (65, "1 min 05 s", "1분 05초"),
+        (7800, "2 h 10 min", "2시간 10분"),
+    ],
+)
+def test_durations(monitor: SimpleNamespace, seconds: float, english: str, korean: str) -> None:
+    assert monitor.tables.duration(seconds, str) == english
+    assert monitor.tables.duration(seconds, monitor.texts.translator("ko")) == korean
