@@ -421,8 +421,6 @@ def _app(urls: Endpoints) -> str:
         f"""
 		@dashboard path /dashboard /dashboard/*
 		route @dashboard {{
-			@write not method GET HEAD
-			error @write 405
 			import body
 			error @body 400
 			reverse_proxy {endpoints.MONITOR_URL.removeprefix("http://")} {{

@@ -81,6 +81,9 @@ def test_the_dashboard_is_behind_the_login(monitored: Program) -> None:
     app = rules.split("\n(app) {")[1]
     assert app.index("login {$UI_LOGIN_SHA256}") < app.index("@dashboard path /dashboard /dashboard/*") < app.index("file_server")
     assert rules.count("monitor:8080") == 1
+    # Caddy knows a matcher's name once in a block, and the recordings before it refuse whatever writes.
+    assert "@write" not in app.split("@dashboard path")[1].split("header {")[0]
+    assert app.index("import recordings") < app.index("@dashboard path")
 
 
 def test_a_stack_without_one_is_as_it_was() -> None:
@@ -91,13 +94,7 @@ def test_a_stack_without_one_is_as_it_was() -> None:
 
 
 def test_the_ui_on_vercel_has_none_yet() -> None:
-    cloudflare = {
-        "provider": "cloudflare",
-        "domain": "example.com",
-        "api_token": "t" * 40,
-        "account_id": "a" * 32,
-        "plan": "free",
-    }
+    cloudflare = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
     with pytest.raises(SettingsError, match=r"monitor\.enabled: the dashboard is behind the login of the gateway"):
         parse(
             {"monitor": {"enabled": True}, "frontend": VERCEL, "edge": cloudflare},
