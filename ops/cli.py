@@ -28,6 +28,7 @@ from ops.deploy import single as stack_single
 from ops.errors import UserError
 from ops.images import commands
 from ops.machine import environment
+from ops.observe import alerts
 from ops.observe import doctor as doctor_run
 from ops.observe import logs as stack_logs
 from ops.observe import smoke as smoke_run
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(commands.app, name="images", help="Container images: build, list, digest, advisories.")
 
+app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: test, list.")
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
 app.add_typer(takeover.app, name="import", help="Take over another installation of Skyvern: compose.")
 app.add_typer(automation_commands.app, name="automations", help="Workflows as files: list, pull, next.")

@@ -80,7 +80,13 @@ class DockerBackend(pulumi.ComponentResource):
         away = isinstance(settings.backup, RemoteBackup)
         networks = Networks(
             f"{name}-networks",
-            NetworksArgs(addressing=addressing, tunnelled=tunnelled, backup=away, monitor=settings.monitor.enabled),
+            NetworksArgs(
+                addressing=addressing,
+                tunnelled=tunnelled,
+                backup=away,
+                monitor=settings.monitor.enabled,
+                alerts=settings.monitor.channels is not None,
+            ),
             opts=child,
         )
         volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
@@ -275,6 +281,10 @@ class DockerBackend(pulumi.ComponentResource):
                     timezone=settings.host.timezone,
                     language=settings.frontend.language,
                     backup=None if backup is None else backup.notes,
+                    settings=settings.monitor,
+                    alerts=networks.alerts,
+                    command=outgoing.with_certificates(settings.host, ["monitor-start"]),
+                    outgoing_environment=outgoing.client_environment(settings.host),
                 ),
                 opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, postgres.ready]),
             )

@@ -50,6 +50,7 @@ def destinations(settings: Settings) -> list[Destination]:
     lists = {
         "outgoing": [*settings.server.allow, *settings.browser.allow],
         "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else [],
+        "alerts": settings.monitor.allow,
     }
     reachable = {
         Destination(network=part, host=None if host == THIS_HOST else host, port=port)
@@ -68,7 +69,12 @@ def destinations(settings: Settings) -> list[Destination]:
     if settings.host.proxy is not None:
         # A company's, from every network whose containers use it.
         ollama, ngrok = isinstance(settings.llm, OllamaLlm), isinstance(settings.edge, NgrokEdge)
-        users = ("outgoing", *(["models"] if ollama else []), *(["tunnel"] if ngrok else []))
+        users = (
+            "outgoing",
+            *(["models"] if ollama else []),
+            *(["tunnel"] if ngrok else []),
+            *(["alerts"] if settings.monitor.channels else []),
+        )
         urls += [(part, settings.host.proxy) for part in users]
     implied = [(part, *of_url(url)) for part, url in urls]
     if settings.smtp.host is not None:

@@ -14,7 +14,21 @@ import pulumi_docker as docker
 from components.host.labels import stack_labels
 
 # A network's place in its stack's block: a new one goes to the end, because another place replaces a network. Two are Ollama's.
-PARTS = ("edge", "tunnel", "app", "files", "data", "browsing", "smoke", "outgoing", "llm", "models", "backup", "dashboard")
+PARTS = (
+    "edge",
+    "tunnel",
+    "app",
+    "files",
+    "data",
+    "browsing",
+    "smoke",
+    "outgoing",
+    "llm",
+    "models",
+    "backup",
+    "dashboard",
+    "alerts",
+)
 # Of a stack's block, as a prefix, and how many bits more a network of it has.
 BLOCK_BITS = 23
 NETWORK_BITS = 4
@@ -55,13 +69,14 @@ class Addressing:
 class NetworksArgs:
     """tunnelled: a connector leads to the gateway, no published port. backup: backups go to another machine.
 
-    monitor: the stack has one.
+    monitor: the stack has one. alerts: it sends messages.
     """
 
     addressing: Addressing
     tunnelled: bool
     backup: bool = False
     monitor: bool = False
+    alerts: bool = False
 
 
 def bridge(
@@ -109,6 +124,7 @@ class Networks(pulumi.ComponentResource):
     egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
     dashboard: gateway to the monitor, internal as well; if there is a monitor.
+    alerts: the monitor to the channels of its messages, apart from all others.
     backup: backups to the machine that keeps them, if it is another one; apart from all others, because it reads all data.
     Docker's rules and the stack's own (host/firewall.py) keep networks apart, and those with egress away from the host and from
     private addresses. inner, outward: part -> Docker's id of each network, without and with egress.
@@ -146,6 +162,7 @@ class Networks(pulumi.ComponentResource):
         self.smoke = network("smoke", after=outgoing).name
         self.outgoing = outgoing.name
         self.dashboard = network("dashboard", after=edge).name if args.monitor else None
+        self.alerts = network("alerts", internal=False, after=edge).name if args.alerts else None
         self.backup = network("backup", internal=False, after=app).name if args.backup else None
         self.register_outputs({})
 

@@ -65,6 +65,14 @@ def pull_environment(host: HostSettings) -> dict[str, pulumi.Input[str]]:
     return {**certificate_environment(host), **({} if host.proxy is None else {"HTTPS_PROXY": host.proxy})}
 
 
+def client_environment(host: HostSettings) -> dict[str, pulumi.Input[str]]:
+    """The variables of a client that asks the internet alone, by the company's proxy if there is one."""
+    return {
+        **certificate_environment(host),
+        **({} if host.proxy is None else {"HTTP_PROXY": host.proxy, "HTTPS_PROXY": host.proxy}),
+    }
+
+
 def squid_parent(host: HostSettings) -> Sequence[str]:
     """Lines of the egress proxy, behind its own, that make the company's its parent; none without one.
 

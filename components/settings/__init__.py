@@ -14,6 +14,7 @@ from components.settings.errors import SettingsError
 from components.settings.frontend import VercelFrontend
 from components.settings.host import HostSettings, ImageSource, RetentionSettings, ServerSettings
 from components.settings.llm import AnthropicLlm, GeminiLlm, Llm, NoLlm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm
+from components.settings.monitor import MonitorSettings
 from components.settings.rotation import RotationSettings
 from components.settings.schema import Settings, sections
 from components.settings.smtp import SmtpSettings
@@ -34,6 +35,7 @@ __all__ = [
     "ImageSource",
     "Llm",
     "LocalStorage",
+    "MonitorSettings",
     "NgrokEdge",
     "NoBackup",
     "NoEdge",

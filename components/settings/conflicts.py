@@ -40,7 +40,14 @@ def conflicts(settings: Settings) -> Iterator[str]:
             f'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is '
             f'"{edge.provider}"; write gateway, or edge.provider: cloudflare'
         )
-    if on_vercel and settings.monitor.enabled:
+    monitor = settings.monitor
+    if monitor.channels is not None and not monitor.enabled:
+        yield "monitor.channels: nobody looks without monitor.enabled; write true, or remove the channels"
+    if monitor.channels is None:
+        for key in ("quiet_hours", "allow"):
+            if getattr(monitor, key):
+                yield f"monitor.{key}: is about messages, and there are no monitor.channels; set those, or remove it"
+    if on_vercel and monitor.enabled:
         yield (
             "monitor.enabled: the dashboard is behind the login of the gateway, and the UI is on Vercel; write false, or "
             "frontend.provider: gateway"

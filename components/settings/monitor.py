@@ -1,8 +1,10 @@
-"""The section about the monitor: the dashboard."""
+"""The section about the monitor: the dashboard, and who is told what goes wrong."""
 
-from pydantic import Field
+import re
 
-from components.settings.base import Section
+from pydantic import Field, SecretStr, field_validator
+
+from components.settings.base import PrivateDestinations, Section, redacted
 
 
 class MonitorSettings(Section):
@@ -14,3 +16,38 @@ class MonitorSettings(Section):
         "nothing else, and a network to the gateway.",
         examples=["true"],
     )
+    channels: SecretStr | None = Field(
+        None,
+        description="Who is told what goes wrong: addresses in the form of Apprise, separated by spaces, such as "
+        "`tgram://TOKEN/CHAT`, `kakaotalk://CLIENT/REFRESH_TOKEN` or `mailtos://…`. They have keys in them, so set them with "
+        "`pulumi config set --secret --path monitor.channels`. With them the monitor gets a network to the internet.",
+    )
+    quiet_hours: str | None = Field(
+        None,
+        description="Local time in which nothing is sent; what came meanwhile is one message at its end.",
+        examples=["23:00-07:00"],
+    )
+    stuck_minutes: int = Field(180, ge=5, le=10080, description="Minutes after which a run that does not end, or waits, is told.")
+    allow: PrivateDestinations = Field(
+        [],
+        description="Private addresses that the monitor may reach besides the internet, `ADDRESS:PORT`: a mail server or a chat "
+        "of your network.",
+        examples=["[192.168.1.20:587]"],
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _addresses(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(re.fullmatch(r"[a-z][a-z0-9]*://\S+", url) for url in value.get_secret_value().split()):
+            raise redacted("has an address without a kind; write each as KIND://…, separated by spaces")
+        if value is not None and not value.get_secret_value().split():
+            raise redacted("is empty; write an address, or remove it")
+        return value
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _two_times(cls, value: str | None) -> str | None:
+        time = r"([01]\d|2[0-3]):[0-5]\d"
+        if value is not None and (not re.fullmatch(f"{time}-{time}", value) or value[:5] == value[6:]):
+            raise ValueError("is not two times of a day; write them as 23:00-07:00")
+        return value

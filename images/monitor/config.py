@@ -1,8 +1,8 @@
 """What the monitor is told by its container's environment (components/host/monitor.py)."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ class Config:
 
     language: ``en``, ``ko``, or ``browser``. app_url: origin of the UI. skyvern: its version. state: folder of the monitor's own
     volume. backup: folder of the backup's volume, if the stack has one.
+    channels: name -> address in apprise's form, with its keys. quiet_hours: ``23:00-07:00``. stuck_minutes: longest run.
     """
 
     database: str
@@ -24,6 +25,19 @@ class Config:
     skyvern: str
     state: Path
     backup: Path | None
+    channels: Mapping[str, str] = field(default_factory=dict)
+    quiet_hours: str | None = None
+    stuck_minutes: int = 180
+
+
+def named(urls: Sequence[str]) -> dict[str, str]:
+    """Channels by the kind of each, with its number where there are several of a kind."""
+    names: dict[str, str] = {}
+    for url in urls:
+        kind = url.partition(":")[0]
+        number = sum(name.partition(" ")[0] == kind for name in names) + 1
+        names[kind if number == 1 else f"{kind} {number}"] = url
+    return names
 
 
 def _pinned(requirement: str) -> str:
@@ -43,4 +57,7 @@ def from_environment() -> Config:
         skyvern=_pinned(Path(__file__).with_name("skyvern.in").read_text()),
         state=Path(os.environ["STATE_FOLDER"]),
         backup=Path(os.environ["BACKUP_FOLDER"]) if "BACKUP_FOLDER" in os.environ else None,
+        channels=named(os.environ.get("CHANNELS", "").split()),
+        quiet_hours=os.environ.get("QUIET_HOURS"),
+        stuck_minutes=int(os.environ.get("STUCK_MINUTES", "180")),
     )

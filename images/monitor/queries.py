@@ -138,15 +138,15 @@ class Reader:
         rows = self._all("SELECT workflow, title FROM monitor.workflows(%(organization)s)", {"organization": organization})
         return {row["workflow"]: row["title"] for row in rows}
 
-    def failures(self, selection: Selection) -> "tuple[list[dict[str, Any]], list[dict[str, Any]]]":
-        """Runs that ended without success: the newest ``MOST_FAILURES``, and all of them counted by category and codes."""
+    def failures(self, selection: Selection, most: int = MOST_FAILURES) -> "tuple[list[dict[str, Any]], list[dict[str, Any]]]":
+        """Runs that ended without success: the newest ``most``, and all of them counted by category and codes."""
         values = {
             "organization": selection.organization,
             "since": selection.span.since,
             "until": selection.span.until,
             "workflow": selection.workflow,
             "results": None if selection.results is None else list(selection.results),
-            "most": MOST_FAILURES,
+            "most": most,
         }
         rows = self._all(_FAILURES, values)
         return [row for row in rows if row["run"] is not None], [row for row in rows if row["run"] is None]

@@ -1,9 +1,12 @@
 """The monitor's modules without a database: days, schedules, tables, CSV, words, and the page as a hostile title meets it."""
 
+import json
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -254,3 +257,160 @@ def test_the_chart_adds_up(monitor: SimpleNamespace, config: Any) -> None:
 def test_durations(monitor: SimpleNamespace, seconds: float, english: str, korean: str) -> None:
     assert monitor.tables.duration(seconds, str) == english
     assert monitor.tables.duration(seconds, monitor.texts.translator("ko")) == korean
+
+
+# --- Alerts ------------------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """A memory and its looks, each a minute after the last one unless said otherwise; what was told, look by look."""
+
+    def __init__(self, monitor: SimpleNamespace) -> None:
+        self.alerts = monitor.alerts
+        self.memory = monitor.alerts.Memory()
+        self.at = NOW
+        self.look()
+
+    def look(self, *causes: str, failed: int = 0, kind: str = "failed", title: str = "Blog", minutes: int = 1) -> list[str]:
+        self.at += timedelta(minutes=minutes)
+        failures = [self.alerts.Failure(kind, title, f"wr_{number}", self.at) for number in range(failed)]
+        conditions = [self.alerts.Condition(cause, cause) for cause in causes]
+        lines = self.alerts.step(self.memory, self.alerts.Look(self.at, conditions, failures), str, SEOUL)
+        return [text for text, _ in lines]
+
+    def pass_time(self, minutes: int, *causes: str) -> list[str]:
+        return [text for _ in range(minutes) for text in self.look(*causes)]
+
+
+@pytest.fixture
+def told(monitor: SimpleNamespace) -> Told:
+    return Told(monitor)
+
+
+def test_a_cause_is_told_once_and_once_more_when_it_is_well(told: Told) -> None:
+    assert told.look("disk") == ["disk"]
+    assert told.pass_time(300, "disk") == []
+    assert told.look() == ["Well again: disk"]
+    assert told.pass_time(300) == []
+
+
+def test_what_comes_and_goes_is_told_once_an_hour(told: Told) -> None:
+    lines = [text for _ in range(30) for text in (*told.look("disk"), *told.look())]
+    assert lines == ["disk", "Well again: disk"]
+    assert told.pass_time(30) == []
+    assert told.look("disk") == ["disk"]
+
+
+def test_a_storm_is_one_line_at_once_and_one_an_hour(told: Told) -> None:
+    assert told.look(failed=1) == ["1 runs failed: Blog"]
+    rest = [text for _ in range(59) for text in told.look(failed=500)]
+    assert rest == []
+    assert told.look() == ["29500 runs failed: Blog (29500)"]
+    assert told.pass_time(59) == ["No run has failed for an hour"]
+    assert told.pass_time(300) == []
+
+
+def test_kinds_of_failures_do_not_wait_for_each_other(told: Told, monitor: SimpleNamespace) -> None:
+    assert told.look(failed=1) == ["1 runs failed: Blog"]
+    kind = monitor.alerts.kind_of("NAVER_LOGIN_EXPIRED", False)
+    assert told.look(failed=1, kind=kind) == ["A login has expired (1 runs): Blog"]
+    assert [monitor.alerts.kind_of(*given) for given in (("CAPTCHA, LOGIN", False), (None, True), (None, False))] == [
+        "captcha",
+        "interrupted",
+        "failed",
+    ]
+
+
+def test_a_night_of_sleep_is_told_together(told: Told) -> None:
+    """Also what it missed: a schedule that Skyvern makes up for meanwhile is no alert."""
+    assert told.look("schedule", "backup", failed=2, minutes=480) == []
+    assert told.pass_time(19, "backup") == []
+    assert told.look("backup") == ["The machine was off 12:01 to 20:01", "backup", "2 runs failed: Blog (2)"]
+    assert told.pass_time(30, "backup") == []
+
+
+def test_a_restart_forgets_nothing(told: Told, monitor: SimpleNamespace, config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = monitor.dashboard.replace(config, channels={"tgram": "tgram://x", "slack": "slack://y"})
+    sent: list[tuple[str, int]] = []
+    down = {"slack"}
+
+    def deliver(_: Any, name: str, lines: Any, __: Any) -> str | None:
+        if name in down:
+            return "does not take the message"
+        sent.append((name, len(lines)))
+        return None
+
+    conditions: list[str] = []
+    monkeypatch.setattr(monitor.watch, "deliver", deliver)
+    monkeypatch.setattr(
+        monitor.watch.Watch,
+        "look",
+        lambda _, now: monitor.alerts.Look(now, [monitor.alerts.Condition(one, one) for one in conditions], []),
+    )
+    for minute in range(60):
+        # A new process each minute.
+        conditions[:] = ["disk"] if 5 <= minute < 20 else []
+        if minute == 50:
+            down.clear()
+        monitor.watch.Watch(settings).turn(NOW + timedelta(minutes=minute))
+    assert sent == [("tgram", 1), ("tgram", 1), ("slack", 2)]
+
+
+def test_what_was_being_sent_at_a_kill_is_not_sent_again(monitor: SimpleNamespace, config: Any) -> None:
+    watch = monitor.watch.Watch(config)
+    watch.waiting = {"tgram": [["disk", "/dashboard"]], "slack": [["disk", "/dashboard"]]}
+    watch.save(sending="tgram")
+    assert monitor.watch.Watch(config).waiting == {"tgram": [], "slack": [["disk", "/dashboard"]]}
+
+
+@pytest.mark.parametrize(
+    ("hours", "at", "is_quiet"),
+    [("23:00-07:00", 2, True), ("23:00-07:00", 7, False), ("12:00-13:00", 12, True), ("12:00-13:00", 2, False), (None, 2, False)],
+)
+def test_quiet_hours(monitor: SimpleNamespace, hours: str | None, at: int, is_quiet: bool) -> None:
+    assert monitor.alerts.quiet(hours, datetime(2026, 11, 27, at, 0, tzinfo=SEOUL)) is is_quiet
+
+
+@pytest.mark.parametrize("title", [*HOSTILE, "<!channel> @everyone [x](http://evil.example)", "`rm`"])
+@pytest.mark.parametrize("longest", [200, 1000])
+def test_a_message_fits_and_its_titles_mean_nothing(monitor: SimpleNamespace, title: str, longest: int) -> None:
+    line = f"1 runs failed: {monitor.alerts.titles({title: 1})}"
+    text = monitor.alerts.message([(line, "/runs/wr_1")] * 9, "prod", "https://app.example.com", str, longest)
+    assert len(text) <= longest
+    assert text.endswith("\nhttps://app.example.com/dashboard")
+    assert not set(text.rpartition("\n")[0]) & set("<>@`\u202e\x1b")
+
+
+def test_channels_are_named_by_kind(monitor: SimpleNamespace) -> None:
+    assert list(monitor.config.named(["tgram://a/b", "mailtos://c", "tgram://d/e"])) == ["tgram", "mailtos", "tgram 2"]
+
+
+def test_every_line_is_there_in_korean(monitor: SimpleNamespace) -> None:
+    say = monitor.texts.translator("ko")
+    for text, well in monitor.alerts._KINDS.values():
+        assert say(text).count("{}") == text.count("{}")
+        assert say(well)
+
+
+def test_a_channel_gets_the_message_and_a_failure_names_no_key(monitor: SimpleNamespace, config: Any) -> None:
+    """By apprise itself, whose JSON channel takes any address, to a server of the test."""
+    received: list[dict[str, Any]] = []
+
+    class Channel(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500 if self.path == "/down" else 200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Not on the console."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Channel) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        urls = [f"json://user:hunter2@127.0.0.1:{server.server_port}/{path}" for path in ("up", "down")]
+        settings = monitor.dashboard.replace(config, channels=monitor.config.named([*urls, "nosuch://hunter2"]))
+        lines = [("1 runs failed: 블로그", "/runs/wr_1")]
+        problems = [monitor.watch.deliver(settings, name, lines, str) for name in settings.channels]
+        server.shutdown()
+    assert received[0]["message"] == "[dev] 1 runs failed: 블로그\nhttp://localhost:8080/runs/wr_1"
+    assert problems == [None, "does not take the message", "is not an address that apprise knows"]

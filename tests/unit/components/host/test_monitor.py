@@ -6,6 +6,7 @@ import pytest
 
 from components import endpoints
 from components.host import gateway
+from components.host.firewall import Destination, destinations
 from components.host.postgres import MAKE_MONITOR, ROLES_SCRIPT
 from components.settings import SettingsError, parse
 from tests.support import program
@@ -101,3 +102,50 @@ def test_the_ui_on_vercel_has_none_yet() -> None:
             file="x",
             secret_keys=frozenset({"frontend", "edge"}),
         )
+
+
+CHANNELS = {"enabled": True, "channels": "tgram://123456789:abcdefg_hijklmnop/12315544/ mailtos://user:pass@example.com"}
+
+
+def test_messages_leave_by_a_network_of_their_own() -> None:
+    def told(**sections: Any) -> Program:
+        return program.run(parse({"monitor": CHANNELS, **sections}, file="x", secret_keys=frozenset({"monitor"})))
+
+    run_ = told()
+    on_it = [
+        one.inputs["hostname"]
+        for one in run_.of_type("docker:index/container:Container")
+        for network in one.inputs.get("networksAdvanced", [])
+        if network["name"] == "skyvern-dev-alerts"
+    ]
+    assert on_it == ["monitor"]
+    assert isinstance(run_.environment("monitor")["CHANNELS"], Secret)
+    proxied = told(host={"proxy": "http://proxy.example.com:3128"})
+    assert proxied.environment("monitor")["HTTPS_PROXY"] == "http://proxy.example.com:3128"
+    assert not [one for one in run().of_type("docker:index/network:Network") if one.inputs["name"].endswith("-alerts")]
+
+
+def test_what_it_may_reach_beside_the_internet_is_named() -> None:
+    found = parse({"monitor": {**CHANNELS, "allow": ["10.0.0.5:587"]}}, file="x", secret_keys=frozenset({"monitor"}))
+    assert destinations(found) == [Destination(network="alerts", host="10.0.0.5", port=587)]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "line"),
+    [
+        ({"channels": "tgram://a/b"}, "monitor.channels: nobody looks without monitor.enabled"),
+        ({"enabled": True, "quiet_hours": "23:00-07:00"}, "monitor.quiet_hours: is about messages"),
+        ({**CHANNELS, "quiet_hours": "11pm-7am"}, 'monitor.quiet_hours: "11pm-7am" is not two times of a day'),
+        ({**CHANNELS, "channels": "123:secret/456"}, "monitor.channels: has an address without a kind"),
+    ],
+)
+def test_each_mistake_has_its_line(monitor: dict[str, Any], line: str) -> None:
+    with pytest.raises(SettingsError) as wrong:
+        parse({"monitor": monitor}, file="x", secret_keys=frozenset({"monitor"}))
+    assert [text.removeprefix("x: ").startswith(line) for text in wrong.value.lines] == [True]
+    assert "secret" not in str(wrong.value)
+
+
+def test_channels_in_plain_text_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"monitor\.channels: is in plain text"):
+        parse({"monitor": CHANNELS}, file="x")
