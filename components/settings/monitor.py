@@ -1,4 +1,4 @@
-"""The section about the monitor: the dashboard, and who is told what goes wrong."""
+"""The section about the monitor: the dashboard, and who gets a message when something goes wrong."""
 
 import re
 
@@ -18,7 +18,7 @@ class MonitorSettings(Section):
     )
     channels: SecretStr | None = Field(
         None,
-        description="Who is told what goes wrong: addresses in the form of Apprise, separated by spaces, such as "
+        description="Who gets a message when something goes wrong: addresses in the form of Apprise, separated by spaces, such as "
         "`tgram://TOKEN/CHAT`, `kakaotalk://CLIENT/REFRESH_TOKEN` or `mailtos://…`. They have keys in them, so set them with "
         "`pulumi config set --secret --path monitor.channels`. With them the monitor gets a network to the internet.",
     )
@@ -27,7 +27,9 @@ class MonitorSettings(Section):
         description="Local time in which nothing is sent; what came meanwhile is one message at its end.",
         examples=["23:00-07:00"],
     )
-    stuck_minutes: int = Field(180, ge=5, le=10080, description="Minutes after which a run that does not end, or waits, is told.")
+    stuck_minutes: int = Field(
+        180, ge=5, le=10080, description="Minutes after which a run that does not end, or waits, is worth a message."
+    )
     allow: PrivateDestinations = Field(
         [],
         description="Private addresses that the monitor may reach besides the internet, `ADDRESS:PORT`: a mail server or a chat "

@@ -87,6 +87,11 @@ def test_the_committed_stacks_have_no_violation_and_no_exemption(stack: str) -> 
     assert [report.message for report in judge(registered(run), stack=stack)] == []
 
 
+def test_a_monitor_with_channels_has_no_violation() -> None:
+    settings = Settings.model_validate({"monitor": {"enabled": True, "channels": "tgram://123456789:abcdefghijklmnop/12315544/"}})
+    assert [report.message for report in judge(registered(program.run(settings, stack="prod")), stack="prod")] == []
+
+
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": "tk_" + "of-the-owner-" * 4}
 ACCESS: dict[str, Any] = {"access_team": "acme", "access_emails": ["ops@example.com"], "access_domains": ["example.com"]}
 NGROK: dict[str, Any] = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": "tk_" + "of-the-owner-" * 4}

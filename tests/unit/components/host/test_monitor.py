@@ -133,7 +133,7 @@ def test_what_it_may_reach_beside_the_internet_is_named() -> None:
 @pytest.mark.parametrize(
     ("monitor", "line"),
     [
-        ({"channels": "tgram://a/b"}, "monitor.channels: nobody looks without monitor.enabled"),
+        ({"channels": "tgram://a/b"}, "monitor.channels: is about messages of the monitor"),
         ({"enabled": True, "quiet_hours": "23:00-07:00"}, "monitor.quiet_hours: is about messages"),
         ({**CHANNELS, "quiet_hours": "11pm-7am"}, 'monitor.quiet_hours: "11pm-7am" is not two times of a day'),
         ({**CHANNELS, "channels": "123:secret/456"}, "monitor.channels: has an address without a kind"),
