@@ -42,7 +42,9 @@ def conflicts(settings: Settings) -> Iterator[str]:
         )
     monitor = settings.monitor
     if monitor.channels is not None and not monitor.enabled:
-        yield "monitor.channels: is about messages of the monitor, and monitor.enabled is false; write true, or remove the channels"
+        yield (
+            "monitor.channels: is about messages of the monitor, and monitor.enabled is false; write true, or remove the channels"
+        )
     if monitor.channels is None:
         for key in ("quiet_hours", "allow"):
             if getattr(monitor, key):

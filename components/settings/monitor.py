@@ -18,8 +18,8 @@ class MonitorSettings(Section):
     )
     channels: SecretStr | None = Field(
         None,
-        description="Who gets a message when something goes wrong: addresses in the form of Apprise, separated by spaces, such as "
-        "`tgram://TOKEN/CHAT`, `kakaotalk://CLIENT/REFRESH_TOKEN` or `mailtos://…`. They have keys in them, so set them with "
+        description="Who gets a message when something goes wrong: addresses in the form of Apprise, separated by spaces, such "
+        "as `tgram://TOKEN/CHAT`, `kakaotalk://CLIENT/REFRESH_TOKEN` or `mailtos://…`. They have keys in them, so set them with "
         "`pulumi config set --secret --path monitor.channels`. With them the monitor gets a network to the internet.",
     )
     quiet_hours: str | None = Field(

@@ -63,12 +63,9 @@ class Watch:
 
     def turn(self, now: datetime) -> None:
         """One look, and what follows from it."""
-        first = self.memory.looked is None
         lines = alerts.step(self.memory, self.look(now), self.say, self.config.zone)
-        # What is old when the monitor is new is on the dashboard.
-        if lines and not first:
-            for name in self.config.channels:
-                self.waiting.setdefault(name, []).extend([text, path] for text, path in lines)
+        for name in self.config.channels if lines else ():
+            self.waiting.setdefault(name, []).extend([text, path] for text, path in lines)
         self.save()
         if not alerts.quiet(self.config.quiet_hours, now.astimezone(self.config.zone)):
             self.send()
