@@ -81,10 +81,10 @@ def kind_of(codes: str | None, interrupted: bool) -> str:
 
 
 _KINDS: Mapping[str, tuple[str, str]] = {
-    "failed": ("{} runs failed: {}", "No run has failed for an hour"),
-    "login": ("A login has expired ({} runs): {}", "No login was refused for an hour"),
-    "captcha": ("A person is asked for a captcha ({} runs): {}", "No captcha for an hour"),
-    "interrupted": ("{} runs were interrupted by a stop of the server: {}", "No run was interrupted for an hour"),
+    "failed": ("Failed runs ({}): {}", "No run has failed for an hour"),
+    "login": ("A login has expired ({} times): {}", "No login was refused for an hour"),
+    "captcha": ("A captcha waits for a person ({} times): {}", "No captcha for an hour"),
+    "interrupted": ("Runs interrupted by a stop of the server ({}): {}", "No run was interrupted for an hour"),
 }
 
 

@@ -6,8 +6,8 @@ LANGUAGES = ("en", "ko")
 
 KOREAN: Mapping[str, str] = {
     "95 % of runs within": "95 % 실행 시간",
-    "A login has expired ({} runs): {}": "로그인이 만료되었습니다(실행 {}건): {}",
-    "A person is asked for a captcha ({} runs): {}": "사람이 캡차를 풀어야 합니다(실행 {}건): {}",
+    "A login has expired ({} times): {}": "로그인이 만료되었습니다({}번): {}",
+    "A captcha waits for a person ({} times): {}": "사람이 캡차를 풀어야 합니다({}번): {}",
     "A run does not end: {}": "실행이 끝나지 않습니다: {}",
     "A run waits for too long: {}": "실행이 너무 오래 기다립니다: {}",
     "A schedule was missed: {}": "예약을 놓쳤습니다: {}",
@@ -23,8 +23,8 @@ KOREAN: Mapping[str, str] = {
     "This is a test": "시험 메시지입니다",
     "Well again: {}": "해결됨: {}",
     "and {} more": "외 {}건",
-    "{} runs failed: {}": "실행 {}건 실패: {}",
-    "{} runs were interrupted by a stop of the server: {}": "서버가 멈춰 실행 {}건이 중단됨: {}",
+    "Failed runs ({}): {}": "실패한 실행({}건): {}",
+    "Runs interrupted by a stop of the server ({}): {}": "서버가 멈춰 중단된 실행({}건): {}",
     "All results": "모든 결과",
     "All workflows": "모든 워크플로",
     "All runs": "모든 실행",

@@ -302,18 +302,18 @@ def test_what_comes_and_goes_is_told_once_an_hour(told: Told) -> None:
 
 
 def test_a_storm_is_one_line_at_once_and_one_an_hour(told: Told) -> None:
-    assert told.look(failed=1) == ["1 runs failed: Blog"]
+    assert told.look(failed=1) == ["Failed runs (1): Blog"]
     rest = [text for _ in range(59) for text in told.look(failed=500)]
     assert rest == []
-    assert told.look() == ["29500 runs failed: Blog (29500)"]
+    assert told.look() == ["Failed runs (29500): Blog (29500)"]
     assert told.pass_time(59) == ["No run has failed for an hour"]
     assert told.pass_time(300) == []
 
 
 def test_kinds_of_failures_do_not_wait_for_each_other(told: Told, monitor: SimpleNamespace) -> None:
-    assert told.look(failed=1) == ["1 runs failed: Blog"]
+    assert told.look(failed=1) == ["Failed runs (1): Blog"]
     kind = monitor.alerts.kind_of("NAVER_LOGIN_EXPIRED", False)
-    assert told.look(failed=1, kind=kind) == ["A login has expired (1 runs): Blog"]
+    assert told.look(failed=1, kind=kind) == ["A login has expired (1 times): Blog"]
     assert [monitor.alerts.kind_of(*given) for given in (("CAPTCHA, LOGIN", False), (None, True), (None, False))] == [
         "captcha",
         "interrupted",
@@ -325,7 +325,7 @@ def test_a_night_of_sleep_is_told_together(told: Told) -> None:
     """Also what it missed: a schedule that Skyvern makes up for meanwhile is no alert."""
     assert told.look("schedule", "backup", failed=2, minutes=480) == []
     assert told.pass_time(19, "backup") == []
-    assert told.look("backup") == ["The machine was off 12:01 to 20:01", "backup", "2 runs failed: Blog (2)"]
+    assert told.look("backup") == ["The machine was off 12:01 to 20:01", "backup", "Failed runs (2): Blog (2)"]
     assert told.pass_time(30, "backup") == []
 
 
@@ -374,7 +374,7 @@ def test_quiet_hours(monitor: SimpleNamespace, hours: str | None, at: int, is_qu
 @pytest.mark.parametrize("title", [*HOSTILE, "<!channel> @everyone [x](http://evil.example)", "`rm`"])
 @pytest.mark.parametrize("longest", [200, 1000])
 def test_a_message_fits_and_its_titles_mean_nothing(monitor: SimpleNamespace, title: str, longest: int) -> None:
-    line = f"1 runs failed: {monitor.alerts.titles({title: 1})}"
+    line = f"Failed runs (1): {monitor.alerts.titles({title: 1})}"
     text = monitor.alerts.message([(line, "/runs/wr_1")] * 9, "prod", "https://app.example.com", str, longest)
     assert len(text) <= longest
     assert text.endswith("\nhttps://app.example.com/dashboard")
@@ -409,8 +409,8 @@ def test_a_channel_gets_the_message_and_a_failure_names_no_key(monitor: SimpleNa
         threading.Thread(target=server.serve_forever, daemon=True).start()
         urls = [f"json://user:hunter2@127.0.0.1:{server.server_port}/{path}" for path in ("up", "down")]
         settings = monitor.dashboard.replace(config, channels=monitor.config.named([*urls, "nosuch://hunter2"]))
-        lines = [("1 runs failed: 블로그", "/runs/wr_1")]
+        lines = [("Failed runs (1): 블로그", "/runs/wr_1")]
         problems = [monitor.watch.deliver(settings, name, lines, str) for name in settings.channels]
         server.shutdown()
-    assert received[0]["message"] == "[dev] 1 runs failed: 블로그\nhttp://localhost:8080/runs/wr_1"
+    assert received[0]["message"] == "[dev] Failed runs (1): 블로그\nhttp://localhost:8080/runs/wr_1"
     assert problems == [None, "does not take the message", "is not an address that apprise knows"]
