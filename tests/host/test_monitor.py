@@ -1,4 +1,4 @@
-"""The dashboard on the real stack: behind the login, with the run of `ops smoke` in it, and with a role that may do nothing else."""
+"""The dashboard on the real stack: behind the login, with the run of `ops smoke` in it, and a role that may do no more."""
 
 import json
 import re
