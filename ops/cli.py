@@ -130,9 +130,15 @@ def drift(
 
 
 @app.command()
-def rollback(stack: StackOption = DEV, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def rollback(
+    stack: StackOption = DEV,
+    with_data: Annotated[
+        bool, typer.Option("--with-data", help="To before the last upgrade of Skyvern, and to the data of that moment.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
     """Deploy the last commit whose smoke run was green; refused if the database was migrated since."""
-    stack_rollback.rollback(stack, yes=yes)
+    stack_rollback.rollback(stack, yes=yes, with_data=with_data)
 
 
 @app.command()

@@ -18,17 +18,17 @@ from components.host import images
 from components.host.postgres import DATA_FOLDER, DATABASE, INITDB_ARGUMENTS, MAKE_ROLE, ROLE, SOCKET_FOLDER, SUPERUSER, USER
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from components.settings import NoBackup, Settings
-from ops.backups import preflight
+from ops.backups import migrations, preflight
 from ops.backups.container import LONG_SECONDS, PROGRAM, clause
 from ops.backups.preflight import KEPT, OFFLINE, Place
-from ops.clients.docker import PYTHON, Docker
+from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.stack.inventory import MIB
 from ops.stack.secrets import generated
 from ops.stack.stack import Stack
 
-Purpose = Literal["restore", "drill"]
+Purpose = Literal["restore", "drill", "trial"]
 PARTS = ("postgres", *SKYVERN_FOLDERS)
 READY_SECONDS = 120
 # A new cluster gets checksums, which an existing one cannot be given while it runs.
@@ -59,13 +59,6 @@ UPDATE observer_cruises SET status = 'canceled' WHERE status IN ('created', 'que
 \endif
 """
 RESTORED = "Restored from a backup that was made while this run had not ended."
-_REVISIONS = """
-import glob, json, re
-found = []
-for name in glob.glob("/opt/skyvern/lib/python3*/site-packages/alembic/versions/*.py"):
-    found += re.findall(r"^revision(?:: str)? = [\\"'](\\w+)", open(name).read(), re.M)
-print(json.dumps(found))
-"""
 
 
 class Unfit(UserError):
@@ -177,21 +170,25 @@ def source(stack: Stack) -> Source:
     settings = stack.settings()
     if isinstance(settings.backup, NoBackup):
         raise UserError(f"{stack.file_name}: backup.type: is none; write the place of the sets (docs/backup.md)")
-    secrets = generated(stack, "superuser", "database", "backup")
-    missing = {"superuser", "database", "backup"} - secrets.keys()
-    if missing:
+    wanted = settings.backup
+    return _source(stack, settings, lambda key: preflight.place(stack, wanted, key), "backup")
+
+
+def running(stack: Stack) -> Source:
+    """A deployed stack without regard to its repository, which it need not have: for a copy of what is there now."""
+    return _source(stack, stack.settings(), lambda key: Place(variables={}, flags=()))
+
+
+def _source(stack: Stack, settings: Settings, place: Callable[[str], Place], *more: str) -> Source:
+    names = {"superuser", "database", *more}
+    secrets = {name: secret.get_secret_value() for name, secret in generated(stack, *names).items()}
+    if missing := names - secrets.keys():
         raise UserError(
             f"stack {stack}: its state has no secret {', '.join(sorted(missing))}; run script/up --stack {stack} first, or "
             "give the recovery kit with --kit"
         )
-    return Source(
-        stack,
-        stack.docker(),
-        settings,
-        preflight.place(stack, settings.backup, secrets["backup"].get_secret_value()),
-        secrets["superuser"].get_secret_value(),
-        secrets["database"].get_secret_value(),
-    )
+    there = place(secrets.get("backup", ""))
+    return Source(stack, stack.docker(), settings, there, secrets["superuser"], secrets["database"])
 
 
 # --- Refusals -------------------------------------------------------------------------------------------------------------
@@ -205,8 +202,7 @@ def refuse_newer(source: Source, record: Record, cure: str = "check out the comm
         raise UserError(f"{record} is of PostgreSQL {record.postgres}, and here is {here}; {cure}")
     if record.schema == "none":
         return
-    known = json.loads(source.docker.run(*OFFLINE, source.references["server"], *PYTHON, _REVISIONS))
-    if record.schema not in known:
+    if record.schema not in migrations.of_image(source.docker, source.references["server"]).migrations:
         raise UserError(
             f"{record} has the database schema {record.schema}, which the Skyvern of this version does not know: the "
             f"{record.kind} is of a newer one; {cure}"
@@ -237,7 +233,7 @@ class Copy:
 
     def volume(self, part: str) -> str:
         """Name of its volume for a part; after a restore, what the stack had before is under this name."""
-        tail = self.stamp if self.purpose == "restore" else f"drill-{self.stamp}"
+        tail = self.stamp if self.purpose == "restore" else f"{self.purpose}-{self.stamp}"
         return f"{self.source.stack.prefix(part)}-{tail}"
 
     def mounts(self) -> list[str]:
@@ -267,7 +263,13 @@ def restore_set(copy: Copy, progress: Progress) -> None:
     record = copy.record
     progress(f"reading set {record.name}: {record.rows} rows, {record.files} files, {record.bytes / MIB:.0f} MiB")
     began = time.monotonic()
-    _restore(copy)
+    password = {"PGPASSWORD": copy.source.role_password}
+    database = (f"--env=PGHOST={SOCKET_FOLDER}", f"--env=PGUSER={ROLE}", f"--env=PGDATABASE={DATABASE}")
+    flags = (f"--volume={copy.socket}:{SOCKET_FOLDER}", *copy.mounts(), *database)
+    try:
+        copy.source.ask("restore", record.name, variables=password, flags=flags, timeout_seconds=LONG_SECONDS)
+    except UserError as failed:
+        raise UserError(f"{record}: {failed}; nothing of the stack was changed") from failed
     progress(f"everything arrived as the set recorded it, in {time.monotonic() - began:.0f} s")
 
 
@@ -307,22 +309,11 @@ def filled(
             docker.run("volume", "rm", "--force", name)
 
 
-def _restore(copy: Copy) -> None:
-    password = {"PGPASSWORD": copy.source.role_password}
-    database = (f"--env=PGHOST={SOCKET_FOLDER}", f"--env=PGUSER={ROLE}", f"--env=PGDATABASE={DATABASE}")
-    flags = (f"--volume={copy.socket}:{SOCKET_FOLDER}", *copy.mounts(), *database)
-    try:
-        copy.source.ask("restore", copy.record.name, variables=password, flags=flags, timeout_seconds=LONG_SECONDS)
-    except UserError as failed:
-        raise UserError(f"set {copy.record.name}: {failed}; nothing of the stack was changed") from failed
-
-
 def _refuse_full_disk(copy: Copy) -> None:
     """PostgreSQL writes what it restores to its log as well; a tenth is left for the rest."""
     needed = int((copy.record.bytes + copy.record.database_bytes + 200 * MIB) * 1.1)
-    line = copy.source.docker.run(
-        *(*OFFLINE, *copy.mounts(), copy.source.references["backup"], "df", "-Pk", "/data/artifacts")
-    ).splitlines()[-1]
+    mount = f"--volume={copy.volume('postgres')}:{DATA_FOLDER}"
+    line = copy.source.docker.run(*OFFLINE, mount, copy.source.references["postgres"], "df", "-Pk", DATA_FOLDER).splitlines()[-1]
     free = int(line.split()[3]) * 1024
     if free < needed:
         raise Unfit(

@@ -5,7 +5,10 @@ Schedules are off. The verdict is noted where ``ops status`` and ``ops doctor`` 
 Not here: putting a set in place (ops/deploy/restore.py).
 """
 
+import base64
 import json
+import re
+import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,7 +18,7 @@ from components.endpoints import SERVER_PORT
 from components.host.postgres import DATABASE, ROLE
 from components.host.skyvern import PROFILE, SKYVERN_ID
 from ops.backups import copies, notes
-from ops.backups.copies import Copy, Source, Unfit
+from ops.backups.copies import Copy, Purpose, Source, Unfit
 from ops.backups.preflight import KEPT
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress
@@ -34,6 +37,30 @@ request = urllib.request.Request(
 with urllib.request.urlopen(request, timeout=60) as answer:
     print(len(json.load(answer)))
 """
+# A workflow that needs neither a model nor a page.
+RUN_SECONDS = 120
+_RUN = f"""
+import json, os, time, urllib.request
+def ask(method, path, body=None):
+    headers = {{"x-api-key": os.environ["SKYVERN_API_KEY"], "Content-Type": "application/json"}}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request("http://127.0.0.1:{SERVER_PORT}" + path, data=data, headers=headers, method=method)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+blocks = [{{"block_type": "wait", "label": "wait", "wait_sec": 1}}]
+definition = {{"title": "Trial", "workflow_definition": {{"parameters": [], "blocks": blocks}}}}
+workflow = ask("POST", "/v1/workflows", {{"json_definition": definition}})["workflow_permanent_id"]
+run = ask("POST", "/v1/run/workflows", {{"workflow_id": workflow}})["run_id"]
+end = time.monotonic() + {RUN_SECONDS}
+while True:
+    status = ask("GET", "/v1/runs/" + run)["status"]
+    if status not in ("created", "queued", "running") or time.monotonic() > end:
+        break
+    time.sleep(1)
+print(status)
+"""
+# What images/server/skyvern-start says of variables that it needs.
+_NOT_SET = re.compile(r"not set: ([A-Z0-9_]+(?:, [A-Z0-9_]+)*)")
 _COUNTS = """
 SELECT count(*) FROM workflow_runs;
 SELECT least(count(DISTINCT workflow_permanent_id), 100) FROM workflows
@@ -51,11 +78,11 @@ def drill(stack: Stack, progress: Progress) -> Drill:
     verdict: Verdict = "passed"
     try:
         with notes.alone(stack):
-            clear(docker, stack)
+            clear(docker, stack, "drill")
             try:
                 name = _try(source, progress)
             finally:
-                clear(docker, stack)
+                clear(docker, stack, "drill")
     except Unfit as failed:
         verdict, reason = "could not run", str(failed)
     except UserError as failed:
@@ -95,12 +122,14 @@ def _try(source: Source, progress: Progress) -> str:
     return record.name
 
 
-def run_server(copy: Copy, *arguments: str, name: str, flags: tuple[str, ...], timeout_seconds: float = 120) -> str:
+def run_server(
+    copy: Copy, environment: Mapping[str, str], *arguments: str, name: str, flags: tuple[str, ...], timeout_seconds: float = 120
+) -> str:
     """Output of a container as the stack's server, on the copy and without any network but its PostgreSQL's.
 
-    arguments: its command, by default to serve. flags: of ``docker run``, ``--rm`` or ``--detach``.
+    environment: as of server_environment. arguments: its command, by default to serve. flags: of ``docker run``, ``--rm`` or
+    ``--detach``.
     """
-    environment = server_environment(copy)
     stack = copy.source.stack
     return copy.source.docker.run_with(
         environment,
@@ -115,21 +144,46 @@ def run_server(copy: Copy, *arguments: str, name: str, flags: tuple[str, ...], t
     )
 
 
-def serve(copy: Copy, progress: Progress) -> None:
-    """Migrates the copy and starts Skyvern on it, as the stack's own server is started, and asks it for its workflows."""
+def serve(copy: Copy, progress: Progress) -> float:
+    """Migrates the copy, starts Skyvern on it as the stack's own server is started, asks it for its workflows and runs one.
+
+    The seconds that migrations and start took. UserError if it does not serve.
+    """
+    environment = server_environment(copy)
+    try:
+        return _serve(copy, environment, progress)
+    except NotSetError as lacks:
+        # A version that needs more than the stack's server has been given. Its values are made by the next up.
+        copy.source.docker.run("rm", "--force", copy.source.stack.prefix(f"{copy.purpose}-server"))
+        made = {name: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() for name in lacks.names}
+        return _serve(copy, {**environment, **made}, progress)
+
+
+class NotSetError(UserError):
+    """Skyvern's start lacks variables. names: of these."""
+
+    def __init__(self, log: str, names: list[str]) -> None:
+        super().__init__(f"Skyvern does not start on the restored data: {log}")
+        self.names = names
+
+
+def _serve(copy: Copy, environment: Mapping[str, str], progress: Progress) -> float:
     docker, stack = copy.source.docker, copy.source.stack
     organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
-    name = stack.prefix("drill-server")
-    run_server(copy, name=name, flags=("--detach",))
+    name = stack.prefix(f"{copy.purpose}-server")
+    run_server(copy, environment, name=name, flags=("--detach",))
     before = _counts(copy, organization)[0]
     began = time.monotonic()
     while not _is_healthy(docker, name):
         state = json.loads(docker.run("inspect", "--format", "{{json .State}}", name))
         if not state["Running"] or time.monotonic() - began > SERVE_SECONDS:
-            log = " | ".join(docker.logs(name, "--tail", "3").strip().splitlines())
-            raise UserError(f"Skyvern does not start on the restored data: {log[-600:]}")
+            log = " | ".join(docker.logs(name, "--tail", "3").strip().splitlines())[-600:]
+            if lacks := _NOT_SET.search(log):
+                raise NotSetError(log, lacks[1].split(", "))
+            raise UserError(f"Skyvern does not start on the restored data: {log}")
         time.sleep(2)
-    progress(f"Skyvern serves the restored data, after {time.monotonic() - began:.0f} s")
+    seconds = time.monotonic() - began
+    progress(f"Skyvern serves the restored data, after {seconds:.0f} s")
     try:
         answered = int(docker.run("exec", name, *PYTHON, _ASK))
     except (UserError, ValueError) as failed:
@@ -139,7 +193,14 @@ def serve(copy: Copy, progress: Progress) -> None:
         raise UserError(f"Skyvern shows {answered} workflows, and the restored database has {workflows}")
     if after != before:
         raise UserError(f"the copy has started {after - before} runs by itself")
-    progress(f"its API shows {answered} workflows; no run has started by itself")
+    try:
+        status = docker.run("exec", name, *PYTHON, _RUN, timeout_seconds=RUN_SECONDS + 60).strip()
+    except UserError as failed:
+        raise UserError(f"Skyvern starts no run on the restored data: {failed}") from failed
+    if status != "completed":
+        raise UserError(f"a run on the restored data is {status} after {RUN_SECONDS} s")
+    progress(f"its API shows {answered} workflows; no run has started by itself, and one that was asked for is completed")
+    return seconds
 
 
 def server_environment(copy: Copy) -> Mapping[str, str]:
@@ -172,9 +233,9 @@ def _counts(copy: Copy, organization: str) -> tuple[int, int]:
     return int(runs), int(workflows)
 
 
-def clear(docker: Docker, stack: Stack) -> None:
-    """Containers and volumes of a drill, also of one that was killed."""
-    copies.remove_containers(docker, stack, "drill")
-    volumes = docker.run("volume", "ls", "--quiet", "--filter", f"label={copies.label('drill')}={stack.short}").split()
+def clear(docker: Docker, stack: Stack, purpose: Purpose) -> None:
+    """Containers and volumes of a copy that is thrown away, also of one whose command was killed."""
+    copies.remove_containers(docker, stack, purpose)
+    volumes = docker.run("volume", "ls", "--quiet", "--filter", f"label={copies.label(purpose)}={stack.short}").split()
     if volumes:
         docker.run("volume", "rm", "--force", *volumes)

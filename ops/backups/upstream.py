@@ -362,7 +362,13 @@ def convert(old: Upstream, copy: Copy, organization: str, progress: Progress) ->
     if not _ID.fullmatch(new) or not _ID.fullmatch(organization):
         raise UserError(f"stack {stack}: has no organization_id in its outputs; run script/up --stack {stack} first")
     drill.run_server(
-        copy, *PYTHON, _MIGRATE, name=stack.prefix(f"{copy.purpose}-migrate"), flags=("--rm",), timeout_seconds=LONG_SECONDS
+        copy,
+        drill.server_environment(copy),
+        *PYTHON,
+        _MIGRATE,
+        name=stack.prefix(f"{copy.purpose}-migrate"),
+        flags=("--rm",),
+        timeout_seconds=LONG_SECONDS,
     )
     progress("its database is migrated")
     script = replacement(old, organization, new)

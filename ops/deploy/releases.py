@@ -1,6 +1,6 @@
 """Which deployment of a stack worked last, and whether the database still lets its commit run.
 
-Each green smoke run of a guarded stack records its commit and the schema version of the database. A rollback is allowed only
+Each green smoke run of a stack records its commit and the schema version of the database. A rollback is allowed only
 while the schema is still at that version: an older Skyvern does not run on tables that a newer one has migrated, and nothing
 migrates them back.
 """
@@ -25,24 +25,33 @@ _SCHEMA_VERSION = (
 
 @dataclass(frozen=True, kw_only=True)
 class Good:
-    """A deployment after which every smoke check was green. database: its schema version then. at: in UTC."""
+    """A deployment after which every smoke check was green. database: its schema version then. at: in UTC.
+
+    stack_file: text of the stack's file, where it was not the commit's own.
+    """
 
     commit: str
     database: str
     at: str
+    stack_file: str = ""
 
 
 def record_good(stack: Stack, docker: Docker) -> Good | None:
     """Records that what is checked out works on the stack; None if it cannot be determined which commit that is.
 
+    A stack file of one's own is recorded with it, but not of a guarded stack: there, only what is on main is deployed.
+
     Kept beside the state, because it is of use where that is.
     """
     try:
         head = git.head(stack.root)
-        if head.changed:
+        own_file = () if stack.guarded else (stack.file_name,)
+        if set(head.changed) - set(own_file):
             return None
+        text = stack.file.read_text(encoding="utf-8") if head.changed else ""
         version = schema_version(stack, docker)
-        good = Good(commit=head.commit, database=version, at=datetime.now(UTC).isoformat(timespec="seconds"))
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        good = Good(commit=head.commit, database=version, at=at, stack_file=text)
         write_whole(_file(stack), json.dumps(asdict(good)) + "\n")
     except (UserError, OSError):
         # A deployment that works does not fail because it could not be recorded.
@@ -68,6 +77,11 @@ def schema_version(stack: Stack, docker: Docker) -> str:
     return version
 
 
+def migrations_of(version: str) -> tuple[str, ...]:
+    """The migrations of a schema version, sorted: most often one."""
+    return tuple(version.partition(", migration ")[2].split())
+
+
 def decide(good: Good | None, *, commit: str, database: str) -> Good:
     """The deployment that a rollback goes to; UserError if none is possible.
 
@@ -80,7 +94,7 @@ def decide(good: Good | None, *, commit: str, database: str) -> Good:
     if good.database != database:
         raise UserError(
             f"the database was migrated since {good.commit[:12]} ({good.database}; now {database}), and its Skyvern does not "
-            "run on that; go forward with a fix, or put back a backup of the database first"
+            "run on that; go forward with a fix, or go back with the data of before the upgrade: add --with-data"
         )
     return good
 

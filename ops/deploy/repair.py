@@ -32,8 +32,10 @@ class Recorded:
     protected: bool
 
 
-def repair(stack: Stack, docker: Docker, progress: Progress) -> None:
+def repair(stack: Stack, docker: Docker, progress: Progress) -> list[Recorded]:
     """Starts what was stopped and lets Pulumi see what has gone, with a line for each; silent when nothing differs.
+
+    Returns what the state had.
 
     Raises UserError when a protected volume has gone.
     """
@@ -54,10 +56,11 @@ def repair(stack: Stack, docker: Docker, progress: Progress) -> None:
     stopped = [resource for resource in recorded if resource.kind == "container" and states.get(resource.id) in _DOWN]
     gone += [container for container in stopped if not _start(container, states[container.id], docker, progress)]
     if not gone:
-        return
+        return recorded
     for resource in gone:
         progress(f"{resource.kind} {resource.name} is gone: the up makes it again")
     state.refresh(stack)
+    return recorded
 
 
 @process.reads("pulumi")

@@ -23,7 +23,7 @@ from ops.backups.kit import Kit
 from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import repair, up, update
+from ops.deploy import newer, repair, up, update
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
@@ -34,12 +34,6 @@ from ops.stack.stack import Stack
 PAUSED_FILE = f"{STATE_FOLDER}/paused.json"
 # Of those that have a data volume mounted: who stops first, and starts last.
 STOP_ORDER = ("server", "retention", "backup", "artifacts", "roles", "postgres")
-# Rows of the person's that came after a set; smoke runs have another organisation.
-NEWER = """
-SELECT (SELECT count(*) FROM workflow_runs WHERE created_at > :'at' AND organization_id = :'organization'),
-  (SELECT count(*) FROM workflows WHERE created_at > :'at' AND organization_id = :'organization'),
-  (SELECT count(*) FROM credentials WHERE created_at > :'at' AND organization_id = :'organization');
-"""
 _NEXT_TICKS = """
 import datetime, json, sys, zoneinfo
 from croniter import croniter
@@ -148,21 +142,12 @@ def newer_data(source: Source, at: datetime) -> list[str]:
     stack, docker = source.stack, source.docker
     if stack.prefix("postgres") not in docker.run("volume", "ls", "--quiet").split():
         return []
-    organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
-    roles = stack.prefix("roles")
-    variables = ("-v", f"at={at:%Y-%m-%d %H:%M:%S}", "-v", f"organization={organization}")
     try:
-        printed = docker.run(
-            *("exec", "--interactive", roles, "psql", "-X", "-q", "-A", "-t", "-F", " ", "-v", "ON_ERROR_STOP=1"),
-            *(*variables, "-d", DATABASE),
-            stdin=NEWER.encode(),
-        )
-        counts = [int(word) for word in printed.split()]
+        return newer.kinds(stack, docker, at)
     except (UserError, ValueError) as failed:
         if "does not exist" in str(failed) and "relation" in str(failed):
             return []
         raise UserError(f"stack {stack}: its database does not answer ({failed}); run script/up --stack {stack}") from failed
-    return [f"{count} {kind}" for count, kind in zip(counts, ("runs", "workflows", "credentials"), strict=True) if count]
 
 
 def _ask(stack: Stack, record: Record, *, yes: bool) -> None:

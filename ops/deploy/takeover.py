@@ -204,7 +204,7 @@ def rows(source: Source, old: Upstream, there: Contents, chosen: Organization) -
 def _rehearse(source: Source, old: Upstream, wanted: str | None) -> None:
     """Into a copy that is thrown away. The old stack goes on, so the copy may lack its last files."""
     docker, stack = source.docker, source.stack
-    drill.clear(docker, stack)
+    drill.clear(docker, stack, "drill")
     try:
         with _answering(old):
             there = upstream.contents(old, source.references["backup"])
@@ -216,7 +216,7 @@ def _rehearse(source: Source, old: Upstream, wanted: str | None) -> None:
                 paused = copies.quiet(copy, upstream.REASON)
                 drill.serve(copy, say)
     finally:
-        drill.clear(docker, stack)
+        drill.clear(docker, stack, "drill")
     say(f"the copy is removed; {len(paused)} schedules would be paused, and nothing of either stack was changed")
     say(f"next: {_again(source, old, wanted)} --switch")
 

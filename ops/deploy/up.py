@@ -16,7 +16,7 @@ from ops import ownership, shell
 from ops.backups import preflight as backup_preflight
 from ops.clients import terminal
 from ops.clients.terminal import Progress, Steps
-from ops.deploy import guard, preflight, recovery, releases, repair, update
+from ops.deploy import danger, guard, preflight, recovery, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs, source
 from ops.machine import backend, daemon, engine
@@ -134,21 +134,32 @@ def deploy(
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)
         recovery.recover(stack, docker, say)
-        repair.repair(stack, docker, say)
+        recorded = repair.repair(stack, docker, say)
+        upgrade.finish(stack, docker, say)
         backup_preflight.check(stack, docker, settings, say)
-    with steps.step(f"pulumi up -s {stack}") as say:
-        update.pulumi_up(stack, unasked=unasked)
-        repair.wait_until_healthy(stack, docker, say)
-    outputs = stack.outputs()
-    with steps.step("smoke") as say:
-        warnings: list[str] = []
-        green, total = update.run_smoke(outputs, say, warn=warnings.append)
-    result = f"{green} of {total} checks green"
-    print(summary(stack, outputs, smoke=result, warnings=warnings, seconds=steps.seconds))
-    if green < total:
-        raise UserError(f"smoke: {result}; each line above that is not ok names what to look at")
-    if stack.guarded:
-        releases.record_good(stack, docker)
+        change = upgrade.plan(stack, docker, stack.settings())
+        if change is None:
+            danger.take_set(stack, docker, stack.settings(), recorded, say)
+    if change is not None:
+        steps.total += 1
+        with steps.step(str(change)) as say:
+            upgrade.prepare(change, stack, docker, say, ask=not unasked)
+            # It has been asked, and whoever is asked in the middle may be gone.
+            unasked = True
+    with upgrade.switched(change, stack, docker, terminal.say):
+        with steps.step(f"pulumi up -s {stack}") as say:
+            update.pulumi_up(stack, unasked=unasked)
+            repair.wait_until_healthy(stack, docker, say)
+        outputs = stack.outputs()
+        with steps.step("smoke") as say:
+            warnings: list[str] = []
+            green, total = update.run_smoke(outputs, say, warn=warnings.append)
+        result = f"{green} of {total} checks green"
+        print(summary(stack, outputs, smoke=result, warnings=warnings, seconds=steps.seconds))
+        if green < total:
+            raise UserError(f"smoke: {result}; each line above that is not ok names what to look at")
+    releases.record_good(stack, docker)
+    upgrade.finished(stack)
 
 
 def main(arguments: list[str] | None = None) -> int:

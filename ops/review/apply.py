@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ops.clients import git
 from ops.clients.terminal import Progress
-from ops.deploy import guard, preflight, releases, repair, update
+from ops.deploy import danger, guard, preflight, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.preview import engine
@@ -72,17 +72,23 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
             f"review it again, or run script/up --stack {stack} and read its preview"
         )
     progress(f"stack {stack}: as reviewed: {len(planned.steps)} steps, tree {tree[:12]}")
+    change = upgrade.plan(stack, docker, settings) if planned.steps else None
     if planned.steps:
         preflight.check_addresses(stack, docker, settings)
         preflight.check(docker, settings, progress)
-        update.pulumi_up(stack, unasked=True, previewed=True)
-        repair.wait_until_healthy(stack, docker, progress)
-    green, total = update.run_smoke(stack.outputs(), progress)
-    if green < total:
-        raise UserError(
-            f"ops apply: applied, but {green} of {total} smoke checks are green, and the stack is left as it is; "
-            f"{releases.rollback_hint(stack, docker)}"
-        )
+    if planned.steps and change is None:
+        danger.take_set(stack, docker, settings, repair.parse(stack.state()), progress)
+    if change is not None:
+        progress(str(change))
+        upgrade.prepare(change, stack, docker, progress, ask=False)
+    with upgrade.switched(change, stack, docker, progress):
+        if planned.steps:
+            update.pulumi_up(stack, unasked=True, previewed=True)
+            repair.wait_until_healthy(stack, docker, progress)
+        green, total = update.run_smoke(stack.outputs(), progress)
+        if green < total:
+            stays = f", and the stack is left as it is; {releases.rollback_hint(stack, docker)}" if change is None else ""
+            raise UserError(f"ops apply: applied, but {green} of {total} smoke checks are green{stays}")
     releases.record_good(stack, docker)
     done = f"applied {len(planned.steps)} steps" if planned.steps else "nothing to apply"
     return f"✅ stack {stack}: {done} at {planned.head[:12]}; {green} of {total} smoke checks are green."

@@ -16,7 +16,7 @@ from components.host import images
 from components.settings import HostSettings, parse
 from ops.clients import git
 from ops.clients.docker import Docker
-from ops.deploy import guard, preflight, recovery, releases, repair, rollback, rotate, up, update
+from ops.deploy import danger, guard, other_commit, preflight, recovery, releases, repair, rotate, up, update, upgrade
 from ops.errors import UserError
 from ops.images import build, commands, needs, source
 from ops.machine import engine, engine_from_modules, system
@@ -165,6 +165,9 @@ def applied(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(recovery, "recover", lambda *_: None)
     monkeypatch.setattr(repair, "repair", lambda *_: None)
     monkeypatch.setattr(repair, "wait_until_healthy", lambda *_: None)
+    monkeypatch.setattr(Stack, "state", lambda stack: {})
+    monkeypatch.setattr(danger, "take_set", lambda *_: None)
+    monkeypatch.setattr(upgrade, "plan", lambda *_: None)
     monkeypatch.setattr(update, "pulumi_up", lambda *_, **__: seen.append("up"))
     monkeypatch.setattr(update, "run_smoke", lambda *_, **_warn: (21, 21))
     monkeypatch.setattr(releases, "record_good", lambda *_: None)
@@ -280,7 +283,7 @@ def test_a_rollback_takes_the_engine_that_was_decided_here(offline: Home, tmp_pa
     """F07: the other checkout had no record, so its script/up asked get.pulumi.com and forgot a choice made with --engine."""
     here = engine.ensure_engine(None, offline.say)
     folder = tmp_path / "rollback"
-    with rollback.shared_engine(folder):
+    with other_commit.shared_engine(folder):
         assert engine.record_file(folder) != engine.record_file()
         assert engine.read_record(folder) == here
     assert engine.read_record(folder) is None
@@ -288,5 +291,5 @@ def test_a_rollback_takes_the_engine_that_was_decided_here(offline: Home, tmp_pa
 
 
 def test_a_rollback_without_an_engine_shares_none(home: Home, tmp_path: Path) -> None:
-    with rollback.shared_engine(tmp_path):
+    with other_commit.shared_engine(tmp_path):
         assert engine.read_record(tmp_path) is None

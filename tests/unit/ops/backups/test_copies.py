@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.settings import parse
-from ops.backups import copies, drill, exchange, notes
+from ops.backups import copies, drill, exchange, notes, trial
 from ops.backups.copies import PARTS, Copy, Source, parse_record
 from ops.backups.preflight import Place
 from ops.clients.docker import Docker
@@ -18,7 +19,7 @@ from ops.errors import UserError
 from ops.paths import ROOT
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
-from tests.support.daemon import daemon
+from tests.support.daemon import Daemon, daemon
 
 RECORD = {
     "form": 1,
@@ -69,7 +70,8 @@ def test_a_set_of_a_newer_postgresql_is_refused() -> None:
 
 @pytest.mark.parametrize(("schema", "refused"), [("4452dbf24863", False), ("none", False), ("ffffffffffff", True)])
 def test_a_set_of_a_newer_skyvern_is_refused(schema: str, refused: bool) -> None:
-    there = daemon(**{"--version": "postgres (PostgreSQL) 17.12", "alembic": '["4452dbf24863", "1"]'})
+    known = {"version": "1.0.56", "migrations": [{"id": "4452dbf24863", "after": [], "drops": False}]}
+    there = daemon(**{"--version": "postgres (PostgreSQL) 17.12", "alembic": json.dumps(known)})
     if refused:
         with pytest.raises(UserError, match="does not know: the set is of a newer one; check out the commit"):
             copies.refuse_newer(source(there), record(schema=schema))
@@ -118,6 +120,128 @@ def test_paused_schedules_are_told_by_their_kind() -> None:
         ("b", "every 600 s"),
         ("아침", "0 9 * * 1-5 (Asia/Seoul)"),
     ]
+
+
+# --- The trial of another version -----------------------------------------------------------------------------------------
+
+
+ENVIRONMENT = ["DATABASE_STRING=postgresql+psycopg://skyvern:secret@postgres:5432/skyvern?x", "ENABLE_WORKFLOW_SCHEDULES=true"]
+
+
+def trial_daemon(**answers: Any) -> Daemon:
+    """A host on which a copy is filled and served."""
+    return daemon(
+        **{
+            **answers,
+            "df -Pk": f"x\n/dev/sda1 100 50 {100 * MIB} 50% /data",
+            "ps --all": "",
+            "inspect --format {{json .Config.Env}}": json.dumps(ENVIRONMENT),
+            "inspect --format {{json .State}}": '{"Running": true}',
+            "exec skyvern-dev-trial-server python3": answers.get("status", "completed"),
+        }
+    )
+
+
+class Answers(Daemon):
+    """The two programs in the server's container answer in turn, and PostgreSQL's container has an image."""
+
+    def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        line = " ".join(map(str, arguments))
+        if line.startswith("exec skyvern-dev-trial-server python3") and "page_size" in line:
+            self.asked.append(line)
+            return "2"
+        if line == "inspect skyvern-dev-postgres":
+            return json.dumps([{"Image": "sha256:running"}])
+        return super().run(*arguments, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def logs(self, name: str, *flags: str) -> str:
+        return "skyvern-start: migrate: FAILED"
+
+    def run_with(self, variables: Mapping[str, str], *arguments: Any, timeout_seconds: float = 120) -> str:
+        printed = super().run_with(variables, *arguments, timeout_seconds=timeout_seconds)
+        script = variables.get("PSQL_SCRIPT", "")
+        return "[]" if script == copies.QUIET else "3 2" if script else printed
+
+
+@pytest.fixture
+def on_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answers]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(Stack, "pulumi", lambda self, *arguments, **options: b'{"organization_id": "o_1"}')
+
+    def of(**answers: Any) -> Answers:
+        there = Answers(answers=trial_daemon(**answers).answers)
+        monkeypatch.setattr(Stack, "docker", lambda self: there)
+        monkeypatch.setattr(copies, "running", lambda stack: source(there))
+        return there
+
+    return of
+
+
+def test_a_trial_migrates_a_copy_of_what_runs_without_any_network(on_trial: Callable[..., Answers]) -> None:
+    there = on_trial()
+    trial.trial(Stack("dev"), 13 * MIB, print)
+    (copied,) = [line for line in there.asked if "pg_dump" in line]
+    assert "--volume=skyvern-dev-postgres-socket:/run/running" in copied
+    # By the pg_dump of the server that runs.
+    assert "sha256:running bash" in copied
+    (served,) = [line for line in there.asked if "--name=skyvern-dev-trial-server" in line]
+    assert "--network=container:skyvern-dev-trial-postgres" in served
+    assert all("--network=none" in line for line in there.asked if line.startswith("run") and line != served)
+    # Nothing of the stack's own is written to, but for the socket.
+    assert not [line for line in there.asked for part in PARTS if f"--volume=skyvern-dev-{part}:" in line]
+    # Whatever it made has its label.
+    made = [line for line in there.asked if line.startswith("volume create") or "--detach" in line]
+    assert all("--label=skyvern.trial=dev" in line for line in made)
+    assert there.asked[-1] == "volume ls --quiet --filter label=skyvern.trial=dev"
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"status": "failed"}, "a run on the restored data is failed after 120 s"),
+        ({"pg_dump": UserError("docker: exit 1: pg_restore: error: x")}, "the database cannot be copied: .*pg_restore"),
+        (
+            {"exec skyvern-dev-trial-server skyvern-healthy": UserError("x")},
+            "Skyvern does not start on the restored data: skyvern-start: migrate: FAILED",
+        ),
+    ],
+)
+def test_a_trial_that_fails_says_why_and_leaves_nothing(
+    on_trial: Callable[..., Answers], answers: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "SERVE_SECONDS", 0)
+    there = on_trial(**answers)
+    with pytest.raises(UserError, match=said):
+        trial.trial(Stack("dev"), 13 * MIB, print)
+    made = {line.split()[-1] for line in there.asked if line.startswith("volume create")}
+    assert len(made) == len(PARTS) + 1
+    assert made == {line.split()[-1] for line in there.asked if line.startswith("volume rm")}
+
+
+def test_a_version_that_needs_another_variable_is_given_one(
+    on_trial: Callable[..., Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stack's server has been started without it; the up would make its value."""
+    tried: list[frozenset[str]] = []
+
+    def serve(copy: Copy, environment: dict[str, str], progress: object) -> float:
+        tried.append(frozenset(environment))
+        if len(tried) == 1:
+            raise drill.NotSetError("skyvern-start: environment failed: not set: NEW_KEY, OTHER", ["NEW_KEY", "OTHER"])
+        return 1.0
+
+    monkeypatch.setattr(drill, "_serve", serve)
+    on_trial()
+    assert trial.trial(Stack("dev"), 1, print) == 1.0
+    assert tried[1] - tried[0] == {"NEW_KEY", "OTHER"}
+
+
+def test_the_start_names_what_it_lacks_as_it_is_looked_for() -> None:
+    program = (ROOT / "images/server/skyvern-start").read_text()
+    assert """f"not set: {', '.join(missing)}\"""" in program
+    found = drill._NOT_SET.search("x | skyvern-start: environment failed after 0.0 s: RuntimeError: not set: A_KEY, B | y")
+    assert found is not None
+    assert found[1].split(", ") == ["A_KEY", "B"]
 
 
 # --- The exchange ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from components.host.images import ImageSource
 from ops import cli
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
-from ops.deploy import guard, preflight, recovery, releases, repair, up, update
+from ops.deploy import danger, guard, preflight, recovery, releases, repair, up, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs, source
 from ops.machine import backend, daemon, engine, environment
@@ -319,6 +319,8 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
     monkeypatch.setattr(repair, "repair", lambda stack, docker, _: seen.append(f"repair {stack}"))
     monkeypatch.setattr(repair, "wait_until_healthy", lambda stack, docker, _: seen.append(f"healthy {stack}"))
+    monkeypatch.setattr(danger, "take_set", lambda *_: None)
+    monkeypatch.setattr(upgrade, "plan", lambda stack, docker, settings: None)
     monkeypatch.setattr(update, "pulumi_up", lambda stack, unasked: seen.append(f"up {stack} unasked={unasked}"))
     monkeypatch.setattr(Stack, "outputs", lambda stack: OUTPUTS)
     monkeypatch.setattr(releases, "record_good", lambda stack, docker: seen.append(f"record {stack}"))
@@ -352,6 +354,7 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         "up dev unasked=True",
         "healthy dev",
         "smoke",
+        "record dev",
     ]
     out = capsys.readouterr().out
     for number, name in enumerate(["Docker", "Pulumi and images", "stack dev", "pulumi up -s dev", "smoke"], start=1):
@@ -520,7 +523,34 @@ def test_a_guarded_stack_of_any_name_needs_consent_without_a_terminal(
     order.clear()
     assert up.main(["--stack", name, "--images", "packages"]) == 0
     assert f"up {name} unasked=True" in order
-    assert f"record {name}" not in order
+
+
+def test_an_upgrade_has_a_step_and_whatever_fails_behind_it_is_within_the_switch(
+    order: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = upgrade.Upgrade(before="1.0.55", after="1.0.56", database=("a",), pending=12, drops=(), image="i", good=None)
+
+    @contextmanager
+    def switched(change: object, stack: Stack, docker: object, say: object) -> Iterator[None]:
+        order.append("switch")
+        try:
+            yield
+        finally:
+            order.append("end of the switch")
+
+    monkeypatch.setattr(upgrade, "plan", lambda stack, docker, settings: change)
+    monkeypatch.setattr(upgrade, "prepare", lambda change, *_, ask: order.append(f"trial, asked={ask}"))
+    monkeypatch.setattr(upgrade, "switched", switched)
+    monkeypatch.setattr(danger, "take_set", lambda *_: order.append("a set of its own"))
+    assert up.main(["--images", "packages"]) == 0
+    last = ["repair dev", "trial, asked=False", "switch", "up dev unasked=True", "healthy dev", "smoke", "end of the switch"]
+    assert order[-8:] == [*last, "record dev"]
+    step = "[4/6] Skyvern 1.0.55 → 1.0.56: 12 migrations, none drops data; about 90 s off ..."
+    assert step in capsys.readouterr().out.splitlines()
+    order.clear()
+    monkeypatch.setattr(update, "run_smoke", lambda *_, **__: (20, 21))
+    assert up.main(["--images", "packages"]) == 1
+    assert order[-1] == "end of the switch"
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,26 @@ def test_a_green_run_is_recorded_with_its_commit(stack: Stack, monkeypatch: pyte
     assert good is not None
     assert (good.commit, good.database) == (OLD, SCHEMA)
     # Files that no commit has cannot be deployed again, and neither can a database that does not answer be compared.
+    (stack.root / "Pulumi.prod.yaml").write_text("config: {}\n")
     check_out(monkeypatch, NEW, "Pulumi.prod.yaml")
     assert releases.record_good(stack, DOCKER) is None
     check_out(monkeypatch, NEW)
     monkeypatch.setattr(Docker, "run", lambda self, *arguments: "\n")
     assert releases.record_good(stack, DOCKER) is None
     assert releases.last_good(stack) == good
+
+
+def test_a_stack_file_of_ones_own_is_recorded_with_the_commit(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stack that may be deployed so: most people edit the file of dev and commit nothing."""
+    dev = Stack("dev", root=stack.root)
+    (stack.root / "Pulumi.dev.yaml").write_text("config: {skyvern:host: {port: 9000}}\n")
+    check_out(monkeypatch, NEW, "Pulumi.dev.yaml")
+    good = releases.record_good(dev, DOCKER)
+    assert good is not None
+    assert (good.commit, good.stack_file) == (NEW, "config: {skyvern:host: {port: 9000}}\n")
+    assert releases.last_good(dev) == good
+    check_out(monkeypatch, NEW, "Pulumi.dev.yaml", "components/x.py")
+    assert releases.record_good(dev, DOCKER) is None
 
 
 def test_each_stack_has_its_own_record_under_any_of_its_names(stack: Stack) -> None:

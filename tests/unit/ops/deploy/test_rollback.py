@@ -9,7 +9,7 @@ import pytest
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.git import Head
-from ops.deploy import releases, rollback
+from ops.deploy import other_commit, releases, rollback
 from ops.deploy.releases import Good
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -109,10 +109,10 @@ def test_an_environment_that_bootstrap_would_change_is_not_shared(tmp_path: Path
     (venv / "lib/python3.11/site-packages" / ("pip" if lacks != "pip" else "other")).mkdir(parents=True)
     stamp = hashlib.sha256(b"a==1\n").hexdigest()[:16]
     (venv / f".requirements-dev-{stamp if lacks != 'stamp' else 'another'}").touch()
-    rollback._share_environment(root, folder)
+    other_commit._share_environment(root, folder)
     assert not (folder / ".venv").exists()
     # With both of them it is.
     (venv / "lib/python3.11/site-packages/pip").mkdir(exist_ok=True)
     (venv / f".requirements-dev-{stamp}").touch()
-    rollback._share_environment(root, folder)
+    other_commit._share_environment(root, folder)
     assert (folder / ".venv").resolve() == venv

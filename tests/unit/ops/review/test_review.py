@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ops.clients import git
-from ops.deploy import guard, preflight, releases, repair, update
+from ops.deploy import danger, guard, preflight, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build
 from ops.preview import engine
@@ -136,6 +136,9 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(build, "build", call("images"))
     monkeypatch.setattr(preflight, "check_addresses", call("addresses"))
     monkeypatch.setattr(preflight, "check", call("preflight"))
+    monkeypatch.setattr(Stack, "state", lambda stack: {})
+    monkeypatch.setattr(danger, "take_set", lambda *_: None)
+    monkeypatch.setattr(upgrade, "plan", lambda stack, docker, settings: None)
     monkeypatch.setattr(update, "pulumi_up", call("up"))
     monkeypatch.setattr(repair, "wait_until_healthy", call("healthy"))
     monkeypatch.setattr(Stack, "outputs", call("outputs", OUTPUTS))

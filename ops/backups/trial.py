@@ -1,0 +1,70 @@
+"""A trial of this checkout's Skyvern on a copy of the stack's database, while the stack goes on serving.
+
+As a drill, but of what is there now: the running database is dumped by its own server's pg_dump into a new cluster. Files are not
+copied, because migrations do not touch them; the copy reaches no network, so no webhook leaves it, and its schedules are off.
+Not here: deciding on an upgrade, and switching (ops/deploy/upgrade.py).
+"""
+
+from datetime import UTC, datetime
+
+from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER, SUPERUSER, USER
+from ops.backups import copies, drill, notes
+from ops.backups.container import LONG_SECONDS
+from ops.backups.copies import Copy, Record
+from ops.backups.preflight import OFFLINE
+from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
+from ops.errors import UserError
+from ops.stack.inventory import MIB
+from ops.stack.stack import Stack
+
+OLD_SOCKET = "/run/running"
+# Made by the server's own pg_dump: a newer one may write what only newer servers understand (17.12 to 18.6, seen).
+_COPY = f"""
+set -eu -o pipefail
+pg_dump -Fc -Z0 -h {OLD_SOCKET} -U {ROLE} -d {DATABASE} \\
+  | pg_restore --no-owner --no-privileges --exit-on-error --single-transaction -h {SOCKET_FOLDER} -U {ROLE} -d {DATABASE}
+"""
+
+
+def trial(stack: Stack, size: int, progress: Progress) -> float:
+    """Migrates and serves a copy with the images of this checkout: the seconds that took. Everything made for it is gone again.
+
+    size: of the running database, in bytes. Raises UserError if the copy cannot be made or Skyvern does not serve it.
+    """
+    docker = stack.docker()
+    with notes.alone(stack):
+        source = copies.running(stack)
+        drill.clear(docker, stack, "trial")
+        record = Record(
+            name="running", at=datetime.now(UTC), postgres="", schema="", database_bytes=size, tables={}, folders={}, kind="copy"
+        )
+        try:
+            with copies.filled(source, "trial", record, progress, fill=_copy_running) as copy:
+                copies.quiet(copy)
+                return drill.serve(copy, progress)
+        finally:
+            drill.clear(docker, stack, "trial")
+
+
+def database_size(stack: Stack, docker: Docker) -> int:
+    """Bytes of the running database on disk."""
+    statement = f"SELECT pg_database_size('{DATABASE}')"
+    return int(
+        docker.run("exec", stack.prefix("roles"), "psql", "-X", "-A", "-t", "-U", SUPERUSER, "-d", "postgres", "-c", statement)
+    )
+
+
+def _copy_running(copy: Copy, progress: Progress) -> None:
+    docker, stack = copy.source.docker, copy.source.stack
+    image = docker.inspect(stack.prefix("postgres"))["Image"]
+    mounts = (f"--volume={stack.prefix('postgres-socket')}:{OLD_SOCKET}", f"--volume={copy.socket}:{SOCKET_FOLDER}")
+    progress(f"copying the database, {copy.record.database_bytes / MIB:.0f} MiB")
+    try:
+        docker.run_with(
+            {"PGPASSWORD": copy.source.role_password},
+            *(*OFFLINE, *mounts, f"--user={USER}", "--env=PGPASSWORD", image, "bash", "-c", _COPY),
+            timeout_seconds=LONG_SECONDS,
+        )
+    except UserError as failed:
+        raise UserError(f"the database cannot be copied: {failed}") from failed

@@ -1,0 +1,28 @@
+"""What a stack has that came after a moment: runs, workflows, credentials. Older data in its place loses them."""
+
+import json
+from datetime import datetime
+
+from components.host.postgres import DATABASE
+from ops.clients.docker import Docker
+from ops.stack.stack import Stack
+
+# Smoke runs have another organisation.
+NEWER = """
+SELECT (SELECT count(*) FROM workflow_runs WHERE created_at > :'at' AND organization_id = :'organization'),
+  (SELECT count(*) FROM workflows WHERE created_at > :'at' AND organization_id = :'organization'),
+  (SELECT count(*) FROM credentials WHERE created_at > :'at' AND organization_id = :'organization');
+"""
+
+
+def kinds(stack: Stack, docker: Docker, since: datetime) -> list[str]:
+    """``["3 runs", "1 workflows"]``; UserError or ValueError when the database does not say."""
+    organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
+    variables = ("-v", f"at={since:%Y-%m-%d %H:%M:%S}", "-v", f"organization={organization}")
+    printed = docker.run(
+        *("exec", "--interactive", stack.prefix("roles"), "psql", "-X", "-q", "-A", "-t", "-F", " ", "-v", "ON_ERROR_STOP=1"),
+        *(*variables, "-d", DATABASE),
+        stdin=NEWER.encode(),
+    )
+    counts = [int(word) for word in printed.split()]
+    return [f"{count} {kind}" for count, kind in zip(counts, ("runs", "workflows", "credentials"), strict=True) if count]

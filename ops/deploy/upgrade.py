@@ -1,0 +1,490 @@
+"""Another version of Skyvern: tried on a copy while the old one serves, switched to, and gone back from by itself if it fails.
+
+Before the switch the server has ended its runs and is stopped, and its database is copied within PostgreSQL. So going back loses
+nothing that was written before, takes seconds, and needs no repository. A note beside the state says how far a switch has come:
+what a command that was killed has begun, the next ``script/up`` finishes.
+Not here: the trial itself (ops/backups/trial.py), the up (ops/deploy/update.py), sets of the backup (ops/backups/container.py).
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from components.host import images
+from components.host.postgres import DATA_FOLDER, DATABASE, ROLE
+from components.settings import Settings
+from ops.backups import container, migrations, trial
+from ops.clients import git, terminal
+from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
+from ops.deploy import drain, newer, other_commit, releases
+from ops.errors import UserError
+from ops.paths import config_dir, write_whole
+from ops.stack import impact
+from ops.stack.inventory import MIB
+from ops.stack.stack import Stack
+
+# Databases beside Skyvern's own: as it was before the last upgrade, and what the version had that was gone back from.
+BEFORE, AFTER = f"{DATABASE}_before", f"{DATABASE}_after"
+ANSWER_SECONDS = 60
+_BUSY = "is being accessed by other users"
+# Anything but the server may be connected for a moment: a health check, a set of the backup (which is made again).
+_OTHERS = f"FROM pg_stat_activity WHERE datname IN ('{DATABASE}', '{BEFORE}')"
+_END_CONNECTIONS = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS};"
+_KEEP = (
+    f"DROP DATABASE IF EXISTS {BEFORE} WITH (FORCE);",
+    f"DROP DATABASE IF EXISTS {AFTER} WITH (FORCE);",
+    _END_CONNECTIONS,
+    f"CREATE DATABASE {BEFORE} TEMPLATE {DATABASE} OWNER {ROLE} STRATEGY FILE_COPY;",
+    f"REVOKE CONNECT ON DATABASE {BEFORE} FROM PUBLIC;",
+)
+# Both names change in one transaction.
+_PUT_BACK = (
+    f"DROP DATABASE IF EXISTS {AFTER} WITH (FORCE);",
+    _END_CONNECTIONS,
+    f"BEGIN; ALTER DATABASE {DATABASE} RENAME TO {AFTER}; ALTER DATABASE {BEFORE} RENAME TO {DATABASE}; COMMIT;",
+)
+
+State = Literal["switching", "going back", "data back", "served"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """How far the last upgrade of a stack has come. Kept beside the state, for whichever checkout comes next.
+
+    before, after: versions of Skyvern. database: the migrations before. image: of the new server. commit, stack_file: what
+    deploys the old one; "" where that is not known. at: when the old server had stopped, in UTC.
+    """
+
+    state: State
+    before: str
+    after: str
+    database: tuple[str, ...]
+    image: str
+    commit: str
+    stack_file: str
+    at: str
+
+    @property
+    def moment(self) -> datetime:
+        """When the old server had stopped."""
+        return datetime.fromisoformat(self.at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgrade:
+    """A change of Skyvern's version that an up would make. pending, drops: migrations, and those of them that remove data.
+
+    good: the deployment to go back to, None if none is known. resumed: a switch that was interrupted, and has to go on.
+    """
+
+    before: str
+    after: str
+    database: tuple[str, ...]
+    pending: int
+    drops: tuple[str, ...]
+    image: str
+    good: releases.Good | None
+    resumed: Note | None = None
+
+    def __str__(self) -> str:
+        """For a person: versions, migrations, and how long Skyvern is off."""
+        many = "no migration" if not self.pending else f"{self.pending} migration{'s' if self.pending > 1 else ''}"
+        loses = "" if not self.pending else ", none drops data"
+        if self.drops:
+            loses = f", {len(self.drops)} of them drop data ({', '.join(self.drops)})"
+        return f"Skyvern {self.before} → {self.after}: {many}{loses}; about {impact.SERVER_SECONDS} s off"
+
+
+# --- Before ---------------------------------------------------------------------------------------------------------------
+
+
+def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
+    """The upgrade that an up of this checkout would be; None if Skyvern's version stays. The images have to be there.
+
+    Raises UserError for a Skyvern that does not know the database: a downgrade across migrations.
+    """
+    wanted = images.references(settings.images.source)["server"]
+    note = read(stack)
+    switching = note if note is not None and note.state == "switching" else None
+    server = _server(docker, stack)
+    if switching is None and (server is None or server["Config"]["Image"] == wanted):
+        return None
+    database = _database(stack, docker)
+    if database is None:
+        return None
+    here = migrations.of_image(docker, wanted)
+    try:
+        pending = here.pending(database)
+    except KeyError:
+        raise UserError(_downgrade(stack, docker, here.version, database)) from None
+    if switching is not None:
+        if database == switching.database and server is not None and server["Config"]["Image"] != switching.image:
+            # The new server has changed nothing, and the old one has gone on meanwhile: what was kept is too old.
+            _forget(stack)
+        elif wanted == switching.image or database != switching.database:
+            return _of(switching, pending, replace(switching, image=wanted, after=here.version))
+    if server is None or server["Config"]["Image"] == wanted:
+        return None
+    old = migrations.of_image(docker, server["Image"])
+    if old.version == here.version and not pending:
+        return None
+    good = releases.last_good(stack)
+    fits = good is not None and releases.migrations_of(good.database) == database and good.commit != _commit(stack)
+    return Upgrade(
+        before=old.version,
+        after=here.version,
+        database=database,
+        pending=len(pending),
+        drops=tuple(one.id for one in pending if one.drops),
+        image=wanted,
+        good=good if fits else None,
+    )
+
+
+def _of(note: Note, pending: tuple[migrations.Migration, ...], resumed: Note) -> Upgrade:
+    return Upgrade(
+        before=note.before,
+        after=resumed.after,
+        database=note.database,
+        pending=len(pending),
+        drops=tuple(one.id for one in pending if one.drops),
+        image=resumed.image,
+        good=None,
+        resumed=resumed,
+    )
+
+
+def _downgrade(stack: Stack, docker: Docker, version: str, database: tuple[str, ...]) -> str:
+    way = f"check out the version that it ran, and run script/up --stack {stack}"
+    note = read(stack)
+    if note is not None and BEFORE in _databases(stack, docker):
+        way = f"bin/ops rollback --with-data -s {stack} goes back to Skyvern {note.before} and its data of {note.at}"
+    return (
+        f"stack {stack}: nothing was changed: its database has been migrated by a newer Skyvern ({', '.join(database)}), and "
+        f"Skyvern {version} of this checkout does not run on that; {way}"
+    )
+
+
+def prepare(change: Upgrade, stack: Stack, docker: Docker, progress: Progress, *, ask: bool) -> None:
+    """A set of the backup, if the stack has one, and the trial on a copy. UserError before anything of the stack is touched.
+
+    ask: shows Pulumi's preview and asks the person at the terminal first.
+    """
+    if ask:
+        terminal.run_attended(stack.command("preview"), env=stack.environment(), ask=True, folder=stack.root)
+        if not terminal.confirm(f"stack {stack}: {change}. Try it on a copy of the data, and switch if that works?"):
+            raise UserError(f"stack {stack}: nothing was changed")
+    if change.resumed is not None:
+        progress(f"the switch to Skyvern {change.after} was interrupted, and goes on")
+        return
+    if change.good is None:
+        progress(
+            f"no commit is recorded that runs Skyvern {change.before} on this database: if the switch fails, the data goes back "
+            "by itself, and the server does with script/up in a checkout of the old version"
+        )
+    unchanged = f"stack {stack}: nothing was changed, and Skyvern {change.before} goes on"
+    try:
+        _refuse_full_disk(stack, docker)
+        take_set(stack, docker, progress)
+    except UserError as failed:
+        raise UserError(f"{unchanged}: {failed}") from failed
+    try:
+        seconds = trial.trial(stack, trial.database_size(stack, docker), progress)
+    except UserError as failed:
+        raise UserError(f"{unchanged}: on a copy of its data, {change.after} does not work: {failed}") from failed
+    progress(f"Skyvern {change.after} has migrated and served a copy of the data, {seconds:.0f} s after its start")
+
+
+def take_set(stack: Stack, docker: Docker, progress: Progress) -> bool:
+    """A set of the backup; False if the stack has none. UserError when it cannot be made."""
+    if not docker.run("ps", "--all", "--quiet", "--filter", f"name=^{stack.prefix('backup')}$"):
+        progress("no set of a backup is made: the stack has none (docs/backup.md)")
+        return False
+    progress(container.make_set(stack, docker))
+    return True
+
+
+def _refuse_full_disk(stack: Stack, docker: Docker) -> None:
+    needed = int(trial.database_size(stack, docker) * 1.1) + 200 * MIB
+    line = docker.run("exec", stack.prefix("postgres"), "df", "-Pk", DATA_FOLDER).splitlines()[-1]
+    free = int(line.split()[3]) * 1024
+    if free < needed:
+        raise UserError(
+            f"a copy of the database needs {needed / MIB:.0f} MiB, and Docker's disk has {free / MIB:.0f} MiB free; make room "
+            "first"
+        )
+
+
+# --- The switch -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Progress) -> Iterator[None]:
+    """Around the up and its smoke run: if they fail, data and images go back. Does nothing for None.
+
+    Raises UserError in one line after going back, with what failed.
+    """
+    if change is None:
+        yield
+        return
+    note = change.resumed or _stop_and_keep(change, stack, docker, progress)
+    _write(stack, note)
+    try:
+        yield
+    except Exception as failed:
+        reason = terminal.line_of(failed)
+        progress(f"Skyvern {note.after} does not work here: {reason}")
+        lost = go_back(stack, docker, note, progress)
+        raise UserError(
+            f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} "
+            f"failed: {reason}"
+        ) from failed
+    _write(stack, replace(note, state="served"))
+    progress(
+        f"Skyvern {note.after} serves; to go back to {note.before} and the data of {note.at}: bin/ops rollback --with-data -s "
+        f"{stack}"
+    )
+
+
+def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Progress) -> Note:
+    """Ends the old server in good order, and keeps its database as it then is."""
+    server = stack.prefix("server")
+    progress(f"the server of Skyvern {change.before} ends; runs in progress have {stack.settings().server.drain_minutes} min")
+    try:
+        with drain.countdown(stack, progress):
+            docker.run("stop", server, timeout_seconds=60.0 * stack.settings().server.drain_minutes + 240)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        began = time.monotonic()
+        _each(stack, docker, _KEEP)
+    except UserError as failed:
+        docker.run("start", server)
+        raise UserError(
+            f"stack {stack}: nothing was changed, and Skyvern {change.before} goes on: its database cannot be kept: {failed}"
+        ) from failed
+    progress(f"the database as it is now is kept, copied in {time.monotonic() - began:.0f} s")
+    good = change.good
+    return Note(
+        state="switching",
+        before=change.before,
+        after=change.after,
+        database=change.database,
+        image=change.image,
+        commit=good.commit if good else "",
+        stack_file=good.stack_file if good else "",
+        at=at,
+    )
+
+
+# --- Back -----------------------------------------------------------------------------------------------------------------
+
+
+def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str:
+    """The data of before the upgrade, then the commit that ran on it: what is lost by that, as a clause, or "".
+
+    Raises UserError with the next step where that cannot be finished.
+    """
+    if note.state != "data back":
+        note = _write(stack, replace(note, state="going back"))
+        # Removed, and not only stopped: the up of the old commit starts what is stopped, and it would migrate again.
+        if _server(docker, stack) is not None:
+            docker.run("stop", "--time", "30", stack.prefix("server"), timeout_seconds=120)
+            docker.run("rm", "--force", stack.prefix("server"))
+    lost = _finish_data(stack, docker, note, progress)
+    if not note.commit:
+        _forget(stack)
+        raise UserError(
+            f"stack {stack}: its data is that of before the upgrade to Skyvern {note.after}{lost}, and its server does not run; "
+            f"check out the version of this project that ran Skyvern {note.before}, and run script/up --stack {stack} there"
+        )
+    progress(f"script/up of {note.commit[:12]}, which runs Skyvern {note.before}")
+    if code := other_commit.up(stack, note.commit, stack_file=note.stack_file):
+        raise UserError(
+            f"stack {stack}: going back to Skyvern {note.before}: script/up of {note.commit[:12]} ended with {code}; correct "
+            f"what its messages above name, and run script/up --stack {stack} again, which goes on with that"
+        )
+    _forget(stack)
+    return lost
+
+
+def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
+    """Finishes going back from an upgrade where that was interrupted, and says so by a UserError.
+
+    In the old commit's own checkout, whose up is the last step of that, the data alone is put back.
+    """
+    note = read(stack)
+    if note is None or note.state not in {"going back", "data back"}:
+        return
+    if _commit(stack) == note.commit:
+        _finish_data(stack, docker, note, progress)
+        return
+    progress(f"going back to Skyvern {note.before} was interrupted, and goes on")
+    lost = go_back(stack, docker, note, progress)
+    raise UserError(
+        f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} had "
+        f"failed, and going back was interrupted; script/up --stack {stack} tries the upgrade again"
+    )
+
+
+def finished(stack: Stack) -> None:
+    """After an up that works: one in the old commit's checkout has ended going back."""
+    note = read(stack)
+    if note is not None and note.state in {"going back", "data back"} and _commit(stack) == note.commit:
+        _forget(stack)
+
+
+def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str:
+    """The data of before in its place; again after an interruption. What is lost, as a clause."""
+    if note.state == "data back":
+        return ""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            databases = _databases(stack, docker)
+            break
+        except UserError as failed:
+            if time.monotonic() > deadline:
+                # Without PostgreSQL's own container the new server has not run; its container comes back first.
+                progress(f"the database does not answer: {failed}")
+                return ""
+            time.sleep(2)
+    lost: list[str] = []
+    if BEFORE in databases:
+        lost = _put_data_back(stack, docker, note)
+    _write(stack, replace(note, state="data back"))
+    progress(f"the data of {note.at} is in its place")
+    if not lost:
+        return ""
+    progress(f"what Skyvern {note.after} had is kept in the database {AFTER} until the next upgrade")
+    return f" ({', '.join(lost)} that came after are lost)"
+
+
+def _put_data_back(stack: Stack, docker: Docker, note: Note) -> list[str]:
+    lost: list[str] = []
+    # Whatever state the database is in, it is left behind.
+    with suppress(UserError, ValueError):
+        lost = newer.kinds(stack, docker, note.moment)
+    with suppress(UserError):
+        _keep_fired(stack, docker, note.moment)
+    _each(stack, docker, _PUT_BACK)
+    return lost
+
+
+def _keep_fired(stack: Stack, docker: Docker, since: datetime) -> None:
+    """Schedules that have fired since do not fire for the same tick again: its run is in the data that is left behind.
+
+    At the start, a tick without a run is made up for, unless the schedule was changed after it (1.0.56).
+    """
+    query = (
+        "SELECT DISTINCT workflow_schedule_id FROM workflow_runs WHERE workflow_schedule_id IS NOT NULL "  # noqa: S608
+        f"AND created_at > '{since:%Y-%m-%d %H:%M:%S}';"
+    )
+    if fired := _sql(stack, docker, DATABASE, query).split():
+        chosen = "','".join(fired)
+        update = "UPDATE workflow_schedules SET modified_at = now() at time zone 'UTC'"
+        _sql(stack, docker, BEFORE, f"SET ROLE {ROLE}; {update} WHERE workflow_schedule_id IN ('{chosen}');")
+
+
+def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) -> None:
+    """``ops rollback --with-data``: the version before the last upgrade and its data. Asks, with what is lost named."""
+    note = read(stack)
+    if note is None or BEFORE not in _databases(stack, docker):
+        raise UserError(f"ops rollback: stack {stack} has no data of before an upgrade; bin/ops restore brings back a set")
+    if not note.commit:
+        raise UserError(
+            f"ops rollback: no commit is recorded that runs Skyvern {note.before}; go forward with a fix, or bring back a set of "
+            "before the upgrade (docs/backup.md)"
+        )
+    lost = newer.kinds(stack, docker, note.moment)
+    loses = f"lost: {', '.join(lost)} that came since" if lost else "nothing came since"
+    terminal.need_answer("ops rollback", yes=yes)
+    question = f"stack {stack}: go back to Skyvern {note.before} ({note.commit[:12]}) and its data of {note.at}? {loses}"
+    if not yes and not terminal.confirm(question):
+        raise UserError("ops rollback: nothing was changed")
+    take_set(stack, docker, progress)
+    clause = go_back(stack, docker, replace(note, state="switching"), progress)
+    progress(f"stack {stack}: Skyvern {note.before} serves with its data of {note.at}{clause}")
+
+
+# --- The database and the note --------------------------------------------------------------------------------------------
+
+
+def _server(docker: Docker, stack: Stack) -> dict[str, Any] | None:
+    name = stack.prefix("server")
+    if not docker.run("ps", "--all", "--quiet", "--filter", f"name=^{name}$").strip():
+        return None
+    return docker.inspect(name)
+
+
+def _database(stack: Stack, docker: Docker) -> tuple[str, ...] | None:
+    """The migrations that the database is at; None before the first ones. It may have been started a moment ago."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return releases.migrations_of(releases.schema_version(stack, docker))
+        except UserError as failed:
+            said = str(failed)
+            if "no tables of Skyvern" in said or 'relation "alembic_version" does not exist' in said:
+                return None
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"stack {stack}: nothing was changed: another version of Skyvern has to know what the database is at, and it "
+                    f"does not answer ({said}); bin/ops doctor -s {stack} says what to do"
+                ) from failed
+            time.sleep(2)
+
+
+def _databases(stack: Stack, docker: Docker) -> set[str]:
+    return set(_sql(stack, docker, "postgres", "SELECT datname FROM pg_database;").split())
+
+
+def _sql(stack: Stack, docker: Docker, database: str, script: str) -> str:
+    command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database)
+    return docker.run("exec", "--interactive", stack.prefix("roles"), *command, stdin=script.encode(), timeout_seconds=3600)
+
+
+def _each(stack: Stack, docker: Docker, statements: tuple[str, ...], pause: Callable[[float], None] = time.sleep) -> None:
+    """Statements in turn; all of them again while another connection is in the way."""
+    for attempts_left in range(5, -1, -1):
+        try:
+            _sql(stack, docker, "postgres", "\n".join(statements))
+        except UserError as failed:
+            if _BUSY not in str(failed) or not attempts_left:
+                raise
+            pause(1)
+        else:
+            return
+
+
+def read(stack: Stack) -> Note | None:
+    """How far the last upgrade has come; None if there was none, or its note cannot be read."""
+    try:
+        document = json.loads(_file(stack).read_text(encoding="utf-8"))
+        return Note(**{**document, "database": tuple(document["database"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write(stack: Stack, note: Note) -> Note:
+    write_whole(_file(stack), json.dumps(asdict(note)) + "\n")
+    return note
+
+
+def _forget(stack: Stack) -> None:
+    _file(stack).unlink(missing_ok=True)
+
+
+def _file(stack: Stack) -> Path:
+    return config_dir() / f"upgrade-{stack.short}.json"
+
+
+def _commit(stack: Stack) -> str:
+    try:
+        return git.run(stack.root, "rev-parse", "HEAD").strip()
+    except UserError:
+        return ""

@@ -1,0 +1,228 @@
+"""Another version of Skyvern on a stack with data: broken ones leave the old one serving, a good one can be gone back from.
+
+The versions are the pinned one with a migration of its own and another number, so that only the last layer of an image is built.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ops.clients import git
+from ops.observe.smoke.site import Site
+from tests.host.conftest import Checkout, as_person, site_of
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
+
+SERVER = "skyvern-dev-server"
+PACKAGES = "/opt/skyvern/lib/python3*/site-packages"
+CONTENT = """
+SELECT version_num FROM alembic_version;
+SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM workflows t WHERE deleted_at IS NULL;
+SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM credentials t;
+"""
+MIGRATION = '''\
+"""The next version."""
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "{revision}"
+down_revision: str = "{head}"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table("next_version", sa.Column("id", sa.Integer()))
+    {then}
+
+
+def downgrade() -> None:
+    op.drop_table("next_version")
+'''
+
+
+@dataclass(frozen=True)
+class Versions:
+    """A checkout with the pinned version as its commit, which runs as the dev stack."""
+
+    checkout: Checkout
+    pinned: str
+    head: str
+
+    def git(self, *arguments: str) -> str:
+        names = ("-c", "user.name=a test", "-c", "user.email=test@example.com")
+        return git.run(self.checkout.root, *names, *arguments).strip()
+
+    def check_out(self, version: str, *, then: str = "pass", last: str = "") -> None:
+        """A commit whose server is this version. then: the end of its migration. last: a command at the end of the image."""
+        self.git("checkout", "--quiet", "--detach", self.pinned)
+        folder = self.checkout.root / "images/server"
+        text = MIGRATION.format(revision=f"next{version.replace('.', '')}", head=self.head, then=then)
+        (folder / "next_version.py").write_text(text)
+        dockerfile = folder / "Dockerfile"
+        commands = [
+            f"cp /next_version.py $(echo {PACKAGES})/alembic/versions/",
+            f"sed -i 's/^Version: .*/Version: {version}/' $(echo {PACKAGES})/skyvern-[0-9]*.dist-info/METADATA",
+            *([last] if last else []),
+        ]
+        more = f"USER 0:0\nCOPY next_version.py /\nRUN {' && '.join(commands)}\nUSER 10001:10001\n"
+        dockerfile.write_text(dockerfile.read_text() + more)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", f"Skyvern {version}")
+
+    def up(self, *, check: bool = True) -> tuple[int, str]:
+        done = self.checkout.run("script/up", check=check)
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    def sql(self, statement: str) -> str:
+        command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
+        return self.checkout.docker.run("exec", "skyvern-dev-roles", *command).strip()
+
+    def image(self) -> str:
+        return str(self.checkout.docker.inspect(SERVER)["Config"]["Image"])
+
+    def left_over(self) -> set[str]:
+        names = self.checkout.names("container", "--all") | self.checkout.names("volume")
+        return {name for name in names if "trial" in name}
+
+
+@pytest.fixture(scope="module")
+def versions(checkout: Checkout, first_up: str) -> Iterator[Versions]:
+    shutil.rmtree(checkout.root / ".git", ignore_errors=True)
+    git.run(checkout.root, "init", "--quiet")
+    first = Versions(checkout, "", "")
+    first.git("add", "--all")
+    first.git("commit", "--quiet", "--message", "The pinned version")
+    pinned = first.git("rev-parse", "HEAD")
+    found = Versions(checkout, pinned, first.sql("SELECT version_num FROM alembic_version"))
+    # Records the commit.
+    found.up()
+    try:
+        yield found
+    finally:
+        found.git("checkout", "--quiet", "--detach", pinned)
+        if found.sql("SELECT version_num FROM alembic_version") != found.head:
+            checkout.run("bin/ops", "rollback", "--with-data", "--yes")
+        found.up()
+        shutil.rmtree(checkout.root / ".git")
+
+
+@pytest.fixture(scope="module")
+def site(versions: Versions) -> Iterator[Site]:
+    with site_of(versions.checkout) as target:
+        yield as_person(target)
+
+
+@pytest.fixture(scope="module")
+def workflow(site: Site) -> str:
+    """Data of a person's: a workflow and a credential; the workflow's id."""
+    return make_workflow(site, "before")
+
+
+def make_workflow(site: Site, title: str) -> str:
+    definition = {
+        "title": title,
+        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
+    }
+    made = site.api("POST", "/v1/workflows", body={"json_definition": definition})
+    assert made.status_code == 200, made.text
+    identifier: str = made.json()["workflow_permanent_id"]
+    return identifier
+
+
+@pytest.mark.parametrize(
+    ("version", "then", "last", "said"),
+    [
+        (
+            "1.0.101",
+            "raise RuntimeError('half-way')",
+            "",
+            "nothing was changed, and Skyvern 1.0.56 goes on: on a copy of its data, 1.0.101 does not work: ",
+        ),
+        (
+            "1.0.102",
+            "pass",
+            "printf '#!/bin/sh\\\\nexit 1\\\\n' > /usr/local/bin/skyvern-start",
+            "nothing was changed, and Skyvern 1.0.56 goes on: on a copy of its data, 1.0.102 does not work: ",
+        ),
+        # It serves, and no browser starts: what the trial does not ask, the smoke run does.
+        (
+            "1.0.103",
+            "pass",
+            "printf '#!/bin/sh\\\\nexit 1\\\\n' > /usr/local/lib/skyvern/sandboxed",
+            "Skyvern 1.0.56 serves again with its data of before: the upgrade to 1.0.103 failed: smoke: ",
+        ),
+    ],
+)
+def test_a_broken_version_leaves_the_old_one_serving(
+    versions: Versions, site: Site, workflow: str, version: str, then: str, last: str, said: str
+) -> None:
+    rows, image = versions.sql(CONTENT), versions.image()
+    versions.check_out(version, then=then, last=last)
+    code, printed = versions.up(check=False)
+    assert code == 1
+    assert f"Skyvern 1.0.56 → {version}: 1 migration, none drops data; about 90 s off" in printed
+    assert said in printed.strip().splitlines()[-1], printed
+    assert versions.image() == image
+    assert versions.sql(CONTENT) == rows
+    assert site.api("GET", f"/v1/workflows/{workflow}").status_code == 200
+    assert versions.left_over() == set()
+    versions.git("checkout", "--quiet", "--detach", versions.pinned)
+    versions.checkout.pulumi("preview -s dev --expect-no-changes")
+
+
+def test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data(versions: Versions, site: Site, workflow: str) -> None:
+    rows, image = versions.sql(CONTENT), versions.image()
+    versions.check_out("1.0.110")
+    _, printed = versions.up()
+    assert "Skyvern 1.0.110 serves; to go back to 1.0.56" in printed
+    assert versions.sql("SELECT version_num FROM alembic_version") == "next10110"
+    assert versions.image() != image
+    newer = make_workflow(site, "after")
+    # An older one does not run on this, and says so before anything changes.
+    versions.git("checkout", "--quiet", "--detach", versions.pinned)
+    code, printed = versions.up(check=False)
+    assert code == 1
+    assert "nothing was changed: its database has been migrated by a newer Skyvern (next10110)" in printed
+    assert site.api("GET", f"/v1/workflows/{newer}").status_code == 200
+    printed = versions.checkout.run("bin/ops", "rollback", "--with-data", "--yes").stdout
+    assert "(1 workflows that came after are lost)" in printed
+    assert versions.sql(CONTENT) == rows
+    assert versions.image() == image
+    assert site.api("GET", f"/v1/workflows/{newer}").status_code == 404
+    assert site.api("GET", f"/v1/workflows/{workflow}").status_code == 200
+
+
+def test_killed_during_the_switch_the_next_up_goes_on(versions: Versions, site: Site, workflow: str, tmp_path: Path) -> None:
+    """SIGKILL for script/up and Pulumi when the old server has stopped."""
+    versions.check_out("1.0.120")
+    rows = versions.sql(CONTENT)
+    log = tmp_path / "up.log"
+    with log.open("w") as output:
+        killed = subprocess.Popen(
+            ["script/up"],
+            cwd=versions.checkout.root,
+            env=dict(versions.checkout.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        wait_for(lambda: "the database as it is now is kept" in log.read_text(), seconds=1200, pause=0.5)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    _, printed = versions.up()
+    assert "Skyvern 1.0.120 serves; to go back to 1.0.56" in printed
+    note = Path(versions.checkout.environment["HOME"]) / ".config/skyvern-stack/upgrade-dev.json"
+    assert json.loads(note.read_text())["state"] == "served"
+    versions.checkout.run("bin/ops", "rollback", "--with-data", "--yes")
+    assert versions.sql(CONTENT) == rows

@@ -1,0 +1,87 @@
+"""ops.deploy.danger with doubles: before which updates a set is made, and when it is refused."""
+
+from typing import Any
+
+import pytest
+
+from components.host import images
+from components.settings import parse
+from ops.backups import container
+from ops.clients.docker import Docker
+from ops.deploy import danger
+from ops.deploy.repair import Recorded
+from ops.errors import UserError
+from ops.stack.stack import Stack
+from tests.support.daemon import Daemon
+
+STACK = Stack("dev")
+SETTINGS = parse({}, file="x")
+NOW = images.references("official")["postgres"]
+
+
+def volume(name: str, *, protected: bool) -> Recorded:
+    return Recorded("volume", f"skyvern-dev-{name}", f"skyvern-dev-{name}", protected)
+
+
+PROTECTED = [volume("postgres", protected=True), volume("postgres-socket", protected=False)]
+
+
+class Host(Daemon):
+    """One with PostgreSQL of an image, with a backup or without."""
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        return {"Config": {"Image": self.answers["image"]}}
+
+
+def host(*, image: str = NOW, backup: bool = True) -> Host:
+    return Host(answers={"image": image, "^skyvern-dev-postgres$": "id", "^skyvern-dev-backup$": "id" if backup else ""})
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sets that were made."""
+    sets: list[str] = []
+
+    def make(stack: Stack, docker: Docker) -> str:
+        sets.append("set")
+        return "set 20261129T000000Z: 97 tables"
+
+    monkeypatch.setattr(container, "make_set", make)
+    return sets
+
+
+def test_most_updates_need_no_set(made: list[str]) -> None:
+    danger.take_set(STACK, host(), SETTINGS, PROTECTED, print)
+    danger.take_set(STACK, Host(answers={"image": "other"}), SETTINGS, PROTECTED, print)
+    assert made == []
+
+
+def test_another_image_of_postgresql_needs_one(made: list[str]) -> None:
+    said: list[str] = []
+    danger.take_set(STACK, host(image="postgres:old"), SETTINGS, PROTECTED, said.append)
+    assert made == ["set"]
+    assert said[0] == "PostgreSQL's image changes; a set of the backup is made first"
+
+
+def test_without_a_backup_the_image_changes_all_the_same(made: list[str]) -> None:
+    said: list[str] = []
+    danger.take_set(STACK, host(image="postgres:old", backup=False), SETTINGS, PROTECTED, said.append)
+    assert made == []
+    assert said[-1] == "no set of a backup is made: the stack has none (docs/backup.md)"
+
+
+def test_a_data_volume_without_protection_needs_one(made: list[str]) -> None:
+    open_to_removal = [volume("har", protected=False), volume("videos", protected=True)]
+    danger.take_set(STACK, host(), SETTINGS, open_to_removal, print)
+    assert made == ["set"]
+    with pytest.raises(UserError, match=r"^stack dev: nothing was changed: skyvern-dev-har may be removed.*has no backup; write"):
+        danger.take_set(STACK, host(backup=False), SETTINGS, open_to_removal, print)
+
+
+def test_a_set_that_cannot_be_made_ends_it(made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(stack: Stack, docker: Docker) -> str:
+        raise UserError("backup of stack dev: /mnt/d/x is full")
+
+    monkeypatch.setattr(container, "make_set", full)
+    with pytest.raises(UserError, match=r"PostgreSQL's image changes, and no set can be made before: .*full$"):
+        danger.take_set(STACK, host(image="postgres:old"), SETTINGS, PROTECTED, print)

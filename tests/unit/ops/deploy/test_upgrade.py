@@ -1,0 +1,514 @@
+"""ops.deploy.upgrade with doubles: what is an upgrade, what is kept before a switch, and how each failure and each kill ends."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.host import images
+from ops.backups import container, migrations, trial
+from ops.backups.migrations import Migration, Skyvern
+from ops.clients import git, terminal
+from ops.clients.docker import Docker
+from ops.clients.terminal import Progress
+from ops.deploy import drain, newer, other_commit, releases, upgrade
+from ops.deploy.releases import Good
+from ops.deploy.upgrade import AFTER, BEFORE, Note, Upgrade
+from ops.errors import UserError
+from ops.stack.inventory import MIB
+from ops.stack.stack import Stack
+
+OLD_COMMIT, NEW_COMMIT = "a" * 40, "b" * 40
+OLD_IMAGE, NEW_IMAGE = "localhost/skyvern/server:old", "localhost/skyvern/server:new"
+GOOD = Good(commit=OLD_COMMIT, database="PostgreSQL 17, migration m2", at="2026-11-28T10:00:00+00:00", stack_file="config: {}\n")
+
+
+def skyvern(version: str, *names: str, drops: tuple[str, ...] = ()) -> Skyvern:
+    """Migrations one behind the other."""
+    chain = zip(names, ("", *names), strict=False)
+    found = [Migration(id=one, after=(before,) if before else (), drops=one in drops) for one, before in chain]
+    return Skyvern(version=version, migrations={one.id: one for one in found})
+
+
+OLD = skyvern("1.0.55", "m1", "m2")
+NEW = skyvern("1.0.56", "m1", "m2", "m3", "m4")
+
+
+@dataclass(frozen=True)
+class Host(Docker):
+    """A daemon with a server and PostgreSQL, whose databases are named by what is in them."""
+
+    host: str = "unix:///x"
+    server: dict[str, str] = field(default_factory=lambda: {"image": OLD_IMAGE, "state": "running"})
+    databases: dict[str, str] = field(default_factory=lambda: {"skyvern": "m2"})
+    containers: set[str] = field(default_factory=lambda: {"skyvern-dev-server"})
+    calls: list[str] = field(default_factory=list)
+    faults: dict[str, UserError] = field(default_factory=dict)
+    free_mib: int = 10_000
+
+    def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        line = " ".join(map(str, arguments))
+        text = line + (stdin or b"").decode()
+        for words, fault in self.faults.items():
+            if words in text:
+                raise fault
+        if line.startswith("ps "):
+            name = line.rpartition("^")[2].removesuffix("$")
+            return "id\n" if name in self.containers and (name != "skyvern-dev-server" or self.server) else ""
+        if line.startswith(("stop", "start", "rm")):
+            self.calls.append(line)
+            self.server["state"] = "running" if line.startswith("start") else "exited"
+            if line.startswith("rm"):
+                self.server.clear()
+            return ""
+        if "alembic_version" in line:
+            return f"PostgreSQL 17, migration {self.databases['skyvern']}"
+        if "pg_database_size" in line:
+            return str(100 * MIB)
+        if "df -Pk" in line:
+            return f"Filesystem\n/dev/sda1 1 1 {self.free_mib * 1024} 1% /x"
+        return self.sql((stdin or b"").decode())
+
+    def sql(self, script: str) -> str:
+        if "datname FROM pg_database" in script:
+            return "\n".join(self.databases)
+        for statement in script.splitlines():
+            words = statement.replace(";", "").split()
+            if statement.startswith("DROP"):
+                self.databases.pop(words[4], None)
+            elif statement.startswith("CREATE"):
+                assert self.server.get("state") == "exited", "a server may write meanwhile"
+                assert words[2] not in self.databases
+                self.databases[words[2]] = self.databases[words[4]]
+            elif statement.startswith("BEGIN"):
+                assert not self.server, "a server is on the data that changes"
+                for change in statement.split(";"):
+                    if "RENAME" in change:
+                        _, _, old, _, _, new = change.split()
+                        assert new not in self.databases
+                        self.databases[new] = self.databases.pop(old)
+        self.calls.append(script.split()[0])
+        return ""
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        return {"Image": f"id of {self.server['image']}", "Config": {"Image": self.server["image"]}}
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host) -> Stack:
+    """A checkout of the new version, on a host that runs the old one; what deploys a commit is recorded in the host's calls."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(images, "references", lambda source: {"server": NEW_IMAGE})
+    of = {NEW_IMAGE: NEW, OLD_IMAGE: OLD, f"id of {OLD_IMAGE}": OLD, f"id of {NEW_IMAGE}": NEW}
+    monkeypatch.setattr(migrations, "of_image", lambda docker, image: of[image])
+    monkeypatch.setattr(releases, "last_good", lambda stack: GOOD)
+    monkeypatch.setattr(git, "run", lambda root, *arguments: NEW_COMMIT)
+    monkeypatch.setattr(newer, "kinds", lambda stack, docker, since: [])
+    monkeypatch.setattr(drain, "_follow", lambda stack: None)
+    monkeypatch.setattr(upgrade, "ANSWER_SECONDS", 0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+    def up(stack: Stack, commit: str, *, stack_file: str) -> int:
+        host.calls.append(f"up of {commit[:4]} with {stack_file!r}")
+        # Refused by Skyvern's own start, seen: "Can't locate revision identified by".
+        if host.databases["skyvern"] not in OLD.migrations:
+            return 1
+        host.server.update(image=OLD_IMAGE, state="running")
+        return 0
+
+    monkeypatch.setattr(other_commit, "up", up)
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    return Stack("dev", root=tmp_path)
+
+
+def planned(stack: Stack, host: Host) -> Upgrade | None:
+    return upgrade.plan(stack, host, stack.settings())
+
+
+def change(stack: Stack, host: Host) -> Upgrade:
+    found = planned(stack, host)
+    assert found is not None
+    return found
+
+
+def new_server(host: Host, *, migrated: bool = True) -> None:
+    """As ``pulumi up`` leaves it."""
+    host.server.update(image=NEW_IMAGE, state="running")
+    if migrated:
+        host.databases["skyvern"] = "m4"
+
+
+def failed_switch(change: Upgrade, stack: Stack, host: Host, *, migrated: bool = True, say: Progress = print) -> str:
+    """What a person reads after a switch to a version whose smoke run is red."""
+    try:
+        with upgrade.switched(change, stack, host, say):
+            new_server(host, migrated=migrated)
+            raise UserError("red")
+    except UserError as failed:
+        return str(failed)
+
+
+def recorder(seen: list[str], answer: Any, line: str = "") -> Callable[..., Any]:
+    """A double that answers so, and records a line, or what it was called with."""
+
+    def called(*arguments: Any) -> Any:
+        seen.append(line or str(arguments[0]))
+        return answer
+
+    return called
+
+
+# --- What is planned ------------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_has_versions_and_migrations(stack: Stack, host: Host) -> None:
+    assert str(change(stack, host)) == "Skyvern 1.0.55 → 1.0.56: 2 migrations, none drops data; about 90 s off"
+
+
+def test_migrations_that_drop_data_are_named(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    dropping = skyvern("1.0.56", "m1", "m2", "m3", drops=("m1", "m3"))
+    monkeypatch.setattr(migrations, "of_image", lambda docker, image: dropping if image == NEW_IMAGE else OLD)
+    assert "1 migration, 1 of them drop data (m3)" in str(change(stack, host))
+
+
+@pytest.mark.parametrize("server", [{}, {"image": NEW_IMAGE, "state": "running"}])
+def test_no_upgrade_costs_no_look_into_images(stack: Stack, server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(server=server)
+    monkeypatch.setattr(migrations, "of_image", lambda *_: pytest.fail("asked"))
+    assert planned(stack, host) is None
+    assert host.calls == []
+
+
+def test_another_build_of_the_same_skyvern_is_no_upgrade(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "of_image", lambda docker, image: OLD)
+    assert planned(stack, host) is None
+
+
+def test_a_database_without_tables_is_none(stack: Stack, host: Host) -> None:
+    host.faults["alembic_version"] = UserError('docker: exit 1: ERROR:  relation "alembic_version" does not exist')
+    assert planned(stack, host) is None
+
+
+def test_a_database_that_does_not_answer_is_refused(stack: Stack, host: Host) -> None:
+    host.faults["alembic_version"] = UserError("docker: exit 1: container is not running")
+    with pytest.raises(UserError, match=r"nothing was changed: .* does not answer .*; bin/ops doctor -s dev"):
+        planned(stack, host)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_downgrade_across_migrations_is_refused_before_anything_is_touched(stack: Stack, host: Host, kept: bool) -> None:
+    host.server["image"] = "another"
+    host.databases["skyvern"] = "m9"
+    if kept:
+        host.databases[BEFORE] = "m2"
+        upgrade._write(stack, note("served"))
+    with pytest.raises(UserError) as refused:
+        planned(stack, host)
+    said = str(refused.value)
+    assert said.startswith("stack dev: nothing was changed: its database has been migrated by a newer Skyvern (m9), and Skyvern")
+    assert said.endswith(
+        "bin/ops rollback --with-data -s dev goes back to Skyvern 1.0.55 and its data of 2026-11-29T00:00:00+00:00"
+        if kept
+        else "check out the version that it ran, and run script/up --stack dev"
+    )
+    assert host.calls == []
+
+
+# --- Before the switch ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    seen: list[str] = []
+    monkeypatch.setattr(container, "make_set", recorder(seen, "set 2026", "set"))
+
+    def attempt(stack: Stack, size: int, progress: object) -> float:
+        seen.append(f"trial of {size // MIB} MiB")
+        return 41.0
+
+    monkeypatch.setattr(trial, "trial", attempt)
+    return seen
+
+
+def test_a_set_then_the_trial(stack: Stack, host: Host, tried: list[str]) -> None:
+    host.containers.add("skyvern-dev-backup")
+    upgrade.prepare(change(stack, host), stack, host, print, ask=False)
+    assert tried == ["set", "trial of 100 MiB"]
+    assert host.calls == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("set", "nothing was changed, and Skyvern 1.0.55 goes on: the repository is full"),
+        ("trial", "nothing was changed, and Skyvern 1.0.55 goes on: on a copy of its data, 1.0.56 does not work: DuplicateTable"),
+        ("disk", "goes on: a copy of the database needs 310 MiB, and Docker's disk has 309 MiB free; make room first"),
+    ],
+)
+def test_what_fails_before_the_switch_leaves_the_old_one(
+    stack: Stack, tried: list[str], fault: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(free_mib=309 if fault == "disk" else 10_000, containers={"skyvern-dev-server", "skyvern-dev-backup"})
+
+    def fail(words: str) -> Any:
+        def failing(*_: object) -> None:
+            raise UserError(words)
+
+        return failing
+
+    if fault == "set":
+        monkeypatch.setattr(container, "make_set", fail("the repository is full"))
+    if fault == "trial":
+        monkeypatch.setattr(trial, "trial", fail("DuplicateTable"))
+    with pytest.raises(UserError, match=said):
+        upgrade.prepare(change(stack, host), stack, host, print, ask=False)
+    assert host.calls == []
+    assert upgrade.read(stack) is None
+
+
+def test_a_person_is_asked_before_the_trial(stack: Stack, host: Host, tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    questions: list[str] = []
+    monkeypatch.setattr(Stack, "environment", lambda stack: {})
+    monkeypatch.setattr(terminal, "run_attended", lambda command, **_: recorder(questions, 0)(" ".join(command)))
+    monkeypatch.setattr(terminal, "confirm", recorder(questions, False))
+    with pytest.raises(UserError, match=r"^stack dev: nothing was changed$"):
+        upgrade.prepare(change(stack, host), stack, host, print, ask=True)
+    assert questions[0] == "pulumi preview --stack dev"
+    assert questions[1].startswith("stack dev: Skyvern 1.0.55 → 1.0.56: 2 migrations")
+    assert tried == []
+
+
+# --- The switch, and back -------------------------------------------------------------------------------------------------
+
+
+def test_a_switch_that_works_keeps_the_data_of_before(stack: Stack, host: Host) -> None:
+    with upgrade.switched(change(stack, host), stack, host, print):
+        assert host.server["state"] == "exited"
+        new_server(host)
+    assert host.databases == {"skyvern": "m4", BEFORE: "m2"}
+    kept = upgrade.read(stack)
+    assert kept is not None
+    assert (kept.state, kept.commit, kept.before, kept.after) == ("served", OLD_COMMIT, "1.0.55", "1.0.56")
+    # The next up is a plain one.
+    assert planned(stack, host) is None
+
+
+@pytest.mark.parametrize("migrated", [False, True])
+def test_a_switch_that_fails_goes_back_by_itself(stack: Stack, host: Host, migrated: bool) -> None:
+    said = failed_switch(change(stack, host), stack, host, migrated=migrated)
+    assert said == "stack dev: Skyvern 1.0.55 serves again with its data of before: the upgrade to 1.0.56 failed: red"
+    assert host.databases["skyvern"] == "m2"
+    assert host.server == {"image": OLD_IMAGE, "state": "running"}
+    assert host.calls[-1] == f"up of aaaa with {'config: {}' + chr(10)!r}"
+    assert upgrade.read(stack) is None
+
+
+def test_what_came_meanwhile_is_named_and_kept(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newer, "kinds", lambda stack, docker, since: ["2 runs"])
+    lines: list[str] = []
+    said = failed_switch(change(stack, host), stack, host, say=lines.append)
+    assert "with its data of before (2 runs that came after are lost): the upgrade" in said
+    assert host.databases[AFTER] == "m4"
+    assert any(f"kept in the database {AFTER}" in line for line in lines)
+
+
+def test_a_database_that_cannot_be_kept_leaves_the_old_server_running(stack: Stack, host: Host) -> None:
+    host.faults["CREATE DATABASE"] = UserError("docker: exit 3: No space left on device")
+    said = failed_switch(change(stack, host), stack, host)
+    assert said.startswith("stack dev: nothing was changed, and Skyvern 1.0.55 goes on: ")
+    assert "No space left" in said
+    assert host.server == {"image": OLD_IMAGE, "state": "running"}
+    assert upgrade.read(stack) is None
+
+
+def test_without_a_commit_the_data_goes_back_and_the_next_step_is_named(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "last_good", lambda stack: None)
+    said = failed_switch(change(stack, host), stack, host)
+    assert "its data is that of before" in said
+    assert "and its server does not run; check out the version of this project" in said
+    assert host.databases["skyvern"] == "m2"
+    assert host.server == {}
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        None,
+        # Of another schema, and the commit itself.
+        replace(GOOD, database="PostgreSQL 17, migration m1"),
+        replace(GOOD, commit=NEW_COMMIT),
+    ],
+)
+def test_a_commit_that_does_not_run_on_the_data_is_no_way_back(
+    stack: Stack, host: Host, good: Good | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "last_good", lambda stack: good)
+    assert change(stack, host).good is None
+
+
+def test_a_connection_in_the_way_is_waited_for(stack: Stack, host: Host) -> None:
+    host.server["state"] = "exited"
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        host.faults.clear()
+
+    host.faults["CREATE DATABASE"] = UserError('source database "skyvern" is being accessed by other users')
+    upgrade._each(stack, host, upgrade._KEEP, pause)
+    assert waited == [1]
+    assert host.databases == {"skyvern": "m2", BEFORE: "m2"}
+
+
+# --- After a kill ---------------------------------------------------------------------------------------------------------
+
+
+def note(state: upgrade.State) -> Note:
+    return Note(
+        state=state,
+        before="1.0.55",
+        after="1.0.56",
+        database=("m2",),
+        image=NEW_IMAGE,
+        commit=OLD_COMMIT,
+        stack_file="",
+        at=datetime(2026, 11, 29, tzinfo=UTC).isoformat(),
+    )
+
+
+def left(host: Host, server: dict[str, str], databases: dict[str, str]) -> None:
+    """What the kill has left."""
+    host.server.clear()
+    host.server.update(server)
+    host.databases.clear()
+    host.databases.update(databases)
+
+
+def test_killed_before_the_old_server_went_begins_again(stack: Stack, host: Host) -> None:
+    """What stopped has been started again (ops/deploy/repair.py), and may have written since."""
+    host.databases[BEFORE] = "m2"
+    upgrade._write(stack, note("switching"))
+    again = change(stack, host)
+    assert again.resumed is None
+    with upgrade.switched(again, stack, host, print):
+        new_server(host)
+    assert [call for call in host.calls if call == "DROP"], "what was kept then is too old"
+
+
+@pytest.mark.parametrize("server", [{}, {"image": NEW_IMAGE, "state": "running"}])
+@pytest.mark.parametrize("migrated", [False, True])
+def test_killed_during_the_switch_goes_on_and_can_still_go_back(
+    stack: Stack, host: Host, server: dict[str, str], migrated: bool
+) -> None:
+    left(host, server, {"skyvern": "m4" if migrated else "m2", BEFORE: "m2"})
+    upgrade._write(stack, note("switching"))
+    resumed = change(stack, host)
+    assert resumed.resumed is not None
+    assert "serves again" in failed_switch(resumed, stack, host, migrated=migrated)
+    assert host.databases["skyvern"] == "m2"
+    assert host.server["image"] == OLD_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("state", "server", "databases"),
+    [
+        ("going back", {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", BEFORE: "m2"}),
+        ("going back", {}, {"skyvern": "m4", BEFORE: "m2"}),
+        ("going back", {}, {"skyvern": "m2", AFTER: "m4"}),
+        ("data back", {}, {"skyvern": "m2", AFTER: "m4"}),
+        ("data back", {"image": OLD_IMAGE, "state": "running"}, {"skyvern": "m2", AFTER: "m4"}),
+    ],
+)
+def test_killed_on_the_way_back_ends_there(
+    stack: Stack, host: Host, state: upgrade.State, server: dict[str, str], databases: dict[str, str]
+) -> None:
+    left(host, server, databases)
+    upgrade._write(stack, note(state))
+    with pytest.raises(UserError, match=r"Skyvern 1.0.55 serves again .* tries the upgrade again$"):
+        upgrade.finish(stack, host, print)
+    assert host.databases["skyvern"] == "m2"
+    assert host.server == {"image": OLD_IMAGE, "state": "running"}
+    assert upgrade.read(stack) is None
+
+
+def test_the_old_commits_own_up_is_the_last_step(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.server.clear()
+    host.databases.update({"skyvern": "m4", BEFORE: "m2"})
+    upgrade._write(stack, note("going back"))
+    monkeypatch.setattr(git, "run", lambda root, *arguments: OLD_COMMIT)
+    upgrade.finish(stack, host, print)
+    assert host.databases["skyvern"] == "m2"
+    assert not [call for call in host.calls if call.startswith("up")]
+    upgrade.finished(stack)
+    assert upgrade.read(stack) is None
+
+
+@pytest.mark.parametrize("state", [None, "served", "switching"])
+def test_an_up_that_works_leaves_what_is_kept(stack: Stack, host: Host, state: upgrade.State | None) -> None:
+    if state is not None:
+        upgrade._write(stack, note(state))
+    upgrade.finish(stack, host, print)
+    upgrade.finished(stack)
+    assert (upgrade.read(stack) is None) == (state is None)
+    assert host.calls == []
+
+
+def test_a_note_that_cannot_be_read_is_none(stack: Stack) -> None:
+    upgrade._file(stack).parent.mkdir(parents=True)
+    for text in ("", "[]", "{}", json.dumps({"database": 1})):
+        upgrade._file(stack).write_text(text)
+        assert upgrade.read(stack) is None
+
+
+# --- ops rollback --with-data ---------------------------------------------------------------------------------------------
+
+
+def test_going_back_after_it_has_served_names_what_is_lost(
+    stack: Stack, host: Host, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with upgrade.switched(change(stack, host), stack, host, print):
+        new_server(host)
+    monkeypatch.setattr(newer, "kinds", lambda stack, docker, since: ["3 runs", "1 workflows"])
+    monkeypatch.setattr(terminal, "attended", lambda: False)
+    with pytest.raises(UserError, match="there is no terminal to ask on; add --yes"):
+        upgrade.with_data(stack, host, yes=False, progress=print)
+    questions: list[str] = []
+    monkeypatch.setattr(terminal, "attended", lambda: True)
+    monkeypatch.setattr(terminal, "confirm", recorder(questions, False))
+    with pytest.raises(UserError, match="nothing was changed"):
+        upgrade.with_data(stack, host, yes=False, progress=print)
+    assert questions[0].endswith("? lost: 3 runs, 1 workflows that came since")
+    assert host.databases["skyvern"] == "m4"
+    host.containers.add("skyvern-dev-backup")
+    upgrade.with_data(stack, host, yes=True, progress=print)
+    assert tried == ["set"]
+    assert host.databases == {"skyvern": "m2", AFTER: "m4"}
+    assert host.server["image"] == OLD_IMAGE
+    with pytest.raises(UserError, match="has no data of before an upgrade; bin/ops restore"):
+        upgrade.with_data(stack, host, yes=True, progress=print)
+
+
+def test_ticks_that_have_run_are_not_run_again(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def sql(stack: Stack, docker: Docker, database: str, script: str) -> str:
+        asked.append((database, script))
+        return "wfs_1\nwfs_2\n" if database == "skyvern" else ""
+
+    monkeypatch.setattr(upgrade, "_sql", sql)
+    upgrade._keep_fired(stack, host, datetime(2026, 11, 29, tzinfo=UTC))
+    assert "created_at > '2026-11-29 00:00:00'" in asked[0][1]
+    assert asked[1][0] == BEFORE
+    assert asked[1][1].endswith("WHERE workflow_schedule_id IN ('wfs_1','wfs_2');")
