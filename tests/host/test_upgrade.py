@@ -151,14 +151,14 @@ def make_workflow(site: Site, title: str) -> str:
         (
             "1.0.102",
             "pass",
-            "printf '#!/bin/sh\\\\nexit 1\\\\n' > /usr/local/bin/skyvern-start",
+            "echo 'raise RuntimeError(\"broken\")' > /usr/local/lib/skyvern/adopt_api_key.py",
             "nothing was changed, and Skyvern 1.0.56 goes on: on a copy of its data, 1.0.102 does not work: ",
         ),
         # It serves, and no browser starts: what the trial does not ask, the smoke run does.
         (
             "1.0.103",
             "pass",
-            "printf '#!/bin/sh\\\\nexit 1\\\\n' > /usr/local/lib/skyvern/sandboxed",
+            "echo 'exit 1' > /usr/local/lib/skyvern/sandboxed",
             "Skyvern 1.0.56 serves again with its data of before: the upgrade to 1.0.103 failed: smoke: ",
         ),
     ],

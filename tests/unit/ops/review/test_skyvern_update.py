@@ -1,0 +1,92 @@
+"""ops.review.skyvern_update with a double of uv: every place has the new version, or none has."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from ops.clients import pip, process, terminal
+from ops.errors import UserError
+from ops.paths import ROOT
+from ops.review import skyvern_update
+from ops.review.skyvern_update import PAGES, SERVER, SETTINGS, TESTS, UI
+
+FILES = (f"{SERVER}.in", f"{SERVER}.txt", UI, SETTINGS, *PAGES.values())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of this checkout that have the version; uv puts what is wanted below what it was given."""
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+
+    def capture(command: list[str], *, cwd: Path, env: object, timeout_seconds: float = 0) -> bytes:
+        if "pip" in command and "download" in command:
+            (cwd / "skyvern_ui.whl").write_bytes(b"wheel")
+            return b""
+        if command[0] != "uv":
+            return f"page in {command[-1]}\n".encode()
+        wanted = (cwd / "requirements.in").read_text().strip()
+        (cwd / "requirements.txt").write_text(f"{wanted} --hash=sha256:1\n    # via -r requirements.in\n")
+        return b""
+
+    monkeypatch.setattr(process, "capture", capture)
+    monkeypatch.setattr(pip, "variables", dict)
+    monkeypatch.setattr(terminal, "run_attended", lambda *_, **__: 0)
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {name: (folder / name).read_text() for name in FILES}
+
+
+def test_every_place_has_the_new_version(folder: Path) -> None:
+    before = contents(folder)
+    skyvern_update.update("1.0.57", lambda line: None, folder)
+    after = contents(folder)
+    assert all(after[name] != before[name] for name in FILES)
+    assert after[f"{SERVER}.in"] == "skyvern[server]==1.0.57\n"
+    assert after[f"{SERVER}.txt"].startswith("# Compiled from requirements.in with every hash; ")
+    assert "skyvern[server]==1.0.57 --hash=sha256:1\n    # via -r requirements.in\n" in after[f"{SERVER}.txt"]
+    assert after[UI].splitlines()[:2] == [before[UI].splitlines()[0], "skyvern-ui==1.0.57 \\"]
+    assert after[UI].splitlines()[2] == f"    --hash=sha256:{hashlib.sha256(b'wheel').hexdigest()}"
+    assert 'SKYVERN_VERSION = "1.0.57"\n' in after[SETTINGS]
+    assert after["docs/ko/skyvern-settings.md"] == "page in ko\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "fault", "said"),
+    [
+        ("newest", "", "'newest' is not a version of Skyvern; write one as on PyPI"),
+        ("1.0.57; rm", "", "is not a version of Skyvern"),
+        (
+            "9.9.9",
+            "uv: exit 1: no version of skyvern",
+            r"==9\.9\.9 cannot be resolved, and nothing was changed: uv: ",
+        ),
+        ("1.0.57", "uv: not found on PATH; run script/bootstrap", "uv: not found; install it"),
+    ],
+)
+def test_a_version_that_there_is_not_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, version: str, fault: str, said: str
+) -> None:
+    def failing(*_: object, **__: object) -> bytes:
+        raise UserError(fault)
+
+    if fault:
+        monkeypatch.setattr(process, "capture", failing)
+    before = contents(folder)
+    with pytest.raises(UserError, match=said):
+        skyvern_update.update(version, lambda line: None, folder)
+    assert contents(folder) == before
+
+
+def test_what_does_not_fit_ends_with_the_next_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "run_attended", lambda *_, **__: 1)
+    with pytest.raises(UserError, match=r"Skyvern 1\.0\.57 does not fit yet: correct what the tests above name"):
+        skyvern_update.update("1.0.57", lambda line: None, folder)
+
+
+def test_the_tests_that_read_the_wheel_are_there() -> None:
+    assert [name for name in TESTS if not (ROOT / name).exists()] == []
