@@ -14,7 +14,7 @@ from components.settings import CloudflareEdge, Settings, VercelFrontend
 from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import say
-from ops.deploy import guard, recovery, sessions, update
+from ops.deploy import guard, recovery, sessions, update, upgrade
 from ops.errors import UserError
 from ops.observe.smoke.api_checks import WORKFLOWS
 from ops.observe.smoke.site import client_for
@@ -173,6 +173,7 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
     terminal.need_answer("ops rotate", yes=yes)
 
     recovery.recover(stack, docker, say)
+    upgrade.refuse(stack, docker, settings, "ops rotate")
     old_outputs = stack.outputs()
     with client_for(old_outputs) as http:
         old = PreviousSecrets(old_outputs, database_password(stack), session_token(old_outputs, http))

@@ -24,6 +24,7 @@ from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import drain, newer, other_commit, releases
 from ops.errors import UserError
+from ops.images import needs
 from ops.paths import config_dir, write_whole
 from ops.stack import impact
 from ops.stack.inventory import MIB
@@ -145,6 +146,17 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         image=wanted,
         good=good if fits else None,
     )
+
+
+def refuse(stack: Stack, docker: Docker, settings: Settings, command: str) -> None:
+    """UserError for a command that updates a stack on another occasion, in a checkout with another Skyvern."""
+    if not needs.present(docker, images.references(settings.images.source)["server"]):
+        return
+    if change := plan(stack, docker, settings):
+        raise UserError(
+            f"{command}: nothing was changed: this checkout has another Skyvern than the stack ({change}); run script/up --stack "
+            f"{stack} first"
+        )
 
 
 def _of(note: Note, pending: tuple[migrations.Migration, ...], resumed: Note) -> Upgrade:

@@ -65,6 +65,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
     if tree == reviewed.tree:
         # Not for a tree that will be refused: the build may take half an hour.
         build.build(docker, settings.images.source, progress, needs.asked_for(settings), host=settings.host)
+    upgrade.finish(stack, docker, progress)
     planned = engine.preview(stack, drift=True)
     if differences := record.differences(reviewed, record.record(planned, tree=tree)):
         raise UserError(
@@ -72,7 +73,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
             f"review it again, or run script/up --stack {stack} and read its preview"
         )
     progress(f"stack {stack}: as reviewed: {len(planned.steps)} steps, tree {tree[:12]}")
-    change = upgrade.plan(stack, docker, settings) if planned.steps else None
+    change = upgrade.plan(stack, docker, settings)
     if planned.steps:
         preflight.check_addresses(stack, docker, settings)
         preflight.check(docker, settings, progress)

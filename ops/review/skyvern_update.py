@@ -97,7 +97,18 @@ def compiled(wanted: str, options: Sequence[str], *, before: str = "") -> str:
 def wheel(wanted: str) -> str:
     """A requirement with the hash of its wheel, which is all that the site's build takes. UserError where there is none."""
     with tempfile.TemporaryDirectory(prefix="skyvern-update-") as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", wanted]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            wanted,
+        ]
         try:
             process.capture(command, cwd=Path(folder), env=pip.variables(), timeout_seconds=RESOLVE_SECONDS)
         except UserError as failed:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from components.settings import RotationSettings
 from ops.clients import process
 from ops.clients.docker import Docker
-from ops.deploy import recovery, rotate, sessions, update
+from ops.deploy import recovery, rotate, sessions, update, upgrade
 from ops.errors import UserError
 from ops.stack import impact
 from ops.stack.outputs import Outputs
@@ -47,6 +47,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE)
     generations = iter(["old", "new"])
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: calls.append(f"recover at {docker.host}"))
+    monkeypatch.setattr(upgrade, "refuse", lambda *_: None)
     monkeypatch.setattr(Stack, "outputs", lambda stack: outputs(next(generations)))
     monkeypatch.setattr(rotate, "database_password", lambda stack: SecretStr("old-database-password"))
     monkeypatch.setattr(rotate, "preview", lambda stack: calls.append("preview"))

@@ -20,6 +20,7 @@ from ops.deploy import drain, newer, other_commit, releases, upgrade
 from ops.deploy.releases import Good
 from ops.deploy.upgrade import AFTER, BEFORE, Note, Upgrade
 from ops.errors import UserError
+from ops.images import needs
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
@@ -222,6 +223,18 @@ def test_a_downgrade_across_migrations_is_refused_before_anything_is_touched(sta
         else "check out the version that it ran, and run script/up --stack dev"
     )
     assert host.calls == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_updates_on_another_occasion_is_no_upgrade(
+    stack: Stack, host: Host, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(needs, "present", lambda docker, reference: there)
+    if there:
+        with pytest.raises(UserError, match=r"^ops rotate: nothing was changed: .* \(Skyvern 1\.0\.55 → .*; run script/up"):
+            upgrade.refuse(stack, host, stack.settings(), "ops rotate")
+        host.server["image"] = NEW_IMAGE
+    upgrade.refuse(stack, host, stack.settings(), "ops rotate")
 
 
 # --- Before the switch ----------------------------------------------------------------------------------------------------
