@@ -55,8 +55,8 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (
             {"zzz": {}},
             "zzz: unknown key; known here: "
-            "automations, backup, browser, database, deployment, edge, frontend, host, images, llm, monitor, retention, rotation, "
-            "server, smtp, storage",
+            "automations, backup, browser, database, deployment, edge, frontend, host, images, llm, monitor, retention, "
+            "rotation, server, smtp, storage",
         ),
         ({"host": {"prt": 8080}}, "host.prt: unknown key; write `port`"),
         ({"host": 8080}, "host: 8080 is not a section; write its keys below it (docs/configuration.md)"),

@@ -380,7 +380,7 @@ def test_one_restore_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         (None, "passed"),
         (UserError("table workflows: the set says 5, here is 4"), "failed"),
-        (drill.Unfit("the stack has no server"), "could not run"),
+        (copies.Unfit("the stack has no server"), "could not run"),
     ],
 )
 def test_the_verdict_of_a_drill_is_noted(
