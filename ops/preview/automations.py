@@ -4,7 +4,7 @@ Not here: edits in the UI, which are drift, and the next runs of a schedule, whi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ops.preview.model import SECRET, AutomationChange, PropertyDiff, Timing
 
@@ -13,7 +13,11 @@ Properties = Mapping[str, Any]
 WORKFLOW = "skyvern:index:Workflow"
 SCHEDULE = "skyvern:index:Schedule"
 CREDENTIAL = "skyvern:index:Credential"
-_KINDS = {WORKFLOW: "workflow", SCHEDULE: "schedule", CREDENTIAL: "credential"}
+_KINDS: Mapping[str, Literal["workflow", "schedule", "credential"]] = {
+    WORKFLOW: "workflow",
+    SCHEDULE: "schedule",
+    CREDENTIAL: "credential",
+}
 
 
 def change_of(

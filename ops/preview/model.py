@@ -129,7 +129,7 @@ class AutomationChange:
     name: the logical one. details: clauses about one that stays. before, after: of a schedule, None on a side where it is not.
     """
 
-    kind: str
+    kind: Literal["workflow", "schedule", "credential"]
     change: Literal["added", "removed", "changed"]
     name: str
     details: tuple[str, ...] = ()

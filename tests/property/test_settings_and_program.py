@@ -27,6 +27,7 @@ TAKES: dict[str, Any] = {
             "edge.firewall_ruleset_id",
             "frontend.project",
             "frontend.vercel_app",
+            "host.proxy",
             "llm.secondary_key",
             "llm.vision",
             "smtp.sender",

@@ -160,7 +160,7 @@ class Answers(Daemon):
     def run_with(self, variables: Mapping[str, str], *arguments: Any, timeout_seconds: float = 120) -> str:
         printed = super().run_with(variables, *arguments, timeout_seconds=timeout_seconds)
         script = variables.get("PSQL_SCRIPT", "")
-        return "[]" if script == copies.QUIET else "3 2" if script else printed
+        return "[]" if script.endswith(copies.QUIET) else "3 2" if script else printed
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def test_a_look_starts_nothing() -> None:
 
 
 def test_a_newer_skyvern_is_refused() -> None:
-    source, _, _ = stacks(**{"--version": "postgres (PostgreSQL) 17.12", "alembic": '["def"]'})
+    source, _, _ = stacks(**{"--version": "postgres (PostgreSQL) 17.12", "alembic": '{"version": "1.0.0", "migrations": []}'})
     with pytest.raises(UserError, match="compose project acme has the database schema abc, which the Skyvern of this version"):
         takeover._refuse_newer(source, Contents(record=RECORD, organizations=[KIM]))
 
