@@ -217,7 +217,10 @@ def workflow_publishing_off(workflow: Resource, parameters: Parameters) -> Findi
 
 
 def _environment(stack: Stack, name: str) -> set[str]:
-    """The values that a variable has in the stack's containers."""
+    """The values that a variable has in the stack's containers.
+
+    Asked where an automation depends on it: a value that is known after the update only keeps a rule from being evaluated.
+    """
     return {
         variable.value for container in stack.of_type(CONTAINER) for variable in variables(container) if variable.name == name
     }
@@ -234,10 +237,9 @@ def _environment(stack: Stack, name: str) -> set[str]:
 )
 def workflow_time_bounded(stack: Stack, parameters: Parameters) -> Findings:
     most = parameters["maximum"]
-    bounded = bool(_environment(stack, "WORKFLOW_RUN_DEFAULT_MAX_ELAPSED_TIME_MINUTES"))
     for workflow in stack.of_type(WORKFLOW):
         minutes = workflow.inputs.section("definition").get("max_elapsed_time_minutes")
-        if (minutes is None and not bounded) or (minutes is not None and minutes > most):
+        if minutes > most if minutes is not None else not _environment(stack, "WORKFLOW_RUN_DEFAULT_MAX_ELAPSED_TIME_MINUTES"):
             why = "one that hangs holds a browser and a place in the queue"
             yield workflow.finding("definition.max_elapsed_time_minutes", why=why, write=f"minutes, {most} at most")
 
@@ -253,13 +255,12 @@ def workflow_time_bounded(stack: Stack, parameters: Parameters) -> Findings:
 )
 def workflow_steps_bounded(stack: Stack, parameters: Parameters) -> Findings:
     most = parameters["maximum"]
-    bounded = bool(_environment(stack, "MAX_STEPS_PER_RUN"))
     for workflow in stack.of_type(WORKFLOW):
         for path, block in blocks(workflow):
             type_ = block.get("block_type", "")
             key = "max_steps" if type_ == "task_v2" else "max_steps_per_run"
             steps = block.get(key)
-            if type_ in _PLANNING and ((steps is None and not bounded) or (steps is not None and steps > most)):
+            if type_ in _PLANNING and (steps > most if steps is not None else not _environment(stack, "MAX_STEPS_PER_RUN")):
                 why = "each step is a paid request to the model, and one that does not get there goes on"
                 yield workflow.finding(f"{path}.{key}", why=why, write=f"steps, {most} at most")
 
@@ -274,12 +275,11 @@ def workflow_steps_bounded(stack: Stack, parameters: Parameters) -> Findings:
 )
 def workflow_code_allowed(stack: Stack, parameters: Parameters) -> Findings:
     """A stack without such a server is not judged: its workflows run elsewhere."""
-    refused = _environment(stack, "CODE_BLOCK_MODE") == {"disabled"}
     for workflow in stack.of_type(WORKFLOW):
         code = [f"{path}.block_type" for path, block in blocks(workflow) if block.get("block_type") == "code"]
         if workflow.inputs.section("definition").get("run_with", "agent") == "code":
             code.append("definition.run_with")
-        if refused:
+        if code and _environment(stack, "CODE_BLOCK_MODE") == {"disabled"}:
             why = "the stack's server does not run code, so each run fails there"
             yield from (workflow.finding(path, why=why, write="another block, or server.code_blocks: true") for path in code)
 
@@ -294,8 +294,8 @@ def workflow_code_allowed(stack: Stack, parameters: Parameters) -> Findings:
     parameters={"zones": []},
 )
 def schedule_zone_same(stack: Stack, parameters: Parameters) -> Findings:
-    zones = _environment(stack, "BROWSER_TIMEZONE") | set(parameters["zones"])
     for schedule in stack.of_type(SCHEDULE):
-        if schedule.inputs.get("timezone", "UTC") not in zones and _environment(stack, "BROWSER_TIMEZONE"):
+        zones = _environment(stack, "BROWSER_TIMEZONE")
+        if zones and schedule.inputs.get("timezone", "UTC") not in zones | set(parameters["zones"]):
             why = "nine o'clock is another hour there than for the people who read the schedule"
             yield schedule.finding("timezone", why=why, write="the stack's time zone")
