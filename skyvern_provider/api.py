@@ -16,14 +16,24 @@ REQUEST_SECONDS = 30.0
 READY_SECONDS = 120.0
 PAGE_SIZE = 100
 HEARTBEAT = "/api/v1/heartbeat"
-# Answers of a gateway or a tunnel whose server does not answer yet.
-_NOT_YET = frozenset({502, 503, 504, 521, 522, 523, 530})
+# Answers of a gateway or a tunnel whose server does not answer yet. 404: ngrok's for a tunnel that is down, and cloudflared's for
+# a host that it does not know yet; taken for an answer of Skyvern's, it would say that everything is gone.
+_NOT_YET = frozenset({404, 502, 503, 504, 521, 522, 523, 530})
 
 Json = dict[str, Any]
 
 
 class ApiError(Exception):
     """What the API refused, or that it does not answer: one line, without a value that was sent."""
+
+
+def is_url(text: str) -> bool:
+    """Whether it is one of HTTP with a host."""
+    try:
+        url, host = httpx.URL(text), urlsplit(text).hostname
+    except (httpx.InvalidURL, ValueError):
+        return False
+    return url.scheme in {"http", "https"} and bool(host)
 
 
 def is_loopback(url: str) -> bool:
@@ -51,10 +61,11 @@ class Api:
         transport: httpx.BaseTransport | None = None,
         ready_seconds: float = READY_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.url = url.rstrip("/")
         self.api_key = api_key
-        self._ready_seconds, self._sleep, self._ready = ready_seconds, sleep, False
+        self._ready_seconds, self._sleep, self._clock, self._ready = ready_seconds, sleep, clock, False
         self._http = httpx.Client(
             base_url=self.url,
             timeout=REQUEST_SECONDS,
@@ -76,6 +87,8 @@ class Api:
         self._wait_until_ready()
         response = self._send(method, path, json=body, params=dict(params or {}), headers=dict(headers or {}))
         if response.status_code == 404:
+            if response.content:
+                self._decoded(method, path, response)
             return None
         if response.is_success:
             return self._decoded(method, path, response) if response.content else None
@@ -102,19 +115,20 @@ class Api:
     def _wait_until_ready(self) -> None:
         if self._ready:
             return
-        attempts, problem = max(1, int(self._ready_seconds)), ""
-        for attempt in range(attempts):
+        end = self._clock() + self._ready_seconds
+        while True:
             try:
-                response = self._send("GET", HEARTBEAT)
+                left = max(1.0, end - self._clock())
+                response = self._send("GET", HEARTBEAT, timeout=min(REQUEST_SECONDS, left))
                 if response.status_code not in _NOT_YET:
                     self._ready = True
                     return
                 problem = str(response.status_code)
             except ApiError as unanswered:
                 problem = str(unanswered).rpartition(": ")[2]
-            if attempt + 1 < attempts:
-                self._sleep(1)
-        raise ApiError(f"{self.url}: Skyvern does not answer ({problem}); start the server, then repeat the command")
+            if self._clock() >= end:
+                raise ApiError(f"{self.url}: Skyvern does not answer ({problem}); start the server, then repeat the command")
+            self._sleep(1)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:

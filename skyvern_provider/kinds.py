@@ -101,28 +101,44 @@ def _name_problem(inputs: Json, key: str = "name") -> list[tuple[str, str]]:
     return [(key, f"{json.dumps(name)} is not a name; write lower case letters, digits and hyphens, 62 at most")]
 
 
+def name_of(shown: str | None, identifier: str) -> str:
+    """The name of something on the server: the reserved one without its mark, or the id with hyphens for what a person named."""
+    name = (shown or "").removeprefix(RESERVED)
+    return name if NAME.fullmatch(name) else identifier.replace("_", "-")[:62]
+
+
 def _missing(inputs: Json, *names: str) -> list[tuple[str, str]]:
     return [(name, "is missing; write it") for name in names if inputs.get(name) is None]
 
 
 @dataclass(frozen=True)
 class _Applied:
-    """What the tags of a workflow say. version, spec: of the last write; pending: the spec of one that began after it."""
+    """What the tags of a workflow say.
+
+    version, spec: of the last write. pending: ``VERSION-SPEC`` of one that began after it. pulled: the version that a person took
+    into the program's file, 0 without one.
+    """
 
     version: int
     spec: str
     pending: str
+    pulled: int
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> "_Applied":
         version, _, spec = tags.get("spec", "").partition("-")
-        return cls(int(version) if version.isdigit() else 0, spec, tags.get("pending", ""))
+        return cls(_number(version), spec, tags.get("pending", ""), _number(tags.get("pulled", "")))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
 
 
 class Workflow:
     """A workflow.
 
-    Inputs: name, definition (Skyvern's document), folder_id. Outputs: version (recorded), ui_version (the server's).
+    Inputs: name, definition (Skyvern's document), folder_id. Outputs: version (recorded), ui_version (the server's), and
+    ui_folder_id where a person moved it and that is to be overwritten.
     """
 
     replaces = frozenset({"name"})
@@ -136,9 +152,10 @@ class Workflow:
         return problems
 
     def drift(self, state: Json, on_ui_edit: OnUiEdit) -> list[str]:
-        """An edit in the UI, if it is to be overwritten, or an older version, as after a restore of the database."""
-        version, seen = state.get("version", 0), state.get("ui_version", 0)
-        return ["ui_version"] if seen < version or (seen > version and on_ui_edit == "overwrite") else []
+        """An edit or a move in the UI, if it is to be overwritten, or an older version, as after a restore of the database."""
+        version, seen, overwrite = state.get("version", 0), state.get("ui_version", 0), on_ui_edit == "overwrite"
+        moved = ["ui_folder_id"] if overwrite and "ui_folder_id" in state else []
+        return [*moved, *(["ui_version"] if seen < version or (seen > version and overwrite) else [])]
 
     def create(self, call: Call, inputs: Json) -> tuple[str, Json]:
         """Creates it, takes over one of this name whose creation was interrupted, or revives one that was deleted."""
@@ -154,13 +171,14 @@ class Workflow:
             return None
         seen = current["version"]
         if not state:
-            imported = {"name": identifier.replace("_", "-")[:62], "definition": exported(current)}
+            imported = {"name": name_of(None, identifier), "definition": exported(current)}
             return imported, {**imported, "version": seen, "ui_version": seen}
         version = state.get("version", 0)
         outputs = {**state, "version": max(seen, version) if call.on_ui_edit == "adopt" else version, "ui_version": seen}
         inputs = {name: value for name, value in state.items() if name in {"name", "definition", "folder_id"}}
+        outputs.pop("ui_folder_id", None)
         if "folder_id" in inputs and current.get("folder_id") != inputs["folder_id"] and call.on_ui_edit == "overwrite":
-            outputs["folder_id"] = current.get("folder_id") or ""
+            outputs["ui_folder_id"] = current.get("folder_id") or ""
         return inputs, outputs
 
     def update(self, call: Call, identifier: str, state: Json, inputs: Json) -> Json:
@@ -179,6 +197,9 @@ class Workflow:
         api, document = call.api, inputs["definition"]
         spec = digest(document)
         current = api.ask("GET", f"/v1/workflows/{identifier}")
+        if current is None and identifier != computed_workflow_id(api.api_key, key):
+            # One that was imported: a creation would make another workflow beside it.
+            raise ApiError(f"workflow {inputs['name']}: is gone; run pulumi refresh, and the next update makes it again")
         if current is None:
             current = api.need("POST", "/v1/workflows", body={"json_definition": document}, headers={"Idempotency-Key": key})
             if current.get("deleted_at"):
@@ -188,7 +209,7 @@ class Workflow:
         version = int(current["version"])
         if inputs.get("folder_id") not in {None, current.get("folder_id")}:
             api.need("PUT", f"/v1/workflows/{identifier}/folder", body={"folder_id": inputs["folder_id"]})
-        self._tag(api, identifier, {"managed_by": MANAGED_BY, "spec": f"{version}-{spec}"}, remove=("pending",))
+        self._tag(api, identifier, {"managed_by": MANAGED_BY, "spec": f"{version}-{spec}"}, remove=("pending", "pulled"))
         return version
 
     def _overwrite(self, call: Call, identifier: str, document: Json, spec: str, current: Json, recorded: int) -> Json:
@@ -196,19 +217,31 @@ class Workflow:
         tags = call.api.ask("GET", f"/v1/workflows/{identifier}/tags") or {}
         applied = _Applied.of({tag["key"]: tag["value"] for tag in tags.get("tags", []) if tag.get("key")})
         # The second: a write that was interrupted before its version was recorded.
-        if (version == applied.version and spec == applied.spec) or (version == applied.version + 1 and applied.pending == spec):
+        if (version == applied.version and spec == applied.spec) or applied.pending == f"{version}-{spec}":
             return current
-        edited = applied.version and version > max(applied.version, recorded)
-        if edited and call.on_ui_edit == "keep":
+        # A recorded version beyond the server's is of before a restore, and says nothing about this one.
+        known = max(applied.version, applied.pulled, recorded if recorded <= version else 0)
+        edited = applied.version and version > known
+        if edited and call.on_ui_edit == "keep" and not self._revived(call.api, identifier, applied.version):
             raise ApiError(
-                f"{identifier}: edited in the UI: version {version}, recorded {applied.version}; nothing was written. Bring the "
+                f"{identifier}: edited in the UI: version {version}, recorded {applied.version}; nothing was written. Pull the "
                 "edit into the file, or set on_ui_edit to overwrite"
             )
-        self._tag(call.api, identifier, {"pending": spec})
+        self._tag(call.api, identifier, {"pending": f"{version + 1}-{spec}"})
         written: Json = call.api.need(
             "PUT", f"/api/v1/workflows/{identifier}", params={"expected_version": version}, body=_complete(document)
         )
         return written
+
+    @staticmethod
+    def _revived(api: Api, identifier: str, version: int) -> bool:
+        """Whether a version was deleted: what is newer is an interrupted update's, because no person can revive a workflow."""
+        return api.ask("GET", f"/v1/workflows/{identifier}", params={"version": version}) is None
+
+    @classmethod
+    def note_pulled(cls, api: Api, identifier: str, version: int) -> None:
+        """A person has this version in the file, so an update may replace it, also where an edit in the UI is kept."""
+        cls._tag(api, identifier, {"pulled": str(version)})
 
     @staticmethod
     def _tag(api: Api, identifier: str, tags: Mapping[str, str], remove: Sequence[str] = ()) -> None:
@@ -258,8 +291,7 @@ class Schedule:
             return None
         fields = _schedule_fields({**current, "cron": current.get("cron_expression")})
         if not state:
-            name = (current.get("name") or schedule.replace("_", "-")).removeprefix(RESERVED)
-            inputs = {"workflow_id": workflow, "name": name, **fields}
+            inputs = {"workflow_id": workflow, "name": name_of(current.get("name"), schedule), **fields}
             return inputs, {**inputs, "server": fields}
         inputs = {key: value for key, value in state.items() if key != "server"}
         recorded = _schedule_fields(state) if call.on_ui_edit == "adopt" else fields
@@ -290,7 +322,12 @@ class Schedule:
             "description": None,
         }
         if current is None:
-            current = call.api.need("POST", path, body=body)["schedule"]
+            made = call.api.ask("POST", path, body=body)
+            if made is None:
+                raise ApiError(
+                    f"schedule {inputs['name']}: its workflow is gone; run pulumi refresh, and the next update makes both again"
+                )
+            current = made["schedule"]
         else:
             there = _schedule_fields({**current, "cron": current.get("cron_expression")})
             recorded = wanted if state is None else _schedule_fields(state)
@@ -314,10 +351,11 @@ class Schedule:
 
 
 def _schedule_fields(values: Json) -> Json:
+    """Comparable. A parameter without a value is dropped, as the server does (1.0.56)."""
     return {
         "cron": values.get("cron"),
         "timezone": values.get("timezone"),
-        "parameters": values.get("parameters") or {},
+        "parameters": {key: value for key, value in (values.get("parameters") or {}).items() if value is not None},
         "enabled": values.get("enabled") is not False,
     }
 
@@ -346,8 +384,12 @@ class Credential:
 
     def drift(self, state: Json, on_ui_edit: OnUiEdit) -> list[str]:
         """A name or a site that was changed in the UI."""
-        moved = state.get("server") is not None and state["server"] != _credential_fields(state)
-        return ["server"] if moved and on_ui_edit == "overwrite" else []
+        there = state.get("server")
+        if there is None or on_ui_edit != "overwrite":
+            return []
+        # The server cannot forget a site (1.0.56): none in the program is no difference that an update could put right.
+        moved = state.get("tested_url") not in {None, there.get("tested_url")}
+        return ["server"] if moved or there.get("name") != state.get("name") else []
 
     def create(self, call: Call, inputs: Json) -> tuple[str, Json]:
         """Creates it, or takes over the one of this name."""
@@ -365,7 +407,8 @@ class Credential:
             return None
         there = {"name": (current.get("name") or "").removeprefix(RESERVED), "tested_url": current.get("tested_url")}
         if not state:
-            inputs = {"type": current["credential_type"], "values": {}, **{k: v for k, v in there.items() if v is not None}}
+            name = name_of(current.get("name"), identifier)
+            inputs = {"name": name, "type": current["credential_type"], "values": {}, "tested_url": there["tested_url"]}
             return inputs, {**inputs, "server": there}
         inputs = {key: value for key, value in state.items() if key != "server"}
         return inputs, {**inputs, "server": _credential_fields(state) if call.on_ui_edit == "adopt" else there}
@@ -391,10 +434,10 @@ class Credential:
         try:
             return call.api.ask("POST", path, body=body)
         except ApiError as refused:
+            # The line has one space in place of several, and of the ends of lines that a key has.
+            values = {" ".join(str(value).split()) for key, value in inputs["values"].items() if key != "totp_type"}
             text = str(refused)
-            for value in sorted(
-                (str(v) for key, v in inputs["values"].items() if v and key != "totp_type"), key=len, reverse=True
-            ):
+            for value in sorted(values - {""}, key=len, reverse=True):
                 text = text.replace(value, "[secret]")
             raise ApiError(f"credential {inputs['name']}: {text}") from None
 

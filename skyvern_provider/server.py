@@ -18,7 +18,7 @@ import grpc  # type: ignore[import-untyped]  # it has no stubs
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from skyvern_provider.api import Api, ApiError, Json
+from skyvern_provider.api import Api, ApiError, Json, is_url
 from skyvern_provider.kinds import KINDS, POLICIES, Call, Kind
 from skyvern_provider.version import VERSION
 
@@ -67,7 +67,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             if not config.get(name):
                 problems.append((name, "is missing; write it"))
         url = config.get("url", "")
-        if url and url != UNKNOWN and not str(url).startswith(("http://", "https://")):
+        if url and url != UNKNOWN and not is_url(str(url)):
             problems.append(("url", "is not a URL; write it in full, for example https://api.example.com"))
         if config.get("onUiEdit", "keep") not in (*POLICIES, UNKNOWN):
             problems.append(("onUiEdit", f"is not possible; write one of {', '.join(POLICIES)}"))

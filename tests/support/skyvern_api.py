@@ -2,7 +2,8 @@
 
 What it does where one would not expect it: each update makes a version, also an identical one; a creation with a known
 Idempotency-Key answers with version 1, deleted or not; a deleted workflow is revived by an update; a delete takes the schedules
-along; names are not unique; secrets are never given back. tests/host compares it with the real one.
+along; names are not unique; secrets are never given back; parameters of a schedule without a value are dropped; a credential
+never forgets its site. tests/host compares it with the real one.
 """
 
 import base64
@@ -102,7 +103,7 @@ class Skyvern:
                 return self._create(body["json_definition"], headers.get("idempotency-key"))
             case "GET", ["v1", "workflows", identifier]:
                 self._need(identifier)
-                return self._workflow(identifier)
+                return self._version(identifier, int(query.get("version", 0)))
             case "POST", ["v1", "workflows", identifier]:
                 return self._update(identifier, body["json_definition"])
             case "PUT", ["api", "v1", "workflows", identifier]:
@@ -131,7 +132,8 @@ class Skyvern:
                 titled = [
                     {**s, "workflow_title": self._workflow(s["workflow_permanent_id"])["title"]} for s in self.schedules.values()
                 ]
-                return {"schedules": titled, "total_count": len(titled)}
+                start, size = (int(query["page"]) - 1) * int(query["page_size"]), int(query["page_size"])
+                return {"schedules": titled[start : start + size], "total_count": len(titled)}
             case _, ["v1", "credentials", *rest]:
                 return self._credential(method, rest, query, body)
             case _, ["v1", "folders", *rest]:
@@ -166,6 +168,15 @@ class Skyvern:
         shown = self.versions[identifier][version]
         return {**shown, "deleted_at": "2026-01-01T00:00:00" if identifier in self.deleted else None}
 
+    def _version(self, identifier: str, number: int) -> Json:
+        """One by its number, 0 for the newest; a delete deletes each that there is."""
+        if number == 0:
+            return self._workflow(identifier)
+        for known in self.versions[identifier]:
+            if known["version"] == number and not known.get("deleted"):
+                return known
+        raise Refused(404, f"Workflow {identifier} not found")
+
     def _create(self, definition: Json, key: str | None) -> Json:
         text = f"create_workflow\0{ORGANIZATION}\0{key}"
         identifier = f"wpid_{hashlib.sha256(text.encode()).hexdigest() if key else next(self._numbers)}"
@@ -178,6 +189,9 @@ class Skyvern:
 
     def _update(self, identifier: str, definition: Json) -> Json:
         before = self.versions[identifier][-1]
+        if identifier in self.deleted:
+            for known in self.versions[identifier]:
+                known["deleted"] = True
         kept = {"workflow_permanent_id": identifier, "version": before["version"] + 1, "folder_id": before["folder_id"]}
         self.versions[identifier].append({"webhook_callback_url": before.get("webhook_callback_url"), **definition, **kept})
         self.deleted.discard(identifier)
@@ -187,6 +201,9 @@ class Skyvern:
         match method, rest:
             case "GET", []:
                 return {"schedules": [s for s in self.schedules.values() if s["workflow_permanent_id"] == workflow]}
+            case (("POST" | "PUT"), _) if None in (body.get("parameters") or {}).values():
+                given = {key: value for key, value in body["parameters"].items() if value is not None}
+                return self._schedule(method, workflow, rest, {**body, "parameters": given or None})
             case "POST", []:
                 self._need(workflow)
                 made = {"workflow_schedule_id": f"wfs_{next(self._numbers)}", "workflow_permanent_id": workflow}
@@ -215,7 +232,10 @@ class Skyvern:
                 self.credentials[identifier] = {"credential_id": identifier, **body}
                 return {"credential_id": identifier, "name": body["name"]}
             case "POST", [identifier, "update"]:
-                self._found(self.credentials, identifier).update(body)
+                kept = (
+                    {} if body.get("tested_url") else {"tested_url": self._found(self.credentials, identifier).get("tested_url")}
+                )
+                self._found(self.credentials, identifier).update({**body, **kept})
                 return {"credential_id": identifier}
             case "POST", [identifier, "delete"]:
                 self._found(self.credentials, identifier)

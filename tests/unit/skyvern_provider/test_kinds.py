@@ -3,9 +3,10 @@
 import copy
 from typing import Any
 
+import httpx
 import pytest
 
-from skyvern_provider.api import Api, ApiError
+from skyvern_provider.api import READY_SECONDS, Api, ApiError, is_url
 from skyvern_provider.kinds import (
     BrowserProfile,
     Call,
@@ -103,6 +104,79 @@ def test_an_edit_is_kept_and_a_change_of_the_file_refused(skyvern: Skyvern) -> N
     assert skyvern.versions[identifier][-1]["title"] == "by hand"
 
 
+def test_an_edit_that_was_pulled_into_the_file_is_applied_and_a_later_one_kept(skyvern: Skyvern) -> None:
+    identifier, state = Workflow().create(call(skyvern), INPUTS)
+    skyvern.edit(identifier, "by hand")
+    Workflow.note_pulled(call(skyvern).api, identifier, 2)
+    state = Workflow().update(call(skyvern), identifier, state, titled("by hand"))
+    assert (state["version"], skyvern.version(identifier)) == (3, 3)
+    assert "pulled" not in skyvern.tags[identifier]
+    Workflow.note_pulled(call(skyvern).api, identifier, 3)
+    skyvern.edit(identifier, "by hand again")
+    with pytest.raises(ApiError, match="edited in the UI: version 4, recorded 3"):
+        Workflow().update(call(skyvern), identifier, state, titled("Daily 2"))
+
+
+def test_an_interrupted_update_over_an_adopted_edit_is_no_edit_of_a_person(skyvern: Skyvern) -> None:
+    identifier, state = Workflow().create(call(skyvern), INPUTS)
+    skyvern.edit(identifier, "by hand")
+    found = Workflow().read(call(skyvern, "adopt"), identifier, state)
+    assert found is not None
+    skyvern.faults[f"PUT /api/v1/workflows/{identifier}"] = 1
+    with pytest.raises(ApiError, match="500"):
+        Workflow().update(call(skyvern), identifier, found[1], titled("Daily 2"))
+    assert Workflow().update(call(skyvern), identifier, found[1], titled("Daily 2"))["version"] == 3
+
+
+def test_an_interrupted_revival_is_no_edit_of_a_person(skyvern: Skyvern) -> None:
+    identifier, _ = Workflow().create(call(skyvern), INPUTS)
+    Workflow().delete(call(skyvern), identifier)
+    skyvern.faults[f"POST /v1/workflows/{identifier}"] = 1
+    with pytest.raises(ApiError, match="500"):
+        Workflow().create(call(skyvern), INPUTS)
+    Workflow().create(call(skyvern), INPUTS)
+    assert identifier not in skyvern.deleted
+
+
+def test_an_edit_after_a_restore_is_kept(skyvern: Skyvern) -> None:
+    """The recorded version is of before the restore, and higher."""
+    identifier, state = Workflow().create(call(skyvern), INPUTS)
+    before = copy.deepcopy((skyvern.versions, skyvern.tags))
+    for title in ("Daily 2", "Daily 3"):
+        state = Workflow().update(call(skyvern), identifier, state, titled(title))
+    skyvern.versions, skyvern.tags = before
+    skyvern.edit(identifier, "by hand")
+    with pytest.raises(ApiError, match="edited in the UI: version 2, recorded 1"):
+        Workflow().update(call(skyvern), identifier, state, titled("Daily 4"))
+
+
+def test_a_workflow_that_was_moved_to_another_folder(skyvern: Skyvern) -> None:
+    folder, _ = Folder().create(call(skyvern), {"title": "Blog"})
+    inputs = {**INPUTS, "folder_id": folder}
+    identifier, state = Workflow().create(call(skyvern), inputs)
+    skyvern.versions[identifier][-1]["folder_id"] = "fld_other"
+    kept = Workflow().read(call(skyvern), identifier, state)
+    seen = Workflow().read(call(skyvern, "overwrite"), identifier, state)
+    assert kept is not None
+    assert seen is not None
+    assert (kept[0], Workflow().drift(kept[1], "keep")) == (inputs, [])
+    assert (seen[0], Workflow().drift(seen[1], "overwrite")) == (inputs, ["ui_folder_id"])
+    state = Workflow().update(call(skyvern, "overwrite"), identifier, seen[1], inputs)
+    assert (skyvern.versions[identifier][-1]["folder_id"], skyvern.version(identifier)) == (folder, 1)
+    assert Workflow().drift(state, "overwrite") == []
+
+
+def test_an_imported_workflow_that_is_gone_is_not_made_under_another_id(skyvern: Skyvern) -> None:
+    made = skyvern.answer("POST", "/v1/workflows", {"x-api-key": skyvern.key}, {"json_definition": DOCUMENT})[1]
+    identifier = made["workflow_permanent_id"]
+    found = Workflow().read(call(skyvern), identifier, {})
+    assert found is not None
+    Workflow().delete(call(skyvern), identifier)
+    with pytest.raises(ApiError, match="is gone; run pulumi refresh"):
+        Workflow().update(call(skyvern), identifier, found[1], {**found[0], "definition": {**DOCUMENT, "title": "x"}})
+    assert list(skyvern.versions) == [identifier]
+
+
 def test_an_edit_is_overwritten(skyvern: Skyvern) -> None:
     identifier, state = Workflow().create(call(skyvern), INPUTS)
     skyvern.edit(identifier, "by hand")
@@ -190,6 +264,36 @@ def test_a_schedule_that_is_gone_is_made_again(skyvern: Skyvern, scheduled: dict
     Schedule().delete(call(skyvern), identifier)
 
 
+def test_a_parameter_without_a_value_is_no_difference(skyvern: Skyvern, scheduled: dict[str, Any]) -> None:
+    """The server drops it."""
+    given = {**scheduled, "parameters": {"day": None, "site": "x"}}
+    identifier, state = Schedule().create(call(skyvern), given)
+    found = Schedule().read(call(skyvern), identifier, state)
+    assert found is not None
+    assert Schedule().drift(found[1], "overwrite") == []
+
+
+def test_a_schedule_of_a_workflow_that_is_gone_says_what_to_do(skyvern: Skyvern, scheduled: dict[str, Any]) -> None:
+    identifier, state = Schedule().create(call(skyvern), scheduled)
+    Workflow().delete(call(skyvern), scheduled["workflow_id"])
+    with pytest.raises(ApiError, match="schedule morning: its workflow is gone; run pulumi refresh"):
+        Schedule().update(call(skyvern), identifier, state, {**scheduled, "cron": "0 8 * * *"})
+
+
+def test_what_a_person_named_is_imported_under_its_id(skyvern: Skyvern, scheduled: dict[str, Any]) -> None:
+    """The name of a program is checked, and one such as this could not be written."""
+    identifier, _ = Schedule().create(call(skyvern), scheduled)
+    next(iter(skyvern.schedules.values()))["name"] = "매일 아침"
+    schedule = Schedule().read(call(skyvern), identifier, {})
+    skyvern.credentials["cred_7"] = {"credential_id": "cred_7", "name": "Naver (work)", "credential_type": "password"}
+    credential = Credential().read(call(skyvern), "cred_7", {})
+    assert schedule is not None
+    assert credential is not None
+    assert schedule[0]["name"] == identifier.partition("/")[2].replace("_", "-")
+    assert credential[0]["name"] == "cred-7"
+    assert Schedule().check(schedule[0]) == []
+
+
 @pytest.mark.parametrize("policy", ["keep", "overwrite", "adopt"])
 def test_a_schedule_that_was_paused_stays_so_until_the_file_says_otherwise(
     skyvern: Skyvern, scheduled: dict[str, Any], policy: OnUiEdit
@@ -240,10 +344,29 @@ def test_a_credential_keeps_its_id_when_its_value_changes(skyvern: Skyvern) -> N
     assert len(skyvern.credentials) == 1
 
 
+def test_a_site_that_the_server_cannot_forget_is_no_difference(skyvern: Skyvern) -> None:
+    secret = {"name": "mail", "type": "secret", "values": {"secret_value": "x"}}
+    identifier, state = Credential().create(call(skyvern), {**secret, "tested_url": "https://example.com"})
+    state = Credential().update(call(skyvern), identifier, state, secret)
+    found = Credential().read(call(skyvern), identifier, state)
+    assert found is not None
+    assert Credential().drift(found[1], "overwrite") == []
+    moved = {**found[1], "tested_url": "https://example.org"}
+    assert Credential().drift(moved, "overwrite") == ["server"]
+
+
 def test_a_refusal_does_not_repeat_a_secret(skyvern: Skyvern) -> None:
     with pytest.raises(ApiError) as refused:
         Credential().create(call(skyvern), {**LOGIN, "values": {"username": "someone", "password": "refused"}})
     assert str(refused.value) == "credential naver: POST /v1/credentials: 400 the password [secret] is not accepted"
+
+
+def test_a_refusal_does_not_repeat_a_secret_of_several_lines(skyvern: Skyvern) -> None:
+    key = "-----BEGIN KEY-----\nabc\n-----END KEY-----"
+    skyvern.answer = lambda *request: (400, {"detail": f"refused: {key}"})  # type: ignore[method-assign]
+    with pytest.raises(ApiError) as refused:
+        Credential().update(call(skyvern), "cred_1", {}, {"name": "k", "type": "secret", "values": {"secret_value": key}})
+    assert "abc" not in str(refused.value)
 
 
 def test_a_list_of_mistakes_comes_without_the_inputs(skyvern: Skyvern) -> None:
@@ -268,9 +391,51 @@ def test_a_profile_is_looked_up_and_never_removed(skyvern: Skyvern) -> None:
 
 
 def test_a_server_that_does_not_answer_is_one_line() -> None:
-    api = Api("http://127.0.0.1:9", "a.b.c", ready_seconds=2, sleep=lambda seconds: None)
+    api = Api("http://127.0.0.1:9", "a.b.c", ready_seconds=0, sleep=lambda seconds: None)
     with pytest.raises(ApiError, match=r"^http://127.0.0.1:9: Skyvern does not answer \(ConnectError\); start the server"):
         api.ask("GET", "/v1/workflows")
+
+
+def test_a_server_that_hangs_is_waited_for_in_seconds_not_in_attempts() -> None:
+    now = [0.0]
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        now[0] += request.extensions["timeout"]["read"]
+        raise httpx.ReadTimeout("")
+
+    transport = httpx.MockTransport(hang)
+    api = Api("http://localhost", "a.b.c", transport=transport, sleep=lambda seconds: None, clock=lambda: now[0])
+    with pytest.raises(ApiError, match="does not answer"):
+        api.ask("GET", "/v1/workflows")
+    assert now[0] <= READY_SECONDS + 1
+
+
+def test_a_tunnel_that_is_down_does_not_say_that_everything_is_gone() -> None:
+    """ngrok answers 404 in its server's place: a refresh would take each resource out of the state."""
+    down = httpx.MockTransport(lambda request: httpx.Response(404, text="The endpoint is offline. ERR_NGROK_3200"))
+    with pytest.raises(ApiError, match=r"does not answer \(404\)"):
+        Workflow().read(Call(api=Api("http://localhost", "a.b.c", transport=down, ready_seconds=0)), "wpid_1", dict(INPUTS))
+
+    def goes_down(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json="ok") if request.url.path.endswith("heartbeat") else httpx.Response(404, text="offline")
+
+    with pytest.raises(ApiError, match="an answer that is not JSON"):
+        Api("http://localhost", "a.b.c", transport=httpx.MockTransport(goes_down)).ask("GET", "/v1/workflows/wpid_1")
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("https://api.example.com", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://[bad", False),
+        ("https://a:port", False),
+        ("https://", False),
+        ("example.com", False),
+    ],
+)
+def test_a_url(url: str, fits: bool) -> None:
+    assert is_url(url) is fits
 
 
 def test_a_wrong_key_is_one_line() -> None:
