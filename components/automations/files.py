@@ -89,7 +89,8 @@ def _tidied(value: Any, part: Mapping[str, Any]) -> Any:
     properties = part.get("properties")
     if properties is None:
         return dict(value)
-    required = {*part.get("required", []), "block_type", "parameter_type"}
+    # An empty list as the default of a parameter is not the same as none.
+    required = {*part.get("required", []), "block_type", "parameter_type", "default_value"}
     return {
         key: _tidied(item, properties[key])
         for key, item in value.items()
@@ -103,6 +104,8 @@ def load(root: Path, settings: AutomationSettings, stack_file: str = "") -> list
     root: folder of the program. stack_file: its name, for a credential that it lacks.
     """
     automations, lines = [], []
+    # Of the resources of schedules: `a` with `b-c`, and `a-b` with `c`, would be one.
+    called: dict[str, str] = {}
     for name in settings.files:
         source = Source(root, f"{FOLDER}/{name}.yaml")
         try:
@@ -111,8 +114,13 @@ def load(root: Path, settings: AutomationSettings, stack_file: str = "") -> list
         except SettingsError as wrong:
             lines += wrong.lines
             continue
-        if not lines:
-            automations.append(source.automation(name))
+        if lines:
+            continue
+        automations.append(source.automation(name))
+        for key in automations[-1].schedules:
+            if other := called.get(f"{name}-{key}"):
+                lines.append(f"{source.line(('schedules', key))}: schedules.{key}: gets the name of {other}; write another name")
+            called[f"{name}-{key}"] = f"schedules.{key} of {source.path}"
     if lines:
         raise SettingsError(lines)
     return automations
@@ -288,6 +296,8 @@ def _explained(error: ValidationError) -> Iterator[Problem]:
         case "minimum" | "maximum" | "exclusiveMinimum":
             bound = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}[error.validator]
             yield path, f"{_shown(value)} is out of range; write {bound} {rule}"
+        case "minLength" | "minItems" if not value:
+            yield path, "is empty; write it"
         case "pattern":
             yield path, f"{_shown(value)} is not a name; write lower case letters, digits and hyphens"
         case _:
@@ -344,14 +354,27 @@ def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
         if label in labels:
             yield (*path, "label"), f"{_shown(label)} is the label of another block; write another one"
         labels.add(label)
-    known = {*keys, *(f"{label}_output" for label in labels), *labels}
+    known = {*keys, *(f"{label}_output" for label in labels)}
+    for index, parameter in enumerate(definition["parameters"]):
+        source = parameter.get("source_parameter_key")
+        if source is not None and source not in known:
+            path = (*base, "parameters", index, "source_parameter_key")
+            yield path, f"{_shown(source)} is not a parameter; {_nearest(source, known)}"
     for path, block in blocks:
         for index, key in enumerate(block.get("parameter_keys") or []):
             if key not in known:
                 yield (*path, "parameter_keys", index), f"{_shown(key)} is not a parameter; {_nearest(key, keys)}"
-        following = block.get("next_block_label")
-        if following is not None and following not in labels:
-            yield (*path, "next_block_label"), f"{_shown(following)} is not the label of a block; {_nearest(following, labels)}"
+        over = block.get("loop_over_parameter_key")
+        if over and over not in known:
+            yield (*path, "loop_over_parameter_key"), f"{_shown(over)} is not a parameter; {_nearest(over, known)}"
+        branches = enumerate(block.get("branch_conditions") or [])
+        for place, holder in [(path, block), *(((*path, "branch_conditions", index), branch) for index, branch in branches)]:
+            following = holder.get("next_block_label")
+            if following is not None and following not in labels:
+                yield (
+                    (*place, "next_block_label"),
+                    f"{_shown(following)} is not the label of a block; {_nearest(following, labels)}",
+                )
     last = definition.get("finally_block_label")
     if last is not None and last not in labels:
         yield (*base, "finally_block_label"), f"{_shown(last)} is not the label of a block; {_nearest(last, labels)}"

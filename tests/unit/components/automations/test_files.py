@@ -146,6 +146,27 @@ MISTAKES = [
         '4: max_elapsed_time_minutes: "x" is not a whole number or null',
     ),
     ("workflow:\n", "workflow:\n  folder_id: fld_1\n", "4: folder_id: unknown key; write `folder: NAME`"),
+    ("folder: Blog", 'folder: ""', "1: folder: is empty; write it"),
+    (
+        "parameter_keys: [naver]",
+        "parameter_keys: [open]",
+        '16: blocks.write.parameter_keys.0: "open" is not a parameter',
+    ),
+    (
+        "  - include: common/open.yaml",
+        "  - {block_type: conditional, label: which, branch_conditions: [{is_default: true, next_block_label: wrte}]}",
+        '11: blocks.which.branch_conditions.0.next_block_label: "wrte" is not the label of a block; write `write`',
+    ),
+    (
+        "  - include: common/open.yaml",
+        "  - {block_type: for_loop, label: each, loop_over_parameter_key: dai, loop_blocks: []}",
+        '11: blocks.each.loop_over_parameter_key: "dai" is not a parameter; write `day`',
+    ),
+    (
+        "  - {key: day,",
+        "  - {key: later, parameter_type: context, source_parameter_key: dai}\n      - {key: day,",
+        '7: parameters.later.source_parameter_key: "dai" is not a parameter; write `day`',
+    ),
     ("title: Daily", 'title: "{{ a }"', "4: title: is not a template that Jinja can read (unexpected '}'); correct the braces"),
 ]
 
@@ -167,6 +188,17 @@ def test_a_parameter_without_a_default_needs_a_value(tmp_path: Path) -> None:
     assert lines(tmp_path) == [
         "automations/daily.yaml:20: schedules.mornings: has no value for the parameter day, which has no default; write it below "
         "parameters"
+    ]
+
+
+def test_two_schedules_with_one_name_in_the_plan(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("mornings:", "csv-mornings:"))
+    (tmp_path / "automations" / "daily-csv.yaml").write_text(GOOD)
+    with pytest.raises(SettingsError) as wrong:
+        files.load(tmp_path, settings("daily", "daily-csv"))
+    assert wrong.value.lines == [
+        "automations/daily-csv.yaml:20: schedules.mornings: gets the name of schedules.csv-mornings of automations/daily.yaml; "
+        "write another name"
     ]
 
 
