@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from components.automations import cron, files
 from components.automations.files import FOLDER
@@ -16,7 +17,7 @@ from ops.clients import terminal
 from ops.errors import UserError
 from ops.paths import write_whole
 from ops.stack.option import DEV, StackOption
-from skyvern_provider.kinds import RESERVED, exported
+from skyvern_provider.kinds import RESERVED, exported, name_of
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -49,18 +50,20 @@ def next_ticks(
     """Show when the schedules on the server run next, in their own time zones."""
     server, now = Server.of(stack), datetime.datetime.now(datetime.UTC)
     rows = []
-    for schedule in (server.ask("GET", "/v1/schedules", params={"page": 1, "page_size": 100}) or {}).get("schedules", []):
+    for schedule in server.pages("/v1/schedules", "schedules"):
         name = str(schedule.get("name") or "-").removeprefix(RESERVED)
-        if not schedule.get("enabled"):
-            rows.append((str(schedule["workflow_title"]), name, "paused", ""))
-        elif schedule.get("cron_expression"):
-            ticks = cron.next_ticks(schedule["cron_expression"], schedule["timezone"], now, count)
-            rows.append(
-                (str(schedule["workflow_title"]), name, ", ".join(f"{tick:%m-%d %H:%M}" for tick in ticks), schedule["timezone"])
-            )
-        else:
-            rows.append((str(schedule["workflow_title"]), name, str(schedule.get("next_run") or "-"), schedule["timezone"]))
+        when = (_ticks(schedule, now, count), schedule["timezone"]) if schedule.get("enabled") else ("paused", "")
+        rows.append((str(schedule["workflow_title"]), name, *when))
     typer.echo(terminal.table(("workflow", "schedule", "next", "time zone"), rows) if rows else "no schedule")
+
+
+def _ticks(schedule: dict[str, Any], now: datetime.datetime, count: int) -> str:
+    """The next ones; what the server says of a schedule that a file cannot have: once, an interval, ``@daily``."""
+    try:
+        ticks = cron.next_ticks(schedule.get("cron_expression") or "", schedule["timezone"], now, count)
+    except ValueError:
+        return str(schedule.get("next_run") or "-")
+    return ", ".join(f"{tick:%m-%d %H:%M}" for tick in ticks)
 
 
 @app.command("pull")
@@ -85,14 +88,20 @@ def pull_file(server: Server, root: Path, workflow: str, name: str, *, force: bo
         raise UserError(
             f"{FOLDER}/{name}.yaml: exists; add --force to replace it (git shows the difference), or --as for another name"
         )
-    document: dict[str, Any] = {"workflow": files.tidied(exported(found))}
+    document: dict[str, Any] = {"workflow": files.tidied(exported(found)), **_only_in_the_file(path)}
+    if profile := _browser_profile(server, document["workflow"]):
+        document["browser_profile"] = profile
     if found.get("folder_id"):
         folder = server.ask("GET", f"/v1/folders/{found['folder_id']}") or {}
         document |= {"folder": folder["title"]} if folder.get("title") else {}
     if credentials := _credentials(server, document["workflow"]):
         document["credentials"] = credentials
     schedules = (server.ask("GET", f"/v1/workflows/{found['workflow_permanent_id']}/schedules") or {}).get("schedules", [])
-    listed = {_schedule_name(schedule): _schedule(schedule) for schedule in schedules if schedule.get("cron_expression")}
+    listed = {
+        name_of(schedule.get("name"), schedule["workflow_schedule_id"]): _schedule(schedule)
+        for schedule in schedules
+        if schedule.get("cron_expression")
+    }
     if listed:
         document["schedules"] = listed
     yaml, text = YAML(), io.StringIO()
@@ -100,10 +109,32 @@ def pull_file(server: Server, root: Path, workflow: str, name: str, *, force: bo
     yaml.dump(document, text)
     path.parent.mkdir(exist_ok=True)
     write_whole(path, text.getvalue())
+    if found["workflow_permanent_id"] == server.managed(name):
+        server.note_pulled(found)
+        return f"wrote {FOLDER}/{name}.yaml; git shows the difference, and the next update applies it"
     return (
         f"wrote {FOLDER}/{name}.yaml; add {name} to automations.files of the stack file. A credential that was made in the UI "
         "is in it by its id, which only this stack has"
     )
+
+
+def _only_in_the_file(path: Path) -> dict[str, Any]:
+    """What a file that is replaced says and no server knows."""
+    try:
+        before = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except (OSError, YAMLError, ValueError):
+        return {}
+    return {key: before[key] for key in ("minutes_by_hand",) if isinstance(before, dict) and key in before}
+
+
+def _browser_profile(server: Server, workflow: dict[str, Any]) -> str:
+    """The name of the saved profile, in place of its id, which only this stack has; empty without one."""
+    identifier = workflow.get("browser_profile_id")
+    profile = server.ask("GET", f"/v1/browser_profiles/{identifier}") if identifier else None
+    if not profile or not profile.get("name"):
+        return ""
+    del workflow["browser_profile_id"]
+    return str(profile["name"])
 
 
 def _credentials(server: Server, workflow: dict[str, Any]) -> dict[str, str]:
@@ -117,11 +148,6 @@ def _credentials(server: Server, workflow: dict[str, Any]) -> dict[str, str]:
             names[parameter["key"]] = name.removeprefix(RESERVED)
             del parameter["credential_id"]
     return names
-
-
-def _schedule_name(schedule: dict[str, Any]) -> str:
-    name = str(schedule.get("name") or "").removeprefix(RESERVED)
-    return name if NAME.fullmatch(name) else str(schedule["workflow_schedule_id"]).replace("_", "-")
 
 
 def _schedule(schedule: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from ops.clients.terminal import Progress
 from ops.errors import UserError
 
 POLL_SECONDS = 1.0
+# Types of parameters that are not text. The rest, such as file_url, is.
+_TYPES: dict[str, Any] = {"integer": int, "float": (int, float), "boolean": bool, "json": object}
 FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
 
 
@@ -52,15 +54,27 @@ def parse_parameters(given: Sequence[str], workflow: dict[str, Any]) -> dict[str
         if key not in declared:
             known = f"known are {', '.join(sorted(declared))}" if declared else "the workflow has none"
             raise UserError(f"--param {key}: is not a parameter of the workflow; {known}")
-        if declared[key] in {"integer", "float", "boolean", "json"}:
-            try:
-                values[key] = json.loads(value)
-            except ValueError:
-                kind = declared[key]
-                raise UserError(f"--param {key}: is not of the type {kind}; write it as JSON, for example 5 or true") from None
-        else:
-            values[key] = value
+        values[key] = _typed(key, value, str(declared[key]))
     return values
+
+
+def _typed(key: str, text: str, kind: str) -> Any:
+    if kind not in _TYPES:
+        return text
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+        # To Python, true is a whole number.
+        fits = isinstance(value, _TYPES[kind]) and not (isinstance(value, bool) and kind in {"integer", "float"})
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UserError(f"--param {key}: is not of the type {kind}; write it as JSON, for example 5 or true")
+    return value
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity, which Python reads and no JSON has."""
+    raise ValueError(constant)
 
 
 def _follow(server: Server, run_id: str, say: Progress, sleep: Callable[[float], None]) -> int:

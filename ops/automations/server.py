@@ -7,7 +7,7 @@ from ops.clients import proxies
 from ops.errors import UserError
 from ops.stack.stack import Stack
 from skyvern_provider.api import Api, ApiError, is_loopback
-from skyvern_provider.kinds import RESERVED, computed_workflow_id
+from skyvern_provider.kinds import RESERVED, Workflow, computed_workflow_id
 
 # A command that a person waits for.
 READY_SECONDS = 3.0
@@ -39,19 +39,23 @@ class Server:
         except ApiError as refused:
             raise UserError(str(refused)) from None
 
-    def workflows(self) -> list[dict[str, Any]]:
-        """The newest version of each workflow."""
+    def pages(self, path: str, key: str | None = None) -> list[dict[str, Any]]:
+        """``Api.pages`` as a whole, with a UserError for a refusal."""
         try:
-            return list(self.api.pages("/v1/workflows"))
+            return list(self.api.pages(path, key))
         except ApiError as refused:
             raise UserError(str(refused)) from None
 
+    def workflows(self) -> list[dict[str, Any]]:
+        """The newest version of each workflow."""
+        return self.pages("/v1/workflows")
+
     def find(self, name: str) -> dict[str, Any]:
         """A workflow by the name of its file, its id or its title; UserError if there is none, or several of a title."""
-        for identifier in [name] if name.startswith("wpid_") else [self.managed(name)]:
-            workflow: dict[str, Any] | None = self.ask("GET", f"/v1/workflows/{identifier}")
-            if workflow is not None:
-                return workflow
+        identifier = name if name.startswith("wpid_") else self.managed(name)
+        workflow: dict[str, Any] | None = self.ask("GET", f"/v1/workflows/{identifier}")
+        if workflow is not None:
+            return workflow
         titled = [workflow for workflow in self.workflows() if workflow.get("title") == name]
         if len(titled) == 1:
             return titled[0]
@@ -59,6 +63,13 @@ class Server:
             ids = ", ".join(workflow["workflow_permanent_id"] for workflow in titled)
             raise UserError(f"{name}: is the title of {len(titled)} workflows; name one by its id: {ids}")
         raise UserError(f"{name}: is not a workflow of this stack; see ops automations list")
+
+    def note_pulled(self, workflow: dict[str, Any]) -> None:
+        """A person has this version of a file's workflow in the file now; UserError for a refusal."""
+        try:
+            Workflow.note_pulled(self.api, workflow["workflow_permanent_id"], int(workflow["version"]))
+        except ApiError as refused:
+            raise UserError(str(refused)) from None
 
     def applied(self, identifier: str) -> int:
         """The version that the last update recorded; 0 for a workflow that no file made."""

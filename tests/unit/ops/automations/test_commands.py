@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from components.automations import files
 from components.settings import parse
 from ops.automations import run
-from ops.automations.commands import pull_file
+from ops.automations.commands import next_ticks, pull_file
 from ops.automations.server import Server
 from ops.errors import UserError
 from skyvern_provider.api import Api
@@ -19,6 +19,7 @@ from tests.support.skyvern_api import Skyvern
 PARAMETERS = [
     {"key": "site", "parameter_type": "workflow", "workflow_parameter_type": "string"},
     {"key": "pages", "parameter_type": "workflow", "workflow_parameter_type": "integer"},
+    {"key": "share", "parameter_type": "workflow", "workflow_parameter_type": "float"},
 ]
 DOCUMENT: dict[str, Any] = {"title": "Daily", "workflow_definition": {"parameters": PARAMETERS, "blocks": []}}
 
@@ -73,8 +74,11 @@ def test_a_run_that_is_watched_ends_with_its_result(server: Server, skyvern: Sky
 @pytest.mark.parametrize(
     ("given", "line"),
     [
+        ("pages=true", "--param pages: is not of the type integer"),
+        ("pages=5.5", "--param pages: is not of the type integer"),
+        ("share=NaN", "--param share: is not of the type float"),
         ("site", "--param site: has no value; write site=VALUE"),
-        ("sit=x", "--param sit: is not a parameter of the workflow; known are pages, site"),
+        ("sit=x", "--param sit: is not a parameter of the workflow; known are pages, share, site"),
         ("pages=many", "--param pages: is not of the type integer; write it as JSON, for example 5 or true"),
     ],
 )
@@ -87,6 +91,49 @@ def test_a_wrong_parameter_starts_nothing(server: Server, skyvern: Skyvern, give
 def test_an_unknown_workflow(server: Server) -> None:
     with pytest.raises(UserError, match="dayly: is not a workflow of this stack; see ops automations list"):
         server.find("dayly")
+
+
+def test_an_edit_that_was_pulled_is_no_obstacle(server: Server, skyvern: Skyvern, tmp_path: Path) -> None:
+    """By default an update refuses to go over an edit; with the edit in the file it has nothing to protect."""
+    identifier = next(iter(skyvern.versions))
+    skyvern.edit(identifier, "by hand")
+    assert pull_file(server, tmp_path, "daily", "daily", force=False) == (
+        "wrote automations/daily.yaml; git shows the difference, and the next update applies it"
+    )
+    pulled = YAML(typ="safe").load(tmp_path / "automations" / "daily.yaml")["workflow"]
+    Workflow().update(Call(api=server.api), identifier, {"version": 1}, {"name": "daily", "definition": pulled})
+    assert skyvern.version(identifier) == 3
+
+
+def test_what_only_the_file_says_outlives_a_pull(server: Server, skyvern: Skyvern, tmp_path: Path) -> None:
+    skyvern.profiles["bp_1"] = {"browser_profile_id": "bp_1", "name": "블로그"}
+    next(iter(skyvern.versions.values()))[-1]["browser_profile_id"] = "bp_1"
+    file = tmp_path / "automations" / "daily.yaml"
+    file.parent.mkdir()
+    file.write_text("minutes_by_hand: 15\nfolder: Old\n")
+    pull_file(server, tmp_path, "daily", "daily", force=True)
+    written = YAML(typ="safe").load(file)
+    assert (written["minutes_by_hand"], written["browser_profile"], "folder" in written) == (15, "블로그", False)
+    assert "browser_profile_id" not in written["workflow"]
+
+
+def test_every_schedule_is_listed_also_one_that_no_file_can_have(
+    server: Server, skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [schedule] = skyvern.schedules.values()
+    for number in range(120):
+        skyvern.schedules[f"wfs_more_{number}"] = {**schedule, "name": f"more-{number}"}
+    skyvern.schedules["wfs_daily"] = {
+        **schedule,
+        "name": "by-hand",
+        "cron_expression": "@daily",
+        "next_run": "2026-11-30T00:00:00",
+    }
+    monkeypatch.setattr(Server, "of", lambda stack: server)
+    next_ticks(stack=None, count=1)  # type: ignore[arg-type]
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 1 + 122
+    assert "by-hand   2026-11-30T00:00:00  Asia/Seoul" in printed
 
 
 def test_a_workflow_is_written_as_a_file(server: Server, skyvern: Skyvern, tmp_path: Path) -> None:
