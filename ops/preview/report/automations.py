@@ -11,8 +11,8 @@ TICKS = 3
 _ICONS = {"added": "🌱", "removed": "🗑️", "changed": "✏️"}
 # Skyvern 1.0.56, services/workflow_schedule_service.py: the newest tick since the last edit is run at the next start.
 _MISSED = (
-    "A run that is missed while the server is down is made up for at its next start, the newest one once, however late it is. "
-    "A schedule that this change edits makes up for none from before the edit."
+    "After a time without the server, its start runs the newest run that each schedule missed, once and however late. A schedule "
+    "that this change edits loses what it missed before."
 )
 
 
@@ -60,10 +60,12 @@ def _runs(timing: Timing | None, made: datetime.datetime) -> str:
 
 
 def edited_in_ui(step: Step) -> str:
-    """The clause about a workflow that a person edited in the UI after the last update; empty for anything else."""
+    """The clause about a workflow of another version than the last refresh or update saw; empty for anything else."""
     if step.type != WORKFLOW:
         return ""
     for diff in step.diffs:
         if diff.path == "ui_version" and diff.old and diff.new:
+            if diff.old.isdigit() and diff.new.isdigit() and int(diff.new) < int(diff.old):
+                return f"is older on the server, as after a restore: version {code(diff.new)}, recorded {code(diff.old)}"
             return f"was edited in the UI: version {code(diff.new)}, recorded {code(diff.old)}"
     return ""

@@ -95,7 +95,7 @@ def test_the_next_runs_before_and_after_are_shown_in_the_schedules_time_zone() -
         "| schedule | next runs before | next runs after |\n| --- | --- | --- |\n"
         "| `blog-daily` | `0 9 * * 1-5` `Asia/Seoul`<br>Mon 2026-11-30 09:00<br>Tue 2026-12-01 09:00<br>Wed 2026-12-02 09:00 "
         "| `30 8 * * *` `Asia/Seoul`<br>Sat 2026-11-28 08:30<br>Sun 2026-11-29 08:30<br>Mon 2026-11-30 08:30 |\n\n"
-        "A run that is missed while the server is down"
+        "After a time without the server, its start runs the newest run that each schedule missed"
     )
 
 
@@ -145,11 +145,18 @@ def test_labels_cannot_be_markup() -> None:
     assert "``block [x](https://evil.example) @everyone \\| ` (code) added``" in text
 
 
-def test_an_edit_in_the_ui_is_named_as_drift() -> None:
-    version = PropertyDiff(path="ui_version", old="5", new="7")
+@pytest.mark.parametrize(
+    ("new", "clause"),
+    [
+        ("7", "was edited in the UI: version `7`, recorded `5`"),
+        ("3", "is older on the server, as after a restore: version `3`, recorded `5`"),
+    ],
+)
+def test_another_version_on_the_server_is_named_as_drift(new: str, clause: str) -> None:
+    version = PropertyDiff(path="ui_version", old="5", new=new)
     step = Step(urn="urn:pulumi:prod::s::t::blog", type=WORKFLOW, name="blog", operation="update", diffs=(version,))
     text = markdown([preview(drift=Drift(checked=True, steps=(step,)))])
-    assert "🌊 `blog` (`skyvern Workflow`) was edited in the UI: version `7`, recorded `5`" in text
+    assert f"🌊 `blog` (`skyvern Workflow`) {clause}" in text
 
 
 def test_it_is_stored_and_read_again() -> None:
