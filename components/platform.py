@@ -87,7 +87,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
     def _automations(
         self, name: str, settings: Settings, urls: Endpoints, secrets: StackSecrets, backend: DockerBackend, stack_file: str
     ) -> None:
-        """Without files nothing is loaded, planned or asked, and credentials alone are a mistake that the settings refuse."""
+        """Without files nothing is loaded, planned or asked, also where there are credentials."""
         if not settings.automations.files:
             return
         # Here for the same reason as Cloudflare's SDK below: no other stack should pay for Jinja, the schema and a plugin.
