@@ -14,6 +14,7 @@ from ops.errors import UserError
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
+BETWEEN_LINES = " | "
 
 
 def capture(
@@ -50,7 +51,12 @@ def capture(
 
 def _failed(command: Sequence[str | Path], code: int, printed: bytes) -> UserError:
     lines = printed.decode(errors="replace").strip().splitlines()
-    return UserError(f"{Path(command[0]).name}: exit {code}: {' | '.join(lines[-3:])}")
+    return UserError(f"{Path(command[0]).name}: exit {code}: {BETWEEN_LINES.join(lines[-3:])}")
+
+
+def lines_of(failed: str) -> list[str]:
+    """The lines of a program, from what an error says of it."""
+    return failed.split(BETWEEN_LINES)
 
 
 def _not_found(command: Sequence[str | Path]) -> UserError:

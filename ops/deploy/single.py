@@ -13,6 +13,7 @@ from components.host.postgres import DATABASE, ROLE
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from ops.backups import copies
 from ops.backups.copies import Record, Source
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -233,9 +234,9 @@ def _change(source: Source, script: str) -> None:
 
 
 def reason_of(failed: UserError) -> str:
-    """psql's error without the values that it repeats."""
-    lines = [line for line in str(failed).splitlines() if "ERROR:" in line]
-    return lines[0].partition("ERROR:")[2].strip() if lines else "see ops logs postgres"
+    """psql's error without its further lines (DETAIL, CONTEXT), which repeat values."""
+    _, _, said = str(failed).partition("ERROR:")
+    return process.lines_of(said)[0].strip() or "see ops logs postgres"
 
 
 def _psql(docker: Docker, stack: Stack, script: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ops import cli
+from ops.clients import process
 from ops.deploy import single
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -134,8 +135,11 @@ def test_what_is_not_there_or_makes_no_sense_is_one_line(
 
 
 def test_an_error_of_the_database_repeats_no_value() -> None:
-    failed = UserError("psql:<stdin>:9: ERROR:  duplicate key value violates unique constraint\nDETAIL:  Key (password)=(secret)")
-    assert single.reason_of(failed) == "duplicate key value violates unique constraint"
+    script = "echo 'psql:<stdin>:9: ERROR:  duplicate key value' >&2; echo 'DETAIL:  Key (password)=(secret)' >&2; exit 3"
+    with pytest.raises(UserError) as failed:
+        process.capture(["sh", "-c", script])
+    assert "secret" in str(failed.value)
+    assert single.reason_of(failed.value) == "duplicate key value"
 
 
 def test_a_file_is_asked_for_by_its_folder() -> None:
