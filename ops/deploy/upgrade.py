@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.host import images
-from components.host.postgres import DATA_FOLDER, DATABASE, ROLE
+from components.host.postgres import DATA_FOLDER, DATABASE, MONITOR_ROLE, ROLE
 from components.settings import Settings
 from ops.backups import container, migrations, trial
 from ops.clients import git, terminal
@@ -44,9 +44,12 @@ _KEEP = (
     f"CREATE DATABASE {BEFORE} TEMPLATE {DATABASE} OWNER {ROLE} STRATEGY FILE_COPY;",
     f"REVOKE CONNECT ON DATABASE {BEFORE} FROM PUBLIC;",
 )
-# Both names change in one transaction.
+# Both names change in one transaction. A copy has none of the rights on the database that it was made of (the roles container
+# gives the monitor its own at its start alone, components/host/postgres.py).
 _PUT_BACK = (
     f"DROP DATABASE IF EXISTS {AFTER} WITH (FORCE);",
+    f"REVOKE TEMPORARY ON DATABASE {BEFORE} FROM PUBLIC;",
+    f"SELECT format('GRANT CONNECT ON DATABASE {BEFORE} TO %I', rolname) FROM pg_roles WHERE rolname = '{MONITOR_ROLE}' \\gexec",
     _END_CONNECTIONS,
     f"BEGIN; ALTER DATABASE {DATABASE} RENAME TO {AFTER}; ALTER DATABASE {BEFORE} RENAME TO {DATABASE}; COMMIT;",
 )

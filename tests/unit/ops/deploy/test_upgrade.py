@@ -47,6 +47,8 @@ class Host(Docker):
     host: str = "unix:///x"
     server: dict[str, str] = field(default_factory=lambda: {"image": OLD_IMAGE, "state": "running"})
     databases: dict[str, str] = field(default_factory=lambda: {"skyvern": "m2"})
+    # Databases that the monitor's role may connect to.
+    for_monitor: set[str] = field(default_factory=lambda: {"skyvern"})
     containers: set[str] = field(default_factory=lambda: {"skyvern-dev-server"})
     calls: list[str] = field(default_factory=list)
     faults: dict[str, UserError] = field(default_factory=dict)
@@ -82,6 +84,9 @@ class Host(Docker):
             words = statement.replace(";", "").split()
             if statement.startswith("DROP"):
                 self.databases.pop(words[4], None)
+                self.for_monitor.discard(words[4])
+            elif "GRANT CONNECT ON DATABASE" in statement:
+                self.for_monitor.add(statement.partition("ON DATABASE ")[2].split()[0])
             elif statement.startswith("CREATE"):
                 assert self.server.get("state") == "exited", "a server may write meanwhile"
                 assert words[2] not in self.databases
@@ -93,6 +98,9 @@ class Host(Docker):
                         _, _, old, _, _, new = change.split()
                         assert new not in self.databases
                         self.databases[new] = self.databases.pop(old)
+                        if old in self.for_monitor:
+                            self.for_monitor.remove(old)
+                            self.for_monitor.add(new)
         self.calls.append(script.split()[0])
         return ""
 
@@ -314,6 +322,12 @@ def test_a_switch_that_works_keeps_the_data_of_before(stack: Stack, host: Host) 
     assert (kept.state, kept.commit, kept.before, kept.after) == ("served", OLD_COMMIT, "1.0.55", "1.0.56")
     # The next up is a plain one.
     assert planned(stack, host) is None
+
+
+def test_the_monitor_may_read_what_has_gone_back(stack: Stack, host: Host) -> None:
+    """CREATE DATABASE ... TEMPLATE copies no rights: until the next start of the roles container the dashboard had no database."""
+    failed_switch(change(stack, host), stack, host)
+    assert "skyvern" in host.for_monitor
 
 
 @pytest.mark.parametrize("migrated", [False, True])
