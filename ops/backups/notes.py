@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 from components.host.backup import STATE_FOLDER
 from components.host.skyvern import SKYVERN_ID
+from ops.backups.copies import Unfit
 from ops.backups.preflight import OFFLINE
 from ops.clients.docker import Docker
-from ops.errors import UserError
 from ops.paths import cache_dir
 from ops.stack.stack import Stack
 
@@ -36,11 +36,11 @@ def _run(stack: Stack, docker: Docker, image: str, script: str, stdin: bytes | N
 
 @contextmanager
 def alone(stack: Stack) -> Iterator[None]:
-    """One restore or drill of a stack at a time on this machine; UserError beside another one."""
+    """One restore, drill or upgrade of a stack at a time on this machine; Unfit beside another one."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     with (cache_dir() / f"restore-{stack.short}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"stack {stack}: another restore or drill is in progress; wait until it has ended") from None
+            raise Unfit(f"stack {stack}: another restore, drill or upgrade is in progress; wait until it has ended") from None
         yield

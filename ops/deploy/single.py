@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from components.host.postgres import DATABASE, ROLE
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
-from ops.backups import copies
+from ops.backups import copies, notes
 from ops.backups.copies import Record, Source
 from ops.clients import process
 from ops.clients.docker import Docker
@@ -123,14 +123,16 @@ def bring_back(
         raise UserError(f"ops restore: {given[0]!r} is not an id; the UI has it in the address of the page, wpid_... or cred_...")
     if file is not None:
         folder_of(file)
-    source = copies.source(stack)
-    record = source.record(name or "latest")
-    if workflow is not None:
-        said = _workflow(source, record, workflow, over=discard_newer)
-    elif credential is not None:
-        said = _credential(source, record, credential, over=discard_newer)
-    else:
-        said = _file(source, record, str(file), over=discard_newer)
+    # In the middle of a restore it would be put into what that replaces.
+    with notes.alone(stack):
+        source = copies.source(stack)
+        record = source.record(name or "latest")
+        if workflow is not None:
+            said = _workflow(source, record, workflow, over=discard_newer)
+        elif credential is not None:
+            said = _credential(source, record, credential, over=discard_newer)
+        else:
+            said = _file(source, record, str(file), over=discard_newer)
     progress(f"stack {stack}: {said}")
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from components.host import images
 from components.host.postgres import DATA_FOLDER, DATABASE, MONITOR_ROLE, ROLE
 from components.settings import Settings
-from ops.backups import container, migrations, trial
+from ops.backups import container, migrations, notes, trial
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
@@ -44,12 +44,15 @@ _KEEP = (
     f"CREATE DATABASE {BEFORE} TEMPLATE {DATABASE} OWNER {ROLE} STRATEGY FILE_COPY;",
     f"REVOKE CONNECT ON DATABASE {BEFORE} FROM PUBLIC;",
 )
-# Both names change in one transaction. A copy has none of the rights on the database that it was made of (the roles container
-# gives the monitor its own at its start alone, components/host/postgres.py).
+# A copy has none of the rights on the database that it was made of, and the roles container gives them only when it starts.
+_FOR_MONITOR = (
+    f"SELECT format('GRANT CONNECT ON DATABASE {BEFORE} TO %I', rolname) FROM pg_roles WHERE rolname = '{MONITOR_ROLE}'"  # noqa: S608
+)
+# Both names change in one transaction.
 _PUT_BACK = (
     f"DROP DATABASE IF EXISTS {AFTER} WITH (FORCE);",
     f"REVOKE TEMPORARY ON DATABASE {BEFORE} FROM PUBLIC;",
-    f"SELECT format('GRANT CONNECT ON DATABASE {BEFORE} TO %I', rolname) FROM pg_roles WHERE rolname = '{MONITOR_ROLE}' \\gexec",
+    f"{_FOR_MONITOR} \\gexec",
     _END_CONNECTIONS,
     f"BEGIN; ALTER DATABASE {DATABASE} RENAME TO {AFTER}; ALTER DATABASE {BEFORE} RENAME TO {DATABASE}; COMMIT;",
 )
@@ -218,11 +221,16 @@ def prepare(change: Upgrade, stack: Stack, docker: Docker, progress: Progress, *
 
 def take_set(stack: Stack, docker: Docker, progress: Progress) -> bool:
     """A set of the backup; False if the stack has none. UserError when it cannot be made."""
-    if not docker.run("ps", "--all", "--quiet", "--filter", f"name=^{stack.prefix('backup')}$"):
+    if not has_backup(stack, docker):
         progress("no set of a backup is made: the stack has none (docs/backup.md)")
         return False
     progress(container.make_set(stack, docker))
     return True
+
+
+def has_backup(stack: Stack, docker: Docker) -> bool:
+    """Whether the stack makes sets of a backup."""
+    return bool(docker.run("ps", "--all", "--quiet", "--filter", f"name=^{stack.prefix('backup')}$").strip())
 
 
 def _refuse_full_disk(stack: Stack, docker: Docker) -> None:
@@ -248,19 +256,21 @@ def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Pro
     if change is None:
         yield
         return
-    note = change.resumed or _stop_and_keep(change, stack, docker, progress)
-    _write(stack, note)
-    try:
-        yield
-    except Exception as failed:
-        reason = terminal.line_of(failed)
-        progress(f"Skyvern {note.after} does not work here: {reason}")
-        lost = go_back(stack, docker, note, progress)
-        raise UserError(
-            f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} "
-            f"failed: {reason}"
-        ) from failed
-    _write(stack, replace(note, state="served"))
+    # Another one, begun meanwhile, would take what this one has migrated for the data of before.
+    with notes.alone(stack):
+        note = change.resumed or _stop_and_keep(change, stack, docker, progress)
+        _write(stack, note)
+        try:
+            yield
+        except Exception as failed:
+            reason = terminal.line_of(failed)
+            progress(f"Skyvern {note.after} does not work here: {reason}")
+            lost = go_back(stack, docker, note, progress)
+            raise UserError(
+                f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} "
+                f"failed: {reason}"
+            ) from failed
+        _write(stack, replace(note, state="served"))
     progress(
         f"Skyvern {note.after} serves; to go back to {note.before} and the data of {note.at}: bin/ops rollback --with-data -s "
         f"{stack}"
@@ -339,7 +349,8 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
         _finish_data(stack, docker, note, progress)
         return
     progress(f"going back to Skyvern {note.before} was interrupted, and goes on")
-    lost = go_back(stack, docker, note, progress)
+    with notes.alone(stack):
+        lost = go_back(stack, docker, note, progress)
     raise UserError(
         f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} had "
         f"failed, and going back was interrupted; script/up --stack {stack} tries the upgrade again"
@@ -422,7 +433,8 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
     if not yes and not terminal.confirm(question):
         raise UserError("ops rollback: nothing was changed")
     take_set(stack, docker, progress)
-    clause = go_back(stack, docker, replace(note, state="switching"), progress)
+    with notes.alone(stack):
+        clause = go_back(stack, docker, replace(note, state="switching"), progress)
     progress(f"stack {stack}: Skyvern {note.before} serves with its data of {note.at}{clause}")
 
 

@@ -367,7 +367,7 @@ def test_a_database_that_does_not_answer_is_not_taken_for_an_empty_one() -> None
 def test_one_restore_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with notes.alone(Stack("dev")):
-        with pytest.raises(UserError, match="another restore or drill is in progress"), notes.alone(Stack("dev")):
+        with pytest.raises(UserError, match="another restore, drill or upgrade is in progress"), notes.alone(Stack("dev")):
             pass
         with notes.alone(Stack("prod")):
             pass
@@ -403,6 +403,17 @@ def test_the_verdict_of_a_drill_is_noted(
     assert result.verdict == verdict
     assert json.loads(noted[0])["verdict"] == verdict
     assert result.reason == (str(failure) if failure else "")
+
+
+def test_a_drill_beside_a_restore_could_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was noted as failed, although nothing had been tried."""
+    there = daemon()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(Stack, "docker", lambda self: there)
+    monkeypatch.setattr(copies, "source", lambda stack: source(there))
+    monkeypatch.setattr(notes, "write", lambda *_: None)
+    with notes.alone(Stack("dev")):
+        assert drill.drill(Stack("dev"), print).verdict == "could not run"
 
 
 def test_a_volume_that_is_gone_is_made_as_the_program_labels_it() -> None:

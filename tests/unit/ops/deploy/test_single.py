@@ -1,6 +1,7 @@
 """One workflow, credential or file of a set: what is asked for, compared and put in place. On real data: tests/host."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from ops import cli
+from ops.backups import notes
 from ops.clients import process
 from ops.deploy import single
 from ops.errors import UserError
@@ -46,6 +48,7 @@ class Repository:
         source = SimpleNamespace(stack=Stack("dev"), docker=None, record=lambda name: RECORD, ask=self.ask)
         monkeypatch.setattr("ops.backups.copies.source", lambda stack: source)
         monkeypatch.setattr(single, "_psql", self.psql)
+        monkeypatch.setattr(notes, "alone", nullcontext)
 
     def ask(self, *command: str, **_: Any) -> str:
         self.asked.append(command)

@@ -117,6 +117,7 @@ def host() -> Host:
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host) -> Stack:
     """A checkout of the new version, on a host that runs the old one; what deploys a commit is recorded in the host's calls."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(images, "references", lambda source: {"server": NEW_IMAGE})
     of = {NEW_IMAGE: NEW, OLD_IMAGE: OLD, f"id of {OLD_IMAGE}": OLD, f"id of {NEW_IMAGE}": NEW}
     monkeypatch.setattr(migrations, "of_image", lambda docker, image: of[image])
@@ -325,7 +326,7 @@ def test_a_switch_that_works_keeps_the_data_of_before(stack: Stack, host: Host) 
 
 
 def test_the_monitor_may_read_what_has_gone_back(stack: Stack, host: Host) -> None:
-    """CREATE DATABASE ... TEMPLATE copies no rights: until the next start of the roles container the dashboard had no database."""
+    """CREATE DATABASE ... TEMPLATE copies no rights: until the roles container was started again, the dashboard was empty."""
     failed_switch(change(stack, host), stack, host)
     assert "skyvern" in host.for_monitor
 
@@ -356,6 +357,21 @@ def test_a_database_that_cannot_be_kept_leaves_the_old_server_running(stack: Sta
     assert "No space left" in said
     assert host.server == {"image": OLD_IMAGE, "state": "running"}
     assert upgrade.read(stack) is None
+
+
+def test_one_switch_at_a_time(stack: Stack, host: Host) -> None:
+    """Of two in the same minutes, the second kept what the first had migrated as the data of before."""
+    first, second = change(stack, host), change(stack, host)
+    with upgrade.switched(first, stack, host, print):
+        new_server(host)
+        with pytest.raises(UserError, match="another restore, drill or upgrade is in progress"):
+            failed_or_not(second, stack, host)
+    assert host.databases == {"skyvern": "m4", BEFORE: "m2"}
+
+
+def failed_or_not(change: Upgrade, stack: Stack, host: Host) -> None:
+    with upgrade.switched(change, stack, host, print):
+        pass
 
 
 def test_without_a_commit_the_data_goes_back_and_the_next_step_is_named(
