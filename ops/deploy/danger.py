@@ -21,28 +21,34 @@ def take_set(stack: Stack, docker: Docker, settings: Settings, recorded: Sequenc
 
     recorded: of the state. Raises UserError when the set cannot be made, and for a volume in a stack without a backup.
     """
-    unprotected = unprotected_volumes(stack, recorded)
-    why = f"{', '.join(unprotected)} may be removed: not protected" if unprotected else ""
+    refuse_loss(stack, docker, recorded)
+    why = _removals(stack, recorded)
     if not why and _postgres_changes(stack, docker, settings):
         why = "PostgreSQL's image changes"
     if not why:
         return
     progress(f"{why}; a set of the backup is made first")
     try:
-        made = upgrade.take_set(stack, docker, progress)
+        upgrade.take_set(stack, docker, progress)
     except UserError as failed:
         raise UserError(f"stack {stack}: nothing was changed: {why}, and no set can be made before: {failed}") from failed
-    if unprotected and not made:
+
+
+def refuse_loss(stack: Stack, docker: Docker, recorded: Sequence[Recorded]) -> None:
+    """UserError for a data volume that an up may remove in a stack without a backup, also where an upgrade makes the set."""
+    why = _removals(stack, recorded)
+    if why and not upgrade.has_backup(stack, docker):
         raise UserError(
             f"stack {stack}: nothing was changed: {why}, and the stack has no backup; write backup into {stack.file_name} "
             f"(docs/backup.md), or give up the data by pulumi up -s {stack}"
         )
 
 
-def unprotected_volumes(stack: Stack, recorded: Sequence[Recorded]) -> list[str]:
-    """Names of the data volumes that an up could remove, because someone has taken away their protection."""
+def _removals(stack: Stack, recorded: Sequence[Recorded]) -> str:
+    """The data volumes that an up may remove, because someone has taken away their protection, as a clause; "" for none."""
     data = {stack.prefix(part) for part in PARTS}
-    return sorted(one.name for one in recorded if one.kind == "volume" and one.name in data and not one.protected)
+    names = sorted(one.name for one in recorded if one.kind == "volume" and one.name in data and not one.protected)
+    return f"{', '.join(names)} may be removed: not protected" if names else ""
 
 
 def _postgres_changes(stack: Stack, docker: Docker, settings: Settings) -> bool:

@@ -140,6 +140,8 @@ def deploy(
         change = upgrade.plan(stack, docker, stack.settings())
         if change is None:
             danger.take_set(stack, docker, stack.settings(), recorded, say)
+        else:
+            danger.refuse_loss(stack, docker, recorded)
     if change is not None:
         steps.total += 1
         with steps.step(str(change)) as say:

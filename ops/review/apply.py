@@ -77,8 +77,11 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
     if planned.steps:
         preflight.check_addresses(stack, docker, settings)
         preflight.check(docker, settings, progress)
-    if planned.steps and change is None:
-        danger.take_set(stack, docker, settings, repair.parse(stack.state()), progress)
+        recorded = repair.parse(stack.state())
+        if change is None:
+            danger.take_set(stack, docker, settings, recorded, progress)
+        else:
+            danger.refuse_loss(stack, docker, recorded)
     if change is not None:
         progress(str(change))
         upgrade.prepare(change, stack, docker, progress, ask=False)
@@ -91,5 +94,6 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
             stays = f", and the stack is left as it is; {releases.rollback_hint(stack, docker)}" if change is None else ""
             raise UserError(f"ops apply: applied, but {green} of {total} smoke checks are green{stays}")
     releases.record_good(stack, docker)
+    upgrade.finished(stack)
     done = f"applied {len(planned.steps)} steps" if planned.steps else "nothing to apply"
     return f"✅ stack {stack}: {done} at {planned.head[:12]}; {green} of {total} smoke checks are green."

@@ -144,6 +144,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Stack, "outputs", call("outputs", OUTPUTS))
     monkeypatch.setattr(update, "run_smoke", call("smoke", (21, 21)))
     monkeypatch.setattr(releases, "record_good", call("note"))
+    monkeypatch.setattr(upgrade, "finished", call("finished"))
     monkeypatch.setattr(releases, "rollback_hint", call("way back", "the way back"))
     return calls
 
@@ -170,14 +171,14 @@ def run(folder: Path, preview: Preview = PREVIEW) -> str:
 
 def test_what_was_reviewed_is_applied(seen: list[str], tmp_path: Path) -> None:
     assert run(tmp_path) == "✅ stack prod: applied 1 steps at cccccccccccc; 21 of 21 smoke checks are green.\n"
-    assert seen == ["guard", "tree", "images", "addresses", "preflight", "up", "healthy", "outputs", "smoke", "note"]
+    assert seen == ["guard", "tree", "images", "addresses", "preflight", "up", "healthy", "outputs", "smoke", "note", "finished"]
 
 
 def test_an_empty_plan_is_tried_out_all_the_same(seen: list[str], tmp_path: Path) -> None:
     preview = dataclasses.replace(PREVIEW, steps=())
     (tmp_path / "review.json").write_text(record.dump(record_of(steps=())))
     assert run(tmp_path, preview).startswith("✅ stack prod: nothing to apply at ")
-    assert seen == ["guard", "tree", "images", "outputs", "smoke", "note"]
+    assert seen == ["guard", "tree", "images", "outputs", "smoke", "note", "finished"]
 
 
 @pytest.mark.parametrize(("changes", "clause"), [change for change in CHANGES if change[0].get("stack") is None])
