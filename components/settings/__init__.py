@@ -7,7 +7,7 @@ environment, the network or the machine, so a plan depends on committed text onl
 
 from components.settings.automations import AutomationSettings, CredentialSettings
 from components.settings.backup import Backup, NoBackup, PathBackup, RemoteBackup, S3Backup, SftpBackup, SomeBackup
-from components.settings.base import THIS_HOST, split_destination
+from components.settings.base import ENCRYPTED, THIS_HOST, split_destination
 from components.settings.browser import Browser, CdpBrowser
 from components.settings.edge import CloudflareEdge, NgrokEdge, NoEdge, Tunnel
 from components.settings.errors import SettingsError
@@ -22,6 +22,7 @@ from components.settings.stack_file import load, mistake, parse
 from components.settings.storage import LocalStorage, S3Storage, Storage
 
 __all__ = [
+    "ENCRYPTED",
     "THIS_HOST",
     "AnthropicLlm",
     "AutomationSettings",

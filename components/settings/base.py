@@ -25,6 +25,11 @@ class Section(BaseModel):
 REDACTED = "redacted_value"
 
 
+# Stands for an encrypted value where no engine decrypts it: as long as a private key has to be, and in the form of a token. What asks
+# for another form lets it pass.
+ENCRYPTED = "encrypted" * 12
+
+
 def redacted(message: LiteralString) -> PydanticCustomError:
     """An error whose line does not show the value, as that of a ValueError would."""
     return PydanticCustomError(REDACTED, message)

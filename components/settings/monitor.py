@@ -4,7 +4,7 @@ import re
 
 from pydantic import Field, SecretStr, field_validator
 
-from components.settings.base import PrivateDestinations, Section, redacted
+from components.settings.base import ENCRYPTED, PrivateDestinations, Section, redacted
 
 
 class MonitorSettings(Section):
@@ -40,9 +40,12 @@ class MonitorSettings(Section):
     @field_validator("channels")
     @classmethod
     def _addresses(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(re.fullmatch(r"[a-z][a-z0-9]*://\S+", url) for url in value.get_secret_value().split()):
+        if value is None or value.get_secret_value() == ENCRYPTED:
+            return value
+        addresses = value.get_secret_value().split()
+        if not all(re.fullmatch(r"[a-z][a-z0-9]*://\S+", address) for address in addresses):
             raise redacted("has an address without a kind; write each as KIND://…, separated by spaces")
-        if value is not None and not value.get_secret_value().split():
+        if not addresses:
             raise redacted("is empty; write an address, or remove it")
         return value
 

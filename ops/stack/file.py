@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from components.settings import Settings
 
 PREFIX = "skyvern:"
-# Stands for a value that only the engine can read, and has the form of every secret that people bring.
-ENCRYPTED = "encrypted" * 5
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def settings(path: Path) -> "Settings":
 
     # A section encrypted as a whole can be read by the engine only; the program checks it.
     raw = {name: value for name, value in sections(read(path)).items() if not is_encrypted(value)}
-    plain = {name: _without_ciphertext(value) for name, value in raw.items()}
+    plain = {name: _without_ciphertext(value, schema.ENCRYPTED) for name, value in raw.items()}
     encrypted = frozenset(name for name, value in raw.items() if plain[name] != value)
     try:
         return schema.parse(plain, file=path.name, secret_keys=encrypted)
@@ -88,13 +86,13 @@ def settings(path: Path) -> "Settings":
         raise UserError(str(wrong)) from wrong
 
 
-def _without_ciphertext(value: Any) -> Any:
+def _without_ciphertext(value: Any, instead: str) -> Any:
     if is_encrypted(value):
-        return ENCRYPTED
+        return instead
     if isinstance(value, dict):
-        return {key: _without_ciphertext(item) for key, item in value.items()}
+        return {key: _without_ciphertext(item, instead) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_ciphertext(item) for item in value]
+        return [_without_ciphertext(item, instead) for item in value]
     return value
 
 

@@ -64,6 +64,20 @@ config:
     assert file.settings(path).llm.provider == "anthropic"
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        "monitor: {enabled: true, channels: {secure: v1:x}}",
+        "backup: {type: sftp, host: a.example.com, user: b, path: c, known_host: ssh-ed25519 A, private_key: {secure: v1:x}}",
+        "backup: {type: s3, bucket: abc, access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: {secure: v1:x}}",
+        "smtp: {host: a.example.com, username: b@example.com, password: {secure: v1:x}}",
+    ],
+)
+def test_a_secret_of_whatever_form_may_be_encrypted(tmp_path: Path, section: str) -> None:
+    """With channels or a private key that were encrypted, as docs say, no command went on: what stood for them was refused."""
+    file.settings(stack_file(tmp_path, f"config:\n  skyvern:{section}\n"))
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "encryptionsalt: v1:abc\n", "config:\n", "config: {}\n"])
 def test_a_file_without_settings_has_the_defaults(tmp_path: Path, text: str) -> None:
     path = stack_file(tmp_path, text)
