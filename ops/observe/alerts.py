@@ -31,4 +31,7 @@ def ask(stack: Stack, what: str) -> str:
             f"{stack.file.name}: monitor.channels: is missing; set it with `pulumi config set --secret --path monitor.channels "
             f"-s {stack}` (docs/monitoring.md)"
         )
-    return stack.docker().run("exec", stack.prefix("monitor"), "monitor-alerts", what, timeout_seconds=ANSWER_SECONDS).strip()
+    docker, name = stack.docker(), stack.prefix("monitor")
+    if not docker.run("ps", "--quiet", "--filter", f"name=^{name}$").strip():
+        raise UserError(f"stack {stack}: {name} does not run; run script/up --stack {stack}")
+    return docker.run("exec", name, "monitor-alerts", what, timeout_seconds=ANSWER_SECONDS).strip()
