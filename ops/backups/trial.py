@@ -7,7 +7,7 @@ Not here: deciding on an upgrade, and switching (ops/deploy/upgrade.py).
 
 from datetime import UTC, datetime
 
-from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER, SUPERUSER, USER
+from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER, USER
 from ops.backups import copies, drill, notes
 from ops.backups.container import LONG_SECONDS
 from ops.backups.copies import Copy, Record
@@ -15,6 +15,7 @@ from ops.backups.preflight import OFFLINE
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
+from ops.stack import database
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
@@ -49,10 +50,7 @@ def trial(stack: Stack, size: int, progress: Progress) -> float:
 
 def database_size(stack: Stack, docker: Docker) -> int:
     """Bytes of the running database on disk."""
-    statement = f"SELECT pg_database_size('{DATABASE}')"
-    return int(
-        docker.run("exec", stack.prefix("roles"), "psql", "-X", "-A", "-t", "-U", SUPERUSER, "-d", "postgres", "-c", statement)
-    )
+    return int(database.ask(stack, docker, f"SELECT pg_database_size('{DATABASE}');", name="postgres"))
 
 
 def _copy_running(copy: Copy, progress: Progress) -> None:

@@ -3,8 +3,8 @@
 import json
 from datetime import datetime
 
-from components.host.postgres import DATABASE
 from ops.clients.docker import Docker
+from ops.stack import database
 from ops.stack.stack import Stack
 
 # Smoke runs have another organisation.
@@ -18,11 +18,6 @@ SELECT (SELECT count(*) FROM workflow_runs WHERE created_at > :'at' AND organiza
 def kinds(stack: Stack, docker: Docker, since: datetime) -> list[str]:
     """``["3 runs", "1 workflows"]``; UserError or ValueError when the database does not say."""
     organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
-    variables = ("-v", f"at={since:%Y-%m-%d %H:%M:%S}", "-v", f"organization={organization}")
-    printed = docker.run(
-        *("exec", "--interactive", stack.prefix("roles"), "psql", "-X", "-q", "-A", "-t", "-F", " ", "-v", "ON_ERROR_STOP=1"),
-        *(*variables, "-d", DATABASE),
-        stdin=NEWER.encode(),
-    )
-    counts = [int(word) for word in printed.split()]
+    variables = {"at": f"{since:%Y-%m-%d %H:%M:%S}", "organization": organization}
+    counts = [int(word) for word in database.ask(stack, docker, NEWER, variables=variables).split("|")]
     return [f"{count} {kind}" for count, kind in zip(counts, ("runs", "workflows", "credentials"), strict=True) if count]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.host.backup import STATE_FOLDER
-from components.host.postgres import DATABASE, ROLE
+from components.host.postgres import ROLE
 from ops.backups import copies, exchange, notes
 from ops.backups import kit as kits
 from ops.backups.copies import PARTS, Copy, Record, Schedule, Source
@@ -28,7 +28,7 @@ from ops.errors import UserError
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
 from ops.paths import write_whole
-from ops.stack import inventory, state
+from ops.stack import database, inventory, state
 from ops.stack.stack import Stack
 
 PAUSED_FILE = f"{STATE_FOLDER}/paused.json"
@@ -248,7 +248,7 @@ def resume(stack: Stack, *, yes: bool) -> None:
           'cron', cron_expression, 'timezone', timezone, 'interval', interval_seconds, 'run_at', run_at,
           'over', run_at <= now() at time zone 'UTC')), '[]')
         FROM workflow_schedules WHERE NOT enabled AND deleted_at IS NULL AND workflow_schedule_id IN ('{listed}')"""  # noqa: S608
-    rows: list[dict[str, Any]] = json.loads(_sql(stack, docker, query) or "[]")
+    rows: list[dict[str, Any]] = json.loads(database.ask(stack, docker, f"{query};", role=ROLE) or "[]")
     if not rows:
         raise UserError(f"ops resume: no schedule of stack {stack} is paused by a restore")
     printed = docker.run("exec", "--interactive", stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
@@ -266,21 +266,10 @@ def resume(stack: Stack, *, yes: bool) -> None:
         raise UserError("ops resume: nothing was changed")
     chosen = "','".join(due)
     # With this time a tick from before it is not made up for (1.0.56, previous_fire_time_since_edit).
-    _sql(
-        stack,
-        docker,
-        "UPDATE workflow_schedules SET enabled = true, modified_at = now() at time zone 'UTC' "  # noqa: S608
-        f"WHERE workflow_schedule_id IN ('{chosen}')",
-    )
+    start = "UPDATE workflow_schedules SET enabled = true, modified_at = now() at time zone 'UTC'"
+    database.ask(stack, docker, f"{start} WHERE workflow_schedule_id IN ('{chosen}');", role=ROLE)
     notes.remove(stack, docker, image, PAUSED_FILE)
     say(f"{len(due)} schedules run again")
-
-
-def _sql(stack: Stack, docker: Docker, statement: str) -> str:
-    command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", DATABASE)
-    return docker.run(
-        "exec", "--interactive", stack.prefix("roles"), *command, stdin=f"SET ROLE {ROLE}; {statement};".encode()
-    ).strip()
 
 
 # --- From the kit ---------------------------------------------------------------------------------------------------------

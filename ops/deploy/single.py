@@ -9,14 +9,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.host.postgres import DATABASE, ROLE
+from components.host.postgres import ROLE
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from ops.backups import copies, notes
 from ops.backups.copies import Record, Source
 from ops.clients import process
-from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
+from ops.stack import database
 from ops.stack.stack import Stack
 
 # What a workflow consists of, by table: the key of a row.
@@ -209,7 +209,7 @@ def _here(source: Source, table: str, key: str, identifier: str, newest: str) ->
         f"SELECT {newest}, max(modified_at) FROM public.{table} WHERE {key} = '{identifier}' AND deleted_at IS NULL "  # noqa: S608
         "HAVING count(*) > 0"
     )
-    said = _psql(source.docker, source.stack, query + ";").strip()
+    said = database.ask(source.stack, source.docker, f"{query};", role=ROLE)
     version, _, at = said.partition("|")
     return (version, at) if said else None
 
@@ -228,7 +228,7 @@ def _refuse_newer(what: str, record: Record, here: tuple[str, str] | None, there
 
 def _change(source: Source, script: str) -> None:
     try:
-        _psql(source.docker, source.stack, f"BEGIN;\n{script}COMMIT;\n")
+        database.ask(source.stack, source.docker, f"BEGIN;\n{script}COMMIT;\n", role=ROLE)
     except UserError as failed:
         raise UserError(
             f"stack {source.stack}: the database refuses it, and nothing was changed: {reason_of(failed)}"
@@ -239,8 +239,3 @@ def reason_of(failed: UserError) -> str:
     """psql's error without its further lines (DETAIL, CONTEXT), which repeat values."""
     _, _, said = str(failed).partition("ERROR:")
     return process.lines_of(said)[0].strip() or "see ops logs postgres"
-
-
-def _psql(docker: Docker, stack: Stack, script: str) -> str:
-    command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", DATABASE)
-    return docker.run("exec", "--interactive", stack.prefix("roles"), *command, stdin=f"SET ROLE {ROLE};\n{script}".encode())

@@ -26,13 +26,14 @@ from ops.deploy import drain, newer, other_commit, releases
 from ops.errors import UserError
 from ops.images import needs
 from ops.paths import config_dir, write_whole
-from ops.stack import impact
+from ops.stack import database, impact
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
 # Databases beside Skyvern's own: as it was before the last upgrade, and what the version had that was gone back from.
 BEFORE, AFTER = f"{DATABASE}_before", f"{DATABASE}_after"
 ANSWER_SECONDS = 60
+SQL_SECONDS = 3600
 _BUSY = "is being accessed by other users"
 # Anything but the server may be connected for a moment: a health check, a set of the backup (which is made again).
 _OTHERS = f"FROM pg_stat_activity WHERE datname IN ('{DATABASE}', '{BEFORE}')"
@@ -410,10 +411,10 @@ def _keep_fired(stack: Stack, docker: Docker, since: datetime) -> None:
         "SELECT DISTINCT workflow_schedule_id FROM workflow_runs WHERE workflow_schedule_id IS NOT NULL "  # noqa: S608
         f"AND created_at > '{since:%Y-%m-%d %H:%M:%S}';"
     )
-    if fired := _sql(stack, docker, DATABASE, query).split():
+    if fired := database.ask(stack, docker, query, timeout_seconds=SQL_SECONDS).split():
         chosen = "','".join(fired)
         update = "UPDATE workflow_schedules SET modified_at = now() at time zone 'UTC'"
-        _sql(stack, docker, BEFORE, f"SET ROLE {ROLE}; {update} WHERE workflow_schedule_id IN ('{chosen}');")
+        database.ask(stack, docker, f"{update} WHERE workflow_schedule_id IN ('{chosen}');", name=BEFORE, role=ROLE)
 
 
 def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) -> None:
@@ -467,19 +468,14 @@ def _database(stack: Stack, docker: Docker) -> tuple[str, ...] | None:
 
 
 def _databases(stack: Stack, docker: Docker) -> set[str]:
-    return set(_sql(stack, docker, "postgres", "SELECT datname FROM pg_database;").split())
-
-
-def _sql(stack: Stack, docker: Docker, database: str, script: str) -> str:
-    command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database)
-    return docker.run("exec", "--interactive", stack.prefix("roles"), *command, stdin=script.encode(), timeout_seconds=3600)
+    return set(database.ask(stack, docker, "SELECT datname FROM pg_database;", name="postgres").split())
 
 
 def _each(stack: Stack, docker: Docker, statements: tuple[str, ...], pause: Callable[[float], None] = time.sleep) -> None:
     """Statements in turn; all of them again while another connection is in the way."""
     for attempts_left in range(5, -1, -1):
         try:
-            _sql(stack, docker, "postgres", "\n".join(statements))
+            database.ask(stack, docker, "\n".join(statements), name="postgres", timeout_seconds=SQL_SECONDS)
         except UserError as failed:
             if _BUSY not in str(failed) or not attempts_left:
                 raise

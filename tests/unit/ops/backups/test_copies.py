@@ -339,9 +339,9 @@ def with_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("counts", "said"),
     [
-        ("0 0 0", None),
-        ("3 0 0", "stack dev has 3 runs that are newer than set 20261128T203250Z; bin/ops backup now keeps them in a set; "),
-        ("0 1 2", "stack dev has 1 workflows, 2 credentials that are newer"),
+        ("0|0|0", None),
+        ("3|0|0", "stack dev has 3 runs that are newer than set 20261128T203250Z; bin/ops backup now keeps them in a set; "),
+        ("0|1|2", "stack dev has 1 workflows, 2 credentials that are newer"),
     ],
 )
 def test_newer_data_is_counted(counts: str, said: str | None) -> None:

@@ -13,6 +13,7 @@ from ops.backups import notes
 from ops.clients import process
 from ops.deploy import single
 from ops.errors import UserError
+from ops.stack import database
 from ops.stack.stack import Stack
 
 RECORD = SimpleNamespace(name="20261128T203250Z", at=datetime(2026, 11, 28, tzinfo=UTC))
@@ -47,14 +48,15 @@ class Repository:
         self.here = here
         source = SimpleNamespace(stack=Stack("dev"), docker=None, record=lambda name: RECORD, ask=self.ask)
         monkeypatch.setattr("ops.backups.copies.source", lambda stack: source)
-        monkeypatch.setattr(single, "_psql", self.psql)
+        monkeypatch.setattr(database, "ask", self.psql)
         monkeypatch.setattr(notes, "alone", nullcontext)
 
     def ask(self, *command: str, **_: Any) -> str:
         self.asked.append(command)
         return DUMP
 
-    def psql(self, docker: Any, stack: Stack, script: str) -> str:
+    def psql(self, stack: Stack, docker: Any, script: str, *, role: str) -> str:
+        assert role == "skyvern"
         self.sent.append(script)
         return self.here
 

@@ -190,7 +190,7 @@ def test_a_switch_needs_a_yes(prepared: list[str]) -> None:
 
 
 def test_a_stack_in_use_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    source, _, _ = stacks(**{"volume ls": "skyvern-dev-postgres", "exec": "3 1 0"})
+    source, _, _ = stacks(**{"volume ls": "skyvern-dev-postgres", "exec": "3|1|0"})
     monkeypatch.setattr(Stack, "pulumi", lambda self, *arguments, **options: b'{"organization_id": "o_1"}')
     with pytest.raises(UserError, match="stack dev has 3 runs, 1 workflows, which a take-over would replace"):
         takeover.refuse_used(source)

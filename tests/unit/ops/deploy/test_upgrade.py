@@ -21,6 +21,7 @@ from ops.deploy.releases import Good
 from ops.deploy.upgrade import AFTER, BEFORE, Note, Upgrade
 from ops.errors import UserError
 from ops.images import needs
+from ops.stack import database
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
@@ -71,7 +72,7 @@ class Host(Docker):
             return ""
         if "alembic_version" in line:
             return f"PostgreSQL 17, migration {self.databases['skyvern']}"
-        if "pg_database_size" in line:
+        if "pg_database_size" in text:
             return str(100 * MIB)
         if "df -Pk" in line:
             return f"Filesystem\n/dev/sda1 1 1 {self.free_mib * 1024} 1% /x"
@@ -546,11 +547,11 @@ def test_going_back_after_it_has_served_names_what_is_lost(
 def test_ticks_that_have_run_are_not_run_again(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
-    def sql(stack: Stack, docker: Docker, database: str, script: str) -> str:
-        asked.append((database, script))
-        return "wfs_1\nwfs_2\n" if database == "skyvern" else ""
+    def ask(stack: Stack, docker: Docker, script: str, *, name: str = "skyvern", **_: object) -> str:
+        asked.append((name, script))
+        return "wfs_1\nwfs_2\n" if name == "skyvern" else ""
 
-    monkeypatch.setattr(upgrade, "_sql", sql)
+    monkeypatch.setattr(database, "ask", ask)
     upgrade._keep_fired(stack, host, datetime(2026, 11, 29, tzinfo=UTC))
     assert "created_at > '2026-11-29 00:00:00'" in asked[0][1]
     assert asked[1][0] == BEFORE
