@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from components.settings.base import Section, check_machine
 from components.settings.storage import AccessKeyId, Region, SecretAccessKey, check_endpoint
@@ -173,10 +173,29 @@ class S3Backup(_Backup):
         description="Its secret; set it with `pulumi config set --secret --path backup.secret_access_key`."
     )
 
+    locked_days: Annotated[int, Field(ge=0, le=365)] = Field(
+        0,
+        description="Days for which the bucket refuses to delete what the backup has written, as `backup-bucket/` sets it. Every "
+        "set is kept for a day longer, whatever the keep rules say: what is locked cannot be removed. Not with `folder`.",
+        examples=[30],
+    )
+
     @field_validator("endpoint")
     @classmethod
     def _is_endpoint(cls, value: str | None) -> str | None:
         return check_endpoint(value, "the bucket's name in backup.bucket")
+
+    @field_validator("locked_days")
+    @classmethod
+    def _covers_the_repository(cls, value: int, others: ValidationInfo) -> int:
+        if value and others.data.get("folder"):
+            raise ValueError("is for a repository without a folder; remove backup.folder, and give each stack its bucket")
+        return value
+
+    @property
+    def keep_rules(self) -> Sequence[str]:
+        """As above, and nothing that is locked: restic tries for a quarter of an hour to delete what it may not, and fails."""
+        return (*super().keep_rules, *(("--keep-within", f"{self.locked_days + 1}d") if self.locked_days else ()))
 
     @property
     def repository(self) -> str:

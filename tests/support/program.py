@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -96,6 +97,8 @@ class _Provider(mocks.Mocks):
             outputs |= {"result": pulumi.Output.secret(result), "bcryptHash": pulumi.Output.secret(f"$2a$10${result[:53]}")}
         if args.typ == "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication":
             outputs["aud"] = f"aud-of-{args.name}"
+        if args.typ == "cloudflare:index/accountToken:AccountToken":
+            outputs["value"] = f"value-of-{args.name}"
         if args.typ == "vercel:index/projectDomain:ProjectDomain":
             outputs["verifications"] = []
         if args.typ == "vercel:index/deployment:Deployment":
@@ -156,12 +159,20 @@ def run(
     zone: what Cloudflare says, site: what Vercel says; ``failure`` for an error.
     """
     monitor = _Monitor(ZONE | (zone or {}), SITE | (site or {}))
+    return run_program(lambda: SkyvernPlatform("skyvern", settings, stack=stack).outputs, stack=stack, monitor=monitor)
+
+
+def run_program(
+    build: Callable[[], Mapping[str, Any]], *, project: str = "skyvern", stack: str, monitor: _Monitor | None = None
+) -> Program:
+    """Runs a program that builds something and exports what ``build`` returns; what was registered."""
+    monitor = monitor or _Monitor(ZONE, SITE)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    mocks.set_mocks(monitor.mocks, project="skyvern", stack=stack, preview=False, monitor=monitor)
+    mocks.set_mocks(monitor.mocks, project=project, stack=stack, preview=False, monitor=monitor)
 
     def program() -> None:
-        for name, value in SkyvernPlatform("skyvern", settings, stack=stack).outputs.items():
+        for name, value in build().items():
             pulumi.export(name, value)
 
     # set_mocks leaves a root stack of its own, which would stand in the way of the program's.

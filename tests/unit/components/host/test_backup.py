@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from components.host.backup import REPOSITORY_FOLDER, STATE_FOLDER
 from components.host.firewall import Destination, destinations
@@ -147,6 +148,15 @@ def test_retention_waits_for_a_set_and_is_healthy_meanwhile(on_disk: Program, tm
 def test_the_keep_rules_are_restics() -> None:
     settings = PathBackup(type="path", path="/srv/x", keep_hourly=0, keep_monthly=6)
     assert list(settings.keep_rules) == ["--keep-last", "1", "--keep-daily", "14", "--keep-weekly", "8", "--keep-monthly", "6"]
+
+
+def test_what_is_locked_is_kept_longer() -> None:
+    """restic's forget fails at what the bucket does not let go, and prune and check come after it."""
+    plain = S3Backup.model_validate(BUCKET)
+    locked = S3Backup.model_validate({**BUCKET, "locked_days": 30})
+    assert locked.keep_rules == (*plain.keep_rules, "--keep-within", "31d")
+    with pytest.raises(ValidationError, match=r"remove backup\.folder"):
+        S3Backup.model_validate({**BUCKET, "folder": "prod", "locked_days": 30})
 
 
 def test_where_a_repository_is() -> None:
