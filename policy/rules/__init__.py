@@ -1,7 +1,7 @@
 """The rules, by provider and subject. Nothing in here depends on the program that it judges."""
 
 from . import edge, random, skyvern, stack, vercel
-from .cloudflare import access, firewall, tunnel, zone
+from .cloudflare import access, bucket, firewall, token, tunnel, zone
 from .cloudflare import provider as cloudflare_provider
 from .docker import environment, exposure, images, limits, mounts, namespaces, privileges, volumes
 from .docker import provider as docker_provider
@@ -12,7 +12,7 @@ from .framework.rule import Rule, rules_of
 _MODULES = (
     *(privileges, namespaces, mounts, exposure, limits, images, environment, volumes, docker_provider),
     random,
-    *(cloudflare_provider, tunnel, zone, firewall, access),
+    *(cloudflare_provider, tunnel, zone, firewall, access, bucket, token),
     vercel,
     skyvern,
     stack,

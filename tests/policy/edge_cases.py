@@ -8,6 +8,9 @@ from typing import Any
 from policy.rules.cloudflare import (
     ACCESS_APPLICATION,
     ACCESS_POLICY,
+    ACCOUNT_TOKEN,
+    BUCKET,
+    BUCKET_LOCK,
     DNSSEC,
     FIREWALL_PHASE,
     INGRESS,
@@ -16,6 +19,7 @@ from policy.rules.cloudflare import (
     RULESET,
     SETTING,
     TUNNEL,
+    USER_TOKEN,
 )
 from policy.rules.cloudflare import PROVIDER as CLOUDFLARE
 from policy.rules.vercel import DEPLOYMENT, DOMAIN, FIREWALL, PROJECT, VARIABLE
@@ -49,6 +53,31 @@ def record(name: str = "api.example.com", **changed: Any) -> Sent:
     """A record that leads into the tunnel."""
     inputs = {"name": name, "type": "CNAME", "content": f"{TUNNEL_ID}.cfargotunnel.com", "proxied": True} | changed
     return Sent(RECORD, f"record-{name}", {key: value for key, value in inputs.items() if value is not None})
+
+
+HEX = "4793d734c0b8e484dfc37ec392b5fa8a"
+ITEM_WRITE = "2efd5506f9c8494dacb1fa10a3e7d5b6"
+
+
+def locked(prefix: str, days: int | None = 30) -> dict[str, Any]:
+    """A rule of a bucket's lock; without days it has no end."""
+    condition = {"type": "Indefinite"} if days is None else {"type": "Age", "maxAgeSeconds": days * 86400}
+    return {"id": prefix, "enabled": True, "prefix": prefix, "condition": condition}
+
+
+LOCKED = [locked("config", None), locked("data/"), locked("keys/", None), locked("snapshots/")]
+
+
+def lock(*rules: Mapping[str, Any]) -> Sent:
+    """The lock of a bucket."""
+    return Sent(BUCKET_LOCK, "lock", {"bucketName": "acme-backup", "rules": list(rules)})
+
+
+def token(*groups: str, effect: str = "allow", resources: str | None = f"com.cloudflare.edge.r2.bucket.{HEX}_eu_acme") -> Sent:
+    """A token with one policy; without groups, for the objects of a bucket."""
+    named = json.dumps({resources: "*"} if resources else {})
+    permissions = [{"id": group} for group in groups or (ITEM_WRITE,)]
+    return Sent(ACCOUNT_TOKEN, "key", {"policies": [{"effect": effect, "permissionGroups": permissions, "resources": named}]})
 
 
 def setting(id_: str, value: Any) -> Sent:
@@ -368,6 +397,57 @@ CASES = {
         [
             (application(httpOnlyCookieAttribute=False), "httpOnlyCookieAttribute"),
             (application(type="self_hosted", httpOnlyCookieAttribute=False), "httpOnlyCookieAttribute"),
+        ],
+    ),
+    # --- Cloudflare: buckets and tokens
+    "cloudflare-bucket-protected": each(
+        [Sent(BUCKET, "one", {"name": "acme-backup"}, protect=True)],
+        [
+            (Sent(BUCKET, "one", {"name": "acme-backup"}), "options.protect"),
+            (Sent(BUCKET, "two", {"name": "acme-files", "location": "apac"}), "options.protect"),
+        ],
+    ),
+    "cloudflare-bucket-lock-lasting": each(
+        [lock(*LOCKED), lock(locked("data/", days=7))],
+        [
+            (lock({**locked("data/"), "enabled": False}), "rules[0].enabled"),
+            (lock(locked("data/"), locked("snapshots/", days=6)), "rules[1].condition"),
+            (lock({**locked("data/"), "condition": {"type": "Date", "date": "2027-01-01T00:00:00Z"}}), "rules[0].condition"),
+        ],
+    ),
+    "cloudflare-bucket-lock-append-only": each(
+        [lock(*LOCKED), lock(*LOCKED, {**locked("locks/"), "enabled": True, "prefix": "other/"})],
+        [
+            (lock(), "rules"),
+            (lock(*LOCKED[1:]), "rules"),
+            (lock(*LOCKED[:3], {**LOCKED[3], "enabled": False}), "rules"),
+            (lock(*LOCKED, locked("index/")), "rules[4].prefix"),
+            (lock({"id": "all", "enabled": True, "condition": {"type": "Indefinite"}}), "rules[0].prefix"),
+            (lock(*LOCKED, locked("l")), "rules[4].prefix"),
+        ],
+    ),
+    "stack-bucket-locked": Cases(
+        [[Sent(BUCKET, "one", {"name": "acme-backup"}), lock(*LOCKED)], [tunnel()]],
+        [
+            ([Sent(BUCKET, "one", {"name": "acme-backup"})], "one: R2BucketLock"),
+            ([Sent(BUCKET, "one", {"name": "acme-other"}), lock(*LOCKED)], "one: R2BucketLock"),
+        ],
+    ),
+    "cloudflare-token-resources-named": each(
+        [token(), token(resources=f"com.cloudflare.api.account.zone.{HEX}"), Sent(USER_TOKEN, "one", token().inputs)],
+        [
+            (token(resources=f"com.cloudflare.api.account.{HEX}"), "policies[0].resources"),
+            (token(resources="com.cloudflare.api.account.zone.*"), "policies[0].resources"),
+            (token(resources="com.cloudflare.edge.r2.bucket.*"), "policies[0].resources"),
+            (token(resources=None), "policies[0].resources"),
+            (Sent(USER_TOKEN, "one", token(resources=f"com.cloudflare.api.user.{HEX}").inputs), "policies[0].resources"),
+        ],
+    ),
+    "cloudflare-token-permissions-named": each(
+        [token(), token("f" * 32, effect="deny")],
+        [
+            (token("bf7481a1826f439697cb59a20b22293e"), "policies[0].permissionGroups[0].id"),
+            (token(ITEM_WRITE, "bf7481a1826f439697cb59a20b22293e"), "policies[0].permissionGroups[1].id"),
         ],
     ),
     # --- Vercel: the provider and the project

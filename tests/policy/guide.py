@@ -227,6 +227,23 @@ FORUM = [
         "limit",
         {"phase": cloudflare.RATE_LIMIT_PHASE, "rules": [{"action": "block", "ratelimit": {"characteristics": ["cf.colo.id"]}}]},
     ),
+    Sent(cloudflare.BUCKET, "dumps", {"name": "skyvern-dumps"}),
+    Sent(
+        cloudflare.BUCKET_LOCK, "old", {"bucketName": "skyvern-old", "rules": [{"enabled": False, "condition": {"type": "Date"}}]}
+    ),
+    Sent(
+        cloudflare.USER_TOKEN,
+        "s3",
+        {
+            "policies": [
+                {
+                    "effect": "allow",
+                    "permissionGroups": [{"id": "bf7481a1826f439697cb59a20b22293e"}],
+                    "resources": '{"com.cloudflare.api.account.0123456789abcdef0123456789abcdef": "*"}',
+                }
+            ]
+        },
+    ),
     Sent(cloudflare.ACCESS_POLICY, "all", {"decision": "bypass", "includes": [{"everyone": {}}]}),
     Sent(
         cloudflare.ACCESS_APPLICATION,
@@ -411,6 +428,12 @@ MISTAKES = {
     "the account's global key": ("cloudflare-provider-token-scoped", "everything: apiKey"),
     "Cloudflare's token in plain text": ("cloudflare-provider-token-encrypted", "token: apiToken"),
     "Cloudflare's API by HTTP": ("cloudflare-provider-url-encrypted", "token: baseUrl"),
+    "a bucket that a destroy empties": ("cloudflare-bucket-protected", "dumps: options.protect"),
+    "a bucket that whoever has its key empties": ("stack-bucket-locked", "dumps: R2BucketLock"),
+    "a lock that is off": ("cloudflare-bucket-lock-lasting", "old: rules[0].enabled"),
+    "a lock on what has to be deleted": ("cloudflare-bucket-lock-append-only", "old: rules[0].prefix"),
+    "a key for every bucket": ("cloudflare-token-resources-named", "s3: policies[0].resources"),
+    "a key that may remove the lock": ("cloudflare-token-permissions-named", "s3: policies[0].permissionGroups[0].id"),
     "every host of the zone": ("cloudflare-ingress-hosts-named", "quick: config.ingresses[1].hostname"),
     "whatever else into the API": ("cloudflare-ingress-catch-all-refused", "quick: config.ingresses[2]"),
     "a shell on the internet": ("cloudflare-ingress-web-only", "quick: config.ingresses[1].service"),

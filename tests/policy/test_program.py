@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from components import platform
+from components.bucket import BackupBucket, BucketArgs
 from components.settings import Settings, certificates, parse
 from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
-from tests.policy.pack import TODAY, broken, judge, levels, registered
+from tests.policy.pack import TODAY, Sent, broken, judge, levels, registered
 from tests.support import program
 from tests.support.automations import EXAMPLES
 from tests.support.program import VERCEL
@@ -189,6 +190,45 @@ def test_what_the_stack_file_leaves_to_the_zone_is_advisory() -> None:
     assert [(report.rule.name, report.level) for report in reports] == [
         (name, "advisory") for name in sorted(zone, key=[report.rule.name for report in reports].index)
     ]
+
+
+# Resource and argument of the backups' bucket -> what it is changed to, and who objects.
+BUCKET_HARDENING: list[tuple[str, str, Any, str]] = [
+    ("R2Bucket", "opts", None, "cloudflare-bucket-protected"),
+    ("R2BucketLock", "bucket_name", "another", "stack-bucket-locked"),
+    ("R2BucketLock", "rules", [], "cloudflare-bucket-lock-append-only"),
+    ("R2BucketLockRuleArgs", "prefix", "", "cloudflare-bucket-lock-append-only"),
+    ("R2BucketLockRuleArgs", "enabled", False, "cloudflare-bucket-lock-lasting"),
+    ("R2BucketLockRuleConditionArgs", "max_age_seconds", 3600, "cloudflare-bucket-lock-lasting"),
+    ("AccountTokenPolicyArgs", "resources", '{"com.cloudflare.api.account.*": "*"}', "cloudflare-token-resources-named"),
+    ("AccountTokenPolicyPermissionGroupArgs", "id", "b" * 32, "cloudflare-token-permissions-named"),
+]
+
+
+def bucket() -> list[Sent]:
+    args = BucketArgs(account_id="a" * 32, name="acme-backup")
+    run = program.run_program(lambda: BackupBucket("bucket", args).outputs, project="backup-bucket", stack="backup")
+    return registered(run)
+
+
+def test_the_backups_bucket_has_no_violation() -> None:
+    assert [report.message for report in judge(bucket(), stack="backup")] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "changed", "rule"), BUCKET_HARDENING, ids=[f"{case[0]}-{case[1]}" for case in BUCKET_HARDENING]
+)
+def test_a_changed_argument_of_the_bucket_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: str, argument: str, changed: Any, rule: str
+) -> None:
+    original = getattr(cloudflare, kind)
+
+    def construct(**named: Any) -> Any:
+        # Of conditions, only those of an age have one.
+        return original(**named) if argument not in named else changing(original, argument, changed)(**named)
+
+    monkeypatch.setattr(cloudflare, kind, construct if kind.endswith("Args") else changing(original, argument, changed))
+    assert rule in broken(judge(bucket(), stack="backup"))
 
 
 # Resource and argument of the edge -> what it is changed to, and who objects.

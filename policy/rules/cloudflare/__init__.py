@@ -9,6 +9,10 @@ DNSSEC = "cloudflare:index/zoneDnssec:ZoneDnssec"
 RULESET = "cloudflare:index/ruleset:Ruleset"
 ACCESS_POLICY = "cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy"
 ACCESS_APPLICATION = "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication"
+BUCKET = "cloudflare:index/r2Bucket:R2Bucket"
+BUCKET_LOCK = "cloudflare:index/r2BucketLock:R2BucketLock"
+ACCOUNT_TOKEN = "cloudflare:index/accountToken:AccountToken"  # noqa: S105  a type
+USER_TOKEN = "cloudflare:index/apiToken:ApiToken"  # noqa: S105  a type
 FIREWALL_PHASE = "http_request_firewall_custom"
 RATE_LIMIT_PHASE = "http_ratelimit"
 # Names that such a record points at lead into a tunnel.
