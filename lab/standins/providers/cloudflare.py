@@ -5,8 +5,8 @@ and may differ.
 Expressions of rules are not parsed: only their fields, operators, quotes and parentheses are checked.
 
 Keys of the world: ``tokens`` (token -> permission names), ``accounts`` (id -> {"zero_trust": bool}), ``zones`` (id -> zone, with
-its ``settings``), ``tunnels``, ``tunnel_secrets`` and ``configurations`` (by tunnel id), ``records``, ``rulesets``, ``policies``
-and ``applications`` (by id, with the outputs that the SDK names).
+its ``settings``), ``tunnels``, ``tunnel_secrets`` and ``configurations`` (by tunnel id), ``records``, ``rulesets``, ``policies``,
+``applications`` and ``account_tokens`` (by id, with the outputs that the SDK names), ``buckets`` and ``bucket_locks`` (by name).
 """
 
 import base64
@@ -37,6 +37,9 @@ PERMISSIONS = (
     "Cloudflare Tunnel Write",
     "Access: Apps and Policies Write",
 )
+
+# The permissions that the stack of backup-bucket/ needs.
+BUCKET_PERMISSIONS = ("Workers R2 Storage Write", "Account API Tokens Write")
 
 # Limits of the free plan, which every zone of a world has: WAF documentation, availability of custom and rate limiting rules.
 MOST_RULES = {"http_request_firewall_custom": 5, "http_ratelimit": 1}
@@ -92,7 +95,10 @@ def new_world(
     account = hex_id()
     zones: dict[str, Any] = {}
     add_zone(zones, domain, account=account)
-    collections = ("tunnels", "tunnel_secrets", "configurations", "records", "rulesets", "policies", "applications")
+    collections = (
+        *("tunnels", "tunnel_secrets", "configurations", "records", "rulesets", "policies", "applications"),
+        *("buckets", "bucket_locks", "account_tokens"),
+    )
     data = {
         "tokens": {token: list(permissions)},
         "accounts": {account: {"zero_trust": True}},
@@ -742,6 +748,85 @@ class Application(_AccessKind):
         return dict(applications[identifier])
 
 
+# --- R2 and tokens -------------------------------------------------------------------------------------------------------
+
+
+class Bucket(_Stored):
+    """A name is taken once in an account; a bucket with objects cannot be deleted (the stand-in's have none)."""
+
+    resource = "R2Bucket"
+    collection = "buckets"
+    permissions = ("Workers R2 Storage Write", "Workers R2 Storage Read")
+    replaces = frozenset({"accountId", "name", "location", "jurisdiction"})
+    defaults: ClassVar = {"jurisdiction": "default", "storageClass": "Standard"}
+    computed = frozenset({"location"})
+
+    def path(self, known: Mapping[str, Any]) -> str:
+        return f"/accounts/{known['accountId']}/r2/buckets"
+
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        self.allow(call, "POST", inputs)
+        name = inputs["name"]
+        if name in call.data[self.collection]:
+            refuse("POST", self.path(inputs), 409, 10004, "The bucket you tried to create already exists, and you own it.")
+        bucket = {"location": "APAC", **self.defaults, **inputs, "id": name, "creationDate": now()}
+        call.data[self.collection][name] = bucket
+        return name, dict(bucket)
+
+    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
+        bucket = self.stored(call, "PATCH", identifier, known)
+        bucket.update(inputs)
+        return dict(bucket)
+
+
+class BucketLock(_Stored):
+    """Each write replaces all rules of the bucket."""
+
+    resource = "R2BucketLock"
+    collection = "bucket_locks"
+    permissions = Bucket.permissions
+    replaces = frozenset({"accountId", "bucketName", "jurisdiction"})
+    defaults: ClassVar = {"jurisdiction": "default"}
+
+    def path(self, known: Mapping[str, Any]) -> str:
+        return f"/accounts/{known['accountId']}/r2/buckets/{known['bucketName']}/lock"
+
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        return inputs["bucketName"], self.update(call, inputs["bucketName"], inputs, inputs)
+
+    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
+        self.allow(call, "PUT", inputs)
+        if identifier not in call.data["buckets"]:
+            refuse("PUT", self.path(inputs), 404, 10006, "The specified bucket does not exist.")
+        call.data[self.collection][identifier] = {**self.defaults, **inputs}
+        return dict(call.data[self.collection][identifier])
+
+
+class AccountToken(_Stored):
+    """The value is in the answer to the creation and nowhere else."""
+
+    resource = "AccountToken"
+    collection = "account_tokens"
+    permissions = ("Account API Tokens Write", "Account API Tokens Read")
+    replaces = frozenset({"accountId"})
+    defaults: ClassVar = {"status": "active"}
+    unread = frozenset({"value"})
+
+    def path(self, known: Mapping[str, Any]) -> str:
+        return f"/accounts/{known['accountId']}/tokens"
+
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        self.allow(call, "POST", inputs)
+        identifier = hex_id()
+        call.data[self.collection][identifier] = {**self.defaults, **inputs, "id": identifier, "issuedOn": now()}
+        return identifier, {**call.data[self.collection][identifier], "value": secrets.token_hex(20)}
+
+    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
+        token = self.stored(call, "PUT", identifier, known)
+        token.update(inputs)
+        return {**token, **({"value": known["value"]} if "value" in known else {})}
+
+
 # --- Look-ups ------------------------------------------------------------------------------------------------------------
 
 
@@ -784,6 +869,9 @@ VENDOR = Vendor(
         Ruleset(),
         Policy(),
         Application(),
+        Bucket(),
+        BucketLock(),
+        AccountToken(),
     ),
     functions={"get_zone": get_zone},
     check_config=check_config,
