@@ -43,7 +43,7 @@ class BucketArgs:
     name: str
     location: str | None = None
     jurisdiction: str = "default"
-    locked_days: int = 30
+    locked_days: int = 14
 
 
 def load() -> BucketArgs:

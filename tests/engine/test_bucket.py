@@ -55,10 +55,10 @@ def test_a_life(project: Project, world: World) -> None:
     data = world.read()
     rules = data["bucket_locks"]["acme-backup"]["rules"]
     assert [rule["prefix"] for rule in rules] == ["config", "data/", "keys/", "snapshots/"]
-    assert rules[1]["condition"] == {"type": "Age", "maxAgeSeconds": 30 * 86400}
+    assert rules[1]["condition"] == {"type": "Age", "maxAgeSeconds": 14 * 86400}
     section = outputs(project)
     assert [section["access_key_id"]] == list(data["account_tokens"])
-    assert section["locked_days"] == 30
+    assert section["locked_days"] == 14
 
     # Neither the token that may change the lock nor the secret of the key is in the state in plain text.
     exported = project.succeed("stack", "export")
