@@ -45,7 +45,13 @@ def describe(error: ErrorDetails) -> str:
         return f"{where}.{choice.key}: {given}; write one of {', '.join(choice.schemas)}"
     if kind == "literal_error":
         return f"{where}: {shown}is not possible here; write {context['expected']}"
+    if path and path[-1] == "[key]":
+        return f"{'.'.join(path[:-1])}: is not a name; write lower case letters, digits and hyphens"
+    if kind == "string_type" and isinstance(value, int | float):
+        return f"{where}: {shown}is not text; write it in quotes"
     if kind in {"model_type", "model_attributes_type", "dict_type", "union_tag_not_found"}:
+        # What is in the place of a part with a name of its own may be the secret that belongs into it.
+        shown = "" if len(path) > 2 else shown
         return f"{where}: {shown}is not a section; write its keys below it (docs/configuration.md)"
     if kind in {"too_short", "too_long"} and _is_secret(field):
         return f"{where}: is too {kind.removeprefix('too_')} for a key; write the whole key"

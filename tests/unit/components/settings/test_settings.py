@@ -595,6 +595,35 @@ def test_a_secret_in_plain_text_is_refused_without_showing_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("credentials", "line"),
+    [
+        ({"shop": SECRET}, "shop: is not a section; write its keys below it (docs/configuration.md)"),
+        (
+            {"Shop": {"type": "secret", "secret_value": SECRET}},
+            "Shop: is not a name; write lower case letters, digits and hyphens",
+        ),
+        (
+            {
+                "card": {
+                    "type": "credit_card",
+                    "card_number": SECRET,
+                    "card_cvv": "123",
+                    "card_exp_month": "01",
+                    "card_exp_year": 2030,
+                    "card_brand": "visa",
+                    "card_holder_name": "A",
+                }
+            },
+            "card.card_exp_year: 2030 is not text; write it in quotes",
+        ),
+    ],
+)
+def test_a_wrong_credential_is_one_line_without_the_secret(credentials: dict[str, Any], line: str) -> None:
+    """The first: `--path automations.credentials.shop`, without the key that the secret is for."""
+    assert lines({"automations": {"credentials": credentials}}) == [f"Pulumi.prod.yaml: automations.credentials.{line}"]
+
+
 @pytest.mark.parametrize("value", [12345678901234, ["sk-live-1234567890"], {"x": "sk-live-1234567890"}])
 def test_a_wrong_secret_is_never_shown(value: Any) -> None:
     (line,) = lines({"llm": {"provider": "openai", "api_key": value}})
