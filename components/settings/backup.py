@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from components.settings.base import Section, check_machine
+from components.settings.base import ENCRYPTED, Section, check_machine
 from components.settings.storage import AccessKeyId, Region, SecretAccessKey, check_endpoint
 
 # Folders of the host that no repository belongs into: Docker's own, the system's, and what is empty after a restart.
@@ -118,7 +118,7 @@ class SftpBackup(_Backup):
         "prints them.",
         examples=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI..."],
     )
-    private_key: Annotated[SecretStr, Field(min_length=100, max_length=8192)] = Field(
+    private_key: Annotated[SecretStr, Field(min_length=len(ENCRYPTED), max_length=8192)] = Field(
         description="The key to log in with, without a passphrase; set it with "
         "`pulumi config set --secret --path backup.private_key < FILE`."
     )

@@ -25,9 +25,8 @@ class Section(BaseModel):
 REDACTED = "redacted_value"
 
 
-# Stands for an encrypted value where no engine decrypts it: as long as a private key has to be, and in the form of a token. What
-# asks for another form lets it pass.
-ENCRYPTED = "encrypted" * 12
+# Stands for an encrypted value where no engine decrypts it, in the form of a token. What asks for another form lets it pass.
+ENCRYPTED = "encrypted" * 5
 
 
 def redacted(message: LiteralString) -> PydanticCustomError:
