@@ -15,7 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.settings import THIS_HOST, CloudflareEdge, Settings, SettingsError, parse
+from components.settings import ENCRYPTED, THIS_HOST, CloudflareEdge, Settings, SettingsError, parse
 from lab.standins.providers import World, cloudflare, install, vercel
 from lab.workspace import Program, free_port
 from ops.clients import process
@@ -48,8 +48,8 @@ def settings() -> tuple[Settings, str]:
         raise UserError(
             f"{COMMITTED.name}: frontend.provider: is not that of production; write vercel, and edge.provider: cloudflare"
         )
-    raw["edge"].update(api_token=file.ENCRYPTED, connector_image="localhost/connector:any")
-    raw["frontend"].update(api_token=file.ENCRYPTED)
+    raw["edge"].update(api_token=ENCRYPTED, connector_image="localhost/connector:any")
+    raw["frontend"].update(api_token=ENCRYPTED)
     try:
         parsed = parse(raw, file=COMMITTED.name, secret_keys=frozenset(raw))
     except SettingsError as wrong:
