@@ -121,7 +121,10 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     note = read(stack)
     switching = note if note is not None and note.state == "switching" else None
     server = _server(docker, stack)
-    if switching is None and (server is None or server["Config"]["Image"] == wanted):
+    if switching is None and server is None:
+        _refuse_untried(stack, docker, wanted)
+        return None
+    if switching is None and server is not None and server["Config"]["Image"] == wanted:
         return None
     database = _database(stack, docker)
     if database is None:
@@ -153,6 +156,26 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         image=wanted,
         good=good if fits else None,
     )
+
+
+def _refuse_untried(stack: Stack, docker: Docker, wanted: str) -> None:
+    """UserError where the server's container is gone, whose settings a trial needs, and the database is not this Skyvern's."""
+    try:
+        database = releases.migrations_of(releases.schema_version(stack, docker))
+    except UserError:
+        # There is none yet, or it does not run either.
+        return
+    here = migrations.of_image(docker, wanted)
+    try:
+        pending = here.pending(database)
+    except KeyError:
+        raise UserError(_downgrade(stack, docker, here.version, database)) from None
+    if pending:
+        raise UserError(
+            f"stack {stack}: nothing was changed: its database is an older Skyvern's than {here.version} of this checkout, and "
+            "without a server an upgrade cannot be tried first; check out the version that it ran, run script/up "
+            f"--stack {stack}, and then upgrade"
+        )
 
 
 def refuse(stack: Stack, docker: Docker, settings: Settings, command: str) -> None:

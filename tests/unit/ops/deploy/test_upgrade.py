@@ -192,12 +192,24 @@ def test_migrations_that_drop_data_are_named(stack: Stack, host: Host, monkeypat
     assert "1 migration, 1 of them drop data (m3)" in str(change(stack, host))
 
 
-@pytest.mark.parametrize("server", [{}, {"image": NEW_IMAGE, "state": "running"}])
-def test_no_upgrade_costs_no_look_into_images(stack: Stack, server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    host = Host(server=server)
+def test_no_upgrade_costs_no_look_into_images(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(server={"image": NEW_IMAGE, "state": "running"})
     monkeypatch.setattr(migrations, "of_image", lambda *_: pytest.fail("asked"))
     assert planned(stack, host) is None
     assert host.calls == []
+
+
+def test_without_a_server_no_database_is_migrated_untried(stack: Stack) -> None:
+    with pytest.raises(UserError, match=r"nothing was changed: its database is an older Skyvern's than 1\.0\.56 .*; check out"):
+        planned(stack, Host(server={}))
+
+
+def test_a_server_that_is_gone_comes_back(stack: Stack) -> None:
+    assert planned(stack, Host(server={}, databases={"skyvern": "m4"})) is None
+
+
+def test_a_stack_of_which_nothing_is_there_is_begun(stack: Stack) -> None:
+    assert planned(stack, Host(server={}, faults={"alembic_version": UserError("docker: exit 1: No such container")})) is None
 
 
 def test_another_build_of_the_same_skyvern_is_no_upgrade(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
