@@ -20,6 +20,9 @@ HEARTBEAT = "/api/v1/heartbeat"
 # a host that it does not know yet; taken for an answer of Skyvern's, it would say that everything is gone.
 _NOT_YET = frozenset({404, 502, 503, 504, 521, 522, 523, 530})
 
+# Statuses of a run that has ended (skyvern/schemas/run_enums.py in the 1.0.56 wheel).
+FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
+
 Json = dict[str, Any]
 
 

@@ -112,7 +112,7 @@ def _missing(inputs: Json, *names: str) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class _Applied:
+class Applied:
     """What the tags of a workflow say.
 
     version, spec: of the last write. pending: ``VERSION-SPEC`` of one that began after it. pulled: the version that a person took
@@ -125,7 +125,10 @@ class _Applied:
     pulled: int
 
     @classmethod
-    def of(cls, tags: Mapping[str, str]) -> "_Applied":
+    def read(cls, api: Api, identifier: str) -> "Applied":
+        """Of a workflow; all empty for one that no program made."""
+        answer = api.ask("GET", f"/v1/workflows/{identifier}/tags") or {}
+        tags = {tag["key"]: tag["value"] for tag in answer.get("tags", []) if tag.get("key")}
         version, _, spec = tags.get("spec", "").partition("-")
         return cls(_number(version), spec, tags.get("pending", ""), _number(tags.get("pulled", "")))
 
@@ -214,8 +217,7 @@ class Workflow:
 
     def _overwrite(self, call: Call, identifier: str, document: Json, spec: str, current: Json, recorded: int) -> Json:
         version = int(current["version"])
-        tags = call.api.ask("GET", f"/v1/workflows/{identifier}/tags") or {}
-        applied = _Applied.of({tag["key"]: tag["value"] for tag in tags.get("tags", []) if tag.get("key")})
+        applied = Applied.read(call.api, identifier)
         # The second: a write that was interrupted before its version was recorded.
         if (version == applied.version and spec == applied.spec) or applied.pending == f"{version}-{spec}":
             return current

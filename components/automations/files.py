@@ -23,8 +23,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from components.automations import cron
 from components.settings import AutomationSettings, SettingsError
+from components.settings.automations import FOLDER
 
-FOLDER = "automations"
 SCHEMA = Path(__file__).with_name("automation.schema.json")
 PathParts = Sequence[str | int]
 # More names than these are no help on one line.

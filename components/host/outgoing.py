@@ -67,10 +67,7 @@ def pull_environment(host: HostSettings) -> dict[str, pulumi.Input[str]]:
 
 def client_environment(host: HostSettings) -> dict[str, pulumi.Input[str]]:
     """The variables of a client that asks the internet alone, by the company's proxy if there is one."""
-    return {
-        **certificate_environment(host),
-        **({} if host.proxy is None else {"HTTP_PROXY": host.proxy, "HTTPS_PROXY": host.proxy}),
-    }
+    return {**pull_environment(host), **({} if host.proxy is None else {"HTTP_PROXY": host.proxy})}
 
 
 def squid_parent(host: HostSettings) -> Sequence[str]:

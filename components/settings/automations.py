@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from components.settings.base import Section, split_url
 
+FOLDER = "automations"
 # Of a file without its ending, of a schedule and of a credential.
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
 # The longest that the server takes; upstream's example has 16 characters, which it refuses (Skyvern 1.0.56).

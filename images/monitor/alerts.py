@@ -54,9 +54,10 @@ class Look:
 
 @dataclass
 class Memory:
-    """What was told; survives a restart. looked: the last look. open: cause -> text. told: cause -> when. waiting: lines to send.
+    """What was told; survives a restart. looked: the last look. seen: end of the newest failed run that was counted.
 
-    pending, last: by kind of failure, what has not been told, and when the last one was. off, on: the sleep that is not told yet.
+    open: cause -> text. told: cause -> when. off, on: the sleep that is not told yet.
+    pending, last, runs: by kind of failure, what has not been told, and when and which the last run was.
     """
 
     looked: datetime | None = None

@@ -76,6 +76,16 @@ class Selection:
     workflow: str | None = None
     results: Sequence[str] | None = None
 
+    def values(self) -> dict[str, Any]:
+        """For the queries about runs."""
+        return {
+            "organization": self.organization,
+            "since": self.span.since,
+            "until": self.span.until,
+            "workflow": self.workflow,
+            "results": None if self.results is None else list(self.results),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
@@ -113,18 +123,7 @@ class Reader:
 
     def statistics(self, selection: Selection) -> Statistics:
         """Runs by the time at which they were made."""
-        span = selection.span
-        rows = self._all(
-            _STATISTICS,
-            {
-                "organization": selection.organization,
-                "since": span.since,
-                "until": span.until,
-                "workflow": selection.workflow,
-                "results": None if selection.results is None else list(selection.results),
-                "zone": str(span.since.tzinfo),
-            },
-        )
+        rows = self._all(_STATISTICS, {**selection.values(), "zone": str(selection.span.since.tzinfo)})
         for row in rows:
             row["median"], row["p95"] = row.pop("durations") or (None, None)
         return Statistics(
@@ -140,15 +139,7 @@ class Reader:
 
     def failures(self, selection: Selection, most: int = MOST_FAILURES) -> "tuple[list[dict[str, Any]], list[dict[str, Any]]]":
         """Runs that ended without success: the newest ``most``, and all of them counted by category and codes."""
-        values = {
-            "organization": selection.organization,
-            "since": selection.span.since,
-            "until": selection.span.until,
-            "workflow": selection.workflow,
-            "results": None if selection.results is None else list(selection.results),
-            "most": most,
-        }
-        rows = self._all(_FAILURES, values)
+        rows = self._all(_FAILURES, {**selection.values(), "most": most})
         return [row for row in rows if row["run"] is not None], [row for row in rows if row["run"] is None]
 
     def unfinished(self, organization: str) -> list[dict[str, Any]]:

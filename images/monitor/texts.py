@@ -122,7 +122,7 @@ Say = Callable[[str], str]
 
 
 def translator(language: str) -> Say:
-    """The words of a language; English for ``en``."""
+    """The words of a language; English for any but ``ko``, ``browser`` included."""
     return KOREAN.__getitem__ if language == "ko" else str
 
 

@@ -37,7 +37,7 @@ class Watch:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.say = texts.translator("ko" if config.language == "ko" else "en")
+        self.say = texts.translator(config.language)
         self.path = config.state / "alerts.json"
         self.silent = 0
         document = self._read()

@@ -9,9 +9,7 @@ import typer
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from components.automations import cron, files
-from components.automations.files import FOLDER
-from components.settings.automations import NAME
+from components.settings.automations import FOLDER, NAME
 from ops.automations.server import Server
 from ops.clients import terminal
 from ops.errors import UserError
@@ -59,6 +57,9 @@ def next_ticks(
 
 def _ticks(schedule: dict[str, Any], now: datetime.datetime, count: int) -> str:
     """The next ones; what the server says of a schedule that a file cannot have: once, an interval, ``@daily``."""
+    # Here for start time: every command of ops would load croniter.
+    from components.automations import cron
+
     try:
         ticks = cron.next_ticks(schedule.get("cron_expression") or "", schedule["timezone"], now, count)
     except ValueError:
@@ -82,6 +83,9 @@ def pull_file(server: Server, root: Path, workflow: str, name: str, *, force: bo
     """Writes the file and returns what to do next; UserError if there is no such workflow, or the file exists."""
     if not NAME.fullmatch(name):
         raise UserError(f"{name}: is not a name for a file; add --as NAME in lower case, digits and hyphens")
+    # Here for start time: every command of ops would load Jinja and the schema's library.
+    from components.automations import files
+
     found = server.find(workflow)
     path = root / FOLDER / f"{name}.yaml"
     if path.exists() and not force:

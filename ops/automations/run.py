@@ -8,11 +8,11 @@ from typing import Any
 from ops.automations.server import Server
 from ops.clients.terminal import Progress
 from ops.errors import UserError
+from skyvern_provider.api import FINAL
 
 POLL_SECONDS = 1.0
 # Types of parameters that are not text. The rest, such as file_url, is.
 _TYPES: dict[str, Any] = {"integer": int, "float": (int, float), "boolean": bool, "json": object}
-FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
 
 
 def run(

@@ -1,5 +1,7 @@
 """A deployed stack's Skyvern as the commands about automations ask it: the client, and what is found by a name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +9,7 @@ from ops.clients import proxies
 from ops.errors import UserError
 from ops.stack.stack import Stack
 from skyvern_provider.api import Api, ApiError, is_loopback
-from skyvern_provider.kinds import RESERVED, Workflow, computed_workflow_id
+from skyvern_provider.kinds import RESERVED, Applied, Workflow, computed_workflow_id
 
 # A command that a person waits for.
 READY_SECONDS = 3.0
@@ -34,17 +36,13 @@ class Server:
 
     def ask(self, method: str, path: str, **request: Any) -> Any:
         """``Api.ask``, with a UserError for a refusal."""
-        try:
+        with _refusals():
             return self.api.ask(method, path, **request)
-        except ApiError as refused:
-            raise UserError(str(refused)) from None
 
     def pages(self, path: str, key: str | None = None) -> list[dict[str, Any]]:
         """``Api.pages`` as a whole, with a UserError for a refusal."""
-        try:
+        with _refusals():
             return list(self.api.pages(path, key))
-        except ApiError as refused:
-            raise UserError(str(refused)) from None
 
     def workflows(self) -> list[dict[str, Any]]:
         """The newest version of each workflow."""
@@ -66,13 +64,19 @@ class Server:
 
     def note_pulled(self, workflow: dict[str, Any]) -> None:
         """A person has this version of a file's workflow in the file now; UserError for a refusal."""
-        try:
+        with _refusals():
             Workflow.note_pulled(self.api, workflow["workflow_permanent_id"], int(workflow["version"]))
-        except ApiError as refused:
-            raise UserError(str(refused)) from None
 
     def applied(self, identifier: str) -> int:
         """The version that the last update recorded; 0 for a workflow that no file made."""
-        tags = (self.ask("GET", f"/v1/workflows/{identifier}/tags") or {}).get("tags", [])
-        version = next((tag["value"].partition("-")[0] for tag in tags if tag.get("key") == "spec"), "")
-        return int(version) if version.isdigit() else 0
+        with _refusals():
+            return Applied.read(self.api, identifier).version
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the API refuses, as an error of a command."""
+    try:
+        yield
+    except ApiError as refused:
+        raise UserError(str(refused)) from None

@@ -38,7 +38,7 @@ def parse_sets(text: str) -> list[BackupSet]:
 def ask(stack: Stack, docker: Docker, *arguments: str, timeout_seconds: float = ASK_SECONDS) -> str:
     """Output of ``skyvern-backup ARGUMENTS`` in the running container; UserError with its one line if it fails."""
     name = stack.prefix("backup")
-    if not docker.run("ps", "--quiet", "--filter", f"name=^{name}$"):
+    if not docker.has(name, running=True):
         raise UserError(
             f"stack {stack}: {name} does not run; write backup into {stack.file_name} (docs/backup.md), then script/up "
             f"--stack {stack}"

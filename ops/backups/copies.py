@@ -21,6 +21,7 @@ from components.settings import NoBackup, Settings
 from ops.backups import migrations, preflight
 from ops.backups.container import LONG_SECONDS, PROGRAM, clause
 from ops.backups.preflight import KEPT, OFFLINE, Place
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
@@ -309,17 +310,26 @@ def filled(
             docker.run("volume", "rm", "--force", name)
 
 
+def free_bytes(df: str) -> int:
+    """What a program may still write, from the output of ``df -Pk`` about one folder."""
+    return int(df.splitlines()[-1].split()[3]) * 1024
+
+
 def _refuse_full_disk(copy: Copy) -> None:
     """PostgreSQL writes what it restores to its log as well; a tenth is left for the rest."""
     needed = int((copy.record.bytes + copy.record.database_bytes + 200 * MIB) * 1.1)
     mount = f"--volume={copy.volume('postgres')}:{DATA_FOLDER}"
-    line = copy.source.docker.run(*OFFLINE, mount, copy.source.references["postgres"], "df", "-Pk", DATA_FOLDER).splitlines()[-1]
-    free = int(line.split()[3]) * 1024
+    free = free_bytes(copy.source.docker.run(*OFFLINE, mount, copy.source.references["postgres"], "df", "-Pk", DATA_FOLDER))
     if free < needed:
         raise Unfit(
             f"{copy.record} needs {needed / MIB:.0f} MiB more, and Docker's disk has {free / MIB:.0f} MiB free; make "
             "room first. Nothing was changed"
         )
+
+
+def last_lines(docker: Docker, name: str) -> str:
+    """The end of a container's log, on one line."""
+    return process.BETWEEN_LINES.join(docker.logs(name, "--tail", "3").strip().splitlines())
 
 
 def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
@@ -345,7 +355,7 @@ def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
     try:
         until_ready(lambda: docker.run("exec", copy.postgres, "pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER))
     except UserError as failed:
-        log = docker.logs(copy.postgres, "--tail", "3").strip().replace("\n", " | ")
+        log = last_lines(docker, copy.postgres)
         raise Unfit(f"the copy's PostgreSQL does not start: {log}; nothing of the stack was changed") from failed
     secrets = {"PGPASSWORD": copy.source.superuser_password, "ROLE_PASSWORD": copy.source.role_password}
     plain = (

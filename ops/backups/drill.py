@@ -177,7 +177,7 @@ def _serve(copy: Copy, environment: Mapping[str, str], progress: Progress) -> fl
     while not _is_healthy(docker, name):
         state = json.loads(docker.run("inspect", "--format", "{{json .State}}", name))
         if not state["Running"] or time.monotonic() - began > SERVE_SECONDS:
-            log = " | ".join(docker.logs(name, "--tail", "3").strip().splitlines())[-600:]
+            log = copies.last_lines(docker, name)[-600:]
             if lacks := _NOT_SET.search(log):
                 raise NotSetError(log, lacks[1].split(", "))
             raise UserError(f"Skyvern does not start on the restored data: {log}")

@@ -54,20 +54,12 @@ def collect(stack: Stack) -> Kit:
     return Kit(
         stack=stack.name,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=commit(stack),
+        commit=git.commit(stack.root),
         stack_file=stack.file.read_text(encoding="utf-8"),
         passphrase=passphrase.find(stack.environment())[1] or "",
         repository_key=key.get_secret_value(),
         state=stack.pulumi("stack", "export").decode(),
     )
-
-
-def commit(stack: Stack) -> str:
-    """Of the checkout; "" without one."""
-    try:
-        return git.run(stack.root, "rev-parse", "--verify", "HEAD^{commit}").strip()
-    except UserError:
-        return ""
 
 
 def text(kit: Kit) -> str:

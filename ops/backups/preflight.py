@@ -98,7 +98,7 @@ def run(
 def _is_in_use(stack: Stack, docker: Docker, wanted: SomeBackup) -> bool:
     """Whether the stack's backup already has this place."""
     name = stack.prefix("backup")
-    if not docker.run("ps", "--all", "--quiet", "--filter", f"name=^{name}$"):
+    if not docker.has(name):
         return False
     document = docker.inspect(name)
     if isinstance(wanted, PathBackup):

@@ -50,6 +50,11 @@ class Docker:
         env = {**self.environment(), **variables}
         process.pipe(self.command(*source), self.command(*target), env=env, timeout_seconds=timeout_seconds)
 
+    def has(self, name: str, *, running: bool = False) -> bool:
+        """Whether there is a container of this name, or one that runs."""
+        every = () if running else ("--all",)
+        return bool(self.run("ps", *every, "--quiet", "--filter", f"name=^{name}$").strip())
+
     def logs(self, name: str, *flags: str) -> str:
         """The output of a container, both streams: nginx, Skyvern and Caddy write to standard error."""
         command = self.command("logs", *flags, name)

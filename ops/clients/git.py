@@ -58,6 +58,14 @@ def head(root: Path) -> Head:
     return Head(commit=commit, changed=tuple(_changed(root, committed)))
 
 
+def commit(root: Path) -> str:
+    """The commit that is checked out; "" in a checkout without git, such as an archive."""
+    try:
+        return run(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
+    except UserError:
+        return ""
+
+
 def run(root: Path, *arguments: str) -> str:
     """Output of git in a checkout, whatever the shell's variables say; UserError when it fails.
 

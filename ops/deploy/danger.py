@@ -53,6 +53,5 @@ def _removals(stack: Stack, recorded: Sequence[Recorded]) -> str:
 
 def _postgres_changes(stack: Stack, docker: Docker, settings: Settings) -> bool:
     name = stack.prefix("postgres")
-    if not docker.run("ps", "--all", "--quiet", "--filter", f"name=^{name}$").strip():
-        return False
-    return bool(docker.inspect(name)["Config"]["Image"] != images.references(settings.images.source)["postgres"])
+    wanted = images.references(settings.images.source)["postgres"]
+    return docker.has(name) and bool(docker.inspect(name)["Config"]["Image"] != wanted)

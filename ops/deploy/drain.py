@@ -2,7 +2,7 @@
 
 The server says on its log what is still in progress and for how long at most (images/server/drain.py). Pulumi shows nothing of
 it, and a stop of minutes would look like one that hangs. Nothing here can fail an update.
-Not here: how long it may take (server.drain_minutes).
+How long it may take is server.drain_minutes.
 """
 
 import subprocess
@@ -17,6 +17,11 @@ from ops.stack.stack import Stack
 # How a line of the drain begins.
 PREFIX = "skyvern-drain: "
 END_SECONDS = 5
+
+
+def stop_seconds(stack: Stack) -> float:
+    """For ``docker stop`` of the server: the drain, what Docker gives it beyond that, and a slow machine."""
+    return 60.0 * stack.settings().server.drain_minutes + 240
 
 
 @contextmanager

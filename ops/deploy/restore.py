@@ -20,10 +20,10 @@ from ops.backups import kit as kits
 from ops.backups.copies import PARTS, Copy, Record, Schedule, Source
 from ops.backups.exchange import Kept
 from ops.backups.kit import Kit
-from ops.clients import terminal
+from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import newer, repair, up, update
+from ops.deploy import drain, newer, repair, up, update
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
@@ -185,7 +185,7 @@ def _stop(docker: Docker, stack: Stack, progress: Progress) -> list[str]:
     stopped = [running[part].name for part in STOP_ORDER if part in running]
     if stopped:
         progress(f"stopping {', '.join(part for part in STOP_ORDER if part in running)}; runs in progress may end first")
-    seconds = 60.0 * stack.settings().server.drain_minutes + 240
+    seconds = drain.stop_seconds(stack)
     for name in stopped:
         docker.run("stop", name, timeout_seconds=seconds)
     # Docker takes several of one filter for any of them.
@@ -320,7 +320,7 @@ def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:
     if not here.is_file() or here.read_text(encoding="utf-8") != kit.stack_file:
         write_whole(here, kit.stack_file)
         progress(f"{here.name}: from the kit")
-    commit = kits.commit(stack)
+    commit = git.commit(stack.root)
     if kit.commit and commit != kit.commit:
         progress(f"note: this checkout is {commit[:12] or 'not a commit'}, and the kit was made with {kit.commit[:12]}")
 

@@ -82,7 +82,7 @@ def _refuse(source: Source, old: Upstream) -> None:
             f"{stack.file_name}: storage.type: is s3, which does not serve the files that come along; take over into a stack "
             "with type: local"
         )
-    if not source.docker.run("ps", "--all", "--quiet", "--filter", f"name=^{stack.prefix('server')}$"):
+    if not source.docker.has(stack.prefix("server")):
         raise UserError(f"stack {stack}: has no server on {source.docker.host}; run script/up --stack {stack} first")
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from components.host import images
 from components.host.postgres import DATA_FOLDER, DATABASE, MONITOR_ROLE, ROLE
 from components.settings import Settings
-from ops.backups import container, migrations, notes, trial
+from ops.backups import container, copies, migrations, notes, trial
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
@@ -121,24 +121,22 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     note = read(stack)
     switching = note if note is not None and note.state == "switching" else None
     server = _server(docker, stack)
-    if switching is None and server is None:
-        _refuse_untried(stack, docker, wanted)
-        return None
-    if switching is None and server is not None and server["Config"]["Image"] == wanted:
-        return None
-    database = _database(stack, docker)
-    if database is None:
+    if switching is None:
+        if server is None:
+            _refuse_untried(stack, docker, wanted)
+            return None
+        if server["Config"]["Image"] == wanted:
+            return None
+    reached = _database(stack, docker)
+    if reached is None:
         return None
     here = migrations.of_image(docker, wanted)
-    try:
-        pending = here.pending(database)
-    except KeyError:
-        raise UserError(_downgrade(stack, docker, here.version, database)) from None
+    pending = _pending(stack, docker, here, reached)
     if switching is not None:
-        if database == switching.database and server is not None and server["Config"]["Image"] != switching.image:
+        if reached == switching.database and server is not None and server["Config"]["Image"] != switching.image:
             # The new server has changed nothing, and the old one has gone on meanwhile: what was kept is too old.
             _forget(stack)
-        elif wanted == switching.image or database != switching.database:
+        elif wanted == switching.image or reached != switching.database:
             return _of(switching, pending, replace(switching, image=wanted, after=here.version))
     if server is None or server["Config"]["Image"] == wanted:
         return None
@@ -146,11 +144,11 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     if old.version == here.version and not pending:
         return None
     good = releases.last_good(stack)
-    fits = good is not None and releases.migrations_of(good.database) == database and good.commit != _commit(stack)
+    fits = good is not None and releases.migrations_of(good.database) == reached and good.commit != git.commit(stack.root)
     return Upgrade(
         before=old.version,
         after=here.version,
-        database=database,
+        database=reached,
         pending=len(pending),
         drops=tuple(one.id for one in pending if one.drops),
         image=wanted,
@@ -161,21 +159,27 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
 def _refuse_untried(stack: Stack, docker: Docker, wanted: str) -> None:
     """UserError where the server's container is gone, whose settings a trial needs, and the database is not this Skyvern's."""
     try:
-        database = releases.migrations_of(releases.schema_version(stack, docker))
+        reached = releases.migrations_of(releases.schema_version(stack, docker))
     except UserError:
         # There is none yet, or it does not run either.
         return
     here = migrations.of_image(docker, wanted)
-    try:
-        pending = here.pending(database)
-    except KeyError:
-        raise UserError(_downgrade(stack, docker, here.version, database)) from None
-    if pending:
+    if _pending(stack, docker, here, reached):
         raise UserError(
             f"stack {stack}: nothing was changed: its database is an older Skyvern's than {here.version} of this checkout, and "
             "without a server an upgrade cannot be tried first; check out the version that it ran, run script/up "
             f"--stack {stack}, and then upgrade"
         )
+
+
+def _pending(
+    stack: Stack, docker: Docker, here: migrations.Skyvern, reached: tuple[str, ...]
+) -> tuple[migrations.Migration, ...]:
+    """What the database has to go through; UserError for one that this Skyvern does not know."""
+    try:
+        return here.pending(reached)
+    except KeyError:
+        raise UserError(_downgrade(stack, docker, here.version, reached)) from None
 
 
 def refuse(stack: Stack, docker: Docker, settings: Settings, command: str) -> None:
@@ -202,13 +206,13 @@ def _of(note: Note, pending: tuple[migrations.Migration, ...], resumed: Note) ->
     )
 
 
-def _downgrade(stack: Stack, docker: Docker, version: str, database: tuple[str, ...]) -> str:
+def _downgrade(stack: Stack, docker: Docker, version: str, reached: tuple[str, ...]) -> str:
     way = f"check out the version that it ran, and run script/up --stack {stack}"
     note = read(stack)
     if note is not None and BEFORE in _databases(stack, docker):
         way = f"bin/ops rollback --with-data -s {stack} goes back to Skyvern {note.before} and its data of {note.at}"
     return (
-        f"stack {stack}: nothing was changed: its database has been migrated by a newer Skyvern ({', '.join(database)}), and "
+        f"stack {stack}: nothing was changed: its database has been migrated by a newer Skyvern ({', '.join(reached)}), and "
         f"Skyvern {version} of this checkout does not run on that; {way}"
     )
 
@@ -232,12 +236,13 @@ def prepare(change: Upgrade, stack: Stack, docker: Docker, progress: Progress, *
         )
     unchanged = f"stack {stack}: nothing was changed, and Skyvern {change.before} goes on"
     try:
-        _refuse_full_disk(stack, docker)
+        size = trial.database_size(stack, docker)
+        _refuse_full_disk(stack, docker, size)
         take_set(stack, docker, progress)
     except UserError as failed:
         raise UserError(f"{unchanged}: {failed}") from failed
     try:
-        seconds = trial.trial(stack, trial.database_size(stack, docker), progress)
+        seconds = trial.trial(stack, size, progress)
     except UserError as failed:
         raise UserError(f"{unchanged}: on a copy of its data, {change.after} does not work: {failed}") from failed
     progress(f"Skyvern {change.after} has migrated and served a copy of the data, {seconds:.0f} s after its start")
@@ -254,13 +259,12 @@ def take_set(stack: Stack, docker: Docker, progress: Progress) -> bool:
 
 def has_backup(stack: Stack, docker: Docker) -> bool:
     """Whether the stack makes sets of a backup."""
-    return bool(docker.run("ps", "--all", "--quiet", "--filter", f"name=^{stack.prefix('backup')}$").strip())
+    return docker.has(stack.prefix("backup"))
 
 
-def _refuse_full_disk(stack: Stack, docker: Docker) -> None:
-    needed = int(trial.database_size(stack, docker) * 1.1) + 200 * MIB
-    line = docker.run("exec", stack.prefix("postgres"), "df", "-Pk", DATA_FOLDER).splitlines()[-1]
-    free = int(line.split()[3]) * 1024
+def _refuse_full_disk(stack: Stack, docker: Docker, size: int) -> None:
+    needed = int(size * 1.1) + 200 * MIB
+    free = copies.free_bytes(docker.run("exec", stack.prefix("postgres"), "df", "-Pk", DATA_FOLDER))
     if free < needed:
         raise UserError(
             f"a copy of the database needs {needed / MIB:.0f} MiB, and Docker's disk has {free / MIB:.0f} MiB free; make room "
@@ -307,7 +311,7 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     progress(f"the server of Skyvern {change.before} ends; runs in progress have {stack.settings().server.drain_minutes} min")
     try:
         with drain.countdown(stack, progress):
-            docker.run("stop", server, timeout_seconds=60.0 * stack.settings().server.drain_minutes + 240)
+            docker.run("stop", server, timeout_seconds=drain.stop_seconds(stack))
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
         _each(stack, docker, _KEEP)
@@ -369,7 +373,7 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
     note = read(stack)
     if note is None or note.state not in {"going back", "data back"}:
         return
-    if _commit(stack) == note.commit:
+    if git.commit(stack.root) == note.commit:
         _finish_data(stack, docker, note, progress)
         return
     progress(f"going back to Skyvern {note.before} was interrupted, and goes on")
@@ -384,7 +388,7 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
 def finished(stack: Stack) -> None:
     """After an up that works: one in the old commit's checkout has ended going back."""
     note = read(stack)
-    if note is not None and note.state in {"going back", "data back"} and _commit(stack) == note.commit:
+    if note is not None and note.state in {"going back", "data back"} and git.commit(stack.root) == note.commit:
         _forget(stack)
 
 
@@ -467,9 +471,7 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
 
 def _server(docker: Docker, stack: Stack) -> dict[str, Any] | None:
     name = stack.prefix("server")
-    if not docker.run("ps", "--all", "--quiet", "--filter", f"name=^{name}$").strip():
-        return None
-    return docker.inspect(name)
+    return docker.inspect(name) if docker.has(name) else None
 
 
 def _database(stack: Stack, docker: Docker) -> tuple[str, ...] | None:
@@ -527,10 +529,3 @@ def _forget(stack: Stack) -> None:
 
 def _file(stack: Stack) -> Path:
     return config_dir() / f"upgrade-{stack.short}.json"
-
-
-def _commit(stack: Stack) -> str:
-    try:
-        return git.run(stack.root, "rev-parse", "HEAD").strip()
-    except UserError:
-        return ""

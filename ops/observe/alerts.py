@@ -28,10 +28,10 @@ def ask(stack: Stack, what: str) -> str:
     settings = stack.settings().monitor
     if settings.channels is None:
         raise UserError(
-            f"{stack.file.name}: monitor.channels: is missing; set it with `pulumi config set --secret --path monitor.channels "
+            f"{stack.file_name}: monitor.channels: is missing; set it with `pulumi config set --secret --path monitor.channels "
             f"-s {stack}` (docs/monitoring.md)"
         )
     docker, name = stack.docker(), stack.prefix("monitor")
-    if not docker.run("ps", "--quiet", "--filter", f"name=^{name}$").strip():
+    if not docker.has(name, running=True):
         raise UserError(f"stack {stack}: {name} does not run; run script/up --stack {stack}")
     return docker.run("exec", name, "monitor-alerts", what, timeout_seconds=ANSWER_SECONDS).strip()

@@ -55,7 +55,7 @@ def preview(stack: Stack, *, drift: bool = True, base: str = "") -> Preview:
     about = Preview(
         stack=stack.name,
         made=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
-        head=_head(stack),
+        head=git.commit(stack.root),
         base=base,
         config=state.flat_config(stack.config(), redactor),
         config_hash=state.config_hash(stack),
@@ -212,11 +212,3 @@ def versions(stack: Stack) -> dict[str, str]:
         "skyvern": SKYVERN_VERSION,
         **{name: metadata.version(name) for name in SDKS},
     }
-
-
-def _head(stack: Stack) -> str:
-    try:
-        return git.run(stack.root, "rev-parse", "HEAD").strip()
-    except UserError:
-        # A checkout without git, such as an archive.
-        return ""

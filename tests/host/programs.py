@@ -30,6 +30,34 @@ if TYPE_CHECKING:
 
 # A public address, which only the tests' own network has. Skyvern refuses webhooks to private ones.
 INTERNET = "93.184.216.34"
+# www.internet.test in a container, over TLS: a page of more than a packet holds, and a language model in OpenAI's form.
+SERVE_TLS = """
+import http.server, json, ssl
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(b"<title>Reached</title>" + b"x" * 100_000, "text/html")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        message = {"role": "assistant", "content": "Through the proxy."}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        told = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+        self.answer(json.dumps(told).encode(), "application/json")
+
+    def answer(self, body, kind):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+server = http.server.ThreadingHTTPServer(("", 443), Page)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/certificates/internet.test.pem", "/certificates/internet.test.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
 PEOPLE = b"name,city\nKim,Seoul\nLee,Busan\n"
 READ = [{"name": "Kim", "city": "Seoul"}, {"name": "Lee", "city": "Busan"}]
 REPORT = b"<script>alert(document.domain)</script>"

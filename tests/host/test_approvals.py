@@ -16,7 +16,8 @@ import pytest
 from lab.own_network import RESOLVER
 from lab.standins.edge.certificates import Authority
 from ops.observe.smoke.site import Site
-from ops.observe.smoke.workflow_checks import FINAL, read_run, start_run, workflow, workflow_body
+from ops.observe.smoke.workflow_checks import read_run, start_run, workflow, workflow_body
+from skyvern_provider.api import FINAL
 from tests.host.conftest import Checkout, site_of
 from tests.support import mail
 from tests.support.mail import MailServer

@@ -16,7 +16,8 @@ import pytest
 from lab.workspace import free_port
 from ops.errors import UserError
 from ops.observe import smoke
-from ops.observe.smoke.workflow_checks import FINAL, definition, read_run, start_run, workflow
+from ops.observe.smoke.workflow_checks import definition, read_run, start_run, workflow
+from skyvern_provider.api import FINAL
 from tests.host.conftest import Checkout, site_of
 
 SERVER = "skyvern-dev-server"

@@ -7,7 +7,8 @@ import pytest
 
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
-from ops.observe.smoke.workflow_checks import FINAL, workflow_body
+from ops.observe.smoke.workflow_checks import workflow_body
+from skyvern_provider.api import FINAL
 from tests.host.conftest import Checkout
 from tests.support.waiting import wait_for
 

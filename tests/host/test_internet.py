@@ -16,27 +16,12 @@ from lab.workspace import free_port
 from ops.clients.docker import PYTHON
 from ops.observe import internet, internet_probe
 from tests.host.conftest import Checkout
+from tests.host.programs import SERVE_TLS
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 SERVER, EGRESS = "skyvern-dev-server", "skyvern-dev-egress"
 NETWORK, STAND_IN, CLOSED = "internet-stand-in", "internet-host", "internet-closed"
-# Answers each request over TLS with more than a packet holds.
-SERVE = """
-import http.server, ssl
-
-class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"x" * 100_000)
-
-server = http.server.ThreadingHTTPServer(("", 443), Page)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain("/certificates/internet.test.pem", "/certificates/internet.test.key")
-server.socket = context.wrap_socket(server.socket, server_side=True)
-server.serve_forever()
-"""
 # A page as Chromium shows it; with an argument, behind the start's step for the certificates on standard input.
 BROWSE = """
 import importlib.machinery, importlib.util, pathlib, subprocess, sys
@@ -65,7 +50,7 @@ def authority(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPa
         joined = ("--detach", "--network", NETWORK, "--user=0:0")
         docker.run(
             *("run", *joined, "--name", STAND_IN, "--network-alias", "www.internet.test", "--network-alias", "www.other.test"),
-            *("--volume", f"{folder}:/certificates:ro", image, *PYTHON, SERVE),
+            *("--volume", f"{folder}:/certificates:ro", image, *PYTHON, SERVE_TLS),
         )
         docker.run("run", *joined, "--name", CLOSED, "--network-alias", "closed.internet.test", image, "sleep", "300")
         yield authority

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from ops.observe.smoke.site import Site
-from ops.observe.smoke.workflow_checks import FINAL, finished_run, wait_for_end, workflow, workflow_body
+from ops.observe.smoke.workflow_checks import finished_run, wait_for_end, workflow, workflow_body
 from ops.stack import file
+from skyvern_provider.api import FINAL
 from tests.host import programs
 from tests.host.conftest import Checkout, as_person, site_of
 from tests.support import blog_editor

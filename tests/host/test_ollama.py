@@ -97,7 +97,8 @@ def test_a_real_model_answers_over_skyverns_network(checkout: Checkout, docker: 
     docker.run("exec", pull, "rm", "-f", "/models/tiny.gguf")
     answer = json.loads(docker.run("exec", f"{PREFIX}-server", "python3", "-c", ASK))
     assert answer["done"] is True
-    assert answer["eval_count"] == 8
+    # Fewer where the end of a text is among the eight: the weights and the choice are random.
+    assert 1 <= answer["eval_count"] <= 8
     assert model_check(checkout).mark == "ok"
     loaded = docker.run("exec", f"{PREFIX}-ollama", "ollama", "ps")
     assert MODEL in loaded

@@ -18,6 +18,7 @@ from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import definition, finished_run
 from ops.stack.outputs import parse
 from tests.host.conftest import IMAGES, Checkout, as_person, deployed
+from tests.host.programs import SERVE_TLS
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(4800), pytest.mark.nightly]
@@ -33,34 +34,6 @@ access_log stdio:/dev/stdout
 cache deny all
 pid_filename none
 cache_log /dev/null
-"""
-# A page, and a language model in OpenAI's form.
-SERVE = """
-import http.server, json, ssl
-
-class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.answer(b"<title>Reached</title>" + b"x" * 100_000, "text/html")
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        message = {"role": "assistant", "content": "Through the proxy."}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        told = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-        self.answer(json.dumps(told).encode(), "application/json")
-
-    def answer(self, body, kind):
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-server = http.server.ThreadingHTTPServer(("", 443), Page)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain("/certificates/internet.test.pem", "/certificates/internet.test.key")
-server.socket = context.wrap_socket(server.socket, server_side=True)
-server.serve_forever()
 """
 # As Skyvern asks a model.
 ASK = """
@@ -108,7 +81,7 @@ def serve_internet(docker: Docker, folder: Path) -> None:
     docker.run(
         *("run", "--detach", "--user=0:0", "--network", NETWORK, "--ip=198.51.100.9", "--name", SITE),
         *(f"--network-alias={name}" for name in names),
-        *("--volume", f"{folder}:/certificates:ro", image, *PYTHON, SERVE),
+        *("--volume", f"{folder}:/certificates:ro", image, *PYTHON, SERVE_TLS),
     )
     docker.run(
         *("run", "--detach", "--network=host", "--name", PROXY, *(f"--add-host={name}:198.51.100.9" for name in names)),

@@ -22,7 +22,8 @@ from components.settings.host import ServerSettings
 from ops.clients.docker import Docker
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
-from ops.observe.smoke.workflow_checks import FINAL, definition, start_run, workflow
+from ops.observe.smoke.workflow_checks import definition, start_run, workflow
+from skyvern_provider.api import FINAL
 from tests.host.conftest import Checkout, Dockerd, as_person
 from tests.support.waiting import wait_for
 

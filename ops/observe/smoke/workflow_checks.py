@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site, expect, expect_status
+from skyvern_provider.api import FINAL
 
 RUN_SECONDS = 180
 # Skyvern sets the final status before it closes the browser; only then is the recording written and converted.
 FILES_SECONDS = 60
 SETTLED_SECONDS = 20
 POLL_SECONDS = 1.0
-# skyvern/schemas/run_enums.py in the 1.0.56 wheel.
-FINAL = frozenset({"completed", "failed", "terminated", "canceled", "timed_out"})
 METADATA_URL = "http://169.254.169.254/latest/meta-data/"
 # What the UI lists as history.
 HISTORY = "/v1/runs?page_size=100"
