@@ -1,4 +1,4 @@
-"""Docker as other machines have it: command and daemon of each Debian release, in a file system of their own (F05).
+"""Docker as other machines have it: that of each Debian release and Docker 29, in a file system of their own (F05).
 
 On each, ``script/up`` finds every image, the second plan is empty, and the containers are hardened as on the tests' own daemon.
 Nightly: each takes a debootstrap, a copy of all images and a whole deployment.
@@ -21,13 +21,16 @@ from lab.own_network import RESOLVER, own_network
 from lab.workspace import copy_checkout, free_port
 from ops.clients.docker import Docker
 from ops.paths import cache_dir
+from tests.host import docker_newest
 from tests.host.conftest import IMAGES, PARTS, Checkout
 from tests.support.debian import debootstrap
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(4800)]
 
-# The oldest that Debian supports, the current one, and the newest that there is.
-RELEASES = ("bookworm", "trixie", "sid")
+# Which no Debian has: command and daemon of their Go modules, beside sid's containerd.
+NEWEST = "29"
+# The oldest that Debian supports, the current one, and the newest that there are.
+RELEASES = ("bookworm", "trixie", "sid", NEWEST)
 # After so long, a file system is made again: sid moves.
 TREE_SECONDS = 7 * 86400
 # In a mount namespace of its own, which ends with it. Nothing may start a service in there.
@@ -47,9 +50,10 @@ chroot "$1" apt-get -q -y -o Acquire::Retries=5 install --no-install-recommends 
 # The daemon's root is the tree: runc makes a container's root by pivot_root, which a chroot alone does not allow. The folders of
 # its sockets and its storage have the same names inside and outside. It stays this process, for whoever stops it.
 _START = """
-tree=$1 run=$2 data=$3
-shift 3
+tree=$1 run=$2 data=$3 dockerd=$4
+shift 4
 mount --bind "$tree" "$tree"
+[ -z "$dockerd" ] || mount --bind "$dockerd" "$tree/usr/sbin/dockerd"
 mkdir -p "$tree$run" "$tree$data" "$tree/outside"
 mount --rbind /dev "$tree/dev"
 mount --rbind /sys "$tree/sys"
@@ -128,14 +132,15 @@ def copy_images(source: Docker, target: Docker) -> None:
 def release(request: pytest.FixtureRequest, checkout: Checkout, first_up: str, tmp_path: Path) -> Iterator[Release]:
     """A daemon of the release with the images of the tests' own, in a network inside theirs."""
     name: str = request.param
-    tree = tree_of(name)
+    programs = docker_newest.programs() if name == NEWEST else None
+    tree = tree_of("sid" if programs else name)
     # Short, because the path of a socket has 107 bytes at most.
     run, data = Path("/run") / f"skyvern-{name}-{os.getpid()}", cache_dir() / f"test-docker-{name}"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     run.mkdir()
     (tree / "etc/resolv.conf").write_text(f"nameserver {RESOLVER}\n")
-    program: list[str | Path] = [*_PRIVATE, _START, "start", tree, run, data]
+    program: list[str | Path] = [*_PRIVATE, _START, "start", tree, run, data, programs / "dockerd" if programs else ""]
     daemon = lab.dockerd.Dockerd(run, data, tmp_path / "dockerd.log", pool="10.215.0.0/16", program=program)
     root, home = tmp_path / "clone", tmp_path / "home"
     home.mkdir()
@@ -149,7 +154,7 @@ def release(request: pytest.FixtureRequest, checkout: Checkout, first_up: str, t
             if IMAGES == "packages":
                 # Public ones are pulled, by digest, which a copy would lose.
                 copy_images(checkout.docker, daemon.docker)
-            path = f"{command_of(tree, tmp_path / 'bin')}:{checkout.environment['PATH']}"
+            path = f"{programs or command_of(tree, tmp_path / 'bin')}:{checkout.environment['PATH']}"
             environment = {**checkout.environment, "HOME": str(home), "PATH": path}
             yield Release(name, Checkout(root, daemon.docker, environment))
         finally:

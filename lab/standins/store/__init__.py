@@ -3,7 +3,6 @@
 The real program, of its Go module, in place of Amazon's, Cloudflare's or MinIO's service.
 """
 
-import hashlib
 import os
 import secrets
 import signal
@@ -15,26 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.clients import process
-from ops.machine import go
-from ops.paths import cache_dir
+from lab import go_program
 
 _SOURCE = Path(__file__).parent
 _PACKAGE = "github.com/versity/versitygw/cmd/versitygw"
 
 
 def ensure_program() -> Path:
-    """The program, built once for its ``go.sum`` (some three minutes on two cores) and then kept in the user's cache."""
-    digest = hashlib.sha256(b"".join((_SOURCE / name).read_bytes() for name in ("go.mod", "go.sum"))).hexdigest()[:12]
-    program = cache_dir() / f"versitygw-{digest}"
-    if not program.exists():
-        go.ensure_go(lambda line: None)
-        partial = program.with_name(f"{program.name}.{os.getpid()}")
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
-        command: list[str | Path] = ["go", "build", "-ldflags", "-s -w", "-o", partial, _PACKAGE]
-        process.capture(command, cwd=_SOURCE, env=environment, timeout_seconds=1800)
-        partial.rename(program)
-    return program
+    """The program, from its Go module."""
+    return go_program.ensure_programs(_SOURCE, _PACKAGE) / "versitygw"
 
 
 @dataclass(frozen=True)
