@@ -18,7 +18,7 @@ from components.settings.monitor import MonitorSettings
 from components.settings.rotation import RotationSettings
 from components.settings.schema import Settings, sections
 from components.settings.smtp import SmtpSettings
-from components.settings.stack_file import load, mistake, parse
+from components.settings.stack_file import encrypted_paths, load, mistake, parse
 from components.settings.storage import LocalStorage, S3Storage, Storage
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "Storage",
     "Tunnel",
     "VercelFrontend",
+    "encrypted_paths",
     "load",
     "mistake",
     "parse",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
@@ -15,7 +16,8 @@ from components.settings.schema import Settings
 def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = frozenset()) -> Settings:
     """Settings from the decoded values of the stack file.
 
-    raw: section name -> decoded value, secrets in plain text. secret_keys: sections that hold at least one encrypted value.
+    raw: section name -> decoded value, secrets in plain text. secret_keys: paths of the encrypted values, such as
+    ``automations.credentials.shop.password``; that of a section stands for all values in it.
     Raises SettingsError with one line for each mistake.
     """
     try:
@@ -23,12 +25,11 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     except ValidationError as invalid:
         raise SettingsError([f"{file}: {describe(error)}" for error in invalid.errors()]) from None
     plain = [
-        f"{file}: {section}.{key}: is in plain text; set it with `pulumi config set --secret --path {section}.{key}`"
+        f"{file}: {path}: is in plain text; set it with `pulumi config set --secret --path {path}`"
         for section, keys in settings
-        for key, value in _secrets(keys)
-        if section not in secret_keys
+        for path in _secrets(keys, section)
+        if not any(path == key or path.startswith(f"{key}.") for key in secret_keys)
     ]
-    # By section, because the engine says no more: whether a section has an encrypted value, not which one it is.
     if plain:
         raise SettingsError(plain)
     if lines := [f"{file}: {line}" for line in conflicts(settings)]:
@@ -36,15 +37,26 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     return settings
 
 
-def _secrets(keys: Section, path: str = "") -> Iterator[tuple[str, SecretStr]]:
-    """Path and value of each secret of a section, also of those in named parts of it."""
+def _secrets(keys: Section, path: str) -> Iterator[str]:
+    """The path of each secret that is set in a section, also in parts of it."""
     for key, value in keys:
         if isinstance(value, SecretStr):
-            yield f"{path}{key}", value
+            yield f"{path}.{key}"
+        elif isinstance(value, Section):
+            yield from _secrets(value, f"{path}.{key}")
         elif isinstance(value, dict):
             for name, part in value.items():
                 if isinstance(part, Section):
-                    yield from _secrets(part, f"{path}{key}.{name}.")
+                    yield from _secrets(part, f"{path}.{key}.{name}")
+
+
+def encrypted_paths(decoded: Any, written: Any, path: str) -> Iterator[str]:
+    """The paths below ``path`` whose decoded value is not what the stack file has in plain text."""
+    if isinstance(decoded, dict):
+        for key, value in decoded.items():
+            yield from encrypted_paths(value, written.get(key) if isinstance(written, Mapping) else None, f"{path}.{key}")
+    elif decoded != written:
+        yield path
 
 
 def load() -> Settings:
@@ -64,7 +76,27 @@ def load() -> Settings:
             lines += mistake(section, "is a single value; write a section with keys below it (docs/configuration.md)").lines
     if lines:
         raise SettingsError(lines)
-    return parse(raw, file=_file(), secret_keys=frozenset(section for section in raw if is_config_secret(prefix + section)))
+    # The engine names the sections that have an encrypted value, and the stack file says which values these are.
+    encrypted = {section: value for section, value in raw.items() if is_config_secret(prefix + section)}
+    config = _written_config() if encrypted else {}
+    secret_keys = frozenset(
+        path for section, value in encrypted.items() for path in encrypted_paths(value, config.get(prefix + section), section)
+    )
+    return parse(raw, file=_file(), secret_keys=secret_keys)
+
+
+def _written_config() -> Mapping[str, Any]:
+    """The ``config`` of the stack file as it is written; empty if the engine was given another file (``--config-file``)."""
+    # Here for the same reason as in load.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = YAML(typ="safe").load(Path(_file()).read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError):
+        return {}
+    config = document.get("config") if isinstance(document, dict) else None
+    return config if isinstance(config, dict) else {}
 
 
 def mistake(path: str, problem: str) -> SettingsError:

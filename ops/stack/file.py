@@ -79,7 +79,7 @@ def settings(path: Path) -> "Settings":
     # A section encrypted as a whole can be read by the engine only; the program checks it.
     raw = {name: value for name, value in sections(read(path)).items() if not is_encrypted(value)}
     plain = {name: _without_ciphertext(value, schema.ENCRYPTED) for name, value in raw.items()}
-    encrypted = frozenset(name for name, value in raw.items() if plain[name] != value)
+    encrypted = frozenset(path for name, value in raw.items() for path in schema.encrypted_paths(plain[name], value, name))
     try:
         return schema.parse(plain, file=path.name, secret_keys=encrypted)
     except schema.SettingsError as wrong:

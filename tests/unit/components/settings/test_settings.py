@@ -12,7 +12,9 @@ from pulumi.runtime import config as runtime_config
 from components import settings
 from components.settings import OllamaLlm, OpenAiLlm, Settings, SettingsError, VercelFrontend, certificates, llm_keys, parse
 from lab.standins.edge.certificates import Authority
+from ops.errors import UserError
 from ops.paths import ROOT
+from ops.stack import file
 from tests.support.program import SMTP, VERCEL
 
 SECRET = "sk-live-1234567890"
@@ -743,6 +745,39 @@ def test_the_stack_decides_which_file_an_error_names(monkeypatch: pytest.MonkeyP
     ]
     runtime_config.set_all_config({"skyvern:host": '{"port": 9000}'}, [])
     assert settings.load().host.port == 9000
+
+
+_ONE_OF_TWO = """\
+config:
+  skyvern:automations:
+    credentials:
+      shop: {tested_url: "https://a.example.com", username: u, password: {secure: v1:x}}
+      blog: {tested_url: "https://b.example.com", username: u, password: in-plain-text, totp: {secure: v1:y}}
+"""
+
+
+def test_a_secret_in_plain_text_beside_encrypted_ones_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine says no more than that the section has an encrypted value."""
+    monkeypatch.setattr(pulumi, "get_project", lambda: "skyvern")
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
+    monkeypatch.chdir(tmp_path)
+    shop = {"tested_url": "https://a.example.com", "username": "u", "password": "decrypted"}
+    blog = {"tested_url": "https://b.example.com", "username": "u", "password": "in-plain-text", "totp": "A" * 32}
+    given = json.dumps({"credentials": {"shop": shop, "blog": blog}})
+    runtime_config.set_all_config({"skyvern:automations": given}, ["skyvern:automations"])
+    settings.load()  # of a file elsewhere
+    Path("Pulumi.dev.yaml").write_text(_ONE_OF_TWO)
+    path = "automations.credentials.blog.password"
+    line = f"Pulumi.dev.yaml: {path}: is in plain text; set it with `pulumi config set --secret --path {path}`"
+    with pytest.raises(SettingsError) as wrong:
+        settings.load()
+    assert wrong.value.lines == [line]
+    with pytest.raises(UserError) as refused:
+        file.settings(Path("Pulumi.dev.yaml"))
+    assert str(refused.value) == line
+    for whole in ("  skyvern:automations: {secure: v1:z}\n", "  skyvern:automations: {credentials: {secure: v1:z}}\n"):
+        Path("Pulumi.dev.yaml").write_text(f"config:\n{whole}")
+        settings.load()
 
 
 def committed(stack: str) -> dict[str, Any]:
