@@ -111,6 +111,13 @@ def deployed(checkout: Checkout, stack: str) -> Iterator[None]:
     assert {name for name in left if name.startswith(f"skyvern-{stack}-")} == set()
 
 
+def sql(checkout: Checkout, statement: str) -> str:
+    """What a statement gives in the database of the dev stack, as its superuser."""
+    return checkout.docker.run(
+        *("exec", "skyvern-dev-roles", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
+    ).strip()
+
+
 @contextlib.contextmanager
 def site_of(checkout: Checkout) -> Iterator[Site]:
     """The dev stack as ``ops smoke`` sees it."""

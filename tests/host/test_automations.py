@@ -1,13 +1,17 @@
 """Automations on a real stack: deployed after the server is healthy, run by ops, edited in the UI, and gone with their file."""
 
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from ops.observe.smoke.site import Site
-from tests.host.conftest import Checkout, as_person
+from skyvern_provider.api import FINAL
+from tests.host.conftest import Checkout, as_person, sql
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 
@@ -82,3 +86,30 @@ def test_an_edit_in_the_ui_is_seen_and_can_be_pulled(checkout: Checkout, site: S
     assert "ui_version" in checkout.pulumi("refresh --preview-only --diff -s dev").stdout
     checkout.run("bin/ops", "automations", "pull", "wait-a-little", "--as", "by-hand", "-s", "dev")
     assert "title: by hand" in (checkout.root / "automations" / "by-hand.yaml").read_text()
+
+
+@pytest.mark.nightly
+def test_of_the_ticks_that_a_stopped_server_missed_the_last_one_runs_once(checkout: Checkout, site: Site, deployed: str) -> None:
+    """As docs/automations.md says. The server counts from the last write of a schedule, which is put five hours back."""
+    [workflow] = workflows(site)
+    schedules = f"/v1/workflows/{workflow['workflow_permanent_id']}/schedules"
+    minute = (datetime.now(UTC) - timedelta(minutes=10)).minute
+    body = {"cron_expression": f"{minute} * * * *", "timezone": "UTC", "name": "hourly", "enabled": True, "parameters": {}}
+    made = as_person(site).api("POST", schedules, body=body).json()["schedule"]["workflow_schedule_id"]
+    here = f"WHERE workflow_schedule_id = '{made}'"
+
+    def runs() -> list[str]:
+        return sql(checkout, f"SELECT status FROM workflow_runs {here}").split()  # noqa: S608  # an id of the server's
+
+    try:
+        checkout.docker.run("stop", "--time", "5", "skyvern-dev-server")
+        earlier = ", ".join(f"{column} = {column} - interval '5 hours'" for column in ("created_at", "modified_at"))
+        sql(checkout, f"UPDATE workflow_schedules SET {earlier} {here}")  # noqa: S608  # the same id
+        checkout.docker.run("start", "skyvern-dev-server")
+        wait_for(lambda: [status in FINAL for status in runs()] == [True], lambda: str(runs()), seconds=400, pause=2)
+        # Longer than until the server has looked again.
+        time.sleep(70)
+        assert runs() == ["completed"]
+    finally:
+        checkout.run("script/up")
+        as_person(site).api("DELETE", f"{schedules}/{made}")

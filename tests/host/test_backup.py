@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.observe.smoke.site import Site
-from tests.host.conftest import Checkout, as_person, site_of
+from tests.host.conftest import Checkout, as_person, site_of, sql
 from tests.support.waiting import wait_for
 
 # It takes the other lane ten minutes more.
@@ -34,12 +34,6 @@ SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 def code_status(site: Site, credential: str) -> int:
     """Status of the answer with the code of the moment, for which the vault's file has to be read."""
     return site.api("GET", f"/v1/credentials/{credential}/totp-code").status_code
-
-
-def sql(checkout: Checkout, statement: str) -> str:
-    return checkout.docker.run(
-        *("exec", "skyvern-dev-roles", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
-    ).strip()
 
 
 def files(checkout: Checkout) -> str:
