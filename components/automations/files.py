@@ -5,23 +5,25 @@ A file is YAML with Skyvern's own document below ``workflow``. In a list of bloc
 Not here: what the policy refuses (policy/), and secrets, which are in the stack file only.
 """
 
+import ast
 import difflib
 import functools
 import json
 import re
+import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import jinja2
-from jinja2.sandbox import SandboxedEnvironment
 from jsonschema import Draft202012Validator, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from components.automations import cron
+from components.automations import cron, templates
+from components.automations.templates import INNER, Place, Problem
 from components.settings import AutomationSettings, SettingsError
 from components.settings.automations import FOLDER
 
@@ -31,8 +33,6 @@ PathParts = Sequence[str | int]
 _MOST_NAMED = 16
 # Keys of Skyvern's document that an automation file has elsewhere.
 _INSTEAD = {"folder_id": "write `folder: NAME` at the top of the file"}
-# Blocks that hold others, by the key of the list.
-_INNER = ("loop_blocks",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,10 +230,6 @@ class Source:
         )
 
 
-Place = tuple[str | int, ...]
-Problem = tuple[Place, str]
-
-
 def _plain(value: Any) -> Any:
     """Without ruamel's classes; a date is text again, as JSON has none."""
     if isinstance(value, Mapping):
@@ -330,8 +326,7 @@ def walk(blocks: Sequence[Mapping[str, Any]], path: Place) -> Iterator[tuple[Pla
     """Each block with its path, also those inside of loops."""
     for index, block in enumerate(blocks):
         yield (*path, index), block
-        for key in _INNER:
-            yield from walk(block.get(key) or [], (*path, index, key))
+        yield from walk(block.get(INNER) or [], (*path, index, INNER))
 
 
 def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
@@ -342,6 +337,14 @@ def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
         key = parameter["key"]
         if key in keys:
             yield (*base, "parameters", index), "has the key of another parameter; write another key"
+        if not key.isidentifier() or key in templates.RESERVED:
+            why = "is a name of the server's own" if key in templates.RESERVED else "is not a key"
+            yield (
+                (*base, "parameters", index, "key"),
+                f"{_shown(key)} {why}; write letters, digits and underscores, no digit first",
+            )
+        if parameter["parameter_type"] == "output":
+            yield (*base, "parameters", index), "is an output, which each block has by itself; remove it"
         keys[key] = index
     labels: set[str] = set()
     blocks = list(walk(definition["blocks"], (*base, "blocks")))
@@ -354,13 +357,19 @@ def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
         if label in labels:
             yield (*path, "label"), f"{_shown(label)} is the label of another block; write another one"
         labels.add(label)
-    known = {*keys, *(f"{label}_output" for label in labels)}
+    outputs = {f"{label}_output" for label in labels}
+    for key in sorted(outputs & set(keys)):
+        yield (*base, "parameters", keys[key]), "has the name of a block's output; write another key"
+    known = {*keys, *outputs}
     for index, parameter in enumerate(definition["parameters"]):
         source = parameter.get("source_parameter_key")
         if source is not None and source not in known:
             path = (*base, "parameters", index, "source_parameter_key")
             yield path, f"{_shown(source)} is not a parameter; {_nearest(source, known)}"
+    if definition.get("version") == 1 and templates.is_graph({**definition, "version": None}):
+        yield (*base, "version"), "1 has no branches and no next_block_label; write 2, or remove it"
     for path, block in blocks:
+        yield from _block_problems(path, block)
         for index, key in enumerate(block.get("parameter_keys") or []):
             if key not in known:
                 yield (*path, "parameter_keys", index), f"{_shown(key)} is not a parameter; {_nearest(key, keys)}"
@@ -378,7 +387,38 @@ def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
     last = definition.get("finally_block_label")
     if last is not None and last not in labels:
         yield (*base, "finally_block_label"), f"{_shown(last)} is not the label of a block; {_nearest(last, labels)}"
-    yield from _template_problems(document["workflow"], ("workflow",))
+    yield from templates.problems(document["workflow"], ("workflow",))
+
+
+def _block_problems(path: Place, block: Mapping[str, Any]) -> Iterator[Problem]:
+    """What the server refuses in a block and its schema does not show (1.0.56, schemas/workflows.py)."""
+    match block["block_type"]:
+        case "for_loop" if not block.get("loop_over_parameter_key") and not block.get("loop_variable_reference"):
+            yield path, "goes over nothing; write loop_variable_reference"
+        case "conditional":
+            branches = block.get("branch_conditions") or []
+            if not branches:
+                yield path, "has no branch; write branch_conditions"
+            if sum(bool(branch.get("is_default")) for branch in branches) > 1:
+                yield (*path, "branch_conditions"), "has more than one default; write is_default in one of them"
+            for index, branch in enumerate(branches):
+                if bool(branch.get("criteria")) == bool(branch.get("is_default")):
+                    yield (*path, "branch_conditions", index), "has to have criteria or to be the default; write one of the two"
+        case "code":
+            yield from _code_problems((*path, "code"), block["code"])
+
+
+def _code_problems(path: Place, code: str) -> Iterator[Problem]:
+    """Whether it is Python; with a tag of Jinja's in it, the server finds out."""
+    code = templates.without_comments(code)
+    if "{%" in code or "{{" in code:
+        return
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse("async def block():\n" + textwrap.indent(textwrap.dedent(code), "    ") + "\n    pass\n")
+    except (SyntaxError, ValueError) as wrong:
+        where = f", line {wrong.lineno - 1} of it" if isinstance(wrong, SyntaxError) and wrong.lineno else ""
+        yield path, f"is not Python ({getattr(wrong, 'msg', 'it has a zero byte')}{where}); correct it"
 
 
 def _nearest(text: str, known: Sequence[str] | set[str] | dict[str, int]) -> str:
@@ -388,23 +428,6 @@ def _nearest(text: str, known: Sequence[str] | set[str] | dict[str, int]) -> str
     if len(known) > _MOST_NAMED:
         return "remove it, or see the schema for what is known here"
     return f"known here: {', '.join(sorted(known))}" if known else "there is none; remove it"
-
-
-def _template_problems(value: Any, path: Place) -> Iterator[Problem]:
-    """Texts that Jinja cannot read: Skyvern finds out while a run goes on. Code is Python and no template."""
-    if isinstance(value, dict):
-        code = value.get("block_type") == "code"
-        for key, item in value.items():
-            if not (code and key == "code"):
-                yield from _template_problems(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _template_problems(item, (*path, index))
-    elif isinstance(value, str) and "{" in value:
-        try:
-            SandboxedEnvironment().parse(value)
-        except jinja2.TemplateSyntaxError as wrong:
-            yield path, f"is not a template that Jinja can read ({wrong.message}); correct the braces"
 
 
 def _credential_problems(document: Mapping[str, Any], known: frozenset[str], stack_file: str) -> Iterator[Problem]:
