@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -40,12 +41,47 @@ _KEPT_UNLESS_NULL = (
 )
 
 
+class Lists:
+    """Workflows and schedules that a program made, as a refresh reads them: a request for a hundred of them, not one for each.
+
+    Until the first write, after which each is asked for by itself, as is one that is in no list.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api, self._lock, self._written = api, threading.Lock(), False
+        self._elements: dict[str, dict[str, Json]] = {}
+
+    def workflow(self, identifier: str) -> Json | None:
+        """The newest version."""
+        return self._of("/v1/workflows", None, "workflow_permanent_id", tags=f"managed_by:{MANAGED_BY}").get(identifier)
+
+    def schedule(self, identifier: str) -> Json | None:
+        """By its own id, without that of its workflow."""
+        return self._of("/v1/schedules", "schedules", "workflow_schedule_id", search=RESERVED).get(identifier)
+
+    def forget(self) -> None:
+        """Something is about to be written."""
+        self._written = True
+
+    def _of(self, path: str, within: str | None, key: str, **params: str) -> dict[str, Json]:
+        with self._lock:
+            if self._written:
+                return {}
+            if path not in self._elements:
+                self._elements[path] = {element[key]: element for element in self._api.pages(path, within, **params)}
+            return self._elements[path]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What a call needs besides its resource. on_ui_edit: what happens to an edit that a person made in the UI."""
+    """What a call needs besides its resource. on_ui_edit: what happens to an edit that a person made in the UI.
+
+    lists: None to ask for each resource by itself.
+    """
 
     api: Api
     on_ui_edit: OnUiEdit = "keep"
+    lists: Lists | None = None
 
 
 class Kind(Protocol):
@@ -169,7 +205,8 @@ class Workflow:
 
     def read(self, call: Call, identifier: str, state: Json) -> tuple[Json, Json] | None:
         """``definition`` is what was applied, not what the server holds; for an import, what it holds."""
-        current = call.api.ask("GET", f"/v1/workflows/{identifier}")
+        listed = call.lists.workflow(identifier) if call.lists is not None and state else None
+        current = listed or call.api.ask("GET", f"/v1/workflows/{identifier}")
         if current is None:
             return None
         seen = current["version"]
@@ -288,7 +325,8 @@ class Schedule:
     def read(self, call: Call, identifier: str, state: Json) -> tuple[Json, Json] | None:
         """For an import, the id is ``WORKFLOW_ID/SCHEDULE_ID``."""
         workflow, _, schedule = identifier.partition("/")
-        current = self._listed(call.api, workflow).get(schedule)
+        listed = call.lists.schedule(schedule) if call.lists is not None and state else None
+        current = listed or self._listed(call.api, workflow).get(schedule)
         if current is None:
             return None
         fields = _schedule_fields({**current, "cron": current.get("cron_expression")})

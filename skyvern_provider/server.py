@@ -19,7 +19,7 @@ from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from skyvern_provider.api import Api, ApiError, Json, is_url
-from skyvern_provider.kinds import KINDS, POLICIES, Call, Kind
+from skyvern_provider.kinds import KINDS, POLICIES, Call, Kind, Lists
 from skyvern_provider.version import VERSION
 
 Result = TypeVar("Result")
@@ -138,7 +138,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
         """For a refresh and for an import."""
         kind, state = self._kind(request, context), _decode(request.properties)
-        found = self._asking(context, lambda call: kind.read(call, request.id, state))
+        found = self._asking(context, lambda call: kind.read(call, request.id, state), writes=False)
         if found is None:
             return provider_pb2.ReadResponse()
         self._read.add(request.id)
@@ -169,12 +169,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             )
         return KINDS[token]
 
-    def _asking(self, context: Context, question: Callable[[Call], Result]) -> Result:
+    def _asking(self, context: Context, question: Callable[[Call], Result], *, writes: bool = True) -> Result:
         try:
             with self._lock:
                 if self._call is None:
                     api = self._connect(str(self._config.get("url", "")), str(self._config.get("apiKey", "")))
-                    self._call = Call(api=api, on_ui_edit=self._config.get("onUiEdit", "keep"))
+                    self._call = Call(api=api, on_ui_edit=self._config.get("onUiEdit", "keep"), lists=Lists(api))
+            if writes and self._call.lists is not None:
+                self._call.lists.forget()
             return question(self._call)
         except ApiError as refused:
             context.abort(grpc.StatusCode.UNKNOWN, str(refused))

@@ -11,8 +11,8 @@ import hashlib
 import itertools
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -30,6 +30,11 @@ def api_key(jti: str = "a") -> str:
     return ".".join([*encoded, "c2lnbmF0dXJl"])
 
 
+def _page(elements: list[Json], query: Json) -> list[Json]:
+    start, size = (int(query["page"]) - 1) * int(query["page_size"]), int(query["page_size"])
+    return elements[start : start + size]
+
+
 class Refused(Exception):
     """An answer that is an error."""
 
@@ -42,6 +47,7 @@ class Skyvern:
     """The state of a server. calls: method and path of each request that changes something. key: the one that is accepted.
 
     faults: method and path -> how often the request is carried out and answered with 500, as if the answer was lost.
+    requests: method and path of each request but the heartbeat. before_answer: is called when it is carried out.
     """
 
     def __init__(self) -> None:
@@ -56,6 +62,8 @@ class Skyvern:
         self.runs: dict[str, Json] = {}
         self.calls: list[str] = []
         self.faults: dict[str, int] = {}
+        self.requests: list[str] = []
+        self.before_answer: Callable[[], None] = lambda: None
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -83,12 +91,15 @@ class Skyvern:
         if headers.get("x-api-key") != self.key:
             return 403, {"detail": "Could not validate credentials"}
         with self._lock:
+            self.requests.append(f"{method} {split.path}")
             if method != "GET":
                 self.calls.append(f"{method} {split.path}")
             try:
                 answer = self._route(method, split.path.strip("/").split("/"), query, headers, body)
             except Refused as refused:
                 return refused.status, {"detail": refused.detail}
+            finally:
+                self.before_answer()
             fault = f"{method} {split.path}"
             if self.faults.get(fault, 0) > 0:
                 self.faults[fault] -= 1
@@ -98,7 +109,9 @@ class Skyvern:
     def _route(self, method: str, parts: list[str], query: Json, headers: Json, body: Any) -> Any:
         match method, parts:
             case "GET", ["v1", "workflows"]:
-                return [self._workflow(identifier) for identifier in self.versions if identifier not in self.deleted]
+                there = [identifier for identifier in self.versions if identifier not in self.deleted]
+                tagged = [identifier for identifier in there if self._has_tag(identifier, query.get("tags", ""))]
+                return _page([self._workflow(identifier) for identifier in tagged], query)
             case "POST", ["v1", "workflows"]:
                 return self._create(body["json_definition"], headers.get("idempotency-key"))
             case "GET", ["v1", "workflows", identifier]:
@@ -132,14 +145,14 @@ class Skyvern:
                 titled = [
                     {**s, "workflow_title": self._workflow(s["workflow_permanent_id"])["title"]} for s in self.schedules.values()
                 ]
-                start, size = (int(query["page"]) - 1) * int(query["page_size"]), int(query["page_size"])
-                return {"schedules": titled[start : start + size], "total_count": len(titled)}
+                found = [s for s in titled if query.get("search", "") in (s.get("name") or "")]
+                return {"schedules": _page(found, query), "total_count": len(found)}
             case _, ["v1", "credentials", *rest]:
                 return self._credential(method, rest, query, body)
             case _, ["v1", "folders", *rest]:
-                return self._folder(method, rest, body)
+                return self._folder(method, rest, query, body)
             case "GET", ["v1", "browser_profiles"]:
-                return list(self.profiles.values())
+                return _page(list(self.profiles.values()), query)
             case "GET", ["v1", "browser_profiles", identifier]:
                 return self._found(self.profiles, identifier)
             case "POST", ["v1", "run", "workflows"]:
@@ -153,6 +166,10 @@ class Skyvern:
                 blocks = self.runs[identifier].get("blocks", [])
                 return [{"type": "block", "block": block, "children": []} for block in reversed(blocks)]
         raise Refused(404)
+
+    def _has_tag(self, identifier: str, tag: str) -> bool:
+        key, _, value = tag.partition(":")
+        return not tag or self.tags.get(identifier, {}).get(key) == value
 
     def _need(self, identifier: str) -> None:
         if identifier not in self.versions or identifier in self.deleted:
@@ -222,7 +239,7 @@ class Skyvern:
         match method, rest:
             case "GET", []:
                 found = [c for c in self.credentials.values() if query.get("search", "") in c["name"]]
-                return [{k: v for k, v in c.items() if k != "credential"} for c in found]
+                return _page([{k: v for k, v in c.items() if k != "credential"} for c in found], query)
             case "GET", [identifier]:
                 return {k: v for k, v in self._found(self.credentials, identifier).items() if k != "credential"}
             case "POST", []:
@@ -243,10 +260,10 @@ class Skyvern:
                 return {}
         raise Refused(405)
 
-    def _folder(self, method: str, rest: list[str], body: Any) -> Any:
+    def _folder(self, method: str, rest: list[str], query: Json, body: Any) -> Any:
         match method, rest:
             case "GET", []:
-                return list(self.folders.values())
+                return _page(list(self.folders.values()), query)
             case "POST", []:
                 identifier = f"fld_{next(self._numbers)}"
                 self.folders[identifier] = {"folder_id": identifier, **body}
@@ -286,11 +303,13 @@ class Skyvern:
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 status, answer = skyvern.answer(self.command, self.path, headers, body)
                 content = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                # Who asked may be gone.
+                with suppress(ConnectionError):
+                    self.send_response(status)
+                    self.send_header("content-type", "application/json")
+                    self.send_header("content-length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
 
             do_GET = do_POST = do_PUT = do_DELETE = _do
 
