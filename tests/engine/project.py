@@ -24,7 +24,7 @@ class Project:
 
     def __init__(self, engine: Engine, folder: Path, program: str, variables: Mapping[str, str] | None = None) -> None:
         """``variables``: more of the environment, or others than the engine's."""
-        self.folder = folder / "project"
+        self.folder, self.timeout_seconds = folder / "project", 120
         self.folder.mkdir()
         (folder / "state").mkdir()
         (self.folder / "Pulumi.yaml").write_text(
@@ -47,7 +47,7 @@ class Project:
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """``pulumi ARGUMENTS``; standard error is part of standard output, as on a terminal."""
         command = ["pulumi", *arguments, "--non-interactive", "--color", "never"]
-        return terminal.run(command, cwd=self.folder, env=self.variables, timeout_seconds=120)
+        return terminal.run(command, cwd=self.folder, env=self.variables, timeout_seconds=self.timeout_seconds)
 
     def succeed(self, *arguments: str) -> str:
         done = self.run(*arguments)

@@ -1,89 +1,18 @@
 """Automations behind the real engine, against a double of Skyvern's API: plans, drift, keys, and what is left at the end."""
 
-import json
-import sys
+import itertools
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ops.machine.engine_from_modules import Engine
-from ops.paths import ROOT
-from skyvern_provider.kinds import computed_workflow_id
-from tests.engine.project import Project
+from tests.engine.automations import FILE, PASSWORD, Story
+from tests.support.automation_mistakes import COMMON, GOOD, MISTAKES
 from tests.support.skyvern_api import Skyvern, api_key
 
 pytestmark = pytest.mark.timeout(1800)
-
-PASSWORD = "a-password-that-nobody-may-see"
-PROGRAM = """\
-import json
-import pathlib
-
-import pulumi
-
-from components.automations import files
-from components.automations.automations import Automations, AutomationsArgs
-from components.settings import parse
-
-given = json.loads(pathlib.Path("given.json").read_text())
-settings = parse({"automations": given["settings"]}, file="Pulumi.test.yaml", secret_keys=frozenset({"automations"})).automations
-data = pulumi.ComponentResource("tiny:index:Data", "data")
-if settings.files:
-    Automations("auto", AutomationsArgs(
-        api_url=given["url"], api_key=pulumi.Output.secret(given["key"]), settings=settings, data=data,
-        automations=files.load(pathlib.Path.cwd(), settings, "Pulumi.test.yaml"),
-    ))
-"""
-FILE = """\
-folder: Blog
-workflow:
-  title: Daily
-  workflow_definition:
-    parameters:
-      - {key: naver, parameter_type: credential}
-    blocks:
-      - {block_type: wait, label: settle, wait_sec: 2}
-credentials: {naver: naver-account}
-schedules:
-  morning: {cron: "0 9 * * 1-5", timezone: Asia/Seoul}
-"""
-
-
-class Story:
-    """A project with one file, and the server that it is applied to."""
-
-    def __init__(self, engine: Engine, folder: Path, skyvern: Skyvern, url: str) -> None:
-        variables = {"PYTHONPATH": str(ROOT), "SKYVERN_PROVIDER_PYTHON": sys.executable}
-        self.project, self.skyvern, self.url = Project(engine, folder, PROGRAM, variables), skyvern, url
-        described = self.project.folder / "Pulumi.yaml"
-        plugins = {"providers": [{"name": "skyvern", "path": str(ROOT / "skyvern_provider")}]}
-        described.write_text(described.read_text() + yaml.safe_dump({"plugins": plugins}))
-        (self.project.folder / "automations").mkdir()
-        self.identifier = computed_workflow_id(skyvern.key, "pulumi/daily")
-        self.write(FILE)
-        self.give()
-
-    def write(self, text: str) -> None:
-        (self.project.folder / "automations" / "daily.yaml").write_text(text)
-
-    def give(self, files: tuple[str, ...] = ("daily",), **settings: str) -> None:
-        credential = {"tested_url": "https://naver.com", "username": "someone", "password": PASSWORD}
-        given = {
-            "url": self.url,
-            "key": self.skyvern.key,
-            "settings": {"files": list(files), "credentials": {"naver-account": credential}, **settings},
-        }
-        (self.project.folder / "given.json").write_text(json.dumps(given))
-
-    def up(self) -> str:
-        """Deploys; what was printed. Afterwards ``skyvern.calls`` has the requests of this update."""
-        self.skyvern.calls.clear()
-        return self.project.succeed("up", "--yes", "--skip-preview")
-
-    def title(self) -> str:
-        return str(self.skyvern.versions[self.identifier][-1]["title"])
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +109,172 @@ def test_where_the_data_goes_nothing_is_asked_to_delete(story: Story) -> None:
     story.skyvern.calls.clear()
     story.project.succeed("destroy", "--yes", "--skip-preview")
     assert story.skyvern.calls == []
+
+
+def test_another_name_of_a_file_is_another_workflow(story: Story) -> None:
+    """And the same name after a while is the same workflow again, with its versions."""
+    story.give()
+    story.up()
+    [credential], before = story.skyvern.credentials, story.skyvern.version(story.identifier)
+    story.write(FILE, "weekly")
+    story.give(["weekly"])
+    story.up()
+    [weekly] = set(story.skyvern.versions) - story.skyvern.deleted
+    assert weekly != story.identifier
+    assert [schedule["workflow_permanent_id"] for schedule in story.skyvern.schedules.values()] == [weekly]
+    assert list(story.skyvern.credentials) == [credential]
+    story.give()
+    story.up()
+    assert set(story.skyvern.versions) - story.skyvern.deleted == {story.identifier}
+    assert story.skyvern.version(story.identifier) == before + 1
+    story.project.succeed("preview", "--expect-no-changes")
+    story.project.succeed("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+
+
+def test_an_edit_in_the_ui_is_adopted(story: Story) -> None:
+    story.give(on_ui_edit="adopt")
+    story.up()
+    story.skyvern.edit(story.identifier, "by hand")
+    [schedule] = story.skyvern.schedules.values()
+    schedule["cron_expression"] = "0 18 * * *"
+    story.project.succeed("refresh", "--yes", "--skip-preview")
+    assert "unchanged" in story.up()
+    assert (story.skyvern.calls, story.title()) == ([], "by hand")
+    story.write(FILE.replace("title: Daily", "title: Daily 3").replace("0 9", "0 10"))
+    story.up()
+    assert (story.title(), schedule["cron_expression"]) == ("Daily 3", "0 10 * * 1-5")
+
+
+def test_an_edit_of_a_schedule_and_a_credential_is_kept_or_overwritten(story: Story) -> None:
+    """A value of a credential cannot be read; its site can."""
+    [schedule], [credential] = story.skyvern.schedules.values(), story.skyvern.credentials.values()
+
+    def edit() -> None:
+        schedule["cron_expression"] = "30 18 * * *"
+        credential["tested_url"] = "https://elsewhere.example.com"
+        story.project.succeed("refresh", "--yes", "--skip-preview")
+
+    story.give(on_ui_edit="keep")
+    story.up()
+    edit()
+    story.up()
+    assert (story.skyvern.calls, schedule["cron_expression"]) == ([], "30 18 * * *")
+    story.give(on_ui_edit="overwrite")
+    story.up()
+    edit()
+    story.up()
+    assert (schedule["cron_expression"], credential["tested_url"]) == ("0 10 * * 1-5", "https://naver.com")
+    story.project.succeed("preview", "--expect-no-changes")
+
+
+def test_two_stacks_beside_each_other_do_not_meet(story: Story, engine: Engine, tmp_path: Path) -> None:
+    """Each with its Skyvern: the same files have the same ids, and one goes without the other."""
+    skyvern = Skyvern()
+    with skyvern.serving() as url:
+        other = Story(engine, tmp_path, skyvern, url)
+        story.skyvern.calls.clear()
+        other.up()
+        assert set(skyvern.versions) == {story.identifier}
+        other.give(files=())
+        other.up()
+        assert (skyvern.deleted, story.skyvern.calls) == ({story.identifier}, [])
+    story.project.succeed("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+
+
+def test_no_mistake_reaches_the_server(story: Story) -> None:
+    """Each in a file of its own, all of them in one preview."""
+    common = story.project.folder / "automations" / "common"
+    common.mkdir()
+    (common / "open.yaml").write_text(COMMON)
+    names = [f"mistake-{number}" for number in range(len(MISTAKES))]
+    for name, (right, wrong, _) in zip(names, MISTAKES, strict=True):
+        story.write(GOOD.replace(right, wrong, 1), name)
+    story.give(names)
+    story.skyvern.requests.clear()
+    printed = story.project.fail("preview").splitlines()
+    for name, (_, _, line) in zip(names, MISTAKES, strict=True):
+        assert [text for text in printed if f"automations/{name}.yaml:" in text and line in text], (name, line)
+    assert len(names) >= 40
+    assert story.skyvern.requests == []
+
+
+# --- Nightly ---
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("renamed", [False, True], ids=["changed", "renamed"])
+def test_an_update_that_loses_its_provider_at_any_request_is_finished_by_the_next(
+    engine: Engine, tmp_path: Path, renamed: bool
+) -> None:
+    """The request is carried out and nobody hears of it; once for each request that an update makes."""
+    skyvern = Skyvern()
+    with skyvern.serving() as url:
+        story = Story(engine, tmp_path, skyvern, url)
+        if not renamed:
+            story.up()
+        for number in itertools.count(1):
+            name, folder = ("daily", "Blog") if not renamed else (f"daily-{number}", f"Blog {number}")
+            text = FILE.replace("title: Daily", f"title: Daily {number}").replace("folder: Blog", f"folder: {folder}")
+            story.write(text.replace("0 9", f"{number % 60} 9"), name)
+            story.give([name], password=f"{PASSWORD}-{number}")
+            skyvern.requests.clear()
+
+            def cut(at: int = number) -> None:
+                if len(skyvern.requests) == at:
+                    story.kill_provider()
+
+            skyvern.before_answer = cut
+            done = story.project.run("up", "--yes", "--skip-preview")
+            skyvern.before_answer = lambda: None
+            assert "Traceback" not in done.stdout
+            if len(skyvern.requests) < number:
+                assert done.returncode == 0, done.stdout
+                break
+            if done.returncode:
+                story.up()
+            [workflow] = [versions[-1] for key, versions in skyvern.versions.items() if key not in skyvern.deleted]
+            [schedule], [credential], [kept] = skyvern.schedules.values(), skyvern.credentials.values(), skyvern.folders.values()
+            assert (workflow["title"], workflow["folder_id"]) == (f"Daily {number}", kept["folder_id"])
+            assert (schedule["cron_expression"], kept["title"]) == (f"{number % 60} 9 * * 1-5", folder)
+            assert credential["credential"]["password"] == f"{PASSWORD}-{number}"
+            # Without its tags an interrupted creation is written again.
+            assert workflow["version"] in ({1, 2} if renamed else {number + 1})
+            story.project.succeed("preview", "--expect-no-changes")
+        assert number > 8
+
+
+FILES = 200
+# Of processor time, which another load on the machine does not make longer. On an idle machine a plan takes less.
+MOST_ADDED_SECONDS = 5.0
+
+
+def processor_seconds(story: Story, *command: str) -> float:
+    """Of all processes of a command that succeeds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    story.project.succeed(*command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+
+
+@pytest.mark.nightly
+def test_two_hundred_workflows_with_schedules_add_little_to_a_plan(engine: Engine, tmp_path: Path) -> None:
+    skyvern = Skyvern()
+    with skyvern.serving() as url:
+        story = Story(engine, tmp_path, skyvern, url)
+        story.project.timeout_seconds = 1800
+        names = [f"daily-{number}" for number in range(FILES)]
+        for name in names:
+            story.write(FILE, name)
+        story.give(files=())
+        story.up()
+        without = processor_seconds(story, "preview", "--expect-no-changes")
+        story.give(names)
+        story.up()
+        assert (len(skyvern.versions), len(skyvern.schedules)) == (FILES, FILES)
+        skyvern.requests.clear()
+        added = processor_seconds(story, "preview", "--expect-no-changes") - without
+        assert skyvern.requests == []
+        story.project.succeed("refresh", "--preview-only", "--expect-no-changes")
+        # Two pages and an empty one of each list, the credential and the folder.
+        assert len(skyvern.requests) <= 8, skyvern.requests
+        assert added < MOST_ADDED_SECONDS, added

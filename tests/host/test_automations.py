@@ -1,16 +1,21 @@
 """Automations on a real stack: deployed after the server is healthy, run by ops, edited in the UI, and gone with their file."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from ops.observe.smoke.site import Site
+from ops.stack import file
 from skyvern_provider.api import FINAL
 from tests.host.conftest import Checkout, as_person, sql
+from tests.support import schema_check
+from tests.support.schema_samples import samples
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -86,6 +91,63 @@ def test_an_edit_in_the_ui_is_seen_and_can_be_pulled(checkout: Checkout, site: S
     assert "ui_version" in checkout.pulumi("refresh --preview-only --diff -s dev").stdout
     checkout.run("bin/ops", "automations", "pull", "wait-a-little", "--as", "by-hand", "-s", "dev")
     assert "title: by hand" in (checkout.root / "automations" / "by-hand.yaml").read_text()
+
+
+@pytest.mark.nightly
+def test_the_servers_own_models_keep_every_field_of_the_schema(checkout: Checkout, deployed: str) -> None:
+    documents = list(samples())
+    assert len(documents) > 500
+    command = ("exec", "--interactive", "skyvern-dev-server", "python3", "-c", Path(schema_check.__file__).read_text())
+    printed = checkout.docker.run(*command, stdin=json.dumps(documents).encode(), timeout_seconds=300)
+    assert json.loads(printed.splitlines()[-1]) == []
+
+
+@pytest.mark.nightly
+def test_a_file_is_renamed_removed_and_written_again(checkout: Checkout, site: Site, deployed: str) -> None:
+    """Another name is another workflow; the same name is the same one again, with its id and a higher version."""
+
+    def deploy(*names: str, **settings: str) -> dict[str, dict[str, Any]]:
+        """The workflows of the files afterwards, by id."""
+
+        def changed(document: dict[str, Any]) -> bool:
+            document["config"]["skyvern:automations"] |= {"files": list(names), **settings}
+            return True
+
+        file.edit(checkout.root / "Pulumi.dev.yaml", changed)
+        checkout.pulumi("up --yes --skip-preview -s dev")
+        checkout.pulumi("preview --expect-no-changes -s dev")
+        return {workflow["workflow_permanent_id"]: workflow for workflow in workflows(site)}
+
+    def schedules() -> list[str]:
+        return [one["workflow_permanent_id"] for one in as_person(site).api("GET", "/v1/schedules").json()["schedules"]]
+
+    folder = checkout.root / "automations"
+    (folder / "wait-longer.yaml").write_text(FILE)
+    try:
+        [(first, workflow)] = deploy("wait-a-little", on_ui_edit="overwrite").items()
+        [credential] = _credentials(site)
+        [second] = deploy("wait-longer")
+        assert second != first
+        assert schedules() == [second]
+        assert _credentials(site) == [credential]
+        [(again, revived)] = deploy("wait-a-little").items()
+        assert (again, revived["version"] > workflow["version"], schedules()) == (first, True, [first])
+        edited = {**YAML(typ="safe").load(FILE)["workflow"], "title": "by hand"}
+        edited["workflow_definition"]["parameters"].pop()
+        body = {"json_definition": edited}
+        for on_ui_edit, title in (("overwrite", "Wait a little"), ("adopt", "by hand")):
+            deploy("wait-a-little", on_ui_edit=on_ui_edit)
+            assert as_person(site).api("POST", f"/v1/workflows/{first}", body=body).status_code == 200
+            checkout.pulumi("refresh --yes --skip-preview -s dev")
+            assert deploy("wait-a-little")[first]["title"] == title
+    finally:
+        deploy("wait-a-little", on_ui_edit="overwrite")
+        (folder / "wait-longer.yaml").unlink()
+
+
+def _credentials(site: Site) -> list[str]:
+    listed = as_person(site).api("GET", "/v1/credentials?page_size=100").json()
+    return [credential["credential_id"] for credential in listed if credential["name"] == "pulumi/shop"]
 
 
 @pytest.mark.nightly
