@@ -404,6 +404,8 @@ def _block_problems(path: Place, block: Mapping[str, Any]) -> Iterator[Problem]:
             for index, branch in enumerate(branches):
                 if bool(branch.get("criteria")) == bool(branch.get("is_default")):
                     yield (*path, "branch_conditions", index), "has to have criteria or to be the default; write one of the two"
+        case "send_email" if block.get("transport") != "gmail" and "sender" not in block:
+            yield path, "has no sender; write it, or `transport: gmail`"
         case "code":
             yield from _code_problems((*path, "code"), block["code"])
 

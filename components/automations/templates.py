@@ -118,12 +118,12 @@ def _unknown(tree: nodes.Template, kind: type[nodes.Filter] | type[nodes.Test], 
 
 
 def _attributes(tree: nodes.Template) -> Iterator[tuple[str, str]]:
-    """Name and attribute of each ``name.attribute`` and ``name["attribute"]``."""
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        of = node.node
-        key = node.attr if isinstance(node, nodes.Getattr) else node.arg.value if isinstance(node.arg, nodes.Const) else None
-        if isinstance(key, str):
-            yield of.name if isinstance(of, nodes.Name) else "…", key
+    """Name and attribute of each ``name.attribute`` and ``name["attribute"]``; of what is no name, the attribute behind ``…``."""
+    found: list[tuple[nodes.Expr, Any]] = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
+    found += [(node.node, node.arg.value) for node in tree.find_all(nodes.Getitem) if isinstance(node.arg, nodes.Const)]
+    for of, attribute in found:
+        if isinstance(attribute, str):
+            yield of.name if isinstance(of, nodes.Name) else "…", attribute
 
 
 def problems(workflow: Json, path: Place) -> Iterator[Problem]:

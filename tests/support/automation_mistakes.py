@@ -182,4 +182,9 @@ MISTAKES: list[tuple[str, str, str]] = [
         "10: version: 1 has no branches and no next_block_label; write 2, or remove it",
     ),
     ('return {"a": 1}', "return 1 +", "14: blocks.write.code: is not Python (invalid syntax, line 1 of it); correct it"),
+    (
+        "  - include: common/open.yaml",
+        "  - {block_type: send_email, label: tell, recipients: [a@example.com], subject: x, body: x}",
+        "11: blocks.tell: has no sender; write it, or `transport: gmail`",
+    ),
 ]

@@ -12,6 +12,8 @@ BLOCKS, PARAMETERS = "block_type", "parameter_type"
 _VALUES: Mapping[str, Any] = {
     "condition": {"criteria_type": "jinja2_template", "expression": "{{ x }}"},
     "criteria": {"criteria_type": "jinja2_template", "expression": "{{ x }}"},
+    "browser_type": "chrome",
+    "country": "KR",
     "branch_conditions": [{"is_default": True}],
     "data_schema": {"type": "object"},
     "json_schema": {"type": "object"},
@@ -25,6 +27,15 @@ _VALUES: Mapping[str, Any] = {
     "version": 2,
     "webhook_callback_url": "https://example.com/hook",
     "totp_verification_url": "https://example.com/totp",
+}
+# What such a document needs beside the field, for the same reason.
+_BESIDE: Mapping[str, Json] = {
+    "BranchConditionYAML": {"is_default": True},
+    "ConditionalBlockYAML": {"branch_conditions": [{"is_default": True}]},
+    "CredentialParameterYAML": {"credential_id": "cred_1"},
+    "SendEmailBlockYAML": {"sender": "shop@example.com"},
+    "WebSearchBlockYAML": {"prompt": "text"},
+    "WorkflowDefinitionYAML": {"blocks": [{"block_type": "wait", "label": "some_label", "wait_sec": 1}]},
 }
 _OF_TYPE = {"number": 1, "boolean": True, "object": {}, "null": None}
 
@@ -67,9 +78,11 @@ def definitions() -> Iterator[tuple[str, Json]]:
 def samples() -> Iterator[tuple[str, str, Json]]:
     """Name of a model, one of its fields, and the least document of the model that has it."""
     for name, part in definitions():
-        least = {key: field(key, part["properties"][key]) for key in part.get("required", [])}
+        least = {key: field(key, part["properties"][key]) for key in part.get("required", [])} | _BESIDE.get(name, {})
         for kind in (BLOCKS, PARAMETERS):
             if kind in part["properties"]:
                 least[kind] = part["properties"][kind].get("const") or least.get(kind)
         for key, property_ in part["properties"].items():
-            yield name, key, {**least, key: field(key, property_)}
+            # A branch with criteria is not the default.
+            beside = {} if key == "criteria" else least
+            yield name, key, {**beside, key: least.get(key) or field(key, property_)}

@@ -154,7 +154,7 @@ def test_a_file_of_the_server_is_one_that_can_be_deployed(server: Server, skyver
     credential, _ = Credential().create(Call(api=server.api), {"name": "shop", "type": "secret", "values": {"secret_value": "x"}})
     folder, _ = Folder().create(Call(api=server.api), {"title": "Blog"})
     inner = {"label": "inner", "block_type": "wait", "wait_sec": 1, "disable_cache": False, "parameters": []}
-    loop = {"label": "loop", "block_type": "for_loop", "loop_blocks": [inner], "loop_over": None}
+    loop: dict[str, Any] = {"label": "loop", "block_type": "for_loop", "loop_blocks": [inner], "loop_over": None}
     loop |= {"complete_if_empty": False, "loop_variable_reference": "workflow_run_outputs"}
     newest = next(iter(skyvern.versions.values()))[-1]
     newest |= {"folder_id": folder, "ai_fallback": True, "persist_browser_session": False}
