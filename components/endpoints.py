@@ -43,7 +43,8 @@ class Endpoints:
     sites: host -> what the gateway answers there; any other Host header is refused. Behind a tunnel each of them, and nothing
     else, has an ingress rule and a record.
     on_vercel: the UI is on Vercel, which asks the gateway with the gateway key.
-    dashboard: the UI's origin has the monitor's pages at ``/dashboard``.
+    dashboard: the UI's origin has the monitor's pages at ``/dashboard``. metrics: ``/metrics`` is there, for its key, also on the
+    API's host.
     """
 
     app_url: str
@@ -53,6 +54,7 @@ class Endpoints:
     sites: Mapping[str, Role]
     on_vercel: bool = False
     dashboard: bool = False
+    metrics: bool = False
 
     @property
     def api_base_url(self) -> str:
@@ -88,7 +90,7 @@ class Endpoints:
 def derive(settings: Settings) -> Endpoints:
     """The addresses of a stack."""
     urls = _derive(settings)
-    return replace(urls, dashboard=settings.monitor.enabled)
+    return replace(urls, dashboard=settings.monitor.enabled, metrics=settings.monitor.metrics)
 
 
 def _derive(settings: Settings) -> Endpoints:

@@ -38,6 +38,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 tunnel_epoch=rotation.tunnel if isinstance(settings.edge, CloudflareEdge) else None,
                 backup=not isinstance(settings.backup, NoBackup),
                 monitor=settings.monitor.enabled,
+                metrics=settings.monitor.metrics,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -78,6 +79,8 @@ class SkyvernPlatform(pulumi.ComponentResource):
             self.outputs["backup_drilled"] = settings.backup.drilled
         if secrets.gateway_key is not None:
             self.outputs["gateway_key"] = secrets.gateway_key
+        if secrets.metrics_key is not None:
+            self.outputs["metrics_key"] = secrets.metrics_key
         if urls.artifact_url is not None:
             self.outputs["artifact_url"] = urls.artifact_url
         if site is not None:

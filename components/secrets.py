@@ -21,7 +21,7 @@ class StackSecretsArgs:
     """Epochs of the secrets that rotate: whole numbers from 1; a higher one makes a new secret.
 
     gateway_epoch, tunnel_epoch: None where the stack has no such secret. backup: whether it has the key of a repository.
-    monitor: whether it has a role of the database for the monitor.
+    monitor: whether it has a role of the database for the monitor. metrics: whether it has a key of the metrics.
     """
 
     database_epoch: int
@@ -31,6 +31,7 @@ class StackSecretsArgs:
     tunnel_epoch: int | None = None
     backup: bool = False
     monitor: bool = False
+    metrics: bool = False
 
 
 def mint_api_key(*, secret_key: str, organization_id: str, jti: str) -> str:
@@ -109,4 +110,6 @@ class StackSecrets(pulumi.ComponentResource):
         self.backup_key = password("backup", length=64).result if args.backup else None
         # Of the role that reads for the monitor: it rotates with that of Skyvern's.
         self.monitor_password = password("monitor", epoch=args.database_epoch).result if args.monitor else None
+        # For programs, as the API key, and with it in one rotation.
+        self.metrics_key = password("metrics", epoch=args.api_key_epoch).result if args.metrics else None
         self.register_outputs({"organizationId": self.organization_id})

@@ -46,11 +46,14 @@ def firewall_rules(urls: Endpoints) -> Mapping[str, str]:
     keyed = 'any(http.request.headers.names[*] eq "x-api-key") or any(http.request.uri.args.names[*] eq "apikey")'
     rules = {}
     if api := by_role.get("api"):
+        # The gateway asks for its key.
+        metrics = ' and http.request.uri.path ne "/metrics"' if urls.metrics else ""
         # Vercel's middleware asks for a session with its own key.
         keys = f'{keyed} or any(http.request.headers.names[*] eq "x-gateway-key")' if urls.on_vercel else keyed
         rules["skyvern_api_without_key"] = (
             f'(http.host eq "{api}" and not ({keys})'
             ' and http.request.method ne "OPTIONS" and http.request.uri.path ne "/api/v1/heartbeat"'
+            f"{metrics}"
             # Links to files carry a signature, which the gateway checks.
             ' and not (starts_with(http.request.uri.path, "/v1/artifacts/")'
             ' and any(http.request.uri.args.names[*] eq "sig")))'

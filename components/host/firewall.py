@@ -73,7 +73,7 @@ def destinations(settings: Settings) -> list[Destination]:
             "outgoing",
             *(["models"] if ollama else []),
             *(["tunnel"] if ngrok else []),
-            *(["alerts"] if settings.monitor.channels else []),
+            *(["alerts"] if settings.monitor.sends else []),
         )
         urls += [(part, settings.host.proxy) for part in users]
     implied = [(part, *of_url(url)) for part, url in urls]

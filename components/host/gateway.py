@@ -296,6 +296,8 @@ def _api(urls: Endpoints) -> str:
     again. Without a key the answer is 403, except to the heartbeat and CORS preflights, which carry none by design, and to links
     to files, which carry a signature.
 
+    ``/metrics`` has a separate key, in the header that Prometheus sends.
+
     Where the UI is on Vercel, ``/ui-session`` is asked by its middleware, which has logged the person in.
     """
     session = """
@@ -309,9 +311,28 @@ def _api(urls: Endpoints) -> str:
 			import session
 		}
 """
+    metrics = (
+        f"""
+	route /metrics {{
+		header Cache-Control no-store
+		@other_method not method GET
+		error @other_method 405
+		@stranger not header Authorization "Bearer {{$METRICS_KEY}}"
+		header @stranger WWW-Authenticate "Bearer realm=metrics"
+		error @stranger 401
+		import body
+		error @body 400
+		import limited
+		reverse_proxy {endpoints.MONITOR_URL.removeprefix("http://")} {{
+			import bare
+		}}
+	}}"""
+        if urls.metrics
+        else ""
+    )
     return f"""
 (keyed) {{
-	import hidden
+	import hidden{metrics}
 	@api path /api/* /v1/*
 	route @api {{
 		header {{
@@ -523,7 +544,7 @@ class GatewayArgs:
     image: ours, Caddy and the UI of the server's version. port: on 127.0.0.1 of the host; None behind a connector.
     api_key: the organisation's key, for ``/ui-session``. smoke_api_key: that of the smoke runs. link_key: signs links to files.
     ui_password: of the UI's login. All secrets. language: of the UI, as the stack file says.
-    gateway_key: if the UI is on Vercel.
+    gateway_key: if the UI is on Vercel. metrics_key: if there are metrics.
     code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
     networks: edge first (the port is published there), app, files, and with a dashboard its own.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
@@ -540,6 +561,7 @@ class GatewayArgs:
     language: str
     networks: list[pulumi.Output[str]]
     gateway_key: pulumi.Input[str] | None = None
+    metrics_key: pulumi.Input[str] | None = None
     connector_subnet: pulumi.Input[str] | None = None
     client_header: str | None = None
     code: bool = False
@@ -563,6 +585,7 @@ class Gateway(pulumi.ComponentResource):
                     "ARTIFACT_LINK_KEY": args.link_key,
                     **({} if args.connector_subnet is None else {"CONNECTOR_SUBNET": args.connector_subnet}),
                     **({} if args.gateway_key is None else {"GATEWAY_KEY": args.gateway_key}),
+                    **({} if args.metrics_key is None else {"METRICS_KEY": args.metrics_key}),
                     "SKYVERN_API_KEY": args.api_key,
                     "SMOKE_API_KEY": args.smoke_api_key,
                     "UI_LOGIN_SHA256": ui.login_sha256(args.ui_password),

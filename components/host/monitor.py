@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import pulumi
 
@@ -23,8 +24,9 @@ class MonitorArgs:
 
     password: of its role of the database; secret. socket: PostgreSQL's. network: of the gateway and of nobody else.
     organization_id, smoke_organization_id: whose runs are shown. backup: name of the backup's volume, if the stack has one.
-    timezone: days begin in it. language: ``frontend.language``.
-    alerts: the network to the channels of its messages; None without any. command, outgoing_environment: for a company's proxy.
+    drill_days: between two of its drills, 0 for none. timezone: days begin in it. language: ``frontend.language``.
+    alerts: the network to the channels of its messages and its heartbeat; None without both.
+    command, outgoing_environment: for a company's proxy.
     """
 
     prefix: str
@@ -38,6 +40,7 @@ class MonitorArgs:
     timezone: str
     language: str
     backup: pulumi.Input[str] | None
+    drill_days: int
     settings: MonitorSettings
     alerts: pulumi.Input[str] | None
     command: Sequence[pulumi.Input[str]] | None
@@ -45,10 +48,11 @@ class MonitorArgs:
 
 
 class Monitor(pulumi.ComponentResource):
-    """Pages behind the gateway's login. It asks PostgreSQL over its socket, as a role that reads counts, titles and times.
+    """Pages behind the gateway's login, and metrics behind its key. It asks PostgreSQL over its socket, as a role that reads
+    counts, titles and times.
 
-    With channels it sends messages, over a separate network. It has no Docker socket, and reads no file of a run. What the
-    database may be asked: components/host/monitor.sql.
+    With channels or a heartbeat it has something to send, over a separate network. It has no Docker socket, and reads no file of a
+    run. What the database may be asked: components/host/monitor.sql.
     """
 
     def __init__(self, name: str, args: MonitorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -66,8 +70,12 @@ class Monitor(pulumi.ComponentResource):
                 user=f"{SKYVERN_ID}:{SKYVERN_ID}",
                 command=args.command or ["monitor-start"],
                 environment={
+                    # A host for which the gateway answers Skyvern's heartbeat.
+                    "API_HOST": urlsplit(args.endpoints.api_url).hostname or "",
                     "APP_URL": args.endpoints.app_url,
                     **({} if args.backup is None else {"BACKUP_FOLDER": backup.STATE_FOLDER}),
+                    **({"DRILL_DAYS": str(args.drill_days)} if args.drill_days else {}),
+                    **({"METRICS": "true"} if args.settings.metrics else {}),
                     **self._alerts(args),
                     "MONITOR_DATABASE": f"host={SOCKET_FOLDER} dbname={DATABASE} user={MONITOR_ROLE}",
                     "ORGANIZATION_ID": args.organization_id,
@@ -92,11 +100,16 @@ class Monitor(pulumi.ComponentResource):
     @staticmethod
     def _alerts(args: MonitorArgs) -> Mapping[str, pulumi.Input[str]]:
         settings = args.settings
-        if settings.channels is None:
+        if not settings.sends:
             return {}
+        addresses = {"CHANNELS": settings.channels, "HEARTBEAT": settings.heartbeat}
         return {
             **args.outgoing_environment,
-            "CHANNELS": pulumi.Output.secret(settings.channels.get_secret_value()),
+            **{
+                name: pulumi.Output.secret(address.get_secret_value())
+                for name, address in addresses.items()
+                if address is not None
+            },
             **({} if settings.quiet_hours is None else {"QUIET_HOURS": settings.quiet_hours}),
             "STUCK_MINUTES": str(settings.stuck_minutes),
         }

@@ -56,6 +56,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     AND r.parent_workflow_run_id IS NULL AND r.debug_session_id IS NULL
 $$;
 
+-- Of those runs, the ones that ended in a time; what takes longer than a week from its request is left out, so that the index serves.
+CREATE FUNCTION monitor.ended(organization text, since timestamptz, until timestamptz)
+RETURNS TABLE (run text, workflow text, status text, queue_seconds float8, seconds float8)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+  SELECT workflow_run_id, workflow_permanent_id, status, extract(epoch FROM started_at - coalesce(queued_at, created_at))::float8,
+    extract(epoch FROM finished_at - started_at)::float8
+  FROM workflow_runs
+  WHERE organization_id = organization AND created_at >= since AT TIME ZONE 'UTC' - interval '7 days'
+    AND finished_at >= since AT TIME ZONE 'UTC' AND finished_at < until AT TIME ZONE 'UTC'
+    AND status IN ('completed', 'failed', 'terminated', 'timed_out', 'canceled')
+    AND parent_workflow_run_id IS NULL AND debug_session_id IS NULL
+$$;
+
 CREATE FUNCTION monitor.unfinished(organization text)
 RETURNS TABLE (run text, workflow text, status text, created timestamptz, started timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -102,6 +115,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     s.first_fire_at AT TIME ZONE 'UTC', s.run_at AT TIME ZONE 'UTC', s.timezone, s.modified_at AT TIME ZONE 'UTC',
     (SELECT max(r.created_at) FROM workflow_runs r WHERE r.workflow_schedule_id = s.workflow_schedule_id) AT TIME ZONE 'UTC'
   FROM workflow_schedules s WHERE s.organization_id = organization AND s.deleted_at IS NULL
+$$;
+
+-- When PostgreSQL began, and the oldest session of the function's owner, which is Skyvern's role; NULL without one.
+CREATE FUNCTION monitor.starts() RETURNS TABLE (database timestamptz, sessions timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_postmaster_start_time(), (SELECT min(backend_start) FROM pg_stat_activity WHERE usename = current_user)
 $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA monitor FROM PUBLIC;

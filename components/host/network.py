@@ -69,7 +69,7 @@ class Addressing:
 class NetworksArgs:
     """tunnelled: a connector leads to the gateway, no published port. backup: backups go to another machine.
 
-    monitor: the stack has one. alerts: it sends messages.
+    monitor: the stack has one. alerts: it sends messages or pings.
     """
 
     addressing: Addressing
@@ -124,7 +124,7 @@ class Networks(pulumi.ComponentResource):
     egress proxy. smoke: egress proxy to the smoke run's pages. All five are internal.
     outgoing: the egress proxy, and Skyvern for its calls to LLMs and webhooks, to the internet.
     dashboard: gateway to the monitor, internal as well; if there is a monitor.
-    alerts: the monitor to the channels of its messages, apart from all others.
+    alerts: the monitor to the channels of its messages and to its heartbeat, apart from all others.
     backup: backups to the machine that keeps them, if it is another one; apart from all others, because it reads all data.
     Docker's rules and the stack's own (host/firewall.py) keep networks apart, and those with egress away from the host and from
     private addresses. inner, outward: part -> Docker's id of each network, without and with egress.

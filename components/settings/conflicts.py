@@ -45,10 +45,13 @@ def conflicts(settings: Settings) -> Iterator[str]:
         yield (
             "monitor.channels: is about messages of the monitor, and monitor.enabled is false; write true, or remove the channels"
         )
-    if monitor.channels is None:
-        for key in ("quiet_hours", "allow"):
-            if getattr(monitor, key):
-                yield f"monitor.{key}: is about messages, and there are no monitor.channels; set those, or remove it"
+    for key in ("heartbeat", "metrics"):
+        if getattr(monitor, key) and not monitor.enabled:
+            yield f"monitor.{key}: is the monitor's, and monitor.enabled is false; write true, or remove it"
+    if monitor.channels is None and monitor.quiet_hours:
+        yield "monitor.quiet_hours: is about messages, and there are no monitor.channels; set those, or remove it"
+    if not monitor.sends and monitor.allow:
+        yield "monitor.allow: is about messages, and there are no monitor.channels and no monitor.heartbeat; set one, or remove it"
     if on_vercel and monitor.enabled:
         yield (
             "monitor.enabled: the dashboard is behind the login of the gateway, and the UI is on Vercel; write false, or "

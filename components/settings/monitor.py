@@ -1,4 +1,4 @@
-"""The section about the monitor: the dashboard, and who gets a message when something goes wrong."""
+"""The section about the monitor: the dashboard, the metrics, and who gets a message when something goes wrong."""
 
 import re
 
@@ -30,6 +30,19 @@ class MonitorSettings(Section):
     stuck_minutes: int = Field(
         180, ge=5, le=10080, description="Minutes after which a run that does not end, or waits, is worth a message."
     )
+    heartbeat: SecretStr | None = Field(
+        None,
+        description="Address of a dead man's switch, as healthchecks.io has it: pinged every five minutes while the database and "
+        "Skyvern answer, with `/start` when the monitor begins and `/fail` when one of them does not. Whoever has it can send "
+        "pings, so set it with `pulumi config set --secret --path monitor.heartbeat`. With it the monitor gets a network to the "
+        "internet.",
+    )
+    metrics: bool = Field(
+        False,
+        description="Whether `/metrics` of the API's host answers in the format of Prometheus, to a separate key "
+        "(`pulumi stack output metrics_key --show-secrets`).",
+        examples=["true"],
+    )
     allow: PrivateDestinations = Field(
         [],
         description="Private addresses that the monitor may reach besides the internet, `ADDRESS:PORT`: a mail server or a chat "
@@ -48,6 +61,20 @@ class MonitorSettings(Section):
         if not addresses:
             raise redacted("is empty; write an address, or remove it")
         return value
+
+    @field_validator("heartbeat")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or value.get_secret_value() == ENCRYPTED:
+            return value
+        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value.get_secret_value()):
+            raise redacted("is not an address to which /start and /fail can be added; write https://HOST/… without ? and #")
+        return value
+
+    @property
+    def sends(self) -> bool:
+        """Whether it has something to send, and so a network to the internet."""
+        return self.channels is not None or self.heartbeat is not None
 
     @field_validator("quiet_hours")
     @classmethod

@@ -1,7 +1,8 @@
 """What a person is told, and when: pure, so that a clock, a fault and a restart can be tried.
 
 A cause is told once, and once more when it is well again. Failures of runs are told at the first, and then by the hour, whatever
-their number. What comes at once is one message. A machine that was off tells it in one message with what it missed.
+their number. What comes at once is one message. A machine that was off tells it in one message with what it missed. What is
+silenced is not told meanwhile; what is still so at the end of the silence is.
 Titles of workflows and links alone leave the stack: no page, no parameter, no reason in words.
 """
 
@@ -26,11 +27,14 @@ _HARMLESS = str.maketrans("<>@`[]", "‹›＠'()")  # noqa: RUF001  # look alik
 
 @dataclass(frozen=True)
 class Condition:
-    """Something that is wrong now. cause: by which it is known from look to look. text: a line. path: at the UI."""
+    """Something that is wrong now. cause: by which it is known from look to look, a word, or a word and what it is about:
+    ``run:wr_1``. text: a line. path: at the UI. after: how long it has to last.
+    """
 
     cause: str
     text: str
     path: str = "/dashboard"
+    after: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,25 @@ class Failure:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the stack. failures: since the last look."""
+    """One look at the stack. failures: since the last look. silences: cause, its first word, or ``all`` -> until when."""
 
     at: datetime
     conditions: Sequence[Condition]
     failures: Sequence[Failure]
+    silences: Mapping[str, datetime] = field(default_factory=dict)
+
+    def silent(self, cause: str) -> bool:
+        """Whether nothing is told about it now."""
+        names = ("all", cause, cause.partition(":")[0])
+        return any(self.at < self.silences[name] for name in names if name in self.silences)
 
 
 @dataclass
 class Memory:
     """What was told; survives a restart. looked: the last look. seen: end of the newest failed run that was counted.
 
-    open: cause -> text. told: cause -> when. off, on: the sleep that is not told yet.
+    open: cause -> text. told: cause -> when. first: since when each cause lasts. off, on: the sleep that is not told yet.
+    starts: part -> when it was seen to start, in the last hour.
     pending, last, runs: by kind of failure, what has not been told, and when and which the last run was.
     """
 
@@ -66,6 +77,8 @@ class Memory:
     on: datetime | None = None
     open: dict[str, str] = field(default_factory=dict)
     told: dict[str, datetime] = field(default_factory=dict)
+    first: dict[str, datetime] = field(default_factory=dict)
+    starts: dict[str, list[datetime]] = field(default_factory=dict)
     pending: dict[str, dict[str, int]] = field(default_factory=dict)
     last: dict[str, datetime] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
@@ -83,8 +96,8 @@ def kind_of(codes: str | None, interrupted: bool) -> str:
 
 _KINDS: Mapping[str, tuple[str, str]] = {
     "failed": ("Failed runs ({}): {}", "No run has failed for an hour"),
-    "login": ("A login has expired ({} times): {}", "No login was refused for an hour"),
-    "captcha": ("A captcha waits for a person ({} times): {}", "No captcha for an hour"),
+    "login": ("Logins expired ({}): {}", "No login was refused for an hour"),
+    "captcha": ("Captchas that wait for a person ({}): {}", "No captcha for an hour"),
     "interrupted": ("Runs interrupted by a stop of the server ({}): {}", "No run was interrupted for an hour"),
 }
 
@@ -94,10 +107,11 @@ def step(memory: Memory, look: Look, say: Say, zone: Any) -> list[tuple[str, str
     lines: list[tuple[str, str]] = []
     if memory.looked is not None and look.at - memory.looked > OFF:
         memory.off, memory.on = memory.off or memory.looked, look.at
+        memory.first.clear()
     memory.looked = look.at
     _count(memory, look)
     if memory.off is not None and memory.on is not None:
-        if look.at - memory.on < SETTLE:
+        if look.at - memory.on < SETTLE or look.silent("off"):
             return []
         away = (memory.off.astimezone(zone), memory.on.astimezone(zone))
         lines.append((say("The machine was off {:%H:%M} to {:%H:%M}").format(*away), "/dashboard"))
@@ -109,13 +123,16 @@ def step(memory: Memory, look: Look, say: Say, zone: Any) -> list[tuple[str, str
 
 def _conditions(memory: Memory, look: Look, say: Say) -> Iterable[tuple[str, str]]:
     now = {condition.cause: condition for condition in look.conditions}
+    memory.first = {cause: memory.first.get(cause, look.at) for cause in now}
     for cause, condition in now.items():
+        if cause in memory.open or look.silent(cause) or look.at - memory.first[cause] < condition.after:
+            continue
         # One that comes and goes is told once an hour.
-        if cause not in memory.open and look.at - memory.told.get(cause, look.at - HOUR) >= HOUR:
+        if look.at - memory.told.get(cause, look.at - HOUR) >= HOUR:
             memory.open[cause] = condition.text
             memory.told[cause] = look.at
             yield condition.text, condition.path
-    for cause in [cause for cause in memory.open if cause not in now]:
+    for cause in [cause for cause in memory.open if cause not in now and not look.silent(cause)]:
         yield say("Well again: {}").format(memory.open.pop(cause)), "/dashboard"
     memory.told = {cause: at for cause, at in memory.told.items() if cause in memory.open or look.at - at < 24 * HOUR}
 
@@ -131,6 +148,8 @@ def _count(memory: Memory, look: Look) -> None:
 
 def _failures(memory: Memory, look: Look, say: Say) -> Iterable[tuple[str, str]]:
     for kind, (text, well) in _KINDS.items():
+        if look.silent(kind):
+            continue
         told = memory.told.get(f"runs:{kind}")
         if memory.pending.get(kind) and (told is None or look.at - told >= HOUR):
             counts = memory.pending.pop(kind)
@@ -173,3 +192,24 @@ def quiet(hours: str | None, now: datetime) -> bool:
     begin, end = (time.fromisoformat(part) for part in hours.split("-"))
     moment = now.time().replace(tzinfo=None)
     return begin <= moment < end if begin < end else moment >= begin or moment < end
+
+
+# The first word of each cause, as ``ops alerts list`` prints and ``ops alerts silence`` takes it.
+CAUSES = frozenset(
+    {
+        *_KINDS,
+        "all",
+        "backup",
+        "certificate",
+        "database",
+        "disk",
+        "drill",
+        "images",
+        "kit",
+        "off",
+        "restarts",
+        "run",
+        "schedule",
+        "server",
+    }
+)

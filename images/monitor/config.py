@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,8 @@ class Config:
     language: ``en``, ``ko``, or ``browser``. app_url: origin of the UI. skyvern: its version. state: folder of the monitor's own
     volume. backup: folder of the backup's volume, if the stack has one.
     channels: name -> address in apprise's form, with its keys. quiet_hours: ``23:00-07:00``. stuck_minutes: longest run.
+    api_host: a host for which the gateway answers Skyvern's heartbeat. heartbeat: address that is pinged; a secret.
+    metrics: whether there is /metrics. drill_days: between two drills, 0 for none. refreshed: day of the images' Debian packages.
     """
 
     database: str
@@ -28,6 +31,11 @@ class Config:
     channels: Mapping[str, str] = field(default_factory=dict)
     quiet_hours: str | None = None
     stuck_minutes: int = 180
+    api_host: str = "localhost"
+    heartbeat: str | None = None
+    metrics: bool = False
+    drill_days: int = 0
+    refreshed: date = date.max
 
 
 def named(urls: Sequence[str]) -> dict[str, str]:
@@ -60,4 +68,9 @@ def from_environment() -> Config:
         channels=named(os.environ.get("CHANNELS", "").split()),
         quiet_hours=os.environ.get("QUIET_HOURS"),
         stuck_minutes=int(os.environ.get("STUCK_MINUTES", "180")),
+        api_host=os.environ["API_HOST"],
+        heartbeat=os.environ.get("HEARTBEAT"),
+        metrics="METRICS" in os.environ,
+        drill_days=int(os.environ.get("DRILL_DAYS", "0")),
+        refreshed=date.fromisoformat(Path(__file__).with_name("refreshed.txt").read_text().strip()),
     )

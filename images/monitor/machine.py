@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+HOST_FILE = "host.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
@@ -19,13 +21,26 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class Backup:
-    """newest: time of the newest set. problem: of the last look, "" for none. drilled, drill: the last drill, and its verdict."""
+    """newest: time of the newest set. since: when the backup first looked; None in the notes of an older one.
+
+    problem: of the last look, "" for none. drilled, drill: the last drill, and its verdict. good: when one last passed.
+    """
 
     newest: datetime | None
     max_age_hours: int
     problem: str
-    drilled: datetime | None
-    drill: str | None
+    since: datetime | None = None
+    drilled: datetime | None = None
+    drill: str | None = None
+    good: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """What the commands on the host noted: when the newest of the stack's secrets and its last recovery kit were made."""
+
+    secrets: datetime | None
+    kit: datetime | None
 
 
 def disk(folder: Path) -> Disk:
@@ -38,14 +53,28 @@ def backup(folder: Path | None) -> Backup | None:
     """From the files of images/backup/skyvern-backup and ``ops drill``; None without a backup, or one that has not looked yet."""
     if folder is None or (status := _document(folder / "status.json")) is None:
         return None
-    newest, drill = status.get("newest"), _document(folder / "drill.json")
+    newest, since, drill = status.get("newest"), status.get("since"), _document(folder / "drill.json")
+    good = None
+    if drill:
+        # A version that noted the last one only has no last_good.
+        good = drill.get("last_good", drill["at"] if drill["verdict"] == "passed" else None)
     return Backup(
         newest=datetime.fromtimestamp(newest["time"], UTC) if newest else None,
         max_age_hours=int(status["max_age_hours"]),
         problem=str(status["problem"]),
+        since=None if since is None else datetime.fromtimestamp(since, UTC),
         drilled=datetime.fromisoformat(drill["at"]) if drill else None,
         drill=str(drill["verdict"]) if drill else None,
+        good=None if good is None else datetime.fromisoformat(good),
     )
+
+
+def noted(folder: Path) -> Noted | None:
+    """From ``monitor-alerts record``, which the commands on the host call (ops/observe/alerts.py); None before the first."""
+    if (document := _document(folder / HOST_FILE)) is None:
+        return None
+    secrets, kit = (None if (at := document.get(name)) is None else datetime.fromisoformat(at) for name in ("secrets", "kit"))
+    return Noted(secrets=secrets, kit=kit)
 
 
 def _document(path: Path) -> Mapping[str, Any] | None:

@@ -142,6 +142,13 @@ class Reader:
         rows = self._all(_FAILURES, {**selection.values(), "most": most})
         return [row for row in rows if row["run"] is not None], [row for row in rows if row["run"] is None]
 
+    def ended(self, organization: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Runs that ended in a time, also those that began before it."""
+        return self._all(
+            "SELECT * FROM monitor.ended(%(organization)s, %(since)s, %(until)s)",
+            {"organization": organization, "since": since, "until": until},
+        )
+
     def unfinished(self, organization: str) -> list[dict[str, Any]]:
         """Runs that wait or run."""
         return self._all("SELECT * FROM monitor.unfinished(%(organization)s)", {"organization": organization})
@@ -156,6 +163,10 @@ class Reader:
     def schedules(self, organization: str) -> list[dict[str, Any]]:
         """All that are not deleted, with the time of their last run."""
         return self._all("SELECT * FROM monitor.schedules(%(organization)s)", {"organization": organization})
+
+    def starts(self) -> Row:
+        """``database``: when PostgreSQL began. ``sessions``: the oldest session of Skyvern's role; None without one."""
+        return self._all("SELECT * FROM monitor.starts()", {})[0]
 
 
 @contextmanager

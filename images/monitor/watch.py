@@ -1,4 +1,4 @@
-"""Looks once a minute, remembers what was told, and sends it. Not here: what is told (alerts.py).
+"""Looks once a minute, remembers what was told, sends it, and pings the heartbeat. Not here: what is told (alerts.py).
 
 What is to be told is on the disk before it is sent, and marked as being sent while it is: a monitor that is killed tells nothing
 twice, and a channel that is down gets everything in one message when it is back.
@@ -8,13 +8,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import alerts
+import certificates
+import heartbeat
 import machine
 import psycopg
 import queries
@@ -26,9 +28,22 @@ from config import Config
 LOOK_SECONDS = 60
 # Of "to oneself" (apprise.plugins.kakaotalk); it has no title.
 KAKAO_LONGEST = 200
-# Looks without an answer until it is told: an update restarts the database.
-MOST_SILENT = 5
+# Until it is told that something does not answer: an update restarts it.
+PATIENCE = timedelta(minutes=5)
+# The repository of the backup may be away for a while; the backup looks every quarter of an hour.
+BACKUP_PATIENCE = timedelta(hours=1)
+# Of a certificate that ends.
+CERTIFICATE_DAYS = timedelta(days=14)
+CERTIFICATE_EVERY = timedelta(hours=12)
+# As ``ops images list`` and ``ops doctor`` count (ops/images/commands.py, ops/observe/doctor/stack_checks.py).
+OLD_IMAGES = timedelta(days=90)
+MANY_STARTS = 3
+# KakaoTalk's refresh token lives for two months, and is renewed by a message in the last of them.
+KAKAO_SILENCE = timedelta(days=35)
 LEAST_FREE = 0.1
+SILENCES = "silences.json"
+# Causes that only the database can tell: they stay as they are while it does not answer.
+_BY_DATABASE = ("run", "schedule", "restarts")
 _DATES = ("looked", "seen", "off", "on")
 
 
@@ -39,13 +54,19 @@ class Watch:
         self.config = config
         self.say = texts.translator(config.language)
         self.path = config.state / "alerts.json"
-        self.silent = 0
+        self.began: datetime | None = None
+        # Whether database and server answered at the last look.
+        self.well = False
+        self.heartbeat = None if config.heartbeat is None else heartbeat.Heartbeat(config.heartbeat)
+        self._certificates: tuple[datetime, list[Condition]] | None = None
         document = self._read()
         self.memory = _memory(document.get("memory", {}))
         # What a channel was being sent when the monitor ended may have arrived.
         self.waiting: dict[str, list[list[str]]] = {
             name: [] if name == document.get("sending") else lines for name, lines in document.get("waiting", {}).items()
         }
+        # When each channel last took a message, or was first seen here.
+        self.sent = {name: datetime.fromisoformat(at) for name, at in document.get("sent", {}).items()}
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -56,55 +77,120 @@ class Watch:
 
     def save(self, sending: str | None = None) -> None:
         """Whole or not at all."""
-        document = {"memory": asdict(self.memory), "waiting": self.waiting, "sending": sending}
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(document, default=lambda at: at.isoformat()))
-        new.replace(self.path)
+        document = {"memory": asdict(self.memory), "waiting": self.waiting, "sending": sending, "sent": self.sent}
+        _write(self.path, document)
 
     def turn(self, now: datetime) -> None:
         """One look, and what follows from it."""
         lines = alerts.step(self.memory, self.look(now), self.say, self.config.zone)
         for name in self.config.channels if lines else ():
             self.waiting.setdefault(name, []).extend([text, path] for text, path in lines)
+        self._keep_tokens(now)
         self.save()
         if not alerts.quiet(self.config.quiet_hours, now.astimezone(self.config.zone)):
-            self.send()
+            self.send(now)
+
+    def _keep_tokens(self, now: datetime) -> None:
+        for name, url in self.config.channels.items():
+            last = self.sent.setdefault(name, now)
+            if url.startswith("kakaotalk:") and now - last > KAKAO_SILENCE and not self.waiting.get(name):
+                self.waiting[name] = [[self.say("This message renews the login to KakaoTalk"), "/dashboard"]]
 
     def look(self, now: datetime) -> Look:
         """What is wrong now, and which runs have failed since the last look."""
-        conditions = [*self._machine(now)]
+        conditions = [*self._machine(now), *self._backup(now), *self._certificate(now)]
         failures: Sequence[Failure] = ()
+        database = False
         try:
             with queries.reading(self.config.database) as reader:
-                self.silent = 0
+                database = True
                 if reader.ready():
+                    conditions += self._restarts(reader, now)
                     found, failures = self._runs(reader, now)
                     conditions += found
         except psycopg.ProgrammingError:
             # Another form of the database: the page says so.
             pass
         except psycopg.Error:
-            self.silent += 1
             # A cause that is open stays so while nobody can look.
-            conditions += [Condition(cause, text) for cause, text in self.memory.open.items() if cause.startswith("db:")]
-            if self.silent >= MOST_SILENT:
-                conditions.append(Condition("database", self.say("The database does not answer")))
-        return Look(now, conditions, failures)
+            open_ = self.memory.open.items()
+            conditions += [Condition(cause, text) for cause, text in open_ if cause.partition(":")[0] in _BY_DATABASE]
+            conditions.append(Condition("database", self.say("The database does not answer"), after=PATIENCE))
+        server = heartbeat.server_answers(self.config.api_host)
+        # One fault is one message: without the database, Skyvern ends.
+        if database and not server:
+            conditions.append(Condition("server", self.say("Skyvern does not answer"), after=PATIENCE))
+        self.well = database and server
+        return Look(now, conditions, failures, silences(self.config.state))
 
-    def _machine(self, now: datetime) -> list[Condition]:
-        found = []
+    def _machine(self, now: datetime) -> Iterator[Condition]:
         disk = machine.disk(self.config.state)
         if disk.free < LEAST_FREE * disk.total:
-            found.append(Condition("disk", self.say("The disk is nearly full")))
+            yield Condition("disk", self.say("The disk is nearly full"))
+        noted = machine.noted(self.config.state)
+        if noted is not None and noted.secrets is not None:
+            if noted.kit is None:
+                yield Condition("kit", self.say("There is no recovery kit: ops backup kit makes it"))
+            elif noted.kit < noted.secrets:
+                yield Condition("kit", self.say("The recovery kit is older than a secret: ops backup kit makes a new one"))
+        if now.date() - self.config.refreshed > OLD_IMAGES:
+            yield Condition("images", self.say("The images are older than 90 days: look for new versions (ops images list)"))
+
+    def _backup(self, now: datetime) -> Iterator[Condition]:
         backup = machine.backup(self.config.backup)
-        if backup is not None:
-            # It also looks anew after a sleep, and gets a quarter of an hour for it.
-            old = timedelta(hours=backup.max_age_hours) + timedelta(minutes=15)
-            if backup.newest is not None and now - backup.newest > old:
-                found.append(Condition("backup", self.say("The newest backup is too old")))
-            if backup.drill == "failed":
-                found.append(Condition("drill", self.say("The last restore drill failed")))
-        return found
+        if backup is None:
+            return
+        # It looks again after a sleep, and gets a quarter of an hour for it.
+        old = now - timedelta(hours=backup.max_age_hours, minutes=15)
+        if backup.newest is not None and backup.newest < old:
+            yield Condition("backup", self.say("The newest backup is too old"))
+        elif backup.newest is None and backup.since is not None and backup.since < old:
+            yield Condition("backup:none", self.say("There has never been a backup"))
+        elif backup.problem:
+            yield Condition("backup:problem", self.say("The backup has a problem: see ops status"), after=BACKUP_PATIENCE)
+        good = backup.good or backup.since
+        if backup.drill == "failed":
+            yield Condition("drill", self.say("The last restore drill failed"))
+        elif backup.drill == "could not run":
+            yield Condition("drill:run", self.say("The last restore drill could not run"))
+        elif self.config.drill_days and good is not None and now - good > timedelta(days=2 * self.config.drill_days):
+            yield Condition("drill:old", self.say("No restore drill has passed for too long"))
+
+    def _certificate(self, now: datetime) -> list[Condition]:
+        if self._certificates is None or now - self._certificates[0] >= CERTIFICATE_EVERY:
+            found = []
+            named = {
+                "address": self.say("The certificate of the UI's address ends on {:%Y-%m-%d}"),
+                "company": self.say("A certificate of host.ca_file ends on {:%Y-%m-%d}"),
+            }
+            ends = {"address": certificates.of_address(self.config.app_url), "company": certificates.of_company()}
+            for name, end in ends.items():
+                if end is not None and end - now < CERTIFICATE_DAYS:
+                    found.append(Condition(f"certificate:{name}", named[name].format(end.astimezone(self.config.zone))))
+            self._certificates = now, found
+        return self._certificates[1]
+
+    def _restarts(self, reader: queries.Reader, now: datetime) -> Iterator[Condition]:
+        """By the starts that a look can see: more than three within an hour, as ``ops doctor`` counts.
+
+        The database says when it began. Skyvern has begun anew where all of its sessions are younger than the last look, and the
+        database is not. Of a container that is seldom up long enough for a look, it is told that it does not answer.
+        """
+        starts = self.memory.starts
+        row, looked = reader.starts(), self.memory.looked
+        if self.began is None:
+            self.began = now
+            starts.setdefault("monitor", []).append(now)
+        if row["database"] not in starts.get("database", []):
+            starts.setdefault("database", []).append(row["database"])
+        elif looked is not None and row["sessions"] is not None and row["sessions"] > looked:
+            starts.setdefault("server", []).append(row["sessions"])
+        names = {"database": "PostgreSQL", "server": "Skyvern", "monitor": self.say("The monitor")}
+        for part, times in starts.items():
+            # The newest stays, by which the next one is known.
+            starts[part] = [at for at in times if now - at < alerts.HOUR or at == times[-1]]
+            if sum(now - at < alerts.HOUR for at in starts[part]) > MANY_STARTS:
+                yield Condition(f"restarts:{part}", self.say("{} restarts again and again").format(names[part]))
 
     def _runs(self, reader: queries.Reader, now: datetime) -> tuple[list[Condition], list[Failure]]:
         organization = self.config.organizations["own"]
@@ -118,11 +204,11 @@ class Watch:
         for run in reader.unfinished(organization):
             if run["status"] != "paused" and now - (run["started"] or run["created"]) > longest:
                 text = self.say("A run does not end: {}") if run["started"] else self.say("A run waits for too long: {}")
-                found.append(Condition(f"db:run:{run['run']}", text.format(title(run["workflow"])), f"/runs/{run['run']}"))
+                found.append(Condition(f"run:{run['run']}", text.format(title(run["workflow"])), f"/runs/{run['run']}"))
         for schedule in reader.schedules(organization):
             if schedules.due(schedule, now - timedelta(days=1), now).missed:
                 text = self.say("A schedule was missed: {}").format(title(schedule["workflow"]))
-                found.append(Condition(f"db:schedule:{schedule['schedule']}", text))
+                found.append(Condition(f"schedule:{schedule['schedule']}", text))
         # A run can be older than the look at which it fails; retention and people end runs within days.
         span = queries.Span(since=now - timedelta(days=3), until=now + timedelta(days=1), days=4)
         rows, _ = reader.failures(queries.Selection(organization=organization, span=span), most=100_000)
@@ -140,7 +226,7 @@ class Watch:
         ]
         return found, failures
 
-    def send(self) -> None:
+    def send(self, now: datetime) -> None:
         """To each channel what waits for it, as one message."""
         for name, lines in self.waiting.items():
             if not lines or name not in self.config.channels:
@@ -149,6 +235,7 @@ class Watch:
             problem = deliver(self.config, name, [(text, path) for text, path in lines], self.say)
             if problem is None:
                 self.waiting[name] = []
+                self.sent[name] = now
             else:
                 print(f"monitor: {name}: {problem}", flush=True)
             self.save()
@@ -158,7 +245,10 @@ class Watch:
         while True:
             began = time.monotonic()
             try:
-                self.turn(datetime.now(UTC))
+                now = datetime.now(UTC)
+                self.turn(now)
+                if self.heartbeat is not None:
+                    self.heartbeat.turn(now, self.well)
             except Exception as wrong:
                 # By its kind alone: a message can quote an address with a key in it.
                 print(f"monitor: the look failed: {type(wrong).__name__}", flush=True)
@@ -183,14 +273,44 @@ def deliver(config: Config, name: str, lines: Sequence[tuple[str, str]], say: te
 
 def _memory(document: dict[str, Any]) -> Memory:
     dates = {name: datetime.fromisoformat(document[name]) for name in _DATES if document.get(name)}
-    maps = {name: {key: datetime.fromisoformat(at) for key, at in document.get(name, {}).items()} for name in ("told", "last")}
+    maps = {
+        name: {key: datetime.fromisoformat(at) for key, at in document.get(name, {}).items()}
+        for name in ("told", "last", "first")
+    }
+    starts = {part: [datetime.fromisoformat(at) for at in times] for part, times in document.get("starts", {}).items()}
     rest = {name: document.get(name, {}) for name in ("open", "pending", "runs")}
-    return Memory(**dates, **maps, **rest)
+    return Memory(**dates, **maps, **rest, starts=starts)
+
+
+def silences(folder: Path) -> dict[str, datetime]:
+    """Of ``ops alerts silence``: cause -> until when; those that have ended are left out at the next one."""
+    try:
+        return {name: datetime.fromisoformat(at) for name, at in json.loads((folder / SILENCES).read_text()).items()}
+    except (OSError, ValueError):
+        return {}
+
+
+def silence(folder: Path, cause: str, until: datetime, now: datetime) -> None:
+    """Whole or not at all. until: ``now`` ends a silence."""
+    kept = {name: at for name, at in {**silences(folder), cause: until}.items() if at > now}
+    _write(folder / SILENCES, kept)
+
+
+def record(folder: Path, text: str) -> None:
+    """Notes what the commands on the host know (machine.noted); ValueError for anything else."""
+    document = json.loads(text)
+    _write(folder / machine.HOST_FILE, {name: document[name] for name in ("secrets", "kit")})
+
+
+def _write(path: Path, document: Any) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(document, default=lambda at: at.isoformat()))
+    new.replace(path)
 
 
 def start(config: Config) -> None:
     """Begins to look, if there is anyone to tell."""
-    if config.channels:
+    if config.channels or config.heartbeat:
         os.umask(0o077)
         threading.Thread(target=Watch(config).run, daemon=True, name="watch").start()
 

@@ -1,5 +1,6 @@
 """``ops backup``: now, list, check, kit."""
 
+import functools
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ import typer
 
 from ops.backups import container, kit
 from ops.clients import terminal
-from ops.observe import backups
+from ops.observe import alerts, backups
 from ops.stack.inventory import MIB
 from ops.stack.option import DEV, StackOption
 
@@ -53,3 +54,5 @@ def make_kit(
 ) -> None:
     """Make the recovery kit: with it and the repository alone, ops restore brings the stack back on a bare machine."""
     kit.make(stack, output=output, passphrase_file=passphrase_file, plain=plain, progress=typer.echo)
+    # Not on standard output, where a plain kit is.
+    alerts.record(stack, functools.partial(typer.echo, err=True))

@@ -9,7 +9,7 @@ from ops.clients.terminal import Progress
 from ops.deploy import drain
 from ops.errors import UserError
 from ops.machine import docker_faults
-from ops.observe import smoke
+from ops.observe import alerts, smoke
 from ops.observe.smoke.site import Resolver, Site, client_for
 from ops.stack import locks
 from ops.stack.outputs import Outputs
@@ -66,6 +66,7 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
             f"pulumi up: exit {code}; see its messages above{codes}, correct what they name and run script/up --stack {stack} "
             "again"
         )
+    alerts.record(stack, terminal.say)
 
 
 def run_smoke(

@@ -99,7 +99,7 @@ def planned(stack: Stack, settings: Settings) -> list[IPv4Network]:
     absent |= set() if isinstance(settings.llm, OllamaLlm) else {"llm", "models"}
     absent |= set() if isinstance(settings.backup, RemoteBackup) else {"backup"}
     absent |= set() if settings.monitor.enabled else {"dashboard"}
-    absent |= set() if settings.monitor.channels else {"alerts"}
+    absent |= set() if settings.monitor.sends else {"alerts"}
     return [subnet for part, subnet in subnets(settings.host.networks, _prefix(stack)).items() if part not in absent]
 
 

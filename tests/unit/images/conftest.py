@@ -1,10 +1,14 @@
 """Fixtures for tests of the images' modules."""
 
 import os
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
+
+from tests.support import monitor as monitor_modules
 
 
 @pytest.fixture
@@ -21,3 +25,16 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return capsys.readouterr().err
 
     return start
+
+
+@pytest.fixture(scope="module")
+def monitor() -> Iterator[SimpleNamespace]:
+    """The monitor's modules by name."""
+    with monitor_modules.modules() as modules:
+        yield modules
+
+
+@pytest.fixture
+def config(monitor: SimpleNamespace, tmp_path: Path) -> Any:
+    """A configuration of the monitor."""
+    return monitor_modules.config(monitor, tmp_path)

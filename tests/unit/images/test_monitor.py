@@ -3,21 +3,14 @@
 import json
 import sys
 import threading
-import zipfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from lab.standins.vercel.build import cached, download_wheels
-from ops.paths import ROOT
-
-FOLDER = ROOT / "images/monitor"
 SEOUL = ZoneInfo("Asia/Seoul")
 NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)  # a Friday, 12:00 in Seoul
 HOSTILE = [
@@ -28,33 +21,6 @@ HOSTILE = [
     "+1\n2",
     "\x1b[31m",
 ]
-
-
-def _unpack(folder: Path) -> None:
-    download_wheels(folder, FOLDER / "requirements.txt")
-    for wheel in folder.glob("*.whl"):
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
-        wheel.unlink()
-
-
-@pytest.fixture(scope="module")
-def monitor() -> Iterator[SimpleNamespace]:
-    """The modules by name, with the libraries of their image and a double for PostgreSQL's, which needs libpq."""
-    libraries = cached("monitor", FOLDER / "requirements.txt", _unpack)
-    names = [path.stem for path in FOLDER.glob("*.py") if path.stem != "app"]
-    double = ModuleType("psycopg")
-    rows = ModuleType("psycopg.rows")
-    rows.dict_row = None  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as patch:
-        before = set(sys.modules)
-        patch.setitem(sys.modules, "psycopg", double)
-        patch.setitem(sys.modules, "psycopg.rows", rows)
-        patch.syspath_prepend(libraries)
-        patch.syspath_prepend(FOLDER)
-        yield SimpleNamespace(**{name: __import__(name) for name in names})
-        for name in set(sys.modules) - before:
-            del sys.modules[name]
 
 
 # --- Days and schedules ------------------------------------------------------------------------------------------------------
@@ -178,21 +144,6 @@ class Reader:
         return [{**schedule(), "name": HOSTILE[0], "workflow": "wpid_0"}]
 
 
-@pytest.fixture
-def config(monitor: SimpleNamespace, tmp_path: Path) -> Any:
-    return monitor.config.Config(
-        database="",
-        organizations={"own": "o_1", "smoke": "o_2"},
-        zone=SEOUL,
-        language="browser",
-        app_url="http://localhost:8080",
-        stack="dev",
-        skyvern="1.0.56",
-        state=tmp_path,
-        backup=None,
-    )
-
-
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_hostile_titles_are_text(monitor: SimpleNamespace, config: Any, language: str) -> None:
     request = monitor.dashboard.read({"period": "30", "sort_workflows": "title"})
@@ -313,7 +264,7 @@ def test_a_storm_is_one_line_at_once_and_one_an_hour(told: Told) -> None:
 def test_kinds_of_failures_do_not_wait_for_each_other(told: Told, monitor: SimpleNamespace) -> None:
     assert told.look(failed=1) == ["Failed runs (1): Blog"]
     kind = monitor.alerts.kind_of("NAVER_LOGIN_EXPIRED", False)
-    assert told.look(failed=1, kind=kind) == ["A login has expired (1 times): Blog"]
+    assert told.look(failed=1, kind=kind) == ["Logins expired (1): Blog"]
     assert [monitor.alerts.kind_of(*given) for given in (("CAPTCHA, LOGIN", False), (None, True), (None, False))] == [
         "captcha",
         "interrupted",
