@@ -51,8 +51,8 @@ class Monitor(pulumi.ComponentResource):
     """Pages behind the gateway's login, and metrics behind its key. It asks PostgreSQL over its socket, as a role that reads
     counts, titles and times.
 
-    With channels or a heartbeat it has something to send, over a separate network. It has no Docker socket, and reads no file of a
-    run. What the database may be asked: components/host/monitor.sql.
+    With channels or a heartbeat it has something to send, over a separate network. It has no Docker socket, and reads no file of
+    a run. What the database may be asked: components/host/monitor.sql.
     """
 
     def __init__(self, name: str, args: MonitorArgs, opts: pulumi.ResourceOptions | None = None) -> None:

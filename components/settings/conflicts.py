@@ -51,7 +51,7 @@ def conflicts(settings: Settings) -> Iterator[str]:
     if monitor.channels is None and monitor.quiet_hours:
         yield "monitor.quiet_hours: is about messages, and there are no monitor.channels; set those, or remove it"
     if not monitor.sends and monitor.allow:
-        yield "monitor.allow: is about messages, and there are no monitor.channels and no monitor.heartbeat; set one, or remove it"
+        yield "monitor.allow: is about messages, and no monitor.channels or monitor.heartbeat is set; set one, or remove it"
     if on_vercel and monitor.enabled:
         yield (
             "monitor.enabled: the dashboard is behind the login of the gateway, and the UI is on Vercel; write false, or "

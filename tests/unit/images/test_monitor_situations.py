@@ -209,7 +209,10 @@ SITUATIONS: Mapping[str, tuple[Sequence[Do], Sequence[str]]] = {
         [do("fail", 3, interrupted=True)],
         ["Runs interrupted by a stop of the server (3): Blog (3)", "No run was interrupted for an hour"],
     ),
-    "a title calls a whole channel": ([do("fail", workflow="wpid_2")], ["Failed runs (1): ‹!channel› Orders", NONE_FAILED]),
+    "a title calls a whole channel": (
+        [do("fail", workflow="wpid_2")],
+        ["Failed runs (1): \u2039!channel\u203a Orders", NONE_FAILED],
+    ),
     "a run does not end": (
         [do("run", "running", 4), do("wait", 90), do("end_run")],
         ["A run does not end: Blog", f"{WELL}A run does not end: Blog"],
@@ -393,8 +396,8 @@ SITUATIONS: Mapping[str, tuple[Sequence[Do], Sequence[str]]] = {
             put(free=0.05),
             do("wait", 20),
             put(free=0.5),
-        ]
-        + [do("schedule", enabled=False)],
+            do("schedule", enabled=False),
+        ],
         ["The disk is nearly full", f"{WELL}The disk is nearly full"],
     ),
     "failures in a silence are one line after it": (

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from components import endpoints
+from components.edge import tunnel
 from components.host import gateway
 from components.host.firewall import Destination, destinations
 from components.host.postgres import MAKE_MONITOR, ROLES_SCRIPT
@@ -125,6 +126,49 @@ def test_messages_leave_by_a_network_of_their_own() -> None:
     assert not [one for one in run().of_type("docker:index/network:Network") if one.inputs["name"].endswith("-alerts")]
 
 
+HEARTBEAT = {"enabled": True, "heartbeat": "https://hc-ping.com/0b4f2c1e"}
+
+
+def test_a_heartbeat_alone_leaves_by_the_same_network() -> None:
+    settings = parse(
+        {"monitor": HEARTBEAT, "host": {"proxy": "http://10.0.0.9:3128"}}, file="x", secret_keys=frozenset({"monitor"})
+    )
+    run_ = program.run(settings)
+    environment = run_.environment("monitor")
+    assert environment["HEARTBEAT"] == Secret("https://hc-ping.com/0b4f2c1e")
+    assert environment["HTTPS_PROXY"] == "http://10.0.0.9:3128"
+    assert "CHANNELS" not in environment
+    assert [one.inputs["name"] for one in run_.of_type("docker:index/network:Network") if one.inputs["name"].endswith("-alerts")]
+    assert Destination(network="alerts", host="10.0.0.9", port=3128) in destinations(settings)
+
+
+def test_metrics_have_a_key_and_no_login() -> None:
+    settings = parse({"monitor": {"enabled": True, "metrics": True}}, file="x")
+    run_ = program.run(settings)
+    key = run_.outputs["metrics_key"]
+    assert isinstance(key, Secret)
+    assert run_.environment("gateway")["METRICS_KEY"] == key
+    assert key not in run_.environment("monitor").values()
+    assert plain(key) not in {plain(run_.outputs["api_key"]), plain(run_.outputs["ui_password"])}
+    rules = gateway.caddyfile(endpoints.derive(settings))
+    assert rules.index("@stranger not header Authorization") < rules.index("error @stranger 401") < rules.index("monitor:8080")
+    # Of both hosts, before the login.
+    keyed = rules.split("\n(keyed) {")[1]
+    assert "route /metrics {" in keyed.split("\n(")[0]
+    assert "metrics" not in gateway.caddyfile(endpoints.derive(parse({"monitor": {"enabled": True}}, file="x")))
+    assert "metrics_key" not in run().outputs
+
+
+def test_cloudflare_lets_the_metrics_pass_to_the_gateway() -> None:
+    def rule(**monitor: bool) -> str:
+        settings = {"edge": {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}, "monitor": monitor}
+        urls = endpoints.derive(parse(settings, file="x", secret_keys=frozenset({"edge"})))
+        return tunnel.firewall_rules(urls)["skyvern_api_without_key"]
+
+    assert ' and http.request.uri.path ne "/metrics" and not (' in rule(enabled=True, metrics=True)
+    assert "metrics" not in rule(enabled=True)
+
+
 def test_what_it_may_reach_beside_the_internet_is_named() -> None:
     found = parse({"monitor": {**CHANNELS, "allow": ["10.0.0.5:587"]}}, file="x", secret_keys=frozenset({"monitor"}))
     assert destinations(found) == [Destination(network="alerts", host="10.0.0.5", port=587)]
@@ -135,6 +179,14 @@ def test_what_it_may_reach_beside_the_internet_is_named() -> None:
     [
         ({"channels": "tgram://a/b"}, "monitor.channels: is about messages of the monitor"),
         ({"enabled": True, "quiet_hours": "23:00-07:00"}, "monitor.quiet_hours: is about messages"),
+        ({"heartbeat": "https://x.example.com"}, "monitor.heartbeat: is the monitor's, and monitor.enabled is false"),
+        ({"metrics": True}, "monitor.metrics: is the monitor's, and monitor.enabled is false"),
+        (
+            {"enabled": True, "allow": ["10.0.0.5:587"]},
+            "monitor.allow: is about messages, and no monitor.channels or monitor.heartbeat is set",
+        ),
+        ({**HEARTBEAT, "heartbeat": "https://x.example.com/secret?msg=OK"}, "monitor.heartbeat: is not an address to which"),
+        ({**HEARTBEAT, "heartbeat": "ftp://x.example.com/secret"}, "monitor.heartbeat: is not an address to which"),
         ({**CHANNELS, "quiet_hours": "11pm-7am"}, 'monitor.quiet_hours: "11pm-7am" is not two times of a day'),
         ({**CHANNELS, "channels": "123:secret/456"}, "monitor.channels: has an address without a kind"),
     ],
