@@ -38,6 +38,8 @@ class Metrics:
         # Series of the times at which others began: as many again, for nobody's use here.
         disable_created_metrics()
         self._registry = CollectorRegistry()
+        # The first to be asked: it counts what the others then show.
+        self._registry.register(State(self))
         self._runs = Counter("skyvern_runs", "Runs that ended.", ["workflow", "result"], registry=self._registry)
         self._durations = Histogram(
             "skyvern_run_duration_seconds",
@@ -53,7 +55,6 @@ class Metrics:
             buckets=WAITS,
             registry=self._registry,
         )
-        self._registry.register(State(self))
         self._from = self._until = now
         # Runs that were counted and may be seen again -> when.
         self._counted: dict[str, datetime] = {}
