@@ -35,7 +35,6 @@ KOREAN: Mapping[str, str] = {
     ),
     "There has never been a backup": "백업이 한 번도 만들어지지 않았습니다",
     "There is no recovery kit: ops backup kit makes it": "복구 키트가 없습니다. ops backup kit으로 만드십시오",
-    "This message renews the login to KakaoTalk": "카카오톡 로그인을 갱신하는 메시지입니다",
     "This is a test": "시험 메시지입니다",
     "Well again: {}": "해결됨: {}",
     "and {} more": "외 {}건",

@@ -38,8 +38,6 @@ CERTIFICATE_EVERY = timedelta(hours=12)
 # As ``ops images list`` and ``ops doctor`` count (ops/images/commands.py, ops/observe/doctor/stack_checks.py).
 OLD_IMAGES = timedelta(days=90)
 MANY_STARTS = 3
-# KakaoTalk's refresh token lives for two months, and is renewed by a message in the last of them.
-KAKAO_SILENCE = timedelta(days=35)
 LEAST_FREE = 0.1
 SILENCES = "silences.json"
 # Causes that only the database can tell: they stay as they are while it does not answer.
@@ -65,8 +63,6 @@ class Watch:
         self.waiting: dict[str, list[list[str]]] = {
             name: [] if name == document.get("sending") else lines for name, lines in document.get("waiting", {}).items()
         }
-        # When each channel last took a message, or was first seen here.
-        self.sent = {name: datetime.fromisoformat(at) for name, at in document.get("sent", {}).items()}
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -77,7 +73,7 @@ class Watch:
 
     def save(self, sending: str | None = None) -> None:
         """Whole or not at all."""
-        document = {"memory": asdict(self.memory), "waiting": self.waiting, "sending": sending, "sent": self.sent}
+        document = {"memory": asdict(self.memory), "waiting": self.waiting, "sending": sending}
         _write(self.path, document)
 
     def turn(self, now: datetime) -> None:
@@ -85,16 +81,9 @@ class Watch:
         lines = alerts.step(self.memory, self.look(now), self.say, self.config.zone)
         for name in self.config.channels if lines else ():
             self.waiting.setdefault(name, []).extend([text, path] for text, path in lines)
-        self._keep_tokens(now)
         self.save()
         if not alerts.quiet(self.config.quiet_hours, now.astimezone(self.config.zone)):
-            self.send(now)
-
-    def _keep_tokens(self, now: datetime) -> None:
-        for name, url in self.config.channels.items():
-            last = self.sent.setdefault(name, now)
-            if url.startswith("kakaotalk:") and now - last > KAKAO_SILENCE and not self.waiting.get(name):
-                self.waiting[name] = [[self.say("This message renews the login to KakaoTalk"), "/dashboard"]]
+            self.send()
 
     def look(self, now: datetime) -> Look:
         """What is wrong now, and which runs have failed since the last look."""
@@ -226,7 +215,7 @@ class Watch:
         ]
         return found, failures
 
-    def send(self, now: datetime) -> None:
+    def send(self) -> None:
         """To each channel what waits for it, as one message."""
         for name, lines in self.waiting.items():
             if not lines or name not in self.config.channels:
@@ -235,7 +224,6 @@ class Watch:
             problem = deliver(self.config, name, [(text, path) for text, path in lines], self.say)
             if problem is None:
                 self.waiting[name] = []
-                self.sent[name] = now
             else:
                 print(f"monitor: {name}: {problem}", flush=True)
             self.save()

@@ -107,8 +107,16 @@ def metrics(monitor: SimpleNamespace, database: Database, tmp_path: Path) -> Any
     return monitor.metrics.Metrics(make_config(monitor, tmp_path, backup=tmp_path), datetime.now(UTC))
 
 
-def samples(monitor: SimpleNamespace, metrics: Any) -> dict[tuple[str, ...], float]:
-    """Name and values of the labels -> value, by Prometheus' own parser."""
+Series = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def of(name: str, **labels: str) -> Series:
+    """One time series."""
+    return f"skyvern_{name}", tuple(sorted(labels.items()))
+
+
+def samples(monitor: SimpleNamespace, metrics: Any) -> dict[Series, float]:
+    """Series -> value, by Prometheus' own parser."""
     metrics._kept = None
     parser = importlib.import_module("prometheus_client.parser")
     families = list(parser.text_string_to_metric_families(metrics.text().decode()))
@@ -116,7 +124,9 @@ def samples(monitor: SimpleNamespace, metrics: Any) -> dict[tuple[str, ...], flo
     for family in families:
         assert family.documentation
         assert family.type != "unknown", family.name
-    return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
+    found = [one for family in families for one in family.samples]
+    assert all(one.name.startswith("skyvern_") for one in found)
+    return {(one.name, tuple(sorted(one.labels.items()))): one.value for one in found}
 
 
 def test_what_is_scraped_is_what_is_there(monitor: SimpleNamespace, metrics: Any, database: Database) -> None:
@@ -126,28 +136,26 @@ def test_what_is_scraped_is_what_is_there(monitor: SimpleNamespace, metrics: Any
     database.end("wr_2", status="failed", seconds=700.0)
     database.end("wr_3", status="canceled", seconds=None)
     found = samples(monitor, metrics)
-    assert {key[1:]: value for key, value in found.items() if key[0] == "skyvern_runs_total"} == {
-        ("wpid_1", "completed"): 1,
-        ("wpid_1", "failed"): 1,
-        ("wpid_1", "canceled"): 1,
-    }
-    assert found["skyvern_run_duration_seconds_count", "wpid_1"] == 2
-    assert found["skyvern_run_duration_seconds_sum", "wpid_1"] == 740
-    assert found["skyvern_run_duration_seconds_bucket", "wpid_1", "60.0"] == 1
-    assert found["skyvern_run_wait_seconds_count", "wpid_1"] == 3
-    assert found["skyvern_runs_unfinished", "queued"] == 1
-    assert found["skyvern_queue_oldest_seconds",] == pytest.approx(90, abs=60)
-    assert found["skyvern_llm_cost_dollars_total", "wpid_1", "gpt"] == 0.5
-    assert found["skyvern_llm_unpriced_calls_total", "", ""] == 3
-    assert found["skyvern_llm_tokens_total", "wpid_1", "gpt", "output"] == 10
-    assert found["skyvern_schedule_missed", "wfs_1", "wpid_1"] == 1
-    assert found["skyvern_schedule_next_timestamp_seconds", "wfs_1", "wpid_1"] > datetime.now(UTC).timestamp()
-    assert found["skyvern_backup_newest_timestamp_seconds",] == 1795744800
-    assert found["skyvern_backup_max_age_seconds",] == 26 * 3600
-    assert found["skyvern_drill_good_timestamp_seconds",] == datetime(2026, 11, 20, tzinfo=UTC).timestamp()
-    assert found["skyvern_workflow_info", "wpid_1", 'a "quoted" title\\'] == 1
-    assert found["skyvern_build_info", "9999-12-31", "1.0.56"] == 1
-    assert found["skyvern_database_up",] == found["skyvern_server_up",] == 1
+    for result in ("completed", "failed", "canceled"):
+        assert found[of("runs_total", workflow="wpid_1", result=result)] == 1
+    assert found[of("run_duration_seconds_count", workflow="wpid_1")] == 2
+    assert found[of("run_duration_seconds_sum", workflow="wpid_1")] == 740
+    assert found[of("run_duration_seconds_bucket", workflow="wpid_1", le="60.0")] == 1
+    assert found[of("run_wait_seconds_count", workflow="wpid_1")] == 3
+    assert found[of("runs_unfinished", status="queued")] == 1
+    assert found[of("queue_oldest_seconds")] == pytest.approx(90, abs=60)
+    assert found[of("llm_cost_dollars_total", workflow="wpid_1", model="gpt")] == 0.5
+    assert found[of("llm_unpriced_calls_total", workflow="", model="")] == 3
+    assert found[of("llm_tokens_total", workflow="wpid_1", model="gpt", direction="output")] == 10
+    assert found[of("schedule_missed", schedule="wfs_1", workflow="wpid_1")] == 1
+    next_tick = found[of("schedule_next_timestamp_seconds", schedule="wfs_1", workflow="wpid_1")]
+    assert next_tick > datetime.now(UTC).timestamp()
+    assert found[of("backup_newest_timestamp_seconds")] == 1795744800
+    assert found[of("backup_max_age_seconds")] == 26 * 3600
+    assert found[of("drill_good_timestamp_seconds")] == datetime(2026, 11, 20, tzinfo=UTC).timestamp()
+    assert found[of("workflow_info", workflow="wpid_1", title='a "quoted" title\\')] == 1
+    assert found[of("build_info", version="1.0.56", images="9999-12-31")] == 1
+    assert found[of("database_up")] == found[of("server_up")] == 1
     assert not [value for value in found.values() if math.isnan(value)]
 
 
@@ -155,7 +163,7 @@ def test_a_run_is_counted_once_whatever_the_scrapes(monitor: SimpleNamespace, me
     for number in range(20):
         database.end(f"wr_{number}")
         found = samples(monitor, metrics)
-    assert found["skyvern_runs_total", "wpid_1", "completed"] == 20
+    assert found[of("runs_total", workflow="wpid_1", result="completed")] == 20
 
 
 def test_without_the_database_the_rest_is_there(monitor: SimpleNamespace, metrics: Any, database: Database) -> None:
@@ -163,10 +171,10 @@ def test_without_the_database_the_rest_is_there(monitor: SimpleNamespace, metric
     samples(monitor, metrics)
     database.up = False
     found = samples(monitor, metrics)
-    assert found["skyvern_database_up",] == 0
-    assert found["skyvern_disk_size_bytes",] > 0
+    assert found[of("database_up")] == 0
+    assert found[of("disk_size_bytes")] > 0
     # Counters are of this process.
-    assert found["skyvern_runs_total", "wpid_1", "completed"] == 1
+    assert found[of("runs_total", workflow="wpid_1", result="completed")] == 1
 
 
 def test_every_name_is_documented_in_both_languages(monitor: SimpleNamespace, metrics: Any, database: Database) -> None:

@@ -444,15 +444,6 @@ def test_a_night_of_failures_is_one_message_at_the_end_of_the_quiet_hours(
     assert stack.messages == [f"Failed runs (7): Blog (7)\n{NONE_FAILED}\nFailed runs (2): Blog (2)\n{NONE_FAILED}"]
 
 
-def test_a_silent_kakaotalk_is_kept_logged_in(monitor: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = Stack(monitor, tmp_path, monkeypatch, channels={"kakaotalk": "kakaotalk://x", "slack": "slack://y"}, backup=None)
-    for _ in range(80 * 24):
-        stack.watch._keep_tokens(stack.now)
-        stack.watch.send(stack.now)
-        stack.now += timedelta(hours=1)
-    assert stack.messages == ["This message renews the login to KakaoTalk"] * 2
-
-
 def test_every_cause_can_be_silenced(monitor: SimpleNamespace) -> None:
     """Those of the looks, by their first word in the source, are in the list that `ops alerts silence` takes."""
     source = Path(monitor.watch.__file__).read_text()
