@@ -63,6 +63,7 @@ class Pages:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._kept: dict[tuple[str, str, str | None, str | None], tuple[float, Facts]] = {}
+        self._past = queries.Past()
 
     def facts(self, request: Request) -> Facts | str:
         """The facts, or why there are none."""
@@ -71,7 +72,7 @@ class Pages:
         if kept is not None and time.monotonic() - kept[0] < KEPT_SECONDS:
             return kept[1]
         try:
-            with queries.reading(self.config.database) as reader:
+            with queries.reading(self.config.database, self._past) as reader:
                 if not reader.ready():
                     return NOT_YET
                 facts = dashboard.gather(reader, self.config, request, datetime.now(UTC))

@@ -4,7 +4,7 @@ It reads the functions of the schema ``monitor`` (components/host/monitor.sql) a
 durations in seconds, costs in US dollars.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +21,8 @@ FAILED = ("failed", "terminated", "timed_out")
 ENDED = ("completed", *FAILED, "canceled")
 UNFINISHED = ("created", "queued", "running", "paused")
 MOST_FAILURES = 200
+# The columns of spending that add up.
+_SPENT = ("cost", "input_tokens", "output_tokens", "calls", "unpriced")
 
 _COUNTS = ", ".join(
     f"count(*) FILTER (WHERE status {test}) AS {name}"
@@ -104,11 +106,42 @@ def success_rate(counts: Row) -> float | None:
     return counts["completed"] / judged if judged else None
 
 
-class Reader:
-    """One transaction's view of the database."""
+class Past:
+    """The spending of days that are over, which stays as it is. Asked for once a day: 90 days of 100,000 runs take 0.6 s of the
+    database's CPU, most of it to join 300,000 steps.
+    """
 
-    def __init__(self, connection: "psycopg.Connection[dict[str, Any]]") -> None:
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, datetime, datetime], list[dict[str, Any]]] = {}
+
+    def get(
+        self, organization: str, since: datetime, until: datetime, ask: Callable[[datetime, datetime], list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """The rows between two midnights, kept or asked for."""
+        key = (organization, since, until)
+        if key not in self._kept:
+            # Of another day.
+            self._kept = {one: rows for one, rows in self._kept.items() if one[2] == until}
+            self._kept[key] = ask(since, until)
+        return self._kept[key]
+
+
+def added(*parts: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows of spending, with one for each workflow and model."""
+    sums: dict[tuple[str | None, str | None], dict[str, Any]] = {}
+    for row in (row for part in parts for row in part):
+        key = row["workflow"], row["model"]
+        before = sums.get(key)
+        sums[key] = dict(row) if before is None else {**row, **{name: before[name] + row[name] for name in _SPENT}}
+    return list(sums.values())
+
+
+class Reader:
+    """One transaction's view of the database. past: keeps what does not change; None to ask for everything."""
+
+    def __init__(self, connection: "psycopg.Connection[dict[str, Any]]", past: Past | None = None) -> None:
         self._connection = connection
+        self._past = past
 
     def _all(self, query: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         return self._connection.execute(query.encode(), values).fetchall()
@@ -155,10 +188,18 @@ class Reader:
 
     def spending(self, organization: str, span: Span) -> list[dict[str, Any]]:
         """Cost and tokens by workflow and model. ``unpriced``: calls of a model without a price, whose cost is unknown."""
-        return self._all(
-            "SELECT * FROM monitor.spending(%(organization)s, %(since)s, %(until)s)",
-            {"organization": organization, "since": span.since, "until": span.until},
-        )
+
+        def ask(since: datetime, until: datetime) -> list[dict[str, Any]]:
+            return self._all(
+                "SELECT * FROM monitor.spending(%(organization)s, %(since)s, %(until)s)",
+                {"organization": organization, "since": since, "until": until},
+            )
+
+        # A step that began yesterday may end today.
+        over = span.until - timedelta(days=2)
+        if self._past is None or over <= span.since:
+            return ask(span.since, span.until)
+        return added(self._past.get(organization, span.since, over, ask), ask(over, span.until))
 
     def schedules(self, organization: str) -> list[dict[str, Any]]:
         """All that are not deleted, with the time of their last run."""
@@ -170,9 +211,9 @@ class Reader:
 
 
 @contextmanager
-def reading(database: str) -> Iterator[Reader]:
+def reading(database: str, past: Past | None = None) -> Iterator[Reader]:
     """A reader whose answers are of one moment; psycopg.Error where the database does not answer."""
     with psycopg.connect(database, row_factory=dict_row, connect_timeout=5) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        yield Reader(connection)
+        yield Reader(connection, past)

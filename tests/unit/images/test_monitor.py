@@ -87,6 +87,36 @@ def test_the_next_tick_is_skyverns(monitor: SimpleNamespace) -> None:
     assert monitor.schedules.due(schedule(enabled=False), NOW - timedelta(days=7), NOW).next is None
 
 
+# --- Spending ----------------------------------------------------------------------------------------------------------------
+
+
+def test_days_that_are_over_are_asked_for_once(monitor: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the sum is that of asking for all of it."""
+    queries, asked = monitor.queries, []
+    calls = [NOW - timedelta(hours=7 * number) for number in range(100)]
+
+    def answer(_: Any, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+        asked.append((values["since"], values["until"]))
+        number = sum(values["since"] <= at < values["until"] for at in calls)
+        row = {"workflow": "wpid_1", "model": "gpt", "cost": 0.5 * number, "input_tokens": number, "output_tokens": number}
+        return [{**row, "calls": number, "unpriced": 0}] if number else []
+
+    monkeypatch.setattr(queries.Reader, "_all", answer)
+    past = queries.Past()
+    for days in (1, 2, 7, 30):
+        span = queries.last_days(days, SEOUL, NOW)
+        whole = queries.Reader(None).spending("o_1", span)
+        assert queries.Reader(None, past).spending("o_1", span) == whole
+        asked.clear()
+        assert queries.Reader(None, past).spending("o_1", span) == whole
+        assert [until - since for since, until in asked] == [timedelta(days=min(days, 2))]
+    # The next day it is asked for anew.
+    span = queries.last_days(30, SEOUL, NOW + timedelta(days=1))
+    asked.clear()
+    queries.Reader(None, past).spending("o_1", span)
+    assert len(asked) == 2
+
+
 # --- Tables ------------------------------------------------------------------------------------------------------------------
 
 

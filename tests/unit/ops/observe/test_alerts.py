@@ -8,6 +8,7 @@ import pytest
 
 from ops.errors import UserError
 from ops.observe import alerts
+from ops.stack import kits
 from ops.stack.stack import Stack
 from tests.support.daemon import daemon
 
@@ -48,10 +49,20 @@ def test_a_time_that_is_none_is_one_line(text: str) -> None:
         alerts.parse_time(text)
 
 
+def note_questions(asked: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor that answers nothing."""
+
+    def ask(_: Stack, *question: str) -> str:
+        asked.append(question)
+        return ""
+
+    monkeypatch.setattr(alerts, "ask", ask)
+
+
 def test_a_silence_is_the_monitors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = stack_with(CHANNELS, tmp_path)
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(alerts, "ask", lambda _, *question: asked.append(question) or "")
+    note_questions(asked, monkeypatch)
     alerts.silence("disk", stack=stack, lasting="30m", end=False)
     alerts.silence("disk", stack=stack, lasting="2h", end=True)
     assert asked == [("silence", "disk", "1800"), ("silence", "disk", "0")]
@@ -72,10 +83,10 @@ BACKUP = f"{CHANNELS}  skyvern:backup:\n    type: path\n    path: /mnt/d/skyvern
 def test_what_the_host_knows_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = datetime(2026, 11, 20, tzinfo=UTC)
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(alerts, "ask", lambda _, *question: asked.append(question) or "")
+    note_questions(asked, monkeypatch)
     monkeypatch.setattr(alerts, "last_change", lambda _: made)
     monkeypatch.setattr(Stack, "state", lambda self: {})
-    monkeypatch.setattr(alerts.kits, "made_at", lambda _: None)
+    monkeypatch.setattr(kits, "made_at", lambda _: None)
     lines: list[str] = []
     alerts.record(stack_with(BACKUP, tmp_path), lines.append)
     assert [(name, json.loads(text)) for name, text in asked] == [("record", {"secrets": made.isoformat(), "kit": None})]
