@@ -22,6 +22,9 @@ CATCH_ALL = "http_status:404"
 SESSION_DURATION = "24h"
 # Half a year in seconds, what Cloudflare's own form proposes.
 HSTS_SECONDS = 15552000
+# Of a tunnel without any connection, and of one with all four. Not "degraded": a connector that changes a data centre passes
+# through it.
+ALERT_STATUSES = ("TUNNEL_STATUS_TYPE_DOWN", "TUNNEL_STATUS_TYPE_HEALTHY")
 
 
 # --- What is registered ----------------------------------------------------------------------------------------------------
@@ -243,6 +246,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
                 f"{name}-{setting.replace('_', '-')}", zone_id=zone.id, setting_id=setting, value=value, opts=child
             )
         self._rulesets(name, args, zone, provider)
+        self._alert(name, args, zone, tunnel.id, child)
 
         self.token: pulumi.Output[str] = pulumi.Output.secret(
             pulumi.Output.all(account_id=zone.account_id, tunnel_id=tunnel.id, secret=args.secret).apply(
@@ -281,6 +285,29 @@ class CloudflareTunnel(pulumi.ComponentResource):
                 comment=f"{args.prefix}: UI",
                 opts=opts,
             )
+
+    @staticmethod
+    def _alert(
+        name: str, args: CloudflareTunnelArgs, zone: Zone, tunnel_id: pulumi.Output[str], opts: pulumi.ResourceOptions
+    ) -> None:
+        """Has Cloudflare say when the tunnel is down: a machine that is off cannot."""
+        emails, webhooks = (sorted(set(who)) for who in (args.settings.tunnel_alert_emails, args.settings.tunnel_alert_webhooks))
+        if not (emails or webhooks):
+            return
+        cloudflare.NotificationPolicy(
+            f"{name}-tunnel-alert",
+            account_id=zone.account_id,
+            name=f"{args.prefix}: tunnel",
+            alert_type="tunnel_health_event",
+            enabled=True,
+            filters=cloudflare.NotificationPolicyFiltersArgs(new_statuses=list(ALERT_STATUSES), tunnel_ids=[tunnel_id]),
+            # Never an empty list: the provider reads it back as none, a difference at each preview (provider 7342).
+            mechanisms=cloudflare.NotificationPolicyMechanismsArgs(
+                emails=[cloudflare.NotificationPolicyMechanismsEmailArgs(id=who) for who in emails] or None,
+                webhooks=[cloudflare.NotificationPolicyMechanismsWebhookArgs(id=who) for who in webhooks] or None,
+            ),
+            opts=opts,
+        )
 
     @staticmethod
     def _access(name: str, args: CloudflareTunnelArgs, zone: Zone, opts: pulumi.ResourceOptions) -> pulumi.Output[str] | None:

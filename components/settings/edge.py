@@ -59,6 +59,14 @@ def _address_problem(entry: str) -> str | None:
     return None if right else "is not an email address; write one, for example ops@example.com"
 
 
+def _webhook_problem(entry: str) -> str | None:
+    return (
+        None
+        if re.fullmatch(r"[0-9a-f]{32}", entry)
+        else "is not the id of a webhook, which has 32 hex digits (docs/cloudflare.md)"
+    )
+
+
 def _domain_problem(entry: str) -> str | None:
     return "is not a mail domain; write one, for example example.com" if "@" in entry or "." not in entry else None
 
@@ -126,6 +134,17 @@ class CloudflareEdge(Tunnel):
     )
     access_domains: Annotated[list[str], entries(_domain_problem)] = Field(
         [], description="Mail domains of which Access admits every address.", examples=["[example.com]"]
+    )
+    tunnel_alert_emails: Annotated[list[str], entries(_address_problem)] = Field(
+        [],
+        description="Addresses that Cloudflare mails when the tunnel is down, as when the machine is off, and when it is healthy "
+        "again. The API token needs *Account: Notifications: Edit* for it.",
+        examples=["[ops@example.com]"],
+    )
+    tunnel_alert_webhooks: Annotated[list[str], entries(_webhook_problem)] = Field(
+        [],
+        description="Ids of webhooks that are told the same: destinations of the account's notifications, made in the dashboard.",
+        examples=["[2f2feab2026849078ba485f918791bdc]"],
     )
     protocol: Literal["auto", "quic", "http2"] = Field(
         "http2",

@@ -96,6 +96,7 @@ _AT_CLOUDFLARE: Mapping[str, tuple[str, str, str]] = {
     "Ruleset": ("ruleset", "20217", "Security rules"),
     "ZeroTrustAccessApplication": ("application", "11010", "Zero Trust, Access, Applications"),
     "ZeroTrustAccessPolicy": ("policy", "", "Zero Trust, Access, Policies"),
+    "NotificationPolicy": ("notification", "", "Notifications"),
 }
 
 

@@ -21,6 +21,7 @@ SECRETS = {
 }
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com"}
 ACCESS = {"access_team": "acme", "access_emails": ["ops@example.com"]}
+ALERT = {"tunnel_alert_emails": ["ops@example.com"]}
 VERCEL: dict[str, Any] = {"provider": "vercel", "team": vercel.TEAM, "plan": "pro"}
 
 # The public part of the program: the UI on Vercel, if the stack file says so, and the edge. The secrets change with their epochs,

@@ -15,7 +15,7 @@ from lab.standins.providers import World, cloudflare, vercel
 from ops.deploy.recovery import possibly_created_at_cloudflare
 from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
-from tests.engine.stack import ACCESS, CLOUDFLARE, SITE_AND_EDGE, VERCEL, Stack, counts, error_lines
+from tests.engine.stack import ACCESS, ALERT, CLOUDFLARE, SITE_AND_EDGE, VERCEL, Stack, counts, error_lines
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -68,6 +68,39 @@ def test_up_again_refresh_and_destroy(stack: Stack) -> None:
     data = stack.world.read()
     left = ("tunnels", "records", "rulesets", "policies", "applications", "containers", "networks", "volumes")
     assert {name: data[name] for name in left} == {name: {} for name in left}
+
+
+def test_the_tunnels_alert_comes_and_goes_alone(edge: Stack) -> None:
+    """Only it is planned for a stack that exists, and it goes with the stack."""
+    edge.write(edge=CLOUDFLARE)
+    edge.up()
+    with edge.world.edit() as data:
+        permissions = data["tokens"][cloudflare.TOKEN]
+        data["tokens"][cloudflare.TOKEN] = [name for name in permissions if name != "Notifications Write"]
+    edge.write(edge={**CLOUDFLARE, **ALERT})
+    # The token's permission is named by Cloudflare's answer, and nothing else has changed.
+    shown = edge.project.fail("up", "--yes", "--skip-preview")
+    assert [line for line in shown.splitlines() if "10000" in line and "alerting/v3/policies" in line]
+    with edge.world.edit() as data:
+        data["tokens"][cloudflare.TOKEN] = permissions
+    assert edge.up() == ["create edge-tunnel-alert"]
+    (alert,), (tunnel,) = edge.world.read()["notifications"].values(), edge.world.read()["tunnels"].values()
+    assert alert["filters"]["tunnelIds"] == [tunnel["id"]]
+    assert alert["mechanisms"] == {"emails": [{"id": "ops@example.com"}]}
+    edge.project.succeed("preview", "--expect-no-changes")
+    edge.project.succeed("refresh", "--yes", "--expect-no-changes")
+
+    # Another address: the same notification.
+    edge.write(edge={**CLOUDFLARE, "tunnel_alert_emails": ["other@example.com"]})
+    assert edge.up() == ["update edge-tunnel-alert"]
+    assert set(edge.world.read()["notifications"]) == {alert["id"]}
+
+    edge.write(edge=CLOUDFLARE)
+    assert edge.up() == ["delete edge-tunnel-alert"]
+    edge.write(edge={**CLOUDFLARE, **ALERT})
+    edge.up()
+    edge.project.succeed("destroy", "--yes")
+    assert edge.world.read()["notifications"] == {}
 
 
 # --- Plans that a reader expects -----------------------------------------------------------------------------------------

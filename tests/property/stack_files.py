@@ -119,6 +119,8 @@ CLOUDFLARE = st.builds(
         optional={
             **{switch: st.booleans() for switch in ("always_https", "hsts", "min_tls_1_2", "tls_1_3", "firewall", "rate_limit")},
             "firewall_ruleset_id": st.just("f" * 32),
+            "tunnel_alert_emails": st.just(["ops@example.com"]),
+            "tunnel_alert_webhooks": st.just(["e" * 32]),
             "protocol": st.sampled_from(["auto", "quic", "http2"]),
             "memory_mib": st.integers(64, 1024),
             "connector_image": st.just("localhost/mine/connector:1"),

@@ -42,6 +42,8 @@ TAKES: dict[str, Any] = {
     ),
     "edge.access_domains": [],
     "edge.access_emails": [],
+    "edge.tunnel_alert_emails": [],
+    "edge.tunnel_alert_webhooks": [],
     **dict.fromkeys(("frontend.branch", "llm.model", "smtp.password"), "Δ"),
     **dict.fromkeys(("edge.memory_mib", "edge.rate_limit_requests", "llm.memory_mib", "server.memory_mib"), 10**9),
     **dict.fromkeys(("rotation.api_key", "rotation.database", "rotation.gateway", "rotation.tunnel", "rotation.ui_login"), 10**9),

@@ -19,6 +19,7 @@ _PERMISSIONS = {
     "rulesets": "Zone WAF",
     "cfd_tunnel": "Cloudflare Tunnel",
     "access": "Access: Apps and Policies",
+    "alerting": "Notifications",
 }
 
 

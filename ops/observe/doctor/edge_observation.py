@@ -160,6 +160,8 @@ def _ask_parts(
     tunnels = ask("Account: Cloudflare Tunnel: Edit", f"{account_path}/cfd_tunnel", name=name, is_deleted="false")
     if edge.access_team is not None:
         ask("Account: Access: Apps and Policies: Edit", f"{account_path}/access/apps")
+    if edge.tunnel_alert_emails or edge.tunnel_alert_webhooks:
+        ask("Account: Notifications: Edit", f"{account_path}/alerting/v3/policies")
     return replace(
         facts,
         missing=missing,

@@ -216,6 +216,25 @@ def test_rules_of_somebody_are_adopted_as_they_are_and_left_behind() -> None:
     assert firewall.retain_on_delete
 
 
+def test_cloudflare_says_when_the_tunnel_is_down_if_it_knows_to_whom() -> None:
+    kind = "cloudflare:index/notificationPolicy:NotificationPolicy"
+    assert program.run(settings(CLOUDFLARE), stack="prod").of_type(kind) == []
+    run = program.run(settings({**CLOUDFLARE, "tunnel_alert_emails": ["b@example.com", "a@example.com"]}), stack="prod")
+    (alert,), (tunnel,) = run.of_type(kind), run.of_type(TUNNEL)
+    assert alert.inputs == {
+        "accountId": "a" * 32,
+        "alertType": "tunnel_health_event",
+        "enabled": True,
+        "filters": {
+            "newStatuses": ["TUNNEL_STATUS_TYPE_DOWN", "TUNNEL_STATUS_TYPE_HEALTHY"],
+            "tunnelIds": [f"id-of-{tunnel.name}"],
+        },
+        # An empty list of the other kind would be a difference at each preview.
+        "mechanisms": {"emails": [{"id": "a@example.com"}, {"id": "b@example.com"}]},
+        "name": "skyvern-prod: tunnel",
+    }
+
+
 def test_access_guards_the_ui_and_the_connector_checks_it_too() -> None:
     run = program.run(settings(CLOUDFLARE | ACCESS), stack="prod")
     (application,) = run.of_type("cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication")

@@ -484,6 +484,15 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example",
         ),
         (
+            cloudflare(tunnel_alert_emails=["ops"]),
+            'edge.tunnel_alert_emails: "ops" is not an email address; write one, for example ops@example.com',
+        ),
+        (
+            cloudflare(tunnel_alert_webhooks=["https://hooks.example.com/1"]),
+            'edge.tunnel_alert_webhooks: "https://hooks.example.com/1" is not the id of a webhook, which has 32 hex digits '
+            "(docs/cloudflare.md)",
+        ),
+        (
             cloudflare(access_team="acme", access_emails=["ops"]),
             'edge.access_emails: "ops" is not an email address; write one, for example ops@example.com',
         ),

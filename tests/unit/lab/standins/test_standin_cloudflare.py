@@ -16,6 +16,7 @@ from tests.support.standins import refusal
 CONFIG = "ZeroTrustTunnelCloudflaredConfig"
 TUNNEL = "ZeroTrustTunnelCloudflared"
 POLICY = "ZeroTrustAccessPolicy"
+NOTIFICATION = "NotificationPolicy"
 APPLICATION = "ZeroTrustAccessApplication"
 
 
@@ -48,6 +49,10 @@ class Api(standins.Api):
             POLICY, **{"accountId": self.account, "name": "ops", "decision": "allow", "includes": everyone, **more}
         )
 
+    def notification(self, **more: Any) -> tuple[str, dict[str, Any]]:
+        given = {"accountId": self.account, "name": "down", "alertType": "tunnel_health_event"}
+        return self.create(NOTIFICATION, **{**given, "mechanisms": {"emails": [{"id": "ops@example.com"}]}, **more})
+
     def application(self, **more: Any) -> tuple[str, dict[str, Any]]:
         given = {"accountId": self.account, "name": "ui", "type": "self_hosted", "domain": "app.example.com", **more}
         return self.create(APPLICATION, **given)
@@ -77,6 +82,7 @@ class TestTokens:
             ("Zone WAF Write", lambda api: api.ruleset()),
             ("Access: Apps and Policies Write", lambda api: api.policy()),
             ("Access: Apps and Policies Write", lambda api: api.application()),
+            ("Notifications Write", lambda api: api.notification()),
         ],
     )
     def test_each_call_needs_its_permission(self, world: World, permission: str, act: Any) -> None:
@@ -122,6 +128,25 @@ class TestZones:
             data["tokens"]["dns"] = ["DNS Write"]
         with pytest.raises(Refused, match=": 0 found"):
             Api(world, "dns").look_up("get_zone", filter={"name": "example.com", "match": "all"})
+
+
+class TestNotifications:
+    def test_what_is_empty_is_left_out(self, api: Api) -> None:
+        _, known = api.notification(mechanisms={"emails": [{"id": "ops@example.com"}], "webhooks": []})
+        assert known["mechanisms"] == {"emails": [{"id": "ops@example.com"}]}
+        with refusal(17101):
+            api.notification(mechanisms={"emails": []})
+
+    def test_it_is_about_a_tunnel_that_exists_and_a_status_that_cloudflare_has(self, api: Api) -> None:
+        tunnel, _ = api.tunnel()
+        filters = {"tunnelIds": [tunnel], "newStatuses": ["TUNNEL_STATUS_TYPE_DOWN"]}
+        identifier, known = api.notification(filters=filters)
+        for wrong in ({"tunnelIds": ["gone"]}, {"newStatuses": ["down"]}, {"tunnelNames": ["skyvern"]}):
+            with refusal(17003):
+                api.notification(filters={**filters, **wrong})
+        given = {name: known[name] for name in ("accountId", "name", "alertType", "filters")}
+        changed = api.update(NOTIFICATION, identifier, known, **given, mechanisms={"webhooks": [{"id": "e" * 32}]})
+        assert (changed["created"], changed["mechanisms"]) == (known["created"], {"webhooks": [{"id": "e" * 32}]})
 
 
 class TestTunnels:

@@ -242,9 +242,14 @@ def test_what_may_be_at_cloudflare_is_named_and_nothing_else() -> None:
                 pending("cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared", "skyvern-dev", "updating"),
                 pending("cloudflare:index/zoneSetting:ZoneSetting", ""),
                 pending("cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy", "skyvern-dev: people"),
+                pending("cloudflare:index/notificationPolicy:NotificationPolicy", "skyvern-dev: tunnel"),
             ]
         )
     )
-    assert [line.split(" may exist ")[0] for line in lines] == ['the tunnel "skyvern-dev"', 'the policy "skyvern-dev: people"']
+    assert [line.split(" may exist ")[0] for line in lines] == [
+        'the tunnel "skyvern-dev"',
+        'the policy "skyvern-dev: people"',
+        'the notification "skyvern-dev: tunnel"',
+    ]
     assert "1013" in lines[0]
     assert "the up makes another one" in lines[1]

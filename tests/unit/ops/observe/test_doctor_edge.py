@@ -43,6 +43,11 @@ SETTINGS = parse(edge_section(), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_S
 WITH_ACCESS = parse(
     edge_section(access_team="acme", access_emails=["ops@example.com"]), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS
 )
+WITH_ALERT = parse(
+    edge_section(access_team="acme", access_emails=["ops@example.com"], tunnel_alert_emails=["ops@example.com"]),
+    file="Pulumi.dev.yaml",
+    secret_keys=ENCRYPTED_SECTIONS,
+)
 
 
 class Api:
@@ -57,6 +62,7 @@ class Api:
             f"{zone}/dns_records": RECORDS,
             f"{zone}/settings/always_use_https": {"id": "always_use_https", "value": "on"},
             f"{zone}/rulesets": [],
+            f"{account}/alerting/v3/policies": [],
             f"{account}/cfd_tunnel": [TUNNEL],
             f"{account}/access/apps": [],
         }
@@ -113,14 +119,15 @@ def public(host: str = "api.example.com", **answer: Any) -> Observation:
 def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
     assert doctor.examine(PROD) == []
     api = Api()
-    api.facts(WITH_ACCESS)
+    api.facts(WITH_ALERT)
     assert {request.method for request in api.asked} == {"GET"}
     assert {request.url.path.removeprefix("/client/v4") for request in api.asked} == set(api.answers)
     assert len({request.url for request in api.asked}) == len(api.asked)
     # Nothing of Cloudflare is asked where it is not used.
     none = Api()
     none.facts(parse(edge_section(firewall=False, rate_limit=False), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS))
-    assert not [request for request in none.asked if "rulesets" in request.url.path or "access" in request.url.path]
+    unused = {"rulesets", "access", "alerting"}
+    assert not [request for request in none.asked if unused & set(request.url.path.split("/"))]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +155,7 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
         (observed_with(rulesets=(403, 10000)), "Zone: Zone WAF: Edit", "no such permission", "add it to the token"),
         (observed_with(cfd_tunnel=(403, 10000)), "Account: Cloudflare Tunnel: Edit", "no such permission", "add it"),
         (observed_with(WITH_ACCESS, apps=(403, 10000)), "Account: Access: Apps and Policies: Edit", "no such", "add it"),
+        (observed_with(WITH_ALERT, policies=(403, 10000)), "Account: Notifications: Edit", "no such", "add it"),
         (observed_with(dns_records=RECORDS[:1]), "app.example.com", "is not in the zone", "pulumi up --refresh -s dev"),
         (
             observed_with(dns_records=[RECORDS[0], {**RECORDS[1], "proxied": False}]),
