@@ -19,7 +19,7 @@ from ops.backups import commands as backup_commands
 from ops.backups import drill as backup_drill
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
-from ops.deploy import guard, sessions, takeover
+from ops.deploy import guard, kakao, sessions, takeover
 from ops.deploy import init as stack_init
 from ops.deploy import restore as stack_restore
 from ops.deploy import rollback as stack_rollback
@@ -47,7 +47,9 @@ app = typer.Typer(
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(commands.app, name="images", help="Container images: build, list, digest, advisories.")
 
-app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: test, list.")
+app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: test, list, kakao.")
+# Here, because it writes a stack file, and what observes a stack may not.
+alerts.app.command("kakao")(kakao.add)
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
 app.add_typer(takeover.app, name="import", help="Take over another installation of Skyvern: compose.")
 app.add_typer(automation_commands.app, name="automations", help="Workflows as files: list, pull, next.")

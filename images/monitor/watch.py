@@ -20,6 +20,7 @@ import heartbeat
 import machine
 import psycopg
 import queries
+import renewal
 import schedules
 import texts
 from alerts import Condition, Failure, Look, Memory
@@ -57,6 +58,7 @@ class Watch:
         self.well = False
         self.heartbeat = None if config.heartbeat is None else heartbeat.Heartbeat(config.heartbeat)
         self._certificates: tuple[datetime, list[Condition]] | None = None
+        self.renewed: datetime | None = None
         document = self._read()
         self.memory = _memory(document.get("memory", {}))
         # What a channel was being sent when the monitor ended may have arrived.
@@ -82,6 +84,7 @@ class Watch:
         for name in self.config.channels if lines else ():
             self.waiting.setdefault(name, []).extend([text, path] for text, path in lines)
         self.save()
+        self.renew(now)
         if not alerts.quiet(self.config.quiet_hours, now.astimezone(self.config.zone)):
             self.send()
 
@@ -228,6 +231,15 @@ class Watch:
                 print(f"monitor: {name}: {problem}", flush=True)
             self.save()
 
+    def renew(self, now: datetime) -> None:
+        """Once a day, the tokens that would end unused."""
+        if not renewal.due(self.renewed, now):
+            return
+        self.renewed = now
+        for name, url in self.config.channels.items():
+            if url.startswith(renewal.KINDS) and not ((sender := sender_of(self.config, url)) and renewal.renew(sender)):
+                print(f"monitor: {name}: does not renew its token; add it again with ops alerts kakao", flush=True)
+
     def run(self) -> None:
         """For as long as the container runs; a look that fails is not the last one."""
         while True:
@@ -243,17 +255,22 @@ class Watch:
             time.sleep(max(1.0, LOOK_SECONDS - (time.monotonic() - began)))
 
 
-def deliver(config: Config, name: str, lines: Sequence[tuple[str, str]], say: texts.Say) -> str | None:
-    """Sends one message to one channel; what is wrong, without the channel's address, or None."""
+def sender_of(config: Config, url: str) -> Any:
+    """Apprise with one channel; None for an address that it does not know."""
     # Here, because it takes 25 MiB, which a stack without channels does not have to pay.
     import apprise
 
-    url = config.channels[name]
-    longest = KAKAO_LONGEST if url.startswith("kakaotalk:") else alerts.LONGEST
     # Tokens that a channel renews (KakaoTalk) are kept here.
     asset = apprise.AppriseAsset(storage_path=str(config.state / "tokens"), storage_mode="flush", secure_logging=True)
     sender = apprise.Apprise(asset=asset)
-    if not sender.add(url):
+    return sender if sender.add(url) else None
+
+
+def deliver(config: Config, name: str, lines: Sequence[tuple[str, str]], say: texts.Say) -> str | None:
+    """Sends one message to one channel; what is wrong, without the channel's address, or None."""
+    url = config.channels[name]
+    longest = KAKAO_LONGEST if url.startswith(renewal.KINDS) else alerts.LONGEST
+    if (sender := sender_of(config, url)) is None:
         return "is not an address that apprise knows"
     text = alerts.message(lines, config.stack, config.app_url, say, longest)
     return None if sender.notify(body=text, body_format="text") else "does not take the message"
