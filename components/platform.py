@@ -13,6 +13,7 @@ from components.settings import CloudflareEdge, NoBackup, Settings, VercelFronte
 from components.ui import UI_USER
 
 if TYPE_CHECKING:
+    from components.automations.files import Automation
     from components.frontend import vercel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
         )
         prefix = f"skyvern-{stack}"
         site = self._site(name, prefix, settings, urls, secrets)
+        automations, minutes_by_hand = self._files(settings, f"Pulumi.{stack}.yaml")
         backend = DockerBackend(
             f"{name}-host",
             DockerBackendArgs(
@@ -55,10 +57,12 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 # The gateway knows one key at a time. The site's build takes a minute and may fail, the gateway's restart takes
                 # seconds. In this order the old site works until the new one does.
                 gateway_after=[] if site is None else [site.deployment],
+                minutes_by_hand=minutes_by_hand,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self._automations(name, settings, urls, secrets, backend, f"Pulumi.{stack}.yaml")
+        if automations:
+            self._automations(name, automations, settings, urls, secrets, backend)
         self.outputs: dict[str, pulumi.Input[object]] = {
             "api_key": secrets.api_key,
             "api_url": urls.api_url,
@@ -87,14 +91,30 @@ class SkyvernPlatform(pulumi.ComponentResource):
             self.outputs["vercel_deployment"] = site.url
         self.register_outputs({})
 
-    def _automations(
-        self, name: str, settings: Settings, urls: Endpoints, secrets: StackSecrets, backend: DockerBackend, stack_file: str
-    ) -> None:
-        """Without files nothing is loaded, planned or asked, also where there are credentials."""
+    @staticmethod
+    def _files(settings: Settings, stack_file: str) -> "tuple[list[Automation], dict[str, float]]":
+        """The automations, and the minutes by hand of those that name them.
+
+        Without files nothing is loaded, planned or asked, also where there are credentials.
+        """
         if not settings.automations.files:
-            return
-        # Here for the same reason as Cloudflare's SDK below: no other stack should pay for Jinja, the schema and a plugin.
+            return [], {}
+        # Here for the same reason as Cloudflare's SDK below: no other stack should pay for Jinja and the schema.
         from components.automations import files
+
+        automations = files.load(ROOT, settings.automations, stack_file)
+        return automations, files.minutes_by_hand(automations)
+
+    def _automations(
+        self,
+        name: str,
+        automations: "list[Automation]",
+        settings: Settings,
+        urls: Endpoints,
+        secrets: StackSecrets,
+        backend: DockerBackend,
+    ) -> None:
+        # Here for the same reason: no other stack should pay for a plugin.
         from components.automations.automations import Automations, AutomationsArgs
 
         Automations(
@@ -103,7 +123,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
                 api_url=urls.api_url,
                 api_key=secrets.api_key,
                 settings=settings.automations,
-                automations=files.load(ROOT, settings.automations, stack_file),
+                automations=automations,
                 data=backend.data,
             ),
             # They are requests to the server through the gateway, and on a tunnel through its connector.

@@ -126,6 +126,18 @@ def load(root: Path, settings: AutomationSettings, stack_file: str = "") -> list
     return automations
 
 
+def minutes_by_hand(automations: Sequence[Automation]) -> dict[str, float]:
+    """Title of a workflow -> minutes that a person needs for it, of the files that name them.
+
+    By the title, because the monitor, which counts the runs, is made before Skyvern gives a workflow its id.
+    """
+    return {
+        str(automation.definition["title"]): automation.minutes_by_hand
+        for automation in automations
+        if automation.minutes_by_hand is not None
+    }
+
+
 class Source:
     """A file with the lines of its parts, also of those from included files."""
 

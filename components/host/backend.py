@@ -1,7 +1,7 @@
 """Everything that runs on the Docker host, wired."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_docker as docker
@@ -42,6 +42,7 @@ class DockerBackendArgs:
     """prefix: physical prefix of the stack, ``skyvern-dev``. tunnel: with a Cloudflare edge.
 
     gateway_after: resources that have to know the gateway's key before the gateway insists on it.
+    minutes_by_hand: title of a workflow -> what a person needs for it, for the monitor.
     """
 
     prefix: str
@@ -50,6 +51,7 @@ class DockerBackendArgs:
     secrets: StackSecrets
     tunnel: TunnelEnd | None = None
     gateway_after: Sequence[pulumi.Resource] = ()
+    minutes_by_hand: Mapping[str, float] = field(default_factory=dict)
 
 
 class DockerBackend(pulumi.ComponentResource):
@@ -284,6 +286,7 @@ class DockerBackend(pulumi.ComponentResource):
                     backup=None if backup is None else backup.notes,
                     drill_days=0 if isinstance(settings.backup, NoBackup) else settings.backup.drill_every_days,
                     settings=settings.monitor,
+                    minutes_by_hand=args.minutes_by_hand,
                     alerts=networks.alerts,
                     command=outgoing.with_certificates(settings.host, ["monitor-start"]),
                     outgoing_environment=outgoing.client_environment(settings.host),

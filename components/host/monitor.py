@@ -1,5 +1,6 @@
 """The monitor: the dashboard of runs, failures, costs and schedules, and the alerts (docs/monitoring.md)."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ class MonitorArgs:
     password: of its role of the database; secret. socket: PostgreSQL's. network: of the gateway and of nobody else.
     organization_id, smoke_organization_id: whose runs are shown. backup: name of the backup's volume, if the stack has one.
     drill_days: between two of its drills, 0 for none. timezone: days begin in it. language: ``frontend.language``.
+    minutes_by_hand: title of a workflow -> minutes a person needs.
     alerts: the network to the channels of its messages and its heartbeat; None without both.
     command, outgoing_environment: for a company's proxy.
     """
@@ -42,6 +44,7 @@ class MonitorArgs:
     backup: pulumi.Input[str] | None
     drill_days: int
     settings: MonitorSettings
+    minutes_by_hand: Mapping[str, float]
     alerts: pulumi.Input[str] | None
     command: Sequence[pulumi.Input[str]] | None
     outgoing_environment: Mapping[str, pulumi.Input[str]]
@@ -77,6 +80,7 @@ class Monitor(pulumi.ComponentResource):
                     **({"DRILL_DAYS": str(args.drill_days)} if args.drill_days else {}),
                     **({"METRICS": "true"} if args.settings.metrics else {}),
                     **self._alerts(args),
+                    **self._minutes_by_hand(args.minutes_by_hand),
                     "MONITOR_DATABASE": f"host={SOCKET_FOLDER} dbname={DATABASE} user={MONITOR_ROLE}",
                     "ORGANIZATION_ID": args.organization_id,
                     "PGPASSWORD": args.password,
@@ -96,6 +100,12 @@ class Monitor(pulumi.ComponentResource):
         )
         self.container_name = service.container_name
         self.register_outputs({})
+
+    @staticmethod
+    def _minutes_by_hand(minutes: Mapping[str, float]) -> Mapping[str, str]:
+        """One spelling of the same minutes, so that another order of files changes nothing."""
+        text = json.dumps(minutes, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return {"MINUTES_BY_HAND": text} if minutes else {}
 
     @staticmethod
     def _alerts(args: MonitorArgs) -> Mapping[str, pulumi.Input[str]]:

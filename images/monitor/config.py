@@ -1,5 +1,6 @@
 """What the monitor is told by its container's environment (components/host/monitor.py)."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ class Config:
 
     language: ``en``, ``ko``, or ``browser``. app_url: origin of the UI. skyvern: its version. state: folder of the monitor's own
     volume. backup: folder of the backup's volume, if the stack has one.
+    minutes_by_hand: title of a workflow -> minutes that a person needs for it.
     channels: name -> address in apprise's form, with its keys. quiet_hours: ``23:00-07:00``. stuck_minutes: longest run.
     api_host: a host for which the gateway answers Skyvern's heartbeat. heartbeat: address that is pinged; a secret.
     metrics: whether there is /metrics. drill_days: between two drills, 0 for none. refreshed: day of the images' Debian packages.
@@ -36,6 +38,7 @@ class Config:
     metrics: bool = False
     drill_days: int = 0
     refreshed: date = date.max
+    minutes_by_hand: Mapping[str, float] = field(default_factory=dict)
 
 
 def named(urls: Sequence[str]) -> dict[str, str]:
@@ -73,4 +76,5 @@ def from_environment() -> Config:
         metrics="METRICS" in os.environ,
         drill_days=int(os.environ.get("DRILL_DAYS", "0")),
         refreshed=date.fromisoformat(Path(__file__).with_name("refreshed.txt").read_text().strip()),
+        minutes_by_hand=json.loads(os.environ.get("MINUTES_BY_HAND", "{}")),
     )

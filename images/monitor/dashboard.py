@@ -90,6 +90,7 @@ class Facts:
     tables: Mapping[str, Table]
     cost: float | None
     unpriced: bool
+    saved_seconds: float
 
 
 def gather(reader: Reader, config: Config, request: Request, now: datetime) -> Facts:
@@ -123,6 +124,7 @@ def gather(reader: Reader, config: Config, request: Request, now: datetime) -> F
         tables={table.key: table for table in made},
         cost=sum(row["cost"] for row in spending),
         unpriced=any(row["unpriced"] for row in spending),
+        saved_seconds=queries.saved_seconds(statistics.by_workflow, titles, config.minutes_by_hand),
     )
 
 

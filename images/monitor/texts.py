@@ -81,6 +81,7 @@ KOREAN: Mapping[str, str] = {
     "Run": "실행",
     "Runs": "실행",
     "Runs by day": "일별 실행",
+    "Saved time": "절약한 시간",
     "Schedules": "일정",
     "Skip to the content": "본문으로 건너뛰기",
     "Skyvern has not made its tables yet. This page works once the server has started.": (

@@ -11,6 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from lab.standins.kakao import REFRESH_SECONDS, Kakao, serving
+from ops.paths import ROOT
+
+FOLDER = ROOT / "images/monitor"
 SEOUL = ZoneInfo("Asia/Seoul")
 NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)  # a Friday, 12:00 in Seoul
 HOSTILE = [
@@ -395,3 +399,115 @@ def test_a_channel_gets_the_message_and_a_failure_names_no_key(monitor: SimpleNa
         server.shutdown()
     assert received[0]["message"] == "[dev] Failed runs (1): 블로그\nhttp://localhost:8080/runs/wr_1"
     assert problems == [None, "does not take the message", "is not an address that apprise knows"]
+
+
+# --- Summary -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_has_the_numbers_of_the_dashboard(monitor: SimpleNamespace, config: Any) -> None:
+    asked = []
+
+    class Today(Reader):
+        def statistics(self, selection: Any) -> Any:
+            asked.append(selection)
+            return super().statistics(selection)
+
+        def schedules(self, _: str) -> list[dict[str, Any]]:
+            wednesday = datetime(2026, 11, 25, 0, 0, 5, tzinfo=UTC)
+            made = [schedule(last=wednesday), schedule(last=wednesday, enabled=False), schedule()]
+            return [{**made, "name": None, "workflow": f"wpid_{number}"} for number, made in enumerate(made)]
+
+    document = monitor.summary.today(Today(), config, NOW)
+    request = monitor.dashboard.read({"period": "today"})
+    facts = monitor.dashboard.gather(Today(), config, request, NOW)
+    assert asked[0] == asked[1]
+    total = facts.statistics.total
+    assert document == {
+        "runs": total["runs"],
+        "completed": total["completed"],
+        "failed": total["failed"] + total["terminated"] + total["timed_out"],
+        "unfinished": total["unfinished"],
+        "success_rate": 0.6,
+        "missed_schedules": [monitor.alerts.harmless(HOSTILE[0])],
+    }
+    assert json.loads(json.dumps(document)) == document
+
+
+# --- KakaoTalk ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kakao(monitor: SimpleNamespace) -> Iterator[Kakao]:
+    """Kakao's hosts are a stand-in, which takes what they take."""
+    from apprise.plugins import kakaotalk  # type: ignore[import-not-found]  # of the image, by the fixture ``monitor``
+
+    there = Kakao(secret="5ecret", refresh={"first": REFRESH_SECONDS})
+    with serving(there) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kakaotalk.NotifyKakaoTalk, "token_url", f"{address}/oauth/token")
+        patch.setattr(kakaotalk.NotifyKakaoTalk, "notify_me_url", f"{address}/v2/api/talk/memo/default/send")
+        patch.setattr(kakaotalk.NotifyKakaoTalk, "request_rate_per_sec", 0)
+        yield there
+
+
+def kakao_channel(monitor: SimpleNamespace, config: Any, there: Kakao) -> Any:
+    return monitor.dashboard.replace(config, channels={"kakaotalk": f"kakaotalk://5ecret@{there.key}/first"})
+
+
+def test_a_message_to_oneself_has_no_more_characters_than_kakao_takes(
+    monitor: SimpleNamespace, config: Any, kakao: Kakao
+) -> None:
+    settings = kakao_channel(monitor, config, kakao)
+    lines = [(f"실패한 실행(1건): {'블로그 ' * 20}{number}", "/dashboard") for number in range(9)]
+    assert monitor.watch.deliver(settings, "kakaotalk", lines, str) is None
+    (message,) = kakao.messages
+    assert 150 < len(message["text"]) <= 200
+    assert message["text"].endswith("\nhttp://localhost:8080/dashboard")
+
+
+def test_a_token_that_nothing_uses_is_renewed_and_kept_on_the_volume(
+    monitor: SimpleNamespace, config: Any, kakao: Kakao, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch = monitor.watch.Watch(kakao_channel(monitor, config, kakao))
+    watch.renew(NOW)
+    assert set(kakao.refresh) == {"first"}
+    # In its last month Kakao gives another one, and takes the first no more.
+    kakao.refresh["first"] = 20 * 86400
+    watch.renew(NOW + timedelta(hours=1))
+    assert set(kakao.refresh) == {"first"}
+    watch.renew(NOW + timedelta(days=1))
+    (second,) = kakao.refresh
+    assert second != "first"
+    # After a restart with the token of the stack file, which is the first one.
+    again = monitor.watch.Watch(kakao_channel(monitor, config, kakao))
+    again.renew(NOW + timedelta(days=2))
+    assert kakao.asked[-1]["refresh_token"] == second
+    assert monitor.watch.deliver(again.config, "kakaotalk", [("Well", "/dashboard")], str) is None
+    assert capsys.readouterr().out == ""
+
+    kakao.refresh.clear()
+    again.renew(NOW + timedelta(days=3))
+    assert "kakaotalk: does not renew its token; add it again with ops alerts kakao" in capsys.readouterr().out
+
+
+# --- Saved time --------------------------------------------------------------------------------------------------------------
+
+
+def test_saved_time_is_completed_runs_times_minutes_and_only_where_a_file_names_them(
+    monitor: SimpleNamespace, config: Any
+) -> None:
+    titles = {"wpid_1": "블로그", "wpid_2": "가나" * 150, "wpid_3": "Other"}
+    rows = [{"workflow": f"wpid_{number}", "completed": completed} for number, completed in ((1, 4), (2, 3), (3, 9), (4, 5))]
+    minutes = {"블로그": 15, "가나" * 200: 0.5, "Gone": 60}
+    assert monitor.queries.saved_seconds(rows, titles, minutes) == 60 * (4 * 15 + 3 * 0.5)
+
+    request = monitor.dashboard.read({"period": "30"})
+    page = monitor.dashboard.page(config, request, "en", monitor.dashboard.gather(Reader(), config, request, NOW))
+    assert "Saved time" not in page
+    named = monitor.dashboard.replace(config, minutes_by_hand={HOSTILE[0]: 30})
+    facts = monitor.dashboard.gather(Reader(), named, request, NOW)
+    assert facts.saved_seconds == 60 * 30 * sum(
+        row["completed"] for row in facts.statistics.by_workflow if facts.titles[row["workflow"]] == HOSTILE[0]
+    )
+    assert facts.saved_seconds > 0
+    saved = monitor.tables.duration(facts.saved_seconds, str)
+    assert f'<dd id="saved">{saved}</dd>' in monitor.dashboard.page(named, request, "en", facts)

@@ -1,5 +1,6 @@
 """The files of automations: planted mistakes, each of which is one line with file, line and cure; includes; ticks."""
 
+import dataclasses
 import datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def test_a_file_becomes_data(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     [daily] = files.load(tmp_path, settings("daily"), "Pulumi.dev.yaml")
     assert (daily.name, daily.folder, daily.minutes_by_hand) == ("daily", "Blog", 15)
+    assert files.minutes_by_hand([daily]) == {"Daily": 15}
+    assert files.minutes_by_hand([dataclasses.replace(daily, minutes_by_hand=None)]) == {}
     assert dict(daily.credentials) == {"naver": "naver-account"}
     assert daily.schedules["mornings"] == files.Schedule(cron="0 9 * * 1-5", timezone="Asia/Seoul", parameters={"day": "y"})
     blocks = daily.definition["workflow_definition"]["blocks"]
