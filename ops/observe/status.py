@@ -14,8 +14,9 @@ from components import endpoints
 from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
-from ops.observe import backups, heartbeat
+from ops.observe import automation, backups, heartbeat
 from ops.observe import version as project
+from ops.observe.automation import Today
 from ops.observe.backups import BackupFacts
 from ops.stack import inventory
 from ops.stack.inventory import MIB, Container, Volume
@@ -47,8 +48,8 @@ class Status:
 
     version: of this checkout. address: of the gateway, from the stack file. api_version: the API's own, None if it does not
     answer; "development" with every Skyvern from PyPI (1.0.56). skyvern_version: of the package in the server.
-    memory: container name -> bytes in use. runs: None if the server does not run or does not answer. backup: None if the stack
-    has none, or it does not answer.
+    memory: container name -> bytes in use. runs: None if the server does not run or does not answer. backup, today: None if the
+    stack has no backup or monitor, or it does not answer.
     """
 
     stack: str
@@ -62,6 +63,7 @@ class Status:
     volumes: Sequence[Volume]
     runs: Runs | None = None
     backup: BackupFacts | None = None
+    today: Today | None = None
 
 
 def observe(stack: Stack) -> Status:
@@ -83,6 +85,7 @@ def observe(stack: Stack) -> Status:
         volumes=inventory.volumes(docker, stack.short, sizes=True),
         runs=runs(docker, containers),
         backup=backups.read(docker, containers),
+        today=automation.read(docker, containers),
     )
 
 
@@ -168,6 +171,7 @@ def render(status: Status, now: datetime) -> str:
     lines = [
         summary(status),
         *([runs_line(status.runs)] if status.runs else []),
+        *([automation.line(status.today)] if status.today else []),
         *([backups.line(status.backup)] if status.backup else []),
     ]
     return "\n".join([*lines, *(["", terminal.table(head, rows)] if rows else [])])
@@ -211,6 +215,7 @@ def as_json(status: Status) -> str:
             "volumes": [asdict(volume) for volume in status.volumes],
             "runs": asdict(status.runs) if status.runs else None,
             "backup": asdict(status.backup) if status.backup else None,
+            "today": asdict(status.today) if status.today else None,
         },
         indent=2,
         default=str,

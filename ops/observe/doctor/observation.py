@@ -29,7 +29,8 @@ from ops.machine import backend, engine, environment, system, windows
 from ops.machine.backend import State
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.machine.system import Machine
-from ops.observe import backups, heartbeat, internet, isolation
+from ops.observe import automation, backups, heartbeat, internet, isolation
+from ops.observe.automation import Today
 from ops.observe.backups import BackupFacts
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
 from ops.observe.internet import Answer
@@ -217,6 +218,7 @@ class HostFacts:
     chrome: cdp-connect's Chrome as the server reaches it; None without one or without an answer.
     openings: forbidden connections that succeed, a clause each; None if they could not be tried.
     docker_rules_lost: whether Docker's own rules are gone. backup: None if the stack has none, or it does not answer.
+    today: the same of the monitor.
     answers: of the hosts that are asked whether browsers reach the internet; None if nobody was asked.
     gpu_error: why Ollama's container does not use its GPU, "" if it does; None where it has none by the stack file.
     windows: on WSL 2.
@@ -239,6 +241,7 @@ class HostFacts:
     gpu_error: str | None = None
     windows: "WindowsFacts | None" = None
     backup: BackupFacts | None = None
+    today: Today | None = None
 
     @property
     def running(self) -> dict[str, Container]:
@@ -409,6 +412,7 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
         gpu_error=gpu_error(docker, running["ollama"].name, settings) if "ollama" in running else None,
         windows=observe_windows(settings, gateway="gateway" in running) if wsl else None,
         backup=backups.read(docker, containers),
+        today=automation.read(docker, containers),
     )
 
 

@@ -256,6 +256,17 @@ def check_retention(observation: Observation) -> Iterator[Finding]:
         )
 
 
+def check_automation(observation: Observation) -> Iterator[Finding]:
+    """What the monitor has counted, as ``ops status`` and the dashboard show it. Without a monitor, nothing is known."""
+    host = observation.host
+    today = None if host is None else host.today
+    if today is None:
+        return
+    for title in today.missed_schedules:
+        problem = "was due within the last 24 hours, and no run was made"
+        yield warning("automation", title, problem, f"start it by hand, then read bin/ops logs -s {observation.stack} server")
+
+
 def check_backup(observation: Observation) -> Iterator[Finding]:
     """There is a young set in the repository, the last look at it found nothing wrong, and a drill has passed since."""
     settings, host = observation.settings, observation.host
@@ -390,6 +401,7 @@ CHECKS = (
     check_internet,
     check_connections,
     check_retention,
+    check_automation,
     check_backup,
     check_kit,
     check_llm,

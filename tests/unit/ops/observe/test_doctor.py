@@ -25,7 +25,8 @@ from ops.errors import UserError
 from ops.machine import engine, environment, windows
 from ops.machine.daemon import Daemon
 from ops.observe import doctor, heartbeat
-from ops.observe.doctor import observation
+from ops.observe.automation import Today
+from ops.observe.doctor import observation, stack_checks
 from ops.observe.doctor.observation import ChromeAnswer, Deployed, Disk, Observation, Planned, WindowsFacts
 from ops.observe.internet import Answer
 from ops.stack.checkpoint import Broken
@@ -864,3 +865,12 @@ class DockerThatFails(Docker):
     def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
         type(self).asked += 1
         raise UserError("docker: exit 1: is not running")
+
+
+def test_a_missed_schedule_is_a_warning_of_the_monitors_count() -> None:
+    today = Today(runs=3, completed=2, failed=1, unfinished=0, success_rate=2 / 3, missed_schedules=["Daily report"])
+    (finding,) = stack_checks.check_automation(with_host(today=today))
+    assert (finding.level, finding.subject) == ("warning", "Daily report")
+    # Failed runs are the dashboard's and the alerts' business: the stack works.
+    assert list(stack_checks.check_automation(with_host(today=replace(today, missed_schedules=[])))) == []
+    assert list(stack_checks.check_automation(HEALTHY)) == []

@@ -43,8 +43,10 @@ SETTINGS = parse(edge_section(), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_S
 WITH_ACCESS = parse(
     edge_section(access_team="acme", access_emails=["ops@example.com"]), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS
 )
-WITH_ALERT = parse(
-    edge_section(access_team="acme", access_emails=["ops@example.com"], tunnel_alert_emails=["ops@example.com"]),
+ALERT = {"tunnel_alert_emails": ["ops@example.com"]}
+WITH_ALERT = parse(edge_section(**ALERT), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+WITH_BOTH = parse(
+    edge_section(access_team="acme", access_emails=["ops@example.com"], **ALERT),
     file="Pulumi.dev.yaml",
     secret_keys=ENCRYPTED_SECTIONS,
 )
@@ -119,7 +121,7 @@ def public(host: str = "api.example.com", **answer: Any) -> Observation:
 def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
     assert doctor.examine(PROD) == []
     api = Api()
-    api.facts(WITH_ALERT)
+    api.facts(WITH_BOTH)
     assert {request.method for request in api.asked} == {"GET"}
     assert {request.url.path.removeprefix("/client/v4") for request in api.asked} == set(api.answers)
     assert len({request.url for request in api.asked}) == len(api.asked)

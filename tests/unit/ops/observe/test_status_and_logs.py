@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
-from ops.observe import logs, status
+from ops.observe import automation, logs, status
+from ops.observe.automation import Today
 from ops.observe.logs import Line
 from ops.observe.status import Runs, Status
 from ops.paths import ROOT
@@ -30,6 +31,7 @@ from ops.stack import inventory
 from ops.stack.inventory import Container, Volume
 from ops.stack.stack import Stack
 from tests.support.containers import GATEWAY, INSPECTED
+from tests.support.daemon import daemon
 
 NOW = datetime(2026, 1, 31, 12, 5, 30, tzinfo=UTC)
 STATUS = Status(
@@ -394,3 +396,37 @@ def test_following_ends_with_ctrl_c(docker: Docker, tmp_path: Path) -> None:
             break
         time.sleep(0.1)
     assert not Path(f"/proc/{followed}").exists()
+
+
+# --- What the monitor counts -------------------------------------------------------------------------------------------------
+
+TODAY: dict[str, Any] = {
+    "runs": 12,
+    "completed": 9,
+    "failed": 2,
+    "unfinished": 1,
+    "success_rate": 9 / 11,
+    "missed_schedules": ["Daily report"],
+}
+
+
+def test_today_is_what_the_monitor_counts() -> None:
+    monitor = replace(GATEWAY, name="skyvern-dev-monitor", part="monitor")
+
+    def read(text: str) -> Today | None:
+        return automation.read(daemon(**{f"exec skyvern-dev-monitor {' '.join(automation.COMMAND)}": text}), [GATEWAY, monitor])
+
+    assert read(json.dumps({**TODAY, "newer": 1})) == Today(**TODAY)
+    # It is not ready, of another version, or fails with something else.
+    for text in ("null", "", "{", "[]", json.dumps({"runs": 1})):
+        assert read(text) is None
+    assert automation.read(daemon(), [GATEWAY]) is None
+    assert automation.read(daemon(), [replace(monitor, status="exited")]) is None
+
+
+def test_today_is_one_line() -> None:
+    with_today = replace(STATUS, today=Today(**TODAY))
+    line = "today: 12 runs, 9 completed, 2 failed, 1 unfinished; missed: Daily report"
+    assert line in status.render(with_today, NOW).splitlines()
+    assert json.loads(status.as_json(with_today))["today"] == TODAY
+    assert json.loads(status.as_json(STATUS))["today"] is None

@@ -1,0 +1,47 @@
+"""What the automation did today, as the monitor counts it: the dashboard's own queries, so that no two numbers disagree."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.stack.inventory import Container
+
+# images/monitor/summary.py.
+COMMAND = ("/opt/monitor/bin/python", "/usr/local/lib/monitor/summary.py")
+# Its queries end after 10 s.
+ANSWER_SECONDS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Today:
+    """Runs made today in the stack's time zone. success_rate: of those that ended, None without any.
+
+    failed: also terminated and timed out. missed_schedules: titles of workflows that were due within 24 hours and did not run.
+    """
+
+    runs: int
+    completed: int
+    failed: int
+    unfinished: int
+    success_rate: float | None
+    missed_schedules: Sequence[str]
+
+
+def read(docker: Docker, containers: Sequence[Container]) -> Today | None:
+    """None if the stack has no monitor, or one that does not run, does not answer, or is of a version that says less."""
+    name = next((one.name for one in containers if one.part == "monitor" and one.status == "running"), None)
+    if name is None:
+        return None
+    try:
+        document = json.loads(docker.run("exec", name, *COMMAND, timeout_seconds=ANSWER_SECONDS))
+        return Today(**{field.name: document[field.name] for field in fields(Today)})
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+
+
+def line(today: Today) -> str:
+    """``today: 12 runs, 9 completed, 2 failed, 1 unfinished; missed: Daily report``."""
+    missed = f"; missed: {', '.join(today.missed_schedules)}" if today.missed_schedules else ""
+    return f"today: {today.runs} runs, {today.completed} completed, {today.failed} failed, {today.unfinished} unfinished{missed}"
