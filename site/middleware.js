@@ -19,7 +19,11 @@ export const SECURITY_HEADERS = {
 const REQUIRED = ["API_URL", "CONTENT_SECURITY_POLICY", "GATEWAY_KEY", "UI_LOGIN_SHA256"];
 
 // How long the gateway may take for the head of its answer. Vercel's own limit is 25 s in either runtime.
-export const LIMITS = { sessionSeconds: 10, artifactSeconds: 20 };
+export const LIMITS = { sessionSeconds: 10, artifactSeconds: 20, dashboardSeconds: 15 };
+
+// Of a request for the dashboard, whose pages are in the person's language; above all not the login and no cookie.
+const ASKED = ["accept", "accept-language"];
+const SHOWN = ["cache-control", "content-disposition", "content-security-policy", "content-type", "retry-after"];
 
 // Of a request for a recording; above all not the login and no cookie.
 const FORWARDED = ["accept", "if-modified-since", "if-none-match", "if-range", "range"];
@@ -67,6 +71,10 @@ export async function answer(request, environment, limits = LIMITS) {
       return refusal(403, "recordings are for the UI's own pages", policy);
     }
     return artifact(request, `${pathname}${search}`, environment, limits.artifactSeconds);
+  }
+  if (environment.DASHBOARD_URL && (pathname === "/dashboard" || pathname.startsWith("/dashboard/"))) {
+    const address = `${environment.DASHBOARD_URL}${pathname.slice("/dashboard".length)}${search}`;
+    return dashboard(request, address, environment, limits.dashboardSeconds);
   }
   return next({ headers: { ...SECURITY_HEADERS, "Cache-Control": "private, no-cache", "Content-Security-Policy": policy } });
 }
@@ -152,6 +160,25 @@ async function artifact(request, path, environment, seconds) {
   // As on the gateway, the UI's own pages may frame them.
   returned.delete("X-Frame-Options");
   copy(RETURNED, result.headers, returned);
+  return new Response(result.body, { status, headers: returned });
+}
+
+/** A page of the monitor as the gateway gives it to whoever has its key. It sends its own policy, without scripts. */
+async function dashboard(request, address, environment, seconds) {
+  const headers = new Headers({ "x-gateway-key": environment.GATEWAY_KEY, "accept-encoding": "identity" });
+  copy(ASKED, request.headers, headers);
+  const init = { method: request.method, headers };
+  // 503: the monitor's own page, which says that the database does not answer.
+  const { status, result } = await ask(address, init, seconds, (upstream) => upstream, [200, 404, 503]);
+  if (result === undefined) {
+    return refusal(status, problem(status), environment.CONTENT_SECURITY_POLICY);
+  }
+  const returned = new Headers({
+    ...SECURITY_HEADERS,
+    "Cache-Control": "private, no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+  });
+  copy(SHOWN, result.headers, returned);
   return new Response(result.body, { status, headers: returned });
 }
 

@@ -38,6 +38,8 @@ def public_variables(urls: Endpoints, language: str) -> Mapping[str, str]:
     return {
         "API_URL": urls.api_url,
         "ARTIFACT_URL": urls.artifact_url or "none",
+        # Without a monitor the UI has the address, as it has every other one.
+        **({"DASHBOARD_URL": f"{urls.api_url}/dashboard"} if urls.dashboard else {}),
         "CONTENT_SECURITY_POLICY": ui.content_security_policy(urls),
         **ui.variables(urls, language),
     }

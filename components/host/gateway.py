@@ -291,6 +291,20 @@ http://127.0.0.1:{HEALTH_PORT} {{
 """
 
 
+def _dashboard() -> str:
+    """The monitor's pages, for whoever has logged in."""
+    return f"""
+		@dashboard path /dashboard /dashboard/*
+		route @dashboard {{
+			import body
+			error @body 400
+			reverse_proxy {endpoints.MONITOR_URL.removeprefix("http://")} {{
+				import bare
+			}}
+		}}
+"""
+
+
 def _api(urls: Endpoints) -> str:
     """By key: an x-api-key header, or ``?apikey=`` on a stream. Only a key that Skyvern knows passes, and Skyvern checks it
     again. Without a key the answer is 403, except to the heartbeat and CORS preflights, which carry none by design, and to links
@@ -298,8 +312,23 @@ def _api(urls: Endpoints) -> str:
 
     ``/metrics`` has a separate key, in the header that Prometheus sends.
 
-    Where the UI is on Vercel, ``/ui-session`` is asked by its middleware, which has logged the person in.
+    Where the UI is on Vercel, ``/ui-session`` and the dashboard are asked by its middleware, which has logged the person in.
     """
+    dashboard = (
+        f"""
+		@of_the_site path /dashboard /dashboard/*
+		route @of_the_site {{
+			@other_method not method GET HEAD
+			error @other_method 405
+			@stranger not header X-Gateway-Key {{$GATEWAY_KEY}}
+			error @stranger 403
+			import limited
+{_dashboard()}
+		}}
+"""
+        if urls.dashboard
+        else ""
+    )
     session = """
 		route /ui-session {
 			header Cache-Control no-store
@@ -410,7 +439,7 @@ def _api(urls: Endpoints) -> str:
 	route {{
 		plain_path
 		import keyed
-{session if urls.on_vercel else ""}\
+{session + dashboard if urls.on_vercel else ""}\
 		error 404
 	}}
 }}
@@ -438,20 +467,7 @@ def _app(urls: Endpoints) -> str:
         if urls.on_loopback
         else ""
     )
-    dashboard = (
-        f"""
-		@dashboard path /dashboard /dashboard/*
-		route @dashboard {{
-			import body
-			error @body 400
-			reverse_proxy {endpoints.MONITOR_URL.removeprefix("http://")} {{
-				import bare
-			}}
-		}}
-"""
-        if urls.dashboard
-        else ""
-    )
+    dashboard = _dashboard() if urls.dashboard else ""
     return f"""
 (app) {{
 	import observed

@@ -52,11 +52,6 @@ def conflicts(settings: Settings) -> Iterator[str]:
         yield "monitor.quiet_hours: is about messages, and there are no monitor.channels; set those, or remove it"
     if not monitor.sends and monitor.allow:
         yield "monitor.allow: is about messages, and no monitor.channels or monitor.heartbeat is set; set one, or remove it"
-    if on_vercel and monitor.enabled:
-        yield (
-            "monitor.enabled: the dashboard is behind the login of the gateway, and the UI is on Vercel; write false, or "
-            "frontend.provider: gateway"
-        )
     if isinstance(settings.frontend, VercelFrontend):
         yield from _vercel_conflicts(settings.frontend)
     if isinstance(edge, Tunnel) and settings.images.source == "packages" and edge.connector_image is None:

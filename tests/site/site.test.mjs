@@ -268,6 +268,48 @@ test("a slow API is a 504, also when it is slow in the middle of its answer", as
   await logged(async () => assert.equal((await answer(recordings, process.env, { artifactSeconds: 0.2 })).status, 504));
 });
 
+// --- The dashboard -------------------------------------------------------------------------------------------------------
+
+const PAGE = { policy: "default-src 'none'; style-src 'self'" };
+
+test("without a monitor the dashboard's address is the UI's, as every other one", async () => {
+  delete process.env.DASHBOARD_URL;
+  const response = await get("/dashboard");
+  assert.equal(response.status, 200);
+  assert.match(await checked(response), /<div id="root">/);
+  assert.deepEqual(asked, []);
+});
+
+test("the dashboard comes with the gateway's key, the person's language and without the login", async () => {
+  process.env.DASHBOARD_URL = `${process.env.API_URL}/dashboard`;
+  behave = (request, response) => {
+    const status = { "/dashboard": 200, "/dashboard/days.csv?period=30": 200, "/dashboard/none.csv": 404 }[request.url] ?? 503;
+    const headers = { "content-type": "text/html", "content-security-policy": PAGE.policy, "set-cookie": "a=b", server: "uvicorn" };
+    response.writeHead(status, { ...headers, "content-disposition": 'attachment; filename="a.csv"', "retry-after": "15" });
+    response.end(request.method === "HEAD" ? undefined : "page");
+  };
+  for (const [path, status] of [["/dashboard", 200], ["/dashboard/days.csv?period=30", 200], ["/dashboard/none.csv", 404], ["/dashboard/", 503]]) {
+    const response = await get(path, { ...UI, cookie: "a=b", "x-gateway-key": "of a stranger", "accept-language": "ko" });
+    assert.equal(response.status, status, path);
+    assert.equal(response.headers.get("cache-control"), "private, no-store");
+    assert.equal(response.headers.get("server"), null);
+    assert.equal(response.headers.get("content-disposition"), 'attachment; filename="a.csv"');
+    assert.equal(await checked(response, PAGE), "page");
+    const { headers, url } = asked.at(-1);
+    assert.equal(url, path);
+    assert.deepEqual([headers.authorization, headers.cookie, headers["x-gateway-key"]], [undefined, undefined, KEY]);
+    assert.equal(headers["accept-language"], "ko");
+  }
+  assert.equal((await get("/dashboard", UI, "POST")).status, 405);
+  assert.equal((await get("/dashboard", {})).status, 401);
+  assert.equal(asked.length, 4);
+  // Another address that begins so is the UI's.
+  assert.match(await checked(await get("/dashboards")), /<div id="root">/);
+  behave = (_, response) => response.writeHead(403).end();
+  await logged(async () => assert.equal((await get("/dashboard")).status, 502));
+  delete process.env.DASHBOARD_URL;
+});
+
 // --- Recordings ----------------------------------------------------------------------------------------------------------
 
 const SANDBOX = { policy: ARTIFACT_POLICY, frame: null };

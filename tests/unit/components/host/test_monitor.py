@@ -6,7 +6,8 @@ import pytest
 
 from components import endpoints
 from components.edge import tunnel
-from components.host import gateway
+from components.frontend import vercel
+from components.host import gateway, monitor
 from components.host.firewall import Destination, destinations
 from components.host.postgres import MAKE_MONITOR, ROLES_SCRIPT
 from components.settings import SettingsError, parse
@@ -95,14 +96,28 @@ def test_a_stack_without_one_is_as_it_was() -> None:
     assert not [one for one in without.registrations if "monitor" in one.name or "dashboard" in one.name]
 
 
-def test_the_ui_on_vercel_has_none_yet() -> None:
+def test_on_vercel_the_pages_are_for_whoever_has_the_gateways_key() -> None:
     cloudflare = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
-    with pytest.raises(SettingsError, match=r"monitor\.enabled: the dashboard is behind the login of the gateway"):
-        parse(
-            {"monitor": {"enabled": True}, "frontend": VERCEL, "edge": cloudflare},
-            file="x",
-            secret_keys=frozenset({"frontend", "edge"}),
-        )
+    settings = {"frontend": VERCEL, "edge": cloudflare}
+    secret_keys = frozenset({"frontend", "edge"})
+    urls = endpoints.derive(parse({**settings, "monitor": {"enabled": True}}, file="x", secret_keys=secret_keys))
+    rules = gateway.caddyfile(urls)
+    api = rules.split("\n(api) {")[1].split("\n}\n")[0]
+    assert rules.count("monitor:8080") == api.count("monitor:8080") == 1
+    part = api.split("route @of_the_site {")[1]
+    assert part.index("error @stranger 403") < part.index("monitor:8080")
+    without = endpoints.derive(parse(settings, file="x", secret_keys=secret_keys))
+    assert "dashboard" not in gateway.caddyfile(without)
+    assert vercel.public_variables(urls, "en")["DASHBOARD_URL"] == "https://api.example.com/dashboard"
+    assert "DASHBOARD_URL" not in vercel.public_variables(without, "en")
+
+
+def test_minutes_by_hand_are_one_variable_and_only_where_a_file_names_them(monitored: Program) -> None:
+    assert "MINUTES_BY_HAND" not in str(monitored.container("monitor").inputs["envs"])
+    made = monitor.Monitor._minutes_by_hand  # the one spelling of it
+    assert made({}) == {}
+    expected = {"MINUTES_BY_HAND": '{"Report":0.5,"블로그":15}'}
+    assert made({"블로그": 15, "Report": 0.5}) == made({"Report": 0.5, "블로그": 15}) == expected
 
 
 CHANNELS = {"enabled": True, "channels": "tgram://123456789:abcdefg_hijklmnop/12315544/ mailtos://user:pass@example.com"}
