@@ -143,7 +143,7 @@ class CloudflareEdge(Tunnel):
     )
     tunnel_alert_webhooks: Annotated[list[str], entries(_webhook_problem)] = Field(
         [],
-        description="Ids of webhooks that are told the same: destinations of the account's notifications, made in the dashboard.",
+        description="Ids of webhooks that get the same: destinations of the account's notifications, made in the dashboard.",
         examples=["[2f2feab2026849078ba485f918791bdc]"],
     )
     protocol: Literal["auto", "quic", "http2"] = Field(
