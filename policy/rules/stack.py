@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from urllib.parse import urlsplit
 
-from .cloudflare import TUNNEL
+from .cloudflare import NOTIFICATION, TUNNEL
 from .containers import (
     CONTAINER,
     NETWORK,
@@ -222,3 +222,56 @@ def restore_drilled(stack: Stack, parameters: Parameters) -> Findings:
         if age > parameters["days"] or age < -1:
             why = "it is in the future" if age < 0 else f"it is more than {parameters['days']} days ago"
             yield resource.finding("drilled", why=why, write=write)
+
+
+_ALERTING = "https://sre.google/sre-book/monitoring-distributed-systems/"
+
+
+@stack_rule(
+    "stack-alert-channel-present",
+    "envs",
+    description="Someone gets a message when a run, a schedule or a backup fails",
+    severity="medium",
+    remediation="Name who gets it: pulumi config set --secret --path monitor.channels.",
+    url=_ALERTING,
+    # types: of the resource that stands for what is to be watched. monitors: containers that send messages. variables: of theirs,
+    # that hold to whom.
+    parameters={"types": [], "monitors": ["*"], "variables": ["CHANNELS"]},
+)
+def alert_channel_present(stack: Stack, parameters: Parameters) -> Findings:
+    for watched in (one for type_ in parameters["types"] for one in stack.of_type(type_)):
+        if not _told(stack, parameters):
+            why = "a failed night is found out by whoever waits for its result"
+            yield Finding(path=f"stack {stack.name}: envs", why=why, write="a channel of the monitor", urn=watched.urn)
+
+
+@stack_rule(
+    "stack-heartbeat-outside",
+    "alertType, envs",
+    description="Something outside of the machine notices when it is off",
+    severity="medium",
+    remediation="Set edge.tunnel_alert_emails, or the monitor's ping address at a dead man's switch: pulumi config set --secret "
+    "--path monitor.heartbeat.",
+    url=_ALERTING,
+    parameters={"types": [], "monitors": ["*"], "variables": ["HEARTBEAT_URL"]},
+)
+def heartbeat_outside(stack: Stack, parameters: Parameters) -> Findings:
+    for watched in (one for type_ in parameters["types"] for one in stack.of_type(type_)):
+        noticed = any(
+            alert.inputs.get("alertType") == "tunnel_health_event" and alert.inputs.get("enabled", True)
+            for alert in stack.of_type(NOTIFICATION)
+        )
+        if not noticed and not _told(stack, parameters):
+            why = "a machine that is off sends nothing"
+            write = "a notification of the tunnel's health, or a ping address"
+            yield Finding(path=f"stack {stack.name}: envs", why=why, write=write, urn=watched.urn)
+
+
+def _told(stack: Stack, parameters: Parameters) -> bool:
+    """Whether a monitor has one of the variables."""
+    monitors = [container for container in stack.of_type(CONTAINER) if matches(container.name, parameters["monitors"])]
+    if any(variable.value and variable.name in parameters["variables"] for one in monitors for variable in variables(one)):
+        return True
+    for monitor in monitors:
+        monitor.inputs.whole("envs")  # an unknown variable may be it
+    return False

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from policy.rules.cloudflare import TUNNEL
+from policy.rules.cloudflare import NOTIFICATION, TUNNEL
 from policy.rules.containers import CONTAINER, NETWORK, PROVIDER, REMOTE_IMAGE, VOLUME
 from policy.rules.random import BYTES, PASSWORD
 from tests.policy.pack import Sent, secret
@@ -33,6 +33,10 @@ def container(name: str = "one", /, **changed: Any) -> Sent:
         "wait": True,
     } | changed
     return Sent(CONTAINER, name, {key: value for key, value in inputs.items() if value is not None})
+
+
+# The whole deployment of this project.
+PLATFORM = Sent("skyvern:platform:SkyvernPlatform", "skyvern", {})
 
 
 def environment(*elements: Any) -> Sent:
@@ -398,6 +402,16 @@ CASES = {
             (environment("A=b", f"DATABASE_STRING=postgresql://x:{LONG}@postgres/x"), "envs[DATABASE_STRING]"),
         ],
     ),
+    "docker-container-channels-encrypted": each(
+        [
+            environment(secret("CHANNELS=tgram://t/c"), secret("HEARTBEAT_URL=https://hc.example.com/1")),
+            environment("CHANNELS=", "QUIET_HOURS=23:00-07:00"),
+        ],
+        [
+            (environment("CHANNELS=tgram://t/c"), "envs[CHANNELS]"),
+            (environment("A=b", "HEARTBEAT_URL=https://hc.example.com/1"), "envs[HEARTBEAT_URL]"),
+        ],
+    ),
     "docker-container-secrets-not-default": each(
         [environment(secret(f"POSTGRES_PASSWORD={LONG}")), environment("POSTGRES_USER=skyvern", "MODE=test")],
         [
@@ -595,6 +609,34 @@ CASES = {
             ([Sent(VOLUME, "v", {"name": "productdata"}, True)], "v: name"),
             ([Sent(NETWORK, "n", {"name": "skyvern-dev-data", "internal": True})], "n: name"),
             ([Sent(TUNNEL, "t", {"name": "skyvern-backend"})], "t: name"),
+        ],
+    ),
+    "stack-alert-channel-present": Cases(
+        [
+            [PLATFORM, container("host-monitor-pages", envs=[secret("CHANNELS=tgram://t/c")]), container("server")],
+            # Another program than this project's.
+            [container("server")],
+        ],
+        [
+            # An empty one, and none at all.
+            ([PLATFORM, container("host-monitor-pages", envs=["TZ=Asia/Seoul", secret("CHANNELS=")])], "stack prod: envs"),
+            # The monitor reads it, and nobody else.
+            (
+                [PLATFORM, container("host-monitor-pages"), container("server", envs=[secret("CHANNELS=tgram://t/c")])],
+                "stack prod: envs",
+            ),
+        ],
+    ),
+    "stack-heartbeat-outside": Cases(
+        [
+            [PLATFORM, container("host-monitor-pages", envs=[secret("HEARTBEAT_URL=https://hc.example.com/1")])],
+            [PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_health_event"})],
+            [container("server")],
+        ],
+        [
+            ([PLATFORM, container("host-monitor-pages", envs=[secret("CHANNELS=tgram://t/c")])], "stack prod: envs"),
+            ([PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_update_event"})], "stack prod: envs"),
+            ([PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_health_event", "enabled": False})], "stack prod: envs"),
         ],
     ),
     # What is young enough depends on the day: tests/policy/test_evaluation.py.

@@ -38,6 +38,8 @@ _ENVIRONMENT = [
     "AWS_ENDPOINT_URL=http://minio.yourdomain.com:9000",
     "SECRET_KEY=your-secure-secret-key-here",
 ]
+# What people add to get a message.
+_CHAT = "DISCORD_WEBHOOK_URL=https://discord.example.com/api/webhooks/1/h00k"
 _SKYVERN = "public.ecr.aws/skyvern/skyvern:latest"
 # What people add when Docker in WSL does not do what they want: forums' answers to the guide's troubleshooting section.
 _DESPERATE: dict[str, Any] = {
@@ -95,7 +97,7 @@ GUIDE = [
         },
     ),
     # Before section 7.1, with the browser of section 3.3.
-    Sent(CONTAINER, "skyvern-headful", {"image": _SKYVERN, "envs": ["BROWSER_TYPE=chromium-headful"]}),
+    Sent(CONTAINER, "skyvern-headful", {"image": _SKYVERN, "envs": ["BROWSER_TYPE=chromium-headful", _CHAT]}),
     Sent(
         CONTAINER,
         "skyvern-ui",
@@ -358,6 +360,7 @@ MISTAKES = {
     "docker0": ("docker-container-network-user-defined", "skyvern: networkMode"),
     "a network that leads out for all": ("docker-network-internal", "default: internal"),
     "a secret that levels.yaml does not name": ("docker-container-secrets-named", "skyvern-ui: envs[VITE_SKYVERN_API_KEY]"),
+    "a chat's address in plain text": ("docker-container-channels-encrypted", "skyvern-headful: envs[DISCORD_WEBHOOK_URL]"),
     "names that two stacks share": ("stack-name-own", "postgres-data: name"),
     "the Windows profile mounted": ("docker-container-host-folders-harmless", "skyvern: volumes[0].hostPath"),
     "Docker over TCP": ("docker-provider-host-encrypted", "default: host"),

@@ -16,7 +16,9 @@ from components.bucket import BackupBucket, BucketArgs
 from components.settings import Settings, certificates, parse
 from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
-from tests.policy.pack import TODAY, Sent, broken, judge, levels, registered
+from policy.rules.framework.evaluation import Report
+from tests.policy import pack
+from tests.policy.pack import TODAY, Sent, broken, levels, registered
 from tests.support import program
 from tests.support.automations import EXAMPLES
 from tests.support.program import VERCEL
@@ -91,6 +93,27 @@ def test_the_committed_stacks_have_no_violation_and_no_exemption(stack: str) -> 
 def test_a_monitor_with_channels_has_no_violation() -> None:
     settings = Settings.model_validate({"monitor": {"enabled": True, "channels": "tgram://123456789:abcdefghijklmnop/12315544/"}})
     assert [report.message for report in judge(registered(program.run(settings, stack="prod")), stack="prod")] == []
+
+
+# Whether somebody is told, which most stack files of these tests leave open.
+TOLD = ("stack-alert-channel-present", "stack-heartbeat-outside")
+
+
+def judge(resources: list[Sent], *, stack: str) -> list[Report]:
+    """Every report but those about who is told."""
+    return [report for report in pack.judge(resources, stack=stack) if report.rule.name not in TOLD]
+
+
+def test_prod_is_advised_to_tell_somebody_until_it_does() -> None:
+    def advised(sections: dict[str, Any], stack: str = "prod") -> list[tuple[str, str]]:
+        reports = pack.judge(registered(program.run(Settings.model_validate(sections), stack=stack)), stack=stack)
+        return [(report.rule.name, report.level) for report in reports]
+
+    assert advised({}) == [(name, "advisory") for name in TOLD]
+    assert advised({}, stack="dev") == []
+    channels = {"monitor": {"enabled": True, "channels": "tgram://123456789:abcdefghijklmnop/12315544/"}}
+    assert advised(channels) == [(TOLD[1], "advisory")]
+    assert advised({**channels, "edge": {**CLOUDFLARE, "tunnel_alert_emails": ["ops@example.com"]}}) == []
 
 
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": "tk_" + "of-the-owner-" * 4}

@@ -9,6 +9,7 @@ DNSSEC = "cloudflare:index/zoneDnssec:ZoneDnssec"
 RULESET = "cloudflare:index/ruleset:Ruleset"
 ACCESS_POLICY = "cloudflare:index/zeroTrustAccessPolicy:ZeroTrustAccessPolicy"
 ACCESS_APPLICATION = "cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication"
+NOTIFICATION = "cloudflare:index/notificationPolicy:NotificationPolicy"
 BUCKET = "cloudflare:index/r2Bucket:R2Bucket"
 BUCKET_LOCK = "cloudflare:index/r2BucketLock:R2BucketLock"
 ACCOUNT_TOKEN = "cloudflare:index/accountToken:AccountToken"  # noqa: S105  a type

@@ -51,6 +51,22 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=path, why=why, write="pulumi.Output.secret(...)")
 
 
+@container_rule(
+    "docker-container-channels-encrypted",
+    "envs",
+    description="An address that messages are sent to is a secret of Pulumi",
+    severity="high",
+    remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
+    url="https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/",
+    parameters={"variables": ["CHANNELS", "HEARTBEAT_URL", "SLACK_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"]},
+)
+def channels_encrypted(container: Resource, parameters: Parameters) -> Findings:
+    for path, variable in _by_name(container):
+        if variable.name in parameters["variables"] and variable.value and not container.inputs.is_secret(variable.path):
+            why = "whoever reads it in the state or a preview can send in your name"
+            yield Finding(path=path, why=why, write="pulumi.Output.secret(...)")
+
+
 secrets_not_default = container_property_rule(
     "docker-container-secrets-not-default",
     "envs",
