@@ -134,7 +134,7 @@ def deploy(
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)
         recovery.recover(stack, docker, say)
-        recorded = repair.repair(stack, docker, say)
+        recorded = repair.repair(stack, docker, say, alone=upgrade.is_last_step(stack))
         upgrade.finish(stack, docker, say)
         backup_preflight.check(stack, docker, settings, say)
         change = upgrade.plan(stack, docker, stack.settings())

@@ -136,7 +136,9 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         if reached == switching.database and server is not None and server["Config"]["Image"] != switching.image:
             # The new server has changed nothing, and the old one has gone on meanwhile: what was kept is too old.
             _forget(stack)
-        elif wanted == switching.image or reached != switching.database:
+        else:
+            # Also to another version than was begun, the old one included: what the first one has migrated, or is about to,
+            # must not be kept in the place of the data of before.
             return _of(switching, pending, replace(switching, image=wanted, after=here.version))
     if server is None or server["Config"]["Image"] == wanted:
         return None
@@ -243,6 +245,8 @@ def prepare(change: Upgrade, stack: Stack, docker: Docker, progress: Progress, *
         raise UserError(f"{unchanged}: {failed}") from failed
     try:
         seconds = trial.trial(stack, size, progress)
+    except copies.Unfit as failed:
+        raise UserError(f"{unchanged}: {failed}") from failed
     except UserError as failed:
         raise UserError(f"{unchanged}: on a copy of its data, {change.after} does not work: {failed}") from failed
     progress(f"Skyvern {change.after} has migrated and served a copy of the data, {seconds:.0f} s after its start")
@@ -293,6 +297,8 @@ def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Pro
         except Exception as failed:
             reason = terminal.line_of(failed)
             progress(f"Skyvern {note.after} does not work here: {reason}")
+            if change.resumed is None and not _has_run(stack, docker, note):
+                note = replace(note, state="data back")
             lost = go_back(stack, docker, note, progress)
             raise UserError(
                 f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} "
@@ -314,6 +320,8 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
             docker.run("stop", server, timeout_seconds=drain.stop_seconds(stack))
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
+        # It names what is dropped now.
+        _forget(stack)
         _each(stack, docker, _KEEP)
     except UserError as failed:
         docker.run("start", server)
@@ -334,6 +342,15 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     )
 
 
+def _has_run(stack: Stack, docker: Docker, note: Note) -> bool:
+    """Whether a switch that was not interrupted has come as far as a server of the new version, which may have migrated.
+
+    Pulumi makes it last of all, and leaves one that does not become healthy where it is.
+    """
+    server = _server(docker, stack)
+    return server is not None and bool(server["Config"]["Image"] == note.image)
+
+
 # --- Back -----------------------------------------------------------------------------------------------------------------
 
 
@@ -342,12 +359,11 @@ def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str
 
     Raises UserError with the next step where that cannot be finished.
     """
-    if note.state != "data back":
-        note = _write(stack, replace(note, state="going back"))
-        # Removed, and not only stopped: the up of the old commit starts what is stopped, and it would migrate again.
-        if _server(docker, stack) is not None:
-            docker.run("stop", "--time", "30", stack.prefix("server"), timeout_seconds=120)
-            docker.run("rm", "--force", stack.prefix("server"))
+    note = _write(stack, note if note.state == "data back" else replace(note, state="going back"))
+    # Removed, and not only stopped: the up of the old commit starts what is stopped, and it would migrate again.
+    if note.state == "going back" and _server(docker, stack) is not None:
+        docker.run("stop", "--time", "30", stack.prefix("server"), timeout_seconds=120)
+        docker.run("rm", "--force", stack.prefix("server"))
     lost = _finish_data(stack, docker, note, progress)
     if not note.commit:
         _forget(stack)
@@ -373,7 +389,7 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
     note = read(stack)
     if note is None or note.state not in {"going back", "data back"}:
         return
-    if git.commit(stack.root) == note.commit:
+    if is_last_step(stack):
         _finish_data(stack, docker, note, progress)
         return
     progress(f"going back to Skyvern {note.before} was interrupted, and goes on")
@@ -387,9 +403,14 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
 
 def finished(stack: Stack) -> None:
     """After an up that works: one in the old commit's checkout has ended going back."""
-    note = read(stack)
-    if note is not None and note.state in {"going back", "data back"} and git.commit(stack.root) == note.commit:
+    if is_last_step(stack):
         _forget(stack)
+
+
+def is_last_step(stack: Stack) -> bool:
+    """Whether an up of this checkout is the last step of going back, which a command that waits for it has begun."""
+    note = read(stack)
+    return note is not None and note.state in {"going back", "data back"} and git.commit(stack.root) == note.commit
 
 
 def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str:
@@ -403,9 +424,12 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
             break
         except UserError as failed:
             if time.monotonic() > deadline:
-                # Without PostgreSQL's own container the new server has not run; its container comes back first.
-                progress(f"the database does not answer: {failed}")
-                return ""
+                raise UserError(
+                    f"stack {stack}: going back to Skyvern {note.before} stopped, and Skyvern does not run: its database does "
+                    f"not answer within {ANSWER_SECONDS} s ({failed}), so the data of before is not in its place; correct what "
+                    f"bin/ops doctor -s {stack} says of {stack.prefix('postgres')}, then run script/up --stack {stack}, which "
+                    "goes on with going back"
+                ) from failed
             time.sleep(2)
     lost: list[str] = []
     if BEFORE in databases:
@@ -454,13 +478,23 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
             f"ops rollback: no commit is recorded that runs Skyvern {note.before}; go forward with a fix, or bring back a set of "
             "before the upgrade (docs/backup.md)"
         )
-    lost = newer.kinds(stack, docker, note.moment)
-    loses = f"lost: {', '.join(lost)} that came since" if lost else "nothing came since"
+    try:
+        lost = newer.kinds(stack, docker, note.moment)
+        loses = f"lost: {', '.join(lost)} that came since" if lost else "nothing came since"
+    except (UserError, ValueError):
+        loses = "lost: whatever came since, which the database does not name"
     terminal.need_answer("ops rollback", yes=yes)
     question = f"stack {stack}: go back to Skyvern {note.before} ({note.commit[:12]}) and its data of {note.at}? {loses}"
     if not yes and not terminal.confirm(question):
         raise UserError("ops rollback: nothing was changed")
-    take_set(stack, docker, progress)
+    try:
+        take_set(stack, docker, progress)
+    except UserError as failed:
+        # No reason to stay with a version that does not work: nothing leaves this host.
+        progress(
+            f"no set of a backup is made ({failed}); what Skyvern {note.after} has stays in the database {AFTER} until the next "
+            "upgrade"
+        )
     with notes.alone(stack):
         clause = go_back(stack, docker, replace(note, state="switching"), progress)
     progress(f"stack {stack}: Skyvern {note.before} serves with its data of {note.at}{clause}")

@@ -317,7 +317,7 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(preflight, "check_addresses", lambda stack, docker, settings: seen.append("addresses"))
     monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
-    monkeypatch.setattr(repair, "repair", lambda stack, docker, _: seen.append(f"repair {stack}"))
+    monkeypatch.setattr(repair, "repair", lambda stack, docker, _, alone: seen.append(f"repair {stack}"))
     monkeypatch.setattr(repair, "wait_until_healthy", lambda stack, docker, _: seen.append(f"healthy {stack}"))
     monkeypatch.setattr(danger, "take_set", lambda *_: None)
     monkeypatch.setattr(upgrade, "plan", lambda stack, docker, settings: None)

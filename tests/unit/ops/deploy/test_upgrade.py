@@ -27,6 +27,7 @@ from ops.stack.stack import Stack
 
 OLD_COMMIT, NEW_COMMIT = "a" * 40, "b" * 40
 OLD_IMAGE, NEW_IMAGE = "localhost/skyvern/server:old", "localhost/skyvern/server:new"
+THIRD_IMAGE = "localhost/skyvern/server:third"
 GOOD = Good(commit=OLD_COMMIT, database="PostgreSQL 17, migration m2", at="2026-11-28T10:00:00+00:00", stack_file="config: {}\n")
 
 
@@ -39,6 +40,7 @@ def skyvern(version: str, *names: str, drops: tuple[str, ...] = ()) -> Skyvern:
 
 OLD = skyvern("1.0.55", "m1", "m2")
 NEW = skyvern("1.0.56", "m1", "m2", "m3", "m4")
+THIRD = skyvern("1.0.57", "m1", "m2", "m3", "m4", "m5")
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host) -> Stack:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(images, "references", lambda source: {"server": NEW_IMAGE})
-    of = {NEW_IMAGE: NEW, OLD_IMAGE: OLD, f"id of {OLD_IMAGE}": OLD, f"id of {NEW_IMAGE}": NEW}
+    of = {NEW_IMAGE: NEW, OLD_IMAGE: OLD, f"id of {OLD_IMAGE}": OLD, f"id of {NEW_IMAGE}": NEW, THIRD_IMAGE: THIRD}
     monkeypatch.setattr(migrations, "of_image", lambda docker, image: of[image])
     monkeypatch.setattr(releases, "last_good", lambda stack: GOOD)
     monkeypatch.setattr(git, "run", lambda root, *arguments: NEW_COMMIT)
@@ -159,11 +161,22 @@ def new_server(host: Host, *, migrated: bool = True) -> None:
         host.databases["skyvern"] = "m4"
 
 
-def failed_switch(change: Upgrade, stack: Stack, host: Host, *, migrated: bool = True, say: Progress = print) -> str:
-    """What a person reads after a switch to a version whose smoke run is red."""
+def failed_switch(
+    change: Upgrade,
+    stack: Stack,
+    host: Host,
+    *,
+    migrated: bool = True,
+    say: Progress = print,
+    up: Callable[[], None] | None = None,
+) -> str:
+    """What a person reads after a switch to a version whose smoke run is red. up: what happened before, if not new_server."""
     try:
         with upgrade.switched(change, stack, host, say):
-            new_server(host, migrated=migrated)
+            if up is None:
+                new_server(host, migrated=migrated)
+            else:
+                up()
             raise UserError("red")
     except UserError as failed:
         return str(failed)
@@ -387,6 +400,56 @@ def failed_or_not(change: Upgrade, stack: Stack, host: Host) -> None:
         pass
 
 
+def test_what_was_kept_goes_with_the_note_that_names_it(stack: Stack, host: Host) -> None:
+    """Killed between the two, a note of the last upgrade would offer its version with the data of another."""
+    host.databases[BEFORE] = "m1"
+    upgrade._write(stack, replace(note("served"), before="1.0.54"))
+    begun = change(stack, host)
+    host.faults["CREATE DATABASE"] = UserError("docker: exit 137: killed")
+    failed_or_failing(begun, stack, host)
+    assert upgrade.read(stack) is None
+
+
+def failed_or_failing(change: Upgrade, stack: Stack, host: Host) -> None:
+    with pytest.raises(UserError, match="nothing was changed"):
+        failed_or_not(change, stack, host)
+
+
+def test_a_silent_database_stops_going_back_with_the_next_command(stack: Stack, host: Host) -> None:
+    """The old images were deployed, on the data that the new version had migrated."""
+
+    def up() -> None:
+        new_server(host)
+        host.faults["datname FROM pg_database"] = UserError("docker: exit 2: could not connect")
+
+    said = failed_switch(change(stack, host), stack, host, up=up)
+    assert said.startswith(
+        "stack dev: going back to Skyvern 1.0.55 stopped, and Skyvern does not run: its database does not answer within 0 s "
+        "(docker: exit 2: could not connect), so the data of before is not in its place; "
+    )
+    assert said.endswith("then run script/up --stack dev, which goes on with going back")
+    assert not [call for call in host.calls if call.startswith("up of")]
+    assert host.databases == {"skyvern": "m4", BEFORE: "m2"}
+    host.faults.clear()
+    with pytest.raises(UserError, match=r"Skyvern 1\.0\.55 serves again with its data of before"):
+        upgrade.finish(stack, host, print)
+    assert host.databases["skyvern"] == "m2"
+
+
+@pytest.mark.parametrize("server", ["none", "old"])
+def test_a_new_version_that_has_never_run_has_changed_no_data(stack: Stack, host: Host, server: str) -> None:
+    """As where the up brings another PostgreSQL as well, which does not start: the old commit's up brings back one that does."""
+
+    def up() -> None:
+        if server == "none":
+            host.server.clear()
+        host.faults["datname FROM pg_database"] = UserError("docker: exit 1: No such container")
+
+    assert "Skyvern 1.0.55 serves again" in failed_switch(change(stack, host), stack, host, up=up)
+    assert host.databases == {"skyvern": "m2", BEFORE: "m2"}
+    assert host.server == {"image": OLD_IMAGE, "state": "running"}
+
+
 def test_without_a_commit_the_data_goes_back_and_the_next_step_is_named(
     stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,6 +540,24 @@ def test_killed_during_the_switch_goes_on_and_can_still_go_back(
     assert host.server["image"] == OLD_IMAGE
 
 
+@pytest.mark.parametrize("server", [{}, {"image": NEW_IMAGE, "state": "running"}])
+@pytest.mark.parametrize("wanted", [THIRD_IMAGE, OLD_IMAGE])
+def test_killed_during_the_switch_another_checkout_does_not_lose_what_was_kept(
+    stack: Stack, host: Host, server: dict[str, str], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a third version, or the old one. The new one migrates while the other is being prepared."""
+    left(host, server, {"skyvern": "m2", BEFORE: "m2"})
+    upgrade._write(stack, note("switching"))
+    monkeypatch.setattr(images, "references", lambda source: {"server": wanted})
+    resumed = change(stack, host)
+    assert resumed.resumed is not None
+    assert resumed.resumed.image == wanted
+    host.databases["skyvern"] = "m4"
+    assert "Skyvern 1.0.55 serves again" in failed_switch(resumed, stack, host)
+    assert host.databases["skyvern"] == "m2"
+    assert host.server["image"] == OLD_IMAGE
+
+
 @pytest.mark.parametrize(
     ("state", "server", "databases"),
     [
@@ -554,6 +635,43 @@ def test_going_back_after_it_has_served_names_what_is_lost(
     assert host.server["image"] == OLD_IMAGE
     with pytest.raises(UserError, match="has no data of before an upgrade; bin/ops restore"):
         upgrade.with_data(stack, host, yes=True, progress=print)
+
+
+def test_a_repository_that_does_not_answer_is_no_reason_to_stay(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is replaced stays in a database of this host."""
+    with upgrade.switched(change(stack, host), stack, host, print):
+        new_server(host)
+    host.containers.add("skyvern-dev-backup")
+
+    def no_set(stack: Stack, docker: Docker) -> str:
+        raise UserError("backup of stack dev: the repository does not answer")
+
+    monkeypatch.setattr(container, "make_set", no_set)
+    lines: list[str] = []
+    upgrade.with_data(stack, host, yes=True, progress=lines.append)
+    assert host.databases == {"skyvern": "m2", AFTER: "m4"}
+    assert lines[0] == (
+        f"no set of a backup is made (backup of stack dev: the repository does not answer); what Skyvern 1.0.56 has stays in the "
+        f"database {AFTER} until the next upgrade"
+    )
+
+
+def test_what_came_since_may_not_be_known(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    with upgrade.switched(change(stack, host), stack, host, print):
+        new_server(host)
+
+    def odd(*_: object) -> list[str]:
+        raise ValueError("not enough values to unpack")
+
+    monkeypatch.setattr(newer, "kinds", odd)
+    questions: list[str] = []
+    monkeypatch.setattr(terminal, "attended", lambda: True)
+    monkeypatch.setattr(terminal, "confirm", recorder(questions, False))
+    with pytest.raises(UserError, match="nothing was changed"):
+        upgrade.with_data(stack, host, yes=False, progress=print)
+    assert questions[0].endswith("? lost: whatever came since, which the database does not name")
 
 
 def test_ticks_that_have_run_are_not_run_again(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
