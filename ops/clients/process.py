@@ -24,10 +24,12 @@ def capture(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     timeout_seconds: float = 120,
+    any_code: bool = False,
 ) -> bytes:
     """Standard output of a command.
 
-    env: what the shell has and a child may see by default (ops/shell.py).
+    env: what the shell has and a child may see by default (ops/shell.py). any_code: a command that prints what it found and then
+    fails because of it; what it printed is given as well.
     Raises UserError with the command's name and the end of its standard error when it is missing, fails or takes longer
     than ``timeout_seconds``. Arguments are not repeated in the error: they may be secret.
     """
@@ -44,7 +46,7 @@ def capture(
         )
     except subprocess.TimeoutExpired as late:
         raise UserError(f"{name}: no answer within {timeout_seconds:.0f} s") from late
-    if done.returncode:
+    if done.returncode and not (any_code and done.stdout):
         raise _failed(command, done.returncode, done.stderr or done.stdout)
     return done.stdout
 

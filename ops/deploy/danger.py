@@ -1,13 +1,18 @@
 """What an up may do to the data of a stack besides an upgrade of Skyvern: a set of the backup is made before it.
 
+What no set helps against is refused: a data volume that would be lost without one, and another major of PostgreSQL, whose server
+does not start on the data of the one before.
 Not here: upgrades (ops/deploy/upgrade.py), and volumes that are gone already (ops/deploy/repair.py).
 """
 
+import re
 from collections.abc import Sequence
 
 from components.host import images
+from components.host.postgres import DATA_FOLDER, USER
 from components.settings import Settings
 from ops.backups.copies import PARTS
+from ops.backups.preflight import OFFLINE
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import upgrade
@@ -21,7 +26,7 @@ def take_set(stack: Stack, docker: Docker, settings: Settings, recorded: Sequenc
 
     recorded: of the state. Raises UserError when the set cannot be made, and for a volume in a stack without a backup.
     """
-    refuse_loss(stack, docker, recorded)
+    refuse(stack, docker, settings, recorded)
     why = _removals(stack, recorded)
     if not why and _postgres_changes(stack, docker, settings):
         why = "PostgreSQL's image changes"
@@ -34,8 +39,12 @@ def take_set(stack: Stack, docker: Docker, settings: Settings, recorded: Sequenc
         raise UserError(f"stack {stack}: nothing was changed: {why}, and no set can be made before: {failed}") from failed
 
 
-def refuse_loss(stack: Stack, docker: Docker, recorded: Sequence[Recorded]) -> None:
-    """UserError for a data volume that an up may remove in a stack without a backup, also where an upgrade makes the set."""
+def refuse(stack: Stack, docker: Docker, settings: Settings, recorded: Sequence[Recorded]) -> None:
+    """UserError for a data volume that an up may remove in a stack without a backup, also where an upgrade makes the set.
+
+    And for data of another major of PostgreSQL than the image's.
+    """
+    _refuse_other_major(stack, docker, settings)
     why = _removals(stack, recorded)
     if why and not upgrade.has_backup(stack, docker):
         raise UserError(
@@ -49,6 +58,27 @@ def _removals(stack: Stack, recorded: Sequence[Recorded]) -> str:
     data = {stack.prefix(part) for part in PARTS}
     names = sorted(one.name for one in recorded if one.kind == "volume" and one.name in data and not one.protected)
     return f"{', '.join(names)} may be removed: not protected" if names else ""
+
+
+# The cluster's own record of its major, and "postgres (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)". An empty volume has neither.
+_MAJORS = f"cat {DATA_FOLDER}/PG_VERSION 2> /dev/null && postgres --version || true"
+
+
+def _refuse_other_major(stack: Stack, docker: Docker, settings: Settings) -> None:
+    """Asks the volume and not the server, which may not be there any more."""
+    name, wanted = stack.prefix("postgres"), images.references(settings.images.source)["postgres"]
+    if docker.has(name) and not _postgres_changes(stack, docker, settings):
+        return
+    if name not in docker.run("volume", "ls", "--quiet").split():
+        return
+    mount = f"--volume={name}:{DATA_FOLDER}:ro"
+    there, _, here = docker.run(*OFFLINE, f"--user={USER}", mount, "--entrypoint=sh", wanted, "-c", _MAJORS).partition("\n")
+    major = re.search(r"\) (\d+)", here)
+    if there and major and there != major[1]:
+        raise UserError(
+            f"stack {stack}: nothing was changed: its data is of PostgreSQL {there}, and {major[1]} of this checkout does not "
+            f"start on that; check out the version that it ran; docs/decisions/postgres-major.md has the way to {major[1]}"
+        )
 
 
 def _postgres_changes(stack: Stack, docker: Docker, settings: Settings) -> bool:

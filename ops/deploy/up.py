@@ -141,7 +141,7 @@ def deploy(
         if change is None:
             danger.take_set(stack, docker, stack.settings(), recorded, say)
         else:
-            danger.refuse_loss(stack, docker, recorded)
+            danger.refuse(stack, docker, stack.settings(), recorded)
     if change is not None:
         steps.total += 1
         with steps.step(str(change)) as say:

@@ -81,7 +81,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
         if change is None:
             danger.take_set(stack, docker, settings, recorded, progress)
         else:
-            danger.refuse_loss(stack, docker, recorded)
+            danger.refuse(stack, docker, settings, recorded)
     if change is not None:
         progress(str(change))
         upgrade.prepare(change, stack, docker, progress, ask=False)

@@ -32,7 +32,9 @@ from ops.machine.system import Machine
 from ops.observe import automation, backups, heartbeat, internet, isolation
 from ops.observe.automation import Today
 from ops.observe.backups import BackupFacts
+from ops.observe.doctor import policies
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
+from ops.observe.doctor.policies import Policies
 from ops.observe.internet import Answer
 from ops.stack import checkpoint, inventory, kits, routes
 from ops.stack.checkpoint import Broken
@@ -164,7 +166,7 @@ class PulumiFacts:
 
     cli: whether a CLI was chosen and still exists. passphrase_problem: "missing", "empty", an octal mode that is too wide,
     or "". export_error: Pulumi's message if the state could not be read, else "". deployed: None if it could not be read.
-    broken: state files that are cut off.
+    broken: state files that are cut off. policies: what the rules say of the state; None where there is nothing to ask about.
     """
 
     cli: bool
@@ -174,6 +176,7 @@ class PulumiFacts:
     export_error: str
     deployed: Deployed | None
     broken: Sequence[Broken] = ()
+    policies: Policies | None = None
 
     @property
     def was_deployed(self) -> bool:
@@ -594,7 +597,7 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
     state = backend.current_state()
     file = _passphrase_file(state)
     problem = passphrase_problem(file) if file else ""
-    export_error, deployed = "", None
+    export_error, deployed, asked = "", None, None
     if record is not None:
         try:
             variables = stack.environment()
@@ -606,6 +609,9 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
             deployed = _parse_export(process.capture(command, cwd=stack.root, env=variables, timeout_seconds=120))
         except UserError as failed:
             export_error = str(failed).rpartition("error: ")[2]
+        # It decrypts the state.
+        if deployed is not None and deployed.containers and not problem:
+            asked = policies.observe_policies(stack, variables)
     return PulumiFacts(
         cli=record is not None,
         backend=state.url,
@@ -614,6 +620,7 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
         export_error=export_error,
         deployed=deployed,
         broken=checkpoint.find_broken(state.url),
+        policies=asked,
     )
 
 

@@ -74,4 +74,20 @@ def check_salt(observation: Observation) -> Iterator[Finding]:
     )
 
 
-CHECKS = (check_stack_file, check_engine, check_passphrase, check_state, check_salt)
+def check_policies(observation: Observation) -> Iterator[Finding]:
+    """What is deployed breaks no rule of this checkout's policy pack; a finding each."""
+    found = observation.pulumi.policies
+    if found is None:
+        return
+    if found.error:
+        yield warning(
+            "policy", "what is deployed", f"could not be judged: {found.error}", f"bin/ops preview {observation.stack} judges it"
+        )
+    for violation in found.violations:
+        problem, _, cure = violation.message.rpartition("; ")
+        level = error if violation.mandatory else warning
+        update = f"script/up --stack {observation.stack}"
+        yield level("policy", violation.rule, problem or cure, f"{cure}, then {update}" if problem else update)
+
+
+CHECKS = (check_stack_file, check_engine, check_passphrase, check_state, check_salt, check_policies)

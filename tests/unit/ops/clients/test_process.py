@@ -31,3 +31,12 @@ def test_the_one_that_fails_is_named(source: str, target: str, said: str) -> Non
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="nowhere: not found on PATH"):
         process.pipe(["nowhere"], ["cat"], timeout_seconds=30)
+
+
+def test_what_a_failing_command_has_found_is_its_output_where_that_is_asked_for() -> None:
+    found = ["sh", "-c", "echo found; exit 3"]
+    assert process.capture(found, any_code=True) == b"found\n"
+    with pytest.raises(UserError, match="sh: exit 3: found"):
+        process.capture(found)
+    with pytest.raises(UserError, match="sh: exit 3: broken"):
+        process.capture(["sh", "-c", "echo broken >&2; exit 3"], any_code=True)

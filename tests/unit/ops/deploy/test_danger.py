@@ -33,8 +33,9 @@ class Host(Daemon):
         return {"Config": {"Image": self.answers["image"]}}
 
 
-def host(*, image: str = NOW, backup: bool = True) -> Host:
-    return Host(answers={"image": image, "^skyvern-dev-postgres$": "id", "^skyvern-dev-backup$": "id" if backup else ""})
+def host(*, image: str = NOW, backup: bool = True, **answers: Any) -> Host:
+    there = {"image": image, "^skyvern-dev-postgres$": "id", "^skyvern-dev-backup$": "id" if backup else ""}
+    return Host(answers={**there, "volume ls": "skyvern-dev-postgres\nx", **answers})
 
 
 @pytest.fixture
@@ -85,3 +86,36 @@ def test_a_set_that_cannot_be_made_ends_it(made: list[str], monkeypatch: pytest.
     monkeypatch.setattr(container, "make_set", full)
     with pytest.raises(UserError, match=r"PostgreSQL's image changes, and no set can be made before: .*full$"):
         danger.take_set(STACK, host(image="postgres:old"), SETTINGS, PROTECTED, print)
+
+
+SERVER = "postgres (PostgreSQL) 18.6 (Debian 18.6-1)\n"
+
+
+@pytest.mark.parametrize("container", [True, False])
+def test_another_major_of_postgresql_is_refused_before_anything_is_touched(made: list[str], container: bool) -> None:
+    """Its server does not start on these files, and the stack was down; also where the container has gone."""
+    there = host(image="postgres:old", PG_VERSION=f"17\n{SERVER}", **({} if container else {"^skyvern-dev-postgres$": ""}))
+    with pytest.raises(UserError) as refused:
+        danger.take_set(STACK, there, SETTINGS, PROTECTED, print)
+    assert str(refused.value) == (
+        "stack dev: nothing was changed: its data is of PostgreSQL 17, and 18 of this checkout does not start on that; check out "
+        "the version that it ran; docs/decisions/postgres-major.md has the way to 18"
+    )
+    assert made == []
+    (looked,) = (one for one in there.asked if "PG_VERSION" in one)
+    assert "--network=none" in looked
+    assert "--volume=skyvern-dev-postgres:/var/lib/postgresql/data:ro" in looked
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        # The same major; an empty volume; none yet; and the same image, which costs no look.
+        host(image="postgres:old", PG_VERSION=f"18\n{SERVER}"),
+        host(image="postgres:old", PG_VERSION=""),
+        host(**{"^skyvern-dev-postgres$": "", "volume ls": "x", "PG_VERSION": UserError("asked")}),
+        host(PG_VERSION=UserError("asked")),
+    ],
+)
+def test_the_same_major_goes_on(there: Host) -> None:
+    danger.refuse(STACK, there, SETTINGS, PROTECTED)

@@ -542,7 +542,7 @@ def test_an_upgrade_has_a_step_and_whatever_fails_behind_it_is_within_the_switch
     monkeypatch.setattr(upgrade, "prepare", lambda change, *_, ask: order.append(f"trial, asked={ask}"))
     monkeypatch.setattr(upgrade, "switched", switched)
     monkeypatch.setattr(danger, "take_set", lambda *_: order.append("a set of its own"))
-    monkeypatch.setattr(danger, "refuse_loss", lambda *_: order.append("volumes"))
+    monkeypatch.setattr(danger, "refuse", lambda *_: order.append("volumes"))
     assert up.main(["--images", "packages"]) == 0
     last = ["volumes", "trial, asked=False", "switch", "up dev unasked=True", "healthy dev", "smoke", "end of the switch"]
     assert order[-8:] == [*last, "record dev"]

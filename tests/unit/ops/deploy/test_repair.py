@@ -135,7 +135,7 @@ def test_what_another_command_has_stopped_is_not_started(machine: Machine) -> No
     """A second script/up started the server that an upgrade had ended, in the middle of the copy of its database."""
     machine.states["b" * 64] = "exited"
     with notes.alone(Stack("dev", variables={})):
-        with pytest.raises(UserError, match="^stack dev: another restore, drill or upgrade is in progress; wait"):
+        with pytest.raises(UserError, match="another restore, drill or upgrade is in progress"):
             machine.repair()
         assert machine.calls == []
         # The last step of that command itself.

@@ -26,7 +26,7 @@ from ops.machine import engine, environment, windows
 from ops.machine.daemon import Daemon
 from ops.observe import doctor, heartbeat
 from ops.observe.automation import Today
-from ops.observe.doctor import observation, stack_checks
+from ops.observe.doctor import observation, policies, stack_checks
 from ops.observe.doctor.observation import ChromeAnswer, Deployed, Disk, Observation, Planned, WindowsFacts
 from ops.observe.internet import Answer
 from ops.stack.checkpoint import Broken
@@ -670,6 +670,88 @@ def test_pulumi_is_asked_also_without_its_passphrase(monkeypatch: pytest.MonkeyP
     refused = observation.observe_pulumi(STACK)
     assert refused.deployed is None
     assert refused.export_error == "no stack named 'dev' found"
+
+
+JUDGED = {
+    "docker-container-unprivileged": ("mandatory", "helper: privileged: root on the host; write no"),
+    "docker-container-image-pinned": ("advisory", "<{%fg 3%}>helper: image: latest moves; write its digest<{%reset%}>"),
+    "docker-container-root-read-only": ("advisory", "exempted until 2026-12-01 (upstream): egress: readOnly: no"),
+    "policy-value-known": ("advisory", "x: y: known after the update only, so not checked now, but then; by z"),
+}
+
+
+def analyzed(*rules: str, end: bool = True) -> bytes:
+    """What ``pulumi policy analyze --json`` prints (3.256)."""
+    events: list[dict[str, Any]] = []
+    for rule in rules:
+        level, message = JUDGED[rule]
+        text = f"The rule's description\n{message}\n"
+        events.append({"policyEvent": {"policyName": rule, "enforcementLevel": level, "message": text}})
+    events.append({"policyAnalyzeSummaryEvent": {"passed": []}})
+    events += [{"summaryEvent": {"result": "failed"}}] if end else []
+    return "".join(f"{json.dumps(event)}\n" for event in events).encode()
+
+
+def test_what_is_deployed_is_judged_by_the_rules_of_this_checkout() -> None:
+    found = policies.parse(analyzed(*sorted(JUDGED)))
+    assert [(one.rule, one.mandatory) for one in found] == [
+        ("docker-container-unprivileged", True),
+        ("docker-container-image-pinned", False),
+    ]
+    observed = with_pulumi(policies=policies.Policies(violations=found))
+    first, second = doctor.examine(observed)
+    assert (first.level, first.subject, first.problem, first.fix) == (
+        "error",
+        "docker-container-unprivileged",
+        "helper: privileged: root on the host",
+        "write no, then script/up --stack dev",
+    )
+    assert (second.level, second.problem) == ("warning", "helper: image: latest moves")
+    assert doctor.examine(with_pulumi(policies=policies.Policies(violations=policies.parse(analyzed())))) == []
+
+
+def test_rules_that_did_not_end_are_not_green(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judged(printed: bytes | UserError) -> policies.Policies:
+        def capture(command: list[str], **options: Any) -> bytes:
+            assert command[1:3] == ["policy", "analyze"]
+            # With violations it fails, and prints them.
+            assert options["any_code"]
+            if isinstance(printed, UserError):
+                raise printed
+            return printed
+
+        monkeypatch.setattr(process, "capture", capture)
+        return policies.observe_policies(STACK, {})
+
+    assert judged(analyzed()).error == ""
+    for printed, said in (
+        (analyzed(end=False), "pulumi: printed something that cannot be read"),
+        (b"", "pulumi: printed something that cannot be read"),
+        (UserError("pulumi: exit 255: error: loading policy packs"), "loading policy packs"),
+    ):
+        (finding,) = doctor.examine(with_pulumi(policies=judged(printed)))
+        assert (finding.level, finding.subject) == ("warning", "what is deployed")
+        assert said in finding.problem
+
+
+@pytest.mark.usefixtures("prepared")
+def test_rules_are_asked_about_what_was_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    container = {"urn": "urn::x", "type": "docker:index/container:Container", "inputs": {"name": "x", "image": "y"}}
+    asked: list[str] = []
+
+    def observe_policies(stack: Stack, variables: Mapping[str, str]) -> policies.Policies:
+        asked.append(stack.name)
+        return policies.Policies()
+
+    monkeypatch.setattr(policies, "observe_policies", observe_policies)
+    for resources in ([], [container]):
+        monkeypatch.setattr(process, "capture", answering(json.dumps({"deployment": {"resources": resources}})))
+        # Its passphrase is missing, and the state is decrypted for the rules.
+        observation.observe_pulumi(STACK)
+        assert asked == []
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "x")
+    assert observation.observe_pulumi(STACK).policies == policies.Policies()
+    assert asked == ["organization/skyvern/dev"]
 
 
 @pytest.mark.usefixtures("prepared")
