@@ -1,5 +1,7 @@
 """ops.deploy.danger with doubles: before which updates a set is made, and when it is refused."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -33,7 +35,7 @@ class Host(Daemon):
         return {"Config": {"Image": self.answers["image"]}}
 
 
-def host(*, image: str = NOW, backup: bool = True, **answers: Any) -> Host:
+def host(answers: Mapping[str, Any] = MappingProxyType({}), *, image: str = NOW, backup: bool = True) -> Host:
     there = {"image": image, "^skyvern-dev-postgres$": "id", "^skyvern-dev-backup$": "id" if backup else ""}
     return Host(answers={**there, "volume ls": "skyvern-dev-postgres\nx", **answers})
 
@@ -94,7 +96,8 @@ SERVER = "postgres (PostgreSQL) 18.6 (Debian 18.6-1)\n"
 @pytest.mark.parametrize("container", [True, False])
 def test_another_major_of_postgresql_is_refused_before_anything_is_touched(made: list[str], container: bool) -> None:
     """Its server does not start on these files, and the stack was down; also where the container has gone."""
-    there = host(image="postgres:old", PG_VERSION=f"17\n{SERVER}", **({} if container else {"^skyvern-dev-postgres$": ""}))
+    gone = {} if container else {"^skyvern-dev-postgres$": ""}
+    there = host({"PG_VERSION": f"17\n{SERVER}", **gone}, image="postgres:old")
     with pytest.raises(UserError) as refused:
         danger.take_set(STACK, there, SETTINGS, PROTECTED, print)
     assert str(refused.value) == (
@@ -111,10 +114,10 @@ def test_another_major_of_postgresql_is_refused_before_anything_is_touched(made:
     "there",
     [
         # The same major; an empty volume; none yet; and the same image, which costs no look.
-        host(image="postgres:old", PG_VERSION=f"18\n{SERVER}"),
-        host(image="postgres:old", PG_VERSION=""),
-        host(**{"^skyvern-dev-postgres$": "", "volume ls": "x", "PG_VERSION": UserError("asked")}),
-        host(PG_VERSION=UserError("asked")),
+        host({"PG_VERSION": f"18\n{SERVER}"}, image="postgres:old"),
+        host({"PG_VERSION": ""}, image="postgres:old"),
+        host({"^skyvern-dev-postgres$": "", "volume ls": "x", "PG_VERSION": UserError("asked")}),
+        host({"PG_VERSION": UserError("asked")}),
     ],
 )
 def test_the_same_major_goes_on(there: Host) -> None:
