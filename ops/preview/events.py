@@ -31,6 +31,7 @@ from ops.preview.model import (
 from ops.preview.values import hide_pairs, plain_texts, readable, revealed, with_parts
 from ops.redaction import Redactor
 from ops.stack import impact as downtime
+from ops.stack import policy_events
 from ops.stack.impact import ROTATIONS
 
 Event = Mapping[str, Any]
@@ -56,14 +57,8 @@ _OPERATIONS: Mapping[str, Operation] = {
 # Of the steps of one replacement, the one that says the most comes first.
 _TELLING = ("replace", "create-replacement", "import-replacement", "read-replacement", "delete-replaced", "discard-replaced")
 
-# As policy/rules/framework/evaluation.py words them.
-_EXEMPTED = re.compile(r"exempted until (?P<expires>\d{4}-\d\d-\d\d) \((?P<reason>.*?)\): (?P<message>.*)", re.DOTALL)
-_UNCHECKED = re.compile(
-    r"(?P<message>.*?): known after the update only, so not checked now, but then; by (?P<rules>.*)", re.DOTALL
-)
 # Say only that there was an error; another message names it.
 _ENDINGS = frozenset({"preview failed", "refresh failed", "update failed"})
-_UNKNOWN_RULE = "policy-value-known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,14 +374,12 @@ def _policies(events: Iterable[Event], redactor: Redactor) -> Iterator[PolicyRes
     for event in events:
         if (result := event.get("policyEvent")) is None:
             continue
-        # The first line is the rule's description.
-        whole = _plain(result["message"])
-        text = whole.partition("\n")[2].strip() or whole.strip()
+        text = policy_events.message(result)
         urn, name = redactor.text(result.get("resourceUrn", "")), result["policyName"]
         urn = "" if f"::{STACK}::" in urn else urn
-        if name == _UNKNOWN_RULE and (unchecked := _UNCHECKED.fullmatch(text)):
+        if name == policy_events.UNKNOWN_RULE and (unchecked := policy_events.UNCHECKED.fullmatch(text)):
             message, names, outcome, expires = unchecked["message"], unchecked["rules"].split(", "), "could not run", None
-        elif exempted := _EXEMPTED.fullmatch(text):
+        elif exempted := policy_events.EXEMPTED.fullmatch(text):
             message = f"{exempted['message']} (exempted: {exempted['reason']})"
             names, outcome, expires = [name], "exempted", datetime.date.fromisoformat(exempted["expires"])
         else:
@@ -449,13 +442,8 @@ def _diagnostics(events: Iterable[Event], redactor: Redactor) -> Iterator[Diagno
         fields = event.get("diagnosticEvent") or {}
         if fields.get("severity") not in {"error", "warning"} or fields.get("ephemeral"):
             continue
-        message = redactor.everything(_plain(fields["message"]).strip())
+        message = redactor.everything(policy_events.plain(fields["message"]).strip())
         diagnostic = Diagnostic(severity=fields["severity"], message=message, urn=redactor.text(fields.get("urn", "")))
         if message and message not in _ENDINGS and diagnostic not in seen:
             seen.add(diagnostic)
             yield diagnostic
-
-
-def _plain(text: str) -> str:
-    """A text without colours, be they terminal codes or the engine's own marks."""
-    return re.sub(r"\x1b\[[0-9;]*[mK]|<\{%.*?%\}>", "", text)

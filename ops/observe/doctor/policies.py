@@ -5,7 +5,6 @@ Not here: the rules of a preview, with all that a report says of them (ops/previ
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,15 +12,12 @@ from ops.clients import process
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.redaction import Redactor
+from ops.stack import policy_events
 from ops.stack.stack import Stack
 
 PACK = ROOT / "policy"
 # The pack is a program, and the engine starts it.
 SECONDS = 180
-# As policy/rules/framework/evaluation.py words them: no violations.
-_EXEMPTED = re.compile(r"exempted until \d{4}-\d\d-\d\d \(")
-_UNKNOWN_RULE = "policy-value-known"
-_COLOURS = re.compile(r"\x1b\[[0-9;]*[mK]|<\{%.*?%\}>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +58,10 @@ def parse(printed: bytes) -> list[Violation]:
 
 def _violations(events: Sequence[Mapping[str, Mapping[str, str]]]) -> Iterator[Violation]:
     for event in events:
-        if (result := event.get("policyEvent")) is None or result["policyName"] == _UNKNOWN_RULE:
+        if (result := event.get("policyEvent")) is None or result["policyName"] == policy_events.UNKNOWN_RULE:
             continue
-        whole = _COLOURS.sub("", result["message"])
-        # The first line is the rule's description.
-        message = whole.partition("\n")[2].strip() or whole.strip()
-        if not _EXEMPTED.match(message):
+        message = policy_events.message(result)
+        if not policy_events.EXEMPTED.fullmatch(message):
             yield Violation(
                 rule=result["policyName"],
                 # Rules print no value; what a resource is called is whoever's who named it.
