@@ -253,7 +253,7 @@ def alert_channel_present(stack: Stack, parameters: Parameters) -> Findings:
     remediation="Set edge.tunnel_alert_emails, or the monitor's ping address at a dead man's switch: pulumi config set --secret "
     "--path monitor.heartbeat.",
     url=_ALERTING,
-    parameters={"types": [], "monitors": ["*"], "variables": ["HEARTBEAT_URL"]},
+    parameters={"types": [], "monitors": ["*"], "variables": ["HEARTBEAT"]},
 )
 def heartbeat_outside(stack: Stack, parameters: Parameters) -> Findings:
     for watched in (one for type_ in parameters["types"] for one in stack.of_type(type_)):

@@ -404,12 +404,12 @@ CASES = {
     ),
     "docker-container-channels-encrypted": each(
         [
-            environment(secret("CHANNELS=tgram://t/c"), secret("HEARTBEAT_URL=https://hc.example.com/1")),
+            environment(secret("CHANNELS=tgram://t/c"), secret("HEARTBEAT=https://hc.example.com/1")),
             environment("CHANNELS=", "QUIET_HOURS=23:00-07:00"),
         ],
         [
             (environment("CHANNELS=tgram://t/c"), "envs[CHANNELS]"),
-            (environment("A=b", "HEARTBEAT_URL=https://hc.example.com/1"), "envs[HEARTBEAT_URL]"),
+            (environment("A=b", "HEARTBEAT=https://hc.example.com/1"), "envs[HEARTBEAT]"),
         ],
     ),
     "docker-container-secrets-not-default": each(
@@ -629,7 +629,7 @@ CASES = {
     ),
     "stack-heartbeat-outside": Cases(
         [
-            [PLATFORM, container("host-monitor-pages", envs=[secret("HEARTBEAT_URL=https://hc.example.com/1")])],
+            [PLATFORM, container("host-monitor-pages", envs=[secret("HEARTBEAT=https://hc.example.com/1")])],
             [PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_health_event"})],
             [container("server")],
         ],

@@ -58,7 +58,7 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
     severity="high",
     remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
     url="https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/",
-    parameters={"variables": ["CHANNELS", "HEARTBEAT_URL", "SLACK_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"]},
+    parameters={"variables": ["CHANNELS", "HEARTBEAT", "SLACK_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"]},
 )
 def channels_encrypted(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
