@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from components.settings import CloudflareEdge, NgrokEdge, Settings, VercelFrontend
+from components.settings.edge import HOSTS
 
 GATEWAY_PORT = 8080
 SERVER_PORT = 8000
@@ -87,6 +88,16 @@ class Endpoints:
         return self.app_url
 
 
+def public_hosts(domain: str, cell: str | None) -> dict[Role, str]:
+    """The host of each role in a zone: ``api.example.com``, and ``shop-api.example.com`` of the cell ``shop``.
+
+    A cell is a part of the first label, because Cloudflare's free certificate covers one label below the zone.
+    """
+    roles: tuple[Role, ...] = ("app", "api", "streams", "artifacts")
+    prefix = "" if cell is None else f"{cell}-"
+    return {role: f"{prefix}{host}.{domain}" for role, host in zip(roles, HOSTS, strict=True)}
+
+
 def derive(settings: Settings) -> Endpoints:
     """The addresses of a stack."""
     urls = _derive(settings)
@@ -96,16 +107,17 @@ def derive(settings: Settings) -> Endpoints:
 def _derive(settings: Settings) -> Endpoints:
     """Hosts of one domain, one host at ngrok, or loopback."""
     match settings.edge:
-        case CloudflareEdge(domain=domain):
+        case CloudflareEdge(domain=domain, cell=cell):
+            hosts = public_hosts(domain, cell)
             if isinstance(settings.frontend, VercelFrontend):
-                return _on_vercel(domain, settings.frontend)
-            app = f"https://app.{domain}"
+                return _on_vercel(hosts, settings.frontend)
+            app = f"https://{hosts['app']}"
             return Endpoints(
                 app_url=app,
-                api_url=f"https://api.{domain}",
+                api_url=f"https://{hosts['api']}",
                 ui_api_url=app,
                 stream_url=app,
-                sites={f"api.{domain}": "api", f"app.{domain}": "app"},
+                sites={hosts["api"]: "api", hosts["app"]: "app"},
             )
         case NgrokEdge(domain=domain):
             return _one_origin(f"https://{domain}", domain)
@@ -117,15 +129,15 @@ def _one_origin(origin: str, host: str) -> Endpoints:
     return Endpoints(app_url=origin, api_url=origin, ui_api_url=origin, stream_url=origin, sites={host: "app"})
 
 
-def _on_vercel(domain: str, frontend: VercelFrontend) -> Endpoints:
-    sites: dict[str, Role] = {f"api.{domain}": "api", f"wss.{domain}": "streams"}
+def _on_vercel(hosts: Mapping[Role, str], frontend: VercelFrontend) -> Endpoints:
+    sites: dict[str, Role] = {hosts["api"]: "api", hosts["streams"]: "streams"}
     if frontend.artifacts:
-        sites[f"artifact.{domain}"] = "artifacts"
+        sites[hosts["artifacts"]] = "artifacts"
     return Endpoints(
-        app_url=f"https://app.{domain}" if frontend.vercel_app is None else f"https://{frontend.vercel_app}.vercel.app",
-        api_url=f"https://api.{domain}",
-        ui_api_url=f"https://api.{domain}",
-        stream_url=f"https://wss.{domain}",
+        app_url=f"https://{hosts['app']}" if frontend.vercel_app is None else f"https://{frontend.vercel_app}.vercel.app",
+        api_url=f"https://{hosts['api']}",
+        ui_api_url=f"https://{hosts['api']}",
+        stream_url=f"https://{hosts['streams']}",
         sites=dict(sorted(sites.items())),
         on_vercel=True,
     )

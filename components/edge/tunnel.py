@@ -7,19 +7,23 @@ alone: the provider's SDK takes seconds to load. Not here: the connector (host/c
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 import pulumi_cloudflare as cloudflare
 
-from components.endpoints import GATEWAY_URL, TUNNEL_SUFFIX, Endpoints
+from components.endpoints import GATEWAY_URL, TUNNEL_SUFFIX, Endpoints, Role, public_hosts
 from components.settings import CloudflareEdge, SettingsError, mistake
 from components.ui import UiRecord
 
 CATCH_ALL = "http_status:404"
 SESSION_DURATION = "24h"
+# The parts of the zone's rules, in the names of their rulesets and resources.
+FIREWALL, RATE_LIMIT = "firewall", "rate-limit"
+# The longest expression of a rule (Cloudflare's documentation of custom rules), on every plan.
+MOST_CHARACTERS = 4096
 # Half a year in seconds, what Cloudflare's own form proposes.
 HSTS_SECONDS = 15552000
 # Of a tunnel without any connection, and of one with all four. Not "degraded": a connector that changes a data centre passes
@@ -40,31 +44,55 @@ def connector_token(*, account_id: str, tunnel_id: str, secret: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def firewall_rules(urls: Endpoints) -> Mapping[str, str]:
+def covered_hosts(urls: Endpoints, settings: CloudflareEdge) -> dict[Role, list[str]]:
+    """The hosts that the zone's rules are about, by role: this stack's first, then those of the other cells.
+
+    A cell's own stack file decides whether it has each of them; a rule about a host without a record stops nothing.
+    """
+    hosts: dict[Role, list[str]] = {}
+    for host, role in urls.sites.items():
+        hosts.setdefault(role, []).append(host)
+    for cell in sorted(settings.cells):
+        for role, host in public_hosts(settings.domain, cell).items():
+            hosts.setdefault(role, []).append(host)
+    return hosts
+
+
+def _is_one_of(hosts: list[str]) -> str:
+    """The condition that a request is for one of the hosts."""
+    if len(hosts) == 1:
+        return f'http.host eq "{hosts[0]}"'
+    return f"http.host in {{{_quoted(hosts)}}}"
+
+
+def _quoted(hosts: list[str]) -> str:
+    return " ".join(f'"{host}"' for host in hosts)
+
+
+def firewall_rules(urls: Endpoints, settings: CloudflareEdge) -> Mapping[str, str]:
     """Expressions of the requests to stop at Cloudflare, by the rule's reference. The gateway refuses them, too.
 
     Neither regular expressions nor more than five rules, so that every plan takes them.
     """
-    by_role = {role: host for host, role in urls.sites.items()}
+    hosts = covered_hosts(urls, settings)
     keyed = 'any(http.request.headers.names[*] eq "x-api-key") or any(http.request.uri.args.names[*] eq "apikey")'
     rules = {}
-    if api := by_role.get("api"):
-        # The gateway asks for its key.
-        metrics = ' and http.request.uri.path ne "/metrics"' if urls.metrics else ""
-        # Vercel's middleware asks for a session with its own key.
-        keys = f'{keyed} or any(http.request.headers.names[*] eq "x-gateway-key")' if urls.on_vercel else keyed
+    if api := hosts.get("api"):
+        # What another cell has, this stack file does not say: metrics, for which the gateway asks for a key, and a UI on Vercel,
+        # whose middleware asks for a session with its own key.
+        metrics = ' and http.request.uri.path ne "/metrics"' if urls.metrics or settings.cells else ""
+        on_vercel = urls.on_vercel or bool(settings.cells)
+        keys = f'{keyed} or any(http.request.headers.names[*] eq "x-gateway-key")' if on_vercel else keyed
         rules["skyvern_api_without_key"] = (
-            f'(http.host eq "{api}" and not ({keys})'
+            f"({_is_one_of(api)} and not ({keys})"
             ' and http.request.method ne "OPTIONS" and http.request.uri.path ne "/api/v1/heartbeat"'
             f"{metrics}"
             # Links to files carry a signature, which the gateway checks.
             ' and not (starts_with(http.request.uri.path, "/v1/artifacts/")'
             ' and any(http.request.uri.args.names[*] eq "sig")))'
         )
-    if streams := by_role.get("streams"):
-        rules["skyvern_stream_without_key"] = (
-            f'(http.host eq "{streams}" and not any(http.request.uri.args.names[*] eq "apikey"))'
-        )
+    if streams := hosts.get("streams"):
+        rules["skyvern_stream_without_key"] = f'({_is_one_of(streams)} and not any(http.request.uri.args.names[*] eq "apikey"))'
     return rules
 
 
@@ -73,12 +101,16 @@ def rate_limit_expression(urls: Endpoints, settings: CloudflareEdge) -> str:
     paths = 'starts_with(http.request.uri.path, "/api/") or starts_with(http.request.uri.path, "/v1/")'
     if settings.plan == "free":
         return f"({paths})"
-    hosts = " ".join(f'"{host}"' for host, role in urls.sites.items() if role != "artifacts")
-    return f"(http.host in {{{hosts}}} and ({paths}))"
+    cells = [public_hosts(settings.domain, cell) for cell in sorted(settings.cells)]
+    every = [*urls.sites.items(), *((host, role) for hosts in cells for role, host in hosts.items())]
+    hosts = [host for host, role in every if role != "artifacts"]
+    return f"(http.host in {{{_quoted(hosts)}}} and ({paths}))"
 
 
 def zone_settings(settings: CloudflareEdge) -> Mapping[str, Any]:
-    """Settings of the whole zone, by Cloudflare's id of each."""
+    """Settings of the whole zone, by Cloudflare's id of each; none where another stack owns the zone."""
+    if not settings.zone_owner:
+        return {}
     wanted = {
         "always_use_https": (settings.always_https, "on"),
         "min_tls_version": (settings.min_tls_1_2, "1.2"),
@@ -148,6 +180,44 @@ def explain_zone_failure(domain: str, failure: str) -> tuple[str, str]:
     return "domain", f'the zone "{domain}" cannot be looked up; try again. The provider reported: {answer}'
 
 
+def refuse_second_owner(settings: CloudflareEdge, prefix: str, zone: Zone, provider: cloudflare.Provider) -> None:
+    """SettingsError with one line where another stack of this program has rules in the zone: a zone has one ruleset a phase.
+
+    One call at each plan, only of a stack among cells, so that no other asks for more than its zone. Not seen: an owner without
+    rules, or with adopted ones; ``ops fleet doctor`` compares the stack files (ops/observe/zones.py).
+    """
+    asked = settings.cell is not None or settings.cells
+    if not (asked and settings.zone_owner and (settings.firewall or settings.rate_limit)):
+        return
+    try:
+        rulesets = cloudflare.get_rulesets(zone_id=zone.id, opts=pulumi.InvokeOptions(provider=provider)).rulesets
+    # The SDK raises no narrower exception for a failed invoke.
+    except Exception as refused:
+        answer = " ".join(str(refused).split())[:300]
+        problem = "cannot list the zone's rules; give the token Zone: Zone WAF: Edit (docs/cloudflare.md)"
+        raise _wrong("api_token", f"{problem}. It answered: {answer}") from refused
+    if owner := other_owner(prefix, [ruleset.name for ruleset in rulesets]):
+        add = f", and {settings.cell} into edge.cells of the stack that owns it" if settings.cell else ""
+        raise _wrong("zone_owner", f"the zone {settings.domain} has the rules of {owner} already; write false here{add}")
+
+
+def refuse_long_rules(urls: Endpoints, settings: CloudflareEdge) -> None:
+    """SettingsError with one line where the names of the cells do not fit into the zone's rules."""
+    longest = max(map(len, [*firewall_rules(urls, settings).values(), rate_limit_expression(urls, settings)]))
+    if longest > MOST_CHARACTERS:
+        problem = f"make a rule of {longest} characters, and Cloudflare takes {MOST_CHARACTERS}"
+        raise _wrong("cells", f"{problem}; write fewer or shorter names")
+
+
+def other_owner(prefix: str, names: Iterable[str]) -> str | None:
+    """The prefix of another stack, ``skyvern-prod``, that has one of the rulesets; None if there is none. names: of rulesets."""
+    for name in names:
+        owner, _, part = name.rpartition(" ")
+        if part in {FIREWALL, RATE_LIMIT} and owner.startswith("skyvern-") and owner != prefix:
+            return owner
+    return None
+
+
 def _wrong(key: str, problem: str) -> SettingsError:
     return mistake(f"edge.{key}", problem)
 
@@ -178,6 +248,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
 
     ``token``: of the connector; secret. ``routes``: the resources that must exist before the connector starts and as long as it
     runs. Not here: zone settings taken back (Cloudflare keeps them), rules of others in the same rulesets.
+    Of several cells in one zone, the owner alone has the zone's settings and rulesets (docs/decisions/cells.md).
     """
 
     def __init__(self, name: str, args: CloudflareTunnelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -189,6 +260,8 @@ class CloudflareTunnel(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         zone = look_up_zone(settings, provider)
+        refuse_long_rules(urls, settings)
+        refuse_second_owner(settings, args.prefix, zone, provider)
         child = pulumi.ResourceOptions(parent=self, provider=provider)
         # Names are taken while the old resource exists: tunnels, records, applications and a zone's rulesets.
         replaced = pulumi.ResourceOptions(parent=self, provider=provider, delete_before_replace=True)
@@ -245,7 +318,8 @@ class CloudflareTunnel(pulumi.ComponentResource):
             cloudflare.ZoneSetting(
                 f"{name}-{setting.replace('_', '-')}", zone_id=zone.id, setting_id=setting, value=value, opts=child
             )
-        self._rulesets(name, args, zone, provider)
+        if settings.zone_owner:
+            self._rulesets(name, args, zone, provider)
         self._alert(name, args, zone, tunnel.id, child)
 
         self.token: pulumi.Output[str] = pulumi.Output.secret(
@@ -394,10 +468,10 @@ class CloudflareTunnel(pulumi.ComponentResource):
                 ref=ref, action="block", enabled=True, description=ref.replace("_", " "), expression=expression, ratelimit=limit
             )
 
-        expressions = firewall_rules(args.endpoints)
+        expressions = firewall_rules(args.endpoints, settings)
         if settings.firewall and expressions:
             ruleset(
-                "firewall",
+                FIREWALL,
                 "http_request_firewall_custom",
                 "Requests without a key, which the gateway refuses as well",
                 [rule(ref, expression) for ref, expression in expressions.items()],
@@ -413,7 +487,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
                 requests_to_origin=False,
             )
             ruleset(
-                "rate-limit",
+                RATE_LIMIT,
                 "http_ratelimit",
                 "Requests to the API of one address",
                 [rule("skyvern_api_rate", rate_limit_expression(args.endpoints, settings), limit)],

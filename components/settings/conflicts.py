@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from components.settings.browser import CdpBrowser
-from components.settings.edge import CloudflareEdge, Plan, Tunnel
+from components.settings.edge import HOSTS, OF_THE_ZONE, CloudflareEdge, Plan, Tunnel
 from components.settings.frontend import VercelFrontend
 from components.settings.schema import Settings
 from components.settings.smtp import SmtpSettings, is_mail_address
@@ -12,6 +12,8 @@ from components.settings.smtp import SmtpSettings, is_mail_address
 _RATE_LIMITS: Mapping[Plan, tuple[int, int]] = {"free": (10, 10), "pro": (60, 3600), "business": (600, 86400)}
 # Largest body of a request, in MiB (Cloudflare's table of limits: 100 and 200 MB), without what a form adds to a file.
 _UPLOAD_MIB: Mapping[Plan, int] = {"free": 94, "pro": 94, "business": 189}
+# The longest name in DNS.
+_HOST_CHARACTERS = 253
 # The server's /tmp has 1024 MiB (components/host/skyvern.py); a quarter of it is for browser profiles and recordings.
 FILES_MIB = 768
 
@@ -73,12 +75,36 @@ def conflicts(settings: Settings) -> Iterator[str]:
         for key, most in longest.items():
             if edge.rate_limit and getattr(edge, key) > most:
                 yield f"edge.{key}: {getattr(edge, key)} is more than the plan {edge.plan} allows; write {most} or less"
+        yield from _cell_conflicts(edge)
         if edge.access_team is not None and on_vercel:
             yield "edge.access_team: guards the UI on this host, and the UI is on Vercel; remove it"
         if edge.access_team is not None and not (edge.access_emails or edge.access_domains):
             yield "edge.access_team: would admit no one; set edge.access_emails or edge.access_domains as well"
         if edge.access_team is None and (edge.access_emails or edge.access_domains):
             yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
+
+
+def _cell_conflicts(edge: CloudflareEdge) -> Iterator[str]:
+    longest = f"{edge.cell}-{max(HOSTS, key=len)}.{edge.domain}"
+    if edge.cell is not None and len(longest) > _HOST_CHARACTERS:
+        yield (
+            f'edge.cell: "{edge.cell}" makes hosts of {len(longest)} characters with edge.domain, and DNS takes '
+            f"{_HOST_CHARACTERS}; write a shorter name"
+        )
+    for name in edge.cells:
+        if name == edge.cell:
+            yield f'edge.cells: "{name}" is this stack\'s own cell, which its rules cover; remove it'
+        elif edge.cells.count(name) > 1:
+            yield f'edge.cells: "{name}" is written twice; remove one'
+            break
+    if edge.zone_owner:
+        return
+    if edge.cell is None:
+        yield "edge.zone_owner: false is for a cell beside others in the zone; write edge.cell as well, for example shop"
+    for key in OF_THE_ZONE:
+        # It would have no effect, and somebody believes in it.
+        if key in edge.model_fields_set:
+            yield f"edge.{key}: is about the whole zone, and edge.zone_owner is false; write it for the stack that owns the zone"
 
 
 def _smtp_conflicts(smtp: SmtpSettings) -> Iterator[str]:

@@ -71,6 +71,34 @@ def _domain_problem(entry: str) -> str | None:
     return "is not a mail domain; write one, for example example.com" if "@" in entry or "." not in entry else None
 
 
+# First labels of the public hosts, ``app.example.com``; of a cell ``shop-app.example.com`` (components/endpoints.py).
+HOSTS = ("app", "api", "wss", "artifact")
+_LONGEST_CELL = 63 - max(len(f"-{host}") for host in HOSTS)
+
+
+def cell_problem(name: str) -> str | None:
+    """What is wrong with the name of a cell, and what to write; None for nothing.
+
+    The names of two cells never give the same host: each is one label, NAME-HOST, and no HOST has a hyphen in it.
+    """
+    # "--" is left to names in other scripts, xn--…, which browsers decode.
+    if len(name) > 63 or not re.fullmatch(LABEL, name) or "--" in name:
+        return "is not the name of a cell; write lower case letters, digits and single hyphens, for example shop"
+    if len(name) > _LONGEST_CELL:
+        return f"is too long for a host such as NAME-artifact, which has 63 characters at most; write {_LONGEST_CELL} or less"
+    if "v1" in name:
+        return 'has "v1" in it, which Skyvern\'s UI takes for the version in its URLs; write another name'
+    if name in HOSTS:
+        return "is the name of a host of every stack; write another name, for example shop"
+    return None
+
+
+def _cell(value: str) -> str:
+    if problem := cell_problem(value):
+        raise ValueError(problem)
+    return value
+
+
 Plan = Literal["free", "pro", "business"]
 RulesetId = Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$", examples=["2f2feab2026849078ba485f918791bdc"])]
 
@@ -83,6 +111,22 @@ class CloudflareEdge(Tunnel):
         description="The zone: the domain itself, without a host. `app.`, `api.` and the others are made from it; Cloudflare's "
         "free certificate covers no deeper name.",
         examples=["example.com"],
+    )
+    cell: Annotated[str, AfterValidator(_cell)] | None = Field(
+        None,
+        description="Name of this stack among several in one zone (docs/scale.md): its hosts are `NAME-app.`, `NAME-api.` and so "
+        "on, and automations can name it.",
+        examples=["shop"],
+    )
+    zone_owner: bool = Field(
+        True,
+        description="Whether this stack has the settings and the rules of the zone, as exactly one of the stacks in a zone does. "
+        "With `false`, which needs a `cell`, it has a tunnel, records and Access alone.",
+    )
+    cells: Annotated[list[str], entries(cell_problem)] = Field(
+        [],
+        description="The other cells of the zone, for its owner, whose rules cover the hosts of these as well.",
+        examples=["[shop, blog]"],
     )
     api_token: Annotated[SecretStr, token("Cloudflare API token", r"[0-9A-Za-z_-]+")] = Field(
         min_length=40,
@@ -168,5 +212,11 @@ class NgrokEdge(Tunnel):
         min_length=20, description="Authtoken of the agent; set it with `pulumi config set --secret --path edge.authtoken`."
     )
 
+
+# The keys of CloudflareEdge that are about the whole zone, which its owner has.
+OF_THE_ZONE = (
+    *("always_https", "min_tls_1_2", "tls_1_3", "hsts", "firewall", "firewall_ruleset_id", "rate_limit", "rate_limit_requests"),
+    *("rate_limit_period", "rate_limit_timeout", "rate_limit_ruleset_id", "cells"),
+)
 
 Edge = NoEdge | CloudflareEdge | NgrokEdge

@@ -11,7 +11,7 @@ from components.settings.automations import AutomationSettings
 from components.settings.backup import Backup, NoBackup
 from components.settings.base import Section
 from components.settings.browser import Browser, HeadlessBrowser
-from components.settings.edge import Edge, NoEdge
+from components.settings.edge import CloudflareEdge, Edge, NoEdge
 from components.settings.frontend import Frontend, GatewayFrontend
 from components.settings.host import DatabaseSettings, HostSettings, ImageSettings, RetentionSettings, ServerSettings
 from components.settings.llm import Llm, NoLlm
@@ -45,6 +45,11 @@ class Settings(Section):
     automations: AutomationSettings = AutomationSettings()
     edge: Annotated[Edge, Field(discriminator="provider", description="How the stack is reached from outside.")] = NoEdge()
     frontend: Annotated[Frontend, Field(discriminator="provider", description="Where the UI is served.")] = GatewayFrontend()
+
+    @property
+    def cell(self) -> str | None:
+        """The stack's name among several in one zone, if it has one."""
+        return self.edge.cell if isinstance(self.edge, CloudflareEdge) else None
 
     @field_validator("browser", mode="before")
     @classmethod

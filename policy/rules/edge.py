@@ -374,7 +374,7 @@ def frontend_login_asked(stack: Stack, parameters: Parameters) -> Findings:
     severity="critical",
     remediation="Route it to the gateway, and give the gateway GATEWAY_KEY; or name hosts and variables in levels.yaml.",
     url="https://owasp.org/Top10/A01_2021-Broken_Access_Control/",
-    parameters={"hosts": ["artifact.*", "artifacts.*", "files.*"], "variables": ["GATEWAY_KEY"]},
+    parameters={"hosts": ["artifact.*", "*-artifact.*", "artifacts.*", "files.*"], "variables": ["GATEWAY_KEY"]},
 )
 def artifact_host_keyed(stack: Stack, parameters: Parameters) -> Findings:
     for ingress in _ingresses(stack):

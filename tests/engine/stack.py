@@ -77,12 +77,23 @@ def counts(world: World) -> dict[str, int]:
 class Stack:
     """A stack of a program, its stack file, and the world that it deploys into: Cloudflare, Vercel and a Docker daemon."""
 
-    def __init__(self, engine: Engine, folder: Path, home: Path, program: str) -> None:
+    world: World
+    running: Path
+
+    def __init__(self, engine: Engine, folder: Path, home: Path, program: str, beside: "Stack | None" = None) -> None:
+        """beside: a stack of the same account, with its own project and state."""
+        if beside is not None:
+            self.world, self.running = beside.world, beside.running
+            self._begin(engine, folder, home, program)
+            return
         self.world = cloudflare.new_world(folder / "world.json")
         self.running = docker.add_daemon(self.world)
         vercel.add_account(self.world)
         # A connector that exists is connected.
         self.world.connect("skyvern-test", self.running / "skyvern-test-connector")
+        self._begin(engine, folder, home, program)
+
+    def _begin(self, engine: Engine, folder: Path, home: Path, program: str) -> None:
         variables = {"PULUMI_HOME": str(home), "PYTHONPATH": str(ROOT), **self.world.variables()}
         self.project = Project(engine, folder, program, variables)
         self.file = self.project.folder / "Pulumi.test.yaml"

@@ -6,11 +6,13 @@ no other call counts. Not here: containers that run (tests/host), and Cloudflare
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.standins.edge.zone import Limits, Request, judge
 from lab.standins.providers import World, cloudflare, vercel
 from ops.deploy.recovery import possibly_created_at_cloudflare
 from ops.machine.engine_from_modules import Engine
@@ -211,6 +213,63 @@ def test_somebodys_rules_are_adopted_and_outlive_the_stack(edge: Stack) -> None:
     edge.project.succeed("preview", "--expect-no-changes")
     edge.project.succeed("destroy", "--yes")
     assert set(edge.world.read()["rulesets"]) == {"f" * 32}
+
+
+# --- Several stacks in one zone --------------------------------------------------------------------------------------------
+
+
+def test_two_cells_share_a_zone_and_one_of_them_goes(engine: Engine, edge: Stack, tmp_path: Path, home: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    shop = Stack(engine, tmp_path / "shop", home, SITE_AND_EDGE.replace("skyvern-test", "skyvern-shop"), beside=edge)
+    edge.write(edge={**CLOUDFLARE, **ACCESS, "cells": ["shop"]})
+    edge.up()
+
+    # A second owner is refused by its plan, and nothing was made.
+    before = edge.world.read()
+    shop.write(edge={**CLOUDFLARE, "cell": "shop"})
+    (line,) = error_lines(shop.project.fail("preview"))
+    assert line == (
+        "Pulumi.test.yaml: edge.zone_owner: the zone example.com has the rules of skyvern-test already; write false here, and "
+        "shop into edge.cells of the stack that owns it"
+    )
+    assert edge.world.read() == before
+
+    # The member: a tunnel, an application and records with names of their own.
+    shop.write(edge={**CLOUDFLARE, **ACCESS, "cell": "shop", "zone_owner": False})
+    made = ("tunnel", "people", "ui", "ingress", "shop-api", "shop-app")
+    assert sorted(shop.up()) == sorted(f"create edge-{name}" for name in made)
+    assert edge.names("tunnels") == {"skyvern-test", "skyvern-shop"}
+    assert edge.names("records") == {"app.example.com", "api.example.com", "shop-app.example.com", "shop-api.example.com"}
+    for stack in (edge, shop):
+        stack.project.succeed("preview", "--expect-no-changes")
+        stack.project.succeed("refresh", "--yes", "--expect-no-changes")
+
+    # The owner's rules hold for the hosts of both, and for nobody else's.
+    data = edge.world.read()
+    (zone,) = data["zones"].values()
+    for host, stopped in (("api", True), ("shop-api", True), ("other-api", False)):
+        bare = Request(
+            scheme="https",
+            method="GET",
+            host=f"{host}.example.com",
+            target="/v1/workflows",
+            client="198.51.100.1",
+            headers=(),
+        )
+        answers = [judge(data, zone, "", asked, Limits()) for asked in (bare, replace(bare, headers=((b"x-api-key", b"k"),)))]
+        assert [None if answer is None else answer.status for answer in answers] == [403 if stopped else None, None]
+
+    # One goes, and nothing of the other is touched.
+    edge.world.forget_journal()
+    shop.project.succeed("destroy", "--yes")
+    assert {entry["name"] for entry in edge.world.journal("create", "update", "delete") if "api" in entry["name"]} == {
+        "edge-shop-api"
+    }
+    assert edge.names("records") == {"app.example.com", "api.example.com"}
+    left = edge.world.read()
+    assert [left[name] for name in ("rulesets", "zones")] == [before[name] for name in ("rulesets", "zones")]
+    assert counts(edge.world) == EVERYTHING
+    edge.project.succeed("preview", "--expect-no-changes")
 
 
 # --- Faults --------------------------------------------------------------------------------------------------------------

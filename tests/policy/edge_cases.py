@@ -693,6 +693,7 @@ CASES = {
         [
             ([ingress(ARTIFACTS), GATEWAY], _ONE),
             ([ingress(rule_for("artifact.example.com", "http://localhost:9090"))], _ONE),
+            ([ingress(rule_for("shop-artifact.example.com")), GATEWAY], _ONE),
             ([ingress(API, ARTIFACTS), gateway("GATEWAY_KEY=")], "ingress: config.ingresses[1].service"),
         ],
     ),

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from components.settings import llm_keys
+from components.settings.edge import OF_THE_ZONE
 from tests.support.program import VERCEL
 
 SECRETS = frozenset({"backup", "llm", "edge", "frontend", "smtp", "storage"})
@@ -112,8 +113,26 @@ PLANS = st.sampled_from(
         {"plan": "business", "rate_limit_period": 600, "rate_limit_timeout": 86400, "rate_limit_requests": 1000},
     ]
 )
+# A stack alone in its zone, a cell, the zone's owner among cells, and a member of a zone, which has no say in the zone's rules.
+CELLS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"cell": "shop"},
+        {"cells": ["shop", "blog"]},
+        {"cell": "shop", "cells": ["blog-2"]},
+        {"cell": "shop", "zone_owner": False},
+    ]
+)
+
+
+def in_zone(base: dict[str, Any], plan: dict[str, Any], cells: dict[str, Any]) -> dict[str, Any]:
+    """A section of the edge, without what only a zone's owner may write if it is not one."""
+    edge = {**base, **plan, **cells}
+    return {key: value for key, value in edge.items() if cells.get("zone_owner", True) or key not in OF_THE_ZONE}
+
+
 CLOUDFLARE = st.builds(
-    lambda base, plan: {**base, **plan},
+    in_zone,
     st.fixed_dictionaries(
         {"provider": st.just("cloudflare"), "domain": DOMAINS, "api_token": TOKENS},
         optional={
@@ -127,6 +146,7 @@ CLOUDFLARE = st.builds(
         },
     ),
     PLANS,
+    CELLS,
 )
 NGROK = st.fixed_dictionaries(
     {"provider": st.just("ngrok"), "domain": st.just("your-name.ngrok.app"), "authtoken": TOKENS},

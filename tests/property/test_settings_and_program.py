@@ -23,6 +23,7 @@ TAKES: dict[str, Any] = {
             "backup.folder",
             "browser.host_header",
             "deployment.only_from_main",
+            "edge.cell",
             "edge.connector_image",
             "edge.firewall_ruleset_id",
             "frontend.project",
@@ -44,6 +45,7 @@ TAKES: dict[str, Any] = {
     "edge.access_emails": [],
     "edge.tunnel_alert_emails": [],
     "edge.tunnel_alert_webhooks": [],
+    "edge.cells": [],
     **dict.fromkeys(("frontend.branch", "llm.model", "smtp.password"), "Δ"),
     **dict.fromkeys(("edge.memory_mib", "edge.rate_limit_requests", "llm.memory_mib", "server.memory_mib"), 10**9),
     **dict.fromkeys(("rotation.api_key", "rotation.database", "rotation.gateway", "rotation.tunnel", "rotation.ui_login"), 10**9),
@@ -122,7 +124,7 @@ def assert_reachable(run: Program, edge: str, frontend: dict[str, Any]) -> None:
     assert sites == records
     origin = json.loads(run.environment("server")["ALLOWED_ORIGINS"])[0]
     host = origin.removeprefix("https://")
-    assert host.startswith("app.") or host == f"{frontend.get('vercel_app')}.vercel.app"
+    assert host.startswith(("app.", "shop-app.")) or host == f"{frontend.get('vercel_app')}.vercel.app"
     assert by_proxy[False] == ({host} if frontend["provider"] == "vercel" and "vercel_app" not in frontend else set())
     assert [one.inputs["domain"] for one in run.of_type("vercel:index/projectDomain:ProjectDomain")] == (
         [host] if frontend["provider"] == "vercel" else []

@@ -80,6 +80,12 @@ class _Provider(mocks.Mocks):
             return {**args.args, "id": args.args["path"], "files": self.site["files"]}, []
         if args.token == "vercel:index/getDomainConfig:getDomainConfig":
             return {**args.args, "recommendedCname": self.site["cname"]}, []
+        if args.token == "cloudflare:index/getRulesets:getRulesets":
+            if failure := self.zone.get("rulesets_failure"):
+                return {}, [("", failure)]
+            # Of every stack among cells, and of no other (components/edge/tunnel.py).
+            rulesets = self.zone.get("rulesets", [])
+            return {**args.args, "results": rulesets, "rulesets": rulesets}, []
         if args.token != "cloudflare:index/getZone:getZone":
             raise AssertionError(f"the program called {args.token}: a plan must not look anything else up")
         if failure := self.zone.get("failure"):

@@ -897,6 +897,21 @@ def get_zone(call: Call, arguments: Properties) -> Properties:
     return {**outputs, "zoneId": outputs["id"], "filter": wanted}
 
 
+def get_rulesets(call: Call, arguments: Properties) -> Properties:
+    """The rulesets of a zone, without their rules. Not here: those of an account, and Cloudflare's own managed ones."""
+    identifier = arguments["zoneId"]
+    path = f"/zones/{identifier}/rulesets"
+    authorize(call, "GET", path, Ruleset.permissions)
+    _zone(call, "GET", identifier, "/rulesets")
+    shown = ("description", "id", "kind", "lastUpdated", "name", "phase", "version")
+    rulesets = [
+        {name: ruleset.get(name, "") for name in shown}
+        for ruleset in call.data["rulesets"].values()
+        if ruleset.get("zoneId") == identifier
+    ]
+    return {**arguments, "results": rulesets, "rulesets": rulesets}
+
+
 def check_config(config: Mapping[str, Any]) -> list[Failure]:
     """The provider's own check, without a call."""
     token = config.get("apiToken")
@@ -922,7 +937,7 @@ VENDOR = Vendor(
         BucketLock(),
         AccountToken(),
     ),
-    functions={"get_zone": get_zone},
+    functions={"get_zone": get_zone, "get_rulesets": get_rulesets},
     check_config=check_config,
     environment={"apiToken": "CLOUDFLARE_API_TOKEN"},
     forgetting=NOT_DESTROYED,

@@ -152,9 +152,9 @@ def _ask_parts(
         if listed is None:
             break
         records |= {record["name"]: record for record in listed if record["name"] == host}
-    if edge.always_https or edge.min_tls_1_2 or edge.tls_1_3 or edge.hsts:
+    if edge.zone_owner and (edge.always_https or edge.min_tls_1_2 or edge.tls_1_3 or edge.hsts):
         ask("Zone: Zone Settings: Edit", f"{zone_path}/settings/always_use_https")
-    if edge.firewall or edge.rate_limit:
+    if edge.zone_owner and (edge.firewall or edge.rate_limit):
         ask("Zone: Zone WAF: Edit", f"{zone_path}/rulesets")
     name = f"skyvern-{stack.short}"
     tunnels = ask("Account: Cloudflare Tunnel: Edit", f"{account_path}/cfd_tunnel", name=name, is_deleted="false")

@@ -3,9 +3,13 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components import endpoints
 from components.settings import Settings
+from components.settings.base import LABEL
+from components.settings.edge import cell_problem
 from tests.support.program import VERCEL
 
 TOKEN = "t" * 40
@@ -44,6 +48,30 @@ def test_a_ui_on_vercel_has_three_origins_here_and_none_of_its_own() -> None:
 def test_artifacts_can_be_left_out() -> None:
     urls = derive(edge=CLOUDFLARE, frontend={**VERCEL, "artifacts": False})
     assert set(urls.sites) == {"api.example.com", "wss.example.com"}
+
+
+def test_a_cell_is_part_of_the_first_label_of_each_host() -> None:
+    # Cloudflare's free certificate covers one label below the zone.
+    cell = {**CLOUDFLARE, "cell": "shop"}
+    assert derive(edge=cell).sites == {"shop-api.example.com": "api", "shop-app.example.com": "app"}
+    urls = derive(edge=cell, frontend=VERCEL)
+    assert urls.app_url == "https://shop-app.example.com"
+    assert urls.wss_base_url == "wss://shop-wss.example.com/api/v1"
+    assert urls.sites == {
+        "shop-api.example.com": "api",
+        "shop-artifact.example.com": "artifacts",
+        "shop-wss.example.com": "streams",
+    }
+    assert all(host.count(".") == 2 and len(host.split(".")[0]) <= 63 for host in urls.sites)
+
+
+@given(
+    cells=st.sets(st.from_regex(LABEL, fullmatch=True).filter(lambda name: cell_problem(name) is None), min_size=2, max_size=4)
+)
+def test_no_host_of_a_cell_is_another_ones(cells: set[str]) -> None:
+    hosts = [host for cell in (None, *cells) for host in endpoints.public_hosts("example.com", cell).values()]
+    assert len(hosts) == len(set(hosts))
+    assert all(len(host.split(".")[0]) <= 63 for host in hosts)
 
 
 def test_ngrok_is_one_host() -> None:

@@ -176,12 +176,12 @@ def test_zone_settings_can_each_be_left_alone(prod: Program) -> None:
 
 
 def test_the_firewall_stops_what_has_no_key(prod: Program, on_vercel: Program) -> None:
-    (api,) = tunnel.firewall_rules(urls_of(CLOUDFLARE)).values()
+    (api,) = tunnel.firewall_rules(urls_of(CLOUDFLARE), cloudflare_edge()).values()
     assert 'http.host eq "api.example.com"' in api
     assert 'ne "OPTIONS"' in api
     assert "/api/v1/heartbeat" in api
     assert "x-gateway-key" not in api
-    rules = tunnel.firewall_rules(urls_of(CLOUDFLARE, frontend=VERCEL))
+    rules = tunnel.firewall_rules(urls_of(CLOUDFLARE, frontend=VERCEL), cloudflare_edge())
     assert len(rules) == 2
     assert "x-gateway-key" in rules["skyvern_api_without_key"]
     assert 'http.host eq "wss.example.com"' in rules["skyvern_stream_without_key"]
@@ -233,6 +233,72 @@ def test_cloudflare_says_when_the_tunnel_is_down_if_it_knows_to_whom() -> None:
         "mechanisms": {"emails": [{"id": "a@example.com"}, {"id": "b@example.com"}]},
         "name": "skyvern-prod: tunnel",
     }
+
+
+CELL = {**CLOUDFLARE, "cell": "shop"}
+MEMBER = {**CELL, "zone_owner": False}
+
+
+def ruleset(name: str) -> dict[str, str]:
+    described = {"id": "f" * 32, "kind": "zone", "phase": "http_ratelimit", "description": "", "lastUpdated": "", "version": "1"}
+    return {**described, "name": name}
+
+
+def test_a_member_of_a_zone_has_its_tunnel_and_records_and_nothing_of_the_zone() -> None:
+    run = program.run(settings(MEMBER | ACCESS), stack="shop")
+    assert run.of_type(RULESET) == run.of_type(SETTING) == []
+    assert {one.inputs["name"] for one in run.of_type(RECORD)} == {"shop-app.example.com", "shop-api.example.com"}
+    (application,) = run.of_type("cloudflare:index/zeroTrustAccessApplication:ZeroTrustAccessApplication")
+    assert application.inputs["domain"] == "shop-app.example.com"
+    assert [one.inputs["name"] for one in run.of_type(TUNNEL)] == ["skyvern-shop"]
+
+
+def test_the_owners_rules_cover_the_hosts_of_every_cell() -> None:
+    owner = cloudflare_edge(cells=["shop", "blog"], plan="pro")
+    rules = tunnel.firewall_rules(urls_of(CLOUDFLARE), owner)
+    assert 'http.host in {"api.example.com" "blog-api.example.com" "shop-api.example.com"}' in rules["skyvern_api_without_key"]
+    # A cell's UI may be on Vercel, of which the owner's stack file says nothing.
+    assert "x-gateway-key" in rules["skyvern_api_without_key"]
+    assert 'http.host in {"blog-wss.example.com" "shop-wss.example.com"}' in rules["skyvern_stream_without_key"]
+    paid = tunnel.rate_limit_expression(urls_of(CLOUDFLARE), owner)
+    assert '"api.example.com" "app.example.com" "blog-app.example.com" "blog-api.example.com" "blog-wss.example.com"' in paid
+    assert "artifact" not in paid
+
+
+def test_an_owner_finds_the_rules_of_another_stack_before_anything_is_made() -> None:
+    zone = {"rulesets": [ruleset("default"), ruleset("skyvern-prod rate-limit")]}
+    with pytest.raises(SettingsError) as refused:
+        program.run(settings(CELL), stack="shop", zone=zone)
+    assert refused.value.lines == [
+        "Pulumi.shop.yaml: edge.zone_owner: the zone example.com has the rules of skyvern-prod already; write false here, and "
+        "shop into edge.cells of the stack that owns it"
+    ]
+    # Its own, another's that is not of this program, and a member of the zone.
+    assert program.run(settings(CELL), stack="prod", zone=zone).of_type(RULESET)
+    assert program.run(settings(CELL), stack="shop", zone={"rulesets": [ruleset("my rate-limit")]}).of_type(RULESET)
+    program.run(settings(MEMBER), stack="shop", zone=zone | {"rulesets_failure": "is not asked"})
+    # A stack without cells asks for nothing but its zone.
+    program.run(settings(CLOUDFLARE), stack="dev", zone=zone | {"rulesets_failure": "is not asked"})
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_an_empty_zone() -> None:
+    with pytest.raises(SettingsError) as refused:
+        program.run(settings(CELL), stack="shop", zone={"rulesets_failure": "403 Forbidden\n10000"})
+    (line,) = refused.value.lines
+    assert line.startswith(
+        "Pulumi.shop.yaml: edge.api_token: cannot list the zone's rules; give the token Zone: Zone WAF: Edit "
+        "(docs/cloudflare.md). It answered: "
+    )
+    assert "403 Forbidden 10000" in line
+
+
+def test_too_many_cells_for_one_rule_are_one_line() -> None:
+    cells = [f"a-cell-with-quite-a-long-name-{number}" for number in range(100)]
+    with pytest.raises(SettingsError) as refused:
+        program.run(settings({**CLOUDFLARE, "cells": cells}), stack="prod")
+    (line,) = refused.value.lines
+    assert line.startswith("Pulumi.prod.yaml: edge.cells: make a rule of 5")
+    assert line.endswith("characters, and Cloudflare takes 4096; write fewer or shorter names")
 
 
 def test_access_guards_the_ui_and_the_connector_checks_it_too() -> None:

@@ -452,6 +452,53 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             'edge.domain: "dev1.example.com" has "v1" in it, which Skyvern\'s UI takes for the version in its URLs; use another '
             "domain",
         ),
+        (
+            cloudflare(cell="Shop"),
+            'edge.cell: "Shop" is not the name of a cell; write lower case letters, digits and single hyphens, for example shop',
+        ),
+        (
+            cloudflare(cell="xn--shop"),
+            'edge.cell: "xn--shop" is not the name of a cell; write lower case letters, digits and single hyphens, for example '
+            "shop",
+        ),
+        (
+            cloudflare(cell="s" * 55),
+            f'edge.cell: "{"s" * 55}" is too long for a host such as NAME-artifact, which has 63 characters at most; write 54 or '
+            "less",
+        ),
+        (
+            cloudflare(cell="shop-v1"),
+            'edge.cell: "shop-v1" has "v1" in it, which Skyvern\'s UI takes for the version in its URLs; write another name',
+        ),
+        (
+            cloudflare(cell="api"),
+            'edge.cell: "api" is the name of a host of every stack; write another name, for example shop',
+        ),
+        (
+            cloudflare(cell="s" * 54, domain=".".join(["d" * 60] * 3) + ".example"),
+            f'edge.cell: "{"s" * 54}" makes hosts of 254 characters with edge.domain, and DNS takes 253; write a shorter name',
+        ),
+        (
+            cloudflare(cells=["shop", "-"]),
+            'edge.cells: "-" is not the name of a cell; write lower case letters, digits and single hyphens, for example shop',
+        ),
+        (
+            cloudflare(cell="shop", cells=["shop"]),
+            'edge.cells: "shop" is this stack\'s own cell, which its rules cover; remove it',
+        ),
+        (cloudflare(cells=["shop", "shop"]), 'edge.cells: "shop" is written twice; remove one'),
+        (
+            cloudflare(zone_owner=False),
+            "edge.zone_owner: false is for a cell beside others in the zone; write edge.cell as well, for example shop",
+        ),
+        (
+            cloudflare(cell="shop", zone_owner=False, hsts=True),
+            "edge.hsts: is about the whole zone, and edge.zone_owner is false; write it for the stack that owns the zone",
+        ),
+        (
+            cloudflare(cell="shop", zone_owner=False, cells=["blog"]),
+            "edge.cells: is about the whole zone, and edge.zone_owner is false; write it for the stack that owns the zone",
+        ),
         (cloudflare(api_token="abc"), "edge.api_token: is too short for a key; write the whole key"),
         (cloudflare(api_token="a" * 81), "edge.api_token: is too long for a key; write the whole key"),
         (

@@ -51,7 +51,8 @@ def request(host: str, target: str, method: str = "GET", **headers: str) -> Requ
 )
 def test_our_rules_stop_what_has_no_key(asked: Request, on_host: bool, on_vercel: bool) -> None:
     for settings, wanted in ((ON_HOST, on_host), (ON_VERCEL, on_vercel)):
-        rules = firewall_rules(endpoints.derive(settings)).values()
+        assert isinstance(settings.edge, CloudflareEdge)
+        rules = firewall_rules(endpoints.derive(settings), settings.edge).values()
         assert any(matches(rule, request_fields(asked)) for rule in rules) is wanted
 
 

@@ -132,6 +132,12 @@ def test_nothing_on_a_healthy_edge_and_nothing_is_changed() -> None:
     assert not [request for request in none.asked if unused & set(request.url.path.split("/"))]
 
 
+def test_a_member_of_a_zone_needs_no_right_to_its_settings_and_rules() -> None:
+    member = parse(edge_section(cell="shop", zone_owner=False), file="Pulumi.dev.yaml", secret_keys=ENCRYPTED_SECTIONS)
+    facts = Api(always_use_https=(403, 10000), rulesets=(403, 10000)).facts(member)
+    assert (facts.problem, facts.missing, facts.tunnel) == ("", [], TUNNEL)
+
+
 @pytest.mark.parametrize(
     ("observed", "subject", "problem", "fix"),
     [
