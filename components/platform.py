@@ -102,7 +102,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
         # Here for the same reason as Cloudflare's SDK below: no other stack should pay for Jinja and the schema.
         from components.automations import files
 
-        automations = files.load(ROOT, settings.automations, stack_file)
+        automations = files.load(ROOT, settings.automations, stack_file, settings.cell)
         return automations, files.minutes_by_hand(automations)
 
     def _automations(

@@ -50,11 +50,13 @@ class Automation:
     """A checked file. definition: Skyvern's document, without ids of credentials and profile.
 
     credentials: key of a parameter -> name of a credential in the stack file. minutes_by_hand: what a person needs for it.
+    cell: the only one whose stack applies it; without one, every stack does that names the file.
     """
 
     name: str
     definition: Mapping[str, Any]
     folder: str | None = None
+    cell: str | None = None
     browser_profile: str | None = None
     minutes_by_hand: float | None = None
     credentials: Mapping[str, str] = field(default_factory=dict)
@@ -98,10 +100,10 @@ def _tidied(value: Any, part: Mapping[str, Any]) -> Any:
     }
 
 
-def load(root: Path, settings: AutomationSettings, stack_file: str = "") -> list[Automation]:
+def load(root: Path, settings: AutomationSettings, stack_file: str = "", cell: str | None = None) -> list[Automation]:
     """The automations that a stack file names; SettingsError with one line for each mistake in any of them.
 
-    root: folder of the program. stack_file: its name, for a credential that it lacks.
+    root: folder of the program. stack_file: its name, for a credential that it lacks. cell: the stack's own, if it has one.
     """
     automations, lines = [], []
     # Of the resources of schedules: `a` with `b-c`, and `a-b` with `c`, would be one.
@@ -110,7 +112,7 @@ def load(root: Path, settings: AutomationSettings, stack_file: str = "") -> list
         source = Source(root, f"{FOLDER}/{name}.yaml")
         try:
             source.read()
-            lines += source.problems(frozenset(settings.credentials), stack_file)
+            lines += source.problems(frozenset(settings.credentials), stack_file, cell)
         except SettingsError as wrong:
             lines += wrong.lines
             continue
@@ -215,13 +217,14 @@ class Source:
             node = node[part]
         return f"{file}:{line}"
 
-    def problems(self, credentials: frozenset[str], stack_file: str) -> list[str]:
+    def problems(self, credentials: frozenset[str], stack_file: str, cell: str | None) -> list[str]:
         """One line for each mistake: first those of the schema; what they are about is looked at further when there are none."""
         plain = _plain(self._document)
         errors = sorted(Draft202012Validator(schema()).iter_errors(plain), key=lambda error: list(map(str, error.absolute_path)))
         found = [problem for error in errors for problem in _explained(error)]
         if not found:
             found = [
+                *_cell_problems(plain, cell, stack_file, Path(self.path).stem),
                 *_workflow_problems(plain),
                 *_credential_problems(plain, credentials, stack_file),
                 *_schedule_problems(plain),
@@ -235,6 +238,7 @@ class Source:
             name=name,
             definition=plain["workflow"],
             folder=plain.get("folder"),
+            cell=plain.get("cell"),
             browser_profile=plain.get("browser_profile"),
             minutes_by_hand=plain.get("minutes_by_hand"),
             credentials=plain.get("credentials") or {},
@@ -339,6 +343,16 @@ def walk(blocks: Sequence[Mapping[str, Any]], path: Place) -> Iterator[tuple[Pla
     for index, block in enumerate(blocks):
         yield (*path, index), block
         yield from walk(block.get(INNER) or [], (*path, index, INNER))
+
+
+def _cell_problems(document: Mapping[str, Any], cell: str | None, stack_file: str, name: str) -> Iterator[Problem]:
+    """A file for another cell: its schedules would fire there and here."""
+    wanted = document.get("cell")
+    if wanted is None or wanted == cell:
+        return
+    own = f"this stack's is {_shown(cell)}" if cell else "this stack has none"
+    cure = f"remove {name} from automations.files of {stack_file}, or correct the cell here or in its edge.cell"
+    yield ("cell",), f"{_shown(wanted)} is another cell, and {own}; {cure}"
 
 
 def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:

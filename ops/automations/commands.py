@@ -128,7 +128,7 @@ def _only_in_the_file(path: Path) -> dict[str, Any]:
         before = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (OSError, YAMLError, ValueError):
         return {}
-    return {key: before[key] for key in ("minutes_by_hand",) if isinstance(before, dict) and key in before}
+    return {key: before[key] for key in ("cell", "minutes_by_hand") if isinstance(before, dict) and key in before}
 
 
 def _browser_profile(server: Server, workflow: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ def check_automations(stack: Stack, settings: Settings) -> None:
     from components.automations import files
 
     try:
-        files.load(stack.root, settings.automations, stack.file_name)
+        files.load(stack.root, settings.automations, stack.file_name, settings.cell)
     except SettingsError as wrong:
         raise UserError(str(wrong)) from wrong
 

@@ -35,6 +35,7 @@ COMMON = """\
 """
 
 MISTAKES: list[tuple[str, str, str]] = [
+    ("folder: Blog", "cell: Shop", '1: cell: "Shop" is not a name; write lower case letters, digits and hyphens'),
     ("title: Daily", "titel: Daily", "4: titel: unknown key; write `title`"),
     ("  title: Daily\n", "", "3: workflow: title is missing; write it"),
     ("  title: Daily", "  title: 5", "4: title: 5 is not text; write text"),

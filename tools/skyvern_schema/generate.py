@@ -83,6 +83,7 @@ def schema(document: Schema, version: str) -> Schema:
         "additionalProperties": False,
         "required": ["workflow"],
         "properties": {
+            "cell": {"type": "string", "pattern": NAME, "description": "The cell whose stack alone applies it (`edge.cell`)."},
             "folder": {**text, "description": "Folder of the UI."},
             "minutes_by_hand": {"type": "number", "exclusiveMinimum": 0, "description": "What a person needs for it."},
             "browser_profile": {**text, "description": "Name of a browser profile that a person saved in the UI."},

@@ -46,6 +46,22 @@ def test_a_file_becomes_data(tmp_path: Path) -> None:
     assert blocks[2]["code"] == 'return {"a": 1}  # {{ a note }}\n'
 
 
+def test_a_file_of_a_cell_is_applied_by_that_cells_stack_alone(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("folder: Blog", "folder: Blog\ncell: shop"))
+    [daily] = files.load(tmp_path, settings("daily"), "Pulumi.shop.yaml", cell="shop")
+    assert daily.cell == "shop"
+    for cell, own in (("blog", 'this stack\'s is "blog"'), (None, "this stack has none")):
+        with pytest.raises(SettingsError) as wrong:
+            files.load(tmp_path, settings("daily"), "Pulumi.blog.yaml", cell=cell)
+        assert wrong.value.lines == [
+            f'automations/daily.yaml:2: cell: "shop" is another cell, and {own}; remove daily from automations.files of '
+            "Pulumi.blog.yaml, or correct the cell here or in its edge.cell"
+        ]
+    # Without one, every stack applies it, as before.
+    write(tmp_path, GOOD)
+    assert files.load(tmp_path, settings("daily"), "Pulumi.blog.yaml", cell="blog")[0].cell is None
+
+
 def test_no_file_is_read_that_is_not_named(tmp_path: Path) -> None:
     write(tmp_path, "broken: [")
     assert files.load(tmp_path, settings()) == []

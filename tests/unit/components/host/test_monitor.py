@@ -10,7 +10,7 @@ from components.frontend import vercel
 from components.host import gateway, monitor
 from components.host.firewall import Destination, destinations
 from components.host.postgres import MAKE_MONITOR, ROLES_SCRIPT
-from components.settings import SettingsError, parse
+from components.settings import CloudflareEdge, SettingsError, parse
 from tests.support import program
 from tests.support.program import VERCEL, Program, Secret, plain
 
@@ -175,13 +175,16 @@ def test_metrics_have_a_key_and_no_login() -> None:
 
 
 def test_cloudflare_lets_the_metrics_pass_to_the_gateway() -> None:
-    def rule(**monitor: bool) -> str:
-        settings = {"edge": {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}, "monitor": monitor}
-        urls = endpoints.derive(parse(settings, file="x", secret_keys=frozenset({"edge"})))
-        return tunnel.firewall_rules(urls)["skyvern_api_without_key"]
+    def rule(cells: list[str], **monitor: bool) -> str:
+        edge = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40, "cells": cells}
+        settings = parse({"edge": edge, "monitor": monitor}, file="x", secret_keys=frozenset({"edge"}))
+        assert isinstance(settings.edge, CloudflareEdge)
+        return tunnel.firewall_rules(endpoints.derive(settings), settings.edge)["skyvern_api_without_key"]
 
-    assert ' and http.request.uri.path ne "/metrics" and not (' in rule(enabled=True, metrics=True)
-    assert "metrics" not in rule(enabled=True)
+    assert ' and http.request.uri.path ne "/metrics" and not (' in rule([], enabled=True, metrics=True)
+    assert "metrics" not in rule([], enabled=True)
+    # Which cell has them, the owner of the zone does not know.
+    assert "metrics" in rule(["shop"], enabled=True)
 
 
 def test_what_it_may_reach_beside_the_internet_is_named() -> None:
