@@ -28,7 +28,7 @@ from ops.deploy import single as stack_single
 from ops.errors import UserError
 from ops.images import commands
 from ops.machine import environment
-from ops.observe import alerts
+from ops.observe import alerts, fleet
 from ops.observe import doctor as doctor_run
 from ops.observe import logs as stack_logs
 from ops.observe import smoke as smoke_run
@@ -51,6 +51,7 @@ app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: t
 # Here, because it writes a stack file, and what observes a stack may not.
 alerts.app.command("kakao")(kakao.add)
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
+app.add_typer(fleet.app, name="fleet", help="All stacks of the backend, a line each: status, doctor, cost.")
 app.add_typer(takeover.app, name="import", help="Take over another installation of Skyvern: compose.")
 app.add_typer(automation_commands.app, name="automations", help="Workflows as files: list, pull, next.")
 

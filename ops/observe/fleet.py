@@ -1,0 +1,255 @@
+"""``ops fleet``: status, doctor and cost of all stacks of a backend, a line each. Changes nothing.
+
+The stacks are asked side by side. One whose host does not answer is a line of its own, never green, and keeps no other from being
+shown. Not here: the commands of one stack (ops status, ops doctor), whose parts these are.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Generic, TypeVar
+
+import typer
+
+from components.host.postgres import MONITOR_ROLE
+from components.settings import Settings
+from ops import shell
+from ops.clients import process, terminal
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.machine import environment
+from ops.observe import doctor as one_doctor
+from ops.observe import status as one_status
+from ops.observe import zones
+from ops.observe.doctor.findings import Finding
+from ops.observe.doctor.observation import observe as observe_for_doctor
+from ops.paths import ROOT
+from ops.stack import database
+from ops.stack.option import parse
+from ops.stack.stack import Stack
+
+# To the first answer of a daemon, by SSH as well.
+ANSWER_SECONDS = 20
+AT_ONCE = 8
+# As the dashboard counts them (images/monitor/queries.py): canceled runs are somebody's wish, and no failures.
+_FIGURES = """
+SET TIME ZONE :'zone';
+SELECT today - make_interval(days => :'days'::int - 1) AS since, today + interval '1 day' AS until
+FROM date_trunc('day', now()) AS today
+\\gset
+SELECT count(*), count(*) FILTER (WHERE status = 'completed'),
+  count(*) FILTER (WHERE status IN ('failed', 'terminated', 'timed_out'))
+FROM monitor.runs(:'organization', :'since', :'until');
+SELECT coalesce(sum(cost), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(unpriced), 0)
+FROM monitor.spending(:'organization', :'since', :'until');
+"""
+
+app = typer.Typer(no_args_is_help=True)
+T = TypeVar("T")
+
+Stacks = Annotated[
+    list[Stack] | None, typer.Argument(parser=parse, metavar="STACK", help="Stacks, for example shop blog; all by default.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+Days = Annotated[int, typer.Option(min=1, max=366, help="Today and the days before it, in each stack's time zone.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Generic[T]):
+    """What became of looking at a stack.
+
+    problem: why it could not be looked at, in one line; "" if it could. found: then what was seen.
+    """
+
+    stack: Stack
+    cell: str | None = None
+    problem: str = ""
+    found: T | None = None
+
+    def document(self, found: Callable[[T], Any]) -> dict[str, Any]:
+        """For JSON."""
+        seen = None if self.found is None else found(self.found)
+        return {"stack": self.stack.name, "cell": self.cell, "problem": self.problem or None, "found": seen}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a stack did in some days. cost: in US dollars, without the calls whose model has no price, ``unpriced``."""
+
+    runs: int = 0
+    completed: int = 0
+    failed: int = 0
+    cost: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    unpriced: int = 0
+
+
+# --- The stacks ----------------------------------------------------------------------------------------------------------
+
+
+@process.reads("pulumi")
+def all_stacks() -> list[Stack]:
+    """The stacks of this project in the backend, by name; UserError if there is none or the backend does not answer."""
+    variables = {**shell.variables(), **environment.for_stacks()}
+    listed = json.loads(process.capture(["pulumi", "stack", "ls", "--json", "--non-interactive"], cwd=ROOT, env=variables))
+    names = sorted(entry["name"] for entry in listed)
+    if not names:
+        raise UserError(f"ops fleet: {variables['PULUMI_BACKEND_URL']} has no stack yet; script/up --stack NAME makes one")
+    return [Stack(name) for name in names]
+
+
+def look(stack: Stack, see: Callable[[Stack, Settings, Docker], T]) -> Answer[T]:
+    """What ``see`` finds out about a stack, once its daemon has answered."""
+    cell = None
+    try:
+        settings = stack.settings()
+        cell = settings.cell
+        docker = stack.docker()
+        # First, and for some seconds only: what follows would wait for a machine that is off, one call after the other.
+        docker.run("version", "--format", "{{.Server.Version}}", timeout_seconds=ANSWER_SECONDS)
+        return Answer(stack=stack, cell=cell, found=see(stack, settings, docker))
+    except UserError as failed:
+        return Answer(stack=stack, cell=cell, problem=" ".join(str(failed).split()))
+
+
+def look_at_all(stacks: Sequence[Stack], see: Callable[[Stack, Settings, Docker], T]) -> Iterator[Answer[T]]:
+    """The answers in the order of the stacks, each as soon as it and those before it are there."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(lambda stack: look(stack, see), stacks)
+
+
+def not_seen(answer: Answer[Any]) -> str:
+    """The line of a stack that could not be looked at."""
+    cell = f" (cell {answer.cell})" if answer.cell else ""
+    return f"stack {answer.stack}{cell}: could not be looked at: {answer.problem}"
+
+
+# --- Commands ------------------------------------------------------------------------------------------------------------
+
+
+@app.command("status")
+def status(stacks: Stacks = None, as_json: AsJson = False) -> None:
+    """Show a line for each stack: health, address, runs. Exit 1 if one could not be looked at."""
+    answers = []
+    for answer in look_at_all(stacks or all_stacks(), lambda stack, settings, docker: one_status.observe(stack)):
+        answers.append(answer)
+        if not as_json:
+            typer.echo(status_line(answer))
+    if as_json:
+        _echo_json([answer.document(lambda found: json.loads(one_status.as_json(found))) for answer in answers])
+    raise typer.Exit(int(any(answer.problem for answer in answers)))
+
+
+def status_line(answer: Answer[one_status.Status]) -> str:
+    """``ops status``'s own line, with the runs behind it."""
+    if answer.found is None:
+        return not_seen(answer)
+    runs = f"; {one_status.runs_line(answer.found.runs)}" if answer.found.runs else ""
+    return f"{one_status.summary(answer.found)}{runs}"
+
+
+@app.command("doctor")
+def doctor(stacks: Stacks = None, as_json: AsJson = False) -> None:
+    """Show what is wrong, a line for each stack and for each zone that they share. Exit 1 on errors, or if one was not seen."""
+    chosen = stacks or all_stacks()
+    answers = []
+    for answer in look_at_all(chosen, lambda stack, settings, docker: one_doctor.examine(observe_for_doctor(stack))):
+        answers.append(answer)
+        if not as_json:
+            typer.echo(doctor_line(answer))
+    wrong = list(zones.problems(_settings_of(chosen)))
+    if as_json:
+        documents = [answer.document(lambda found: [dataclasses.asdict(finding) for finding in found]) for answer in answers]
+        _echo_json(documents, zones=wrong)
+    else:
+        for line in wrong:
+            typer.echo(line)
+    failed = any(answer.found is None or one_doctor.exit_code(answer.found) for answer in answers)
+    raise typer.Exit(int(failed or bool(wrong)))
+
+
+def doctor_line(answer: Answer[list[Finding]]) -> str:
+    """How much is wrong with a stack, and the first of it: ``ops doctor`` shows the rest."""
+    if answer.found is None:
+        return not_seen(answer)
+    if not answer.found:
+        return f"stack {answer.stack}: nothing is wrong"
+    levels = Counter(finding.level for finding in answer.found)
+    counts = ", ".join(f"{count} {level}{'s' if count > 1 else ''}" for level, count in levels.items())
+    first = answer.found[0]
+    more = f"; bin/ops doctor -s {answer.stack} shows all" if len(answer.found) > 1 else ""
+    return f"stack {answer.stack}: {counts}: {first.subject} {first.problem}; {first.fix}{more}"
+
+
+def _settings_of(stacks: Sequence[Stack]) -> Mapping[Stack, Settings]:
+    """Of the stacks whose files are right; the line of another says what is wrong with it."""
+    known = {}
+    for stack in stacks:
+        try:
+            known[stack] = stack.settings()
+        except UserError:
+            continue
+    return known
+
+
+@app.command("cost")
+def cost(stacks: Stacks = None, days: Days = 30, as_json: AsJson = False) -> None:
+    """Show runs, results and what the models cost, a line for each stack, as its dashboard counts. Exit 1 if one was not seen."""
+    answers = list(look_at_all(stacks or all_stacks(), lambda stack, settings, docker: figures(stack, settings, docker, days)))
+    if as_json:
+        _echo_json([answer.document(dataclasses.asdict) for answer in answers], days=days)
+    else:
+        typer.echo(cost_table(answers, days))
+    raise typer.Exit(int(any(answer.problem for answer in answers)))
+
+
+def figures(stack: Stack, settings: Settings, docker: Docker, days: int) -> Figures:
+    """What the stack's dashboard would show, asked by the functions of components/host/monitor.sql with its rights."""
+    if not settings.monitor.enabled:
+        raise UserError(f"{stack.file_name}: monitor.enabled is false, and the figures are the monitor's; write true")
+    environment_of_monitor = docker.inspect(stack.prefix("monitor"))["Config"]["Env"]
+    organization = dict(element.split("=", 1) for element in environment_of_monitor)["ORGANIZATION_ID"]
+    variables = {"organization": organization, "zone": settings.host.timezone, "days": str(days)}
+    return parse_figures(database.ask(stack, docker, _FIGURES, role=MONITOR_ROLE, variables=variables))
+
+
+@process.reads("psql")
+def parse_figures(printed: str) -> Figures:
+    """Figures from two lines of numbers."""
+    numbers = [number for line in printed.splitlines() for number in line.split("|")]
+    runs, completed, failed, cost, input_tokens, output_tokens, unpriced = numbers
+    return Figures(
+        runs=int(runs),
+        completed=int(completed),
+        failed=int(failed),
+        cost=float(cost),
+        input_tokens=int(input_tokens),
+        output_tokens=int(output_tokens),
+        unpriced=int(unpriced),
+    )
+
+
+def cost_table(answers: Sequence[Answer[Figures]], days: int) -> str:
+    """A line for each stack that answered, one for all of them, and those that could not be looked at."""
+    seen = [(answer.stack.name, answer.found) for answer in answers if answer.found is not None]
+    total = Figures(**{field.name: sum(getattr(one, field.name) for _, one in seen) for field in fields(Figures)})
+    rows = [_row(name, one) for name, one in [*seen, *([("all", total)] if len(seen) > 1 else [])]]
+    head = ("stack", "runs", "completed", "failed", "US dollars", "tokens in", "tokens out")
+    lines = [f"{days} days, today among them", terminal.table(head, rows)] if rows else []
+    if total.unpriced:
+        lines.append(f"+ unknown: {total.unpriced} calls of models without a price")
+    return "\n".join([*lines, *(not_seen(answer) for answer in answers if answer.problem)])
+
+
+def _row(name: str, figures: Figures) -> tuple[str, ...]:
+    cost = f"{figures.cost:.2f}{' + unknown' if figures.unpriced else ''}"
+    counts = (figures.runs, figures.completed, figures.failed)
+    return (name, *map(str, counts), cost, str(figures.input_tokens), str(figures.output_tokens))
+
+
+def _echo_json(cells: list[dict[str, Any]], **more: Any) -> None:
+    typer.echo(json.dumps({**more, "stacks": cells}, indent=2))

@@ -1,0 +1,54 @@
+"""Stacks that share a zone at Cloudflare, compared by their stack files. Pure.
+
+Not here: what the account says of a zone's owner (components/edge/tunnel.py asks it at each plan of a stack among cells).
+"""
+
+from collections.abc import Iterator, Mapping
+
+from components.settings import CloudflareEdge, Settings
+from ops.stack.stack import Stack
+
+
+def problems(stacks: Mapping[Stack, Settings]) -> Iterator[str]:
+    """A line for each mistake in what the stacks say about their zones, with what to write instead."""
+    zones: dict[str, dict[Stack, CloudflareEdge]] = {}
+    for stack, settings in stacks.items():
+        if isinstance(settings.edge, CloudflareEdge):
+            zones.setdefault(settings.edge.domain, {})[stack] = settings.edge
+    for domain, edges in sorted(zones.items()):
+        yield from _zone_problems(domain, edges)
+
+
+def _zone_problems(domain: str, edges: Mapping[Stack, CloudflareEdge]) -> Iterator[str]:
+    by_cell: dict[str | None, list[Stack]] = {}
+    for stack, edge in edges.items():
+        by_cell.setdefault(edge.cell, []).append(stack)
+    for cell, same in by_cell.items():
+        if len(same) > 1:
+            host = f"{cell}-app.{domain}" if cell else f"app.{domain}"
+            other = f"write another edge.cell in {_files(same[1:])}"
+            yield f"zone {domain}: {_named(same)} have the same hosts, such as {host}; {other}"
+    owners = [stack for stack, edge in edges.items() if edge.zone_owner]
+    if not owners:
+        first = next(iter(edges)).file_name
+        yield f"zone {domain}: no stack has its settings and rules; remove edge.zone_owner from {first}, or from another's file"
+        return
+    if len(owners) > 1:
+        yield (
+            f"zone {domain}: {_named(owners)} all have its settings and rules, and one would undo the other's; write "
+            f"edge.zone_owner: false in all but one of {_files(owners)}"
+        )
+        return
+    (owner,) = owners
+    missing = sorted({edge.cell for edge in edges.values() if edge.cell} - {edges[owner].cell, *edges[owner].cells})
+    if missing:
+        cells = ", ".join([*edges[owner].cells, *missing])
+        yield f"zone {domain}: its rules do not cover {', '.join(missing)}; write edge.cells: [{cells}] in {owner.file_name}"
+
+
+def _named(stacks: list[Stack]) -> str:
+    return f"{', '.join(stack.name for stack in stacks[:-1])} and {stacks[-1].name}"
+
+
+def _files(stacks: list[Stack]) -> str:
+    return ", ".join(stack.file_name for stack in stacks)

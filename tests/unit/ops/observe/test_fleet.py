@@ -1,0 +1,195 @@
+"""``ops fleet`` with doubles: a line for each stack, whatever became of the others, and what stacks say about their zones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from components.settings import Settings
+from ops.clients import process
+from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.machine import environment
+from ops.observe import doctor, fleet, zones
+from ops.observe import status as one_status
+from ops.observe.doctor.findings import error, warning
+from ops.observe.fleet import Answer, Figures
+from ops.observe.status import Runs, Status
+from ops.stack import database
+from ops.stack.stack import Stack
+from tests.support.containers import GATEWAY
+
+STATUS = Status(
+    stack="shop",
+    docker_host="ssh://deploy@shop.example.net",
+    address="https://shop-app.example.com",
+    version="0.1.0",
+    api_version="development",
+    skyvern_version="1.0.56",
+    containers=[GATEWAY],
+    memory={},
+    volumes=[],
+    runs=Runs(max_runs=4, running=["wr_1"], queued=2, interrupted=0, draining=False),
+)
+CLOUDFLARE = {"provider": "cloudflare", "domain": "example.com", "api_token": {"secure": "v1:x:y"}}
+
+
+def stack(root: Path, name: str, **sections: Any) -> Stack:
+    host = {"docker_host": f"ssh://deploy@{name}.example.net"}
+    config = {f"skyvern:{section}": keys for section, keys in {"host": host, **sections}.items()}
+    (root / f"Pulumi.{name}.yaml").write_text(yaml.safe_dump({"config": config}))
+    return Stack(name, root=root)
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Stack]:
+    """Two stacks, of which the host of the second is off; and a third without a file."""
+
+    def run(docker: Docker, *arguments: str, **options: Any) -> str:
+        if "blog" in docker.host:
+            raise UserError("docker: exit 1: ssh: connect to host blog.example.net port 22:\nNo route to host")
+        return "28.5.2"
+
+    monkeypatch.setattr(Docker, "run", run)
+    monkeypatch.setattr(one_status, "observe", lambda chosen: STATUS)
+    shop = stack(tmp_path, "shop", edge={**CLOUDFLARE, "cell": "shop"})
+    return [stack(tmp_path, "blog"), shop, Stack("gone", root=tmp_path)]
+
+
+def code_of(command: Any, *arguments: Any, **options: Any) -> int:
+    with pytest.raises(typer.Exit) as ended:
+        command(*arguments, **options)
+    return ended.value.exit_code
+
+
+# --- Status --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_does_not_answer_is_a_line_and_the_others_are_shown(
+    two: list[Stack], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code_of(fleet.status, two) == 1
+    blog, shop, gone = capsys.readouterr().out.splitlines()
+    assert blog == (
+        "stack blog: could not be looked at: docker: exit 1: ssh: connect to host blog.example.net port 22: No route to host"
+    )
+    assert shop.startswith("stack shop: 1 of 1 containers healthy; https://shop-app.example.com, API answers")
+    assert shop.endswith("; runs: 1 of 4 in progress, 2 queued")
+    assert gone.startswith("stack gone: could not be looked at: Pulumi.gone.yaml: does not exist")
+    assert code_of(fleet.status, two[1:2]) == 0
+
+
+def test_the_status_as_json_is_that_of_each_stack(two: list[Stack], capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(fleet.status, two[:2], as_json=True) == 1
+    blog, shop = json.loads(capsys.readouterr().out)["stacks"]
+    assert (blog["found"], blog["problem"] is None) == (None, False)
+    assert (shop["cell"], shop["problem"], shop["found"]["runs"]["queued"]) == ("shop", None, 2)
+
+
+def test_the_stacks_are_those_of_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [[{"name": "shop", "current": True}, {"name": "prod"}], []]
+    monkeypatch.setattr(environment, "for_stacks", lambda: {"PULUMI_BACKEND_URL": "file:///s"})
+    monkeypatch.setattr(process, "capture", lambda *_, **__: json.dumps(listed.pop(0)).encode())
+    assert [one.name for one in fleet.all_stacks()] == ["prod", "shop"]
+    with pytest.raises(UserError, match="file:///s has no stack yet"):
+        fleet.all_stacks()
+
+
+# --- Doctor --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctors_line_counts_and_names_the_first() -> None:
+    found = [error("disk", "/", "is full", "make room"), warning("clock", "NTP", "is off", "switch it on")]
+    line = fleet.doctor_line(Answer(stack=Stack("shop"), found=found))
+    assert line == "stack shop: 1 error, 1 warning: / is full; make room; bin/ops doctor -s shop shows all"
+    assert fleet.doctor_line(Answer(stack=Stack("shop"), found=[])) == "stack shop: nothing is wrong"
+
+
+def test_doctor_is_red_for_a_stack_that_was_not_seen_and_for_a_zone(
+    two: list[Stack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fleet, "observe_for_doctor", lambda chosen: None)
+    monkeypatch.setattr(doctor, "examine", lambda observation: [])
+    assert code_of(fleet.doctor, two[1:2]) == 0
+    assert code_of(fleet.doctor, two[:2]) == 1
+    prod = stack(tmp_path, "prod", edge=CLOUDFLARE)
+    capsys.readouterr()
+    assert code_of(fleet.doctor, [two[1], prod]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("zone example.com: shop and prod all have its settings")
+
+
+def edges(**named: dict[str, Any]) -> list[str]:
+    token = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
+    settings = {Stack(name): Settings.model_validate({"edge": {**token, **keys}}) for name, keys in named.items()}
+    return list(zones.problems(settings))
+
+
+MEMBER = {"cell": "shop", "zone_owner": False}
+
+
+def test_what_stacks_say_about_their_zone() -> None:
+    assert edges(prod={"cells": ["shop"]}, shop=MEMBER) == []
+    assert edges(prod={}, other={"domain": "example.org"}) == []
+    assert edges(prod={"cells": ["blog"]}, shop=MEMBER) == [
+        "zone example.com: its rules do not cover shop; write edge.cells: [blog, shop] in Pulumi.prod.yaml"
+    ]
+    assert edges(prod={}, shop={"cell": "shop"}) == [
+        "zone example.com: prod and shop all have its settings and rules, and one would undo the other's; write "
+        "edge.zone_owner: false in all but one of Pulumi.prod.yaml, Pulumi.shop.yaml"
+    ]
+    assert edges(shop=MEMBER) == [
+        "zone example.com: no stack has its settings and rules; remove edge.zone_owner from Pulumi.shop.yaml, or from another's "
+        "file"
+    ]
+    assert edges(prod={"cells": ["shop"]}, shop=MEMBER, shop2=MEMBER) == [
+        "zone example.com: shop and shop2 have the same hosts, such as shop-app.example.com; write another edge.cell in "
+        "Pulumi.shop2.yaml"
+    ]
+
+
+# --- Cost ----------------------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_asked_with_the_monitors_rights_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def ask(chosen: Stack, docker: Docker, script: str, **options: Any) -> str:
+        asked.update(options)
+        return "40|30|6\n1.25|1000|200|3"
+
+    monkeypatch.setattr(database, "ask", ask)
+    monkeypatch.setattr(Docker, "inspect", lambda *_: {"Config": {"Env": ["ORGANIZATION_ID=o_1", "PGPASSWORD=secret"]}})
+    shop = stack(tmp_path, "shop", monitor={"enabled": True})
+    figures = fleet.figures(shop, shop.settings(), shop.docker(), 7)
+    assert figures == Figures(runs=40, completed=30, failed=6, cost=1.25, input_tokens=1000, output_tokens=200, unpriced=3)
+    assert asked["role"] == "monitor"
+    assert asked["variables"] == {"organization": "o_1", "zone": shop.settings().host.timezone, "days": "7"}
+    blog = stack(tmp_path, "blog")
+    with pytest.raises(UserError, match=r"Pulumi\.blog\.yaml: monitor\.enabled is false"):
+        fleet.figures(blog, blog.settings(), blog.docker(), 7)
+
+
+@pytest.mark.parametrize("printed", ["", "1|2", "1|2|3\n1.5|x|2|3", "1|2|3\n1|2|3|4|5"])
+def test_what_cannot_be_read_is_one_line(printed: str) -> None:
+    with pytest.raises(UserError, match="psql: printed something that cannot be read"):
+        fleet.parse_figures(printed)
+
+
+def test_the_table_adds_up_and_says_what_is_unknown() -> None:
+    shop = Figures(runs=40, completed=30, failed=6, cost=1.25, input_tokens=1000, output_tokens=200, unpriced=3)
+    prod = Figures(runs=2, completed=2, cost=0.5)
+    off = Answer[Figures](stack=Stack("blog"), cell="blog", problem="docker: no answer within 20 s")
+    shown = fleet.cost_table([Answer(stack=Stack("prod"), found=prod), Answer(stack=Stack("shop"), found=shop), off], 30)
+    assert [line.split("  ")[0] for line in shown.splitlines()] == [
+        "30 days, today among them",
+        "stack",
+        "prod",
+        "shop",
+        "all",
+        "+ unknown: 3 calls of models without a price",
+        "stack blog (cell blog): could not be looked at: docker: no answer within 20 s",
+    ]
+    assert shown.splitlines()[4].split() == ["all", "42", "32", "6", "1.75", "+", "unknown", "1000", "200"]
