@@ -133,4 +133,6 @@ class Backup(pulumi.ComponentResource):
             "RESTIC_CACHE_DIR": f"{STATE_FOLDER}/cache",
             "RESTIC_PASSWORD": args.key,
             **({"DRILL_EVERY_DAYS": str(settings.drill_every_days)} if settings.drill_every_days else {}),
+            # The bucket refuses to delete what is younger.
+            **({"LOCKED_DAYS": str(settings.locked_days)} if isinstance(settings, S3Backup) and settings.locked_days else {}),
         }

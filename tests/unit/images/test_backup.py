@@ -1,0 +1,211 @@
+"""What the backup deletes and notes, beside programs that stand in for restic and PostgreSQL.
+
+Not here: what restic itself does with a repository (tests/host/test_backup_faults.py).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.paths import ROOT
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="the backup's image has jq for the host tests")
+
+PROGRAM = ROOT / "images/backup/skyvern-backup"
+# Notes each call, keeps snapshots in a list and the record as it was given; what FAIL names fails.
+RESTIC = r"""#!/bin/bash
+echo "$*" >> "$FAKE/calls"
+[ ! -e "$FAKE/hangs" ] || exec sleep 60
+if [ -n "${FAIL:-}" ] && [[ $* == *"$FAIL"* ]]; then echo 'Fatal: cut off' >&2; exit 1; fi
+case "$*" in
+  cat*) echo '{"id": "abc"}' ;;
+  snapshots*) cat "$FAKE/snapshots" ;;
+  backup*)
+    [[ $* != *" --stdin "* ]] || cat > "$FAKE/record"
+    [[ $* =~ (set=[^ ]+).*(part=[a-z]+) ]]
+    jq -c --arg set "${BASH_REMATCH[1]}" --arg part "${BASH_REMATCH[2]}" \
+      '. + [{id: "new", time: "2026", tags: [$set, $part]}]' "$FAKE/snapshots" > "$FAKE/more"
+    mv "$FAKE/more" "$FAKE/snapshots" ;;
+  dump*) cat "$FAKE/record" ;;
+  forget*--dry-run*) echo '[]' ;;
+esac
+"""
+# Its answers to what a set asks: the snapshot at once, and the rest at the end.
+PSQL = """#!/bin/sh
+echo snapshot
+cat > /dev/null
+printf '17.6|100\\nabc\\nworkflows|3|5\\n'
+"""
+
+
+@dataclass(frozen=True)
+class Box:
+    """The program with its folders below one of the test's."""
+
+    folder: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "FAKE": str(self.folder),
+            "BACKUP_DATA": str(self.folder / "data"),
+            "BACKUP_HOST": "skyvern-test",
+            "BACKUP_STATE": str(self.folder / "state"),
+            "EVERY_HOURS": "1",
+            "FILES_AFTER_SECONDS": "0",
+            "KEEP": "--keep-last 1",
+            "MAX_AGE_HOURS": "26",
+            "RESTIC_REPOSITORY": "/none",
+            "TMPDIR": str(self.folder / "work"),
+            **more,
+        }
+
+    def run(self, *arguments: str, check: bool = True, **more: str) -> str:
+        """What it printed, and what it said is wrong."""
+        done = subprocess.run(
+            [PROGRAM, *arguments],
+            env=self.environment(**more),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def calls(self, command: str) -> list[str]:
+        """restic's calls of one command since the last time that somebody asked, without those that change nothing."""
+        path = self.folder / "calls"
+        lines = path.read_text().splitlines()
+        return [line for line in lines if line.split()[0] == command and "--dry-run" not in line]
+
+    def note(self, name: str) -> Any:
+        return json.loads((self.folder / "state" / name).read_text())
+
+    def has(self, *sets: tuple[int, str]) -> None:
+        """Unfinished sets in the repository: days since, and the id of the dump."""
+        now = datetime.now(UTC)
+        snapshots = [
+            {"id": name, "time": "2026", "tags": [f"set={now - timedelta(days=days):%Y%m%dT%H%M%SZ}", "part=database"]}
+            for days, name in sets
+        ]
+        (self.folder / "snapshots").write_text(json.dumps(snapshots))
+
+    def next_day(self) -> None:
+        """What is done once a day is due again, and restic has not been called yet."""
+        for name in ("state/check-day", "state/read-week", "calls"):
+            (self.folder / name).unlink(missing_ok=True)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    for name in ("bin", "data/downloads", "state", "work"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, text in (("restic", RESTIC), ("psql", PSQL)):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "data/downloads/report").write_text("x")
+    made = Box(tmp_path)
+    made.has()
+    return made
+
+
+# --- A bucket with a lock -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_never_finished_is_left_alone_while_it_is_locked(box: Box) -> None:
+    box.has((20, "old"), (13, "young"), (0, "fresh"))
+    box.run("now", LOCKED_DAYS="14")
+    assert box.calls("forget") == ["forget --quiet old"]
+
+
+def test_without_a_lock_it_goes_with_the_next_set(box: Box) -> None:
+    box.has((20, "old"), (1, "young"))
+    box.run("now")
+    ((_, _, *gone),) = (line.split() for line in box.calls("forget"))
+    assert sorted(gone) == ["old", "young"]
+
+
+def test_nothing_is_packed_again_where_the_old_packs_stay(box: Box) -> None:
+    box.run("now", LOCKED_DAYS="14")
+    assert box.calls("prune") == ["prune --quiet --max-repack-size 0"]
+    box.next_day()
+    box.run("now")
+    assert box.calls("prune") == ["prune --quiet"]
+
+
+def test_after_a_set_that_was_cut_off_nothing_is_pruned_until_its_lock_has_ended(box: Box) -> None:
+    """Its packs are named by no snapshot, so prune would delete them at once."""
+    assert "cut off" in box.run("now", check=False, LOCKED_DAYS="14", FAIL="part=files")
+    box.next_day()
+    box.run("now", LOCKED_DAYS="14")
+    assert (box.calls("prune"), len(box.calls("check"))) == ([], 1)
+    leftovers = box.folder / "state/leftovers"
+    for days, pruned in ((14, 0), (16, 1)):
+        box.next_day()
+        os.utime(leftovers, (time.time() - days * 86400,) * 2)
+        box.run("now", LOCKED_DAYS="14")
+        assert len(box.calls("prune")) == pruned, days
+
+
+def test_without_a_lock_what_was_cut_off_is_pruned_at_once(box: Box) -> None:
+    box.run("now", check=False, FAIL="part=files")
+    box.next_day()
+    box.run("now")
+    assert box.calls("prune") == ["prune --quiet"]
+
+
+# --- What others read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(box: Box) -> Callable[..., None]:
+    """Runs the container's program until something is there, and stops it."""
+
+    def until(ready: Callable[[], bool], **more: str) -> None:
+        with subprocess.Popen([PROGRAM, "run"], env=box.environment(**more), stdin=subprocess.DEVNULL) as program:
+            try:
+                wait_for(ready, seconds=60, pause=0.1)
+            finally:
+                program.terminate()
+                program.wait(60)
+
+    return until
+
+
+def test_a_first_set_that_never_ends_is_missed_from_the_first_minute_on(box: Box, running: Callable[..., None]) -> None:
+    (box.folder / "hangs").touch()
+    status = box.folder / "state/status.json"
+    running(status.exists, DRILL_EVERY_DAYS="7")
+    noted = box.note("status.json")
+    assert (noted["newest"], noted["sets"], noted["drill_every_days"]) == (None, None, 7)
+    assert time.time() - noted["since"] < 60
+
+
+def test_since_when_a_set_is_missed_is_not_forgotten(box: Box) -> None:
+    (box.folder / "state/status.json").write_text(json.dumps({"since": 1000, "sets": None, "newest": None}))
+    box.run("now", check=False, FAIL="part=files")
+    noted = box.note("status.json")
+    assert (noted["since"], noted["newest"], "cut off" in noted["problem"]) == (1000, None, True)
+
+
+def test_a_drill_that_was_killed_could_not_run(box: Box, running: Callable[..., None]) -> None:
+    (box.folder / "state/drill").mkdir()
+    passed = {"at": "2026-11-20T03:00:00+00:00", "set": "x", "seconds": 9, "verdict": "passed", "reason": ""}
+    (box.folder / "state/drill.json").write_text(json.dumps(passed))
+    running(lambda: box.note("drill.json")["verdict"] != "passed")
+    noted = box.note("drill.json")
+    assert (noted["verdict"], noted["last_good"]) == ("could not run", passed["at"])
+    assert noted["reason"].startswith("it was interrupted: ")
+    assert not (box.folder / "state/drill").exists()
