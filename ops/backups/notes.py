@@ -23,11 +23,6 @@ def read(stack: Stack, docker: Docker, image: str, path: str) -> str:
     return _run(stack, docker, image, f"cat {path} 2> /dev/null || true")
 
 
-def remove(stack: Stack, docker: Docker, image: str, path: str) -> None:
-    """A file, if it is there."""
-    _run(stack, docker, image, f"rm -f {path}")
-
-
 def _run(stack: Stack, docker: Docker, image: str, script: str, stdin: bytes | None = None) -> str:
     mount = f"--volume={stack.prefix('backup')}:{STATE_FOLDER}"
     flags = ("--interactive", f"--user={SKYVERN_ID}:{SKYVERN_ID}", mount)

@@ -9,17 +9,17 @@ Not here: the copy and the exchange themselves (ops/backups).
 import json
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.host.backup import STATE_FOLDER
 from components.host.postgres import ROLE
-from ops.backups import copies, exchange, notes
+from ops.backups import copies, exchange, notes, paused
 from ops.backups import kit as kits
-from ops.backups.copies import PARTS, Copy, Record, Schedule, Source
+from ops.backups.copies import PARTS, STAMP, Copy, Record, Schedule, Source
 from ops.backups.exchange import Kept
 from ops.backups.kit import Kit
+from ops.backups.paused import Pause
 from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
@@ -31,7 +31,6 @@ from ops.paths import write_whole
 from ops.stack import database, inventory, state
 from ops.stack.stack import Stack
 
-PAUSED_FILE = f"{STATE_FOLDER}/paused.json"
 # Of those that have a data volume mounted: who stops first, and starts last.
 STOP_ORDER = ("server", "retention", "backup", "artifacts", "roles", "postgres")
 _NEXT_TICKS = """
@@ -80,14 +79,16 @@ def replace(
         copies.stop_postgres(copy)
     fresh = {part: copy.volume(part) for part in PARTS}
     exchange.prepare(source, fresh, copy.stamp)
-    _note_paused(source, record, schedules)
-    stopped = _stop(docker, stack, progress)
     image = source.references["backup"]
+    ids = [one.id for one in schedules]
+    stopped = _stop(docker, stack, progress)
     try:
+        paused.add(stack, docker, image, Pause(stamp=copy.stamp, made=record.at.strftime(STAMP), schedules=ids))
         exchange.put_in_place(docker, stack, image, fresh, copy.stamp)
     except BaseException:
         exchange.take_back(docker, stack, image, fresh, copy.stamp)
         _start(docker, stopped)
+        paused.forget(stack, docker, image, copy.stamp)
         raise
     _start(docker, stopped)
     progress("the restored data is in place")
@@ -108,8 +109,8 @@ def undo(stack: Stack, *, yes: bool) -> None:
             raise UserError("ops restore --undo: nothing was changed")
         _go_back(docker, stack, image, last, say)
         exchange.remove(docker, last)
-        # Of what the restore paused in the data that is gone again.
-        notes.remove(stack, docker, image, PAUSED_FILE)
+        # What an earlier restore paused is off in the data that is here again.
+        paused.forget(stack, docker, image, last.stamp)
         repair.wait_until_healthy(stack, docker, say)
     say(f"stack {stack} has the data from before {last.stamp} again")
 
@@ -167,6 +168,7 @@ def clear(source: Source, progress: Progress) -> None:
         if left.state == "torn":
             _go_back(docker, stack, image, left, progress)
             progress(f"the restore of {left.stamp} was interrupted: what the stack had before is in place again")
+        paused.forget(stack, docker, image, left.stamp)
         exchange.remove(docker, left)
 
 
@@ -222,12 +224,6 @@ def wait(stack: Stack, docker: Docker, stamp: str) -> None:
 # --- Schedules ------------------------------------------------------------------------------------------------------------
 
 
-def _note_paused(source: Source, record: Record, schedules: Sequence[Schedule]) -> None:
-    """Beside the backup's notes, which outlive containers. Written before the exchange: then no schedule is forgotten."""
-    document = json.dumps({"set": record.name, "schedules": [one.id for one in schedules]}) + "\n"
-    notes.write(source.stack, source.docker, source.references["backup"], PAUSED_FILE, document)
-
-
 def _tell_paused(stack: Stack, schedules: Sequence[Schedule], progress: Progress) -> None:
     if not schedules:
         return
@@ -238,11 +234,9 @@ def _tell_paused(stack: Stack, schedules: Sequence[Schedule], progress: Progress
 
 
 def resume(stack: Stack, *, yes: bool) -> None:
-    """The schedules that a restore paused run again from their next tick on; what was missed is not made up for."""
+    """The schedules that restores paused run again from their next tick on; what was missed is not made up for."""
     docker, image = stack.docker(), exchange.image_of(stack)
-    paused: dict[str, Any] = json.loads(notes.read(stack, docker, image, PAUSED_FILE) or '{"schedules": []}')
-    ids = [str(one) for one in paused["schedules"]]
-    listed = "','".join(ids)
+    listed = "','".join(paused.current(paused.read(stack, docker, image)))
     query = f"""
         SELECT coalesce(json_agg(json_build_object('id', workflow_schedule_id, 'name', coalesce(name, workflow_permanent_id),
           'cron', cron_expression, 'timezone', timezone, 'interval', interval_seconds, 'run_at', run_at,
@@ -268,7 +262,7 @@ def resume(stack: Stack, *, yes: bool) -> None:
     # With this time a tick from before it is not made up for (1.0.56, previous_fire_time_since_edit).
     start = "UPDATE workflow_schedules SET enabled = true, modified_at = now() at time zone 'UTC'"
     database.ask(stack, docker, f"{start} WHERE workflow_schedule_id IN ('{chosen}');", role=ROLE)
-    notes.remove(stack, docker, image, PAUSED_FILE)
+    paused.note_resumed(stack, docker, image, datetime.now(UTC).strftime(STAMP))
     say(f"{len(due)} schedules run again")
 
 
