@@ -100,7 +100,7 @@ set -eu
 environment=$1 old=$2 new=$3 own=$4 user=$5
 shift 5
 merge() {
-  [ -d "$1" ] || return 0
+  [ -d "$1" ] && [ "$1" != "$2" ] || return 0
   mkdir -p "$2"
   cp --archive --link --no-clobber --no-target-directory "$1" "$2"
   rm -rf "$1"
@@ -162,9 +162,11 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_attribute a 
 WHERE relkind = 'r' AND nspname = 'public' AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
   AND atttypid IN ('text'::regtype, 'varchar'::regtype, 'json'::regtype, 'jsonb'::regtype)
 GROUP BY relname ORDER BY relname \gexec
-UPDATE organizations SET domain = NULL WHERE domain = :'domain';
-UPDATE organizations SET domain = :'domain' WHERE organization_id = :'organization';
-SELECT count(*) FROM organizations WHERE organization_id = :'organization';
+"""
+_IDENTITY = """
+UPDATE organizations SET domain = NULL WHERE domain = {domain};
+UPDATE organizations SET domain = {domain} WHERE organization_id = {organization};
+SELECT count(*) FROM organizations WHERE organization_id = {organization};
 """
 _ID = re.compile(r"o_[A-Za-z0-9_-]{1,64}")
 
@@ -390,6 +392,9 @@ def replacement(old: Upstream, organization: str, new: str) -> str:
     if old.artifacts != here:
         pairs[f"{old.artifacts}/"] = f"{here}/"
     pairs = {before: after for before, after in pairs.items() if before != after}
+    # What was another stack of this project may have the same id and paths.
+    if not pairs:
+        return _IDENTITY.format(domain=_literal(DOMAIN), organization=_literal(new))
     # The longer ones first: a path begins with a shorter one.
     replaced, found = "%1$I::text", []
     for before in sorted(pairs, key=len, reverse=True):
@@ -397,7 +402,7 @@ def replacement(old: Upstream, organization: str, new: str) -> str:
         found.append(f"strpos(%1$I::text, {_literal(before)}) > 0")
     # Quoted once more, because format() gets them within a literal.
     body = _REPLACE.replace("{replaced}", replaced.replace("'", "''")).replace("{found}", " OR ".join(found).replace("'", "''"))
-    return f"\\set domain {_literal(DOMAIN)}\n\\set organization {_literal(new)}\n{body}"
+    return body + _IDENTITY.format(domain=_literal(DOMAIN), organization=_literal(new))
 
 
 def _literal(text: str) -> str:

@@ -20,7 +20,7 @@ PROJECT = "com.docker.compose.project"
 class Container:
     """A container of a service.
 
-    restart: as ``docker update --restart`` takes it. environment: may hold secrets.
+    restart: as ``docker update --restart`` takes it. started: when it last was, as Docker writes it. environment: may hold secrets.
     mounts: path in the container to what is there, a folder of the host or the name of a volume.
     """
 
@@ -29,6 +29,7 @@ class Container:
     image: str
     running: bool
     restart: str
+    started: str
     environment: Mapping[str, str] = field(repr=False)
     mounts: Mapping[str, str]
 
@@ -100,6 +101,7 @@ def _container(document: Mapping[str, Any]) -> Container:
         image=document["Config"]["Image"],
         running=document["State"]["Status"] in {"running", "restarting", "paused"},
         restart=(policy.get("Name") or "no") + (f":{count}" if count else ""),
+        started=document["State"].get("StartedAt", ""),
         environment=dict(one.split("=", 1) for one in document["Config"].get("Env") or [] if "=" in one),
         mounts={
             mount["Destination"]: mount["Name"] if mount["Type"] == "volume" else mount["Source"]

@@ -6,15 +6,18 @@ stack stopped as it was. Until the new data is in place, whatever fails starts t
 Not here: what is read and converted (ops/backups/upstream.py).
 """
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
 import typer
 
+from components.host.backup import STATE_FOLDER
 from components.host.volumes import SKYVERN_FOLDERS
 from components.settings import S3Storage
 from ops.backups import copies, drill, notes, upstream
@@ -32,6 +35,8 @@ from ops.stack.stack import Stack
 COMMAND = "ops import compose"
 # For its runs; what has not ended by then is ended in the copy.
 STOP_SECONDS = 60
+# What a switch found, for one that comes after its kill.
+FOUND_FILE = f"{STATE_FOLDER}/takeover.json"
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -223,7 +228,14 @@ def _rehearse(source: Source, old: Upstream, wanted: str | None) -> None:
 
 def _switch(source: Source, old: Upstream, wanted: str | None, *, yes: bool) -> None:
     docker, stack = source.docker, source.stack
-    refuse_used(source)
+    was = as_it_was(source, old)
+    back = way_back(docker, old, was, stack)
+    try:
+        refuse_used(source)
+    except UserError as failed:
+        if was == old.project.containers:
+            raise
+        raise UserError(f"{failed}; a switch of the old stack was begun before, and back it goes by: {back}") from failed
     restore.clear(source, say)
     stopped: list[Container] = []
     with _answering(old):
@@ -239,7 +251,8 @@ def _switch(source: Source, old: Upstream, wanted: str | None, *, yes: bool) -> 
         def fill(copy: Copy, progress: Progress) -> None:
             upstream.copy_files(old, copy, final=False)
             progress("the files are copied; stopping the old stack for what has come since")
-            stop(old, stopped)
+            remember(source, was)
+            stop(old, was, stopped)
             _fill(old, chosen, copy, progress, final=True)
 
         try:
@@ -253,10 +266,8 @@ def _switch(source: Source, old: Upstream, wanted: str | None, *, yes: bool) -> 
             raise
         if old.database.running:
             docker.run("stop", old.database.name)
-            stopped.append(old.database)
     for one in old.project.containers:
         docker.run("update", "--restart=no", one.name)
-    back = way_back(docker, old, stopped, stack)
     try:
         restore.wait(stack, docker, stamp)
         green, count = update.run_smoke(stack.outputs(), say)
@@ -283,22 +294,47 @@ def _fill(old: Upstream, chosen: Organization, copy: Copy, progress: Progress, *
     upstream.convert(old, copy, chosen.id, progress)
 
 
-def stop(old: Upstream, stopped: list[Container]) -> None:
+def as_it_was(source: Source, old: Upstream) -> tuple[Container, ...]:
+    """The old stack's containers as they are, or as a switch found them that was killed after it had stopped them.
+
+    One that has been started since is as it is.
+    """
+    noted = json.loads(notes.read(source.stack, source.docker, source.references["backup"], FOUND_FILE) or "[]")
+    found = {(one["name"], one["started"]): one for one in noted}
+    return tuple(
+        replace(one, running=known["running"], restart=known["restart"]) if (known := found.get((one.name, one.started))) else one
+        for one in old.project.containers
+    )
+
+
+def remember(source: Source, was: Sequence[Container]) -> None:
+    """Notes what ``as_it_was`` reads."""
+    noted = [{"name": one.name, "started": one.started, "running": one.running, "restart": one.restart} for one in was]
+    notes.write(source.stack, source.docker, source.references["backup"], FOUND_FILE, json.dumps(noted) + "\n")
+
+
+def stop(old: Upstream, was: Sequence[Container], stopped: list[Container]) -> None:
     """Stops the old stack but for its database. stopped: gets each that ran, at once, for whoever starts them again."""
-    rest = [one for one in old.project.containers if one not in (old.server, old.database)]
-    for one in (old.server, *rest):
-        if one.running:
+    for one in _in_order(old, was):
+        if one.running and one.name != old.database.name:
             stopped.append(one)
             old.docker.run("stop", f"--time={STOP_SECONDS}", one.name, timeout_seconds=STOP_SECONDS + 60)
 
 
-def way_back(docker: Docker, old: Upstream, stopped: Sequence[Container], stack: Stack) -> str:
+def _in_order(old: Upstream, was: Sequence[Container]) -> list[Container]:
+    """As they stop: who uses the others first, the database last."""
+    return sorted(was, key=lambda one: (one.name == old.database.name, one.name != old.server.name))
+
+
+def way_back(docker: Docker, old: Upstream, was: Sequence[Container], stack: Stack) -> str:
     """Commands that put the old stack back into service and give the stack what it had before."""
     program = f"docker --host {shlex.quote(docker.host)}"
     policies: dict[str, list[str]] = {}
-    for one in old.project.containers:
+    for one in was:
         policies.setdefault(one.restart, []).append(one.name)
     commands = [f"{program} update --restart={policy} {' '.join(names)}" for policy, names in policies.items() if policy != "no"]
-    if stopped:
-        commands.append(f"{program} start {' '.join(one.name for one in reversed(stopped))}")
+    if any(one.running for one in was):
+        # The others need the database, also where a switch has found it stopped.
+        ran = [one.name for one in _in_order(old, was) if one.running or one.name == old.database.name]
+        commands.append(f"{program} start {' '.join(reversed(ran))}")
     return " && ".join([f"bin/ops restore --undo --yes -s {stack}", *commands])

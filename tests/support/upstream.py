@@ -28,7 +28,7 @@ def document(
             "Env": list(environment),
             "Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()},
         },
-        "State": {"Status": status},
+        "State": {"Status": status, "StartedAt": "2026-11-01T09:00:00.000000001Z"},
         "HostConfig": {"RestartPolicy": {"Name": restart, "MaximumRetryCount": 0}},
         "Mounts": [{"Type": "bind", "Source": source, "Destination": there} for source, there in mounts],
     }

@@ -212,6 +212,20 @@ def test_folders_get_the_stacks_names_and_what_was_there_is_kept(tmp_path: Path)
     assert len((tmp_path / "chowned").read_text().splitlines()) == 3
 
 
+def test_a_folder_that_has_the_stacks_name_already_is_left_as_it_is(tmp_path: Path) -> None:
+    """Taken over from what was a stack of this project: nothing is called otherwise, and nothing may be lost."""
+    there = {f"artifacts/selfhosted/{NEW}/workflow_runs/1", f"browser_sessions/{NEW}/wpid_1/Default/Cookies"}
+    write(tmp_path / "data", *there)
+    run(upstream._NAMES, tmp_path, "selfhosted", NEW, NEW, "selfhosted", "10001", "artifacts", "browser-sessions")
+    assert paths(tmp_path / "data") == there
+
+
+def test_without_anything_to_replace_only_the_organisations_domain_is_set() -> None:
+    script = upstream.replacement(old_stack(given.stack(environment=["ENV=selfhosted"])), NEW, NEW)
+    assert "replace(" not in script
+    assert f"WHERE organization_id = '{NEW}'" in script
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_the_vault_gets_the_stacks_key(kept: bool, tmp_path: Path) -> None:
     from cryptography.fernet import Fernet  # of the server's image, not a dependency of ours

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from components.settings import parse
-from ops.backups import upstream
+from ops.backups import notes, upstream
 from ops.backups.copies import Copy, Record, Source
 from ops.backups.preflight import Place
 from ops.backups.upstream import Contents, Organization, Upstream
@@ -118,6 +119,9 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return taken
 
+    written: dict[str, str] = {}
+    monkeypatch.setattr(notes, "read", lambda stack, docker, image, path: written.get(path, ""))
+    monkeypatch.setattr(notes, "write", lambda stack, docker, image, path, text: written.update({path: text}))
     monkeypatch.setattr(takeover, "refuse_used", step("used"))
     monkeypatch.setattr(takeover, "_refuse_newer", step("newer"))
     monkeypatch.setattr(restore, "clear", step("clear"))
@@ -173,6 +177,72 @@ def test_what_fails_before_the_data_is_in_place_starts_the_old_stack_again(
         takeover._switch(source, old, None, yes=True)
     assert changes(there)[-2:] == ["start acme-skyvern-ui-1", "start acme-skyvern-1"]
     assert not [line for line in there.asked if line.startswith("update")]
+
+
+BACK = "docker --host unix:///x start acme-postgres-1 acme-skyvern-ui-1 acme-skyvern-1"
+
+
+def killed(began: Source, old: Upstream) -> None:
+    """A switch until it has stopped the old stack: nothing starts it again, and nothing is printed."""
+    was = takeover.as_it_was(began, old)
+    takeover.remember(began, was)
+    takeover.stop(old, was, [])
+
+
+def test_a_switch_after_one_that_was_killed_prints_how_the_old_stack_ran(
+    prepared: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed(*stacks()[:2])
+    source, old, there = stacks(status="exited")
+    takeover._switch(source, old, None, yes=True)
+    printed = capsys.readouterr().out
+    assert f" && {BACK}\n" in printed
+    assert "update --restart=always acme-skyvern-ui-1" in printed
+
+
+def test_what_fails_after_a_kill_starts_the_old_stack_that_the_kill_left_stopped(
+    prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise UserError("the disk is full")
+
+    killed(*stacks()[:2])
+    source, old, there = stacks(status="exited")
+    monkeypatch.setattr(upstream, "convert", fail)
+    with pytest.raises(UserError, match="the disk is full"):
+        takeover._switch(source, old, None, yes=True)
+    assert [line for line in changes(there) if line.startswith("start")][1:] == [
+        "start acme-skyvern-ui-1",
+        "start acme-skyvern-1",
+    ]
+
+
+def test_a_switch_that_was_killed_after_the_data_was_in_place_says_how_to_go_back(
+    prepared: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def used(source: Source) -> None:
+        raise UserError("stack dev has 3 runs")
+
+    monkeypatch.setattr(takeover, "refuse_used", used)
+    source, old, _ = stacks()
+    with pytest.raises(UserError, match=r"^stack dev has 3 runs$"):
+        takeover._switch(source, old, None, yes=True)
+    killed(*stacks()[:2])
+    source, old, _ = stacks(status="exited")
+    with pytest.raises(UserError, match=r"stack dev has 3 runs; a switch .* goes by: bin/ops restore --undo") as failed:
+        takeover._switch(source, old, None, yes=True)
+    assert str(failed.value).endswith(BACK)
+
+
+def test_an_old_stack_that_was_started_again_and_stopped_by_its_person_stays_as_the_person_left_it(
+    prepared: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed(*stacks()[:2])
+    source, old, _ = stacks(status="exited")
+    containers = tuple(replace(one, started="2026-11-28T10:00:00Z") for one in old.project.containers)
+    old = replace(old, project=replace(old.project, containers=containers))
+    takeover._switch(source, old, None, yes=True)
+    assert " start " not in capsys.readouterr().out.partition("to go back")[2]
 
 
 def test_a_stack_that_does_not_run_is_not_started_by_a_switch(prepared: list[str]) -> None:
