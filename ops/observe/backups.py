@@ -49,7 +49,7 @@ class BackupFacts:
 
     sets: complete ones in the repository; None if it has never answered. newest, newest_at: None without any. age_seconds: of the
     newest. problem: of the last look, "" for none. max_age_hours: from the stack file. drill: the last one. good_days: since
-    one passed; None if none has.
+    one passed; None if none has. waited_seconds: since the backup first ran.
     """
 
     sets: int | None
@@ -60,11 +60,13 @@ class BackupFacts:
     max_age_hours: int
     drill: Drill | None = None
     good_days: int | None = None
+    waited_seconds: int = 0
 
     @property
     def too_old(self) -> bool:
-        """Whether there is no set that is young enough."""
-        return self.age_seconds is None or self.age_seconds > self.max_age_hours * 3600
+        """Whether there is no set that is young enough, and was time for one."""
+        waited = self.waited_seconds if self.age_seconds is None else self.age_seconds
+        return waited > self.max_age_hours * 3600
 
 
 def read(docker: Docker, containers: Sequence[Container]) -> BackupFacts | None:
@@ -95,6 +97,7 @@ def parse(status: str, drill: str, now: datetime) -> BackupFacts:
         max_age_hours=document["max_age_hours"],
         drill=last,
         good_days=None if last is None or last.last_good is None else (now - last.last_good).days,
+        waited_seconds=max(0, int(now.timestamp()) - document["since"]),
     )
 
 
@@ -114,11 +117,12 @@ def line(facts: BackupFacts) -> str:
     """``backup: newest set 20261128T203250Z, 12 min old, 24 in all; drilled 2026-11-27: passed in 95 s``."""
     sets = "the repository has not answered yet" if facts.sets is None else f"{facts.sets} in all"
     newest = (
-        "no set yet"
+        f"no set in the {age(facts.waited_seconds)} since it first ran"
         if facts.newest is None or facts.age_seconds is None
         else f"newest set {facts.newest}, {age(facts.age_seconds)} old, {sets}"
     )
-    old = f", older than the {facts.max_age_hours} h allowed" if facts.newest is not None and facts.too_old else ""
+    first = facts.newest is None
+    old = f", {'longer' if first else 'older'} than the {facts.max_age_hours} h allowed" if facts.too_old else ""
     problem = f"; {facts.problem}" if facts.problem else ""
     return f"backup: {newest}{old}{problem}; {drill_clause(facts.drill)}"
 

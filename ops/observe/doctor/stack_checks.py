@@ -286,17 +286,21 @@ def check_backup(observation: Observation) -> Iterator[Finding]:
         return
     again = f"bin/ops backup now -s {stack}"
     if facts.age_seconds is None:
-        yield error("backup", name, f"there is no set yet{f': {facts.problem}' if facts.problem else ''}", again)
+        level = error if facts.problem or facts.too_old else warning
+        waited = f"in the {backups.age(facts.waited_seconds)} since the backup first ran, no set was made"
+        yield level("backup", name, f"{waited}{f': {facts.problem}' if facts.problem else ''}", again)
     elif facts.too_old:
         why = f": {facts.problem}" if facts.problem else ""
         yield error("backup", name, f"the newest set is {backups.age(facts.age_seconds)} old{why}", again)
     elif facts.problem:
         yield warning("backup", name, facts.problem, f"correct that, then {again}")
     drill = facts.drill
-    if drill is None:
-        return
     due, days = settings.backup.drill_every_days, facts.good_days
-    if drill.verdict != "passed":
+    if drill is None:
+        if due and facts.waited_seconds > 2 * due * 86400:
+            problem = f"none was ever made, and one is due every {due} days"
+            yield warning("backup", "drill", problem, f"bin/ops drill -s {stack}")
+    elif drill.verdict != "passed":
         problem = f"{drill.verdict}: {drill.reason}; {backups.last_good(drill)}"
         yield error("backup", f"drill of {drill.at.date()}", problem, f"bin/ops drill -s {stack}")
     elif due and days is not None and days > 2 * due:

@@ -17,13 +17,21 @@ from tests.support.observations import DEPLOYED, HEALTHY, HOST, PULUMI, SERVER
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 GOOD = BackupFacts(
-    sets=24, newest="20261128T114800Z", newest_at=NOW - timedelta(minutes=12), age_seconds=720, problem="", max_age_hours=26
+    sets=24,
+    newest="20261128T114800Z",
+    newest_at=NOW - timedelta(minutes=12),
+    age_seconds=720,
+    problem="",
+    max_age_hours=26,
+    waited_seconds=30 * 86400,
 )
+NEVER = replace(GOOD, sets=None, newest=None, newest_at=None, age_seconds=None, waited_seconds=300)
 STATUS = {
     "looked": 1,
     "problem": "",
     "max_age_hours": 26,
     "sets": 24,
+    "since": int((NOW - timedelta(days=30)).timestamp()),
     "newest": {"set": "20261128T114800Z", "time": int((NOW - timedelta(minutes=12)).timestamp())},
 }
 PASSED = {"at": "2026-11-27T03:00:00+00:00", "set": "20261127T020000Z", "seconds": 95, "verdict": "passed", "reason": ""}
@@ -46,9 +54,12 @@ def test_a_drill_is_written_in_the_form_that_is_read() -> None:
     assert backups.parse_drill("null") is None
 
 
-def test_before_the_first_set_there_is_none_and_that_is_too_old() -> None:
+def test_a_first_set_that_was_never_made_is_too_old_in_the_end() -> None:
+    """Nobody was told: without a set there is no age."""
     facts = backups.parse(json.dumps({**STATUS, "newest": None, "sets": None}), "null", NOW)
-    assert (facts.newest, facts.age_seconds, facts.too_old) == (None, None, True)
+    assert facts == replace(NEVER, waited_seconds=30 * 86400)
+    assert facts.too_old
+    assert not NEVER.too_old
 
 
 @pytest.mark.parametrize("printed", ["", "{", "[]", '{"newest": 1}', json.dumps({**STATUS, "newest": {"set": "x"}})])
@@ -82,7 +93,11 @@ def test_a_container_that_does_not_run_is_not_asked() -> None:
             {"problem": "the repository is full", "age_seconds": 7200},
             "backup: newest set 20261128T114800Z, 2 h old, 24 in all; the repository is full; never drilled",
         ),
-        ({"newest": None, "newest_at": None, "age_seconds": None}, "backup: no set yet; never drilled"),
+        (vars(NEVER), "backup: no set in the 5 min since it first ran; never drilled"),
+        (
+            vars(replace(NEVER, waited_seconds=27 * 3600, problem="no answer")),
+            "backup: no set in the 27 h since it first ran, longer than the 26 h allowed; no answer; never drilled",
+        ),
         (
             {"drill": FAILED},
             "backup: newest set 20261128T114800Z, 12 min old, 24 in all; drilled 2026-11-28: failed (table runs: 3, not 4); "
@@ -118,7 +133,9 @@ def test_a_young_set_is_no_finding() -> None:
     ("facts", "level", "problem"),
     [
         (None, "warning", "has not looked at its repository yet"),
-        (replace(GOOD, newest=None, age_seconds=None), "error", "there is no set yet"),
+        (NEVER, "warning", "in the 5 min since the backup first ran, no set was made"),
+        (replace(NEVER, problem="x"), "error", "in the 5 min since the backup first ran, no set was made: x"),
+        (replace(NEVER, waited_seconds=27 * 3600), "error", "in the 27 h since the backup first ran, no set was made"),
         (replace(GOOD, age_seconds=27 * 3600, problem="no answer"), "error", "the newest set is 27 h old: no answer"),
         (replace(GOOD, problem="the repository is full"), "warning", "the repository is full"),
     ],
@@ -145,6 +162,10 @@ def test_drills_that_have_stopped_are_a_warning_once_they_are_overdue() -> None:
     assert (level, problem) == ("warning", "the last good one was 15 days ago, and one is due every 7 days")
     assert findings(observed(facts)) == []
     assert findings(replace(observed(replace(facts, good_days=14)), settings=settings)) == []
+    never = replace(facts, drill=None, good_days=None)
+    ((level, problem, _),) = findings(replace(observed(never), settings=settings))
+    assert (level, problem) == ("warning", "none was ever made, and one is due every 7 days")
+    assert findings(replace(observed(replace(never, waited_seconds=14 * 86400)), settings=settings)) == []
 
 
 def test_a_stack_that_is_guarded_and_has_no_backup_is_a_warning() -> None:
