@@ -156,12 +156,28 @@ def _workflow(source: Source, record: Record, identifier: str, *, over: bool) ->
     later = (
         "UPDATE public.workflows SET deleted_at = now() at time zone 'UTC' WHERE deleted_at IS NULL "  # noqa: S608
         f"AND workflow_permanent_id = '{identifier}' AND version > {newest};\n"
+        + _aside(identifier, versions.all("workflow_id"), versions.all("version"))
     )
     parts.sort(key=lambda rows: list(WORKFLOW_TABLES).index(rows.table))
     _change(source, later + "".join(put(rows, WORKFLOW_TABLES[rows.table]) for rows in parts))
     schedules = sum(len(rows.values) for rows in parts if rows.table == "workflow_schedules")
     paused = f"; its {schedules} schedules are paused: start them in the UI" if schedules else ""
     return f"workflow {identifier} is version {newest} of set {record.name}{paused}"
+
+
+def _aside(identifier: str, ids: Sequence[str], numbers: Sequence[str]) -> str:
+    """SQL for versions that have a number of the set's and are others: made after a whole restore had gone back behind it.
+
+    The pair of workflow and number is unique (1.0.56). They stay as deleted ones, below all numbers that Skyvern gives.
+    """
+    listed = "','".join(ids)
+    return f"""UPDATE public.workflows w SET deleted_at = coalesce(deleted_at, now() at time zone 'UTC'), version = aside.number
+FROM (SELECT workflow_id, (SELECT least(0, min(version)) FROM public.workflows WHERE workflow_permanent_id = '{identifier}')
+  - row_number() OVER (ORDER BY version) AS number
+  FROM public.workflows WHERE workflow_permanent_id = '{identifier}' AND version IN ({", ".join(numbers)})
+  AND workflow_id NOT IN ('{listed}')) aside
+WHERE w.workflow_id = aside.workflow_id;
+"""  # noqa: S608
 
 
 def _credential(source: Source, record: Record, identifier: str, *, over: bool) -> str:

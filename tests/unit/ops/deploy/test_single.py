@@ -109,6 +109,16 @@ def test_newer_versions_are_discarded_when_that_is_asked_for(monkeypatch: pytest
     assert "workflow_permanent_id = 'wpid_1' AND version > 2;" in repository.changed[0]
 
 
+def test_another_version_of_the_same_number_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen on the real schema: after a whole restore behind it, one with the set's number is made again under another id."""
+    repository = Repository(monkeypatch)
+    repository.bring(workflow="wpid_1", discard_newer=True)
+    aside = repository.changed[0].partition("AS number")[2]
+    assert "version IN (1, 2)" in aside
+    assert "workflow_id NOT IN ('w_1','w_2')" in aside
+    assert aside.index("aside.workflow_id") < aside.index("INSERT INTO")
+
+
 def test_a_credential_comes_back_with_its_entry_in_the_vault_first(monkeypatch: pytest.MonkeyPatch) -> None:
     repository = Repository(monkeypatch)
     assert repository.bring(credential="cred_1") == "stack dev: credential cred_1 is that of set 20261128T203250Z"
