@@ -20,7 +20,8 @@ PROJECT = "com.docker.compose.project"
 class Container:
     """A container of a service.
 
-    restart: as ``docker update --restart`` takes it. started: when it last was, as Docker writes it. environment: may hold secrets.
+    restart: as ``docker update --restart`` takes it. started: when it last was, as Docker writes it.
+    environment: may hold secrets.
     mounts: path in the container to what is there, a folder of the host or the name of a volume.
     """
 

@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ops.observe.smoke.site import Site
 from tests.host.conftest import Checkout, as_person, site_of, sql
+from tests.support import runbooks
 from tests.support.waiting import wait_for
 
 # It takes the other lane ten minutes more.
@@ -162,6 +164,82 @@ def test_schedules_wait_for_a_person(stack: Checkout, credential: str) -> None:
     assert runs == "0"
 
 
+def test_a_second_restore_forgets_no_schedule_of_the_first(stack: Checkout, credential: str) -> None:
+    """The set in between has it off, so the second restore pauses nothing."""
+    ops(stack, "backup", "now")
+    assert "아침: 0 9 * * 1-5" in ops(stack, "restore", "--yes", "--discard-newer")
+    ops(stack, "backup", "now")
+    assert "아침" not in ops(stack, "restore", "--yes", "--discard-newer")
+    assert sql(stack, SCHEDULES) == "아침|f"
+    assert "아침: next at 20" in ops(stack, "resume", "--yes")
+    assert sql(stack, SCHEDULES) == "아침|t"
+
+
+# A docker that kills whoever calls it, once: at the call that has these words, while it goes on, after a part of it or after all.
+KILLER = r"""#!/bin/bash
+case "$*" in
+  *{words}*) [ -e {killed} ] && exec {docker} "$@" ;;
+  *) exec {docker} "$@" ;;
+esac
+touch {killed}
+arguments=("$@")
+case {how} in
+  begun) setsid {docker} "$@" > /dev/null 2>&1 < /dev/null & sleep 3 ;;
+  half)
+    # exchange MARK, and the first of the pairs of volumes
+    for n in "${{!arguments[@]}}"; do
+      [ "${{arguments[n]}}" != exchange ] || {{ arguments=("${{arguments[@]:0:n + 4}}"); break; }}
+    done
+    {docker} "${{arguments[@]}}" > /dev/null ;;
+  whole) {docker} "$@" > /dev/null ;;
+esac
+kill -9 $PPID
+"""
+POINTS = {
+    "while the set is read": ("skyvern-backup\\ restore", "begun"),
+    "when everything has arrived": ("stop\\ --time\\ 120\\ skyvern-dev-restore-postgres", "whole"),
+    "while the stack stops": ("stop\\ skyvern-dev-server", "whole"),
+    "in the middle of the exchange": ("mv\\ --exchange", "half"),
+    "after the exchange": ("mv\\ --exchange", "whole"),
+}
+
+
+def serving(stack: Checkout) -> tuple[str, str]:
+    """Rows and files, of a stack that may have been left without some of its containers."""
+    for part in ("postgres", "roles", "artifacts", "server"):
+        stack.docker.run("start", f"skyvern-dev-{part}")
+    wait_for(
+        lambda: stack.docker.run("exec", "skyvern-dev-roles", "sh", "-c", "pg_isready || true").strip(), seconds=120, pause=1
+    )
+    return sql(stack, CONTENT), files(stack)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_restore_that_is_killed_leaves_what_was_or_the_whole_set(
+    point: str, stack: Checkout, credential: str, tmp_path: Path
+) -> None:
+    ops(stack, "backup", "now")
+    in_the_set = sql(stack, CONTENT), files(stack)
+    sql(stack, "UPDATE workflows SET title = title || ' later' WHERE title = '매일 보고서'")
+    stack.docker.run("exec", "skyvern-dev-server", "sh", "-c", f"echo later > '{FILE}'")
+    before = sql(stack, CONTENT), files(stack)
+    words, how = POINTS[point]
+    killed = tmp_path / "killed"
+    (tmp_path / "docker").write_text(KILLER.format(words=words, how=how, killed=killed, docker=shutil.which("docker")))
+    (tmp_path / "docker").chmod(0o755)
+    there = replace(stack, environment={**stack.environment, "PATH": f"{tmp_path}:{stack.environment['PATH']}"})
+    done = there.run("bin/ops", "restore", "--yes", "--discard-newer", check=False)
+    assert (killed.exists(), done.returncode) == (True, -9), done.stdout + done.stderr
+    # A next one that restores nothing: it puts back what was in the middle, and ends at a set that is not there.
+    ops(stack, "restore", "20200101T000000Z", "--yes", check=False)
+    assert serving(stack) == (in_the_set if point == "after the exchange" else before)
+    ops(stack, "restore", "--yes", "--discard-newer")
+    assert (sql(stack, CONTENT), files(stack)) == in_the_set
+    assert stack.docker.inspect("skyvern-dev-server")["State"]["Running"]
+    left = {name for name in stack.names("container", "--all") if "restore" in name}
+    assert left == set()
+
+
 def test_one_workflow_credential_and_file_come_back_without_a_stop(stack: Checkout, site: Site, credential: str) -> None:
     """Deleted as a person deletes them, in the UI."""
     ops(stack, "backup", "now")
@@ -170,7 +248,12 @@ def test_one_workflow_credential_and_file_come_back_without_a_stop(stack: Checko
     assert site.api("DELETE", f"/v1/workflows/{workflow}").status_code == 200
     assert site.api("POST", f"/v1/credentials/{credential}/delete").status_code == 204
     stack.docker.run("exec", "skyvern-dev-server", "rm", FILE)
-    assert "schedules are paused" in ops(stack, "restore", "--workflow", workflow)
+    # As the page says it.
+    listing, back, *_ = runbooks.commands("backup.md", "A workflow was deleted")
+    assert listing == "bin/ops backup list -s prod"
+    newest = stack.run("bash", "-c", listing.replace("prod", "dev")).stdout.splitlines()[1].split()[0]
+    said = stack.run("bash", "-c", back.replace("prod", "dev").replace("SET", newest).replace("wpid_123", workflow)).stdout
+    assert "schedules are paused" in said
     ops(stack, "restore", "--credential", credential)
     ops(stack, "restore", "--file", FILE.removeprefix("/data/"))
     assert (sql(stack, CONTENT), files(stack)) == (rows, there)

@@ -5,6 +5,7 @@ Not here: the commands of ops and a stack that is restored (tests/host/test_back
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -247,6 +248,91 @@ for _ in $(seq 100); do [ -n "$(ls $RESTIC_REPOSITORY/locks)" ] && break; sleep 
 kill -9 $!; [ -n "$(ls $RESTIC_REPOSITORY/locks)" ]; rm -f $BACKUP_STATE/check-day $BACKUP_STATE/read-week""")
     box.run("skyvern-backup now")
     assert json.loads(box.run("skyvern-backup status").stdout)["problem"] == ""
+
+
+# What a bucket's lock covers (components/bucket.py).
+LOCKED = "cd $RESTIC_REPOSITORY && find data snapshots -type f | sort"
+
+
+def test_a_locked_repository_loses_nothing_young_and_is_checked(box: Box) -> None:
+    """After a set that was killed while it wrote: packs in no index and in no snapshot, which prune would delete first."""
+    locked = box.under(LOCKED_DAYS="14", BACKUP_STATE="/srv/box/state-locked")
+    locked.run("""
+mkdir -p $BACKUP_STATE
+setsid skyvern-backup now > /dev/null 2>&1 &
+for _ in $(seq 1000); do [ -e $BACKUP_STATE/begun ] && break; sleep 0.1; done
+kill -9 -- -$!; sleep 0.5; [ -e $BACKUP_STATE/begun ]
+head -c 3000000 /dev/urandom > /srv/box/orphan
+pack=$RESTIC_REPOSITORY/data/$(sha256sum /srv/box/orphan | cut -c 1-2)
+mkdir -p $pack && cp /srv/box/orphan $pack/$(sha256sum /srv/box/orphan | cut -d ' ' -f 1)
+restic unlock -q --remove-all
+for n in 1 2 3; do  # small packs, and one with a part that nothing needs any more
+  head -c 1000000 /dev/urandom > /srv/box/data/har/$n
+  restic backup -q --host $BACKUP_HOST --tag set=20200101T00000${n}Z --tag part=files /srv/box/data/har; rm /srv/box/data/har/$n
+done""")
+    before = set(locked.run(LOCKED).stdout.splitlines())
+    # The names of the sets are of 2020: their age by name is what counts, so one is of today.
+    young = f"restic tag -q --set set=$(date -u +%Y%m%dT%H%M%SZ),part=database --tag set=20200101T000001Z; {LOCKED}"
+    before |= set(locked.run(young).stdout.splitlines())
+    locked.run("sleep 1; skyvern-backup now && skyvern-backup check")
+    gone = {line for line in before if line.startswith("data/")} - set(locked.run(LOCKED).stdout.splitlines())
+    assert gone == set()
+    assert json.loads(locked.run("skyvern-backup status").stdout)["problem"] == ""
+    tagged = locked.run("restic snapshots --json | jq -r '.[].tags[]' | sort -u").stdout
+    assert "set=20200101T000002Z" not in tagged
+    assert f"set={time.strftime('%Y%m%d', time.gmtime())}" in tagged
+    # Without the lock the same prune takes all of it away.
+    locked.under(LOCKED_DAYS="0").run("rm -f $BACKUP_STATE/check-day $BACKUP_STATE/read-week; sleep 1; skyvern-backup now")
+    assert before - set(locked.run(LOCKED).stdout.splitlines())
+
+
+# A run writes the row of a file first, the file a moment later, and removes both of an old one together.
+LOAD = r"""
+psql -q -v ON_ERROR_STOP=1 -c 'CREATE TABLE artifacts (id int PRIMARY KEY, path text)'
+mkdir -p /srv/box/data/videos
+nohup bash -c '
+n=0
+until [ -e /srv/box/enough ]; do
+  n=$((n + 1))
+  psql -q -c "INSERT INTO artifacts VALUES ($n, '"'"'videos/$n.webm'"'"')" || exit 1
+  (sleep 0.$((RANDOM % 9)); head -c $((RANDOM + 1)) /dev/urandom > /srv/box/data/videos/.new.$n
+   mv /srv/box/data/videos/.new.$n /srv/box/data/videos/$n.webm) &
+done; wait; echo $n > /srv/box/loaded' > /srv/box/load.log 2>&1 < /dev/null &"""
+# Rows without their file in a set that is restored into an empty database and empty folders.
+MISSING = r"""
+rm -rf /srv/box/back && mkdir -p /srv/box/back && dropdb --if-exists back && createdb back
+BACKUP_DATA=/srv/box/back PGDATABASE=back skyvern-backup restore {set} > /dev/null
+psql -A -t -d back -c 'SELECT path FROM artifacts' > /srv/box/rows
+wc -l < /srv/box/rows
+while read -r path; do [ -s "/srv/box/back/$path" ] || echo "$path"; done < /srv/box/rows"""
+
+
+@pytest.mark.timeout(1800)
+def test_every_one_of_twenty_sets_under_load_has_the_file_of_each_row(box: Box) -> None:
+    """At the level of database and files; the runs of a whole stack are those of tests/host/test_backup.py."""
+    loaded = box.under(
+        FILES_AFTER_SECONDS="3",
+        KEEP="--keep-last 30",
+        RESTIC_REPOSITORY="/srv/box/repository-loaded",
+        BACKUP_STATE="/srv/box/state-loaded",
+    )
+    loaded.run(f"mkdir -p $BACKUP_STATE; rm -f /srv/box/enough; {LOAD}")
+    try:
+        for _ in range(20):
+            loaded.run("skyvern-backup now")
+        names = [one["set"] for one in json.loads(loaded.run("skyvern-backup list").stdout)]
+        loaded.run("touch /srv/box/enough; for _ in $(seq 600); do [ -e /srv/box/loaded ] && break; sleep 0.1; done")
+        assert len(names) == 20
+        rows = []
+        for name in reversed(names):
+            count, *missing = loaded.run(MISSING.format(set=name)).stdout.split()
+            assert missing == [], name
+            rows.append(int(count))
+        # There was a load, in each of them.
+        assert rows == sorted(rows)
+        assert len(set(rows)) == 20
+    finally:
+        loaded.run("touch /srv/box/enough; sleep 2; psql -q -c 'DROP TABLE artifacts'; rm -rf /srv/box/data/videos", check=False)
 
 
 def test_a_full_repository_is_one_line_and_the_sets_in_it_stay(box: Box) -> None:

@@ -193,7 +193,7 @@ def test_a_switch_after_one_that_was_killed_prints_how_the_old_stack_ran(
     prepared: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     killed(*stacks()[:2])
-    source, old, there = stacks(status="exited")
+    source, old, _ = stacks(status="exited")
     takeover._switch(source, old, None, yes=True)
     printed = capsys.readouterr().out
     assert f" && {BACK}\n" in printed
