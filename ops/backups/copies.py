@@ -237,9 +237,14 @@ class Copy:
         tail = self.stamp if self.purpose == "restore" else f"{self.purpose}-{self.stamp}"
         return f"{self.source.stack.prefix(part)}-{tail}"
 
+    @property
+    def mark(self) -> str:
+        """Flag of ``docker run`` for what has a volume of it: the container of a command that was killed goes on and holds it."""
+        return f"--label={label(self.purpose)}={self.source.stack.short}"
+
     def mounts(self) -> list[str]:
-        """Flags of ``docker run`` for the folders of Skyvern."""
-        return [f"--volume={self.volume(folder)}:{folder_path(folder)}" for folder in SKYVERN_FOLDERS]
+        """Flags of ``docker run`` for the folders of Skyvern, the mark among them."""
+        return [self.mark, *(f"--volume={self.volume(folder)}:{folder_path(folder)}" for folder in SKYVERN_FOLDERS)]
 
     def sql(self, script: str, *, superuser: bool = False, timeout_seconds: float = 600) -> str:
         """Output of a psql script as Skyvern's role, or the superuser, in the copy's database."""
@@ -289,7 +294,7 @@ def filled(
     copy = Copy(source, purpose, datetime.now(UTC).strftime(STAMP), record)
     docker, stack = source.docker, source.stack
     marks = [
-        f"--label={label(purpose)}={stack.short}",
+        copy.mark,
         f"--label=skyvern.set={record.name}",
         f"--label=skyvern.stamp={copy.stamp}",
     ]

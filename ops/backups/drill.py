@@ -130,10 +130,9 @@ def run_server(
     environment: as of server_environment. arguments: its command, by default to serve. flags: of ``docker run``, ``--rm`` or
     ``--detach``.
     """
-    stack = copy.source.stack
     return copy.source.docker.run_with(
         environment,
-        *("run", *flags, f"--name={name}", *KEPT, f"--label={copies.label(copy.purpose)}={stack.short}"),
+        *("run", *flags, f"--name={name}", *KEPT),
         *(f"--memory={copy.source.settings.server.memory_mib}m", f"--network=container:{copy.postgres}"),
         *(f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--security-opt=seccomp={PROFILE}", "--shm-size=512m"),
         *("--tmpfs=/tmp:mode=1777,exec,size=1024m", "--tmpfs=/home/skyvern:mode=1777,size=256m", *copy.mounts()),

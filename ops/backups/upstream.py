@@ -429,7 +429,7 @@ def _encrypt_vault(old: Upstream, copy: Copy, progress: Progress) -> None:
         "LOCAL_CREDENTIAL_VAULT_KEY": drill.server_environment(copy)["LOCAL_CREDENTIAL_VAULT_KEY"],
         "OLD_VAULT_KEY": old.server.environment.get("LOCAL_CREDENTIAL_VAULT_KEY", ""),
     }
-    user = (f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--volume={copy.volume('credential-vault')}:{vault}")
+    user = (copy.mark, f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--volume={copy.volume('credential-vault')}:{vault}")
     names = [f"--env={name}" for name in secrets]
     printed = old.docker.run_with(secrets, *OFFLINE, *user, *names, copy.source.references["server"], *PYTHON, _VAULT, vault)
     done = json.loads(printed)

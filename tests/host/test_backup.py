@@ -208,9 +208,8 @@ def serving(stack: Checkout) -> tuple[str, str]:
     """Rows and files, of a stack that may have been left without some of its containers."""
     for part in ("postgres", "roles", "artifacts", "server"):
         stack.docker.run("start", f"skyvern-dev-{part}")
-    wait_for(
-        lambda: stack.docker.run("exec", "skyvern-dev-roles", "sh", "-c", "pg_isready || true").strip(), seconds=120, pause=1
-    )
+    answers = ("exec", "skyvern-dev-roles", "sh", "-c", "pg_isready -q && echo yes || echo no")
+    wait_for(lambda: stack.docker.run(*answers).strip() == "yes", seconds=120, pause=1)
     return sql(stack, CONTENT), files(stack)
 
 

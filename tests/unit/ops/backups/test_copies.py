@@ -102,6 +102,9 @@ def test_a_copy_has_no_network_and_its_secrets_are_in_no_argument() -> None:
     runs = [line for line in there.asked if line.startswith("run")]
     assert len(runs) == 3
     assert all("--network=none" in line for line in runs)
+    # The next try removes what a killed one has left running: the reading of a set holds the copy's volumes for minutes.
+    (reading,) = (line for line in runs if "skyvern-backup restore" in line)
+    assert "--label=skyvern.drill=dev" in reading
     assert not [line for line in there.asked for secret in ("the key of", "superuser's", "role's") if secret in line]
     # Only its own volumes, never those of the stack.
     assert not [line for line in there.asked for part in PARTS if f"--volume=skyvern-dev-{part}:" in line]

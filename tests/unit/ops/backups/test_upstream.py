@@ -257,6 +257,8 @@ def test_what_runs_for_a_copy_has_no_network_and_writes_to_nothing_of_the_old_on
     line = asked(old)[-1]
     assert "--network=none" in line
     assert line.count(":ro ") == len(given.FOLDERS)
+    # By which the next try removes it, if this one was killed: it holds the copy's volumes.
+    assert "--label=skyvern.drill=dev" in line
     assert all(f"--volume=/srv/acme/{name}:/old/{name}:ro" in line for name in given.FOLDERS)
 
 
