@@ -235,7 +235,7 @@ def _switch(source: Source, old: Upstream, wanted: str | None, *, yes: bool) -> 
     except UserError as failed:
         if was == old.project.containers:
             raise
-        raise UserError(f"{failed}; a switch of the old stack was begun before, and back it goes by: {back}") from failed
+        raise UserError(f"{failed}; an earlier switch has stopped the old stack; to go back: {back}") from failed
     restore.clear(source, say)
     stopped: list[Container] = []
     with _answering(old):

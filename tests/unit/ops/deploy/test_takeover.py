@@ -229,7 +229,9 @@ def test_a_switch_that_was_killed_after_the_data_was_in_place_says_how_to_go_bac
         takeover._switch(source, old, None, yes=True)
     killed(*stacks()[:2])
     source, old, _ = stacks(status="exited")
-    with pytest.raises(UserError, match=r"stack dev has 3 runs; a switch .* goes by: bin/ops restore --undo") as failed:
+    with pytest.raises(
+        UserError, match=r"stack dev has 3 runs; an earlier switch .* to go back: bin/ops restore --undo"
+    ) as failed:
         takeover._switch(source, old, None, yes=True)
     assert str(failed.value).endswith(BACK)
 
