@@ -41,25 +41,38 @@ async function dictionary() {
 
 const { texts = {}, words = {}, phrases = [] } = await dictionary();
 const rules = phrases.map(([from, to]) => [new RegExp(from, "g"), to]);
-const look = (table, text) => (Object.hasOwn(table, text) ? table[text] : text);
+// A look-up is made at each drawing of each text: without a prototype, it is one access, and "constructor" is no text.
+Object.setPrototypeOf(texts, null);
+Object.setPrototypeOf(words, null);
 
 /** The text in the page's language. */
-const text = (english) => look(texts, english);
+const text = (english) => texts[english] ?? english;
+
+// A text's words, and between them the numbers of its values; each text is taken apart once.
+const taken = new Map();
+function pieces(pattern) {
+  let found = taken.get(pattern);
+  if (found === undefined) {
+    found = pattern.split(/\{(\d+)\}/);
+    taken.set(pattern, found);
+  }
+  return found;
+}
 
 /** A text with {0}, {1} ... in it, and what belongs there. */
-text.of = (english, ...values) => text(english).replace(/\{(\d+)\}/g, (_, index) => String(values[index]));
+text.of = (english, ...values) => pieces(text(english)).map((piece, index) => (index % 2 ? String(values[piece]) : piece)).join("");
 
 /**
  * Children whose words make the row `english`, with {0}, {1} ... for the ones at the indexes `others`; as they are where the language
  * has no such row.
  */
 text.parts = (english, children, others) =>
-  Object.hasOwn(texts, english)
-    ? texts[english].split(/\{(\d+)\}/).map((piece, index) => (index % 2 ? children[others[piece]] : piece))
+  english in texts
+    ? pieces(texts[english]).map((piece, index) => (index % 2 ? children[others[piece]] : piece))
     : children;
 
 /** A word of the API's, such as the status of a run. */
-text.word = (word) => look(words, word);
+text.word = (word) => words[word] ?? word;
 
 /** A phrase that a library of the UI makes, such as "At 09:00 AM, only on Monday"; English if anything of it stays English. */
 text.phrase = (english) => {

@@ -1,7 +1,9 @@
 // Makes the UI speak the languages of locales/: wraps the texts that it shows, and adds what chooses the language at start.
 //
 //   node localize.mjs DIST OUT         writes the files that change into OUT, or fails and says what does not fit
-//   node localize.mjs --list DIST      lists what each language does not translate yet, and what the UI shows no more
+//   node localize.mjs --list DIST [BEFORE]
+//                                      lists what each language does not translate yet, and what the UI shows no more; with the
+//                                      folder of another version, of what is not translated only what that one did not show
 //
 // Run by both builds of the UI after patch.mjs: the gateway image's and build.mjs. A new language is a file in locales/.
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -17,7 +19,8 @@ const PLACE = /<script type="module" crossorigin src="(\/assets\/(index-[\w-]+\.
 // A share of a language's texts that this UI must still show: with less, it is another UI than the one that was translated.
 const LEAST_USED = 0.9;
 
-// Places of words that are no text of the UI's own: the API's statuses, and phrases that a library makes.
+// Places that wrap() cannot tell: words of the API's, such as statuses, phrases that a library makes, a word with a second meaning, and
+// a text that is the value of a field which nobody can change.
 export const replacements = [
   { what: "the status of a run", from: 'const s=t==="timed_out"?"timed out":t,o=', to: 'const s=__text.word(t==="timed_out"?"timed out":t),o=', count: 1 },
   {
@@ -34,7 +37,22 @@ export const replacements = [
   },
   { what: "the letter of a weekday", from: "children:K.short},K.value)", to: "children:__text.weekday(K.value,K.short)},K.value)", count: 1 },
   { what: "the interval of a schedule", from: 'return`${t} ${n}${t===1?"":"s"}`}function EFe', to: 'return __text.phrase(`${t} ${n}${t===1?"":"s"}`)}function EFe', count: 1 },
+  {
+    what: "whether a browser is open, which is no button",
+    from: 'className:"w-[8%] truncate",children:__text("Open")',
+    to: 'className:"w-[8%] truncate",children:__text.word("Open")',
+    count: 1,
+  },
+  {
+    what: "the branch of a condition that has no expression",
+    from: 'value:p.is_default?"Executed when no other condition matches":',
+    to: 'value:p.is_default?__text("Executed when no other condition matches"):',
+    count: 1,
+  },
 ];
+
+// Texts of the dictionary that are translated at such a place.
+const replacedTexts = replacements.flatMap(({ to }) => [...to.matchAll(/__text\("([^"]+)"\)/g)].map(([, text]) => text));
 
 /** The languages by code; throws with one line where a file is not one. */
 export function languages() {
@@ -113,6 +131,7 @@ export function localize(dist, out) {
   const { source, used } = wrap(before, wanted);
   const script = { text: source };
   replace([script], replacements, "localize.mjs");
+  replacedTexts.forEach((text) => used.add(text));
   const after = script.text;
   // Throws where the result is no script any more.
   shownTexts(after);
@@ -142,14 +161,24 @@ export function localize(dist, out) {
   return lines;
 }
 
-/** For each language the texts that it lacks, the longest first, and its texts that the UI shows no more. */
-function list(dist) {
-  const [, , main] = PLACE.exec(readFileSync(join(dist, "index.html"), "utf8"));
-  const shown = new Set(shownTexts(readFileSync(join(dist, "assets", main), "utf8")).map((place) => place.text));
+/** The texts that the UI in a folder shows, also those that `replacements` translate. */
+function shownIn(dist) {
+  const [, , main] = PLACE.exec(readFileSync(join(dist, "index.html"), "utf8")) ?? [];
+  if (main === undefined) {
+    throw new Error(`${dist}/index.html has no main script where one is expected`);
+  }
+  const source = readFileSync(join(dist, "assets", main), "utf8");
+  return new Set([...shownTexts(source).map((place) => place.text), ...replacedTexts.filter((text) => source.includes(text))]);
+}
+
+/** For each language the texts that it lacks, in the order of the source, and its texts that the UI shows no more. */
+function list(dist, before) {
+  const shown = shownIn(dist);
+  const known = before === undefined ? new Set() : shownIn(before);
   return Object.fromEntries(
     Object.entries(languages()).map(([code, { texts }]) => {
-      const known = new Set(Object.keys(texts));
-      return [code, { new: [...shown].filter((text) => text !== "" && !known.has(text)), vanished: [...known].filter((text) => !shown.has(text)) }];
+      const lacking = [...shown].filter((text) => text !== "" && !Object.hasOwn(texts, text) && !known.has(text));
+      return [code, { new: lacking, vanished: Object.keys(texts).filter((text) => !shown.has(text)) }];
     }),
   );
 }
@@ -157,7 +186,7 @@ function list(dist) {
 if (process.argv[1] === import.meta.filename) {
   try {
     if (process.argv[2] === "--list") {
-      console.log(JSON.stringify(list(process.argv[3]), null, 2));
+      console.log(JSON.stringify(list(process.argv[3], process.argv[4]), null, 2));
     } else {
       console.log(localize(process.argv[2], process.argv[3]).map((line) => `localize: ${line}`).join("\n"));
     }

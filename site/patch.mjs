@@ -44,6 +44,37 @@ export const replacements = [
     to: "queryFn:async()=>null",
     count: 1,
   },
+  // Links that lead nowhere for who runs Skyvern alone; all of the UI's links and what became of each: docs/korean-ui.md.
+  {
+    what: "the UI must not sell demos of the vendor's cloud",
+    from: ',{label:"Book a demo",href:"https://www.skyvern.com/contact",icon:i.jsx(Ph,{className:"size-4"}),cta:!0}];function tpn(',
+    to: "];function tpn(",
+    count: 1,
+  },
+  {
+    what: "the UI must not lead to recipes, whose pages only say that they are a private beta of the vendor's cloud",
+    from: "return i.jsx(mpn,{items:s,collapsed:e})",
+    to: 'return i.jsx(mpn,{items:s.filter(({to:a})=>a!=="/recipes"),collapsed:e})',
+    count: 1,
+  },
+  {
+    what: "the UI must not have pages that only apply for a private beta of the vendor's cloud",
+    from: '{path:"recipes",element:i.jsx(wm,{}),children:[{index:!0,element:i.jsx(hyn,{})}]},...Tyn,',
+    to: "",
+    count: 1,
+  },
+  {
+    what: "who runs Skyvern alone has no contract for the vendor's support",
+    from: 'Esn="mailto:support@skyvern.com"',
+    to: 'Esn="https://github.com/skyvern-ai/skyvern/issues"',
+    count: 1,
+  },
+  {
+    what: "the vendor's page about two factors is elsewhere",
+    from: 'to:"https://www.skyvern.com/docs/credentials#two-factor-authentication"',
+    to: 'to:"https://www.skyvern.com/docs/developers/credentials/handle-2fa"',
+    count: 1,
+  },
 ];
 
 // What the start of the gateway fills in; one that is new or gone must not go unnoticed.

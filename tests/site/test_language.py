@@ -15,6 +15,7 @@ import pytest
 
 from lab.standins.vercel import build
 from ops.clients import process
+from ops.paths import ROOT
 from tests.support.site import VARIABLES
 
 # Calls wrap() on a source with these texts.
@@ -23,6 +24,48 @@ import { wrap } from "./localize.mjs";
 const [source, ...texts] = JSON.parse(process.argv[2]);
 console.log(JSON.stringify(wrap(source, new Set(texts)).source));
 """
+# Prints the addresses outside that the scripts of a folder have where a link may take its own: href, to, window.open, a constant.
+LINKS = """
+import { createRequire } from "node:module";
+import { readFileSync, readdirSync } from "node:fs";
+const { parse } = createRequire(import.meta.url)("acorn");
+const found = new Set();
+const join = (quasis) => quasis.map(({ value }, index) => (index ? `{${index - 1}}` : "") + value.cooked).join("");
+const textOf = (node) => (node.type === "TemplateLiteral" ? join(node.quasis) : node.type === "Literal" ? node.value : "");
+const visit = (node, parent) => {
+  const text = textOf(node);
+  const taken = parent?.key !== node || parent?.type !== "Property";
+  const linked =
+    (parent?.type === "Property" && ["href", "to"].includes(parent.key.name)) ||
+    ["VariableDeclarator", "CallExpression", "ReturnStatement", "TemplateLiteral"].includes(parent?.type);
+  if (taken && linked && typeof text === "string" && /^(https?:\\/\\/|mailto:)./.test(text)) found.add(text);
+  for (const key in node) {
+    for (const child of [node[key]].flat()) if (typeof child?.type === "string") visit(child, node);
+  }
+};
+for (const name of readdirSync(process.argv[2]).filter((name) => name.endsWith(".js"))) {
+  visit(parse(readFileSync(`${process.argv[2]}/${name}`, "utf8"), { ecmaVersion: "latest", sourceType: "module" }));
+}
+console.log(JSON.stringify([...found]));
+"""
+# Runs language.js of a language as a page would, with this dictionary, and prints what an expression gives.
+PAGE = """
+const [source, dictionary, expression] = JSON.parse(process.argv[2]);
+const element = { append: () => {}, setAttribute: () => {}, addEventListener: () => {} };
+Object.assign(globalThis, {
+  document: { documentElement: {}, body: element, createElement: () => element },
+  fetch: async () => ({ ok: dictionary !== null, json: async () => dictionary }),
+});
+await import(`data:text/javascript,${encodeURIComponent(source)}`);
+console.log(JSON.stringify(eval(expression)));
+"""
+# Names and values of libraries, and what requests ask; no person follows them.
+NO_LINKS = re.compile(
+    r"https?://(www\.w3\.org|localhost|127\.|[\w.-]*posthog|sentry\.io|reactjs\.org|[\w.-]*\.example\.com|example\.com|api\.github\.com"
+    r"|www\.googleapis\.com|github\.com/(remarkjs|syntax-tree)|writing\.colostate\.edu|openrouter\.ai|\{0\})"
+)
+# In pages whose routes are taken out; the component stays in the script.
+OUT_OF_REACH = {"https://www.skyvern.com/contact"}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +74,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("language") / "site"
     shutil.copytree(build.SITE, folder, ignore=shutil.ignore_patterns(*build.LEFT_OUT))
     process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, timeout_seconds=300)
-    (folder / "wrap.mjs").write_text(WRAP)
+    for name, text in (("wrap", WRAP), ("links", LINKS), ("page", PAGE)):
+        (folder / f"{name}.mjs").write_text(text)
     return folder
 
 
@@ -161,6 +205,88 @@ def test_first_values_of_blocks_and_names_of_new_things_are_english_in_every_lan
     assert re.search(r"debuggable:[^{}]*__text", korean) is None
 
 
+def links_of_the_page() -> tuple[set[str], set[str]]:
+    """The addresses that docs/korean-ui.md keeps or leads to, and those that it says are removed."""
+    rows = re.findall(r"^\| (`(?:https|mailto).*?) \|.*\| (.*) \|$", (ROOT / "docs/korean-ui.md").read_text(), re.MULTILINE)
+    kept, removed = set(), set()
+    for addresses, decision in rows:
+        (removed if decision.startswith("removed") else kept).update(re.findall(r"`([^`]+)`", addresses))
+    return kept, removed
+
+
+def test_each_link_that_leads_out_of_the_ui_is_decided(site: Path, korean: str) -> None:
+    done = subprocess.run(["node", "links.mjs", "dist/assets"], cwd=site, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {link for link in json.loads(done.stdout) if not NO_LINKS.match(link)}
+    kept, removed = links_of_the_page()
+    # The page of MCP is written with the address of the documentation in front, in a constant.
+    assert kept - found == {"https://www.skyvern.com/docs/developers/getting-started/mcp"}
+    assert found - kept == OUT_OF_REACH == removed
+
+
+def test_what_leads_nowhere_is_out_of_the_ui(english: str) -> None:
+    """The sidebar has no demo and no recipes, and the addresses of recipes no page."""
+    assert 'label:"Book a demo"' not in english
+    assert 'i.jsx(mpn,{items:s.filter(({to:a})=>a!=="/recipes"),collapsed:e})' in english
+    assert 'path:"recipes",' not in english
+    assert "...Tyn" not in english
+    assert "mailto:support@skyvern.com" not in english
+
+
+def evaluate(site: Path, expression: str, dictionary: dict[str, Any] | None) -> Any:
+    """What an expression of __text gives in a page in Korean with a dictionary; None is one that cannot be fetched."""
+    source = (build.SITE / "language.js").read_text()
+    source = source.replace("__UI_LANGUAGE_PLACEHOLDER__", "ko").replace(" /* languages */", ', ko: "한국어"')
+    asked = json.dumps([source.replace("__UI_MAIN__", "data:text/javascript,"), dictionary, expression])
+    done = subprocess.run(["node", "page.mjs", asked], cwd=site, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("expression", "shown"),
+    [
+        pytest.param('__text("Save")', "저장", id="text"),
+        pytest.param('__text("New here")', "New here", id="text without a translation"),
+        pytest.param('__text("constructor")', "constructor", id="word of the language itself"),
+        pytest.param('__text.of("{0} of {1}", "Save", 2)', "2 중 Save", id="values stay as they are"),
+        pytest.param('__text.of("{0} more", "{1} of $& Save")', "{1} of $& Save 더", id="values with marks"),
+        pytest.param('__text.of("{0} gone", "Save")', "Save gone", id="values without a translation"),
+        pytest.param('__text.parts("Save {0} now", ["Save ", "Runs", " now"], [1])', ["지금 ", "Runs", " 저장"], id="parts"),
+        pytest.param(
+            '__text.parts("Gone {0} now", ["Gone ", "Runs", " now"], [1])', ["Gone ", "Runs", " now"], id="parts as they are"
+        ),
+        pytest.param('[__text("Open"), __text.word("Open")]', ["열기", "열림"], id="a button and a state"),
+        pytest.param('__text.word("a status that is new")', "a status that is new", id="status without a translation"),
+    ],
+)
+def test_a_text_that_is_not_there_is_shown_in_english(site: Path, expression: str, shown: object) -> None:
+    texts = {"Save": "저장", "{0} of {1}": "{1} 중 {0}", "{0} more": "{0} 더", "Save {0} now": "지금 {0} 저장", "Open": "열기"}
+    assert evaluate(site, expression, {"texts": texts, "words": {"Open": "열림"}, "phrases": []}) == shown
+
+
+@pytest.mark.parametrize("dictionary", [None, {}])
+def test_a_dictionary_that_is_not_there_leaves_the_ui_in_english(site: Path, dictionary: dict[str, Any] | None) -> None:
+    expression = (
+        '[__text("Save"), __text.of("{0} of {1}", 1, 2), __text.parts("{0} runs", [3, " runs"], [0]), __text.word("failed")]'
+    )
+    assert evaluate(site, expression, dictionary) == ["Save", "1 of 2", [3, " runs"], "failed"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param('o.jsx("span",{title:w.title,children:w.title})', id="a workflow called Runs"),
+        pytest.param('o.jsx("span",{"aria-label":c.name,children:[c.name," ",c.description]})', id="a credential called Title"),
+        pytest.param('o.jsx("pre",{children:JSON.stringify(r.outputs)})', id="what a page said"),
+        pytest.param('o.jsx("input",{value:w.title,defaultValue:c.name})', id="a value"),
+    ],
+)
+def test_what_people_and_pages_wrote_is_never_looked_up(site: Path, source: str) -> None:
+    """Look-ups are around texts of the script alone, so no value of a person can be asked for."""
+    assert wrapped(site, source) == source
+
+
 def test_the_statuses_of_the_api_are_drawn_in_the_language(korean: str) -> None:
     assert '__text.word(t==="timed_out"?"timed out":t)' in korean
 
@@ -195,3 +321,21 @@ def test_what_is_left_to_translate_is_listed(site: Path, english: str) -> None:
     listed = json.loads(done.stdout)["ko"]
     assert listed["vanished"] == []
     assert not set(listed["new"]) & set(texts())
+
+
+def test_an_upgrade_lists_what_is_new_and_what_vanished(site: Path, english: str, tmp_path: Path) -> None:
+    """Of what is not translated only what the UI before did not show: messages of libraries are no work for a translator."""
+    before, after = (tmp_path / name for name in ("before", "after"))
+    for folder, source in (
+        (before, 'f({title:"Of a library"});'),
+        (after, 'f({title:"Of a library"});f({title:"New here"});f({title:"Save"})'),
+    ):
+        (folder / "assets").mkdir(parents=True)
+        (folder / "index.html").write_text('<script type="module" crossorigin src="/assets/index-a.js"></script>')
+        (folder / "assets/index-a.js").write_text(source)
+    command = ["node", "localize.mjs", "--list", str(after), str(before)]
+    done = subprocess.run(command, cwd=site, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)["ko"]
+    assert listed["new"] == ["New here"]
+    assert set(texts()) - set(listed["vanished"]) == {"Save"}
