@@ -1,14 +1,18 @@
 """``script/update-skyvern VERSION``: another Skyvern in every place of this checkout that names one, and whether ours fits it.
 
-Locks with hashes, the UI's wheel, the version and the pages about its settings; then the tests that hold our modules, patches and
-decisions against the wheel. What they name is a maintainer's to change. Not here: LLM keys (components/settings/llm_keys.py),
+Locks with hashes, the UI's wheel, the version and the pages about its settings; then the texts of the UI that are new or gone,
+for translators, and the tests that hold our modules, patches and decisions against the wheel. What they name is a maintainer's
+to change. Not here: LLM keys (components/settings/llm_keys.py),
 which the wheel makes at run time; and what an upgrade does to a stack (ops/deploy/upgrade.py).
 """
 
 import hashlib
+import json
 import re
+import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +24,8 @@ from ops.paths import ROOT, write_whole
 
 SERVER = "images/server/requirements"
 UI = "site/ui-requirements.txt"
+# What lists the texts of a UI, and its dictionaries.
+SITE = ("localize.mjs", "texts.mjs", "patch.mjs", "package.json", "package-lock.json", "locales")
 SETTINGS = "components/settings/skyvern_settings.py"
 PAGES = {"en": "docs/skyvern-settings.md", "ko": "docs/ko/skyvern-settings.md"}
 # As the server's image has it; a lock for another Python may choose other packages.
@@ -34,6 +40,8 @@ TESTS = (
     "tests/unit/test_site.py",
 )
 RESOLVE_SECONDS = 600
+# Two UIs of 5 MB are parsed.
+LIST_SECONDS = 600
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+){1,3}")
 _PINNED = re.compile(r'^SKYVERN_VERSION = "([0-9.]+)"$', re.MULTILINE)
 
@@ -49,13 +57,27 @@ def update(version: str, progress: Progress, root: Path = ROOT) -> None:
     # Every text is known before the first file changes.
     lock, ui = root / f"{SERVER}.txt", root / UI
     wanted = f"skyvern[server]=={version}\n"
-    texts = {
-        root / f"{SERVER}.in": wanted,
+    (before,) = _PINNED.findall(settings)
+    with tempfile.TemporaryDirectory(prefix="skyvern-update-") as folder:
         # What is locked stays where it fits.
-        lock: comments(lock) + compiled(wanted, PLATFORM, before=lock.read_text(encoding="utf-8")),
-        ui: comments(ui) + wheel(f"skyvern-ui=={version}"),
-        root / SETTINGS: _PINNED.sub(f'SKYVERN_VERSION = "{version}"', settings),
-    }
+        locked = comments(lock) + compiled(wanted, PLATFORM, before=lock.read_text(encoding="utf-8"))
+        try:
+            new = wheel(f"skyvern-ui=={version}", Path(folder) / "new")
+        except UserError as failed:
+            raise UserError(f"{failed}; nothing was changed") from failed
+        texts = {
+            root / f"{SERVER}.in": wanted,
+            lock: locked,
+            ui: comments(ui) + pinned(f"skyvern-ui=={version}", new),
+            root / SETTINGS: _PINNED.sub(f'SKYVERN_VERSION = "{version}"', settings),
+        }
+        try:
+            old = wheel(f"skyvern-ui=={before}", Path(folder) / "old")
+            changed = translations(new, old, root / "site", Path(folder))
+        except UserError as failed:
+            # A list for translators: English is shown for what they have not seen.
+            progress(f"the UI's new and vanished texts could not be listed: {failed}")
+            changed = ""
     for path, text in texts.items():
         write_whole(path, text)
         progress(f"{path.relative_to(root)}: written")
@@ -63,6 +85,8 @@ def update(version: str, progress: Progress, root: Path = ROOT) -> None:
         command = [sys.executable, "-m", "ops", "configuration", "--skyvern", "--language", language]
         write_whole(root / page, process.capture(command, cwd=root, env=shell.variables()).decode())
         progress(f"{page}: written")
+    if changed:
+        progress(changed)
     if terminal.run_attended([sys.executable, "-m", "pytest", "-q", *TESTS], env=shell.variables(), ask=False, folder=root):
         raise UserError(
             f"Skyvern {version} does not fit yet: correct what the tests above name, then run them again (script/test unit); "
@@ -94,27 +118,51 @@ def compiled(wanted: str, options: Sequence[str], *, before: str = "") -> str:
         return lock.read_text(encoding="utf-8").replace(f"-r {source.name}", f"-r {Path(SERVER).name}.in")
 
 
-def wheel(wanted: str) -> str:
-    """A requirement with the hash of its wheel, which is all that the site's build takes. UserError where there is none."""
-    with tempfile.TemporaryDirectory(prefix="skyvern-update-") as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            wanted,
-        ]
-        try:
-            process.capture(command, cwd=Path(folder), env=pip.variables(), timeout_seconds=RESOLVE_SECONDS)
-        except UserError as failed:
-            raise UserError(f"{wanted} cannot be had, and nothing was changed: {failed}") from failed
-        (file,) = Path(folder).glob("*.whl")
-        return f"{wanted} \\\n    --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+def wheel(wanted: str, folder: Path) -> Path:
+    """Downloads the wheel of a requirement into a folder, which it makes. UserError where there is none."""
+    folder.mkdir()
+    options = ("--quiet", "--no-deps", "--only-binary", ":all:")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", *options, wanted]
+    try:
+        process.capture(command, cwd=folder, env=pip.variables(), timeout_seconds=RESOLVE_SECONDS)
+    except UserError as failed:
+        raise UserError(f"{wanted} cannot be had: {failed}") from failed
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def pinned(wanted: str, file: Path) -> str:
+    """A requirement with the hash of its wheel, which is all that the site's build takes."""
+    return f"{wanted} \\\n    --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+
+
+def translations(new: Path, old: Path, site: Path, work: Path) -> str:
+    """What translators have to do: texts that a new UI shows and the old one did not, and entries that the new one shows no more.
+
+    new, old: wheels of the UI. work: a folder for other files. Lines for a terminal, "" if nothing changed. UserError without
+    Node.js, or for a UI that cannot be read.
+    """
+    copy = work / "site"
+    copy.mkdir()
+    for name in SITE:
+        (shutil.copytree if (site / name).is_dir() else shutil.copy)(site / name, copy / name)
+    process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=copy, timeout_seconds=RESOLVE_SECONDS)
+    folders = []
+    for file in (new, old):
+        folders.append(work / f"{file.parent.name}-ui")
+        with zipfile.ZipFile(file) as archive:
+            archive.extractall(folders[-1])
+    command: list[str | Path] = ["node", "localize.mjs", "--list", *(folder / "skyvern_ui/dist" for folder in folders)]
+    listed = json.loads(process.capture(command, cwd=copy, timeout_seconds=LIST_SECONDS))
+    return "\n".join(line for language, texts in listed.items() for line in lines_for(language, texts))
+
+
+def lines_for(language: str, texts: dict[str, list[str]]) -> list[str]:
+    """What a translator has to do: texts is {"new": [...], "vanished": [...]}. Nothing where both are empty."""
+    new, vanished = texts["new"], texts["vanished"]
+    head = f"site/locales/{language}.json: {len(new)} new in the UI (English until translated), {len(vanished)} to remove"
+    marked = [f"  {mark} {json.dumps(text, ensure_ascii=False)}" for mark, kind in (("+", new), ("-", vanished)) for text in kind]
+    return [head, *marked] if marked else []
 
 
 def comments(path: Path) -> str:

@@ -1,6 +1,10 @@
-"""ops.review.skyvern_update with a double of uv: every place has the new version, or none has."""
+"""ops.review.skyvern_update with doubles of uv, pip and npm: every place has the new version, or none has."""
 
 import hashlib
+import io
+import json
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,18 @@ from ops.paths import ROOT
 from ops.review import skyvern_update
 from ops.review.skyvern_update import PAGES, SERVER, SETTINGS, TESTS, UI
 
+# The texts of a UI, by the version before and the new one: one stays, one goes, one comes, one was never translated.
+SHOWN = {"1.0.56": ("Save", "Gone now", "Of a library"), "1.0.57": ("Save", "Of a library", "New here")}
 FILES = (f"{SERVER}.in", f"{SERVER}.txt", UI, SETTINGS, *PAGES.values())
+
+
+def wheel_of(version: str) -> bytes:
+    """A wheel of the UI of a version; its texts are in one file."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        # The same each time, as its hash is written down.
+        archive.writestr(zipfile.ZipInfo("skyvern_ui/dist/texts"), "\n".join(SHOWN[version]))
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -21,10 +36,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
 
-    def capture(command: list[str], *, cwd: Path, env: object, timeout_seconds: float = 0) -> bytes:
+    shutil.copytree(ROOT / "site", tmp_path / "site", dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", "dist"))
+
+    def capture(command: list[str], *, cwd: Path, env: object = None, timeout_seconds: float = 0) -> bytes:
         if "pip" in command and "download" in command:
-            (cwd / "skyvern_ui.whl").write_bytes(b"wheel")
+            (cwd / "skyvern_ui.whl").write_bytes(wheel_of(command[-1].removeprefix("skyvern-ui==")))
             return b""
+        if command[0] == "npm":
+            # Where a checkout has no acorn, Debian's or npm's would be asked for; the list is tested in tests/site.
+            return b""
+        if command[0] == "node":
+            new, old = (set((Path(folder) / "texts").read_text().split("\n")) for folder in command[-2:])
+            known = {"Save", "Gone now"}
+            return json.dumps({"ko": {"new": sorted(new - old - known), "vanished": sorted(known - new)}}).encode()
         if command[0] != "uv":
             return f"page in {command[-1]}\n".encode()
         wanted = (cwd / "requirements.in").read_text().strip()
@@ -50,7 +74,7 @@ def test_every_place_has_the_new_version(folder: Path) -> None:
     assert after[f"{SERVER}.txt"].startswith("# Compiled from requirements.in with every hash; ")
     assert "skyvern[server]==1.0.57 --hash=sha256:1\n    # via -r requirements.in\n" in after[f"{SERVER}.txt"]
     assert after[UI].splitlines()[:2] == [before[UI].splitlines()[0], "skyvern-ui==1.0.57 \\"]
-    assert after[UI].splitlines()[2] == f"    --hash=sha256:{hashlib.sha256(b'wheel').hexdigest()}"
+    assert after[UI].splitlines()[2] == f"    --hash=sha256:{hashlib.sha256(wheel_of('1.0.57')).hexdigest()}"
     assert 'SKYVERN_VERSION = "1.0.57"\n' in after[SETTINGS]
     assert after["docs/ko/skyvern-settings.md"] == "page in ko\n"
 
@@ -90,3 +114,23 @@ def test_what_does_not_fit_ends_with_the_next_step(folder: Path, monkeypatch: py
 
 def test_the_tests_that_read_the_wheel_are_there() -> None:
     assert [name for name in TESTS if not (ROOT / name).exists()] == []
+
+
+def test_new_and_vanished_texts_are_listed_for_translators(folder: Path) -> None:
+    """Neither the texts that stay nor those that were never translated, such as messages of libraries."""
+    lines: list[str] = []
+    skyvern_update.update("1.0.57", lines.append, folder)
+    assert [line for line in lines if "locales" in line] == [
+        'site/locales/ko.json: 1 new in the UI (English until translated), 1 to remove\n  + "New here"\n  - "Gone now"'
+    ]
+
+
+def test_texts_that_cannot_be_listed_stop_no_update(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> str:
+        raise UserError("node: not found on PATH")
+
+    monkeypatch.setattr(skyvern_update, "translations", failing)
+    lines: list[str] = []
+    skyvern_update.update("1.0.57", lines.append, folder)
+    assert "the UI's new and vanished texts could not be listed: node: not found on PATH" in lines
+    assert 'SKYVERN_VERSION = "1.0.57"' in (folder / SETTINGS).read_text()
