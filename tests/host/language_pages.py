@@ -1,16 +1,18 @@
-"""Looks at the UI's pages in Chromium, in one language: what they say, and what the editor saves.
+"""Looks at the UI's pages in Chromium, in one language: what they say, and what a person's clicks send.
 
 A separate script, for the Python of the server's image, which has Playwright and a Chromium (test_language.py). Arguments: the
 folder of the UI as the gateway's image has it, the folder of what its other languages lay over it, the language (en, ko or
-browser), a folder for pictures and, to look at these alone, kinds of blocks. Prints a JSON object. The API is a double on
-loopback: it knows one workflow, whose names and values are words of the UI ("Runs", "Title", "Cancel"), so a translated value of
-a person shows.
+browser), a folder for pictures and, to leave the screens out and add these alone, kinds of blocks; or, in place of language and
+folder, "time" and how many pairs of loads to compare. Prints a JSON object. The API is a double on loopback: it knows one
+workflow, whose names and values are words of the UI ("Runs", "Title", "Cancel"), so a translated value of a person shows. It
+keeps what is asked of it.
 """
 
 import json
 import mimetypes
 import re
 import shutil
+import statistics
 import sys
 import tempfile
 import threading
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Error, Locator, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Error, Locator, Page, sync_playwright
 
 NOW = "2026-11-20T03:04:05.000000"
 STATUSES = ("created", "queued", "running", "completed", "failed", "terminated", "canceled", "timed_out")
@@ -48,7 +50,7 @@ SCREENS = {
     "run-form": "/agents/wpid_1/run",
     "run": "/runs/wr_3",
     "studio": "/agents/wpid_1/studio",
-    "recipes": "/recipes",
+    "magic-links": "/credentials?tab=magicLinks",
 }
 STAMPS = {"created_at": NOW, "modified_at": NOW, "deleted_at": None}
 WORKFLOW: dict[str, Any] = {
@@ -145,6 +147,21 @@ CREDENTIALS = [
         "credential": {"last_four": "4242", "brand": "visa"},
     },
 ]
+# An account that may do all that a block asks for: without one, blocks of e-mail and of sheets cannot be saved.
+ACCOUNT = {
+    "id": "oauth_1",
+    "organization_id": "o_1",
+    "credential_name": "Title",
+    "email_address": "someone@example.com",
+    "state": "active",
+    "valid": True,
+    "gmail_send_ready": True,
+    "scopes_granted": [
+        *(f"https://www.googleapis.com/auth/{scope}" for scope in ("spreadsheets", "drive", "gmail.readonly", "gmail.send")),
+        "Mail.Read",
+    ],
+    **STAMPS,
+}
 
 
 def run_of(number: int) -> dict[str, Any]:
@@ -176,18 +193,24 @@ def run_of(number: int) -> dict[str, Any]:
     }
 
 
+# What a person's clicks make, change or start; the rest (statistics, drafts, the state of panes) is the UI's own.
+MADE = re.compile(r"workflows(/\w+(/schedules(/\w+)?)?)?|run/workflows|workflows/\w+/run")
+
+
 class Api:
-    """The double of the API. saved: the bodies of what was saved, in order."""
+    """The double of the API. sent: what was made, changed or started, in order: "POST workflows" and the request's body."""
 
     def __init__(self) -> None:
-        self.saved: list[str] = []
+        self.sent: list[tuple[str, str]] = []
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Any:
         """What it answers to a request, as JSON will hold it."""
-        name = re.sub(r"^/(api/)?v[12]/", "", path).replace("agents", "workflows", 1)
-        if method in {"POST", "PUT"} and re.fullmatch(r"workflows(/\w+)?", name):
-            self.saved.append(body.decode())
-            return WORKFLOW
+        name = re.sub(r"^/(api/)?v[12]/", "", path).replace("agents", "workflows", 1).rstrip("/")
+        if method != "GET" and MADE.fullmatch(name):
+            self.sent.append((f"{method} {name}", body.decode()))
+            if name.endswith("schedules"):
+                return {"schedule": SCHEDULE, "next_runs": [f"{NOW}Z"]}
+            return run_of(1) if "run" in name.split("/") else WORKFLOW
         if query.get("template") == ["true"] or query.get("only_saved_tasks") == ["true"] or query.get("page", ["1"]) != ["1"]:
             return []
         for pattern, make in ANSWERS:
@@ -208,6 +231,9 @@ ANSWERS: tuple[tuple[str, Callable[[re.Match[str]], Any]], ...] = (
     (r"workflows/wpid_1/schedules/wfs_1", lambda _: {"schedule": SCHEDULE, "next_runs": [f"{NOW}Z"]}),
     (r"credentials", lambda _: CREDENTIALS),
     (r"credentials/totp", lambda _: []),
+    (r"(google|microsoft)/oauth/credentials", lambda _: {"credentials": [ACCOUNT]}),
+    (r"google/sheets/spreadsheets", lambda _: {"spreadsheets": [], "next_page_token": None}),
+    (r"google/sheets/spreadsheets/.*/tabs", lambda _: {"tabs": []}),
     (r"browser_sessions(/history)?", lambda _: [SESSION]),
     (r"browser_sessions/pbs_1", lambda _: SESSION),
     (r"browser_profiles", lambda _: [PROFILE]),
@@ -240,6 +266,8 @@ def serve(ui: Path, api: Api) -> int:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Content-Security-Policy", POLICY)
+            # As named by their content: the browser compiles the 5 MB of the script once, not at each page.
+            self.send_header("Cache-Control", "max-age=3600" if "/assets/" in self.path else "no-cache")
             self.end_headers()
             self.wfile.write(content)
 
@@ -335,66 +363,158 @@ def press(target: Locator) -> None:
         target.evaluate("element => element.click()")
 
 
-def add_block(looker: Looker, words: dict[str, str], kind: str | None) -> list[str]:
-    """Opens the library behind the last block and adds a block of a kind; the kinds that it has."""
-    page = looker.page
-    press(page.get_by_test_id("node-adder-button").last)
-    page.wait_for_timeout(500)
-    press(page.get_by_text(words.get("Add Block", "Add Block"), exact=True).last)
-    items = page.locator('[data-testid^="block-library-item-"]')
-    items.first.wait_for(timeout=10_000)
-    kinds = [str(item.get_attribute("data-testid")).removeprefix("block-library-item-") for item in items.all()]
-    if kind is not None:
-        press(page.get_by_test_id(f"block-library-item-{kind}"))
-        page.get_by_text("block_1", exact=True).first.wait_for(timeout=10_000)
-        page.wait_for_timeout(500)
-    return kinds
+class Author:
+    """A person who makes, saves, schedules and runs a workflow. words: the UI's texts in its language, by their English."""
 
+    def __init__(self, looker: Looker, api: Api, words: dict[str, str]) -> None:
+        self.looker = looker
+        self.page = looker.page
+        self.api = api
+        self.words = words
+        self.texts: dict[str, str] = {}
 
-def edit(looker: Looker, api: Api, words: dict[str, str], only: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Adds a block of each kind to the workflow and saves it; the texts of the forms and what was saved, by kind."""
-    texts: dict[str, str] = {}
-    saved: dict[str, list[str]] = {}
-    looker.open("editor", "/agents/wpid_1/studio")
-    for kind in only or add_block(looker, words, None):
-        # The editor forgets a change that comes before its first requests are answered, and then has nothing to save.
+    def said(self, english: str) -> str:
+        return self.words.get(english, english)
+
+    def see(self, name: str) -> None:
+        self.looker.where = name
+        self.texts[name] = self.looker.see(name)
+
+    def sends(self, what: str, act: Callable[[], object]) -> None:
+        """Acts, and waits until the API was asked for `what`; AssertionError, with what the page says, if it never is."""
+        before = len(self.api.sent)
+        act()
+        for _ in range(100):
+            if any(name == what for name, _ in self.api.sent[before:]):
+                return
+            self.page.wait_for_timeout(200)
+        notices = "[...document.querySelectorAll('[role=status], [role=alert], li')].map((e) => e.innerText).join(' ')"
+        said = self.page.evaluate(notices)
+        raise AssertionError(f"{self.looker.where}: {what} was never asked for; the page says: {said[-2000:]}")
+
+    def open_library(self) -> list[str]:
+        """Opens the library behind the last block; the kinds of blocks that it has."""
+        press(self.page.get_by_test_id("node-adder-button").last)
+        self.page.wait_for_timeout(500)
+        press(self.page.get_by_text(self.said("Add Block"), exact=True).last)
+        items = self.page.locator('[data-testid^="block-library-item-"]')
+        items.first.wait_for(timeout=20_000)
+        return [str(item.get_attribute("data-testid")).removeprefix("block-library-item-") for item in items.all()]
+
+    def add(self, kind: str, label: str) -> None:
+        """Adds a block of a kind, which the editor names `label`, and writes a word of the UI into each empty field."""
+        item = self.page.get_by_test_id(f"block-library-item-{kind}")
+        # The editor closes the library when it draws the canvas again, as it does after the block before.
         for _ in range(3):
-            before = len(api.saved)
-            try:
-                save_with(looker, words, kind, texts)
-            except Error:
-                continue
-            if saved.setdefault(kind, api.saved[before:]):
+            self.open_library()
+            if item.is_visible():
                 break
-            del saved[kind]
-        texts[f"{kind}-saved"] = looker.see(f"block-{kind}-saved")
-    return texts, saved
+            self.page.wait_for_timeout(1000)
+        press(item)
+        named = self.page.get_by_text(label, exact=True)
+        named.first.wait_for(timeout=20_000)
+        self.page.wait_for_timeout(500)
+        self.see(f"block-{kind}")
+        node = self.page.locator(".react-flow__node").filter(has=named).last
+        fields = node.locator("textarea, input:not([type]), input[type=text], input[type=email], input[type=url]")
+        for field in fields.all():
+            if field.is_visible() and field.is_editable() and field.input_value() == "":
+                field.fill("Save")
+        # Lists of suggestions, which some fields open, are in front of the next block.
+        self.page.keyboard.press("Escape")
+
+    def make(self, only: list[str]) -> list[str]:
+        """A new workflow with a block of each kind that the library has, saved; the kinds."""
+        self.looker.open("made", "/agents")
+        self.sends("POST workflows", lambda: press(self.page.get_by_text(self.said("New Agent"), exact=True).first))
+        self.page.get_by_test_id("node-adder-button").last.wait_for(timeout=60_000)
+        # The editor forgets a change that comes before its first requests are answered.
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_timeout(2000)
+        offered = self.open_library()
+        # Blocks with blocks inside at last: behind them, the last place for a block is in them.
+        inside = [kind for kind in ("conditional", "loop") if kind in offered]
+        kinds = only or [kind for kind in offered if kind not in inside] + inside
+        for number, kind in enumerate(kinds, start=1):
+            self.looker.where = kind
+            self.add(kind, f"block_{number}")
+        self.looker.where = "saved"
+        unsaved = self.page.get_by_label(self.said("Save workflow (unsaved changes)"), exact=True)
+        unsaved.click(timeout=20_000)
+        # What will be saved is listed first.
+        save = self.page.get_by_role("button", name=self.said("Save changes"), exact=True)
+        save.wait_for(timeout=20_000)
+        self.see("saving")
+        self.sends("PUT workflows/wpid_1", lambda: press(save))
+        return kinds
+
+    def schedule(self) -> None:
+        """A schedule of the workflow, at the time that the dialog proposes."""
+        self.looker.open("scheduled", "/schedules")
+        press(self.page.get_by_role("button", name=self.said("Create Schedule"), exact=True))
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_placeholder(self.said("Search agents...")).click()
+        press(dialog.get_by_role("button", name="Runs", exact=True))
+        dialog.get_by_placeholder(self.said("Auto-generated if empty")).fill("Daily")
+        dialog.get_by_placeholder(self.said("Add a description...")).fill("Name")
+        self.page.wait_for_timeout(1000)
+        self.see("schedule-dialog")
+        create = dialog.get_by_role("button", name=self.said("Create Schedule"), exact=True)
+        self.sends("POST workflows/wpid_1/schedules", lambda: press(create))
+
+    def run(self) -> None:
+        """A run of the workflow, with the values that its form proposes."""
+        self.looker.open("started", "/agents/wpid_1/run")
+        button = self.page.get_by_role("button", name=self.said("Run agent"), exact=True)
+        self.sends("POST run/workflows", lambda: press(button))
+        self.looker.settle()
+        self.see("running")
 
 
-def save_with(looker: Looker, words: dict[str, str], kind: str, texts: dict[str, str]) -> None:
-    """Opens the workflow, adds a block of this kind, fills its form and saves; raises Error where there is nothing to press."""
-    page = looker.page
-    looker.open("editor", "/agents/wpid_1/studio")
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(1000)
-    looker.where = kind
-    add_block(looker, words, kind)
-    texts[kind] = looker.see(f"block-{kind}")
-    fields = page.locator(".react-flow__node textarea:visible")
-    for field in fields.all():
-        if field.input_value() == "" and field.is_editable():
-            field.fill("Save")
-    fields.first.fill("https://example.com/Save")
-    page.wait_for_timeout(300)
-    unsaved = "Save workflow (unsaved changes)"
-    page.get_by_label(words.get(unsaved, unsaved), exact=True).click(timeout=3000)
-    # What will be saved is listed first.
-    press(page.get_by_role("button", name=words.get("Save changes", "Save changes"), exact=True))
-    page.wait_for_timeout(800)
+def script_seconds(context: BrowserContext, url: str) -> float:
+    """Seconds of the processor's time that the scripts of a page took until it had its rows."""
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    # Time of the thread, so that other programs of the machine do not count.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(url)
+    page.get_by_text("wr_3", exact=True).first.wait_for(timeout=120_000)
+    page.wait_for_timeout(500)
+    found = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+    page.close()
+    return float(found["ScriptDuration"])
+
+
+def compare(english: Path, others: Path, pairs: int) -> dict[str, Any]:
+    """Script time of the page of runs in English and Korean, loaded in turn: medians in seconds, and of each pair the ratio."""
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        urls = {}
+        for language in ("en", "ko"):
+            ui = Path(folder) / language
+            shutil.copytree(english, ui)
+            if language != "en":
+                shutil.copytree(others, ui, dirs_exist_ok=True)
+            port = serve(ui, Api())
+            fill(ui, port, language)
+            urls[language] = f"http://127.0.0.1:{port}/runs"
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        context = browser.new_context(locale="en-US", timezone_id="Asia/Seoul")
+        # What is compiled and kept is made by the first loads, which do not count.
+        for url in [*urls.values()] * 2:
+            script_seconds(context, url)
+        seconds: dict[str, list[float]] = {language: [] for language in urls}
+        for number in range(pairs):
+            for language in ("en", "ko") if number % 2 else ("ko", "en"):
+                seconds[language].append(script_seconds(context, urls[language]))
+        browser.close()
+    ratios = [korean / before for korean, before in zip(seconds["ko"], seconds["en"], strict=True)]
+    return {**{language: statistics.median(taken) for language, taken in seconds.items()}, "ratios": sorted(ratios)}
 
 
 def main(english: Path, others: Path, language: str, pictures: Path, only: list[str]) -> dict[str, Any]:
-    """The findings: language (of the page), texts, saved, errors, switch (the languages before and after its use)."""
+    """The findings: language (of the page), texts, kinds (of blocks), sent, errors; of "browser", the languages before and after
+    its switch was used, and errors.
+    """
     pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         ui = Path(folder) / "ui"
@@ -418,11 +538,24 @@ def main(english: Path, others: Path, language: str, pictures: Path, only: list[
             return {"switch": seen, "errors": looker.errors}
         words = {} if language == "en" else json.loads((ui / f"languages/{language}.json").read_text())["texts"]
         texts = {name: looker.open(name, path) for name, path in SCREENS.items()} if not only else {}
-        of_blocks, saved = edit(looker, api, words, only)
-        found = {"language": looker.page.evaluate(of_page), "texts": texts | of_blocks, "saved": saved, "errors": looker.errors}
+        author = Author(looker, api, words)
+        kinds = author.make(only)
+        author.schedule()
+        author.run()
+        found = {
+            "language": looker.page.evaluate(of_page),
+            "texts": texts | author.texts,
+            "kinds": kinds,
+            "sent": api.sent,
+            "errors": looker.errors,
+        }
         browser.close()
         return found
 
 
 if __name__ == "__main__":
-    json.dump(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), sys.argv[5:]), sys.stdout)
+    english, others, language, pictures, *only = sys.argv[1:]
+    if language == "time":
+        json.dump(compare(Path(english), Path(others), int(pictures)), sys.stdout)
+    else:
+        json.dump(main(Path(english), Path(others), language, Path(pictures), only), sys.stdout)

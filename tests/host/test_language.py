@@ -5,6 +5,7 @@ The UI is the gateway image's; the API is a double (language_pages.py), so that 
 
 import json
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ LATIN = re.compile(
 
 @pytest.fixture(scope="module")
 def look(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """What a person sees of the stack's UI in a language."""
+    """What language_pages.py finds of the stack's UI, by its last two arguments."""
     docker = checkout.docker
     ui = tmp_path_factory.mktemp("ui")
     for folder in ("skyvern-ui", "skyvern-ui-languages"):
@@ -38,7 +39,7 @@ def look(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFac
     image = docker.inspect(SERVER)["Config"]["Image"]
     ui.chmod(0o755)
 
-    def run(language: str) -> dict[str, Any]:
+    def run(language: str, then: str = "/pictures/taken") -> dict[str, Any]:
         mounts = [f"--volume={ui}:/ui:ro", f"--volume={SCRIPT}:/language_pages.py:ro"]
         options = [
             "--rm",
@@ -49,7 +50,7 @@ def look(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFac
             "--tmpfs=/pictures:mode=1777",
             *mounts,
         ]
-        arguments = ["/ui/skyvern-ui", "/ui/skyvern-ui-languages", language, "/pictures/taken"]
+        arguments = ["/ui/skyvern-ui", "/ui/skyvern-ui-languages", language, then]
         output = docker.run("run", *options, image, "python", "/language_pages.py", *arguments, timeout_seconds=1200)
         found: dict[str, Any] = json.loads(output)
         return found
@@ -71,10 +72,14 @@ def latin(text: str) -> set[str]:
     return {line for line in lines if re.search(r"[A-Za-z]{3}", LATIN.sub("", line)) and not re.search("[가-힣]", line)}
 
 
-def definition(found: dict[str, Any], kind: str) -> str:
-    """What was saved with a block of a kind, without the ids that the editor generates for branches."""
-    (body,) = found["saved"][kind]
-    return re.sub(r"\bid: \S{21}$", "id: GENERATED", body, flags=re.MULTILINE)
+def requests(found: dict[str, Any]) -> list[list[str]]:
+    """What was made, saved, scheduled and started, without the ids that the editor generates for branches."""
+    return [[name, re.sub(r"\bid: \S{21}$", "id: GENERATED", body, flags=re.MULTILINE)] for name, body in found["sent"]]
+
+
+def types_of(definition: str) -> set[str]:
+    """The types of the blocks of a saved workflow, those in other blocks included."""
+    return set(re.findall(r"\bblock_type: (\w+)", definition))
 
 
 def test_the_choice_is_a_switch_in_the_corner_and_is_kept(look: Callable[..., dict[str, Any]]) -> None:
@@ -96,8 +101,17 @@ def test_pages_are_korean_and_what_is_saved_is_the_same(look: Callable[..., dict
     }.items():
         assert value in re.split(r"[\n\t]", korean["texts"][screen]), screen
     assert {screen: latin(text) for screen, text in korean["texts"].items() if latin(text)} == {}
-    # Some blocks cannot be saved without an account at Google or a credential.
-    both = set(korean["saved"]) & set(english["saved"])
-    assert len(both) >= 15
-    assert {kind: definition(korean, kind) for kind in both} == {kind: definition(english, kind) for kind in both}
+    assert requests(korean) == requests(english)
+    names = [name for name, _ in korean["sent"]]
+    assert names == ["POST workflows", "PUT workflows/wpid_1", "POST workflows/wpid_1/schedules", "POST run/workflows"]
+    # Each kind that the library offers is in what was saved.
+    assert len(types_of(korean["sent"][1][1])) == len(korean["kinds"]) >= 25
     assert (korean["errors"], english["errors"]) == ([], [])
+
+
+@pytest.mark.nightly
+def test_korean_takes_no_more_of_the_processor(look: Callable[..., dict[str, Any]]) -> None:
+    """The page of runs, whose scripts take about the same in either language: the median of what 21 pairs of loads compare."""
+    ratios = look("time", "21")["ratios"]
+    assert len(ratios) == 21
+    assert statistics.median(ratios) < 1.02
