@@ -23,6 +23,8 @@ const LEAST_USED = 0.9;
 // a text that is the value of a field which nobody can change.
 export const replacements = [
   { what: "the status of a run", from: 'const s=t==="timed_out"?"timed out":t,o=', to: 'const s=__text.word(t==="timed_out"?"timed out":t),o=', count: 1 },
+  { what: "the status of a block", from: 'const n=e?e.replace("_"," "):t?', to: 'const n=e?__text.word(e.replace("_"," ")):t?', count: 1 },
+  { what: "the status of an attempt", from: 'children:K.replace("_"," ")', to: 'children:__text.word(K.replace("_"," "))', count: 1 },
   {
     what: "when a schedule runs",
     from: "return ern.toString(e,{use24HourTimeFormat:!1,verbose:!1})",

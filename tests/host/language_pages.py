@@ -358,7 +358,7 @@ class Looker:
 def press(target: Locator) -> None:
     """A click as a person does it; by script where the canvas has moved the target out of sight."""
     try:
-        target.click(force=True, timeout=5000)
+        target.click(force=True, timeout=20_000)
     except Error:
         target.evaluate("element => element.click()")
 
@@ -392,6 +392,14 @@ class Author:
         said = self.page.evaluate(notices)
         raise AssertionError(f"{self.looker.where}: {what} was never asked for; the page says: {said[-2000:]}")
 
+    def open_editor(self) -> None:
+        """Opens the workflow's editor; at first, a new workflow has a browser beside it, which takes the forms' place."""
+        self.looker.open("made", "/agents/wpid_1/studio")
+        self.page.get_by_test_id("node-adder-button").last.wait_for(timeout=60_000)
+        # The editor forgets a change that comes before its first requests are answered.
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_timeout(2000)
+
     def open_library(self) -> list[str]:
         """Opens the library behind the last block; the kinds of blocks that it has."""
         press(self.page.get_by_test_id("node-adder-button").last)
@@ -405,12 +413,16 @@ class Author:
         """Adds a block of a kind, which the editor names `label`, and writes a word of the UI into each empty field."""
         item = self.page.get_by_test_id(f"block-library-item-{kind}")
         # The editor closes the library when it draws the canvas again, as it does after the block before.
-        for _ in range(3):
-            self.open_library()
-            if item.is_visible():
+        for _ in range(5):
+            try:
+                self.open_library()
+                item.wait_for(timeout=5000)
                 break
-            self.page.wait_for_timeout(1000)
-        press(item)
+            except Error:
+                self.page.keyboard.press("Escape")
+                self.page.wait_for_timeout(1000)
+        # Once: a click that a busy machine answers late would add a second block if it were repeated.
+        item.evaluate("element => element.click()")
         named = self.page.get_by_text(label, exact=True)
         named.first.wait_for(timeout=20_000)
         self.page.wait_for_timeout(500)
@@ -427,11 +439,10 @@ class Author:
         """A new workflow with a block of each kind that the library has, saved; the kinds."""
         self.looker.open("made", "/agents")
         self.sends("POST workflows", lambda: press(self.page.get_by_text(self.said("New Agent"), exact=True).first))
-        self.page.get_by_test_id("node-adder-button").last.wait_for(timeout=60_000)
-        # The editor forgets a change that comes before its first requests are answered.
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_timeout(2000)
+        self.open_editor()
         offered = self.open_library()
+        # Opened twice, the library would add its first block twice.
+        self.open_editor()
         # Blocks with blocks inside at last: behind them, the last place for a block is in them.
         inside = [kind for kind in ("conditional", "loop") if kind in offered]
         kinds = only or [kind for kind in offered if kind not in inside] + inside
