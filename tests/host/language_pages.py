@@ -444,7 +444,7 @@ class Author:
         # Opened twice, the library would add its first block twice.
         self.open_editor()
         # Blocks with blocks inside at last: behind them, the last place for a block is in them.
-        inside = [kind for kind in ("conditional", "loop") if kind in offered]
+        inside = [kind for kind in offered if kind in {"conditional", "loop"}]
         kinds = only or [kind for kind in offered if kind not in inside] + inside
         for number, kind in enumerate(kinds, start=1):
             self.looker.where = kind
