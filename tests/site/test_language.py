@@ -208,7 +208,8 @@ def test_first_values_of_blocks_and_names_of_new_things_are_english_in_every_lan
 def links_of_the_page() -> tuple[set[str], set[str]]:
     """The addresses that docs/korean-ui.md keeps or leads to, and those that it says are removed."""
     rows = re.findall(r"^\| (`(?:https|mailto).*?) \|.*\| (.*) \|$", (ROOT / "docs/korean-ui.md").read_text(), re.MULTILINE)
-    kept, removed = set(), set()
+    kept: set[str] = set()
+    removed: set[str] = set()
     for addresses, decision in rows:
         (removed if decision.startswith("removed") else kept).update(re.findall(r"`([^`]+)`", addresses))
     return kept, removed
