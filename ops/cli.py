@@ -47,7 +47,7 @@ app = typer.Typer(
 app.add_typer(pull_request.app, name="github", help="Steps of the workflows: comment, record, outcome.")
 app.add_typer(commands.app, name="images", help="Container images: build, list, digest, advisories.")
 
-app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: test, list, kakao.")
+app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: test, list, silence, kakao.")
 # Here, because it writes a stack file, and what observes a stack may not.
 alerts.app.command("kakao")(kakao.add)
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")

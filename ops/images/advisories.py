@@ -91,13 +91,16 @@ class Report:
 def pins(root: Path = ROOT) -> dict[Pin, tuple[str, ...]]:
     """Every pinned version with the files that name it."""
     pinned: dict[Pin, set[str]] = {}
-    for path in sorted([*root.glob("images/*/go.mod"), *root.glob("tools/**/go.mod"), *root.glob("lab/**/go.mod")]):
+    modules = [path for place in ("images/*", "tools/**", "lab/**", "tests/**") for path in root.glob(f"{place}/go.mod")]
+    for path in sorted(modules):
         _add(pinned, _go(path), path.relative_to(root))
     for path in sorted(
         [*root.glob("*requirements*.txt"), *root.glob("*/*requirements*.txt"), *root.glob("images/*/*requirements.txt")]
     ):
         _add(pinned, _python(path), path.relative_to(root))
-    for path in sorted([*root.glob("site/package-lock.json"), *root.glob("lab/standins/*/package-lock.json")]):
+    for path in sorted(
+        path for place in ("site", "lab/standins/*", "tests/support/*") for path in root.glob(f"{place}/package-lock.json")
+    ):
         _add(pinned, _npm(path), path.relative_to(root))
     _add(pinned, _public(images.OFFICIAL), Path("components/host/images.py"))
     return {pin: tuple(sorted(files)) for pin, files in sorted(pinned.items())}

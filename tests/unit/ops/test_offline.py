@@ -163,7 +163,7 @@ def applied(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(guard, "check", lambda *_, **__: None)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
     monkeypatch.setattr(recovery, "recover", lambda *_: None)
-    monkeypatch.setattr(repair, "repair", lambda *_: None)
+    monkeypatch.setattr(repair, "repair", lambda *_, **__: None)
     monkeypatch.setattr(repair, "wait_until_healthy", lambda *_: None)
     monkeypatch.setattr(Stack, "state", lambda stack: {})
     monkeypatch.setattr(danger, "take_set", lambda *_: None)
