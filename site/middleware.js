@@ -72,7 +72,7 @@ export async function answer(request, environment, limits = LIMITS) {
     }
     return artifact(request, `${pathname}${search}`, environment, limits.artifactSeconds);
   }
-  if (environment.DASHBOARD_URL && (pathname === "/dashboard" || pathname.startsWith("/dashboard/"))) {
+  if (environment.DASHBOARD_URL !== "none" && (pathname === "/dashboard" || pathname.startsWith("/dashboard/"))) {
     const address = `${environment.DASHBOARD_URL}${pathname.slice("/dashboard".length)}${search}`;
     return dashboard(request, address, environment, limits.dashboardSeconds);
   }

@@ -8,6 +8,7 @@ import difflib
 import io
 import itertools
 import json
+import re
 import tokenize
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ class Scope:
         if unknown:
             return
         free = meta.find_undeclared_variables(tree)
-        for name in sorted(free - set(self.names) - set(_JINJA.globals)):
+        for name in sorted(free - set(self.names) - set(_JINJA.globals) - set(_guarded(tree))):
             yield self._undefined(name)
         for name, attribute in sorted(set(_attributes(tree))):
             known = self.names.get(name)
@@ -115,6 +116,15 @@ def _unknown(tree: nodes.Template, kind: type[nodes.Filter] | type[nodes.Test], 
     what = "filter" if kind is nodes.Filter else "test"
     for name in sorted({str(node.name) for node in tree.find_all(kind)} - set(known)):
         yield f"{name} is not a {what} that the server's Jinja knows; {_cure(name, known, 'remove it')}"
+
+
+def _guarded(tree: nodes.Template) -> Iterator[str]:
+    """Names that need not be known: ``name | default("x")``, and those that a test asks whether they are."""
+    guards = {nodes.Filter: {"default", "d"}, nodes.Test: {"defined", "undefined"}}
+    for kind, names in guards.items():
+        for node in tree.find_all(kind):
+            if node.name in names and isinstance(node.node, nodes.Name):
+                yield node.node.name
 
 
 def _attributes(tree: nodes.Template) -> Iterator[tuple[str, str]]:
@@ -162,7 +172,7 @@ def _of_block(block: Json, path: Place, scope: Scope) -> Iterator[Problem]:
         if key == "code" and block["block_type"] == "code":
             value = without_comments(str(value))
         elif key == "loop_variable_reference" and value:
-            value = _reference(str(value))
+            value = _reference(str(value), scope.names)
         own = replace(scope, names={**scope.names, _OF_FIELD[key]: _OF_A_TEXT}) if key in _OF_FIELD else scope
         yield from _of_texts(value, (*path, key), inside if key == "condition" else own)
 
@@ -222,10 +232,8 @@ def is_graph(definition: Json) -> bool:
 
 
 def _names_next(blocks: Sequence[Json]) -> bool:
-    return any(
-        block["block_type"] == "conditional" or block.get("next_block_label") or _names_next(block.get(INNER) or [])
-        for block in blocks
-    )
+    """As the server looks: not into loops."""
+    return any(block["block_type"] == "conditional" or block.get("next_block_label") for block in blocks)
 
 
 def _before(blocks: Sequence[Json], graph: bool, last: str | None) -> list[set[str]]:
@@ -251,10 +259,14 @@ def _before(blocks: Sequence[Json], graph: bool, last: str | None) -> list[set[s
     return before
 
 
-def _reference(text: str) -> str:
-    """What a loop goes over, as the template that the server makes of it; empty for a sentence, which a language model reads."""
-    expression = f"{{{{ {text.strip(' {}')} }}}}"
-    return text if readable(text) else "" if readable(expression) else expression
+def _reference(text: str, known: Collection[str]) -> str:
+    """What a loop goes over, as the template that the server makes of it; empty for plain words, which a language model reads."""
+    words = text.strip(" {}")
+    expression = f"{{{{ {words} }}}}"
+    names_something = "{" in text or re.search(r"[.\[]|_output\b", words) or difflib.get_close_matches(words, known, n=1)
+    if readable(text):
+        return text
+    return "" if readable(expression) or not names_something else expression
 
 
 def without_comments(code: str) -> str:

@@ -203,7 +203,10 @@ def refuse_second_owner(settings: CloudflareEdge, prefix: str, zone: Zone, provi
 
 def refuse_long_rules(urls: Endpoints, settings: CloudflareEdge) -> None:
     """SettingsError with one line where the names of the cells do not fit into the zone's rules."""
-    longest = max(map(len, [*firewall_rules(urls, settings).values(), rate_limit_expression(urls, settings)]))
+    rules = [*(firewall_rules(urls, settings).values() if settings.firewall else [])]
+    if settings.rate_limit:
+        rules.append(rate_limit_expression(urls, settings))
+    longest = max(map(len, rules), default=0)
     if longest > MOST_CHARACTERS:
         problem = f"make a rule of {longest} characters, and Cloudflare takes {MOST_CHARACTERS}"
         raise _wrong("cells", f"{problem}; write fewer or shorter names")

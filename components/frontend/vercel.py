@@ -39,7 +39,7 @@ def public_variables(urls: Endpoints, language: str) -> Mapping[str, str]:
         "API_URL": urls.api_url,
         "ARTIFACT_URL": urls.artifact_url or "none",
         # Without a monitor the UI has the address, as it has every other one.
-        **({"DASHBOARD_URL": f"{urls.api_url}/dashboard"} if urls.dashboard else {}),
+        "DASHBOARD_URL": f"{urls.api_url}/dashboard" if urls.dashboard else "none",
         "CONTENT_SECURITY_POLICY": ui.content_security_policy(urls),
         **ui.variables(urls, language),
     }

@@ -111,11 +111,12 @@ def step(memory: Memory, look: Look, say: Say, zone: Any) -> list[tuple[str, str
     memory.looked = look.at
     _count(memory, look)
     if memory.off is not None and memory.on is not None:
-        if look.at - memory.on < SETTLE or look.silent("off"):
+        if look.at - memory.on < SETTLE:
             return []
-        away = (memory.off.astimezone(zone), memory.on.astimezone(zone))
-        lines.append((say("The machine was off {:%H:%M} to {:%H:%M}").format(*away), "/dashboard"))
-        memory.off = memory.on = None
+        if not look.silent("off"):
+            away = (memory.off.astimezone(zone), memory.on.astimezone(zone))
+            lines.append((say("The machine was off {:%H:%M} to {:%H:%M}").format(*away), "/dashboard"))
+            memory.off = memory.on = None
     lines += _conditions(memory, look, say)
     lines += _failures(memory, look, say)
     return lines

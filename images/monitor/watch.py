@@ -104,6 +104,7 @@ class Watch:
             # Another form of the database: the page says so.
             pass
         except psycopg.Error:
+            database = False
             # A cause that is open stays so while nobody can look.
             open_ = self.memory.open.items()
             conditions += [Condition(cause, text) for cause, text in open_ if cause.partition(":")[0] in _BY_DATABASE]
@@ -304,7 +305,10 @@ def silence(folder: Path, cause: str, until: datetime, now: datetime) -> None:
 def record(folder: Path, text: str) -> None:
     """Notes what the commands on the host know (machine.noted); ValueError for anything else."""
     document = json.loads(text)
-    _write(folder / machine.HOST_FILE, {name: document[name] for name in ("secrets", "kit")})
+    noted = machine.noted(folder)
+    # A machine that has not made the kit knows of none.
+    kits = [document["kit"], None if noted is None or noted.kit is None else noted.kit.isoformat()]
+    _write(folder / machine.HOST_FILE, {"secrets": document["secrets"], "kit": max(filter(None, kits), default=None)})
 
 
 def _write(path: Path, document: Any) -> None:

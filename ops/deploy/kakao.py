@@ -33,7 +33,7 @@ _PATH = ("--path", "monitor.channels")
 
 def with_kakao(channels: str, new: SecretStr) -> str:
     """The channels with this one in place of an earlier one of KakaoTalk to oneself; one to friends stays."""
-    kept = [url for url in channels.split() if not re.fullmatch(r"kakao(talk)?://[^/?]+/[^/?]+/?(\?.*)?", url)]
+    kept = [url for url in channels.split() if not re.fullmatch(r"kakao(talk)?://[^/?]+/[^/?]+(/me)?/?", url)]
     return " ".join([*kept, new.get_secret_value()])
 
 

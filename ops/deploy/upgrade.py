@@ -127,13 +127,16 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
             return None
         if server["Config"]["Image"] == wanted:
             return None
-    reached = _database(stack, docker)
+    # Cut off while PostgreSQL's container was replaced too, of which the up makes a new one.
+    without_database = switching is not None and not docker.has(stack.prefix("postgres"))
+    reached = switching.database if switching is not None and without_database else _database(stack, docker)
     if reached is None:
         return None
     here = migrations.of_image(docker, wanted)
     pending = _pending(stack, docker, here, reached)
     if switching is not None:
-        if reached == switching.database and server is not None and server["Config"]["Image"] != switching.image:
+        untouched = reached == switching.database and not without_database
+        if untouched and server is not None and server["Config"]["Image"] != switching.image:
             # The new server has changed nothing, and the old one has gone on meanwhile: what was kept is too old.
             _forget(stack)
         else:
@@ -304,6 +307,10 @@ def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Pro
                 f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} "
                 f"failed: {reason}"
             ) from failed
+        if note.before == note.after:
+            # Cut off, and finished in the old checkout.
+            _forget(stack)
+            return
         _write(stack, replace(note, state="served"))
     progress(
         f"Skyvern {note.after} serves; to go back to {note.before} and the data of {note.at}: bin/ops rollback --with-data -s "
@@ -315,15 +322,20 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     """Ends the old server in good order, and keeps its database as it then is."""
     server = stack.prefix("server")
     progress(f"the server of Skyvern {change.before} ends; runs in progress have {stack.settings().server.drain_minutes} min")
+    earlier = None
     try:
         with drain.countdown(stack, progress):
             docker.run("stop", server, timeout_seconds=drain.stop_seconds(stack))
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
         # It names what is dropped now.
+        earlier = read(stack)
         _forget(stack)
         _each(stack, docker, _KEEP)
     except UserError as failed:
+        with suppress(UserError):
+            if earlier is not None and BEFORE in _databases(stack, docker):
+                _write(stack, earlier)
         docker.run("start", server)
         raise UserError(
             f"stack {stack}: nothing was changed, and Skyvern {change.before} goes on: its database cannot be kept: {failed}"

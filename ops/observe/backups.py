@@ -97,7 +97,8 @@ def parse(status: str, drill: str, now: datetime) -> BackupFacts:
         max_age_hours=document["max_age_hours"],
         drill=last,
         good_days=None if last is None or last.last_good is None else (now - last.last_good).days,
-        waited_seconds=max(0, int(now.timestamp()) - document["since"]),
+        # A container of before has not noted it.
+        waited_seconds=max(0, int(now.timestamp()) - document["since"]) if "since" in document else 0,
     )
 
 

@@ -161,7 +161,8 @@ def doctor(stacks: Stacks = None, as_json: AsJson = False) -> None:
         answers.append(answer)
         if not as_json:
             typer.echo(doctor_line(answer))
-    wrong = list(zones.problems(_settings_of(chosen)))
+    known = _settings_of(chosen)
+    wrong = list(zones.problems(known, complete=not stacks and len(known) == len(chosen)))
     if as_json:
         documents = [answer.document(lambda found: [dataclasses.asdict(finding) for finding in found]) for answer in answers]
         _echo_json(documents, zones=wrong)

@@ -9,17 +9,20 @@ from components.settings import CloudflareEdge, Settings
 from ops.stack.stack import Stack
 
 
-def problems(stacks: Mapping[Stack, Settings]) -> Iterator[str]:
-    """A line for each mistake in what the stacks say about their zones, with what to write instead."""
+def problems(stacks: Mapping[Stack, Settings], *, complete: bool = True) -> Iterator[str]:
+    """A line for each mistake in what the stacks say about their zones, with what to write instead.
+
+    complete: whether these are all stacks; the owner of a zone may be one that is not seen.
+    """
     zones: dict[str, dict[Stack, CloudflareEdge]] = {}
     for stack, settings in stacks.items():
         if isinstance(settings.edge, CloudflareEdge):
             zones.setdefault(settings.edge.domain, {})[stack] = settings.edge
     for domain, edges in sorted(zones.items()):
-        yield from _zone_problems(domain, edges)
+        yield from _zone_problems(domain, edges, complete)
 
 
-def _zone_problems(domain: str, edges: Mapping[Stack, CloudflareEdge]) -> Iterator[str]:
+def _zone_problems(domain: str, edges: Mapping[Stack, CloudflareEdge], complete: bool) -> Iterator[str]:
     by_cell: dict[str | None, list[Stack]] = {}
     for stack, edge in edges.items():
         by_cell.setdefault(edge.cell, []).append(stack)
@@ -31,7 +34,9 @@ def _zone_problems(domain: str, edges: Mapping[Stack, CloudflareEdge]) -> Iterat
     owners = [stack for stack, edge in edges.items() if edge.zone_owner]
     if not owners:
         first = next(iter(edges)).file_name
-        yield f"zone {domain}: no stack has its settings and rules; remove edge.zone_owner from {first}, or from another's file"
+        if complete:
+            cure = f"remove edge.zone_owner from {first}, or from another's file"
+            yield f"zone {domain}: no stack has its settings and rules; {cure}"
         return
     if len(owners) > 1:
         yield (

@@ -38,6 +38,7 @@ class Outputs(BaseModel):
     docker_host: str
     containers: dict[str, str]
     smoke_api_key: SecretStr | None = None
+    metrics_key: SecretStr | None = None
     gateway_key: SecretStr | None = None
     artifact_url: str | None = None
     internet_hosts: list[str] | None = None

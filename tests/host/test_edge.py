@@ -175,7 +175,9 @@ def test_the_doctor_finds_what_is_wrong_with_the_way_in(public: Public) -> None:
     def findings() -> set[tuple[str, str]]:
         done = public.checkout.run("bin/ops", "doctor", "-s", STACK, "--json", check=False)
         found = json.loads(done.stdout)["findings"]
-        return {(one["subject"], one["problem"]) for one in found if one["subject"] != "this machine"}
+        # That nobody is told when it fails is advised to every stack but dev.
+        told = {"stack-alert-channel-present", "stack-heartbeat-outside"}
+        return {(one["subject"], one["problem"]) for one in found if one["subject"] not in {"this machine"} | told}
 
     assert findings() == set()
     public.checkout.docker.run("stop", f"{PREFIX}-connector")

@@ -90,8 +90,15 @@ def test_the_committed_stacks_have_no_violation_and_no_exemption(stack: str) -> 
     assert [report.message for report in judge(registered(run), stack=stack)] == []
 
 
-def test_a_monitor_with_channels_has_no_violation() -> None:
-    settings = Settings.model_validate({"monitor": {"enabled": True, "channels": "tgram://123456789:abcdefghijklmnop/12315544/"}})
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"channels": "tgram://123456789:abcdefghijklmnop/12315544/"},
+        {"heartbeat": "https://hc.example.com/0f1e", "metrics": True},
+    ],
+)
+def test_a_monitor_with_all_it_can_have_has_no_violation(more: dict[str, Any]) -> None:
+    settings = Settings.model_validate({"monitor": {"enabled": True, **more}})
     assert [report.message for report in judge(registered(program.run(settings, stack="prod")), stack="prod")] == []
 
 

@@ -273,7 +273,7 @@ test("a slow API is a 504, also when it is slow in the middle of its answer", as
 const PAGE = { policy: "default-src 'none'; style-src 'self'" };
 
 test("without a monitor the dashboard's address is the UI's, as every other one", async () => {
-  delete process.env.DASHBOARD_URL;
+  process.env.DASHBOARD_URL = "none";
   const response = await get("/dashboard");
   assert.equal(response.status, 200);
   assert.match(await checked(response), /<div id="root">/);
@@ -307,7 +307,7 @@ test("the dashboard comes with the gateway's key, the person's language and with
   assert.match(await checked(await get("/dashboards")), /<div id="root">/);
   behave = (_, response) => response.writeHead(403).end();
   await logged(async () => assert.equal((await get("/dashboard")).status, 502));
-  delete process.env.DASHBOARD_URL;
+  process.env.DASHBOARD_URL = "none";
 });
 
 // --- Recordings ----------------------------------------------------------------------------------------------------------

@@ -610,7 +610,8 @@ def observe_pulumi(stack: Stack) -> PulumiFacts:
         except UserError as failed:
             export_error = str(failed).rpartition("error: ")[2]
         # It decrypts the state.
-        if deployed is not None and deployed.containers and not problem:
+        judges = system.parse_version(record.version) or (0,)
+        if deployed is not None and deployed.containers and not problem and judges >= policies.MINIMUM_CLI:
             asked = policies.observe_policies(stack, variables)
     return PulumiFacts(
         cli=record is not None,

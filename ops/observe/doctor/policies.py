@@ -16,6 +16,8 @@ from ops.stack import policy_events
 from ops.stack.stack import Stack
 
 PACK = ROOT / "policy"
+# The first that has `pulumi policy analyze` for certain: it came in 2026 (pulumi/pulumi#22250), and this one was tried.
+MINIMUM_CLI = (3, 256, 0)
 # The pack is a program, and the engine starts it.
 SECONDS = 180
 

@@ -58,7 +58,7 @@ def check_assets(site: Site) -> None:
     """The bundle has no placeholder and no secret; an asset that does not exist is a 404, not the application's page."""
     app_url = site.outputs.app_url
     outputs = site.outputs
-    known = (outputs.api_key, outputs.smoke_api_key, outputs.ui_password, outputs.gateway_key)
+    known = (outputs.api_key, outputs.smoke_api_key, outputs.metrics_key, outputs.ui_password, outputs.gateway_key)
     secrets = [secret.get_secret_value() for secret in known if secret is not None]
     index = site.ask("GET", app_url + "/", login=True)
     todo, done = asset_paths(index.text), set[str]()

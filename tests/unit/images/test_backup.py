@@ -209,3 +209,13 @@ def test_a_drill_that_was_killed_could_not_run(box: Box, running: Callable[..., 
     assert (noted["verdict"], noted["last_good"]) == ("could not run", passed["at"])
     assert noted["reason"].startswith("it was interrupted: ")
     assert not (box.folder / "state/drill").exists()
+
+
+def test_a_drill_that_was_stopped_in_good_order_is_made_up_for(box: Box, running: Callable[..., None]) -> None:
+    """What it ran may have gone on for a moment, and made its folder again."""
+    (box.folder / "state/drill").mkdir()
+    (box.folder / "state/stopped").touch()
+    running(lambda: not (box.folder / "state/drill").exists())
+    assert not (box.folder / "state/drill.json").exists()
+    # Its own end is in good order, too.
+    assert (box.folder / "state/stopped").exists()

@@ -110,7 +110,10 @@ class Stack:
             (self.backup / "drill.json").write_text(json.dumps(noted))
         if host := files.get("host"):
             times = {name: None if (when := at(host[name])) is None else when.isoformat() for name in ("secrets", "kit")}
+            (self.state / "host.json").unlink(missing_ok=True)
             self.monitor.watch.record(self.state, json.dumps(times))
+            # A machine that has made none does not take it away.
+            self.monitor.watch.record(self.state, json.dumps({**times, "kit": None}))
 
     def fail(self, number: int = 1, codes: str | None = None, workflow: str = "wpid_1", interrupted: bool = False) -> None:
         for count in range(number):
@@ -399,6 +402,10 @@ SITUATIONS: Mapping[str, tuple[Sequence[Do], Sequence[str]]] = {
             do("schedule", enabled=False),
         ],
         ["The disk is nearly full", f"{WELL}The disk is nearly full"],
+    ),
+    "a silence of the machine's sleep silences nothing else": (
+        [do("silence", "off", 30 * 24), do("look"), do("sleep", 8), do("wait", 60), put(free=0.05), do("wait", 20)],
+        ["The disk is nearly full"],
     ),
     "failures in a silence are one line after it": (
         [do("silence", "all", 1), *[step for _ in range(50) for step in (do("fail", 10), do("look"))], do("wait", 15)],

@@ -100,6 +100,8 @@ def test_in_a_loop_its_names_and_the_outputs_of_an_earlier_round_are_known() -> 
         ("rows.of_a_page", []),
         ("{{ rows }}", []),
         ("each price of the page", []),
+        ("products in cart", []),
+        ("주문", []),
         ("rowws.of_a_page", ["rowws"]),
         ("{{ rowws }}", ["rowws"]),
         ("current_value", ["current_value"]),
@@ -108,6 +110,10 @@ def test_in_a_loop_its_names_and_the_outputs_of_an_earlier_round_are_known() -> 
 def test_what_a_loop_goes_over_is_an_expression_or_a_sentence(over: str, names: list[str]) -> None:
     found = problems(loop("each", page("a"), over=over))
     assert [text.removeprefix("blocks.0.loop_variable_reference: ").split()[0] for text in found] == names
+
+
+def test_a_name_that_the_text_guards_may_be_unknown() -> None:
+    assert problems(page("a", url="https://x.test/{{ maybe | default('') }}{% if other is defined %}{{ day }}{% endif %}")) == []
 
 
 def test_code_is_a_template_but_for_its_comments() -> None:

@@ -81,6 +81,7 @@ def test_each_variable_is_a_resource_and_what_is_secret_is_sensitive(prod: Progr
         "API_URL": "https://api.example.com",
         "ARTIFACT_URL": "https://artifact.example.com",
         "CONTENT_SECURITY_POLICY": content_security_policy(urls),
+        "DASHBOARD_URL": "none",
         "UI_LANGUAGE": "en",
         "VITE_API_BASE_URL": "https://api.example.com/api/v1",
         "VITE_ARTIFACT_API_BASE_URL": "https://app.example.com",
@@ -92,7 +93,7 @@ def test_each_variable_is_a_resource_and_what_is_secret_is_sensitive(prod: Progr
     login = f"{plain(prod.outputs['ui_username'])}:{plain(prod.outputs['ui_password'])}"
     assert sent["UI_LOGIN_SHA256"]["value"] == Secret(hashlib.sha256(login.encode()).hexdigest())
     # Never in development: the API refuses sensitive ones there.
-    assert [one["targets"] for one in sent.values()] == [["production"]] * 10
+    assert [one["targets"] for one in sent.values()] == [["production"]] * 11
     # The name is taken while the old one is there.
     assert all(one.delete_before_replace for one in prod.of_type(VARIABLE))
 

@@ -109,7 +109,7 @@ def test_on_vercel_the_pages_are_for_whoever_has_the_gateways_key() -> None:
     without = endpoints.derive(parse(settings, file="x", secret_keys=secret_keys))
     assert "dashboard" not in gateway.caddyfile(without)
     assert vercel.public_variables(urls, "en")["DASHBOARD_URL"] == "https://api.example.com/dashboard"
-    assert "DASHBOARD_URL" not in vercel.public_variables(without, "en")
+    assert vercel.public_variables(without, "en")["DASHBOARD_URL"] == "none"
 
 
 def test_minutes_by_hand_are_one_variable_and_only_where_a_file_names_them(monitored: Program) -> None:

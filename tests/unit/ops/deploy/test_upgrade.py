@@ -52,7 +52,7 @@ class Host(Docker):
     databases: dict[str, str] = field(default_factory=lambda: {"skyvern": "m2"})
     # Databases that the monitor's role may connect to.
     for_monitor: set[str] = field(default_factory=lambda: {"skyvern"})
-    containers: set[str] = field(default_factory=lambda: {"skyvern-dev-server"})
+    containers: set[str] = field(default_factory=lambda: {"skyvern-dev-server", "skyvern-dev-postgres"})
     calls: list[str] = field(default_factory=list)
     faults: dict[str, UserError] = field(default_factory=dict)
     free_mib: int = 10_000
@@ -400,14 +400,24 @@ def failed_or_not(change: Upgrade, stack: Stack, host: Host) -> None:
         pass
 
 
-def test_what_was_kept_goes_with_the_note_that_names_it(stack: Stack, host: Host) -> None:
-    """Killed between the two, a note of the last upgrade would offer its version with the data of another."""
+@pytest.mark.parametrize("dropped", [True, False])
+def test_what_was_kept_goes_with_the_note_that_names_it(
+    stack: Stack, host: Host, dropped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note of the last upgrade would offer its version with the data of another, or none for data that is there."""
     host.databases[BEFORE] = "m1"
-    upgrade._write(stack, replace(note("served"), before="1.0.54"))
+    last = replace(note("served"), before="1.0.54")
+    upgrade._write(stack, last)
     begun = change(stack, host)
-    host.faults["CREATE DATABASE"] = UserError("docker: exit 137: killed")
+
+    def fails(*_: Any) -> None:
+        if dropped:
+            del host.databases[BEFORE]
+        raise UserError("docker: exit 137: killed")
+
+    monkeypatch.setattr(upgrade, "_each", fails)
     failed_or_failing(begun, stack, host)
-    assert upgrade.read(stack) is None
+    assert upgrade.read(stack) == (None if dropped else last)
 
 
 def failed_or_failing(change: Upgrade, stack: Stack, host: Host) -> None:
@@ -538,6 +548,15 @@ def test_killed_during_the_switch_goes_on_and_can_still_go_back(
     assert "serves again" in failed_switch(resumed, stack, host, migrated=migrated)
     assert host.databases["skyvern"] == "m2"
     assert host.server["image"] == OLD_IMAGE
+
+
+def test_killed_while_postgresql_was_replaced_goes_on(stack: Stack, host: Host) -> None:
+    """Its container is gone, and only the up makes another."""
+    left(host, {"image": OLD_IMAGE, "state": "exited"}, {"skyvern": "m2", BEFORE: "m2"})
+    upgrade._write(stack, note("switching"))
+    host.containers.discard("skyvern-dev-postgres")
+    host.faults["alembic_version"] = UserError("docker: No such container")
+    assert change(stack, host).resumed is not None
 
 
 @pytest.mark.parametrize("server", [{}, {"image": NEW_IMAGE, "state": "running"}])

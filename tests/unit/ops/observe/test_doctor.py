@@ -639,7 +639,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(engine, "read_record", lambda: SimpleNamespace(pulumi_home=None))
+    monkeypatch.setattr(engine, "read_record", lambda: SimpleNamespace(pulumi_home=None, version="3.256.0"))
     monkeypatch.setattr(environment, "for_engine", lambda: {"PATH": "/engine"})
 
 
