@@ -49,7 +49,8 @@ class BackupFacts:
 
     sets: complete ones in the repository; None if it has never answered. newest, newest_at: None without any. age_seconds: of the
     newest. problem: of the last look, "" for none. max_age_hours: from the stack file. drill: the last one. good_days: since
-    one passed; None if none has. waited_seconds: since the backup first ran.
+    one passed; None if none has. waited_seconds: since the backup first ran. locked_days: of the bucket. unpruned_days: since
+    what nothing needs was removed; None of a container that has not noted it.
     """
 
     sets: int | None
@@ -61,6 +62,8 @@ class BackupFacts:
     drill: Drill | None = None
     good_days: int | None = None
     waited_seconds: int = 0
+    locked_days: int = 0
+    unpruned_days: int | None = None
 
     @property
     def too_old(self) -> bool:
@@ -97,6 +100,8 @@ def parse(status: str, drill: str, now: datetime) -> BackupFacts:
         max_age_hours=document["max_age_hours"],
         drill=last,
         good_days=None if last is None or last.last_good is None else (now - last.last_good).days,
+        locked_days=document.get("locked_days", 0),
+        unpruned_days=(int(now.timestamp()) - document["pruned"]) // 86400 if "pruned" in document else None,
         # A container of before has not noted it.
         waited_seconds=max(0, int(now.timestamp()) - document["since"]) if "since" in document else 0,
     )

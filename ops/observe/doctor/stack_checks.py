@@ -294,6 +294,10 @@ def check_backup(observation: Observation) -> Iterator[Finding]:
         yield error("backup", name, f"the newest set is {backups.age(facts.age_seconds)} old{why}", again)
     elif facts.problem:
         yield warning("backup", name, facts.problem, f"correct that, then {again}")
+    if facts.locked_days and facts.unpruned_days is not None and facts.unpruned_days > 2 * (facts.locked_days + 1):
+        problem = f"nothing was removed from the repository for {facts.unpruned_days} days, because sets were interrupted"
+        fix = f"let one be made to its end: {again}; without an interruption in {facts.locked_days + 1} days the rest follows"
+        yield warning("backup", name, problem, fix)
     drill = facts.drill
     due, days = settings.backup.drill_every_days, facts.good_days
     if drill is None:

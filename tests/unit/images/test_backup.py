@@ -152,11 +152,14 @@ def test_after_a_set_that_was_cut_off_nothing_is_pruned_until_its_lock_has_ended
     box.run("now", LOCKED_DAYS="14")
     assert (box.calls("prune"), len(box.calls("check"))) == ([], 1)
     leftovers = box.folder / "state/leftovers"
+    time.sleep(1)
     for days, pruned in ((14, 0), (16, 1)):
         box.next_day()
         os.utime(leftovers, (time.time() - days * 86400,) * 2)
         box.run("now", LOCKED_DAYS="14")
         assert len(box.calls("prune")) == pruned, days
+        noted = box.note("status.json")
+        assert (noted["locked_days"], noted["pruned"] == noted["since"]) == (14, not pruned)
 
 
 def test_without_a_lock_what_was_cut_off_is_pruned_at_once(box: Box) -> None:

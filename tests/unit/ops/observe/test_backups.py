@@ -127,6 +127,13 @@ def findings(observation: Observation) -> list[tuple[str, str, str]]:
 
 def test_a_young_set_is_no_finding() -> None:
     assert findings(observed(GOOD)) == []
+    assert findings(observed(replace(GOOD, locked_days=14, unpruned_days=30))) == []
+    assert findings(observed(replace(GOOD, unpruned_days=300))) == []
+
+
+def test_what_the_container_notes_of_a_locked_bucket_is_read() -> None:
+    noted = {**STATUS, "locked_days": 14, "pruned": int((NOW - timedelta(days=31)).timestamp())}
+    assert backups.parse(json.dumps(noted), "null", NOW) == replace(GOOD, locked_days=14, unpruned_days=31)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +145,11 @@ def test_a_young_set_is_no_finding() -> None:
         (replace(NEVER, waited_seconds=27 * 3600), "error", "in the 27 h since the backup first ran, no set was made"),
         (replace(GOOD, age_seconds=27 * 3600, problem="no answer"), "error", "the newest set is 27 h old: no answer"),
         (replace(GOOD, problem="the repository is full"), "warning", "the repository is full"),
+        (
+            replace(GOOD, locked_days=14, unpruned_days=31),
+            "warning",
+            "nothing was removed from the repository for 31 days, because sets were interrupted",
+        ),
     ],
 )
 def test_what_the_doctor_finds(facts: BackupFacts | None, level: str, problem: str) -> None:
