@@ -136,6 +136,14 @@ def test_options_alone_make_a_new_stack(ops_init: Init, calls: list[Any], tmp_pa
     assert ended == Ended(0, [], [f"Pulumi.third.yaml is written; next: script/up --stack {name}"])
 
 
+def test_a_monitor_that_tells_nobody_is_said_how(ops_init: Init, tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.third.yaml"
+    path.write_text("config:\n  skyvern:monitor:\n    enabled: true\n")
+    written, hint = ops_init("third", GIVEN).lines
+    assert written == "Pulumi.third.yaml is written; next: script/up --stack third"
+    assert hint == "to be told what fails: bin/ops alerts kakao -s third, or another channel (docs/monitoring.md)"
+
+
 def test_without_a_terminal_every_missing_option_is_named(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
     given = {option: text for option, text in GIVEN.items() if option not in {"--port", "--llm"}}
     with pytest.raises(UserError, match="there is no terminal to ask on; add --port, --llm"):
@@ -306,6 +314,7 @@ def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         sys.path.insert(0, {str(ROOT)!r})
         from pathlib import Path
+        from components.settings import Settings
         from ops.clients import process
         from ops.deploy import init, update
         from ops.machine import backend, environment
@@ -317,7 +326,7 @@ def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
         update.ensure_stack = lambda stack, say: None
         process.capture = lambda command, stdin=None, **rest: Path({str(tmp_path / "stdin")!r}).write_bytes(stdin)
         # Its file has no key: the double above encrypts nothing into it.
-        Stack.settings = lambda stack: None
+        Stack.settings = lambda stack: Settings()
         stack = Stack("dev", root=Path({str(tmp_path)!r}), variables={{"PATH": ""}})
         sys.exit(init.main(stack, {{}}, api_key_file=None))
         """
