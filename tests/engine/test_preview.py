@@ -80,6 +80,7 @@ def test_the_engine_of_today_says_what_was_recorded(
         .read_text()
         .replace("skyvern-test", "skyvern-prod")
         .replace("with test in it", "with prod in it")
+        .replace("stack test:", "stack prod:")
     )
     (made,) = model.load(text, file="preview.json")
     again = "the program or the engine has changed: python -m tests.engine.previews"
