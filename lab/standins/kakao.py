@@ -6,14 +6,14 @@ for which ``agree`` gives a code.
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
+
+from lab import loopback
 
 FORM = "application/x-www-form-urlencoded"
 MOST_CHARACTERS = 200
@@ -103,7 +103,7 @@ def _refusal(code: str, error: str, description: str) -> dict[str, Any]:
 def serving(kakao: Kakao) -> Iterator[str]:
     """Its address on loopback, in the place of both of Kakao's hosts."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(loopback.Handler):
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             form = dict(parse_qsl(self.rfile.read(length).decode(), keep_blank_values=True))
@@ -121,15 +121,5 @@ def serving(kakao: Kakao) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Quiet: a form has secrets in it."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with loopback.serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -7,13 +7,13 @@ that a script writes into the page is lost. Not here: Naver itself, which no tes
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from lab import loopback
 
 BLOG = "shop"
 COOKIE = "NID_SES=imitation"
@@ -156,7 +156,7 @@ def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[BlogEditor]:
     """The site, on an address of this machine. ``/here-a-person-logs-in`` is what a person's login leaves: its cookie."""
     blog = BlogEditor()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(loopback.Handler):
         def do_GET(self) -> None:
             path = urlsplit(self.path)
             if path.path == "/here-a-person-logs-in":
@@ -205,17 +205,6 @@ def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[BlogEditor]:
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((address, port), Handler)
-    server.daemon_threads = True
-    blog.origin = f"http://{address}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with loopback.serving(Handler, address=address, port=port) as taken:
+        blog.origin = f"http://{address}:{taken}"
         yield blog
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

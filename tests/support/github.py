@@ -5,12 +5,10 @@ that ``actions/checkout`` cleans. The three actions are played, because they are
 with which token (tests/unit/test_workflows.py), and GitHub's own mind about any of this.
 """
 
-import http.server
 import io
 import json
 import re
 import shutil
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from lab import loopback
 from ops.clients import github
 from ops.clients.git import run as git
 from ops.paths import ROOT
@@ -53,7 +52,7 @@ class GitHub:
         """Answers at ``url``."""
         hub = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             def answer(self) -> None:
                 sent = self.rfile.read(int(self.headers.get("content-length", 0)))
                 asked = urlsplit(self.path)
@@ -67,17 +66,9 @@ class GitHub:
 
             do_GET = do_POST = do_PATCH = answer
 
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
-        try:
+        with loopback.serving(Handler) as port:
+            self.url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
 
     def answer(self, method: str, path: str, query: Mapping[str, list[str]], sent: bytes) -> Any:
         """What the API says, or None for what it does not have."""

@@ -13,11 +13,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+
+from lab import loopback
 
 ORGANIZATION = "o_112233445566778899"
 Json = dict[str, Any]
@@ -296,7 +297,7 @@ class Skyvern:
         """Its URL on loopback."""
         skyvern = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             def _do(self) -> None:
                 length = int(self.headers.get("content-length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
@@ -313,15 +314,5 @@ class Skyvern:
 
             do_GET = do_POST = do_PUT = do_DELETE = _do
 
-            def log_message(self, format: str, *args: Any) -> None:
-                """Nothing on the tests' terminal."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with loopback.serving(Handler) as port:
+            yield f"http://127.0.0.1:{port}"

@@ -1,14 +1,12 @@
 """site/: the build that Vercel runs, without Vercel. The built site and its middleware are tested in tests/site."""
 
 import hashlib
-import http.server
 import io
 import json
 import os
 import re
 import shutil
 import subprocess
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from components.ui import UI_USER
+from lab import loopback
 from ops.paths import ROOT
 
 SITE = ROOT / "site"
@@ -63,7 +62,7 @@ class Index:
 def index() -> Iterator[Index]:
     served = Index()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(loopback.Handler):
         def do_GET(self) -> None:
             served.asked.append(self.path)
             if served.failures:
@@ -78,14 +77,9 @@ def index() -> Iterator[Index]:
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served.url = f"http://127.0.0.1:{server.server_port}/simple"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with loopback.serving(Handler) as port:
+        served.url = f"http://127.0.0.1:{port}/simple"
         yield served
-        server.shutdown()
 
 
 def digest(content: bytes) -> str:

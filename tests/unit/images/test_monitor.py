@@ -2,16 +2,15 @@
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from lab import loopback
 from lab.standins.kakao import REFRESH_SECONDS, Kakao, serving
 from ops.paths import ROOT
 
@@ -382,22 +381,17 @@ def test_a_channel_gets_the_message_and_a_failure_names_no_key(monitor: SimpleNa
     """By apprise itself, whose JSON channel takes any address, to a server of the test."""
     received: list[dict[str, Any]] = []
 
-    class Channel(BaseHTTPRequestHandler):
+    class Channel(loopback.Handler):
         def do_POST(self) -> None:
             received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(500 if self.path == "/down" else 200)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            """Not on the console."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Channel) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        urls = [f"json://user:hunter2@127.0.0.1:{server.server_port}/{path}" for path in ("up", "down")]
+    with loopback.serving(Channel) as port:
+        urls = [f"json://user:hunter2@127.0.0.1:{port}/{path}" for path in ("up", "down")]
         settings = monitor.dashboard.replace(config, channels=monitor.config.named([*urls, "nosuch://hunter2"]))
         lines = [("Failed runs (1): 블로그", "/runs/wr_1")]
         problems = [monitor.watch.deliver(settings, name, lines, str) for name in settings.channels]
-        server.shutdown()
     assert received[0]["message"] == "[dev] Failed runs (1): 블로그\nhttp://localhost:8080/runs/wr_1"
     assert problems == [None, "does not take the message", "is not an address that apprise knows"]
 

@@ -4,17 +4,16 @@ import importlib
 import math
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lab import loopback
 from tests.support.monitor import config as make_config
 
 NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
@@ -192,7 +191,7 @@ def test_every_name_is_documented_in_both_languages(monitor: SimpleNamespace, me
 # --- The heartbeat -----------------------------------------------------------------------------------------------------------
 
 
-class Switch(BaseHTTPRequestHandler):
+class Switch(loopback.Handler):
     """A dead man's switch; with ``down`` in its path it refuses."""
 
     asked: list[str]
@@ -202,19 +201,14 @@ class Switch(BaseHTTPRequestHandler):
         self.send_response(404 if "down" in self.path or self.headers["Host"] == "strange" else 200)
         self.end_headers()
 
-    def log_message(self, *_: Any) -> None:
-        """Not on the console."""
-
 
 @pytest.fixture
 def switch() -> Iterator[tuple[str, list[str]]]:
     """Its address, and what it was asked."""
     asked: list[str] = []
     handler = type("Handler", (Switch,), {"asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/ping/{SECRET}", asked
-        server.shutdown()
+    with loopback.serving(handler) as port:
+        yield f"http://127.0.0.1:{port}/ping/{SECRET}", asked
 
 
 def test_the_switch_gets_start_ok_and_fail(monitor: SimpleNamespace, switch: tuple[str, list[str]]) -> None:
@@ -290,11 +284,8 @@ def test_the_address_shows_when_its_certificate_ends(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        end = monitor.certificates.of_address(f"https://localhost:{server.server_port}")
-        server.shutdown()
+    with loopback.serving(loopback.Handler, context=context) as port:
+        end = monitor.certificates.of_address(f"https://localhost:{port}")
     assert end is not None
     left = end - datetime.now(UTC)
     assert left > timedelta(days=9)

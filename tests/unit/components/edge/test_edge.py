@@ -5,10 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from components.edge import tunnel
 from components.endpoints import Endpoints
 from components.host.connectors import ngrok
 from components.settings import CloudflareEdge, Settings, SettingsError
+from lab import loopback
 from ops.paths import ROOT
 from tests.support import program
 from tests.support.program import Program, Secret, plain
@@ -413,7 +412,7 @@ ONLINE, OFFLINE = b'[{"name": "skyvern", "url": "https://x.example"}]', b"[]"
 def agent_api(answers: Mapping[str, bytes]) -> Iterator[int]:
     """The agent's local API on a port of loopback: it refuses an empty or foreign Host, as the agent does since 3.1.1."""
 
-    class Api(BaseHTTPRequestHandler):
+    class Api(loopback.Handler):
         def do_GET(self) -> None:
             kind = self.path.removeprefix("/api/")
             host = (self.headers.get("Host") or "").rpartition(":")[0]
@@ -423,13 +422,8 @@ def agent_api(answers: Mapping[str, bytes]) -> Iterator[int]:
             if status == 200:
                 self.wfile.write(b'{"%s": %s}' % (kind.encode(), answers[kind]))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+    with loopback.serving(Api) as port:
+        yield port
 
 
 @pytest.mark.parametrize("with_wget", [False, True])

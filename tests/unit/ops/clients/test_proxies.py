@@ -1,13 +1,12 @@
 """ops.clients.proxies: which proxy of the environment a request goes through, and the line for one that cannot be used (F08)."""
 
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 
+from lab import loopback
 from ops.clients import proxies
 from ops.errors import UserError
 from ops.machine import go, system
@@ -94,18 +93,13 @@ def test_where_it_is_not_needed_it_is_ignored(monkeypatch: pytest.MonkeyPatch) -
 def answering() -> Iterator[str]:
     """A server on loopback that answers 200."""
 
-    class Answer(BaseHTTPRequestHandler):
+    class Answer(loopback.Handler):
         def do_HEAD(self) -> None:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with loopback.serving(Answer) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.mark.parametrize(

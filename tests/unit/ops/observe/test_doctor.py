@@ -5,12 +5,9 @@ import re
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +16,7 @@ from typing import Any
 import pytest
 
 from components.settings import parse
+from lab import loopback
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
@@ -814,7 +812,7 @@ def test_kernel_settings_that_forbid_namespaces(tmp_path: Path, name: str, value
     assert observation.namespace_limit(tmp_path) == limit
 
 
-class Chrome(BaseHTTPRequestHandler):
+class Chrome(loopback.Handler):
     """A debugging port: refuses names in the Host header and sends on to the address that was asked for, as Chrome 156 does."""
 
     def do_GET(self) -> None:
@@ -828,23 +826,12 @@ class Chrome(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(json.dumps({"webSocketDebuggerUrl": f"ws://{host}/devtools/browser/1"}).encode())
 
-    def log_message(self, *arguments: object) -> None:
-        pass
-
 
 class Elsewhere(Chrome):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"<html>")
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
 
 
 def ask_chrome(url: str, header: str = "") -> ChromeAnswer:
@@ -857,7 +844,7 @@ def ask_chrome(url: str, header: str = "") -> ChromeAnswer:
 
 
 def test_each_reason_why_a_chrome_does_not_answer() -> None:
-    with serving(Chrome) as port, serving(Elsewhere) as other, socket.socket() as closed:
+    with loopback.serving(Chrome) as port, loopback.serving(Elsewhere) as other, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         silent = closed.getsockname()[1]
         assert ask_chrome(f"http://127.0.0.1:{port}/") == ChromeAnswer(problem="")
