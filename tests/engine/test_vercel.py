@@ -79,7 +79,7 @@ def test_up_serves_the_uploaded_site_with_its_variables(life: Frontend) -> None:
     deployment = life.served()
     assert {"package.json", "vercel.json", "middleware.js", "build.mjs", "ui-requirements.txt"} <= set(deployment["uploaded"])
     assert not [path for path in deployment["uploaded"] if path.startswith(("site", "node_modules")) or path == "README.md"]
-    assert len(deployment["variables"]) == 10
+    assert len(deployment["variables"]) == 11
     state = life.project.succeed("stack", "export")
     for secret in (vercel.TOKEN, "a-gateway-key-1", "a-password-1", deployment["variables"]["UI_LOGIN_SHA256"]):
         assert secret not in state
@@ -188,16 +188,16 @@ def test_a_fault_at_any_call_of_the_first_up_is_mended_by_the_next(engine: Engin
     with stack.world.edit() as data:
         data["vercel"]["projects"] = {}
 
-    # Project, variables and domain, deployment. One call at a time, so that each up gets past those of the one before; the ten
+    # Project, variables and domain, deployment. One call at a time, so that each up gets past those of the one before; the eleven
     # variables are of one kind, so that the first, one in the middle and the last of them do.
-    for failing in (1, 2, 5, 7, 1, 2):
+    for failing in (1, 2, 5, 8, 1, 2):
         stack.world.fail(call=failing, message="a fault of a test")
         stack.world.forget_journal()
         assert "a fault of a test" in stack.project.fail("up", "--yes", "--skip-preview", "--parallel", "1")
         made = [entry["name"] for entry in stack.world.journal("create") if "error" not in entry]
         assert len(made) == failing - 1
     assert stack.up() == ["create site-deployment"]
-    assert len(stack.served()["variables"]) == 10
+    assert len(stack.served()["variables"]) == 11
 
 
 # --- With the edge -------------------------------------------------------------------------------------------------------
