@@ -186,11 +186,14 @@ def waits(target: Target, requests: Mapping[str, Mapping[str, str]], seconds: fl
         time.sleep(0.05)
 
 
-def assert_served(waited: Sequence[tuple[float, str]]) -> None:
-    """During a flood: half a second is enough; one answer of a hundred may take longer, as the attacker has the same cores."""
+def kept_waiting(waited: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """The waits of a flood that were too long, longest first; none where another client was served.
+
+    Half a second is enough; one answer of a hundred may take up to three, as the attacker has the same cores.
+    """
     slow = sorted((wait for wait in waited if wait[0] >= 0.5), reverse=True)
-    assert len(slow) <= 1 + len(waited) // 100, f"{len(slow)} of {len(waited)}: {slow[:5]}"
-    assert not slow or slow[0][0] < 3, slow[0]
+    served = len(slow) <= 1 + len(waited) // 100 and (not slow or slow[0][0] < 3)
+    return [] if served else slow
 
 
 def assert_recovered(target: Target, requests: Mapping[str, Mapping[str, str]]) -> None:
