@@ -307,7 +307,9 @@ def main(stack: Stack, given: Mapping[str, str], *, api_key_file: str | None) ->
     next_step = "write these (docs/cloudflare.md), or edge.provider: none; then" if missing else "next:"
     typer.echo(f"{path.name} is written; {next_step} script/up --stack {stack}")
     if not missing and (monitor := stack.settings().monitor).enabled and monitor.channels is None:
-        typer.echo(f"to be told what fails: bin/ops alerts kakao -s {stack}, or another channel (docs/monitoring.md)")
+        typer.echo(
+            f"for a message when something fails: bin/ops alerts kakao -s {stack}, or another channel (docs/monitoring.md)"
+        )
     return 0
 
 

@@ -141,7 +141,7 @@ def test_a_monitor_that_tells_nobody_is_said_how(ops_init: Init, tmp_path: Path)
     path.write_text("config:\n  skyvern:monitor:\n    enabled: true\n")
     written, hint = ops_init("third", GIVEN).lines
     assert written == "Pulumi.third.yaml is written; next: script/up --stack third"
-    assert hint == "to be told what fails: bin/ops alerts kakao -s third, or another channel (docs/monitoring.md)"
+    assert hint == "for a message when something fails: bin/ops alerts kakao -s third, or another channel (docs/monitoring.md)"
 
 
 def test_without_a_terminal_every_missing_option_is_named(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
