@@ -132,17 +132,8 @@ async function artifact(request, path, environment, seconds) {
   if ((environment.ARTIFACT_URL || "none") === "none") {
     return refusal(404, "recordings are not published by this stack", policy);
   }
-  const headers = new Headers({ "x-gateway-key": environment.GATEWAY_KEY });
-  copy(FORWARDED, request.headers, headers);
-  // A compressed answer would be unpacked here, and its length and ranges would be wrong.
-  headers.set("accept-encoding", "identity");
-  const { status, result } = await ask(
-    `${environment.ARTIFACT_URL}${path}`,
-    { method: request.method, headers },
-    seconds,
-    (upstream) => upstream,
-    [200, 206, 304, 400, 404, 416],
-  );
+  const address = `${environment.ARTIFACT_URL}${path}`;
+  const { status, result } = await handOn(FORWARDED, request, address, environment, seconds, [200, 206, 304, 400, 404, 416]);
   // 400: a path that no file can have.
   if (status === 400 || status === 404) {
     await result.body?.cancel();
@@ -165,11 +156,8 @@ async function artifact(request, path, environment, seconds) {
 
 /** A page of the monitor as the gateway gives it to whoever has its key. It sends its own policy, without scripts. */
 async function dashboard(request, address, environment, seconds) {
-  const headers = new Headers({ "x-gateway-key": environment.GATEWAY_KEY, "accept-encoding": "identity" });
-  copy(ASKED, request.headers, headers);
-  const init = { method: request.method, headers };
   // 503: the monitor's own page, which says that the database does not answer.
-  const { status, result } = await ask(address, init, seconds, (upstream) => upstream, [200, 404, 503]);
+  const { status, result } = await handOn(ASKED, request, address, environment, seconds, [200, 404, 503]);
   if (result === undefined) {
     return refusal(status, problem(status), environment.CONTENT_SECURITY_POLICY);
   }
@@ -180,6 +168,14 @@ async function dashboard(request, address, environment, seconds) {
   });
   copy(SHOWN, result.headers, returned);
   return new Response(result.body, { status, headers: returned });
+}
+
+/** The request with the gateway's key, and of its headers those of these names alone; as `ask`. */
+async function handOn(names, request, address, environment, seconds, expected) {
+  // A compressed answer would be unpacked here, and its length and ranges would be wrong.
+  const headers = new Headers({ "x-gateway-key": environment.GATEWAY_KEY, "accept-encoding": "identity" });
+  copy(names, request.headers, headers);
+  return ask(address, { method: request.method, headers }, seconds, (upstream) => upstream, expected);
 }
 
 /**

@@ -66,11 +66,10 @@ class Scope:
 
     def problems(self, text: str) -> Iterator[str]:
         """What is wrong with a template, each as a clause with what to write instead."""
-        try:
-            tree = _JINJA.parse(text)
-        except jinja2.TemplateSyntaxError as wrong:
-            yield syntax_problem(wrong)
+        if problem := readable(text):
+            yield problem
             return
+        tree = _JINJA.parse(text)
         unknown = [*_unknown(tree, nodes.Filter, _JINJA.filters), *_unknown(tree, nodes.Test, _JINJA.tests)]
         yield from unknown
         if unknown:
@@ -93,17 +92,12 @@ class Scope:
         return f"{name} is not a parameter or an output; {_cure(name, self.names, 'declare it below parameters')}"
 
 
-def syntax_problem(wrong: jinja2.TemplateSyntaxError) -> str:
-    """What Jinja says of a text, as a clause."""
-    return f"is not a template that Jinja can read ({wrong.message}); correct the braces"
-
-
 def readable(text: str) -> str | None:
     """What is wrong with the syntax of a text, None for nothing."""
     try:
         _JINJA.parse(text)
     except jinja2.TemplateSyntaxError as wrong:
-        return syntax_problem(wrong)
+        return f"is not a template that Jinja can read ({wrong.message}); correct the braces"
     return None
 
 
@@ -178,28 +172,29 @@ def _of_block(block: Json, path: Place, scope: Scope) -> Iterator[Problem]:
 
 
 def _of_texts(value: Any, path: Place, scope: Scope) -> Iterator[Problem]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key not in {"description", "next_block_label"}:
-                yield from _of_texts(item, (*path, key), scope)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _of_texts(item, (*path, index), scope)
-    elif isinstance(value, str) and "{" in value:
-        for text in scope.problems(value):
-            yield path, text
+    for place, text in _texts(value, path, frozenset({"description", "next_block_label"})):
+        for problem in scope.problems(text):
+            yield place, problem
 
 
 def _unreadable(value: Any, path: Place) -> Iterator[Problem]:
     """Texts that the server renders with names of its own, if at all: their syntax alone."""
+    for place, text in _texts(value, path):
+        if problem := readable(text):
+            yield place, problem
+
+
+def _texts(value: Any, path: Place, without: Collection[str] = ()) -> Iterator[tuple[Place, str]]:
+    """Each text that can be a template, with its place. without: keys, wherever they are."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _unreadable(item, (*path, key))
+            if key not in without:
+                yield from _texts(item, (*path, key), without)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _unreadable(item, (*path, index))
-    elif isinstance(value, str) and "{" in value and (text := readable(value)):
-        yield path, text
+            yield from _texts(item, (*path, index), without)
+    elif isinstance(value, str) and "{" in value:
+        yield path, value
 
 
 def _of_parameter(parameter: Json) -> Names:

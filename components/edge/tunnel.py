@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pulumi
@@ -50,12 +51,15 @@ def covered_hosts(urls: Endpoints, settings: CloudflareEdge) -> dict[Role, list[
     A cell's own stack file decides whether it has each of them; a rule about a host without a record stops nothing.
     """
     hosts: dict[Role, list[str]] = {}
-    for host, role in urls.sites.items():
+    for role, host in _every_host(urls, settings):
         hosts.setdefault(role, []).append(host)
-    for cell in sorted(settings.cells):
-        for role, host in public_hosts(settings.domain, cell).items():
-            hosts.setdefault(role, []).append(host)
     return hosts
+
+
+def _every_host(urls: Endpoints, settings: CloudflareEdge) -> list[tuple[Role, str]]:
+    own = [(role, host) for host, role in urls.sites.items()]
+    cells = (public_hosts(settings.domain, cell).items() for cell in sorted(settings.cells))
+    return [*own, *chain.from_iterable(cells)]
 
 
 def _is_one_of(hosts: list[str]) -> str:
@@ -101,9 +105,7 @@ def rate_limit_expression(urls: Endpoints, settings: CloudflareEdge) -> str:
     paths = 'starts_with(http.request.uri.path, "/api/") or starts_with(http.request.uri.path, "/v1/")'
     if settings.plan == "free":
         return f"({paths})"
-    cells = [public_hosts(settings.domain, cell) for cell in sorted(settings.cells)]
-    every = [*urls.sites.items(), *((host, role) for hosts in cells for role, host in hosts.items())]
-    hosts = [host for host, role in every if role != "artifacts"]
+    hosts = [host for role, host in _every_host(urls, settings) if role != "artifacts"]
     return f"(http.host in {{{_quoted(hosts)}}} and ({paths}))"
 
 

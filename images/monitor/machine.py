@@ -51,9 +51,9 @@ def disk(folder: Path) -> Disk:
 
 def backup(folder: Path | None) -> Backup | None:
     """From the files of images/backup/skyvern-backup and ``ops drill``; None without a backup, or one that has not looked yet."""
-    if folder is None or (status := _document(folder / "status.json")) is None:
+    if folder is None or (status := document(folder / "status.json")) is None:
         return None
-    newest, since, drill = status.get("newest"), status.get("since"), _document(folder / "drill.json")
+    newest, since, drill = status.get("newest"), status.get("since"), document(folder / "drill.json")
     good = None
     if drill:
         # A version that noted the last one only has no last_good.
@@ -71,15 +71,16 @@ def backup(folder: Path | None) -> Backup | None:
 
 def noted(folder: Path) -> Noted | None:
     """From ``monitor-alerts record``, which the commands on the host call (ops/observe/alerts.py); None before the first."""
-    if (document := _document(folder / HOST_FILE)) is None:
+    if (written := document(folder / HOST_FILE)) is None:
         return None
-    secrets, kit = (None if (at := document.get(name)) is None else datetime.fromisoformat(at) for name in ("secrets", "kit"))
+    secrets, kit = (None if (at := written.get(name)) is None else datetime.fromisoformat(at) for name in ("secrets", "kit"))
     return Noted(secrets=secrets, kit=kit)
 
 
-def _document(path: Path) -> Mapping[str, Any] | None:
+def document(path: Path) -> Mapping[str, Any] | None:
+    """A JSON file that somebody wrote; None where it is missing or something else."""
     try:
-        document = json.loads(path.read_text())
+        read = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return document if isinstance(document, dict) else None
+    return read if isinstance(read, dict) else None

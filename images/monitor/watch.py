@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ CERTIFICATE_EVERY = timedelta(hours=12)
 OLD_IMAGES = timedelta(days=90)
 MANY_STARTS = 3
 LEAST_FREE = 0.1
-SILENCES = "silences.json"
+ALERTS, SILENCES = "alerts.json", "silences.json"
 # Causes that only the database can tell: they stay as they are while it does not answer.
 _BY_DATABASE = ("run", "schedule", "restarts")
 _DATES = ("looked", "seen", "off", "on")
@@ -52,26 +52,19 @@ class Watch:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.say = texts.translator(config.language)
-        self.path = config.state / "alerts.json"
+        self.path = config.state / ALERTS
         self.began: datetime | None = None
         # Whether database and server answered at the last look.
         self.well = False
         self.heartbeat = None if config.heartbeat is None else heartbeat.Heartbeat(config.heartbeat)
         self._certificates: tuple[datetime, list[Condition]] | None = None
         self.renewed: datetime | None = None
-        document = self._read()
+        document = state(config.state)
         self.memory = _memory(document.get("memory", {}))
         # What a channel was being sent when the monitor ended may have arrived.
         self.waiting: dict[str, list[list[str]]] = {
             name: [] if name == document.get("sending") else lines for name, lines in document.get("waiting", {}).items()
         }
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            document = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return document if isinstance(document, dict) else {}
 
     def save(self, sending: str | None = None) -> None:
         """Whole or not at all."""
@@ -291,8 +284,8 @@ def _memory(document: dict[str, Any]) -> Memory:
 def silences(folder: Path) -> dict[str, datetime]:
     """Of ``ops alerts silence``: cause -> until when; those that have ended are left out at the next one."""
     try:
-        return {name: datetime.fromisoformat(at) for name, at in json.loads((folder / SILENCES).read_text()).items()}
-    except (OSError, ValueError):
+        return {name: datetime.fromisoformat(at) for name, at in (machine.document(folder / SILENCES) or {}).items()}
+    except ValueError:
         return {}
 
 
@@ -324,10 +317,6 @@ def start(config: Config) -> None:
         threading.Thread(target=Watch(config).run, daemon=True, name="watch").start()
 
 
-def state(folder: Path) -> dict[str, Any]:
-    """The file of the alerts, for ``ops alerts list``; {} without one."""
-    try:
-        document: dict[str, Any] = json.loads((folder / "alerts.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return document
+def state(folder: Path) -> Mapping[str, Any]:
+    """The file of the alerts, also for ``ops alerts list``; {} without one."""
+    return machine.document(folder / ALERTS) or {}

@@ -67,7 +67,7 @@ _MAJORS = f"cat {DATA_FOLDER}/PG_VERSION 2> /dev/null && postgres --version || t
 def _refuse_other_major(stack: Stack, docker: Docker, settings: Settings) -> None:
     """Asks the volume and not the server, which may not be there any more."""
     name, wanted = stack.prefix("postgres"), images.references(settings.images.source)["postgres"]
-    if docker.has(name) and not _postgres_changes(stack, docker, settings):
+    if _image(stack, docker) == wanted:
         return
     if name not in docker.run("volume", "ls", "--quiet").split():
         return
@@ -82,6 +82,10 @@ def _refuse_other_major(stack: Stack, docker: Docker, settings: Settings) -> Non
 
 
 def _postgres_changes(stack: Stack, docker: Docker, settings: Settings) -> bool:
+    return _image(stack, docker) not in (None, images.references(settings.images.source)["postgres"])
+
+
+def _image(stack: Stack, docker: Docker) -> str | None:
+    """Of PostgreSQL's container, if there is one."""
     name = stack.prefix("postgres")
-    wanted = images.references(settings.images.source)["postgres"]
-    return docker.has(name) and bool(docker.inspect(name)["Config"]["Image"] != wanted)
+    return str(docker.inspect(name)["Config"]["Image"]) if docker.has(name) else None

@@ -322,14 +322,13 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     """Ends the old server in good order, and keeps its database as it then is."""
     server = stack.prefix("server")
     progress(f"the server of Skyvern {change.before} ends; runs in progress have {stack.settings().server.drain_minutes} min")
-    earlier = None
+    # It names what is dropped.
+    earlier = read(stack)
     try:
         with drain.countdown(stack, progress):
             docker.run("stop", server, timeout_seconds=drain.stop_seconds(stack))
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
-        # It names what is dropped now.
-        earlier = read(stack)
         _forget(stack)
         _each(stack, docker, _KEEP)
     except UserError as failed:

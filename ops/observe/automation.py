@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from ops.clients.docker import Docker
-from ops.errors import UserError
+from ops.stack import inventory
 from ops.stack.inventory import Container
 
 # images/monitor/summary.py.
@@ -31,13 +31,13 @@ class Today:
 
 def read(docker: Docker, containers: Sequence[Container]) -> Today | None:
     """None if the stack has no monitor, or one that does not run, does not answer, or is of a version that says less."""
-    name = next((one.name for one in containers if one.part == "monitor" and one.status == "running"), None)
-    if name is None:
+    answer = inventory.ask(docker, containers, "monitor", *COMMAND, timeout_seconds=ANSWER_SECONDS)
+    if answer is None:
         return None
     try:
-        document = json.loads(docker.run("exec", name, *COMMAND, timeout_seconds=ANSWER_SECONDS))
+        document = json.loads(answer)
         return Today(**{field.name: document[field.name] for field in fields(Today)})
-    except (UserError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 

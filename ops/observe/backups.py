@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from components.host.backup import STATE_FOLDER
 from ops.clients.docker import Docker
-from ops.errors import UserError
+from ops.stack import inventory
 from ops.stack.inventory import Container
 
 STATUS_FILE = f"{STATE_FOLDER}/status.json"
@@ -74,15 +74,15 @@ class BackupFacts:
 
 def read(docker: Docker, containers: Sequence[Container]) -> BackupFacts | None:
     """The facts; None if the stack has no backup, or one that does not run or has not looked yet."""
-    name = next((one.name for one in containers if one.part == "backup" and one.status == "running"), None)
-    if name is None:
-        return None
     # Both in one call; the second is missing before the first drill.
     script = f"cat {STATUS_FILE} && echo && cat {DRILL_FILE} 2> /dev/null || echo null"
+    answer = inventory.ask(docker, containers, "backup", "sh", "-c", script, timeout_seconds=ANSWER_SECONDS)
+    if answer is None:
+        return None
+    lines = answer.splitlines()
     try:
-        lines = docker.run("exec", name, "sh", "-c", script, timeout_seconds=ANSWER_SECONDS).splitlines()
         return parse(lines[0], next((line for line in lines[1:] if line.strip()), "null"), datetime.now(UTC))
-    except (UserError, IndexError, KeyError, TypeError, ValueError):
+    except (IndexError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -7,7 +7,7 @@ shown. Not here: the commands of one stack (ops status, ops doctor), whose parts
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Generic, TypeVar
@@ -61,13 +61,19 @@ Days = Annotated[int, typer.Option(min=1, max=366, help="Today and the days befo
 class Answer(Generic[T]):
     """What became of looking at a stack.
 
-    problem: why it could not be looked at, in one line; "" if it could. found: then what was seen.
+    settings: of a stack whose file is right. problem: why it could not be looked at, in one line; "" if it could. found: then
+    what was seen.
     """
 
     stack: Stack
-    cell: str | None = None
+    settings: Settings | None = None
     problem: str = ""
     found: T | None = None
+
+    @property
+    def cell(self) -> str | None:
+        """Its name among several in one zone, if it has one."""
+        return None if self.settings is None else self.settings.cell
 
     def document(self, found: Callable[[T], Any]) -> dict[str, Any]:
         """For JSON."""
@@ -104,16 +110,15 @@ def all_stacks() -> list[Stack]:
 
 def look(stack: Stack, see: Callable[[Stack, Settings, Docker], T]) -> Answer[T]:
     """What ``see`` finds out about a stack, once its daemon has answered."""
-    cell = None
+    settings = None
     try:
         settings = stack.settings()
-        cell = settings.cell
-        docker = stack.docker()
+        docker = Docker(settings.host.docker_host)
         # First, and for some seconds only: what follows would wait for a machine that is off, one call after the other.
         docker.run("version", "--format", "{{.Server.Version}}", timeout_seconds=ANSWER_SECONDS)
-        return Answer(stack=stack, cell=cell, found=see(stack, settings, docker))
+        return Answer(stack=stack, settings=settings, found=see(stack, settings, docker))
     except UserError as failed:
-        return Answer(stack=stack, cell=cell, problem=" ".join(str(failed).split()))
+        return Answer(stack=stack, settings=settings, problem=" ".join(str(failed).split()))
 
 
 def look_at_all(stacks: Sequence[Stack], see: Callable[[Stack, Settings, Docker], T]) -> Iterator[Answer[T]]:
@@ -140,7 +145,7 @@ def status(stacks: Stacks = None, as_json: AsJson = False) -> None:
         if not as_json:
             typer.echo(status_line(answer))
     if as_json:
-        _echo_json([answer.document(lambda found: json.loads(one_status.as_json(found))) for answer in answers])
+        _echo_json([answer.document(one_status.document) for answer in answers])
     raise typer.Exit(int(any(answer.problem for answer in answers)))
 
 
@@ -161,7 +166,8 @@ def doctor(stacks: Stacks = None, as_json: AsJson = False) -> None:
         answers.append(answer)
         if not as_json:
             typer.echo(doctor_line(answer))
-    known = _settings_of(chosen)
+    # The line of a stack whose file is wrong says what is.
+    known = {answer.stack: answer.settings for answer in answers if answer.settings is not None}
     wrong = list(zones.problems(known, complete=not stacks and len(known) == len(chosen)))
     if as_json:
         documents = [answer.document(lambda found: [dataclasses.asdict(finding) for finding in found]) for answer in answers]
@@ -184,17 +190,6 @@ def doctor_line(answer: Answer[list[Finding]]) -> str:
     first = answer.found[0]
     more = f"; bin/ops doctor -s {answer.stack} shows all" if len(answer.found) > 1 else ""
     return f"stack {answer.stack}: {counts}: {first.subject} {first.problem}; {first.fix}{more}"
-
-
-def _settings_of(stacks: Sequence[Stack]) -> Mapping[Stack, Settings]:
-    """Of the stacks whose files are right; the line of another says what is wrong with it."""
-    known = {}
-    for stack in stacks:
-        try:
-            known[stack] = stack.settings()
-        except UserError:
-            continue
-    return known
 
 
 @app.command("cost")
@@ -253,4 +248,4 @@ def _row(name: str, figures: Figures) -> tuple[str, ...]:
 
 
 def _echo_json(cells: list[dict[str, Any]], **more: Any) -> None:
-    typer.echo(json.dumps({**more, "stacks": cells}, indent=2))
+    typer.echo(json.dumps({**more, "stacks": cells}, indent=2, default=str))

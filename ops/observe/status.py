@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 
 from components import endpoints
 from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
-from ops.errors import UserError
 from ops.observe import automation, backups, heartbeat
 from ops.observe import version as project
 from ops.observe.automation import Today
@@ -118,13 +118,8 @@ def runs(docker: Docker, containers: Sequence[Container]) -> Runs | None:
 
 def ask_server(docker: Docker, containers: Sequence[Container], *command: str) -> str | None:
     """Output of a command in the running server; None if the server does not run or the command fails."""
-    for server in containers:
-        if server.part == "server" and server.status == "running":
-            try:
-                return docker.run("exec", server.name, *command, timeout_seconds=ANSWER_SECONDS).strip()
-            except UserError:
-                return None
-    return None
+    answer = inventory.ask(docker, containers, "server", *command, timeout_seconds=ANSWER_SECONDS)
+    return None if answer is None else answer.strip()
 
 
 def summary(status: Status) -> str:
@@ -200,26 +195,27 @@ def size(size_bytes: int | None) -> str:
 
 def as_json(status: Status) -> str:
     """The status as a JSON document."""
-    return json.dumps(
-        {
-            "stack": status.stack,
-            "version": status.version,
-            "docker_host": status.docker_host,
-            "address": status.address,
-            "api_version": status.api_version,
-            "skyvern_version": status.skyvern_version,
-            "up": any(container.status == "running" for container in status.containers),
-            "containers": [
-                asdict(container) | {"memory_bytes": status.memory.get(container.name)} for container in status.containers
-            ],
-            "volumes": [asdict(volume) for volume in status.volumes],
-            "runs": asdict(status.runs) if status.runs else None,
-            "backup": asdict(status.backup) if status.backup else None,
-            "today": asdict(status.today) if status.today else None,
-        },
-        indent=2,
-        default=str,
-    )
+    return json.dumps(document(status), indent=2, default=str)
+
+
+def document(status: Status) -> dict[str, Any]:
+    """The status for a JSON document, in which a time is text."""
+    return {
+        "stack": status.stack,
+        "version": status.version,
+        "docker_host": status.docker_host,
+        "address": status.address,
+        "api_version": status.api_version,
+        "skyvern_version": status.skyvern_version,
+        "up": any(container.status == "running" for container in status.containers),
+        "containers": [
+            asdict(container) | {"memory_bytes": status.memory.get(container.name)} for container in status.containers
+        ],
+        "volumes": [asdict(volume) for volume in status.volumes],
+        "runs": asdict(status.runs) if status.runs else None,
+        "backup": asdict(status.backup) if status.backup else None,
+        "today": asdict(status.today) if status.today else None,
+    }
 
 
 def main(stack: Stack, *, json_wanted: bool = False) -> int:

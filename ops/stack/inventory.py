@@ -205,6 +205,22 @@ def networks(docker: Docker, stack: str) -> list[str]:
 
 
 @process.reads("docker")
+def running(containers: Iterable[Container]) -> dict[str, Container]:
+    """Part -> container, of those that run."""
+    return {container.part: container for container in containers if container.status == "running"}
+
+
+def ask(docker: Docker, containers: Iterable[Container], part: str, *command: str, timeout_seconds: float) -> str | None:
+    """Output of a command in the running container of a part; None if none runs, or the command fails."""
+    container = running(containers).get(part)
+    if container is None:
+        return None
+    try:
+        return docker.run("exec", container.name, *command, timeout_seconds=timeout_seconds)
+    except UserError:
+        return None
+
+
 def memory_in_use(docker: Docker, names: Iterable[str]) -> dict[str, int]:
     """Memory of running containers now, name -> bytes."""
     wanted = list(names)

@@ -249,7 +249,7 @@ class HostFacts:
     @property
     def running(self) -> dict[str, Container]:
         """Part -> container, of those that run."""
-        return running_parts(self.containers)
+        return inventory.running(self.containers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,7 +394,7 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
     wanted = {named[part] for part in needs.parts(settings.images.source, needs.asked_for(settings))}
     if deployed:
         wanted |= {same_image(container.image, named) or container.image for container in deployed.containers}
-    running = running_parts(containers)
+    running = inventory.running(containers)
     server = running.get("server")
     volumes = [volume.name for volume in inventory.volumes(docker, stack.short)]
     return HostFacts(
@@ -417,11 +417,6 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
         backup=backups.read(docker, containers),
         today=automation.read(docker, containers),
     )
-
-
-def running_parts(containers: Sequence[Container]) -> dict[str, Container]:
-    """Part -> container, of those that run."""
-    return {container.part: container for container in containers if container.status == "running"}
 
 
 def same_image(reference: str, named: Mapping[str, str]) -> str | None:

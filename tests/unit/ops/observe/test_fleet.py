@@ -183,7 +183,8 @@ def test_what_cannot_be_read_is_one_line(printed: str) -> None:
 def test_the_table_adds_up_and_says_what_is_unknown() -> None:
     shop = Figures(runs=40, completed=30, failed=6, cost=1.25, input_tokens=1000, output_tokens=200, unpriced=3)
     prod = Figures(runs=2, completed=2, cost=0.5)
-    off = Answer[Figures](stack=Stack("blog"), cell="blog", problem="docker: no answer within 20 s")
+    settings = Settings.model_validate({"edge": {**CLOUDFLARE, "api_token": "t" * 40, "cell": "blog"}})
+    off = Answer[Figures](stack=Stack("blog"), settings=settings, problem="docker: no answer within 20 s")
     shown = fleet.cost_table([Answer(stack=Stack("prod"), found=prod), Answer(stack=Stack("shop"), found=shop), off], 30)
     assert [line.split("  ")[0] for line in shown.splitlines()] == [
         "30 days, today among them",
