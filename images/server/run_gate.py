@@ -5,10 +5,11 @@ the kernel ends the server, and all forty stay "running" for ever. Its own setti
 how many submissions are dispatched. And with cdp-connect all runs share one Chrome, of which it takes the first context and the
 last window, so two runs at once would drive the same page.
 
-Here a run waits, as "queued", until one of RUN_GATE_MAX_RUNS turns is free, in the order of arrival. A workflow that another one
-starts and waits for is part of the first one's turn, and so is a run in a browser session that is open already. Between two
-attempts a run has no turn. Browser sessions that people and programs open have a bound of their own, RUN_GATE_MAX_SESSIONS; with
-cdp-connect a session takes the turn.
+Here a run waits, as "queued", until one of RUN_GATE_MAX_RUNS turns is free, in the order of arrival: it takes its place as it is
+accepted, because Skyvern then asks the database for it several times in the background, which under load takes one run longer
+than the next. A workflow that another one starts and waits for is part of the first one's turn, and so is a run in a browser
+session that is open already. Between two attempts a run has no turn. Browser sessions that people and programs open have a bound
+of their own, RUN_GATE_MAX_SESSIONS; with cdp-connect a session takes the turn.
 Not here: the end of runs whose server has died (interrupted_runs.py), and the way to the end of the server itself (drain.py).
 Look at it again with the Skyvern after 1.0.56; tests/unit/images/test_run_gate.py has each place.
 """
@@ -18,7 +19,7 @@ import json
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,15 @@ PART_OF_WORKFLOW = "part-of-workflow"
 
 
 class Turn:
-    """The right of one run to use a browser. task: what runs in it, None for a session."""
+    """The right of one run to use a browser.
+
+    task: what runs in it, None for a session. admitted: done when its turn has come, None before it has a place in the queue.
+    """
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.task: asyncio.Task[Any] | None = None
+        self.admitted: asyncio.Future[None] | None = None
 
 
 class Gate:
@@ -58,13 +63,15 @@ class Gate:
         self._beside: set[Turn] = set()
         self.interrupted = 0
         self.closes_at: float | None = None
-        self._waiting: deque[tuple[Turn, asyncio.Future[None]]] = deque()
+        self._waiting: deque[Turn] = deque()
+        # Of runs that are accepted and have not come for their turn; given up when nothing sees to the run any more.
+        self._places: dict[str, Turn] = {}
         # What this process holds, waiting included: a run that is in the database and not here has lost its server.
         self._known: Counter[str] = Counter()
 
     @property
     def waiting(self) -> list[str]:
-        return [turn.run_id for turn, admitted in self._waiting if not admitted.done()]
+        return [turn.run_id for turn in self._waiting if turn.admitted and not turn.admitted.done()]
 
     @property
     def in_progress(self) -> set[Turn]:
@@ -88,6 +95,8 @@ class Gate:
             self._known[run_id] -= 1
             if not self._known[run_id]:
                 del self._known[run_id]
+                if run_id in self._places:
+                    self.leave(self._places.pop(run_id))
 
     @contextmanager
     def beside(self, turn: Turn) -> Iterator[None]:
@@ -99,25 +108,31 @@ class Gate:
         finally:
             self._beside.discard(turn)
 
+    def take_place(self, run_id: str) -> None:
+        """The last one in the queue, for a run that comes for its turn later; within ``knowing``."""
+        if run_id not in self._places:
+            self._places[run_id] = turn = Turn(run_id)
+            self._line_up(turn)
+
+    def turn_of(self, run_id: str) -> Turn:
+        """The turn that the run's place leads to; a new one for a run without a place."""
+        return self._places.pop(run_id, None) or Turn(run_id)
+
+    def _line_up(self, turn: Turn) -> asyncio.Future[None]:
+        turn.admitted = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        return turn.admitted
+
     async def enter(self, turn: Turn) -> None:
-        """Waits for a turn; whoever returns from here calls ``leave``."""
-        if not self.full and not self.waiting:
-            self.running.add(turn)
-        else:
-            admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((turn, admitted))
-            self.write()
-            try:
-                await admitted
-            except asyncio.CancelledError:
-                admitted.cancel()
-                # Let in at the same moment.
-                self.leave(turn)
-                raise
+        """Waits for a turn; whoever calls this calls ``leave``, however it ends."""
+        await (turn.admitted or self._line_up(turn))
         turn.task = asyncio.current_task()
         self.write()
 
     def leave(self, turn: Turn) -> None:
+        if turn.admitted:
+            turn.admitted.cancel()
         self.running.discard(turn)
         self._admit()
 
@@ -127,10 +142,10 @@ class Gate:
 
     def _admit(self) -> None:
         while self._waiting and not self.full:
-            turn, admitted = self._waiting.popleft()
-            if not admitted.done():
+            turn = self._waiting.popleft()
+            if turn.admitted and not turn.admitted.done():
                 self.running.add(turn)
-                admitted.set_result(None)
+                turn.admitted.set_result(None)
         self.write()
 
     def write(self) -> None:
@@ -175,13 +190,23 @@ class GatedExecutor(BackgroundTaskExecutor):
         self, background_tasks: BackgroundTasks | None, func: Work, /, *args: Any, **kwargs: Any
     ) -> asyncio.Task[Any] | None:
         workflow = func in (self._resume_pending_retry, self._dispatch_retry_resume)
+        run_id = args[0].workflow_run_id if workflow else _run_of(args, kwargs)
+        seen_to = ExitStack()
+        seen_to.enter_context(GATE.knowing(run_id))
+        if not workflow:
+            GATE.take_place(run_id)
         work = outside_of_a_run(func) if workflow else self._in_turn(func)
         # Never behind the request: it would count as open for as long as its run waits (API_LIMIT_CONCURRENCY).
-        return super()._schedule(None, work, *args, **kwargs)
+        task = super()._schedule(None, work, *args, **kwargs)
+        assert task is not None  # noqa: S101 - without background_tasks there is one
+        task.add_done_callback(lambda _: seen_to.close())
+        return task
 
     async def execute_workflow(self, *args: Any, **kwargs: Any) -> None:
         run_id = kwargs["workflow_run_id"]
         with GATE.knowing(run_id):
+            if kwargs.get("browser_session_id") not in SESSIONS:
+                GATE.take_place(run_id)
             if kwargs["block_labels"] or kwargs["block_outputs"]:
                 await _app().DATABASE.workflow_runs.update_workflow_run(workflow_run_id=run_id, job_id=PART_OF_WORKFLOW)
             await super().execute_workflow(*args, **kwargs)
@@ -190,21 +215,30 @@ class GatedExecutor(BackgroundTaskExecutor):
         """For what is no workflow: a task, a task of the second kind, a script."""
 
         async def waits(*args: Any, **kwargs: Any) -> None:
-            # Agent.execute_step has its task as the second argument.
-            task = args[1] if len(args) > 1 else None
-            run_id = task.task_id if task is not None else kwargs.get("task_v2_id") or kwargs["script_id"]
-            turn = Turn(run_id)
-            with GATE.knowing(run_id), GATE.knowing(await _workflow_run_of(kwargs)), _inside(turn):
-                if task is not None and GATE.full:
-                    await _set_task_status(task, "queued")
-                await GATE.enter(turn)
-                try:
+            task = _task_of(args)
+            turn = GATE.turn_of(_run_of(args, kwargs))
+            try:
+                with GATE.knowing(await _workflow_run_of(kwargs)), _inside(turn):
+                    if task is not None and turn.run_id in GATE.waiting:
+                        await _set_task_status(task, "queued")
+                    await GATE.enter(turn)
                     if task is None or await _begin_task(task):
                         await work(*args, **kwargs)
-                finally:
-                    GATE.leave(turn)
+            finally:
+                GATE.leave(turn)
 
         return waits
+
+
+def _task_of(args: tuple[Any, ...]) -> Any:
+    """The second argument of Agent.execute_step; None for any other work."""
+    return args[1] if len(args) > 1 else None
+
+
+def _run_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The id of what is no workflow."""
+    task = _task_of(args)
+    return str(task.task_id if task is not None else kwargs.get("task_v2_id") or kwargs["script_id"])
 
 
 def outside_of_a_run(work: Work) -> Work:
@@ -249,21 +283,22 @@ def gated(execute_workflow: Work, executor: GatedExecutor) -> Work:
         with GATE.knowing(run_id):
             if inside_a_run():
                 return await execute_workflow(**kwargs)
-            turn = Turn(run_id)
             if kwargs.get("browser_session_id") in SESSIONS:
+                turn = Turn(run_id)
                 with GATE.beside(turn), _inside(turn):
                     return await execute_workflow(**kwargs)
+            turn = GATE.turn_of(run_id)
             # Else Skyvern's recovery takes a run that waits for minutes for a lost one, and starts it again.
             mark = (run_id, kwargs.get("attempt_number", 1))
             marks = mark not in executor._scheduled_retry_resumes
             if marks:
                 executor._scheduled_retry_resumes.add(mark)
             try:
-                await GATE.enter(turn)
-            finally:
-                if marks:
-                    executor._scheduled_retry_resumes.discard(mark)
-            try:
+                try:
+                    await GATE.enter(turn)
+                finally:
+                    if marks:
+                        executor._scheduled_retry_resumes.discard(mark)
                 with _inside(turn):
                     return await execute_workflow(**kwargs)
             finally:

@@ -6,7 +6,7 @@ tests/unit/images/test_run_gate.py compares the names and parameters with the wh
 import asyncio
 import contextlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -186,11 +186,13 @@ async def settle() -> None:
 class Skyvern:
     """The application that a module's ``configure_app`` gets, and what it does and holds.
 
-    webhooks: kind, id and status. claims: attempts that were released. log: what structlog got.
+    questions: run -> how often the executor asks the database for it in the background. webhooks: kind, id and status.
+    claims: attempts that were released. log: what structlog got.
     """
 
     def __init__(self) -> None:
         self.runs = Runs()
+        self.questions: Counter[str] = Counter()
         self.tasks: dict[str, Any] = {}
         self.tasks_v2: dict[str, Any] = {}
         self.attempts: dict[str, list[Any]] = {}
@@ -423,15 +425,23 @@ def executor_of(skyvern: Skyvern) -> type:
                 self._scheduled_retry_resumes.discard(key)
 
         async def _dispatch_retry_resume(self, attempt: Any, execution_kwargs: dict[str, Any]) -> None:
+            for _ in range(skyvern.questions[attempt.workflow_run_id]):
+                await asyncio.sleep(0)
+            if attempt.workflow_run_id.endswith("lost"):
+                raise ConnectionError(attempt.workflow_run_id)
             await skyvern.app.WORKFLOW_SERVICE.execute_workflow(**execution_kwargs)
 
         async def execute_workflow(self, **kwargs: Any) -> None:
-            row = skyvern.run(kwargs["workflow_run_id"])
+            run_id = kwargs["workflow_run_id"]
+            row = skyvern.run(run_id)
             if row is not None:
                 row.status = Status.queued
             await asyncio.sleep(0)
-            passed = {"workflow_run_id": kwargs["workflow_run_id"], "browser_session_id": kwargs.get("browser_session_id")}
-            self._schedule(kwargs.get("background_tasks"), self._dispatch_retry_resume, None, passed)
+            if run_id.endswith("refused"):
+                raise ValueError(run_id)
+            passed = {"workflow_run_id": run_id, "browser_session_id": kwargs.get("browser_session_id")}
+            attempt = SimpleNamespace(workflow_run_id=run_id, attempt_number=1)
+            self._schedule(kwargs.get("background_tasks"), self._dispatch_retry_resume, attempt, passed)
 
         async def execute_task_v2(
             self,

@@ -5,6 +5,7 @@ Against doubles and against the wheel that the image installs; on the real serve
 
 import ast
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -75,6 +76,39 @@ def test_runs_of_every_kind_take_turns_in_the_order_of_arrival(gate: ModuleType,
 
     asyncio.run(story())
     assert skyvern.runs.most == 1
+    assert not gate.GATE.running
+
+
+def test_a_run_begins_in_its_place_however_long_skyvern_asks_for_it(gate: ModuleType, skyvern: Skyvern) -> None:
+    skyvern.questions.update({"wr_1": 9, "wr_2": 5, "wr_3": 7})
+    names = [f"wr_{number}" for number in range(1, 6)]
+
+    async def story() -> None:
+        for name in names:
+            await submit(skyvern, name)
+        assert gate.GATE.waiting == names[1:]
+        await settle()
+        await skyvern.runs.finish(*names)
+
+    asyncio.run(story())
+    assert skyvern.runs.began == names
+
+
+@pytest.mark.parametrize("name", ["wr_refused", "wr_lost"])
+def test_a_run_that_never_comes_for_its_turn_holds_nobody_up(gate: ModuleType, skyvern: Skyvern, name: str) -> None:
+    skyvern.questions[name] = 9
+
+    async def story() -> None:
+        with contextlib.suppress(ValueError):
+            await submit(skyvern, name)
+        await submit(skyvern, "wr_next")
+        await settle()
+        assert skyvern.runs.now == ["wr_next"]
+        await skyvern.runs.finish("wr_next")
+        await asyncio.gather(*skyvern.executor.tasks, return_exceptions=True)
+
+    asyncio.run(story())
+    assert not gate.GATE.knows(name)
     assert not gate.GATE.running
 
 
@@ -172,12 +206,15 @@ def test_a_run_that_is_let_in_and_cancelled_at_the_same_moment_gives_its_turn_on
     async def story() -> None:
         first = gate.Turn("wr_1")
         await gate.GATE.enter(first)
-        waiting = [asyncio.create_task(gate.GATE.enter(gate.Turn(name))) for name in ("wr_2", "wr_3")]
+        turns = [gate.Turn(name) for name in ("wr_2", "wr_3")]
+        waiting = [asyncio.create_task(gate.GATE.enter(turn)) for turn in turns]
         await settle()
         gate.GATE.leave(first)
         waiting[0].cancel()
         await settle()
         assert waiting[0].cancelled()
+        gate.GATE.leave(turns[0])
+        await settle()
         assert waiting[1].done()
         assert [turn.run_id for turn in gate.GATE.running] == ["wr_3"]
 
