@@ -1,6 +1,6 @@
-"""A stack in upstream's layout, with data, is looked at, rehearsed, taken over, and put back into service.
+"""A stack of upstream's, with data, is looked at, rehearsed, taken over, and put back into service.
 
-Its containers are of this project's images in the dress of upstream's compose file: folders of the host, the guide's ENV, the
+Skyvern 1.0.48 from PyPI, 55 migrations behind, as upstream's compose file runs it: folders of the host, the guide's ENV, the
 signing key of the example, the vault's key in a file, and the oldest PostgreSQL that Debian still has.
 """
 
@@ -16,11 +16,15 @@ from typing import Any
 import pytest
 
 from components.endpoints import SERVER_PORT
+from components.host import images
+from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from components.secrets import mint_api_key
 from ops.clients import process
 from ops.clients.docker import PYTHON, Docker
+from ops.errors import UserError
+from ops.images import build
 from ops.observe.smoke.site import Site
-from tests.host.conftest import Checkout, as_person, site_of
+from tests.host.conftest import IMAGES, Checkout, as_person, site_of
 from tests.support.debian import debootstrap
 from tests.support.waiting import wait_for
 
@@ -30,6 +34,32 @@ pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
 # Not below /tmp, which the stack file refuses: it is emptied.
 FOLDER = Path("/srv") / f"skyvern-test-takeover-{os.getpid()}"
 POSTGRES = "localhost/test/postgresql-15"
+SKYVERN = "localhost/test/skyvern-1.0.48"
+# Upstream's server without a browser: nothing runs in it. uv, because pip looks for these versions for many minutes.
+DOCKERFILE = """
+ARG DEBIAN
+FROM ${DEBIAN}
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates gcc libc6-dev python3 python3-dev python3-venv
+COPY ca.crt /build/ca.crt
+RUN if [ -s /build/ca.crt ]; then export PIP_CERT=/build/ca.crt SSL_CERT_FILE=/build/ca.crt; fi \
+ && python3 -m venv /opt/skyvern \
+ && /opt/skyvern/bin/pip install --no-cache-dir uv \
+ && /opt/skyvern/bin/uv pip install --no-cache --python /opt/skyvern/bin/python 'skyvern[server]==1.0.48'
+COPY start.py /
+WORKDIR /app
+CMD ["/opt/skyvern/bin/python", "/start.py"]
+"""
+# What upstream's entrypoint does: migrate, make the organisation and its key, serve.
+START = """
+import asyncio, os, sys
+from skyvern.utils import migrate_db
+from skyvern.forge.forge_app_initializer import start_forge_app
+from skyvern.forge.sdk.services.local_org_auth_token_service import ensure_local_api_key
+migrate_db()
+start_forge_app()
+asyncio.run(ensure_local_api_key(os.environ["SKYVERN_API_KEY"]))
+os.execv(sys.executable, [sys.executable, "-m", "skyvern.forge"])
+"""
 ORGANIZATION = "o_429000000000000001"
 SECRET_KEY = "PLACEHOLDER"
 # Of a person's authenticator.
@@ -70,9 +100,13 @@ class Old:
         return self.docker.run("exec", "acme-postgres-1", *psql).strip()
 
     def serves(self) -> bool:
-        """Whether it is healthy."""
-        healthy = ("exec", "acme-skyvern-1", "sh", "-c", "skyvern-healthy && echo yes || echo no")
-        return self.docker.run(*healthy).strip() == "yes"
+        """Whether it answers."""
+        heartbeat = f"http://127.0.0.1:{SERVER_PORT}/api/v1/heartbeat"
+        look = f"import urllib.request; print(urllib.request.urlopen({heartbeat!r}, timeout=10).status)"
+        try:
+            return self.docker.run("exec", "acme-skyvern-1", *PYTHON, look).strip() == "200"
+        except UserError:
+            return False
 
     def states(self) -> dict[str, tuple[bool, str, str]]:
         """Of each container whether it runs, since when, and whether it starts by itself."""
@@ -94,6 +128,20 @@ def postgres_image(docker: Docker) -> str:
             command = docker.command("import", "-", POSTGRES)
             process.pipe(["tar", "--directory", tree, "--create", "."], command, timeout_seconds=600)
     return POSTGRES
+
+
+def skyvern_image(docker: Docker) -> str:
+    """Made once, by the builder of the project's own images."""
+    if not docker.run("image", "ls", "--quiet", SKYVERN).strip():
+        references = {**images.references(IMAGES), "server": SKYVERN}
+        with tempfile.TemporaryDirectory() as folder:
+            context = Path(folder) / "context"
+            build.copy_context("server", context)
+            (context / "Dockerfile").write_text(DOCKERFILE)
+            (context / "start.py").write_text(START)
+            command = build.build_command(docker, "server", references, context)
+            process.stream(command, env=build.build_environment(docker), log=Path(folder) / "log")
+    return SKYVERN
 
 
 def container(docker: Docker, service: str, image: str, *command: str, flags: tuple[str, ...] = (), **environment: str) -> None:
@@ -146,26 +194,26 @@ def old(stack: Checkout) -> Old:
         POSTGRES_PASSWORD="skyvern",
         LANG="C.UTF-8",
     )
-    server = docker.inspect("skyvern-dev-server")["Config"]
-    environment = dict(one.split("=", 1) for one in server["Env"])
-    del environment["LOCAL_CREDENTIAL_VAULT_KEY"], environment["PATH"]
-    keys = {name: mint_api_key(secret_key=SECRET_KEY, organization_id=name, jti="1") for name in (ORGANIZATION, "o_2")}
-    environment |= {
-        "BROWSER_SANDBOX": "false",
+    environment = {
         "DATABASE_STRING": "postgresql+psycopg://skyvern:skyvern@postgres:5432/skyvern",
+        "ENABLE_LOCAL_CREDENTIAL_VAULT": "true",
+        "ENABLE_OPENAI": "true",
         "ENV": "production",
+        "LLM_KEY": "OPENAI_GPT4O",
+        "OPENAI_API_KEY": "none",
+        "PORT": str(SERVER_PORT),
         "SECRET_KEY": SECRET_KEY,
-        "SKYVERN_API_KEY": keys[ORGANIZATION],
-        "SMOKE_API_KEY": keys["o_2"],
+        "SKYVERN_API_KEY": mint_api_key(secret_key=SECRET_KEY, organization_id=ORGANIZATION, jti="1"),
+        **{variable: folder_path(folder) for folder, variable in SKYVERN_FOLDERS.items()},
     }
     names = ("artifacts", "browser_sessions", "credential_vault", "downloads", "har", "log", "videos")
     for name in names:
         (FOLDER / name).mkdir()
     mounts = tuple(f"--volume={FOLDER / name}:/data/{name}" for name in names)
-    # As upstream's, which runs as root.
-    container(docker, "skyvern", server["Image"], flags=("--user=0:0", *mounts), **environment)
-    container(docker, "skyvern-ui", server["Image"], "sleep", "infinity")
-    made = Old(docker, keys[ORGANIZATION])
+    image = skyvern_image(docker)
+    container(docker, "skyvern", image, flags=mounts, **environment)
+    container(docker, "skyvern-ui", image, "sleep", "infinity")
+    made = Old(docker, environment["SKYVERN_API_KEY"])
     wait_for(made.serves, seconds=600, pause=2)
     definition = {
         "title": "매일 보고서",
