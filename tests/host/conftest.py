@@ -111,6 +111,13 @@ def deployed(checkout: Checkout, stack: str) -> Iterator[None]:
     assert {name for name in left if name.startswith(f"skyvern-{stack}-")} == set()
 
 
+def memory_in_use(docker: Docker, container: str) -> int:
+    """Bytes of a container; what the kernel can take back at once counts as free."""
+    command = "cat /sys/fs/cgroup/memory.stat 2>/dev/null || cat /sys/fs/cgroup/memory/memory.stat"
+    told = dict(line.split()[:2] for line in docker.run("exec", container, "sh", "-c", command).splitlines())
+    return int(told.get("anon", told.get("total_rss", "0"))) + int(told.get("shmem", told.get("total_shmem", "0")))
+
+
 def sql(checkout: Checkout, statement: str) -> str:
     """What a statement gives in the database of the dev stack, as its superuser."""
     return checkout.docker.run(

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ops.observe.smoke.site import Site
-from tests.host.conftest import Checkout, as_person, site_of, sql
+from tests.host.conftest import Checkout, as_person, memory_in_use, site_of, sql
 from tests.support import runbooks
-from tests.support.waiting import wait_for
+from tests.support.waiting import wait_for, watched
 
 # It takes the other lane ten minutes more.
 pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
@@ -25,6 +26,13 @@ FILE = "/data/downloads/wr_1/보고서 1.pdf"
 CONTENT = """
 SELECT 'workflows', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM workflows t;
 SELECT 'credentials', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM credentials t;
+"""
+# 300 MB that do not compress much.
+BULK = """
+INSERT INTO artifacts (artifact_id, organization_id, artifact_type, uri, created_at, modified_at)
+SELECT 'a_' || i, (SELECT min(organization_id) FROM organizations), 'bulk',
+  array_to_string(array(SELECT md5(i || ':' || j) FROM generate_series(1, 30) j), ''), now(), now()
+FROM generate_series(1, 300000) i
 """
 SCHEDULES = "SELECT name, enabled FROM workflow_schedules ORDER BY name"
 
@@ -304,3 +312,40 @@ def test_what_a_restore_replaced_goes_back(stack: Checkout, credential: str) -> 
     wait_for(lambda: "0" in sql(stack, "SELECT count(*) FROM workflows"), seconds=300, pause=2)
     assert FILE.removeprefix("/data/") not in files(stack)
     assert ops(stack, "restore", "--undo", "--yes", check=False).strip().endswith("has nothing that a restore replaced")
+
+
+def test_a_gigabyte_is_saved_and_back_in_minutes(stack: Checkout, credential: str) -> None:
+    """Beside pg_dump and tar in the same container; figures with ``-rP``."""
+    docker, container = stack.docker, "skyvern-dev-backup"
+    sql(stack, BULK)
+    write = "for i in $(seq {}); do head -c 1000000 /dev/urandom > $(printf '{}/%03d' $i); done"
+    as_server = ("exec", "skyvern-dev-server", "sh", "-c")
+    docker.run(*as_server, f"mkdir /data/downloads/bulk && {write.format(700, '/data/downloads/bulk')}", timeout_seconds=300)
+
+    def seconds(*command: str) -> float:
+        began = time.monotonic()
+        docker.run("exec", container, *command, timeout_seconds=900)
+        return time.monotonic() - began
+
+    plain = "cd /repository && mkdir plain && pg_dump -Fc -Z0 > plain/dump && tar -C /data -c . > plain/tar && sync"
+    by_hand = seconds("sh", "-c", plain)
+    docker.run("exec", container, "rm", "-r", "/repository/plain")
+    most: list[float] = []
+    with watched(lambda: memory_in_use(docker, container) / (1 << 20), max, most):
+        first = seconds("skyvern-backup", "now")
+    sql(stack, "UPDATE artifacts SET uri = reverse(uri) WHERE artifact_type = 'bulk' AND artifact_id LIKE 'a_%77'")
+    docker.run(*as_server, write.format(7, "/data/downloads/bulk"))
+    second = seconds("skyvern-backup", "now")
+    newest, before, *_ = json.loads(docker.run("exec", container, "skyvern-backup", "list"))
+    began = time.monotonic()
+    ops(stack, "restore", "--yes")
+    back = time.monotonic() - began
+    print(
+        f"{before['bytes'] >> 20} MiB: pg_dump and tar {by_hand:.0f} s, first set {first:.0f} s, after 1 % of change "
+        f"{second:.0f} s and {newest['added'] / newest['bytes']:.1%} more; memory {most[0]:.0f} MiB; restore {back:.0f} s"
+    )
+    assert before["bytes"] > 900 << 20
+    assert newest["added"] < 0.05 * newest["bytes"]
+    assert docker.inspect(container)["State"]["OOMKilled"] is False
+    assert most[0] < 400
+    assert back < 180

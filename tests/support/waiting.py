@@ -1,7 +1,10 @@
 """Waiting for what another process does."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 
 def wait_for(
@@ -16,3 +19,22 @@ def wait_for(
     while not condition():
         assert time.monotonic() < until, failure()
         time.sleep(pause)
+
+
+@contextmanager
+def watched(look: Callable[[], float], worst: Callable[..., float], values: list[float]) -> Iterator[None]:
+    """Looks every second in a thread of its own; values: one, the worst that was seen. Raises at the end what a look raised."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(1):
+            seen = look()
+            values[:] = [worst(*values, seen) if values else seen]
+
+    with ThreadPoolExecutor(1) as thread:
+        watching = thread.submit(watch)
+        try:
+            yield
+        finally:
+            stop.set()
+        watching.result()
