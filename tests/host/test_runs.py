@@ -6,7 +6,6 @@ The tests tell one story on the dev stack in the order in which they stand. Twen
 import json
 import random
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from components.settings.host import ServerSettings
@@ -24,7 +22,7 @@ from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
 from ops.observe.smoke.workflow_checks import definition, start_run, workflow
 from skyvern_provider.api import FINAL
-from tests.host.conftest import Checkout, Dockerd, as_person, memory_in_use
+from tests.host.conftest import Checkout, Dockerd, as_person, client_of, memory_in_use
 from tests.support.waiting import wait_for, watched
 
 pytestmark = pytest.mark.timeout(4800)
@@ -244,32 +242,17 @@ def test_a_stop_lets_runs_end_and_tells_who_asks_for_new_ones(site: Site) -> Non
 
 def test_an_up_that_replaces_the_server_under_load_answers_every_request(checkout: Checkout, site: Site) -> None:
     docker, port = site.docker, int(site.outputs.app_url.rpartition(":")[2])
-    answers: list[tuple[int, float]] = []
-    stop = threading.Event()
-
-    def ask() -> None:
-        # Without a shared connection pool: the gateway stays, and a client may be anybody.
-        with httpx.Client(timeout=120) as client:
-            while not stop.wait(0.1):
-                began = time.monotonic()
-                key = {"x-api-key": site.outputs.api_key.get_secret_value()}
-                answer = client.get(site.outputs.api_url + "/v1/workflows?page_size=1", headers=key)
-                answers.append((answer.status_code, time.monotonic() - began))
-
     with workflow(site, definition("During an up", site.outputs.smoke_url + "/", 5)) as workflow_id:
         runs = [start_run(site, workflow_id) for _ in range(MOST + 2)]
         before = docker.inspect(SERVER)["Id"]
         file = checkout.root / "Pulumi.dev.yaml"
         text = file.read_text()
-        with ThreadPoolExecutor(1) as beside:
-            asking = beside.submit(ask)
-            try:
+        try:
+            with client_of(site, pause=0.1) as answers:
                 checkout.write_stack("dev", port=port, server={"memory_mib": 3072, "drain_minutes": 1, "max_steps": 24})
                 told = checkout.run("bash", "-c", 'eval "$(script/env)" && exec pulumi up --yes -s dev').stdout
-            finally:
-                stop.set()
-                asking.result()
-                file.write_text(text)
+        finally:
+            file.write_text(text)
         assert "skyvern-host-skyvern-server" in told
         assert docker.inspect(SERVER)["Id"] != before
         ended = wait_until_all_end(docker, workflow_id)

@@ -5,115 +5,39 @@ The versions are the pinned one with a migration of its own and another number, 
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ops.clients import git
 from ops.observe.smoke.site import Site
 from tests.host.conftest import Checkout, as_person, site_of
+from tests.host.versions import Versions, committed, make_workflow
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
 
-SERVER = "skyvern-dev-server"
-PACKAGES = "/opt/skyvern/lib/python3*/site-packages"
 CONTENT = """
 SELECT version_num FROM alembic_version;
 SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM workflows t WHERE deleted_at IS NULL;
 SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM credentials t;
 """
-MIGRATION = '''\
-"""The next version."""
-import sqlalchemy as sa
-from alembic import op
-
-revision: str = "{revision}"
-down_revision: str = "{head}"
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    op.create_table("next_version", sa.Column("id", sa.Integer()))
-    {then}
-
-
-def downgrade() -> None:
-    op.drop_table("next_version")
-'''
-
-
-@dataclass(frozen=True)
-class Versions:
-    """A checkout with the pinned version as its commit, which runs as the dev stack."""
-
-    checkout: Checkout
-    pinned: str
-    head: str
-
-    def git(self, *arguments: str) -> str:
-        names = ("-c", "user.name=a test", "-c", "user.email=test@example.com")
-        return git.run(self.checkout.root, *names, *arguments).strip()
-
-    def check_out(self, version: str, *, then: str = "pass", last: str = "") -> None:
-        """A commit whose server is this version. then: the end of its migration. last: a command at the end of the image."""
-        self.git("checkout", "--quiet", "--detach", self.pinned)
-        folder = self.checkout.root / "images/server"
-        text = MIGRATION.format(revision=f"next{version.replace('.', '')}", head=self.head, then=then)
-        (folder / "next_version.py").write_text(text)
-        dockerfile = folder / "Dockerfile"
-        commands = [
-            f"cp /next_version.py $(echo {PACKAGES})/alembic/versions/",
-            f"sed -i 's/^Version: .*/Version: {version}/' $(echo {PACKAGES})/skyvern-[0-9]*.dist-info/METADATA",
-            *([last] if last else []),
-        ]
-        more = f"USER 0:0\nCOPY next_version.py /\nRUN {' && '.join(commands)}\nUSER 10001:10001\n"
-        dockerfile.write_text(dockerfile.read_text() + more)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", f"Skyvern {version}")
-
-    def up(self, *, check: bool = True) -> tuple[int, str]:
-        done = self.checkout.run("script/up", check=check)
-        assert "Traceback" not in done.stdout + done.stderr
-        return done.returncode, done.stdout + done.stderr
-
-    def sql(self, statement: str) -> str:
-        command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
-        return self.checkout.docker.run("exec", "skyvern-dev-roles", *command).strip()
-
-    def image(self) -> str:
-        return str(self.checkout.docker.inspect(SERVER)["Config"]["Image"])
-
-    def left_over(self) -> set[str]:
-        names = self.checkout.names("container", "--all") | self.checkout.names("volume")
-        return {name for name in names if "trial" in name}
 
 
 @pytest.fixture(scope="module")
 def versions(checkout: Checkout, first_up: str) -> Iterator[Versions]:
-    shutil.rmtree(checkout.root / ".git", ignore_errors=True)
-    git.run(checkout.root, "init", "--quiet")
-    first = Versions(checkout, "", "")
-    first.git("add", "--all")
-    first.git("commit", "--quiet", "--message", "The pinned version")
-    pinned = first.git("rev-parse", "HEAD")
-    found = Versions(checkout, pinned, first.sql("SELECT version_num FROM alembic_version"))
-    # Records the commit.
-    found.up()
-    try:
-        yield found
-    finally:
-        found.git("checkout", "--quiet", "--detach", pinned)
-        if found.sql("SELECT version_num FROM alembic_version") != found.head:
-            checkout.run("bin/ops", "rollback", "--with-data", "--yes")
+    with committed(checkout) as found:
+        # Records the commit.
         found.up()
-        shutil.rmtree(checkout.root / ".git")
+        try:
+            yield found
+        finally:
+            found.git("checkout", "--quiet", "--detach", found.pinned)
+            if found.sql("SELECT version_num FROM alembic_version") != found.head:
+                checkout.run("bin/ops", "rollback", "--with-data", "--yes")
+            found.up()
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +50,6 @@ def site(versions: Versions) -> Iterator[Site]:
 def workflow(site: Site) -> str:
     """Data of a person's: a workflow and a credential; the workflow's id."""
     return make_workflow(site, "before")
-
-
-def make_workflow(site: Site, title: str) -> str:
-    definition = {
-        "title": title,
-        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
-    }
-    made = site.api("POST", "/v1/workflows", body={"json_definition": definition})
-    assert made.status_code == 200, made.text
-    identifier: str = made.json()["workflow_permanent_id"]
-    return identifier
 
 
 @pytest.mark.parametrize(
