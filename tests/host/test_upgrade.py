@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,8 +116,25 @@ def test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data(versi
     assert site.api("GET", f"/v1/workflows/{workflow}").status_code == 200
 
 
-def test_killed_during_the_switch_the_next_up_goes_on(versions: Versions, site: Site, workflow: str, tmp_path: Path) -> None:
-    """SIGKILL for script/up and Pulumi when the old server has stopped."""
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("copying the database", 0.0),
+        ("copying the database", 4.0),
+        ("has migrated and served a copy", 0.0),
+        ("ends; runs in progress have", 0.0),
+        ("ends; runs in progress have", 2.0),
+        ("the database as it is now is kept", 0.0),
+        ("the database as it is now is kept", 3.0),
+        ("the database as it is now is kept", 8.0),
+        ("the database as it is now is kept", 15.0),
+        ("the database as it is now is kept", 30.0),
+    ],
+)
+def test_killed_during_the_upgrade_the_next_up_goes_on(
+    versions: Versions, site: Site, workflow: str, tmp_path: Path, said: str, seconds: float
+) -> None:
+    """SIGKILL for script/up and Pulumi so many seconds after a line: before the old server stops, and after."""
     versions.check_out("1.0.120")
     rows = versions.sql(CONTENT)
     log = tmp_path / "up.log"
@@ -130,12 +148,14 @@ def test_killed_during_the_switch_the_next_up_goes_on(versions: Versions, site: 
             stderr=output,
             start_new_session=True,
         )
-        wait_for(lambda: "the database as it is now is kept" in log.read_text(), seconds=1200, pause=0.5)
+        wait_for(lambda: said in log.read_text(), log.read_text, seconds=1200, pause=0.2)
+        time.sleep(seconds)
         os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
     _, printed = versions.up()
-    assert "Skyvern 1.0.120 serves; to go back to 1.0.56" in printed
+    assert "Skyvern 1.0.120 serves; to go back to 1.0.56" in printed + log.read_text()
     note = Path(versions.checkout.environment["HOME"]) / ".config/skyvern-stack/upgrade-dev.json"
     assert json.loads(note.read_text())["state"] == "served"
+    assert versions.left_over() == set()
     versions.checkout.run("bin/ops", "rollback", "--with-data", "--yes")
     assert versions.sql(CONTENT) == rows
