@@ -41,7 +41,7 @@ def repository_environment(settings: SomeBackup, opened: Callable[[str], Secret]
                 "SFTP_PORT": str(settings.port),
             }
         case _:
-            return {"RESTIC_REPOSITORY": REPOSITORY_FOLDER}
+            return {"BACKUP_PLACE": settings.path, "RESTIC_REPOSITORY": REPOSITORY_FOLDER}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,7 +170,7 @@ def client_of(site: Site, pause: float) -> Iterator[list[tuple[int, float]]]:
         asking.result()
 
 
-def _remove_everything(docker: Docker) -> None:
+def remove_everything(docker: Docker) -> None:
     """Containers, networks and volumes; images stay for the next run."""
     for listing, removal in (
         (("ps", "--all", "--quiet"), ("rm", "--force", "--volumes")),
@@ -259,9 +259,9 @@ def dockerd(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         daemon = Dockerd(run, storage / "data", tmp_path_factory.mktemp("docker") / "dockerd.log", pool="10.214.0.0/16")
         try:
             daemon.start()
-            _remove_everything(daemon.docker)  # what a run that was killed left behind
+            remove_everything(daemon.docker)  # what a run that was killed left behind
             yield daemon
-            _remove_everything(daemon.docker)
+            remove_everything(daemon.docker)
             _remove_old_images(daemon.docker)
         finally:
             daemon.stop()

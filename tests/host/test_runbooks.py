@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.workspace import copy_checkout
-from tests.host.conftest import Checkout, as_person, site_of
+from lab.workspace import copy_checkout, free_port
+from ops.clients.docker import Docker
+from tests.host.conftest import Checkout, as_person, remove_everything, site_of
 from tests.support import runbooks
 from tests.support.waiting import wait_for
 
@@ -65,29 +66,31 @@ def lose(machine: Checkout) -> None:
 
 
 @pytest.fixture(scope="module")
-def another(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Checkout]:
+def another(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Checkout]:
     """A machine with nothing but Docker, a clone and the kit; the clone as a person makes it from the page's first line."""
 
-    def made(kit: Path) -> Checkout:
+    def made(*kit: Path) -> Checkout:
         base = tmp_path_factory.mktemp("another")
         (base / "home").mkdir()
         copy_checkout(base / "clone")
-        shutil.copy(kit, base / "clone")
+        for file in kit:
+            shutil.copy(file, base / "clone")
         return replace(checkout, root=base / "clone", environment={**checkout.environment, "HOME": str(base / "home")})
 
     return made
 
 
 @pytest.fixture(scope="module")
-def old(checkout: Checkout, first_up: str) -> Iterator[Checkout]:
-    """A machine whose stack has a backup, a workflow with a schedule, and a file."""
+def old(another: Callable[..., Checkout], daemon: Docker) -> Iterator[Checkout]:
+    """A machine whose stack has a backup, a workflow with a schedule, and a file; whatever else is on the daemon goes."""
+    remove_everything(daemon)
     (FOLDER / "repository").mkdir(parents=True)
     PASSPHRASE_FILE.write_text("a passphrase of the kit\n")
-    port = int(checkout.output("app_url").rpartition(":")[2])
-    checkout.write_stack("dev", port=port, backup={"type": "path", "path": str(FOLDER / "repository")})
+    machine = another()
+    machine.write_stack("dev", port=free_port(), backup={"type": "path", "path": str(FOLDER / "repository")})
     try:
-        checkout.run("script/up", "--yes")
-        with site_of(checkout) as target:
+        machine.run("script/up", "--yes", timeout_seconds=4500)
+        with site_of(machine) as target:
             site = as_person(target)
             blocks = [{"block_type": "wait", "label": "wait", "wait_sec": 1}]
             definition = {"title": TITLE, "workflow_definition": {"parameters": [], "blocks": blocks}}
@@ -95,7 +98,7 @@ def old(checkout: Checkout, first_up: str) -> Iterator[Checkout]:
             workflow = made.json()["workflow_permanent_id"]
             schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
             assert site.api("POST", f"/v1/workflows/{workflow}/schedules", body=schedule).status_code == 200
-        yield checkout
+        yield machine
     finally:
         shutil.rmtree(FOLDER)
 
@@ -107,7 +110,7 @@ def serves(machine: Checkout, key: str) -> bool:
     return answer.status_code == 200 and TITLE in answer.text
 
 
-def test_the_runbooks_one_after_the_other(old: Checkout, another: Callable[[Path], Checkout]) -> None:
+def test_the_runbooks_one_after_the_other(old: Checkout, another: Callable[..., Checkout]) -> None:
     """One test, because each begins with what the last one left, and a stack takes minutes."""
     key = old.output("api_key")
 

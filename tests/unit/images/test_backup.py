@@ -28,7 +28,8 @@ echo "$*" >> "$FAKE/calls"
 [ ! -e "$FAKE/hangs" ] || exec sleep 60
 if [ -n "${FAIL:-}" ] && [[ $* == *"$FAIL"* ]]; then echo 'Fatal: cut off' >&2; exit 1; fi
 case "$*" in
-  cat*) echo '{"id": "abc"}' ;;
+  cat*) [ ! -e "$FAKE/none" ] || exit 10; echo '{"id": "abc"}' ;;
+  init*) rm "$FAKE/none" ;;
   snapshots*) cat "$FAKE/snapshots" ;;
   backup*)
     [[ $* != *" --stdin "* ]] || cat > "$FAKE/record"
@@ -119,6 +120,27 @@ def box(tmp_path: Path) -> Box:
     made = Box(tmp_path)
     made.has()
     return made
+
+
+# --- A folder of the host -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_gone_gets_no_new_repository_and_another_one_does(box: Box) -> None:
+    first, other = ({"BACKUP_PLACE": place, "RESTIC_REPOSITORY": "/repository"} for place in ("/mnt/d/a folder", "/mnt/e"))
+    box.run("now", check=True, **first)
+    (box.folder / "none").touch()
+    gone = "the repository that was at /mnt/d/a folder is gone: is its disk mounted?"
+    assert gone in box.run("now", check=False, **first)
+    assert "made a repository at /mnt/e\n" in box.run("now", check=True, **other)
+    (box.folder / "none").touch()
+    assert "the repository that was at /mnt/e is gone" in box.run("now", check=False, **other)
+
+
+def test_what_an_earlier_version_noted_of_a_folder_counts(box: Box) -> None:
+    (box.folder / "state/repository").write_text("/repository abc\n")
+    (box.folder / "none").touch()
+    place = {"BACKUP_PLACE": "/mnt/d", "RESTIC_REPOSITORY": "/repository"}
+    assert "the repository that was at /mnt/d is gone" in box.run("now", check=False, **place)
 
 
 # --- A bucket with a lock -------------------------------------------------------------------------------------------------
