@@ -252,7 +252,7 @@ def test_one_workflow_credential_and_file_come_back_without_a_stop(stack: Checko
     ops(stack, "backup", "now")
     rows, there, before = sql(stack, CONTENT), files(stack), started(stack)
     (workflow,) = sql(stack, "SELECT DISTINCT workflow_permanent_id FROM workflows WHERE title = '매일 보고서'").splitlines()
-    assert site.api("DELETE", f"/v1/workflows/{workflow}").status_code == 200
+    assert site.api("POST", f"/v1/workflows/{workflow}/delete").status_code == 200
     assert site.api("POST", f"/v1/credentials/{credential}/delete").status_code == 204
     stack.docker.run("exec", "skyvern-dev-server", "rm", FILE)
     # As the page says it.
