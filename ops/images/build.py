@@ -15,13 +15,12 @@ from pathlib import Path
 from components.host import images
 from components.host.images import ImageSource
 from components.settings import HostSettings
-from ops import shell
 from ops.clients import process, proxies
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.images import needs
-from ops.machine import docker_faults
+from ops.machine import docker_faults, go
 from ops.paths import cache_dir
 
 # Measured on 2 cores with a near mirror, rounded up; they let a person decide whether to wait.
@@ -215,12 +214,8 @@ def _import_debian(docker: Docker, context: Path, folder: Path, reference: str) 
 
 def _compile_caddy(docker: Docker, context: Path) -> None:
     environment = {
-        **shell.variables(),
-        # Static, and the same bytes wherever it is compiled; for the daemon's machine, which may be another one.
-        "CGO_ENABLED": "0",
-        "GOFLAGS": "-mod=readonly -trimpath",
-        # A go.work above the context would replace modules that go.sum names.
-        "GOWORK": "off",
+        **go.variables(),
+        # For the daemon's machine, which may be another one.
         "GOOS": "linux",
         "GOARCH": docker.run("version", "--format", "{{.Server.Arch}}").strip(),
     }

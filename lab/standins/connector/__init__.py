@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import go_program
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.machine import go
@@ -44,7 +43,7 @@ def context_hash(edge: int | str) -> str:
 def compile_agent(docker: Docker | None, folder: Path) -> Path:
     """The static program, for the daemon's machine or (None) for this machine."""
     go.ensure_go(lambda line: None)
-    environment = go_program.variables()
+    environment = go.variables()
     if docker is not None:
         environment |= {"GOOS": "linux", "GOARCH": docker.run("version", "--format", "{{.Server.Arch}}").strip()}
     program = folder / "cloudflared"

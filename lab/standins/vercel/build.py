@@ -1,6 +1,5 @@
 """``vercel build`` without an account: makes the folder ``.vercel/output``, which Vercel would deploy, from a project's files."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.clients import process
-from ops.paths import ROOT, cache_dir
+from ops.paths import ROOT, cache_dir, made_once
 
 SITE = ROOT / "site"
 TOOLS = Path(__file__).parent
@@ -21,20 +20,8 @@ BUILD_SECONDS = 900
 
 
 def cached(name: str, source: Path, make: Callable[[Path], object]) -> Path:
-    """A folder of the cache that ``make`` fills once for each content of ``source``; it appears whole or not at all."""
-    parent = cache_dir() / "vercel"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
-    with (parent / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            staging = parent / f"{name}.partial"
-            for old in (staging, *parent.glob(f"{name}-*")):
-                shutil.rmtree(old, ignore_errors=True)
-            staging.mkdir()
-            make(staging)
-            staging.rename(folder)
-    return folder
+    """A folder of the cache that ``make`` fills once for each content of ``source``."""
+    return made_once(cache_dir() / "vercel" / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}", make)
 
 
 def command_line() -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab import go_program
 from ops.clients import process
+from ops.machine import go
 
 _SOURCE = Path(__file__).parent
 # The command's; the daemon's module counts in its own way.
@@ -28,7 +29,7 @@ def programs() -> Path:
 
 def _build_command(program: Path) -> None:
     """It has no go.mod: with one of its own, it counts as a module of Go 1.16, which it is not. Its vendor.mod is one."""
-    environment = go_program.variables()
+    environment = go.variables()
     downloaded = process.capture(["go", "mod", "download", "-json", _COMMAND], cwd=_SOURCE, env=environment, timeout_seconds=600)
     sums = [line for line in (_SOURCE / "go.sum").read_text().splitlines(keepends=True) if line.startswith(_SWARM)]
     with tempfile.TemporaryDirectory() as name:

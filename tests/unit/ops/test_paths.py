@@ -1,14 +1,16 @@
-"""ops.paths: the folders of the cache and of the configuration, and files that are written whole or not at all."""
+"""ops.paths: the folders of the cache and of the configuration, and what is written whole or not at all."""
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ops import paths
-from ops.paths import write_whole
+from ops.paths import made_once, write_whole
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,61 @@ def test_a_file_of_ours_alone_is_never_readable_by_others(tmp_path: Path, monkey
 def test_ends_of_line_stay(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", "한국어\r\n")
     assert (tmp_path / "file").read_bytes() == "한국어\r\n".encode()
+
+
+def test_a_folder_is_made_by_one_of_those_who_ask_for_it_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "wheel-0123456789ab"
+    makers: list[int] = []
+
+    def make(partial: Path) -> None:
+        makers.append(threading.get_ident())
+        assert not folder.exists()
+        (partial / "first").touch()
+        time.sleep(0.2)
+        (partial / "second").touch()
+
+    seen: list[list[str]] = []
+
+    def ask() -> None:
+        seen.append(sorted(entry.name for entry in made_once(folder, make).iterdir()))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(makers) == 1
+    assert seen == [["first", "second"]] * 3
+
+
+def test_a_folder_that_could_not_be_made_is_not_there_and_is_made_the_next_time(tmp_path: Path) -> None:
+    folder = tmp_path / "wheel-0123456789ab"
+    # Of a process that was killed.
+    (tmp_path / ".wheel-0123456789ab").mkdir()
+    (tmp_path / ".wheel-0123456789ab" / "half").touch()
+
+    def fail(partial: Path) -> None:
+        (partial / "half").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        made_once(folder, fail)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_dir()] == []
+    assert list(made_once(folder, lambda partial: (partial / "whole").touch()).iterdir()) == [folder / "whole"]
+
+
+def test_a_folder_that_another_checkout_may_be_using_stays(tmp_path: Path) -> None:
+    used, unused, named_alike = (tmp_path / name for name in ("go-ba9876543210", "go-aa9876543210", "go-tools-aa9876543210"))
+    for folder in (used, unused, named_alike):
+        folder.mkdir()
+    os.utime(unused, (0, 0))
+    os.utime(named_alike, (0, 0))
+    mine = made_once(tmp_path / "go-0123456789ab", lambda partial: None)
+    assert used.is_dir()
+    assert named_alike.is_dir()
+    assert not unused.exists()
+    # A use counts, not only the making.
+    os.utime(mine, (0, 0))
+    made_once(mine, lambda partial: None)
+    made_once(used, lambda partial: None)
+    assert mine.is_dir()
