@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from ops import shell
 from ops.paths import cache_dir
 
 # Generated examples. What is run before a merge says the same twice, so it has the same ones each time; script/test nightly looks
@@ -24,7 +25,12 @@ settings.load_profile("ci")
 
 
 def pytest_configure() -> None:
-    """Takes SIGINT back where it is ignored, as in the background of a shell: programs that the tests interrupt inherit that."""
+    """The same start from every shell.
+
+    SIGINT is taken back where it is ignored, as in the background of a shell: programs that the tests interrupt inherit that.
+    """
+    # As script/test does, for whoever calls pytest. The first command that a test runs would take the rest out for all after it.
+    shell.clean()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
