@@ -127,14 +127,21 @@ def ensure_docker(host: str, progress: Progress, machine: Machine | None = None)
 
 def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
     started: subprocess.Popen[bytes] | None = None
+    began = 0
+    log = "journalctl -u docker" if machine.systemd else str(DOCKERD_LOG)
     if machine.systemd:
         progress("starting Docker with systemd")
-        process.capture(["systemctl", "enable", "--now", "docker"])
-        log = "journalctl -u docker"
+        try:
+            process.capture(["systemctl", "enable", "--now", "docker"])
+        except UserError as failed:
+            journal = ["journalctl", "--unit=docker", "--lines=50", "--output=cat", "--no-pager"]
+            raise UserError(f"Docker: {failed}; {_why(process.capture(journal).decode(errors='replace'), log)}") from failed
     else:
         progress(f"no systemd here: starting dockerd in the background, log {DOCKERD_LOG}")
         DOCKERD_LOG.parent.mkdir(parents=True, exist_ok=True)
         with DOCKERD_LOG.open("ab") as sink:
+            # What an earlier start has printed says nothing about this one.
+            began = sink.tell()
             # A separate session: the daemon outlives this script, its terminal and Ctrl-C.
             started = subprocess.Popen(
                 ["dockerd", "--host", host],
@@ -145,7 +152,6 @@ def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
                 cwd="/",
                 env=shell.variables(),
             )
-        log = str(DOCKERD_LOG)
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if observe_daemon(host) is Daemon.ANSWERS:
@@ -155,7 +161,14 @@ def _start_docker(machine: Machine, host: str, progress: Progress) -> None:
             until = min(until, time.monotonic() + START_SECONDS / 4)
         time.sleep(0.5)
     if started is not None and started.poll() is not None:
-        lines = DOCKERD_LOG.read_text(errors="replace").strip().splitlines() or [""]
-        cure = docker_faults.cure("\n".join(lines[-20:]))
-        raise UserError(f"Docker: dockerd stopped with exit {started.returncode}: {lines[-1]}; {cure or f'see {log}'}")
+        printed = DOCKERD_LOG.read_bytes()[began:].decode(errors="replace")
+        raise UserError(f"Docker: dockerd stopped with exit {started.returncode}: {_why(printed, log)}")
     raise UserError(f"Docker: no answer at {host} within {START_SECONDS:.0f} s of its start; see {log}")
+
+
+def _why(printed: str, log: str) -> str:
+    """Why a daemon ended, from what it printed last, and the cure or the log to read: a clause."""
+    lines = printed.strip().splitlines()[-50:] or [""]
+    # Its own words, which iptables' lines and systemd's may follow.
+    reason = next((line for line in reversed(lines) if "failed to start daemon" in line), lines[-1]).strip()
+    return f"{reason}; {docker_faults.cure(reason) or f'see {log}'}"

@@ -24,7 +24,8 @@ _IPTABLES = (
 # Part of a message -> the cure. In this order: the raw table's message has both words of the next.
 _CURES: tuple[tuple[str, str], ...] = (
     (
-        r"toomanyrequests|pull rate limit|429 Too Many Requests",
+        # With a body that is not JSON, as of Docker Hub's limit of requests, Docker names no more than the number.
+        r"toomanyrequests|pull rate limit|429 Too Many Requests|HTTP 429 ",
         "the registry's limit of pulls is reached for this address; run docker login with a free account, which has its own "
         "limit, or wait an hour, then run this again: what is there is not pulled again",
     ),

@@ -4,11 +4,11 @@ On each, ``script/up`` finds every image, the second plan is empty, and the cont
 Nightly: each takes a debootstrap, a copy of all images and a whole deployment.
 """
 
+import functools
 import os
 import platform
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from ops.clients.docker import Docker
 from ops.paths import cache_dir
 from tests.host import docker_newest
 from tests.host.conftest import IMAGES, PARTS, Checkout
-from tests.support.debian import debootstrap
+from tests.support import debian
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(4800)]
 
@@ -31,8 +31,6 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(4800)]
 NEWEST = "29"
 # The oldest that Debian supports, the current one, and the newest that there are.
 RELEASES = ("bookworm", "trixie", "sid", NEWEST)
-# After so long, a file system is made again: sid moves.
-TREE_SECONDS = 7 * 86400
 # In a mount namespace of its own, which ends with it. Nothing may start a service in there.
 _INSTALL = """
 mount -t proc proc "$1/proc"
@@ -90,22 +88,17 @@ class Release:
         return self.checkout.run("docker", "--host", self.checkout.docker.host, "version", "--format", form).stdout.split()
 
 
+def install(release: str, tree: Path) -> None:
+    """A release with Docker in it, in an empty folder."""
+    debian.debootstrap(release, tree)
+    command = [*_PRIVATE, _INSTALL, "install", str(tree)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"Docker of {release}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
 def tree_of(release: str) -> Path:
     """The file system of a release with Docker in it, from the cache."""
-    tree = cache_dir() / f"test-debian-{release}"
-    if tree.is_dir() and time.time() - tree.stat().st_mtime < TREE_SECONDS:
-        return tree
-    partial = tree.with_name(f"{tree.name}.partial")
-    for old in (tree, partial):
-        shutil.rmtree(old, ignore_errors=True)
-    partial.mkdir(parents=True)
-    debootstrap(release, partial)
-    install = [*_PRIVATE, _INSTALL, "install", str(partial)]
-    done = subprocess.run(install, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"Docker of {release}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    os.utime(partial)
-    partial.rename(tree)
-    return tree
+    return debian.tree(release, functools.partial(install, release))
 
 
 def command_of(tree: Path, folder: Path) -> Path:

@@ -125,3 +125,42 @@ def test_a_dockerd_that_stops_is_reported_with_its_last_line(home: Home, monkeyp
     home.program("dockerd", "echo 'Devices cgroup is not mounted'; exit 1")
     with pytest.raises(UserError, match=r"^Docker: dockerd stopped with exit 1: Devices cgroup is not mounted; see "):
         daemon.ensure_docker(DEFAULT_SOCKET, home.say, Machine(root=True, debian=True, wsl=0, systemd=False))
+
+
+NO_NAT = """\
+failed to start daemon: Error initializing network controller: failed to create NAT chain DOCKER: iptables failed: \
+iptables --wait -t nat -N DOCKER: iptables v1.8.9 (legacy): can't initialize iptables table \\`nat': Table does not exist
+Perhaps iptables or your kernel needs to be upgraded.
+ (exit status 3)"""
+
+
+def test_a_dockerd_that_names_its_reason_is_reported_with_it_and_the_cure(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F39: iptables' own lines come behind it, so the last one was " (exit status 3)"."""
+    monkeypatch.setattr(daemon, "START_SECONDS", 2.0)
+    home.program("docker", DOCKER_SILENT)
+    home.program("dockerd", f'echo "{NO_NAT}"; exit 1')
+    machine = Machine(root=True, debian=True, wsl=0, systemd=False)
+    with pytest.raises(
+        UserError, match=r"^Docker: dockerd stopped with exit 1: failed to start daemon: .*run: sudo modprobe "
+    ):
+        daemon.ensure_docker(DEFAULT_SOCKET, home.say, machine)
+    # What is in the log from then is not the reason of now.
+    home.program("dockerd", "echo 'Devices cgroup is not mounted'; exit 1")
+    with pytest.raises(UserError, match=r"^Docker: dockerd stopped with exit 1: Devices cgroup is not mounted; see "):
+        daemon.ensure_docker(DEFAULT_SOCKET, home.say, machine)
+
+
+def test_a_dockerd_that_stops_under_systemd_is_reported_from_its_journal(home: Home) -> None:
+    """F39: systemctl says no more than that there is a journal."""
+    home.program("docker", DOCKER_SILENT)
+    home.program("dockerd", "")
+    home.program("systemctl", "echo 'Job for docker.service failed.' >&2; exit 1")
+    home.program("journalctl", f'echo "{NO_NAT}"; echo "docker.service: Failed with result exit-code."')
+    with pytest.raises(
+        UserError, match=r"^Docker: systemctl: exit 1: Job .*; failed to start daemon: .* run: sudo modprobe -a "
+    ) as told:
+        daemon.ensure_docker(DEFAULT_SOCKET, home.say, SERVER)
+    assert "\n" not in str(told.value)
+    home.program("journalctl", "echo 'unable to configure the Docker daemon with file /etc/docker/daemon.json'")
+    with pytest.raises(UserError, match=r"daemon\.json; see journalctl -u docker$"):
+        daemon.ensure_docker(DEFAULT_SOCKET, home.say, SERVER)

@@ -23,6 +23,11 @@ MESSAGES = {
         "ERROR: failed to solve: node:22: unexpected status from HEAD request: 429 Too Many Requests",
         "run docker login",
     ),
+    "F37 requests": (
+        "Error response from daemon: error parsing HTTP 429 response body: invalid character 'T' looking for beginning of value: "
+        '"Too Many Requests (HAP429).\\n"',
+        "run docker login",
+    ),
     "F19": (
         'error getting credentials - err: exec: "docker-credential-desktop.exe": executable file not found in $PATH, out: ``',
         "config.json: credsStore or credHelpers names docker-credential-desktop.exe",
