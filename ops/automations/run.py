@@ -33,7 +33,7 @@ def run(
     body = {"workflow_id": workflow["workflow_permanent_id"], "parameters": given}
     started = server.ask("POST", "/v1/run/workflows", body=body)
     if started is None:
-        raise UserError(f"{name}: the workflow is gone; run pulumi up")
+        raise UserError(f"{name}: the workflow is gone; run pulumi up --refresh, which makes it again")
     run_id = started["run_id"]
     say(f"{workflow['title']}: started {run_id}, {server.app_url}/runs/{run_id}")
     return _follow(server, run_id, say, sleep) if watch else 0

@@ -82,12 +82,16 @@ def test_a_new_key_changes_the_provider_alone(story: Story) -> None:
 
 
 def test_a_workflow_that_was_deleted_in_the_ui_comes_back_with_its_schedule(story: Story) -> None:
-    story.skyvern.deleted.add(story.identifier)
-    story.skyvern.schedules.clear()
-    story.project.succeed("refresh", "--yes", "--skip-preview")
-    story.up()
-    assert story.skyvern.deleted == set()
-    assert [schedule["workflow_permanent_id"] for schedule in story.skyvern.schedules.values()] == [story.identifier]
+    """By the command of ``ops run``, and by those of the provider, which an update that finds nothing to change never asks."""
+    for commands in (["up --refresh"], ["refresh", "up"]):
+        story.skyvern.deleted.add(story.identifier)
+        story.skyvern.schedules.clear()
+        story.up()
+        assert story.skyvern.deleted == {story.identifier}
+        for command in commands:
+            story.project.succeed(*command.split(), "--yes", "--skip-preview")
+        assert story.skyvern.deleted == set()
+        assert [schedule["workflow_permanent_id"] for schedule in story.skyvern.schedules.values()] == [story.identifier]
 
 
 def test_a_mistake_is_a_line_of_the_preview_with_its_place(story: Story) -> None:

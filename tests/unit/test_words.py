@@ -6,13 +6,13 @@ than a command's help, and what containers are given (Caddyfile, scripts), becau
 
 import ast
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ops.paths import ROOT
+from tests.support.messages import texts, tracked
 
 # Pattern, the better word, and a text that it has to find.
 WORDS = (
@@ -38,38 +38,11 @@ CODE = ("__main__.py", "components", "ops", "policy", "lab")
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "policy", "Pulumi.*.yaml")
 
 
-def tracked(*paths: str) -> list[Path]:
-    printed = subprocess.run(["git", "ls-files", "-z", "--", *paths], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [path for name in printed.split("\0") if name and (path := ROOT / name).is_file()]
-
-
 def strange(text: str) -> Iterator[tuple[int, str]]:
     """The words that have a better one: (lines before it, what to write)."""
     for match in PATTERN.finditer(text):
         better = WORDS[match.lastindex - 1][1] if match.lastindex else ""
         yield text.count("\n", 0, match.start()), f'"{" ".join(match.group().split())}"; better: {better}'
-
-
-def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Strings of a module that a user may see: (line, text); the values in an f-string are an ellipsis.
-
-    Names, docstrings and programs are left out; the help of commands is in.
-    """
-    left_out = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
-            left_out.update(map(id, node.values))
-            text = "".join(map(str, parts))
-            # Caddy's configuration is indented by tabs.
-            if "\t" not in text:
-                yield node.lineno, text
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
-            # A script begins with a line break.
-            if " " in node.value and not node.value.startswith("\n"):
-                yield node.lineno, node.value
-        elif isinstance(node, ast.FunctionDef) and any(".command(" in ast.unparse(one) for one in node.decorator_list):
-            yield node.lineno, ast.get_docstring(node) or ""
 
 
 def found_in(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -314,6 +315,19 @@ def test_a_folder_that_no_search_path_can_hold_is_one_line(outside: Path, folder
     done, got = bootstrap_venv(outside, folder, {})
     assert (done.returncode, got) == (1, {})
     assert re.fullmatch(r"[^\n]*a colon or a line break in the path[^\n]*move the checkout\n", done.stderr)
+
+
+@pytest.mark.parametrize("home", ["", "here"])
+def test_a_home_that_is_no_folder_is_one_line_whose_cure_works(tmp_path: Path, home: str) -> None:
+    """As cron, a service or ``env -i`` may leave it."""
+    read = f'root={shlex.quote(str(ROOT))}; . "$root/script/environment"; echo "$HOME"'
+    environment = {"PATH": os.environ["PATH"], **({"HOME": home} if home else {})}
+    done = subprocess.run(["bash", "-euc", read], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "HOME: is not set to a folder; run: export HOME=/home/you\n"
+    command = done.stderr.strip().partition("run: ")[2].replace("/home/you", shlex.quote(str(tmp_path)))
+    done = subprocess.run(["bash", "-euc", f"{command}; {read}"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{tmp_path}\n", "")
 
 
 def test_what_was_taken_out_is_named_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """The running backup, asked; and a place for backups, tried before anything is changed."""
 
 import json
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,25 @@ def test_a_folder_of_roots_is_named_with_its_cure(stack: Stack) -> None:
     there = daemon(info='"/var/lib/docker"', **{"touch .try": UserError("docker: exit 1: touch: Permission denied")})
     with pytest.raises(UserError, match=r"run: sudo install -d -o 10001 -g 10001 /mnt/d/x$"):
         tried(stack, there, "/mnt/d/x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_the_cure_gives_the_folder_to_the_user_of_the_backup(stack: Stack) -> None:
+    # Not below /tmp, which the stack file refuses: it is emptied.
+    folder = Path("/srv") / f"skyvern-test-backup-{os.getpid()}"
+    there = daemon(info='"/var/lib/docker"', **{"touch .try": UserError("docker: exit 1: touch: Permission denied")})
+    with pytest.raises(UserError) as told:
+        tried(stack, there, str(folder))
+    command = shlex.split(str(told.value).partition("run: sudo ")[2])
+    assert command[0] == "install"
+    try:
+        # Whether it exists or not.
+        for _ in range(2):
+            subprocess.run(command, check=True)
+            assert (folder.stat().st_uid, folder.stat().st_gid) == (10001, 10001)
+            os.chown(folder, 0, 0)
+    finally:
+        folder.rmdir()
 
 
 def test_another_stacks_repository_is_left_alone(stack: Stack) -> None:

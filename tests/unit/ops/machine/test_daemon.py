@@ -140,9 +140,7 @@ def test_a_dockerd_that_names_its_reason_is_reported_with_it_and_the_cure(home: 
     home.program("docker", DOCKER_SILENT)
     home.program("dockerd", f'echo "{NO_NAT}"; exit 1')
     machine = Machine(root=True, debian=True, wsl=0, systemd=False)
-    with pytest.raises(
-        UserError, match=r"^Docker: dockerd stopped with exit 1: failed to start daemon: .*run: sudo modprobe "
-    ):
+    with pytest.raises(UserError, match=r"^Docker: dockerd stopped with exit 1: failed to start daemon: .*run: sudo modprobe "):
         daemon.ensure_docker(DEFAULT_SOCKET, home.say, machine)
     # What is in the log from then is not the reason of now.
     home.program("dockerd", "echo 'Devices cgroup is not mounted'; exit 1")

@@ -64,6 +64,9 @@ def test_a_cli_that_does_not_do_is_replaced_and_the_reason_given(on_path: Cli | 
 def test_an_official_cli_that_is_not_available_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^Pulumi: get\.pulumi\.com does not answer.*--engine modules"):
         decide_engine("official", on_path=None, installed=False, plugins=False, reachable=lambda: False)
+    # The cure, followed.
+    kind, _ = decide_engine("modules", on_path=None, installed=False, plugins=False, reachable=lambda: False)
+    assert kind is EngineKind.MODULES
 
 
 def test_a_cli_on_path_is_used_and_recorded(home: Home) -> None:

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -108,8 +110,17 @@ def test_a_version_that_there_is_not_changes_nothing(
 
 def test_what_does_not_fit_ends_with_the_next_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "run_attended", lambda *_, **__: 1)
-    with pytest.raises(UserError, match=r"Skyvern 1\.0\.57 does not fit yet: correct what the tests above name"):
+    before = contents(folder)
+    for command in (["init", "--quiet"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "-m", "x"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    with pytest.raises(UserError, match=r"Skyvern 1\.0\.57 does not fit yet: correct what the tests above name") as told:
         skyvern_update.update("1.0.57", lambda line: None, folder)
+    assert contents(folder) != before
+    # The cure, followed.
+    taken_back = re.search(r"; (git checkout -- \.) takes all of it back$", str(told.value))
+    assert taken_back, told.value
+    subprocess.run(taken_back[1].split(), cwd=folder, check=True, capture_output=True)
+    assert contents(folder) == before
 
 
 def test_the_tests_that_read_the_wheel_are_there() -> None:

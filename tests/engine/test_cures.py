@@ -1,0 +1,100 @@
+"""Commands of pulumi that messages name, followed to their end by the real engine."""
+
+import ast
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.errors import UserError
+from ops.machine.engine_from_modules import Engine
+from ops.stack import file, locks
+from tests.engine.project import OwnStack, Project
+from tests.support.messages import texts, tracked
+
+_SET = re.compile(r"pulumi config set --secret --path ([A-Za-z_.]+[a-z])")
+
+
+def shown() -> Iterator[tuple[int, str]]:
+    for path in tracked("components", "ops", "policy"):
+        if path.suffix == ".py":
+            yield from texts(ast.parse(path.read_text()))
+
+
+def test_a_secret_that_a_message_asks_for_is_read_from_the_stack_file(engine: Engine, tmp_path: Path) -> None:
+    """Every path of every message, as ``pulumi config set`` writes it: the key belongs to the section of that name."""
+    paths = sorted({path for _, text in shown() for path in _SET.findall(text)})
+    assert {
+        "automations.credentials.NAME.password",
+        "smtp.password",
+        "llm.api_key",
+        "edge.api_token",
+        "monitor.channels",
+        "backup.private_key",
+    } <= set(paths)
+    project = Project(engine, tmp_path, "")
+    (project.folder / "Pulumi.yaml").write_text((project.folder / "Pulumi.yaml").read_text().replace("tiny", "skyvern"))
+    for path in paths:
+        done = subprocess.run(
+            ["pulumi", "config", "set", "--secret", "--path", path, "--stack", "test"],
+            cwd=project.folder,
+            env=project.variables,
+            input="a secret",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{path}: {done.stderr}"
+        section, *keys = path.split(".")
+        written = file.read_document(project.folder / "Pulumi.test.yaml")["config"][f"skyvern:{section}"]
+        for key in keys:
+            written = written[key]
+        assert file.is_encrypted(written), path
+    assert project.succeed("config", "get", "--path", "smtp.password", "--stack", "test").strip() == "a secret"
+
+
+def test_a_lock_of_a_pulumi_that_is_gone_is_taken_away(engine: Engine, tmp_path: Path) -> None:
+    """Of another machine's, of which this one cannot know whether it runs."""
+    project = Project(engine, tmp_path, "")
+    folder = tmp_path / "state/.pulumi/locks/organization/tiny/test"
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"pid": 4711, "username": "me", "hostname": f"not-{platform.node()}", "timestamp": "2026-01-01T00:00:00Z"}
+    (folder / "fa1d4911-1111-4111-8111-111111111111.json").write_text(json.dumps(document))
+    stack = OwnStack("test", root=project.folder, variables=project.variables)
+    assert "currently locked" in project.fail("up", "--yes", "--skip-preview")
+    with pytest.raises(UserError) as told:
+        locks.release_locks(stack, print)
+    command = re.search(r"run (pulumi cancel -s test) if it is gone", str(told.value))
+    assert command, told.value
+    project.succeed(*command[1].split()[1:], "--yes")
+    locks.release_locks(stack, print)
+    project.succeed("up", "--yes", "--skip-preview")
+
+
+RANDOM = "import pulumi_random\npulumi_random.RandomString('x', length=8)\n"
+
+
+def test_operations_that_an_up_left_pending_are_cleared(engine: Engine, tmp_path: Path) -> None:
+    """doctor: pulumi refresh, then pulumi up."""
+    project = Project(engine, tmp_path, RANDOM)
+    project.succeed("up", "--yes", "--skip-preview")
+    # The backend's own file: `pulumi stack import` takes pending operations out.
+    (stored,) = (tmp_path / "state").glob(".pulumi/stacks/tiny/test.json")
+    document = json.loads(stored.read_text())
+    latest = document["checkpoint"]["latest"]
+    (made,) = [resource for resource in latest["resources"] if resource["type"].endswith(":RandomString")]
+    latest["pending_operations"] = [{"resource": made, "type": "updating"}]
+    stored.write_text(json.dumps(document))
+
+    def pending() -> list[object]:
+        return list(json.loads(project.succeed("stack", "export"))["deployment"].get("pending_operations") or [])
+
+    assert len(pending()) == 1
+    project.succeed("refresh", "--yes", "--skip-preview", "-s", "test")
+    project.succeed("up", "--yes", "--skip-preview", "-s", "test")
+    assert pending() == []
+    project.succeed("preview", "--expect-no-changes")
