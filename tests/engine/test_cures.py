@@ -25,6 +25,15 @@ def shown() -> Iterator[tuple[int, str]]:
             yield from texts(ast.parse(path.read_text()))
 
 
+def project_of_skyverns_name(engine: Engine, folder: Path) -> Project:
+    """A stack ``test`` of a project that has the name of this one."""
+    project = Project(engine, folder, "")
+    description = project.folder / "Pulumi.yaml"
+    description.write_text(description.read_text().replace("name: tiny", "name: skyvern"))
+    project.succeed("stack", "init", "test")
+    return project
+
+
 def test_a_secret_that_a_message_asks_for_is_read_from_the_stack_file(engine: Engine, tmp_path: Path) -> None:
     """Every path of every message, as ``pulumi config set`` writes it: the key belongs to the section of that name."""
     paths = sorted({path for _, text in shown() for path in _SET.findall(text)})
@@ -36,8 +45,7 @@ def test_a_secret_that_a_message_asks_for_is_read_from_the_stack_file(engine: En
         "monitor.channels",
         "backup.private_key",
     } <= set(paths)
-    project = Project(engine, tmp_path, "")
-    (project.folder / "Pulumi.yaml").write_text((project.folder / "Pulumi.yaml").read_text().replace("tiny", "skyvern"))
+    project = project_of_skyverns_name(engine, tmp_path)
     for path in paths:
         done = subprocess.run(
             ["pulumi", "config", "set", "--secret", "--path", path, "--stack", "test"],
@@ -59,8 +67,8 @@ def test_a_secret_that_a_message_asks_for_is_read_from_the_stack_file(engine: En
 
 def test_a_lock_of_a_pulumi_that_is_gone_is_taken_away(engine: Engine, tmp_path: Path) -> None:
     """Of another machine's, of which this one cannot know whether it runs."""
-    project = Project(engine, tmp_path, "")
-    folder = tmp_path / "state/.pulumi/locks/organization/tiny/test"
+    project = project_of_skyverns_name(engine, tmp_path)
+    folder = tmp_path / "state/.pulumi/locks/organization/skyvern/test"
     folder.mkdir(parents=True, exist_ok=True)
     document = {"pid": 4711, "username": "me", "hostname": f"not-{platform.node()}", "timestamp": "2026-01-01T00:00:00Z"}
     (folder / "fa1d4911-1111-4111-8111-111111111111.json").write_text(json.dumps(document))

@@ -91,3 +91,6 @@ def test_unprotect_and_destroy_leave_nothing(checkout: Checkout) -> None:
     # Nor on the host: the firewall goes last, and takes its rules with it.
     options = ("--rm", "--network=host", "--user=0:0", "--cap-drop=ALL", "--cap-add=NET_ADMIN")
     assert "skyvern-" not in checkout.docker.run("run", *options, images.references(IMAGES)["egress"], "nft", "list", "tables")
+    # Images stay, as the README says.
+    left = checkout.docker.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "localhost/skyvern/*").split()
+    assert images.references(IMAGES)["egress"] in left

@@ -42,7 +42,7 @@ from ops.machine import docker_faults, system
 from ops.machine.daemon import Daemon
 from ops.machine.system import Machine
 from tests.host import docker_newest
-from tests.support import debian
+from tests.support import debian, messages
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(3600)
@@ -590,3 +590,36 @@ def test_apt_is_waited_for_while_a_fresh_server_updates_itself(fresh_machine: Fr
     assert "another program" not in machine.run(*python, impatient)
     assert "Status: install ok installed" in machine.run("dpkg", "--status", "hello")
     assert system.APT_LOCK_SECONDS == 600
+
+
+# Message -> the program that its packages bring. That of script/bootstrap is its own test: Python with venv.
+PACKAGES = {
+    "ops/backups/kit.py": "gpg",
+    "ops/machine/daemon.py": "docker",
+    "ops/machine/docker_faults.py": "iptables",
+    "ops/machine/engine.py": "curl",
+    "script/bootstrap": "python3",
+}
+
+
+@pytest.mark.nightly  # A debootstrap.
+def test_the_packages_of_a_message_bring_its_program(fresh_machine: FreshMachine) -> None:
+    """Every ``apt-get install`` that a message names, on a machine that has nothing of it."""
+    commands = {
+        place: install[0]
+        for place, text in messages.with_commands("ops", "script/bootstrap")
+        if (install := re.search(r"apt-get install (?:-y )?[a-z0-9. -]+|apt-get install -y \$packages", text))
+        # Behind another one, in the place of what is there.
+        and "snap disable" not in text
+    }
+    assert set(commands) == set(PACKAGES)
+    commands["script/bootstrap"] = "apt-get install -y python3 python3-venv"
+    fresh_machine.run("apt-get", "update", "-q")
+    # Nothing may start a service in there.
+    fresh_machine.run("bash", "-c", "printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d; chmod 0755 /usr/sbin/policy-rc.d")
+    for place, command in commands.items():
+        # A person says yes.
+        words = [word for word in command.split() if word != "-y"]
+        said = fresh_machine.run("env", "DEBIAN_FRONTEND=noninteractive", words[0], "-y", "-q", *words[1:])
+        assert fresh_machine.run("bash", "-c", f"command -v {PACKAGES[place]}").startswith("/"), f"{command}: {said}"
+    assert fresh_machine.run("python3", "-c", "import ensurepip, venv") == ""

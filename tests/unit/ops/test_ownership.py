@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -183,3 +184,28 @@ def test_the_checkout_of_another_user_is_one_line_whose_cure_works(
     command = line.partition("in it: ")[2]
     subprocess.run(["bash", "-c", command], check=True)
     assert git.main_ref(checkout) == "refs/heads/main"
+
+
+@NEEDS_ROOT
+def test_an_environment_that_root_made_is_one_line_whose_cure_works() -> None:
+    """script/bootstrap's own look at .venv, before there is a Python of ours: sudo script/up first, later without sudo."""
+    # Below no folder of root's alone, as pytest's are.
+    root = Path("/srv") / f"skyvern-test-owner-{os.getpid()}"
+    (root / ".venv/lib/python3.11/site-packages").mkdir(parents=True)
+    text = (ROOT / "script/bootstrap").read_text()
+
+    def function(name: str) -> str:
+        begin = text.index(f"{name}() {{")
+        return text[begin : text.index("\n}\n", begin) + 3]
+
+    # As the script has it, without what makes an environment.
+    look = f'root={root}; venv="$root/.venv"\n{function("fail")}{function("own_venv")}own_venv'
+    ask = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "bash", "-euc", look]
+    try:
+        refused = subprocess.run(ask, capture_output=True, text=True, check=False)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == f"bootstrap: {root}: cannot be written to by nobody; run: sudo chown -R nobody: {root}\n"
+        subprocess.run(cure_of(refused.stderr.strip()), check=True)
+        assert subprocess.run(ask, capture_output=True, text=True, check=False).returncode == 0
+    finally:
+        shutil.rmtree(root)
