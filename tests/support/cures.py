@@ -173,6 +173,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/deploy/takeover.py": {
         "bin/ops import compose …": _SWITCH,
         "docker --host …": _SWITCH,
+        "… start …": _SWITCH,
         "programs need the new key": _SWITCH,
         "has no server on": _FIRST_UP,
         "take over into a fresh stack": _SWITCH,
@@ -278,6 +279,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "pulumi up --refresh": _BY_HAND,
         "write … into …, then pulumi up": _NETWORKS,
         "docker --host …": _DOCTOR,
+        "… restart …": _DOCTOR,
     },
     "ops/observe/doctor/stack_checks.py": {
         "bin/ops backup now -s …": _SETS,
@@ -297,7 +299,12 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops logs -s … …": _LOGS,
         "script/up --stack …": _WALLS,
         "shows why; correct that": _DOCTOR,
-        "rm --force …, then": _BY_HAND,
+        "… rm --force …": _DOCTOR,
+        "… rm --force …, then …": _BY_HAND,
+        "… restart …": _DOCTOR,
+        "… restart … (… shows why)": _DOCTOR,
+        "… start …": _DOCTOR,
+        "… unpause …": _DOCTOR,
     },
     "ops/observe/fleet.py": {
         "bin/ops doctor -s … shows all": _DOCTOR,
@@ -375,7 +382,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "policy/rules/skyvern.py": {"pulumi config set --secret": _SECRET},
     "policy/rules/stack.py": {
         "as ops drill --record does": "names: who else writes it",
-        "Run ops drill --record": f"unit/ops/backups/test_drill.py::test_the_day_of_a_drill_is_written_into_the_stack_file {_DRILL}",
+        "Run ops drill --record": "unit/ops/backups/test_drill.py::test_the_day_of_a_drill_is_written_into_the_stack_file "
+        f"{_DRILL}",
         "--path monitor.channels": _SECRET,
         "--path monitor.heartbeat": _SECRET,
     },

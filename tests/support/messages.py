@@ -73,6 +73,8 @@ _ANY = ("apt-get", "chmod", "chown", "cp", "export", "journalctl", "modprobe", "
 _COMMAND = re.compile(
     rf"(?<![\w/.-])(?:bin/ops\b|script/[a-z-]+\b|ops (?:{'|'.join(_OPS)})\b|docker (?:{'|'.join(_DOCKER)})\b"
     rf"|pulumi (?:{'|'.join(_PULUMI)})\b|git (?:{'|'.join(_GIT)})\b|wsl --\w|(?:{'|'.join(_ANY)}) \S)"
+    # Behind the docker of a stack's daemon, which is a value.
+    r"|… (?:restart|rm --force|start|unpause) …"
 )
 # A command that speaks: "ops restore: ...".
 _SPEAKER = re.compile(r"^(?:ops|pulumi) [a-z-]+(?: [a-z-]+)?(?: --[\w-]+)*(?::|$)")
