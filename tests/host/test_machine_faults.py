@@ -389,7 +389,8 @@ def rootless(outside: Path, tmp_path: Path) -> Iterator[Path]:
         (folder / name).mkdir(mode=0o700)
         os.chown(folder / name, UID, UID)
     log = tmp_path / "rootless.log"
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-eu", "-c", _ROOTLESS, "rootless", folder, str(UID)]
+    private = ("unshare", "--mount", "--propagation", "private", "sh", "-eu", "-c")
+    command = [*private, _ROOTLESS, "rootless", str(folder), str(UID)]
     docker = Docker(f"unix://{folder}/run/docker.sock")
     with own_network():
         with log.open("wb") as sink:
@@ -474,20 +475,15 @@ class FreshMachine:
     root: Path
     environment: Mapping[str, str]
 
-    def start(self, *command: str, **pipes: int) -> subprocess.Popen[str]:
+    def start(self, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """A command there, in the checkout."""
         inside = ["chroot", str(self.root), "env", "-i", *(f"{name}={value}" for name, value in self.environment.items())]
-        return subprocess.Popen(
-            [*inside, "bash", "-c", 'cd /srv/skyvern && exec "$@"', "bash", *command],
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            **pipes,
-        )
+        inside += ["bash", "-c", 'cd /srv/skyvern && exec "$@"', "bash", *command]
+        return subprocess.Popen(inside, text=True, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def run(self, *command: str) -> str:
         """What a command there prints, whatever its exit code."""
-        return self.start(*command, stdin=subprocess.DEVNULL).communicate(timeout=600)[0]
+        return self.start(*command).communicate(timeout=600)[0]
 
     @contextlib.contextmanager
     def locked(self, *locks: str) -> Iterator[subprocess.Popen[str]]:
@@ -553,7 +549,7 @@ def test_apt_is_waited_for_while_a_fresh_server_updates_itself(fresh_machine: Fr
     """F22: both ways by which this project installs packages, and the line after ten minutes, which are one second here."""
     machine = fresh_machine
     with machine.locked(*LOCKS) as holder:
-        bootstrap = machine.start("script/bootstrap", "--venv", stdin=subprocess.DEVNULL)
+        bootstrap = machine.start("script/bootstrap", "--venv")
         assert bootstrap.stdout is not None
         waiting = read_until(
             bootstrap.stdout, "another program is using apt (a fresh server updates itself); waiting up to 10 min"
@@ -570,7 +566,7 @@ def test_apt_is_waited_for_while_a_fresh_server_updates_itself(fresh_machine: Fr
     python = (".venv/bin/python", "-c")
     for lock in LOCKS:
         with machine.locked(lock) as holder:
-            installing = machine.start(*python, install, stdin=subprocess.DEVNULL)
+            installing = machine.start(*python, install)
             assert installing.stdout is not None
             read_until(installing.stdout, "another program is using apt (a fresh server updates itself): waiting, up to 10 min")
             end(holder)
