@@ -5,6 +5,7 @@ the test, as pytest names it below tests/; or, where there is none, why:
 
     "outside: ..."   the command changes what no test of this project has: Windows, an account, the machine that runs the tests
     "names: ..."     the text speaks of a command and does not send anyone to it
+    "open: ..."      a test could, and none does yet
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,6 @@ _DRILL = "host/test_backup.py::test_a_drill_serves_the_set_and_reaches_nothing"
 _RUNBOOKS = "host/test_runbooks.py::test_the_runbooks_one_after_the_other"
 _REHEARSAL = "host/test_takeover.py::test_a_rehearsal_leaves_nothing"
 _SWITCH = "host/test_takeover.py::test_everything_is_there_after_the_switch_and_back_again"
-_BAD = "host/test_upgrade.py::test_a_broken_version_leaves_the_old_one_serving"
 _GOOD = "host/test_upgrade.py::test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data"
 _ON = "host/test_upgrade.py::test_killed_during_the_switch_the_next_up_goes_on"
 _ROTATION = "host/test_rotation.py::test_a_rotation_that_is_killed_is_finished_by_the_next_up"
@@ -55,6 +55,7 @@ _ANOTHER_STATE = "host/test_cures.py::test_what_another_state_left_is_removed_by
 _OWNER = "unit/ops/test_ownership.py::test_folders_that_root_made_are_one_line_whose_cure_works"
 _WINDOWS = "outside: a command for Windows or Docker Desktop"
 _SYSTEMD = "outside: no systemd in these tests"
+_OLD_CHECKOUT = "open: no test goes on in a checkout of the version before"
 _NO_REGISTRY = "outside: asks a registry of images"
 
 # Module or script -> a text that names a command, or a part of it that no other one has -> the test.
@@ -122,10 +123,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/clients/terminal.py": {
         "HOME: is not set": "unit/ops/test_shell.py::test_a_home_that_is_no_folder_is_one_line_whose_cure_works"
     },
-    "ops/deploy/danger.py": {
-        "give up the data by pulumi up": "outside: plain Pulumi asks nothing of this; "
-        "docs/troubleshooting.md says what protects data"
-    },
+    "ops/deploy/danger.py": {"give up the data by pulumi up": "open: no test lets a volume go by plain Pulumi"},
     "ops/deploy/guard.py": {
         "is not a git checkout": "names: what a folder is not",
         "git fetch origin main": "unit/ops/deploy/test_guard.py::test_with_a_remote_its_main_counts",
@@ -192,17 +190,15 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops status -s … too": _STATUS,
     },
     "ops/deploy/upgrade.py": {
-        "check out the version that it ran, and run script/up": _BAD,
+        "check out the version that it ran, and run script/up": _OLD_CHECKOUT,
         "bin/ops rollback --with-data -s … goes back": _GOOD,
         "to go back to … and the data of …": _GOOD,
         "script/up of …, which runs Skyvern": "names: what is in progress",
         "tries the upgrade again": _ON,
-        "without a server an upgrade cannot be tried first": _BAD,
+        "without a server an upgrade cannot be tried first": _OLD_CHECKOUT,
         "this checkout has another Skyvern than the stack": _ON,
-        "no commit is recorded that runs Skyvern … on this database": "unit/ops/deploy/test_upgrade.py::"
-        "test_without_a_commit_the_data_goes_back_and_the_next_step_is_named",
-        "check out the version of this project that ran Skyvern": "unit/ops/deploy/test_upgrade.py::"
-        "test_without_a_commit_the_data_goes_back_and_the_next_step_is_named",
+        "no commit is recorded that runs Skyvern … on this database": _OLD_CHECKOUT,
+        "check out the version of this project that ran Skyvern": _OLD_CHECKOUT,
         "which goes on with that": _ON,
         "bin/ops restore brings back a set": _RESTORE,
         "which goes on with going back": _ON,
@@ -411,7 +407,8 @@ TROUBLESHOOTING: Mapping[str, str] = {
     "Cloud api_base": "host/test_ollama.py::test_a_real_model_answers_over_skyverns_network",
     "every run with `cdp-connect`": "host/test_browsers.py::test_doctor_finds_a_chrome_that_is_gone "
     "host/test_browsers.py::test_two_runs_take_turns",
-    "a run stays `queued`": "host/test_runs.py::test_many_runs_from_everywhere_all_end_in_their_order_within_the_memory",
+    "a run stays `queued`": "unit/images/test_run_gate.py::test_a_run_that_is_cancelled_while_it_waits_holds_nobody_up "
+    "host/test_runs.py::test_many_runs_from_everywhere_all_end_in_their_order_within_the_memory",
     "The server is about to restart": "host/test_runs.py::test_a_stop_lets_runs_end_and_tells_who_asks_for_new_ones",
     "browser sessions are open": "unit/images/test_run_gate.py::test_sessions_have_a_bound_and_closed_ones_free_a_place",
     "a run failed with `Interrupted:`": "host/test_runs.py::test_after_a_kill_what_ran_has_a_reason_and_what_waited_is_done",
@@ -447,12 +444,11 @@ TROUBLESHOOTING: Mapping[str, str] = {
     "in Windows, … listens": _WINDOWS,
     "cannot be deleted because it is protected": _NOTHING_LEFT,
     "the stack is currently locked": _ROTATION,
-    "AI steps fail until it is there": "host/test_ollama.py::test_a_failed_pull_is_one_line_and_everything_runs",
+    "AI steps fail until it is there": "host/test_ollama.py::test_the_model_outlives_its_containers",
     "no NVIDIA runtime": "outside: a GPU of NVIDIA",
     "`GPU … does not use it`": "outside: a GPU of NVIDIA",
     "a code of Cloudflare": "engine/test_edge.py::test_what_the_api_refuses_names_the_resource_and_the_reason",
-    "this Docker host cannot have the stack's firewall": "unit/ops/deploy/test_preflight.py::"
-    "test_a_host_without_nf_tables_is_one_line_that_names_the_setting",
+    "this Docker host cannot have the stack's firewall": "open: no test deploys a stack with host.firewall: false",
     "No route to host": "host/test_isolation.py::test_what_the_stack_file_names_is_open_and_nothing_beside_it",
     "blocked by SSRF": "host/test_egress.py::test_an_exception_is_one_host_and_one_port_whatever_else_leads_there",
     "no wall …": _WALLS,

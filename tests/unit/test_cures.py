@@ -12,7 +12,7 @@ from ops.paths import ROOT
 from tests.support import cures, messages
 
 PRODUCT = ("__main__.py", "bin", "components", "ops", "policy", "script", "skyvern_provider")
-_WHY = ("names: ", "outside: ")
+_WHY = ("names: ", "open: ", "outside: ")
 
 
 def entries() -> Iterator[tuple[str, str]]:
