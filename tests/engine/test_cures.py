@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from components.settings import Settings
+from ops.deploy import danger, repair
 from ops.errors import UserError
 from ops.machine.engine_from_modules import Engine
+from ops.paths import ROOT
 from ops.stack import file, locks
 from tests.engine.project import OwnStack, Project
+from tests.engine.stack import Stack as SkyvernStack
+from tests.support.daemon import daemon
 from tests.support.messages import texts, tracked
 
 _SET = re.compile(r"pulumi config set --secret --path ([A-Za-z_.]+[a-z])")
@@ -106,3 +111,45 @@ def test_operations_that_an_up_left_pending_are_cleared(engine: Engine, tmp_path
     project.succeed("up", "--yes", "--skip-preview", "-s", "test")
     assert pending() == []
     project.succeed("preview", "--expect-no-changes")
+
+
+@pytest.fixture
+def skyvern(engine: Engine, tmp_path: Path, home: Path) -> SkyvernStack:
+    """The whole program, with stand-ins of Docker and the vendors."""
+    return SkyvernStack(engine, tmp_path, home, (ROOT / "__main__.py").read_text())
+
+
+def test_a_stack_goes_on_without_the_firewall_that_its_host_cannot_have(skyvern: SkyvernStack) -> None:
+    """``host.firewall: false``, in a stack that has one, as after a change of the kernel."""
+
+    def parts() -> set[str]:
+        return {container["name"] for container in skyvern.world.read()["containers"].values()}
+
+    skyvern.write()
+    skyvern.up()
+    before = skyvern.world.read()["volumes"]
+    assert "skyvern-test-firewall" in parts()
+    skyvern.write(host={"firewall": False})
+    skyvern.up()
+    assert "skyvern-test-firewall" not in parts()
+    assert "skyvern-test-server" in parts()
+    assert skyvern.world.read()["volumes"] == before
+    skyvern.project.succeed("preview", "--expect-no-changes")
+
+
+def test_plain_pulumi_goes_on_where_data_is_not_protected(skyvern: SkyvernStack) -> None:
+    """script/up asks for a backup first; the plain up of its line does not, and protects what it keeps."""
+    skyvern.write()
+    skyvern.up()
+    skyvern.project.succeed("state", "unprotect", "--all", "--yes")
+    stack = OwnStack("test", root=skyvern.project.folder, variables=skyvern.project.variables)
+
+    def refuse() -> None:
+        danger.refuse(stack, daemon(), Settings(), repair.parse(stack.state()))
+
+    with pytest.raises(UserError, match=r"not protected, and the stack has no backup; .* by pulumi up -s test$"):
+        refuse()
+    before = skyvern.world.read()["volumes"]
+    skyvern.project.succeed("up", "--yes", "--skip-preview", "-s", "test")
+    refuse()
+    assert skyvern.world.read()["volumes"] == before

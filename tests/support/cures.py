@@ -123,7 +123,9 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/clients/terminal.py": {
         "HOME: is not set": "unit/ops/test_shell.py::test_a_home_that_is_no_folder_is_one_line_whose_cure_works"
     },
-    "ops/deploy/danger.py": {"give up the data by pulumi up": "open: no test lets a volume go by plain Pulumi"},
+    "ops/deploy/danger.py": {
+        "give up the data by pulumi up": "engine/test_cures.py::test_plain_pulumi_goes_on_where_data_is_not_protected"
+    },
     "ops/deploy/guard.py": {
         "is not a git checkout": "names: what a folder is not",
         "git fetch origin main": "unit/ops/deploy/test_guard.py::test_with_a_remote_its_main_counts",
@@ -448,7 +450,8 @@ TROUBLESHOOTING: Mapping[str, str] = {
     "no NVIDIA runtime": "outside: a GPU of NVIDIA",
     "`GPU … does not use it`": "outside: a GPU of NVIDIA",
     "a code of Cloudflare": "engine/test_edge.py::test_what_the_api_refuses_names_the_resource_and_the_reason",
-    "this Docker host cannot have the stack's firewall": "open: no test deploys a stack with host.firewall: false",
+    "this Docker host cannot have the stack's firewall": "engine/test_cures.py::"
+    "test_a_stack_goes_on_without_the_firewall_that_its_host_cannot_have",
     "No route to host": "host/test_isolation.py::test_what_the_stack_file_names_is_open_and_nothing_beside_it",
     "blocked by SSRF": "host/test_egress.py::test_an_exception_is_one_host_and_one_port_whatever_else_leads_there",
     "no wall …": _WALLS,
