@@ -21,7 +21,7 @@ CREATE FUNCTION monitor.runs(organization text, since timestamptz, until timesta
 RETURNS TABLE (run text, workflow text, status text, schedule text, created timestamptz, queue_seconds float8, seconds float8)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   SELECT workflow_run_id, workflow_permanent_id, status, workflow_schedule_id, created_at AT TIME ZONE 'UTC',
-    extract(epoch FROM started_at - coalesce(queued_at, created_at))::float8, extract(epoch FROM finished_at - started_at)::float8
+    date_part('epoch', started_at - coalesce(queued_at, created_at)), date_part('epoch', finished_at - started_at)
   FROM workflow_runs
   WHERE organization_id = organization
     AND created_at >= since AT TIME ZONE 'UTC' AND created_at < until AT TIME ZONE 'UTC'
@@ -36,21 +36,21 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 -- Of those runs, the ones that ended without success. category: Skyvern's own word. codes: of the workflow's error_code_mapping, or
--- of a code block. interrupted: the reason begins as those of images/server/interrupted_runs.py do.
+-- of a code block, looked up by run: most blocks belong to runs that ended well. interrupted: the reason begins as those of
+-- images/server/interrupted_runs.py do.
 CREATE FUNCTION monitor.failures(organization text, since timestamptz, until timestamptz)
 RETURNS TABLE (run text, workflow text, status text, category text, codes text, interrupted boolean, finished timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  WITH coded AS (
-    SELECT b.workflow_run_id, left(string_agg(DISTINCT left(code, 100), ', '), 300) AS codes
-    FROM workflow_run_blocks b,
-      json_array_elements_text(CASE WHEN json_typeof(b.error_codes) = 'array' THEN b.error_codes ELSE '[]' END) code
-    WHERE b.organization_id = organization AND b.created_at >= since AT TIME ZONE 'UTC' AND b.error_codes IS NOT NULL
-    GROUP BY 1
-  )
   SELECT r.workflow_run_id, r.workflow_permanent_id, r.status,
-    left(CASE WHEN json_typeof(r.failure_category) = 'array' THEN r.failure_category -> 0 ->> 'category' END, 100), c.codes,
+    left(CASE WHEN json_typeof(r.failure_category) = 'array' THEN r.failure_category -> 0 ->> 'category' END, 100),
+    (
+      SELECT left(string_agg(DISTINCT left(code, 100), ', '), 300)
+      FROM workflow_run_blocks b,
+        json_array_elements_text(CASE WHEN json_typeof(b.error_codes) = 'array' THEN b.error_codes ELSE '[]' END) code
+      WHERE b.organization_id = organization AND b.workflow_run_id = r.workflow_run_id AND b.error_codes IS NOT NULL
+    ),
     coalesce(r.failure_reason LIKE 'Interrupted: %', false), coalesce(r.finished_at, r.modified_at) AT TIME ZONE 'UTC'
-  FROM workflow_runs r LEFT JOIN coded c USING (workflow_run_id)
+  FROM workflow_runs r
   WHERE r.organization_id = organization AND r.status IN ('failed', 'terminated', 'timed_out')
     AND r.created_at >= since AT TIME ZONE 'UTC' AND r.created_at < until AT TIME ZONE 'UTC'
     AND r.parent_workflow_run_id IS NULL AND r.debug_session_id IS NULL
@@ -60,8 +60,8 @@ $$;
 CREATE FUNCTION monitor.ended(organization text, since timestamptz, until timestamptz)
 RETURNS TABLE (run text, workflow text, status text, queue_seconds float8, seconds float8)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  SELECT workflow_run_id, workflow_permanent_id, status, extract(epoch FROM started_at - coalesce(queued_at, created_at))::float8,
-    extract(epoch FROM finished_at - started_at)::float8
+  SELECT workflow_run_id, workflow_permanent_id, status, date_part('epoch', started_at - coalesce(queued_at, created_at)),
+    date_part('epoch', finished_at - started_at)
   FROM workflow_runs
   WHERE organization_id = organization AND created_at >= since AT TIME ZONE 'UTC' - interval '7 days'
     AND finished_at >= since AT TIME ZONE 'UTC' AND finished_at < until AT TIME ZONE 'UTC'
@@ -106,14 +106,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   GROUP BY 1, 2
 $$;
 
--- last: when a run of it was last made.
+-- last: when a run of it was last made. IS NOT DISTINCT FROM, which no index serves: so PostgreSQL reads the workflow's runs from the
+-- newest back, and stops at the first of this schedule; by the index of the schedule it would read all of them.
 CREATE FUNCTION monitor.schedules(organization text)
 RETURNS TABLE (schedule text, name text, workflow text, enabled boolean, cron text, every_seconds int, first timestamptz,
   once timestamptz, timezone text, modified timestamptz, last timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   SELECT s.workflow_schedule_id, left(s.name, 300), s.workflow_permanent_id, s.enabled, s.cron_expression, s.interval_seconds,
     s.first_fire_at AT TIME ZONE 'UTC', s.run_at AT TIME ZONE 'UTC', s.timezone, s.modified_at AT TIME ZONE 'UTC',
-    (SELECT max(r.created_at) FROM workflow_runs r WHERE r.workflow_schedule_id = s.workflow_schedule_id) AT TIME ZONE 'UTC'
+    (
+      SELECT r.created_at FROM workflow_runs r
+      WHERE r.workflow_permanent_id = s.workflow_permanent_id AND r.created_at >= s.created_at
+        AND r.workflow_schedule_id IS NOT DISTINCT FROM s.workflow_schedule_id
+      ORDER BY r.created_at DESC LIMIT 1
+    ) AT TIME ZONE 'UTC'
   FROM workflow_schedules s WHERE s.organization_id = organization AND s.deleted_at IS NULL
 $$;
 

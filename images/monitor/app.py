@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import ahead
 import dashboard
 import psycopg
 import queries
@@ -63,7 +64,7 @@ class Pages:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._kept: dict[tuple[str, str, str | None, str | None], tuple[float, Facts]] = {}
-        self._past = queries.Past()
+        self.past = queries.Past()
 
     def facts(self, request: Request) -> Facts | str:
         """The facts, or why there are none."""
@@ -72,7 +73,7 @@ class Pages:
         if kept is not None and time.monotonic() - kept[0] < KEPT_SECONDS:
             return kept[1]
         try:
-            with queries.reading(self.config.database, self._past) as reader:
+            with queries.reading(self.config.database, self.past) as reader:
                 if not reader.ready():
                     return NOT_YET
                 facts = dashboard.gather(reader, self.config, request, datetime.now(UTC))
@@ -141,6 +142,7 @@ def _metrics(config: Config) -> Callable[[HttpRequest], Response]:
 def make(config: Config) -> ASGIApp:
     """The application."""
     pages = Pages(config)
+    ahead.start(config, pages.past)
     routes = [
         *([Route("/metrics", _metrics(config))] if config.metrics else []),
         Route("/dashboard", pages.page),

@@ -1,10 +1,11 @@
-"""What the automation did today, as the monitor counts it: the dashboard's own queries, so that no two numbers disagree."""
+"""What the automation did, as the monitor counts it: the dashboard's own queries, so that no two numbers disagree."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from ops.clients.docker import Docker
+from ops.errors import UserError
 from ops.stack import inventory
 from ops.stack.inventory import Container
 
@@ -12,6 +13,8 @@ from ops.stack.inventory import Container
 COMMAND = ("/opt/monitor/bin/python", "/usr/local/lib/monitor/summary.py")
 # Its queries end after 10 s.
 ANSWER_SECONDS = 15
+# Of many days: two queries.
+PERIOD_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +48,34 @@ def line(today: Today) -> str:
     """``today: 12 runs, 9 completed, 2 failed, 1 unfinished; missed: Daily report``."""
     missed = f"; missed: {', '.join(today.missed_schedules)}" if today.missed_schedules else ""
     return f"today: {today.runs} runs, {today.completed} completed, {today.failed} failed, {today.unfinished} unfinished{missed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a stack did in some days. cost: in US dollars, without the calls whose model has no price, ``unpriced``.
+
+    failed: also terminated and timed out.
+    """
+
+    runs: int = 0
+    completed: int = 0
+    failed: int = 0
+    cost: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    unpriced: int = 0
+
+
+def figures(docker: Docker, monitor: str, days: int) -> Figures:
+    """Of today and the days before it, in the stack's time zone. monitor: name of its container, which runs.
+
+    UserError where it does not answer, or is of a version that counts today only.
+    """
+    answer = docker.run("exec", monitor, *COMMAND, str(days), timeout_seconds=PERIOD_SECONDS)
+    try:
+        document = json.loads(answer)
+        if document is None:
+            raise UserError(f"{monitor}: Skyvern has not made its tables yet; try again once the server has started")
+        return Figures(**{field.name: document[field.name] for field in fields(Figures)})
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{monitor}: counts today only, as an earlier version did; run script/up for this stack") from None

@@ -14,38 +14,25 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import typer
 
-from components.host.postgres import MONITOR_ROLE
 from components.settings import Settings
 from ops import shell
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.machine import environment
+from ops.observe import automation, zones
 from ops.observe import doctor as one_doctor
 from ops.observe import status as one_status
-from ops.observe import zones
+from ops.observe.automation import Figures
 from ops.observe.doctor.findings import Finding
 from ops.observe.doctor.observation import observe as observe_for_doctor
 from ops.paths import ROOT
-from ops.stack import database
 from ops.stack.option import parse
 from ops.stack.stack import Stack
 
 # To the first answer of a daemon, by SSH as well.
 ANSWER_SECONDS = 20
 AT_ONCE = 8
-# As the dashboard counts them (images/monitor/queries.py): canceled runs are somebody's wish, and no failures.
-_FIGURES = """
-SET TIME ZONE :'zone';
-SELECT today - make_interval(days => :'days'::int - 1) AS since, today + interval '1 day' AS until
-FROM date_trunc('day', now()) AS today
-\\gset
-SELECT count(*), count(*) FILTER (WHERE status = 'completed'),
-  count(*) FILTER (WHERE status IN ('failed', 'terminated', 'timed_out'))
-FROM monitor.runs(:'organization', :'since', :'until');
-SELECT coalesce(sum(cost), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(unpriced), 0)
-FROM monitor.spending(:'organization', :'since', :'until');
-"""
 
 app = typer.Typer(no_args_is_help=True)
 T = TypeVar("T")
@@ -79,19 +66,6 @@ class Answer(Generic[T]):
         """For JSON."""
         seen = None if self.found is None else found(self.found)
         return {"stack": self.stack.name, "cell": self.cell, "problem": self.problem or None, "found": seen}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What a stack did in some days. cost: in US dollars, without the calls whose model has no price, ``unpriced``."""
-
-    runs: int = 0
-    completed: int = 0
-    failed: int = 0
-    cost: float = 0.0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    unpriced: int = 0
 
 
 # --- The stacks ----------------------------------------------------------------------------------------------------------
@@ -204,29 +178,13 @@ def cost(stacks: Stacks = None, days: Days = 30, as_json: AsJson = False) -> Non
 
 
 def figures(stack: Stack, settings: Settings, docker: Docker, days: int) -> Figures:
-    """What the stack's dashboard would show, asked by the functions of components/host/monitor.sql with its rights."""
+    """What the stack's dashboard would show; UserError without a monitor that runs."""
     if not settings.monitor.enabled:
         raise UserError(f"{stack.file_name}: monitor.enabled is false, and the figures are the monitor's; write true")
-    environment_of_monitor = docker.inspect(stack.prefix("monitor"))["Config"]["Env"]
-    organization = dict(element.split("=", 1) for element in environment_of_monitor)["ORGANIZATION_ID"]
-    variables = {"organization": organization, "zone": settings.host.timezone, "days": str(days)}
-    return parse_figures(database.ask(stack, docker, _FIGURES, role=MONITOR_ROLE, variables=variables))
-
-
-@process.reads("psql")
-def parse_figures(printed: str) -> Figures:
-    """Figures from two lines of numbers."""
-    numbers = [number for line in printed.splitlines() for number in line.split("|")]
-    runs, completed, failed, cost, input_tokens, output_tokens, unpriced = numbers
-    return Figures(
-        runs=int(runs),
-        completed=int(completed),
-        failed=int(failed),
-        cost=float(cost),
-        input_tokens=int(input_tokens),
-        output_tokens=int(output_tokens),
-        unpriced=int(unpriced),
-    )
+    name = stack.prefix("monitor")
+    if not docker.has(name, running=True):
+        raise UserError(f"{name} does not run; run script/up --stack {stack}")
+    return automation.figures(docker, name, days)
 
 
 def cost_table(answers: Sequence[Answer[Figures]], days: int) -> str:

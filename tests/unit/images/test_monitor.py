@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +120,44 @@ def test_days_that_are_over_are_asked_for_once(monitor: SimpleNamespace, monkeyp
     asked.clear()
     queries.Reader(None, past).spending("o_1", span)
     assert len(asked) == 2
+
+
+def test_the_days_that_are_over_are_asked_for_before_a_person_does(
+    monitor: SimpleNamespace, config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once at the start and once after each midnight in Seoul, and again where the database did not answer."""
+    queries, asked, answers = monitor.queries, [], [False, True, True]
+
+    class Asked(queries.Reader):  # type: ignore[misc]  # of the image, by the fixture ``monitor``
+        def ready(self) -> bool:
+            return True
+
+        def _all(self, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+            asked.append((values["until"] - values["since"]).days)
+            return []
+
+    @contextmanager
+    def reading(_: str, past: Any) -> Iterator[Any]:
+        if not answers.pop(0):
+            raise queries.psycopg.Error
+        yield Asked(None, past)
+
+    monkeypatch.setattr(queries, "reading", reading)
+    past = queries.Past()
+    ahead = monitor.ahead.Ahead(config, past)
+    ahead.turn(NOW)
+    assert asked == []
+    ahead.turn(NOW + timedelta(minutes=1))
+    assert {5, 28, 88} <= set(asked)
+    # A page asks for two days; and nothing is asked again before midnight, which is in 12 hours.
+    asked.clear()
+    ahead.turn(NOW + timedelta(hours=11, minutes=59))
+    for who in config.organizations.values():
+        Asked(None, past).spending(who, queries.last_days(90, SEOUL, NOW))
+    assert asked == [2, 2]
+    ahead.turn(NOW + timedelta(hours=12))
+    assert answers == []
+    assert 88 in asked
 
 
 # --- Tables ------------------------------------------------------------------------------------------------------------------
@@ -424,6 +463,34 @@ def test_the_summary_has_the_numbers_of_the_dashboard(monitor: SimpleNamespace, 
         "unfinished": total["unfinished"],
         "success_rate": 0.6,
         "missed_schedules": [monitor.alerts.harmless(HOSTILE[0])],
+    }
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_a_period_has_the_numbers_of_the_dashboard(monitor: SimpleNamespace, config: Any) -> None:
+    asked = []
+
+    class Spent(Reader):
+        def statistics(self, selection: Any) -> Any:
+            asked.append(selection)
+            return super().statistics(selection)
+
+        def spending(self, *values: Any) -> list[dict[str, Any]]:
+            asked.append(values)
+            return super().spending(*values)
+
+    document = monitor.summary.period(Spent(), config, 30, NOW)
+    facts = monitor.dashboard.gather(Spent(), config, monitor.dashboard.read({"period": "30"}), NOW)
+    assert asked[:2] == asked[2:]
+    assert document == {
+        "days": 30,
+        "runs": facts.statistics.total["runs"],
+        "completed": 6,
+        "failed": 2 + 1 + 1,
+        "cost": facts.cost,
+        "input_tokens": 2000,
+        "output_tokens": 20,
+        "unpriced": 1,
     }
     assert json.loads(json.dumps(document)) == document
 

@@ -1,5 +1,6 @@
 """``ops fleet`` with doubles: a line for each stack, whatever became of the others, and what stacks say about their zones."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.machine import environment
-from ops.observe import doctor, fleet, zones
+from ops.observe import automation, doctor, fleet, zones
 from ops.observe import status as one_status
+from ops.observe.automation import Figures
 from ops.observe.doctor.findings import error, warning
-from ops.observe.fleet import Answer, Figures
+from ops.observe.fleet import Answer
 from ops.observe.status import Runs, Status
-from ops.stack import database
 from ops.stack.stack import Stack
 from tests.support.containers import GATEWAY
 
@@ -155,37 +156,49 @@ def test_what_stacks_say_about_their_zone() -> None:
 # --- Cost ----------------------------------------------------------------------------------------------------------------
 
 
-def test_figures_are_asked_with_the_monitors_rights_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
+FIGURES = Figures(runs=40, completed=30, failed=6, cost=1.25, input_tokens=1000, output_tokens=200, unpriced=3)
 
-    def ask(chosen: Stack, docker: Docker, script: str, **options: Any) -> str:
-        asked.update(options)
-        return "40|30|6\n1.25|1000|200|3"
 
-    monkeypatch.setattr(database, "ask", ask)
-    monkeypatch.setattr(Docker, "inspect", lambda *_: {"Config": {"Env": ["ORGANIZATION_ID=o_1", "PGPASSWORD=secret"]}})
+def test_figures_are_the_monitors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(docker: Docker, *arguments: str, **options: Any) -> str:
+        asked.append(arguments)
+        return "3f2a" if arguments[0] == "ps" else json.dumps({"days": 7, **dataclasses.asdict(FIGURES)})
+
+    monkeypatch.setattr(Docker, "run", run)
     shop = stack(tmp_path, "shop", monitor={"enabled": True})
-    figures = fleet.figures(shop, shop.settings(), shop.docker(), 7)
-    assert figures == Figures(runs=40, completed=30, failed=6, cost=1.25, input_tokens=1000, output_tokens=200, unpriced=3)
-    assert asked["role"] == "monitor"
-    assert asked["variables"] == {"organization": "o_1", "zone": shop.settings().host.timezone, "days": "7"}
+    assert fleet.figures(shop, shop.settings(), shop.docker(), 7) == FIGURES
+    assert asked[-1] == ("exec", "skyvern-shop-monitor", *automation.COMMAND, "7")
     blog = stack(tmp_path, "blog")
     with pytest.raises(UserError, match=r"Pulumi\.blog\.yaml: monitor\.enabled is false"):
         fleet.figures(blog, blog.settings(), blog.docker(), 7)
+    monkeypatch.setattr(Docker, "has", lambda *_, **__: False)
+    with pytest.raises(UserError, match="skyvern-shop-monitor does not run; run script/up --stack shop"):
+        fleet.figures(shop, shop.settings(), shop.docker(), 7)
 
 
-@pytest.mark.parametrize("printed", ["", "1|2", "1|2|3\n1.5|x|2|3", "1|2|3\n1|2|3|4|5"])
-def test_what_cannot_be_read_is_one_line(printed: str) -> None:
-    with pytest.raises(UserError, match="psql: printed something that cannot be read"):
-        fleet.parse_figures(printed)
+@pytest.mark.parametrize(
+    ("printed", "line"),
+    [
+        ("null", "has not made its tables yet"),
+        # An earlier version, which counts today whatever it is asked.
+        ('{"runs": 1, "completed": 1, "failed": 0, "unfinished": 0}', "counts today only"),
+        ("", "counts today only"),
+        ("[]", "counts today only"),
+    ],
+)
+def test_what_the_monitor_cannot_say_is_one_line(printed: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Docker, "run", lambda *_, **__: printed)
+    with pytest.raises(UserError, match=rf"^skyvern-shop-monitor: .*{line}"):
+        automation.figures(Docker(""), "skyvern-shop-monitor", 7)
 
 
 def test_the_table_adds_up_and_says_what_is_unknown() -> None:
-    shop = Figures(runs=40, completed=30, failed=6, cost=1.25, input_tokens=1000, output_tokens=200, unpriced=3)
     prod = Figures(runs=2, completed=2, cost=0.5)
     settings = Settings.model_validate({"edge": {**CLOUDFLARE, "api_token": "t" * 40, "cell": "blog"}})
     off = Answer[Figures](stack=Stack("blog"), settings=settings, problem="docker: no answer within 20 s")
-    shown = fleet.cost_table([Answer(stack=Stack("prod"), found=prod), Answer(stack=Stack("shop"), found=shop), off], 30)
+    shown = fleet.cost_table([Answer(stack=Stack("prod"), found=prod), Answer(stack=Stack("shop"), found=FIGURES), off], 30)
     assert [line.split("  ")[0] for line in shown.splitlines()] == [
         "30 days, today among them",
         "stack",
