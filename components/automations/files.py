@@ -5,13 +5,10 @@ A file is YAML with Skyvern's own document below ``workflow``. In a list of bloc
 Not here: what the policy refuses (policy/), and secrets, which are in the stack file only.
 """
 
-import ast
 import difflib
 import functools
 import json
 import re
-import textwrap
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +19,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from components.automations import cron, templates
-from components.automations.templates import INNER, Place, Problem
+from components.automations import cron, refusals, templates
+from components.automations.refusals import name_problem, nearest, shown, walk
+from components.automations.templates import RESERVED, Place, Problem
 from components.settings import AutomationSettings, SettingsError
 from components.settings.automations import FOLDER
 
 SCHEMA = Path(__file__).with_name("automation.schema.json")
 PathParts = Sequence[str | int]
-# More names than these are no help on one line.
-_MOST_NAMED = 16
 # Keys of Skyvern's document that an automation file has elsewhere.
 _INSTEAD = {"folder_id": "write `folder: NAME` at the top of the file"}
 
@@ -284,7 +280,7 @@ def _explained(error: ValidationError) -> Iterator[Problem]:
         case "additionalProperties":
             known = sorted(part.get("properties", {}))
             for key in sorted(set(value) - set(known)):
-                yield (*path, key), f"unknown key; {_INSTEAD.get(key) or _nearest(key, known)}"
+                yield (*path, key), f"unknown key; {_INSTEAD.get(key) or nearest(key, known)}"
         case "required":
             for key in sorted(set(rule) - set(value)):
                 yield path, f"{key} is missing; write it"
@@ -295,25 +291,25 @@ def _explained(error: ValidationError) -> Iterator[Problem]:
                 for inner in nested:
                     yield from _explained(inner)
             else:
-                yield path, f"{_shown(value)} is not {kinds}; write {kinds}"
+                yield path, f"{shown(value)} is not {kinds}; write {kinds}"
         case "type":
-            yield path, f"{_shown(value)} is not {_kind(part)}; write {_kind(part)}"
+            yield path, f"{shown(value)} is not {_kind(part)}; write {_kind(part)}"
         case "enum" | "const":
             values = rule if error.validator == "enum" else [rule]
             near = difflib.get_close_matches(str(value), [str(known) for known in values], n=1)
             yield (
                 path,
-                f"{_shown(value)} is not possible here; write " + (near[0] if near else f"one of {', '.join(map(str, values))}"),
+                f"{shown(value)} is not possible here; write " + (near[0] if near else f"one of {', '.join(map(str, values))}"),
             )
         case "minimum" | "maximum" | "exclusiveMinimum":
             bound = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}[error.validator]
-            yield path, f"{_shown(value)} is out of range; write {bound} {rule}"
+            yield path, f"{shown(value)} is out of range; write {bound} {rule}"
         case "minLength" | "minItems" if not value:
             yield path, "is empty; write it"
         case "pattern":
-            yield path, f"{_shown(value)} is not a name; write lower case letters, digits and hyphens"
+            yield path, f"{shown(value)} is not a name; write lower case letters, digits and hyphens"
         case _:
-            yield path, f"{_shown(value)} is wrong ({error.validator}); see the field's description in the schema"
+            yield path, f"{shown(value)} is wrong ({error.validator}); see the field's description in the schema"
 
 
 _KINDS = {
@@ -332,27 +328,14 @@ def _kind(option: Mapping[str, Any]) -> str:
     return _KINDS[kind] if isinstance(kind, str) else "a section with keys" if "$ref" in option else "another value"
 
 
-def _shown(value: Any) -> str:
-    """A value in an error; a long text may be a secret that does not belong into the file, and is not repeated."""
-    text = json.dumps(value, ensure_ascii=False)
-    return "this" if isinstance(value, dict | list) or len(text) > 40 else text
-
-
-def walk(blocks: Sequence[Mapping[str, Any]], path: Place) -> Iterator[tuple[Place, Mapping[str, Any]]]:
-    """Each block with its path, also those inside of loops."""
-    for index, block in enumerate(blocks):
-        yield (*path, index), block
-        yield from walk(block.get(INNER) or [], (*path, index, INNER))
-
-
 def _cell_problems(document: Mapping[str, Any], cell: str | None, stack_file: str, name: str) -> Iterator[Problem]:
     """A file for another cell: its schedules would fire there and here."""
     wanted = document.get("cell")
     if wanted is None or wanted == cell:
         return
-    own = f"this stack's is {_shown(cell)}" if cell else "this stack has none"
+    own = f"this stack's is {shown(cell)}" if cell else "this stack has none"
     cure = f"remove {name} from automations.files of {stack_file}, or correct the cell here or in its edge.cell"
-    yield ("cell",), f"{_shown(wanted)} is another cell, and {own}; {cure}"
+    yield ("cell",), f"{shown(wanted)} is another cell, and {own}; {cure}"
 
 
 def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
@@ -363,12 +346,8 @@ def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
         key = parameter["key"]
         if key in keys:
             yield (*base, "parameters", index), "has the key of another parameter; write another key"
-        if not key.isidentifier() or key in templates.RESERVED:
-            why = "is a name of the server's own" if key in templates.RESERVED else "is not a key"
-            yield (
-                (*base, "parameters", index, "key"),
-                f"{_shown(key)} {why}; write letters, digits and underscores, no digit first",
-            )
+        if problem := "is a name of the server's own; write another one" if key in RESERVED else name_problem(key, "key"):
+            yield (*base, "parameters", index, "key"), f"{shown(key)} {problem}"
         if parameter["parameter_type"] == "output":
             yield (*base, "parameters", index), "is an output, which each block has by itself; remove it"
         keys[key] = index
@@ -378,10 +357,10 @@ def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
         yield (*base, "blocks"), "is empty; write at least one block"
     for path, block in blocks:
         label = block["label"]
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", label):
-            yield (*path, "label"), f"{_shown(label)} is not a label; write letters, digits and underscores, not a digit first"
+        if problem := name_problem(label, "label"):
+            yield (*path, "label"), f"{shown(label)} {problem}"
         if label in labels:
-            yield (*path, "label"), f"{_shown(label)} is the label of another block; write another one"
+            yield (*path, "label"), f"{shown(label)} is the label of another block; write another one"
         labels.add(label)
     outputs = {f"{label}_output" for label in labels}
     for key in sorted(outputs & set(keys)):
@@ -391,71 +370,29 @@ def _workflow_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
         source = parameter.get("source_parameter_key")
         if source is not None and source not in known:
             path = (*base, "parameters", index, "source_parameter_key")
-            yield path, f"{_shown(source)} is not a parameter; {_nearest(source, known)}"
+            yield path, f"{shown(source)} is not a parameter; {nearest(source, known)}"
     if definition.get("version") == 1 and templates.is_graph({**definition, "version": None}):
         yield (*base, "version"), "1 has no branches and no next_block_label; write 2, or remove it"
     for path, block in blocks:
-        yield from _block_problems(path, block)
         for index, key in enumerate(block.get("parameter_keys") or []):
             if key not in known:
-                yield (*path, "parameter_keys", index), f"{_shown(key)} is not a parameter; {_nearest(key, keys)}"
+                yield (*path, "parameter_keys", index), f"{shown(key)} is not a parameter; {nearest(key, keys)}"
         over = block.get("loop_over_parameter_key")
         if over and over not in known:
-            yield (*path, "loop_over_parameter_key"), f"{_shown(over)} is not a parameter; {_nearest(over, known)}"
+            yield (*path, "loop_over_parameter_key"), f"{shown(over)} is not a parameter; {nearest(over, known)}"
         branches = enumerate(block.get("branch_conditions") or [])
         for place, holder in [(path, block), *(((*path, "branch_conditions", index), branch) for index, branch in branches)]:
             following = holder.get("next_block_label")
             if following is not None and following not in labels:
                 yield (
                     (*place, "next_block_label"),
-                    f"{_shown(following)} is not the label of a block; {_nearest(following, labels)}",
+                    f"{shown(following)} is not the label of a block; {nearest(following, labels)}",
                 )
     last = definition.get("finally_block_label")
     if last is not None and last not in labels:
-        yield (*base, "finally_block_label"), f"{_shown(last)} is not the label of a block; {_nearest(last, labels)}"
+        yield (*base, "finally_block_label"), f"{shown(last)} is not the label of a block; {nearest(last, labels)}"
+    yield from refusals.problems(document["workflow"], ("workflow",))
     yield from templates.problems(document["workflow"], ("workflow",))
-
-
-def _block_problems(path: Place, block: Mapping[str, Any]) -> Iterator[Problem]:
-    """What the server refuses in a block and its schema does not show (1.0.56, schemas/workflows.py)."""
-    match block["block_type"]:
-        case "for_loop" if not block.get("loop_over_parameter_key") and not block.get("loop_variable_reference"):
-            yield path, "goes over nothing; write loop_variable_reference"
-        case "conditional":
-            branches = block.get("branch_conditions") or []
-            if not branches:
-                yield path, "has no branch; write branch_conditions"
-            if sum(bool(branch.get("is_default")) for branch in branches) > 1:
-                yield (*path, "branch_conditions"), "has more than one default; write is_default in one of them"
-            for index, branch in enumerate(branches):
-                if bool(branch.get("criteria")) == bool(branch.get("is_default")):
-                    yield (*path, "branch_conditions", index), "has to have criteria or to be the default; write one of the two"
-        case "send_email" if block.get("transport") != "gmail" and "sender" not in block:
-            yield path, "has no sender; write it, or `transport: gmail`"
-        case "code":
-            yield from _code_problems((*path, "code"), block["code"])
-
-
-def _code_problems(path: Place, code: str) -> Iterator[Problem]:
-    """Whether it is Python; with a tag of Jinja's in it, the server finds out."""
-    code = templates.without_comments(code)
-    if "{%" in code or "{{" in code:
-        return
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            ast.parse("async def block():\n" + textwrap.indent(textwrap.dedent(code), "    ") + "\n    pass\n")
-    except (SyntaxError, ValueError) as wrong:
-        where = f", line {wrong.lineno - 1} of it" if isinstance(wrong, SyntaxError) and wrong.lineno else ""
-        yield path, f"is not Python ({getattr(wrong, 'msg', 'it has a zero byte')}{where}); correct it"
-
-
-def _nearest(text: str, known: Sequence[str] | set[str] | dict[str, int]) -> str:
-    near = difflib.get_close_matches(text, sorted(known), n=1)
-    if near:
-        return f"write `{near[0]}`"
-    if len(known) > _MOST_NAMED:
-        return "remove it, or see the schema for what is known here"
-    return f"known here: {', '.join(sorted(known))}" if known else "there is none; remove it"
 
 
 def _credential_problems(document: Mapping[str, Any], known: frozenset[str], stack_file: str) -> Iterator[Problem]:
@@ -476,11 +413,11 @@ def _credential_problems(document: Mapping[str, Any], known: frozenset[str], sta
             )
     for key, name in given.items():
         if key not in wanted:
-            yield ("credentials", key), f"is not a parameter of the type credential; {_nearest(key, wanted)}"
+            yield ("credentials", key), f"is not a parameter of the type credential; {nearest(key, wanted)}"
         elif name not in known:
             cure = f"add it below automations.credentials in {stack_file or 'the stack file'}"
-            cure += f", or {_nearest(name, set(known))}" if known else ""
-            yield ("credentials", key), f"{_shown(name)} is not a credential of the stack; {cure}"
+            cure += f", or {nearest(name, set(known))}" if known else ""
+            yield ("credentials", key), f"{shown(name)} is not a credential of the stack; {cure}"
 
 
 def _schedule_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
@@ -495,14 +432,14 @@ def _schedule_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
         path = ("schedules", name)
         in_cron, in_zone = cron.syntax_problem(schedule["cron"]), cron.timezone_problem(schedule["timezone"])
         if in_cron:
-            yield (*path, "cron"), f"{_shown(schedule['cron'])} {in_cron}"
+            yield (*path, "cron"), f"{shown(schedule['cron'])} {in_cron}"
         if in_zone:
-            yield (*path, "timezone"), f"{_shown(schedule['timezone'])} {in_zone}"
+            yield (*path, "timezone"), f"{shown(schedule['timezone'])} {in_zone}"
         if not in_cron and not in_zone and (close := cron.distance_problem(schedule["cron"], schedule["timezone"])):
-            yield (*path, "cron"), f"{_shown(schedule['cron'])} {close}"
+            yield (*path, "cron"), f"{shown(schedule['cron'])} {close}"
         given = schedule.get("parameters") or {}
         for key in given:
             if key not in keys:
-                yield (*path, "parameters", key), f"is not a parameter of the workflow; {_nearest(key, keys)}"
+                yield (*path, "parameters", key), f"is not a parameter of the workflow; {nearest(key, keys)}"
         for key in sorted(needed - set(given)):
             yield path, f"has no value for the parameter {key}, which has no default; write it below parameters"

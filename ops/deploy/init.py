@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from components import settings as schema
 from ops import ownership
 from ops.clients.docker import Docker
-from ops.clients.terminal import attended
-from ops.deploy import update
+from ops.clients.terminal import attended, confirm
+from ops.deploy import kakao, update
 from ops.errors import UserError
 from ops.images import source
 from ops.machine import backend, environment, windows
@@ -307,9 +307,27 @@ def main(stack: Stack, given: Mapping[str, str], *, api_key_file: str | None) ->
     next_step = "write these (docs/cloudflare.md), or edge.provider: none; then" if missing else "next:"
     typer.echo(f"{path.name} is written; {next_step} script/up --stack {stack}")
     if not missing and (monitor := stack.settings().monitor).enabled and monitor.channels is None:
-        typer.echo(
-            f"for a message when something fails: bin/ops alerts kakao -s {stack}, or another channel (docs/monitoring.md)"
-        )
+        return offer_kakao(stack, talk)
+    return 0
+
+
+def offer_kakao(stack: Stack, talk: Interview) -> int:
+    """The first token of messages to oneself, as ``ops alerts kakao`` asks for it; a line that names it where nobody is asked.
+
+    The stack file is written by now, and stays so when the login does not come to its end.
+    """
+    later = f"for a message when something fails: bin/ops alerts kakao -s {stack}, or another channel (docs/monitoring.md)"
+    try:
+        if not talk.attended or not confirm("Log in to KakaoTalk now, for a message when something fails?"):
+            typer.echo(later)
+            return 0
+        kakao.talk(stack)
+    except UserError as failed:
+        typer.echo(f"init: {failed}")
+        typer.echo(later)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo(f"\n{later}")
+        return 130
     return 0
 
 

@@ -3,6 +3,8 @@
 Each line begins with ``automations/daily.yaml:``.
 """
 
+import unicodedata
+
 GOOD = """\
 folder: Blog
 minutes_by_hand: 15
@@ -188,4 +190,135 @@ MISTAKES: list[tuple[str, str, str]] = [
         "  - {block_type: send_email, label: tell, recipients: [a@example.com], subject: x, body: x}",
         "11: blocks.tell: has no sender; write it, or `transport: gmail`",
     ),
+    # What the server refuses and no schema shows (components/automations/refusals.py).
+    ("workflow:\n", "workflow:\n  browser_type: chrome\n", "4: browser_type: is refused by a server of one's own; remove it"),
+    (
+        "workflow:\n",
+        "workflow:\n  run_with: codes\n",
+        '4: run_with: "codes" is not possible here, and the server',
+    ),
+    ("workflow:\n", "workflow:\n  proxy_location: {country: KP}\n", '4: proxy_location.country: "KP" is not a country that the'),
+    (
+        "workflow:\n",
+        "workflow:\n  proxy_location: {city: Seoul}\n",
+        "4: proxy_location: has no country; write country: KR",
+    ),
+    ("workflow:\n", "workflow:\n  proxy_location: {country: KR, town: x}\n", "4: proxy_location.town: unknown key; known here: "),
+    ("workflow:\n", "workflow:\n  proxy_location: {country: KR, isISP: often}\n", '"often" is not true or false; write it'),
+    ("workflow:\n", "workflow:\n  webhook_callback_url: ftp://a\n", "4: webhook_callback_url: is not an address; write https://"),
+    (
+        "    parameters:\n",
+        "    browser_settings: {timezone_id: KST}\n    parameters:\n",
+        '6: browser_settings.timezone_id: "KST" is not a time zone; write a name such as Asia/Seoul',
+    ),
+    (
+        "    parameters:\n",
+        "    retry_policy: {retry_on: [{status: failed}, {status: failed}]}\n    parameters:\n",
+        '6: retry_policy.retry_on.1.status: "failed" has a rule already; write its error codes there',
+    ),
+    (
+        "      - key: naver\n",
+        "      - {key: bw, parameter_type: bitwarden_login_credential, bitwarden_client_id_aws_secret_key: a, "
+        "bitwarden_client_secret_aws_secret_key: b, bitwarden_master_password_aws_secret_key: c}\n      - key: naver\n",
+        "8: parameters.bw: names nothing in Bitwarden; write bitwarden_collection_id or bitwarden_item_id",
+    ),
+    (
+        "        parameter_type: credential",
+        "        parameter_type: credential\n        credential_ids: []",
+        "10: parameters.naver.credential_ids: is empty; write at least one id, or remove it",
+    ),
+    (
+        "        parameter_type: credential",
+        "        parameter_type: credential\n        fallback_trigger: any_failure",
+        "10: parameters.naver.fallback_trigger: has nothing to fall back to; write fallback_credential_ids, too",
+    ),
+    (
+        "parameter_keys: [naver]",
+        "error_code_mapping: {' LOGIN': x}",
+        "16: blocks.write.error_code_mapping. LOGIN: is not an error code; write 1 to 128 characters without spaces around",
+    ),
+    (
+        "parameter_keys: [naver]",
+        "error_code_mapping: {LOGIN: ''}",
+        "16: blocks.write.error_code_mapping.LOGIN: is not a description; write 1 to 2000 characters",
+    ),
+    (
+        "parameter_keys: [naver]",
+        'error_code_mapping: {LOGIN: "a\\nb"}',
+        "16: blocks.write.error_code_mapping.LOGIN: has a line break or a character that cannot be seen",
+    ),
+    (
+        "parameter_keys: [naver]",
+        "error_code_mapping: {" + ", ".join(f"C{number}: x" for number in range(65)) + "}",
+        "16: blocks.write.error_code_mapping: has 65 codes; write at most 64",
+    ),
+    (
+        "parameter_keys: [naver]",
+        "error_code_mapping: {" + ", ".join(f"C{number}: {'x' * 1990}" for number in range(17)) + "}",
+        "16: blocks.write.error_code_mapping: is longer than 32768 bytes; write shorter descriptions",
+    ),
+    *(
+        ("  - include: common/open.yaml", f"  - {{label: it, {block}}}", line)
+        for block, line in [
+            (
+                "block_type: terminate, reason: x, error_code: 로그인",
+                '11: blocks.it.error_code: "로그인" is not an error',
+            ),
+            ("block_type: terminate, reason: ' '", "11: blocks.it.reason: is empty; write why the run ends here"),
+            ("block_type: validation", "11: blocks.it: looks for nothing; write complete_criterion or terminate_criterion"),
+            ("block_type: action, navigation_goal: ''", "11: blocks.it: has nothing to do; write navigation_goal"),
+            ("block_type: navigation, navigation_goal: x, engine: ui-tars", "11: blocks.it.engine: ui-tars is off on a server"),
+            (
+                "block_type: extraction, data_extraction_goal: x, export_enabled: true",
+                "11: blocks.it.export_enabled: needs the form of the records; write export_data_schema, too",
+            ),
+            (
+                "block_type: http_request, save_response_as_file: true, secret_response_paths: [a]",
+                "11: blocks.it.secret_response_paths: does not go with save_response_as_file; remove one of the two",
+            ),
+            (
+                "block_type: web_search, query: x, no_match_error_code: NONE",
+                "11: blocks.it.no_match_error_code: needs something to match; write prompt, too",
+            ),
+            (
+                "block_type: send_email, sender: a@b.c, recipients: [a@b.c], subject: x, body: x, cc: [d@b.c]",
+                "11: blocks.it.cc: is for `transport: gmail` only; write the address below recipients",
+            ),
+            (
+                "block_type: send_email, transport: gmail, recipients: [a@b.c], subject: x, body: x, custom_smtp_port: 25",
+                "11: blocks.it.custom_smtp_port: does not go with `transport: gmail`; remove one of the two",
+            ),
+            (
+                "block_type: send_email, sender: a, recipients: [a], subject: x, body: x, smtp_host_secret_parameter_key: dai",
+                '11: blocks.it.smtp_host_secret_parameter_key: "dai" is not a parameter; write `day`',
+            ),
+            (
+                "block_type: wait, wait_sec: 1}\n      - {label: b, block_type: wait, wait_sec: 1, next_block_label: write",
+                '10: blocks: has two beginnings, "it" and "b", because no block leads to them; write next_block_label in each',
+            ),
+        ]
+    ),
+    (
+        "    blocks:\n      - include: common/open.yaml\n",
+        "    blocks:\n      - {block_type: wait, label: a, wait_sec: 1, next_block_label: b}\n"
+        "      - {block_type: wait, label: b, wait_sec: 1, next_block_label: a}\n",
+        "10: blocks: goes in a circle by next_block_label; remove one of them, or use a loop",
+    ),
+    (
+        "parameter_keys: [naver]",
+        "next_block_label: inner\n      - {block_type: for_loop, label: each, loop_variable_reference: day, "
+        "loop_blocks: [{block_type: wait, label: inner, wait_sec: 1}]}",
+        '16: blocks.write.next_block_label: "inner" is not the label of a block in the same list; write one that is',
+    ),
+    (
+        "    parameters:\n",
+        "    finally_block_label: inner\n    parameters:\n",
+        '6: finally_block_label: "inner" is not the label of a block',
+    ),
+    (
+        "label: write",
+        f"label: {unicodedata.normalize('NFD', '글쓰기')}",
+        "has characters that look like others; type 글쓰기 anew",
+    ),
+    ("{key: day", "{key: ﬁrst", "has characters that look like others; type first anew"),
 ]

@@ -128,7 +128,7 @@ def test_the_days_that_are_over_are_asked_for_before_a_person_does(
     """Once at the start and once after each midnight in Seoul, and again where the database did not answer."""
     queries, asked, answers = monitor.queries, [], [False, True, True]
 
-    class Asked(queries.Reader):  # type: ignore[misc]  # of the image, by the fixture ``monitor``
+    class Asked(queries.Reader):  # type: ignore[misc,name-defined]  # of the image
         def ready(self) -> bool:
             return True
 

@@ -76,6 +76,51 @@ def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, right: str, wrong:
     assert all(text.startswith("automations/") and "\n" not in text and len(text) < 500 for text in found)
 
 
+def test_labels_and_keys_are_names_in_any_language(tmp_path: Path) -> None:
+    """As the server has it: Jinja and Python know letters, not only those of A to Z."""
+    korean = GOOD.replace("label: write", "label: 글쓰기").replace("{key: day", "{key: 요일").replace("{day: y}", "{요일: y}")
+    common = COMMON.replace("{{ day }}", "{{ 요일 }}")
+    write(tmp_path, korean, common)
+    [daily] = files.load(tmp_path, settings("daily"))
+    assert daily.definition["workflow_definition"]["blocks"][2]["label"] == "글쓰기"
+    tell = "      - {block_type: goto_url, label: 열기, url: 'https://example.com/{{ 글쓰기_output }}/{{ OTHER }}'}\ncredentials:"
+    for other in ("요일", "글쓰기_output.제목"):
+        write(tmp_path, korean.replace("credentials:", tell.replace("OTHER", other), 1), common)
+        files.load(tmp_path, settings("daily"))
+    write(tmp_path, korean.replace("credentials:", tell.replace("OTHER", "글쓰귀_output"), 1), common)
+    [line] = lines(tmp_path)
+    assert line.endswith("blocks.열기.url: 글쓰귀_output is not a parameter or an output; write `글쓰기_output`")
+
+
+def test_what_the_server_takes_is_no_mistake(tmp_path: Path) -> None:
+    blocks = "  - include: common/open.yaml"
+    for right, other in [
+        ("workflow:\n", "workflow:\n  proxy_location: {country: kr, city: Seoul, isISP: false}\n"),
+        ("workflow:\n", "workflow:\n  proxy_location: {url: 'http://proxy:3128'}\n"),
+        ("workflow:\n", "workflow:\n  webhook_callback_url: example.com/hook\n"),
+        ("workflow:\n", "workflow:\n  run_with: code\n"),
+        (blocks, "  - {block_type: terminate, label: it, reason: x, error_code: '{{ day }} 로그인'}"),
+        (blocks, "  - {block_type: send_email, label: it, sender: a, recipients: [a], subject: x, body: x, cc: ['']}"),
+        # Both branches go on with what comes after the block, which is the server's own rule.
+        (
+            blocks,
+            "  - {block_type: conditional, label: it, next_block_label: write, branch_conditions: "
+            "[{is_default: true, next_block_label: a}, "
+            "{criteria: {criteria_type: jinja2_template, expression: '{{ day }}'}, next_block_label: b}]}\n"
+            "      - {block_type: wait, label: a, wait_sec: 1}\n      - {block_type: wait, label: b, wait_sec: 1}",
+        ),
+        # The last one is named by nobody.
+        (
+            "    blocks:\n      - include: common/open.yaml",
+            "    finally_block_label: end\n    blocks:\n"
+            "      - {block_type: wait, label: it, wait_sec: 1, next_block_label: write}\n"
+            "      - {block_type: wait, label: end, wait_sec: 1}",
+        ),
+    ]:
+        write(tmp_path, GOOD.replace(right, other, 1))
+        files.load(tmp_path, settings("daily"))
+
+
 def test_a_parameter_without_a_default_needs_a_value(tmp_path: Path) -> None:
     write(tmp_path, GOOD.replace(", default_value: x", ""))
     files.load(tmp_path, settings("daily"))

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from ops import cli
 from ops.clients import process
-from ops.deploy import init, update
+from ops.deploy import init, kakao, update
 from ops.deploy.init import Facts
 from ops.errors import UserError
 from ops.machine import backend, environment, windows
@@ -136,12 +137,47 @@ def test_options_alone_make_a_new_stack(ops_init: Init, calls: list[Any], tmp_pa
     assert ended == Ended(0, [], [f"Pulumi.third.yaml is written; next: script/up --stack {name}"])
 
 
-def test_a_monitor_that_tells_nobody_is_said_how(ops_init: Init, tmp_path: Path) -> None:
-    path = tmp_path / "Pulumi.third.yaml"
-    path.write_text("config:\n  skyvern:monitor:\n    enabled: true\n")
-    written, hint = ops_init("third", GIVEN).lines
-    assert written == "Pulumi.third.yaml is written; next: script/up --stack third"
-    assert hint == "for a message when something fails: bin/ops alerts kakao -s third, or another channel (docs/monitoring.md)"
+HINT = "for a message when something fails: bin/ops alerts kakao -s third, or another channel (docs/monitoring.md)"
+WRITTEN = "Pulumi.third.yaml is written; next: script/up --stack third"
+
+
+@pytest.fixture
+def silent_monitor(calls: list[Any], tmp_path: Path) -> None:
+    """The stack has a monitor without a channel."""
+    (tmp_path / "Pulumi.third.yaml").write_text("config:\n  skyvern:monitor:\n    enabled: true\n")
+
+
+@pytest.mark.usefixtures("silent_monitor")
+def test_a_monitor_that_tells_nobody_is_said_how(ops_init: Init) -> None:
+    assert ops_init("third", GIVEN).lines == [WRITTEN, HINT]
+
+
+@pytest.mark.usefixtures("silent_monitor")
+@pytest.mark.parametrize(
+    ("answer", "fails", "code", "end"),
+    [
+        ("n", None, 0, [HINT]),
+        ("y", None, 0, ["logged in to third"]),
+        # The stack file is written by then: a login that fails is a line.
+        ("y", UserError("kakao: KOE320: the code was used before"), 0, ["init: kakao: KOE320: the code was used before", HINT]),
+        ("y", typer.Abort(), 130, ["", HINT]),
+    ],
+)
+def test_the_first_login_to_kakaotalk_is_part_of_it(
+    ops_init: Init, monkeypatch: pytest.MonkeyPatch, answer: str, fails: BaseException | None, code: int, end: list[str]
+) -> None:
+    def talk(stack: Stack) -> None:
+        if fails is not None:
+            raise fails
+        typer.echo(f"logged in to {stack}")
+
+    monkeypatch.setattr(kakao, "talk", talk)
+    ended = ops_init("third", GIVEN, answer)
+    question = "Log in to KakaoTalk now, for a message when something fails? [y/N] "
+    first, *rest = ended.lines[-len(end) :]
+    assert ended.code == code
+    assert [first.removeprefix(question), *rest] == end
+    assert WRITTEN in ended.lines
 
 
 def test_without_a_terminal_every_missing_option_is_named(ops_init: Init, calls: list[Any], tmp_path: Path) -> None:
@@ -316,7 +352,7 @@ def test_on_a_terminal_the_key_is_not_shown(tmp_path: Path) -> None:
         from pathlib import Path
         from components.settings import Settings
         from ops.clients import process
-        from ops.deploy import init, update
+        from ops.deploy import init, kakao, update
         from ops.machine import backend, environment
         from ops.machine.daemon import Daemon
         from ops.stack.stack import Stack
