@@ -68,13 +68,15 @@ class Story:
     def write(self, text: str, name: str = "daily") -> None:
         (self.project.folder / "automations" / f"{name}.yaml").write_text(text)
 
-    def give(self, files: Sequence[str] = ("daily",), password: str = PASSWORD, **settings: str) -> None:
-        """What the stack file says."""
+    def give(
+        self, files: Sequence[str] = ("daily",), password: str = PASSWORD, name: str = "naver-account", **settings: str
+    ) -> None:
+        """What the stack file says. name: of the credential."""
         credential = {"tested_url": "https://naver.com", "username": "someone", "password": password}
         given = {
             "url": self.url,
             "key": self.skyvern.key,
-            "settings": {"files": list(files), "credentials": {"naver-account": credential}, **settings},
+            "settings": {"files": list(files), "credentials": {name: credential}, **settings},
         }
         (self.project.folder / "given.json").write_text(json.dumps(given))
 

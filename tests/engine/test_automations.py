@@ -1,5 +1,6 @@
 """Automations behind the real engine, against a double of Skyvern's API: plans, drift, keys, and what is left at the end."""
 
+import copy
 import itertools
 import resource
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from tests.support.automation_mistakes import COMMON, GOOD, MISTAKES
 from tests.support.skyvern_api import Skyvern, api_key
 
 pytestmark = pytest.mark.timeout(1800)
+# What a backup has of a server.
+DATA = ("versions", "deleted", "tags", "schedules", "credentials", "folders")
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +172,72 @@ def test_an_edit_of_a_schedule_and_a_credential_is_kept_or_overwritten(story: St
     story.up()
     assert (schedule["cron_expression"], credential["tested_url"]) == ("0 10 * * 1-5", "https://naver.com")
     story.project.succeed("preview", "--expect-no-changes")
+
+
+def test_another_name_of_a_schedule_or_a_credential_leaves_no_old_one(story: Story) -> None:
+    """The workflow stays the same one, and has the credential that is there."""
+    story.write(FILE)
+    story.give()
+    story.up()
+    before = list(story.skyvern.credentials)
+    story.write(FILE.replace("morning:", "evening:").replace("naver: naver-account", "naver: naver-second"))
+    story.give(name="naver-second")
+    story.up()
+    [schedule] = story.skyvern.schedules.values()
+    assert (schedule["name"], schedule["workflow_permanent_id"]) == ("pulumi/evening", story.identifier)
+    [credential] = story.skyvern.credentials
+    assert credential not in before
+    [parameter] = story.skyvern.versions[story.identifier][-1]["workflow_definition"]["parameters"]
+    assert parameter["credential_id"] == credential
+    story.project.succeed("preview", "--expect-no-changes")
+    story.project.succeed("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+
+
+def test_what_was_deleted_in_the_ui_is_made_again(story: Story) -> None:
+    """A schedule, a credential and the folder by themselves; the workflow gets the new ids."""
+    story.skyvern.schedules.clear()
+    story.skyvern.credentials.clear()
+    story.skyvern.folders.clear()
+    story.project.succeed("refresh", "--yes", "--skip-preview")
+    story.up()
+    [schedule], [credential], [folder] = (
+        story.skyvern.schedules.values(),
+        story.skyvern.credentials,
+        story.skyvern.folders.values(),
+    )
+    assert (schedule["name"], folder["title"]) == ("pulumi/evening", "Blog")
+    newest = story.skyvern.versions[story.identifier][-1]
+    assert newest["workflow_definition"]["parameters"][0]["credential_id"] == credential
+    assert newest["folder_id"] == folder["folder_id"]
+    story.project.succeed("preview", "--expect-no-changes")
+    story.project.succeed("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+
+
+def test_after_a_restore_the_files_are_applied_again(story: Story) -> None:
+    """The data are of before the last update, the state of Pulumi is not; that is no edit in the UI."""
+    saved = copy.deepcopy({name: getattr(story.skyvern, name) for name in DATA})
+    story.write(FILE.replace("title: Daily", "title: Daily 4").replace("morning:", "noon:").replace("0 9", "0 12"))
+    story.give()
+    story.up()
+    for name, data in saved.items():
+        setattr(story.skyvern, name, data)
+    story.project.succeed("refresh", "--yes", "--skip-preview")
+    story.up()
+    assert story.title() == "Daily 4"
+    # The restored one stays, as no state names it: a restore switches schedules off, and a person decides.
+    assert {schedule["name"] for schedule in story.skyvern.schedules.values()} == {"pulumi/noon", "pulumi/evening"}
+    story.project.succeed("preview", "--expect-no-changes")
+    story.project.succeed("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+
+
+def test_a_server_of_a_new_version_changes_nothing(story: Story) -> None:
+    """It gives back fields that its predecessor did not have."""
+    for things in (*story.skyvern.versions.values(), story.skyvern.schedules.values(), story.skyvern.credentials.values()):
+        for thing in things:
+            thing["of_a_later_version"] = True
+    story.project.succeed("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+    assert "unchanged" in story.up()
+    assert story.skyvern.calls == []
 
 
 def test_two_stacks_beside_each_other_do_not_meet(story: Story, engine: Engine, tmp_path: Path) -> None:
