@@ -19,7 +19,7 @@ from ops.backups import commands as backup_commands
 from ops.backups import drill as backup_drill
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
-from ops.deploy import guard, kakao, sessions, takeover
+from ops.deploy import cluster, guard, kakao, sessions, takeover
 from ops.deploy import init as stack_init
 from ops.deploy import restore as stack_restore
 from ops.deploy import rollback as stack_rollback
@@ -52,6 +52,7 @@ app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: t
 alerts.app.command("kakao")(kakao.add)
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
 app.add_typer(fleet.app, name="fleet", help="All stacks of the backend, a line each: status, doctor, cost.")
+app.add_typer(cluster.app, name="cluster", help="A Docker Swarm over several machines: init, join, status, drain, leave.")
 app.add_typer(takeover.app, name="import", help="Take over another installation of Skyvern: compose.")
 app.add_typer(automation_commands.app, name="automations", help="Workflows as files: list, pull, next.")
 

@@ -6,7 +6,7 @@ from importlib import resources
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from components import addresses
 from components.settings import certificates
@@ -42,6 +42,19 @@ NETWORKS_BITS = range(16, 25)
 LOCAL_RANGES = (*addresses.MACHINES_IPV4, "198.18.0.0/15")
 
 
+def daemon_problem(address: str) -> str | None:
+    """What is wrong with the address of a daemon, and what to write; None for nothing."""
+    if address.startswith("tcp://"):
+        return "is a TCP socket, which hands the whole machine to whoever reaches it; write unix:///path/to/docker.sock"
+    if address.startswith("ssh://"):
+        if re.match(r"ssh://[^@/]*:[^@/]*@", address):
+            raise redacted("holds a password, and SSH needs a key; write ssh://user@host")
+        if not re.fullmatch(r"ssh://[a-z_][\w.-]*@\w[\w.-]*(:[1-9]\d{0,4})?", address, re.ASCII):
+            return "is not an SSH address of a Docker host; write ssh://user@host or ssh://user@host:port"
+        return None
+    return None if re.fullmatch(r"unix:///\S+", address) else "is not a Docker socket; write unix:///var/run/docker.sock"
+
+
 class HostSettings(Section):
     """The Docker host."""
 
@@ -50,6 +63,12 @@ class HostSettings(Section):
         description="The Docker daemon: a socket of this machine, or another machine over SSH (docs/cloudflare.md). The "
         "environment (DOCKER_HOST, docker context) never chooses it.",
         examples=["unix:///run/user/1000/docker.sock", "ssh://deploy@host.example.com:22"],
+    )
+    nodes: Annotated[list[str], entries(daemon_problem)] = Field(
+        [],
+        description="The other machines of a Docker Swarm, by their daemons; `docker_host` is its first. `ops cluster` makes the "
+        "Swarm, `ops doctor` looks at it (docs/cluster.md). The stack itself runs on `docker_host` alone.",
+        examples=["[ssh://deploy@b.example.net, ssh://deploy@c.example.net]"],
     )
     port: Port = Field(
         8080,
@@ -111,6 +130,23 @@ class HostSettings(Section):
         examples=["[www.example.com]"],
     )
 
+    @field_validator("docker_host")
+    @classmethod
+    def _socket_or_ssh(cls, value: str) -> str:
+        if text := daemon_problem(value):
+            raise ValueError(text)
+        return value
+
+    @field_validator("nodes")
+    @classmethod
+    def _each_once(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        seen = {info.data.get("docker_host")}
+        for node in value:
+            if node in seen:
+                raise ValueError(f"has {node} twice, or it is host.docker_host; write the other machines, each once")
+            seen.add(node)
+        return value
+
     @field_validator("networks")
     @classmethod
     def _private_range(cls, value: str) -> str:
@@ -124,23 +160,6 @@ class HostSettings(Section):
             )
         if not any(network.subnet_of(IPv4Network(allowed)) for allowed in LOCAL_RANGES):
             raise ValueError(f"is not a private range; write one within {', '.join(LOCAL_RANGES[:-1])} or {LOCAL_RANGES[-1]}")
-        return value
-
-    @field_validator("docker_host")
-    @classmethod
-    def _socket_or_ssh(cls, value: str) -> str:
-        if value.startswith("tcp://"):
-            raise ValueError(
-                "is a TCP socket, which hands the whole machine to whoever reaches it; write unix:///path/to/docker.sock"
-            )
-        if value.startswith("ssh://"):
-            if re.match(r"ssh://[^@/]*:[^@/]*@", value):
-                raise redacted("holds a password, and SSH needs a key; write ssh://user@host")
-            if not re.fullmatch(r"ssh://[a-z_][\w.-]*@\w[\w.-]*(:[1-9]\d{0,4})?", value, re.ASCII):
-                raise ValueError("is not an SSH address of a Docker host; write ssh://user@host or ssh://user@host:port")
-            return value
-        if not re.fullmatch(r"unix:///\S+", value):
-            raise ValueError("is not a Docker socket; write unix:///var/run/docker.sock")
         return value
 
     @field_validator("proxy")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from ops.clients import terminal
-from ops.observe.doctor import edge_checks, machine_checks, pulumi_checks, stack_checks
+from ops.observe.doctor import cluster_checks, edge_checks, machine_checks, pulumi_checks, stack_checks
 from ops.observe.doctor.findings import Finding
 from ops.observe.doctor.observation import Observation, observe
 from ops.stack.stack import Stack
@@ -17,6 +17,7 @@ from ops.stack.stack import Stack
 CHECKS: tuple[Callable[[Observation], Iterator[Finding]], ...] = (
     *pulumi_checks.CHECKS,
     *machine_checks.CHECKS,
+    *cluster_checks.CHECKS,
     *stack_checks.CHECKS,
     *edge_checks.CHECKS,
 )

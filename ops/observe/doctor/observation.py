@@ -29,9 +29,10 @@ from ops.machine import backend, engine, environment, system, windows
 from ops.machine.backend import State
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.machine.system import Machine
-from ops.observe import automation, backups, heartbeat, internet, isolation
+from ops.observe import automation, backups, cluster, heartbeat, internet, isolation
 from ops.observe.automation import Today
 from ops.observe.backups import BackupFacts
+from ops.observe.cluster import Cluster
 from ops.observe.doctor import policies
 from ops.observe.doctor.edge_observation import EdgeFacts, observe_edge
 from ops.observe.doctor.policies import Policies
@@ -261,6 +262,7 @@ class Observation:
     machine: this machine, which need not be the daemon's. clock_synchronized: None if unknown (no timedatectl).
     namespace_limit: the kernel setting that keeps Chromium from making user namespaces, "" for none.
     network: the Docker host's. kit_made: when the last recovery kit was made here, None if none is known.
+    cluster: None without host.nodes.
     """
 
     stack: Stack
@@ -280,6 +282,7 @@ class Observation:
     edge: EdgeFacts | None = None
     network: HostNetwork | None = None
     kit_made: datetime | None = None
+    cluster: Cluster | None = None
 
 
 def observe(stack: Stack) -> Observation:
@@ -324,6 +327,7 @@ def observe(stack: Stack) -> Observation:
         edge=edge,
         network=network,
         kit_made=kits.made_at(stack),
+        cluster=cluster.observe([host, *settings.host.nodes]) if settings and settings.host.nodes else None,
     )
 
 

@@ -1,0 +1,189 @@
+"""``ops cluster`` over three daemons, each in its own network: a Swarm from nothing to nothing, and what breaks in between.
+
+Nightly: the daemons are started several times. Their images are a few programs of this machine.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from lab.workspace import copy_checkout
+from ops.machine import daemon_config
+from tests.support.machines import Machine, machines, small_image
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A checkout whose stack dev has these machines."""
+
+    root: Path
+    machines: list[Machine]
+
+    def name_nodes(self, *nodes: Machine) -> None:
+        """Writes host.docker_host, which is the first machine, and host.nodes."""
+        yaml = YAML()
+        document = yaml.load(self.root / "Pulumi.dev.yaml")
+        host = document["config"].setdefault("skyvern:host", {})
+        host["docker_host"] = self.machines[0].host
+        host["nodes"] = [node.host for node in nodes]
+        yaml.dump(document, self.root / "Pulumi.dev.yaml")
+
+    def ops(self, *arguments: str, code: int | None = 0) -> str:
+        """What ``ops ARGUMENTS`` prints, on both streams. code: of its end; None for any."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ops", *arguments],
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        print(f"ops {' '.join(arguments)}\n{done.stdout}")
+        assert code in (None, done.returncode), done.stdout
+        return done.stdout
+
+    def managers(self) -> list[bool]:
+        """Of each machine, whether it manages, by its own word."""
+        return [machine.docker.run("info", "--format", "{{.Swarm.ControlAvailable}}") == "true\n" for machine in self.machines]
+
+    def running(self, service: str) -> list[int]:
+        """Of each machine, how many tasks of a service run there."""
+        of_service = ("--quiet", "--filter", f"name=^{service}\\.")
+        return [len(machine.docker.run("ps", *of_service).split()) for machine in self.machines]
+
+    def wait_for_status(self, text: str, *, seconds: float = 120) -> None:
+        """Returns once ``ops cluster status`` shows this."""
+        wait_for(lambda: text in self.ops("cluster", "status", code=None), seconds=seconds, pause=2)
+
+
+@pytest.fixture(scope="module")
+def place(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    root = tmp_path_factory.mktemp("cluster") / "clone"
+    copy_checkout(root)
+    with machines(3) as three:
+        yield Place(root, three)
+
+
+def restart_all(place: Place) -> None:
+    for machine in place.machines:
+        machine.restart()
+
+
+def is_logged(machine: Machine, container: str, text: str) -> bool:
+    return text in machine.docker.logs(container)
+
+
+def test_a_swarm_from_nothing_to_nothing(place: Place) -> None:
+    one, two, three = place.machines
+
+    # Nothing is a Swarm yet, and the daemons have Docker's own profile.
+    place.name_nodes(two, three)
+    before = place.ops("cluster", "status", code=1)
+    assert before.count("is not in the Swarm; bin/ops cluster init -s dev") == 3
+    assert before.count("services there may gain privileges by setuid") == 3
+
+    # These daemons are not services of systemd, so a person restarts them; what was in the file stays.
+    written = place.ops("cluster", "init", code=1)
+    assert written.count("is written, but Docker is not a service of systemd there; restart it, then go on") == 3
+    profile = str(one.file.parent / daemon_config.profile_name())
+    assert one.configuration() == {"debug": False, "no-new-privileges": True, "seccomp-profile": profile}
+    restart_all(place)
+    made = place.ops("cluster", "init")
+    assert "made a Swarm" in made
+    assert made.count(": joined") == 2
+    assert "nothing is wrong" in made
+    assert place.managers() == [True, True, True]
+    again = place.ops("cluster", "init")
+    assert again.splitlines()[0].startswith("daemon ")
+    assert "10.212.0.0/16" in one.docker.run("info", "--format", "{{json .Swarm.Cluster.DefaultAddrPool}}")
+
+    # What a service cannot ask for, its tasks have on each machine; and Chromium's sandbox is possible.
+    for machine in place.machines:
+        small_image(machine.docker)
+    held = "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status; ip -brief link; unshare --user true && echo sandbox"
+    image = "localhost/skyvern/small:1"
+    create = ("service", "create", "--no-resolve-image", "--detach")
+    hard = ("--cap-drop=ALL", "--user=10001", "--restart-condition=none")
+    one.docker.run(*create, "--name=held", "--mode=global", *hard, image, "sh", "-c", f"{held}; sleep 600")
+    wait_for(lambda: place.running("held") == [1, 1, 1], seconds=60, pause=1)
+    for machine in place.machines:
+        (task,) = machine.docker.run("ps", "--quiet", "--filter", "name=^held\\.").split()
+        wait_for(partial(is_logged, machine, task, "sandbox"))
+        # Netlink, which the firewall of a stack needs, and the server's own profile does not let pass.
+        assert "lo " in machine.docker.logs(task)
+        assert re.findall(r"(\w+):\s+(\d)", machine.docker.logs(task)) == [("NoNewPrivs", "1"), ("Seccomp", "2")]
+    one.docker.run("service", "rm", "held")
+
+    # Maintenance: the services of a machine go to the others and stay away from it until it is back.
+    one.docker.run(*create, "--name=web", "--replicas=3", "--stop-grace-period=1s", image, "sleep", "9999")
+    wait_for(lambda: place.running("web") == [1, 1, 1], seconds=60, pause=1)
+    drained = place.ops("cluster", "drain", three.host)
+    assert "has no services any more" in drained
+    wait_for(lambda: sorted(place.running("web")) == [0, 1, 2], seconds=60, pause=1)
+    assert place.running("web")[2] == 0
+    assert "takes no services (it is set to drain)" in place.ops("cluster", "status")
+    place.ops("cluster", "drain", three.host, "--undo")
+    assert "nothing is wrong" in place.ops("cluster", "status")
+
+    # A cable is pulled: named, and the rest goes on; plugged in again, nothing is wrong.
+    three.pull_cable()
+    place.wait_for_status(f"error: {three.host}: is down")
+    wait_for(lambda: sum(place.running("web")[:2]) == 3, seconds=90, pause=1)
+    three.plug_cable()
+    place.wait_for_status("nothing is wrong")
+
+    # A flag that is lost is an error, also for ops doctor.
+    three.file.write_text("{}")
+    three.restart()
+    place.wait_for_status(f"error: {three.host}: services get its seccomp profile, default, and not the stack's")
+    assert re.search(rf"error +cluster +{three.host} +services get its seccomp profile", place.ops("doctor", code=1))
+    place.ops("cluster", "init", code=1)
+    three.restart()
+    place.wait_for_status("nothing is wrong")
+
+    # Two managers are worse than one.
+    left = place.ops("cluster", "leave", three.host)
+    assert "manages no longer" in left
+    assert sum(place.managers()) == 1
+    assert "is not in the Swarm; bin/ops cluster join" in place.ops("cluster", "status", code=1)
+
+    # One that is in a Swarm by itself is not taken out of it.
+    three.docker.run("swarm", "init")
+    assert f"{three.host}: is in another Swarm" in place.ops("cluster", "join", three.host, code=1)
+    three.docker.run("swarm", "leave", "--force")
+    place.ops("cluster", "join", three.host)
+    assert place.managers() == [True, True, True]
+
+    # The first machine will not come back; the others decide, and none takes it for one that answers.
+    place.name_nodes(two, three)
+    one.pull_cable()
+    place.wait_for_status("is down")
+    one.daemon.stop()
+    listed = two.docker.run("node", "ls", "--format", "{{.ID}} {{.ManagerStatus}}").splitlines()
+    (gone,) = [line.split()[0] for line in listed if "Unreachable" in line]
+    assert "does not answer" in place.ops("cluster", "leave", gone, code=1)
+    place.ops("cluster", "leave", gone, "--gone")
+    assert len(two.docker.run("node", "ls", "--quiet").split()) == 2
+    one.plug_cable()
+    one.daemon.start()
+    one.docker.run("swarm", "leave", "--force")
+
+    # The last one ends it, and says what ends with it.
+    place.ops("cluster", "leave", three.host)
+    assert "add --yes" in place.ops("cluster", "leave", two.host, code=1)
+    two.docker.run("service", "rm", "web")
+    assert "was the last" in place.ops("cluster", "leave", two.host)
+    states = [machine.docker.run("info", "--format", "{{.Swarm.LocalNodeState}}").strip() for machine in place.machines]
+    assert states == ["inactive"] * 3

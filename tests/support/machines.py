@@ -1,0 +1,136 @@
+"""Several machines with Docker, on this one: each has its own network namespace, daemon and configuration file. Needs root.
+
+Inside ``own_network()``. Their kernel, clock and files are this machine's; a cable between them can be pulled.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.dockerd import Dockerd
+from ops.clients.docker import Docker
+
+# Of the network between them, and the first two numbers of each machine's own; none of own_network() and of other daemons' tests.
+_LAN = "10.217.0"
+_POOLS = "10.218"
+_BRIDGE = "machines"
+# What an image needs to be asked how a container is held.
+_PROGRAMS = ("sh", "sleep", "cat", "grep", "ip", "true", "unshare")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A daemon in its network. file: its daemon.json. address: at which the others reach it."""
+
+    daemon: Dockerd
+    file: Path
+    address: str
+    cable: str
+
+    @property
+    def docker(self) -> Docker:
+        """Its daemon."""
+        return self.daemon.docker
+
+    @property
+    def host(self) -> str:
+        """As a stack file names it."""
+        return self.daemon.docker.host
+
+    def restart(self) -> None:
+        """As ``systemctl restart docker``."""
+        self.daemon.stop()
+        self.daemon.start()
+
+    def pull_cable(self) -> None:
+        """No packet comes or goes any more; its containers run on."""
+        _run("ip", "link", "set", self.cable, "down")
+
+    def plug_cable(self) -> None:
+        """As before."""
+        _run("ip", "link", "set", self.cable, "up")
+
+    def configuration(self) -> dict[str, Any]:
+        """The content of its file."""
+        content: dict[str, Any] = json.loads(self.file.read_text())
+        return content
+
+
+@contextlib.contextmanager
+def machines(count: int) -> Iterator[list[Machine]]:
+    """So many, which leave nothing behind."""
+    # Short, because the path of a socket has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="skyvern-machines-", dir="/run"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        _run("ip", "link", "add", _BRIDGE, "type", "bridge")
+        stack.callback(_run, "ip", "link", "delete", _BRIDGE)
+        _run("ip", "address", "add", f"{_LAN}.1/24", "dev", _BRIDGE)
+        _run("ip", "link", "set", _BRIDGE, "up")
+        yield [stack.enter_context(_machine(folder, number)) for number in range(1, count + 1)]
+
+
+@contextlib.contextmanager
+def _machine(folder: Path, number: int) -> Iterator[Machine]:
+    cable, address = f"cable{number}", f"{_LAN}.{10 + number}"
+    with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as holder, contextlib.ExitStack() as stack:
+        stack.callback(holder.kill)
+        network = f"/proc/{holder.pid}/ns/net"
+        while os.stat(network).st_ino == os.stat("/proc/thread-self/ns/net").st_ino:  # noqa: PTH116  links of this kind have no target
+            time.sleep(0.01)
+        _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
+        _run("ip", "link", "set", cable, "master", _BRIDGE, "up")
+        inside = ("nsenter", f"--net={network}")
+        for words in (
+            f"address add {address}/24 dev eth0",
+            "link set eth0 up",
+            "link set lo up",
+            f"route add default via {_LAN}.1",
+        ):
+            _run(*inside, "ip", *words.split())
+        base = folder / str(number)
+        base.mkdir()
+        file = base / "daemon.json"
+        # Docker's own names; ip netns exec would hide the cgroups.
+        program = [*inside, "unshare", "--mount", "dockerd", f"--config-file={file}"]
+        pool = f"{_POOLS}.{number}.0/24"
+        file.write_text(json.dumps({"debug": False}))
+        data = Path(tempfile.mkdtemp(prefix=f"skyvern-machine-{number}-", dir="/var/tmp"))
+        stack.callback(shutil.rmtree, data, ignore_errors=True)
+        daemon = Dockerd(base / "run", data, base / "log", pool=pool, program=program)
+        stack.callback(daemon.stop)
+        daemon.start()
+        yield Machine(daemon, file, address, cable)
+
+
+def small_image(docker: Docker, name: str = "localhost/skyvern/small:1") -> str:
+    """An image of some programs of this machine with their libraries, given to a daemon."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for program in _PROGRAMS:
+            found = Path(shutil.which(program) or program).resolve()
+            linked = subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout.split()
+            for source in {found, *(Path(word) for word in linked if word.startswith("/"))}:
+                target = root / str(source).lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source.resolve(), target)
+            (root / "bin").mkdir(exist_ok=True)
+            if not (link := root / "bin" / program).exists():
+                link.symlink_to(found)
+        for empty in ("proc", "tmp", "dev", "sys"):
+            (root / empty).mkdir(exist_ok=True)
+        tree = subprocess.run(["tar", "-C", folder, "-c", "."], capture_output=True, check=True).stdout
+    docker.run("import", "-", name, stdin=tree)
+    return name
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True)
