@@ -173,7 +173,8 @@ def leave(
         _left(there)
     _wait(lambda: not _is_ready(manager, member), f"{member.name} is still called ready", JOIN_SECONDS)
     manager.run("node", "rm", *(["--force"] if gone else []), member.id)
-    typer.echo(f"{member.name}: is out of the Swarm; its Docker keeps the seccomp profile and no-new-privileges")
+    rest = "" if gone else "; its Docker keeps the seccomp profile and no-new-privileges"
+    typer.echo(f"{member.name} ({member.address}): is out of the Swarm{rest}")
     hosts = [other.host for other in cluster.nodes if other is not there]
     settle(hosts, say=typer.echo)
 
@@ -402,7 +403,7 @@ def _promoted_before(cluster: Cluster, leaving: Member, manager: Docker) -> Dock
 def _end(last: Node, stack: Stack, *, yes: bool) -> None:
     services = Docker(last.host).run("service", "ls", "--quiet").split()
     if services:
-        about = f"{len(services)} services end with the Swarm"
+        about = f"services end with the Swarm ({len(services)})"
         terminal.need_answer("ops cluster leave", yes=yes, about=about)
         if not yes and not terminal.confirm(f"{about}, and so do its secrets. Go on?"):
             raise UserError("ops cluster leave: not confirmed, and nothing is changed")

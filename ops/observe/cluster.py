@@ -6,7 +6,7 @@ Not here: what is wrong with them (ops/observe/doctor/cluster_checks.py).
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -164,6 +164,12 @@ def list_members(manager: Docker) -> list[Member]:
     return parse_members(manager.run("node", "inspect", *ids, timeout_seconds=ANSWER_SECONDS))
 
 
+def _address(document: Mapping[str, Any]) -> str:
+    # A manager that is alone has 0.0.0.0 as the address of its machine (seen with 20.10).
+    manages: str = (document.get("ManagerStatus") or {}).get("Addr", "")
+    return manages.rpartition(":")[0] or document["Status"]["Addr"]
+
+
 @process.reads("docker")
 def parse_members(printed: str) -> list[Member]:
     """From ``docker node inspect``."""
@@ -171,7 +177,7 @@ def parse_members(printed: str) -> list[Member]:
         Member(
             id=document["ID"],
             name=document["Description"]["Hostname"],
-            address=document["Status"]["Addr"],
+            address=_address(document),
             manager=document["Spec"]["Role"] == "manager",
             leader=bool((document.get("ManagerStatus") or {}).get("Leader")),
             ready=document["Status"]["State"] == "ready",

@@ -1,15 +1,22 @@
-"""Properties of a container that several rules read: its environment, its mounts, its host names and networks."""
+"""Properties of a container that several rules read: its environment, its mounts, its host names and networks.
+
+A service of a Swarm is containers, too, with the same properties at other paths. A rule that judges both has ``also=SERVICES``.
+"""
 
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from .framework.property import property_rule
+from .framework.property import Reader, property_rule
 from .framework.rule import Resource, rule
+from .framework.values import UNKNOWN, Inputs
 from .variables import Variable
 
 CONTAINER = "docker:index/container:Container"
+SERVICE = "docker:index/service:Service"
+SERVICES = (SERVICE,)
 NETWORK = "docker:index/network:Network"
+SECRET = "docker:index/secret:Secret"  # noqa: S105  a resource's type
 VOLUME = "docker:index/volume:Volume"
 REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 PROVIDER = "pulumi:providers:docker"
@@ -27,19 +34,57 @@ _TOKENS = frozenset({"NGROK_AUTHTOKEN", "TUNNEL_TOKEN"})
 DATASTORE_PORTS = frozenset({3306, 5432, 6379, 11211, 11434, 27017})
 
 
+def spec(container: Resource) -> Inputs:
+    """What describes the container itself: of a service, a part of what it describes."""
+    inputs = container.inputs
+    return inputs.section("taskSpec").section("containerSpec") if container.type == SERVICE else inputs
+
+
+def either(path: str, of_service: str) -> Reader:
+    """Reads a property at its path in a container, or in a service."""
+    return lambda resource: resource.inputs.at(of_service if resource.type == SERVICE else path)
+
+
+def in_spec(path: str) -> Reader:
+    """Reads a property that both have by the same name."""
+    return either(path, f"taskSpec.containerSpec.{path}")
+
+
 def variables(container: Resource) -> Iterator[Variable]:
     """The environment; unknown elements are left to the framework."""
+    if container.type == SERVICE:
+        environment = spec(container).section("env")
+        # Unknown ones last: a value that is unknown ends a check, and so hides nothing but itself.
+        for name in sorted(environment.values, key=lambda name: environment.values[name] is UNKNOWN):
+            yield Variable(f"taskSpec.containerSpec.env.{name}", name, str(environment.get(name, "")))
+        return
     for path, text in container.inputs.each("envs"):
         name, _, value = str(text).partition("=")
         yield Variable(path, name, value)
 
 
+def arguments(container: Resource) -> Iterator[tuple[str, Any]]:
+    """Program and arguments, each with its path."""
+    for key in ("commands", "args") if container.type == SERVICE else ("command",):
+        yield from spec(container).each(key)
+
+
+def ports(container: Resource) -> Iterator[tuple[str, int, int]]:
+    """Of each published port: path, the port inside, the port outside."""
+    if container.type == SERVICE:
+        for path, port in container.inputs.section("endpointSpec").each("ports"):
+            yield path, port.get("targetPort", 0), port.get("publishedPort", 0)
+        return
+    for path, port in container.inputs.each("ports"):
+        yield path, port.get("internal", 0), port.get("external", 0)
+
+
 def host_paths(container: Resource) -> Iterator[tuple[str, str]]:
     """Property path and folder of the host of everything that is mounted from it, without a trailing slash."""
-    for path, volume in container.inputs.each("volumes"):
+    for path, volume in spec(container).each("volumes"):
         if source := volume.get("hostPath"):
             yield f"{path}.hostPath", _clean(source)
-    for path, mount in container.inputs.each("mounts"):
+    for path, mount in spec(container).each("mounts"):
         if mount.get("type") == "bind" and (source := mount.get("source")):
             yield f"{path}.source", _clean(source)
 
@@ -79,7 +124,7 @@ def names(container: Resource) -> set[str]:
 
 def image_name(container: Resource) -> str:
     """The last part of its image's name, without tag and digest: ``postgres``."""
-    return str(container.inputs.get("image", "")).partition("@")[0].rpartition("/")[2].partition(":")[0]
+    return str(spec(container).get("image", "")).partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
 def is_datastore(container: Resource) -> bool:

@@ -1,11 +1,12 @@
 """Passing and failing cases of every rule. A rule without cases fails the suite."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from policy.rules.cloudflare import NOTIFICATION, TUNNEL
-from policy.rules.containers import CONTAINER, NETWORK, PROVIDER, REMOTE_IMAGE, VOLUME
+from policy.rules.containers import CONTAINER, NETWORK, PROVIDER, REMOTE_IMAGE, SECRET, SERVICE, VOLUME
 from policy.rules.random import BYTES, PASSWORD
 from tests.policy.pack import Sent, secret
 
@@ -33,6 +34,112 @@ def container(name: str = "one", /, **changed: Any) -> Sent:
         "wait": True,
     } | changed
     return Sent(CONTAINER, name, {key: value for key, value in inputs.items() if value is not None})
+
+
+def service(name: str = "one", /, **changed: Any) -> Sent:
+    """A service of a Swarm that no rule objects to, with other properties; None takes a property away."""
+    inputs = {
+        "name": f"skyvern-prod-{name}",
+        "taskSpec": {
+            "containerSpec": {
+                "image": f"postgres:17@{DIGEST}",
+                "user": "999:999",
+                "readOnly": True,
+                "capDrops": ["ALL"],
+                "healthcheck": {"tests": ["CMD", "true"]},
+            },
+            "resources": {"limits": {"memoryBytes": 268435456, "nanoCpus": 1000000000}},
+            "logDriver": {"name": "json-file", "options": {"max-file": "3", "max-size": "10m"}},
+            "networksAdvanceds": [{"id": "fl02rd9eb7l8"}],
+        },
+        "updateConfig": {"failureAction": "rollback"},
+        "convergeConfig": {"timeout": "180s"},
+    } | changed
+    return Sent(SERVICE, name, {key: value for key, value in inputs.items() if value is not None})
+
+
+def as_service(sent: Sent) -> Sent:
+    """The service that a container would be: what only a container has is left out."""
+    given = sent.inputs
+    mounts = [*(given.get("mounts") or [])]
+    mounts += [
+        {"type": "bind" if volume.get("hostPath") else "volume", "source": volume.get("hostPath") or volume.get("volumeName")}
+        for volume in given.get("volumes") or []
+    ]
+    capabilities = given.get("capabilities") or {}
+    container_spec = {
+        **{key: given.get(key) for key in ("image", "user", "readOnly", "healthcheck", "hosts")},
+        "args": given.get("command"),
+        "mounts": mounts,
+        "capAdds": capabilities.get("adds"),
+        "capDrops": capabilities.get("drops"),
+        "env": _as_map(given.get("envs") or []),
+        "privileges": {"seLinuxContext": {"disable": any("disable" in option for option in given.get("securityOpts") or [])}},
+    }
+    log = {"name": given.get("logDriver"), "options": given.get("logOpts")}
+    cpus = float(given.get("cpus") or 0) or given.get("cpuShares") or given.get("cpuQuota") or 0
+    task = {
+        "containerSpec": {key: value for key, value in container_spec.items() if value},
+        "resources": {"limits": {"memoryBytes": (given.get("memory") or 0) * 2**20, "nanoCpus": int(cpus * 10**9)}},
+        "logDriver": {key: value for key, value in log.items() if value is not None},
+        "networksAdvanceds": [{"id": "fl02rd9eb7l8"}],
+    }
+    ports = [{"targetPort": port["internal"], "publishedPort": port["external"]} for port in given.get("ports") or []]
+    return service(sent.name, taskSpec=task, endpointSpec={"ports": ports} if ports else None)
+
+
+def path_in_service(path: str) -> str:
+    """Where a service has the property that a container has at a path."""
+    outside_of_spec = {
+        "cpus": "taskSpec.resources.limits.nanoCpus",
+        "logOpts": "taskSpec.logDriver.options",
+        "memory": "taskSpec.resources.limits.memoryBytes",
+    }
+    if path in outside_of_spec:
+        return outside_of_spec[path]
+    for container, of_service in (
+        (r"ports(\[\d\])\.external", r"endpointSpec.ports\1.publishedPort"),
+        (r"ports(\[\d\])", r"endpointSpec.ports\1"),
+        (r"volumes(\[\d\])\.hostPath", r"taskSpec.containerSpec.mounts\1.source"),
+        (r"capabilities\.drops", r"taskSpec.containerSpec.capDrops"),
+        (r"capabilities\.adds(\[\d\])", r"taskSpec.containerSpec.capAdds\1"),
+        (r"securityOpts\[\d\]", r"taskSpec.containerSpec.privileges.seLinuxContext.disable"),
+        (r"envs(.*)", r"taskSpec.containerSpec.env\1"),
+        (r"command(.*)", r"taskSpec.containerSpec.args\1"),
+        (r"(.*)", r"taskSpec.containerSpec.\1"),
+    ):
+        if found := re.fullmatch(container, path):
+            return found.expand(of_service)
+    raise AssertionError(path)
+
+
+def _as_map(elements: Any) -> Any:
+    """The environment of a service, a mapping; a secret stays one."""
+    if isinstance(elements, dict):
+        return secret(_as_map(elements["value"]))
+    pairs = ((element, element["value"]) if isinstance(element, dict) else (element, element) for element in elements)
+    return {text.partition("=")[0]: _same_secrecy(element, text.partition("=")[2]) for element, text in pairs}
+
+
+def _same_secrecy(element: Any, value: str) -> Any:
+    return secret(value) if isinstance(element, dict) else value
+
+
+def services(of_key: str, passing: Sequence[Any], failing: Sequence[tuple[Any, str]]) -> "Cases":
+    """Cases of one property of a service."""
+    return each(
+        [service(**{of_key: value}) for value in passing], [(service(**{of_key: value}), path) for value, path in failing]
+    )
+
+
+def on_networks(*networks: dict[str, str]) -> dict[str, Any]:
+    """The part of a service that names its networks."""
+    return {**service().inputs["taskSpec"], "networksAdvanceds": list(networks)}
+
+
+def restarting(condition: str | None) -> dict[str, Any]:
+    """The part of a service that says when it is started again."""
+    return {**service().inputs["taskSpec"], "restartPolicy": {} if condition is None else {"condition": condition}}
 
 
 # The whole deployment of this project.
@@ -321,6 +428,64 @@ CASES = {
     "docker-network-internal": each(
         [Sent(NETWORK, "data", {"internal": True}), Sent(NETWORK, "x-networks-outgoing", {"internal": False})],
         [(Sent(NETWORK, "data", {}), "internal"), (Sent(NETWORK, "data", {"internal": False}), "internal")],
+    ),
+    "docker-service-networks-own": services(
+        "taskSpec",
+        [on_networks({"id": "fl02rd9eb7l8"}), on_networks({"name": "skyvern-prod-data"}, {"id": "fl02rd9eb7l8"})],
+        [
+            (on_networks(), "taskSpec.networksAdvanceds"),
+            (on_networks({"name": "host"}), "taskSpec.networksAdvanceds[0]"),
+            (on_networks({"id": "fl02rd9eb7l8"}, {"name": "ingress"}), "taskSpec.networksAdvanceds[1]"),
+            (on_networks({"name": "bridge"}), "taskSpec.networksAdvanceds[0]"),
+        ],
+    ),
+    "docker-service-unpublished": services(
+        "endpointSpec",
+        [None, {"mode": "dnsrr"}, {"ports": []}],
+        [
+            ({"ports": [{"targetPort": 8080, "publishedPort": 8080, "publishMode": "host"}]}, "endpointSpec.ports[0]"),
+            ({"ports": [{"targetPort": 1}, {"targetPort": 2}]}, "endpointSpec.ports[1]"),
+        ],
+    ),
+    "docker-service-ports-of-machine": services(
+        "endpointSpec",
+        [None, {"ports": [{"targetPort": 8080, "publishMode": "host"}]}],
+        [
+            ({"ports": [{"targetPort": 8080}]}, "endpointSpec.ports[0].publishMode"),
+            ({"ports": [{"targetPort": 8080, "publishMode": "ingress"}]}, "endpointSpec.ports[0].publishMode"),
+        ],
+    ),
+    "docker-service-restarted": services(
+        "taskSpec",
+        [restarting(None), restarting("any"), restarting("on-failure")],
+        [
+            (restarting("none"), "taskSpec.restartPolicy.condition"),
+            (restarting("never"), "taskSpec.restartPolicy.condition"),
+        ],
+    ),
+    "docker-service-update-rolled-back": services(
+        "updateConfig",
+        [{"failureAction": "rollback"}],
+        [(None, "updateConfig.failureAction"), ({"failureAction": "pause"}, "updateConfig.failureAction")],
+    ),
+    "docker-service-health-awaited": services(
+        "convergeConfig", [{"timeout": "180s"}], [(None, "convergeConfig"), ({}, "convergeConfig")]
+    ),
+    "docker-network-overlay-confidential": each(
+        [
+            Sent(NETWORK, "data", {"internal": True}),
+            Sent(NETWORK, "data", {"driver": "bridge", "internal": True}),
+            Sent(NETWORK, "data", {"driver": "overlay", "options": {"encrypted": "true"}}),
+            Sent(NETWORK, "data", {"driver": "overlay", "options": {"encrypted": ""}}),
+        ],
+        [
+            (Sent(NETWORK, "data", {"driver": "overlay"}), "options.encrypted"),
+            (Sent(NETWORK, "data", {"driver": "overlay", "options": {"encrypted": "false"}}), "options.encrypted"),
+        ],
+    ),
+    "docker-secret-data-encrypted": each(
+        [Sent(SECRET, "one", {"data": secret("QUJD")}), Sent(SECRET, "one", {})],
+        [(Sent(SECRET, "one", {"data": "QUJD"}), "data"), (Sent(SECRET, "two", {"name": "x", "data": "QUJD"}), "data")],
     ),
     "docker-container-memory-limited": containers("memory", [256], [(None, "memory"), (0, "memory")]),
     "docker-container-swap-limited": containers(

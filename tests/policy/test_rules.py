@@ -11,6 +11,7 @@ from google.protobuf import empty_pb2
 
 from policy.rules import RULES
 from policy.rules.cloudflare import ACCESS_APPLICATION, ACCESS_POLICY
+from policy.rules.containers import CONTAINER, SERVICE
 from policy.rules.framework.evaluation import BUILT_IN
 from policy.rules.framework.rule import STACK, Rule
 from policy.rules.vercel import PROJECT, VARIABLE, VARIABLES
@@ -168,6 +169,8 @@ def test_a_secret_makes_a_value_encrypted(pack: Pack, name: str) -> None:
 def within(sent: Sent, type_: str) -> tuple[Sent, str]:
     """A failing case as a resource of another type, and the beginning of its path there."""
     lists = {VARIABLES: "variables", PROJECT: "environments"}
+    if type_ == SERVICE:
+        return cases.as_service(sent), ""
     if type_ == ACCESS_APPLICATION and sent.type == ACCESS_POLICY:
         return Sent(type_, sent.name, {"policies": [dict(sent.inputs)]}), "policies[0]."
     if type_ in lists:
@@ -186,8 +189,68 @@ def within(sent: Sent, type_: str) -> tuple[Sent, str]:
 )
 def test_a_rule_objects_to_other_types(name: str, type_: str, sent: Sent, path: str) -> None:
     changed, before = within(sent, type_)
+    path = cases.path_in_service(path) if type_ == SERVICE else path
     messages = [report.message for report in judge([changed]) if report.rule.name == name]
     assert any(message.startswith(f"{sent.name}: {before}{path}: ") for message in messages)
+
+
+OF_SERVICES = [rule.name for rule in RULES if SERVICE in rule.also]
+
+
+@pytest.mark.parametrize("name", OF_SERVICES)
+def test_a_rule_for_containers_judges_services(pack: Pack, name: str) -> None:
+    for sent in CASES[name].passing:
+        assert all(resource.type == CONTAINER for resource in sent)
+        messages = [diagnostic.message for diagnostic in pack.judge([*map(cases.as_service, sent)]) if diagnostic.rule == name]
+        assert messages == []
+    for sent, path in CASES[name].failing:
+        for hide in (False, name not in OF_SECRECY):
+            judged = [hidden(cases.as_service(resource)) if hide else cases.as_service(resource) for resource in sent]
+            messages = [diagnostic.message for diagnostic in pack.judge(judged) if diagnostic.rule == name]
+            assert any(f": {cases.path_in_service(path)}: " in message for message in messages)
+            assert [value for resource in sent for value in values_of(resource) if value in "\n".join(messages)] == []
+
+
+@pytest.mark.parametrize("name", OF_SERVICES)
+def test_an_unknown_value_of_a_service_is_reported_and_refuses_nothing(pack: Pack, name: str) -> None:
+    sent, _ = CASES[name].failing[0]
+    unknown = [replace(cases.as_service(resource), inputs={"taskSpec": UNKNOWN, "endpointSpec": UNKNOWN}) for resource in sent]
+    diagnostics = pack.judge(unknown)
+    assert [diagnostic for diagnostic in diagnostics if diagnostic.rule == name] == []
+    assert any(name in diagnostic.message for diagnostic in diagnostics if diagnostic.rule == "policy-value-known")
+
+
+def test_an_unknown_variable_of_a_service_hides_no_other() -> None:
+    service = cases.as_service(cases.environment("A=b", f"MAIL_PASSWORD={cases.LONG}"))
+    spec = service.inputs["taskSpec"]["containerSpec"]
+    spec["env"] = {"FIRST": UNKNOWN, **spec["env"], "LAST": UNKNOWN}
+    (report,) = [report for report in judge([service]) if report.rule.name == "docker-container-secrets-named"]
+    assert report.message.startswith("one: taskSpec.containerSpec.env[MAIL_PASSWORD]: ")
+
+
+def test_which_rules_judge_containers_only() -> None:
+    of_containers = {rule.name for rule in RULES if rule.type == CONTAINER and SERVICE not in rule.also}
+    # A service of the provider (5.2.0) has no such argument, or another rule for services judges what it has instead.
+    assert of_containers == {
+        "docker-container-apparmor-on",
+        "docker-container-cgroup-own",
+        "docker-container-devices-absent",
+        "docker-container-gpus-granted",
+        "docker-container-health-awaited",
+        "docker-container-host-network-bare",
+        "docker-container-ipc-namespace-own",
+        "docker-container-network-namespace-own",
+        "docker-container-network-user-defined",
+        "docker-container-no-new-privileges",
+        "docker-container-pid-namespace-own",
+        "docker-container-ports-chosen",
+        "docker-container-ports-on-loopback",
+        "docker-container-restarted",
+        "docker-container-seccomp-on",
+        "docker-container-swap-limited",
+        "docker-container-unprivileged",
+        "docker-container-user-namespace-own",
+    }
 
 
 @pytest.mark.parametrize(("name", "sent", "path"), [case for case in FAILING if reads_inputs(str(case.values[0]))])

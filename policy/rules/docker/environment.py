@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from ..containers import container_property_rule, container_rule, variables
+from ..containers import SERVICE, SERVICES, arguments, container_property_rule, container_rule, variables
 from ..framework.property import Expect
 from ..framework.rule import Finding, Findings, Parameters, Resource
 from ..variables import Variable, is_default, is_for_browsers, is_secret_option
@@ -14,8 +14,9 @@ _SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
 
 def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
     """The variables, each with the path that a message has for it."""
+    before = "taskSpec.containerSpec.env" if container.type == SERVICE else "envs"
     for variable in variables(container):
-        yield f"envs[{variable.name}]", variable
+        yield f"{before}[{variable.name}]", variable
 
 
 @container_rule(
@@ -25,8 +26,9 @@ def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
     severity="high",
     remediation="Pass the secret as a file (NAME_FILE), or name the variable in levels.yaml.",
     url=_SECRETS,
-    cis=("4.10",),
+    cis=("4.10", "7.4"),
     parameters={"named": []},
+    also=SERVICES,
 )
 def secrets_named(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -43,6 +45,7 @@ def secrets_named(container: Resource, parameters: Parameters) -> Findings:
     remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
     url="https://www.pulumi.com/docs/iac/concepts/secrets/",
     cis=("4.10",),
+    also=SERVICES,
 )
 def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -59,6 +62,7 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
     remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
     url="https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/",
     parameters={"variables": ["CHANNELS", "HEARTBEAT", "SLACK_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"]},
+    also=SERVICES,
 )
 def channels_encrypted(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -72,6 +76,7 @@ secrets_not_default = container_property_rule(
     "envs",
     Expect(lambda variable: not variable.has_default, why="it is the first that is tried", write="a generated value"),
     reads=_by_name,
+    also=SERVICES,
     description="No password or key is a default, a placeholder or the user's own name",
     severity="critical",
     remediation="Generate it: pulumi_random.RandomPassword.",
@@ -87,6 +92,7 @@ secrets_not_default = container_property_rule(
     remediation="Generate it: pulumi_random.RandomPassword with length=32.",
     url="https://cheatsheetseries.owasp.org/cheatsheets/Authentication_Cheat_Sheet.html",
     parameters={"minimum": 16},
+    also=SERVICES,
 )
 def passwords_long(container: Resource, parameters: Parameters) -> Findings:
     minimum = parameters["minimum"]
@@ -106,6 +112,7 @@ client_variables_public = container_property_rule(
         write="a name without prefix",
     ),
     reads=_by_name,
+    also=SERVICES,
     description="No secret is behind a prefix that puts it into the files that browsers load",
     severity="critical",
     remediation="Drop the prefix and read it on the server only: VITE_SKYVERN_API_KEY hands the organisation to every visitor.",
@@ -120,10 +127,11 @@ client_variables_public = container_property_rule(
     severity="high",
     remediation="Pass it as a file or an environment variable: TUNNEL_TOKEN in place of --token.",
     url=_SECRETS,
+    also=SERVICES,
 )
 def arguments_public(container: Resource, parameters: Parameters) -> Findings:
     after_option = False
-    for path, argument in container.inputs.each("command"):
+    for path, argument in arguments(container):
         option, joined, _ = str(argument).partition("=")
         has_secret = is_secret_option(option)
         if after_option or (has_secret and joined) or container.inputs.is_secret(path):
@@ -140,6 +148,7 @@ def arguments_public(container: Resource, parameters: Parameters) -> Findings:
     remediation="List the origins of the UI, one by one.",
     url="https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS",
     parameters={"variables": ["ALLOWED_ORIGINS", "CORS_ORIGINS", "CORS_ALLOWED_ORIGINS"]},
+    also=SERVICES,
 )
 def origins_exact(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -158,6 +167,7 @@ log_level_quiet = container_property_rule(
     "envs",
     Expect(_is_quiet, why="debug logs hold what people type", write="INFO"),
     reads=_by_name,
+    also=SERVICES,
     description="Logs are not at debug level",
     severity="medium",
     remediation="Set LOG_LEVEL=INFO.",
@@ -173,6 +183,7 @@ log_level_quiet = container_property_rule(
     remediation="Write https://; http:// is for a private address, or a name inside the LAN.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
     parameters={"variables": ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"], "inside": ["internal", "lan", "local", "home.arpa"]},
+    also=SERVICES,
 )
 def store_encrypted(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):

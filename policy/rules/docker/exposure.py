@@ -3,7 +3,19 @@
 from collections.abc import Iterator
 
 from ..addresses import is_few_machines, is_loopback
-from ..containers import DATASTORE_PORTS, NETWORK, PORTS_URL, container_property_rule, container_rule, is_datastore
+from ..containers import (
+    DATASTORE_PORTS,
+    NETWORK,
+    PORTS_URL,
+    SERVICES,
+    arguments,
+    container_property_rule,
+    container_rule,
+    either,
+    in_spec,
+    is_datastore,
+    ports,
+)
 from ..framework.property import Expect, none_of, on, property_rule, unset
 from ..framework.rule import Finding, Findings, Parameters, Resource
 from . import RUN_URL
@@ -39,6 +51,8 @@ ports_unprivileged = container_property_rule(
     "docker-container-ports-unprivileged",
     "ports[].external",
     Expect(lambda port: not 0 < (port or 0) < 1024, why="ports below 1024 are the system's own", write="a port from 1024 on"),
+    reads=either("ports[].external", "endpointSpec.ports[].publishedPort"),
+    also=SERVICES,
     description="A published port is 1024 or higher",
     severity="medium",
     remediation="Publish a port from 1024 on.",
@@ -56,10 +70,11 @@ ports_unprivileged = container_property_rule(
     remediation="Remove ports; a container that needs it joins its network, a person uses docker exec.",
     url=PORTS_URL,
     cis=("5.9",),
+    also=SERVICES,
 )
 def datastore_unpublished(container: Resource, parameters: Parameters) -> Findings:
-    for path, port in container.inputs.each("ports"):
-        if port.get("internal", 0) in DATASTORE_PORTS or is_datastore(container):
+    for path, inside, _ in ports(container):
+        if inside in DATASTORE_PORTS or is_datastore(container):
             yield Finding(path=path, why="every process of the host could reach the data", write="no ports")
 
 
@@ -70,10 +85,11 @@ def datastore_unpublished(container: Resource, parameters: Parameters) -> Findin
     severity="critical",
     remediation="Remove the port; Skyvern streams the browser by itself.",
     url="https://developer.chrome.com/blog/remote-debugging-port",
+    also=SERVICES,
 )
 def debugging_unpublished(container: Resource, parameters: Parameters) -> Findings:
-    for path, port in container.inputs.each("ports"):
-        if 9220 <= port.get("internal", 0) <= 9229 or 9220 <= port.get("external", 0) <= 9229:
+    for path, inside, outside in ports(container):
+        if 9220 <= inside <= 9229 or 9220 <= outside <= 9229:
             yield Finding(path=path, why="whoever reaches it has the browser with every login in it", write="no such port")
 
 
@@ -81,7 +97,8 @@ host_unreached = container_property_rule(
     "docker-container-host-unreached",
     "hosts",
     Expect(none_of("host-gateway"), why="the container reaches what listens on the host", write="no such host"),
-    reads="hosts[].ip",
+    reads=in_spec("hosts[].ip"),
+    also=SERVICES,
     description="A container does not call services on its host",
     severity="medium",
     remediation="Run the service as a container on a network of the stack.",
@@ -97,9 +114,10 @@ host_unreached = container_property_rule(
     remediation="Give each http_access allow one acl of type dst or dstdomain, with -n, and one of type port: a name, or "
     "at most 256 addresses of a network.",
     url="https://www.squid-cache.org/Doc/config/acl/",
+    also=SERVICES,
 )
 def proxy_exceptions_narrow(container: Resource, parameters: Parameters) -> Findings:
-    for path, argument in container.inputs.each("command"):
+    for path, argument in arguments(container):
         if not all(_is_narrow(acls) for acls in _exceptions(str(argument))):
             why = "a page in the browser reaches more of a private network than one service"
             yield Finding(path=path, why=why, write="dst -n or dstdomain -n with one host, and port with one port")

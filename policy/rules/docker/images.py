@@ -2,7 +2,7 @@
 
 import re
 
-from ..containers import REMOTE_IMAGE, container_rule
+from ..containers import REMOTE_IMAGE, SERVICES, container_rule, in_spec
 from ..framework.rule import Finding, Findings, Parameters, Resource, matches, rule
 
 _IMAGES = "https://docs.docker.com/dhi/core-concepts/digests/"
@@ -19,10 +19,12 @@ _BY_DIGEST = {"by_hash": ["localhost/skyvern/*:"]}
     remediation="Write NAME:TAG@sha256:DIGEST; `docker buildx imagetools inspect NAME:TAG` prints the digest.",
     url=_IMAGES,
     cis=("4.2", "5.28"),
+    also=SERVICES,
     parameters=_BY_DIGEST,
 )
 def container_image_pinned(container: Resource, parameters: Parameters) -> Findings:
-    yield from _pinned("image", container.inputs.get("image", ""), parameters)
+    for path, image in in_spec("image")(container):
+        yield from _pinned(path, image or "", parameters)
 
 
 @rule(
@@ -58,10 +60,12 @@ def _pinned(path: str, image: str, parameters: Parameters) -> Findings:
     remediation="Use an image of a trusted owner, or name its owner in levels.yaml.",
     url="https://docs.docker.com/docker-hub/repos/manage/trusted-content/",
     cis=("4.2",),
+    also=SERVICES,
     parameters={"trusted": ["docker.io/library/*"]},
 )
 def image_trusted(container: Resource, parameters: Parameters) -> Findings:
-    image = str(container.inputs.get("image", ""))
+    ((path, named),) = in_spec("image")(container)
+    image = str(named or "")
     if image.startswith("sha256:"):
         return  # an image that is already there was judged when it was built or pulled
     first, slash, _ = image.partition("/")
@@ -70,4 +74,4 @@ def image_trusted(container: Resource, parameters: Parameters) -> Findings:
     elif not re.search(r"[.:]|^localhost$", first):
         image = f"docker.io/{image}"
     if not matches(image, parameters["trusted"]):
-        yield Finding(path="image", why="its owner is not among the trusted ones", write="an image of a trusted owner")
+        yield Finding(path=path, why="its owner is not among the trusted ones", write="an image of a trusted owner")

@@ -2,7 +2,7 @@
 
 import json
 
-from ..containers import container_property_rule, container_rule
+from ..containers import SERVICE, SERVICES, container_property_rule, container_rule, either, spec
 from ..framework.property import Expect, on
 from ..framework.rule import Finding, Findings, Parameters, Resource
 from . import LIMITS_URL
@@ -10,10 +10,12 @@ from . import LIMITS_URL
 memory_limited = container_property_rule(
     "docker-container-memory-limited",
     "memory",
-    Expect(lambda memory: (memory or 0) > 0, why="one container can starve the host", write="a limit in MiB"),
+    Expect(lambda memory: (memory or 0) > 0, why="one container can starve the host", write="a limit"),
+    reads=either("memory", "taskSpec.resources.limits.memoryBytes"),
+    also=SERVICES,
     description="A container has a memory limit",
     severity="medium",
-    remediation="Set memory, in MiB.",
+    remediation="Set memory, in MiB; of a service resources.limits.memoryBytes, in bytes.",
     url=LIMITS_URL + "#memory",
     cis=("5.11",),
     kics=("bb9ac4f7",),
@@ -44,9 +46,15 @@ def swap_limited(container: Resource, parameters: Parameters) -> Findings:
     url=LIMITS_URL + "#cpu",
     cis=("5.12",),
     kics=("6b610c50",),
+    also=SERVICES,
 )
 def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
     inputs = container.inputs
+    if container.type == SERVICE:
+        if not inputs.section("taskSpec").section("resources").section("limits").get("nanoCpus"):
+            why = "one container can take every processor"
+            yield Finding(path="taskSpec.resources.limits.nanoCpus", why=why, write="billionths of a processor: 1000000000")
+        return
     if not any(float(inputs.get(key, 0) or 0) > 0 for key in ("cpus", "cpuQuota", "cpuShares")):
         yield Finding(path="cpus", why="one container can take every processor", write='a number, for example "1.0"')
 
@@ -60,11 +68,13 @@ def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
     url="https://docs.docker.com/reference/dockerfile/#healthcheck",
     cis=("5.27", "4.6"),
     kics=("698ed579",),
+    also=SERVICES,
 )
 def health_checked(container: Resource, parameters: Parameters) -> Findings:
-    tests = container.inputs.section("healthcheck").whole("tests")
+    tests = spec(container).section("healthcheck").whole("tests")
     if len(tests) < 2 or tests[0] == "NONE":
-        yield Finding(path="healthcheck.tests", why="it can hang unnoticed", write='["CMD", program, arguments]')
+        path = "taskSpec.containerSpec.healthcheck.tests" if container.type == SERVICE else "healthcheck.tests"
+        yield Finding(path=path, why="it can hang unnoticed", write='["CMD", program, arguments]')
 
 
 health_awaited = container_property_rule(
@@ -101,9 +111,15 @@ def restarted(container: Resource, parameters: Parameters) -> Findings:
     severity="low",
     remediation='Set logDriver="json-file" and logOpts={"max-size": "10m", "max-file": "3"}, or logDriver="local".',
     url="https://docs.docker.com/engine/logging/drivers/json-file/",
+    also=SERVICES,
 )
 def logs_rotated(container: Resource, parameters: Parameters) -> Findings:
-    driver = container.inputs.get("logDriver", "json-file")
+    if container.type == SERVICE:
+        log = container.inputs.section("taskSpec").section("logDriver")
+        path, driver, options = "taskSpec.logDriver.options", log.get("name", "json-file"), log.section("options")
+    else:
+        path, options = "logOpts", container.inputs.section("logOpts")
+        driver = container.inputs.get("logDriver", "json-file")
     # The local driver rotates by itself; what goes elsewhere does not fill this disk.
-    if driver == "json-file" and not container.inputs.section("logOpts").get("max-size"):
-        yield Finding(path="logOpts", why="the log grows until the disk is full", write='{"max-size": "10m", "max-file": "3"}')
+    if driver == "json-file" and not options.get("max-size"):
+        yield Finding(path=path, why="the log grows until the disk is full", write='{"max-size": "10m", "max-file": "3"}')

@@ -2,7 +2,7 @@
 
 import re
 
-from ..containers import container_property_rule, container_rule, host_paths
+from ..containers import SERVICES, container_property_rule, container_rule, host_paths, in_spec
 from ..framework.property import Expect, none_of
 from ..framework.rule import Finding, Findings, Parameters, Resource, matches
 
@@ -32,6 +32,7 @@ def _is_harmless(source: str) -> bool:
     url=_MOUNTS,
     cis=("5.6",),
     kics=("1c1325ff",),
+    also=SERVICES,
     parameters={"on_windows": []},
 )
 def host_folders_harmless(container: Resource, parameters: Parameters) -> Findings:
@@ -46,6 +47,8 @@ mounts_private = container_property_rule(
     "docker-container-mounts-private",
     "mounts[].bindOptions.propagation",
     Expect(none_of("shared", "rshared"), why="mounts reach the host", write='"rprivate"'),
+    reads=in_spec("mounts[].bindOptions.propagation"),
+    also=SERVICES,
     description="What a container mounts does not appear on the host",
     severity="medium",
     remediation="Leave propagation out, or set it to rprivate.",

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ..containers import container_property_rule, container_rule, host_paths
+from ..containers import SERVICE, SERVICES, container_property_rule, container_rule, either, host_paths, in_spec, spec
 from ..framework.property import Expect, none_of, on, unset
 from ..framework.rule import Finding, Findings, Parameters, Resource, matches
 from . import RUN_URL, SECURITY_URL
@@ -29,6 +29,7 @@ docker_socket_unmounted = container_property_rule(
         write="no such mount",
     ),
     reads=host_paths,
+    also=SERVICES,
     description="Docker's socket is in no container",
     severity="critical",
     remediation="Remove the mount, read-only ones too: whoever can open the socket starts privileged containers.",
@@ -47,11 +48,14 @@ docker_socket_unmounted = container_property_rule(
     url=RUN_URL + "#cap-drop",
     cis=("5.4",),
     kics=("ce76b7d0",),
+    also=SERVICES,
 )
 def capabilities_dropped(container: Resource, parameters: Parameters) -> Findings:
-    dropped = {str(name).upper().removeprefix("CAP_") for name in container.inputs.section("capabilities").whole("drops")}
-    if "ALL" not in dropped:
-        yield Finding(path="capabilities.drops", why="Docker's default capabilities stay", write='drops=["ALL"]')
+    service = container.type == SERVICE
+    names = spec(container).whole("capDrops") if service else container.inputs.section("capabilities").whole("drops")
+    if "ALL" not in {str(name).upper().removeprefix("CAP_") for name in names}:
+        path = "taskSpec.containerSpec.capDrops" if service else "capabilities.drops"
+        yield Finding(path=path, why="Docker's default capabilities stay", write='["ALL"]')
 
 
 @container_rule(
@@ -63,10 +67,12 @@ def capabilities_dropped(container: Resource, parameters: Parameters) -> Finding
     url=RUN_URL + "#cap-add",
     cis=("5.4",),
     kics=("ce76b7d0",),
+    also=SERVICES,
     parameters={"allowed": [], "granted": {}},
 )
 def capabilities_not_added(container: Resource, parameters: Parameters) -> Findings:
-    for path, name in container.inputs.section("capabilities").each("adds"):
+    service = container.type == SERVICE
+    for path, name in spec(container).each("capAdds") if service else container.inputs.section("capabilities").each("adds"):
         capability = str(name).upper().removeprefix("CAP_")
         granted = matches(container.name, parameters["granted"].get(capability, []))
         if capability not in parameters["allowed"] and not granted:
@@ -117,8 +123,9 @@ apparmor_on = container_property_rule(
 selinux_on = container_property_rule(
     "docker-container-selinux-on",
     "securityOpts",
-    Expect(none_of("label=disable", "label:disable"), why="SELinux is off", write="no such option"),
-    reads="securityOpts[]",
+    Expect(none_of("label=disable", "label:disable", True), why="SELinux is off", write="no such option"),
+    reads=either("securityOpts[]", "taskSpec.containerSpec.privileges.seLinuxContext.disable"),
+    also=SERVICES,
     description="A container keeps its SELinux label where the host has SELinux",
     severity="high",
     remediation="Remove label=disable.",
@@ -130,6 +137,8 @@ root_read_only = container_property_rule(
     "docker-container-root-read-only",
     "readOnly",
     Expect(on, why="an intruder can change the programs", write="read_only=True and a tmpfs for /tmp"),
+    reads=in_spec("readOnly"),
+    also=SERVICES,
     description="A container's root file system is read-only",
     severity="medium",
     remediation="Set readOnly=True; give the folders that are written to a tmpfs or a volume.",
@@ -148,6 +157,8 @@ user_not_root = container_property_rule(
     "docker-container-user-not-root",
     "user",
     Expect(_is_not_root, why="the program may be root in its container", write='a number, for example "10001:10001"'),
+    reads=in_spec("user"),
+    also=SERVICES,
     unless="granted",
     description="A container runs as a numeric user other than root, unless levels.yaml grants it root",
     severity="medium",

@@ -20,6 +20,7 @@ class Control:
     kind: Literal["", "not expressible", "out of scope"] = ""
 
 
+_SWARM = "a setting of the Swarm, which is never a resource of a stack (docker swarm, docker node)"
 _BUILD = "a matter of the image's build, which no resource shows"
 CONTROLS = (
     Control("4.1", "Containers run as their own user"),
@@ -81,6 +82,20 @@ CONTROLS = (
     Control("5.30", "docker0 is not used"),
     Control("5.31", "No host user namespace"),
     Control("5.32", "Docker's socket is in no container"),
+    Control("7.1", "A Swarm has enough managers, and not too many", _SWARM, "not expressible"),
+    Control("7.2", "A Swarm listens on one interface", _SWARM, "not expressible"),
+    Control("7.3", "Overlay networks are encrypted", "levels.yaml may name those between machines with a private network"),
+    Control("7.4", "Secrets are those of the Swarm", "judged on the environment of a service, which has them as files instead"),
+    Control(
+        "7.5",
+        "Managers are locked",
+        _SWARM + "; a locked one stays down after a reboot",
+        "not expressible",
+    ),
+    Control("7.6", "The managers' key is rotated", _SWARM, "not expressible"),
+    Control("7.7", "Certificates of machines are rotated", _SWARM + "; each 90 days by default", "not expressible"),
+    Control("7.8", "The certificate authority is rotated", _SWARM, "not expressible"),
+    Control("7.9", "Management and data have networks apart", _SWARM, "not expressible"),
 )
 
 
@@ -184,7 +199,7 @@ def report(rules: Sequence[Rule]) -> str:
         "",
         "Made by `python -m rules.framework.coverage`; a test keeps it current.",
         "",
-        "## CIS Docker Benchmark 1.6.0, sections 4 and 5",
+        "## CIS Docker Benchmark 1.6.0, sections 4, 5 and 7",
         "",
     ]
     lines += _table(rules, CONTROLS, "control")
@@ -194,7 +209,7 @@ def report(rules: Sequence[Rule]) -> str:
     lines.append(f"{len(rules)} rules. KICS: the first digits of the id of the query for Docker Compose that asks for the same.")
     lines += ["", "| rule | what holds | property | severity | CIS | KICS |", "| --- | --- | --- | --- | --- | --- |"]
     for rule in rules:
-        where = "the stack" if rule.type == STACK else rule.type.rpartition(":")[2]
+        where = "the stack" if rule.type == STACK else ", ".join(type_.rpartition(":")[2] for type_ in (rule.type, *rule.also))
         property_ = rule.property.replace("|", "\\|")
         lines.append(
             f"| [{rule.name}]({rule.url}) | {rule.description} | {where}: `{property_}` | {rule.severity} "

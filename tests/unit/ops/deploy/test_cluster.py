@@ -274,7 +274,7 @@ def test_a_machine_that_answers_is_not_gone_and_one_that_does_not_needs_the_word
 
 def test_the_last_machine_ends_the_swarm_and_says_what_ends_with_it(use: Callable[..., Swarm], stack: Stack) -> None:
     swarm = use(Cluster(nodes=[node("a")], members=[member("a")]), lambda line: "s1\ns2\n" if "service ls" in line else "")
-    with pytest.raises(UserError, match="2 services end with the Swarm and there is no terminal to ask on; add --yes"):
+    with pytest.raises(UserError, match=r"services end with the Swarm \(2\) and there is no terminal to ask on; add --yes"):
         commands.leave("a", stack=stack, gone=False, yes=False)
     commands.leave("a", stack=stack, gone=False, yes=True)
     assert swarm.asked[-1] == "a swarm leave --force"

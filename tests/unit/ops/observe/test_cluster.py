@@ -22,6 +22,9 @@ from tests.support.observations import HEALTHY
 NOW = datetime(2026, 11, 29, 9, 0, tzinfo=UTC)
 
 
+MANAGES = {"Leader": True, "Reachability": "reachable", "Addr": "10.0.0.1:2377"}
+
+
 def info(**changed: Any) -> dict[str, Any]:
     """``docker info`` of a manager that is right, with other fields."""
     swarm = {"NodeID": "ida", "NodeAddr": "10.0.0.1", "LocalNodeState": "active", "ControlAvailable": True, "Error": ""}
@@ -256,7 +259,7 @@ def test_members_are_read_from_docker_node_inspect() -> None:
         "Status": {"State": "down", "Addr": "10.0.0.2"},
     }
     leader = document | {"ID": "ida", "Spec": {"Role": "manager", "Availability": "active"}}
-    leader |= {"Status": {"State": "ready", "Addr": "10.0.0.1"}, "ManagerStatus": {"Leader": True, "Reachability": "reachable"}}
+    leader |= {"Status": {"State": "ready", "Addr": "0.0.0.0"}, "ManagerStatus": MANAGES}  # noqa: S104
     leader |= {"Description": {"Hostname": "a", "Engine": {"EngineVersion": "28.2.2"}}}
     worker = member("b", manager=False, ready=False, availability="drain", reachability="")
     assert cluster.parse_members(json.dumps([document, leader])) == [member("a"), worker]
