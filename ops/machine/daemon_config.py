@@ -28,7 +28,10 @@ RESTART_SECONDS = 180
 # without capabilities: the firewall's netlink, what a program may ask of a socket or a device, a debugger in its container.
 _ALLOW = "SCMP_ACT_ALLOW"
 _BEYOND_THE_SERVER = (
-    {"action": _ALLOW, "names": ["getsockopt", "ioctl", "ptrace", "setsockopt", "socketpair"]},
+    {
+        "action": _ALLOW,
+        "names": ["getsockopt", "ioctl", "process_vm_readv", "process_vm_writev", "ptrace", "setsockopt", "socketpair"],
+    },
     # Every kind of socket but vsock, which leads to the host of a virtual machine.
     {"action": _ALLOW, "names": ["socket"], "args": [{"index": 0, "op": "SCMP_CMP_NE", "value": 40}]},
     *(

@@ -3,6 +3,7 @@
 Nightly: the daemons are started several times. Their images are a few programs of this machine.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from ruamel.yaml import YAML
 
 from lab.workspace import copy_checkout
 from ops.machine import daemon_config
-from tests.support.machines import Machine, machines, small_image
+from tests.support.machines import SSHD, Machine, machines, small_image
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
@@ -28,14 +29,15 @@ class Place:
 
     root: Path
     machines: list[Machine]
+    path: str = os.environ["PATH"]
 
-    def name_nodes(self, *nodes: Machine) -> None:
-        """Writes host.docker_host, which is the first machine, and host.nodes."""
+    def name_nodes(self, first: str, *nodes: str) -> None:
+        """Writes host.docker_host and host.nodes."""
         yaml = YAML()
         document = yaml.load(self.root / "Pulumi.dev.yaml")
         host = document["config"].setdefault("skyvern:host", {})
-        host["docker_host"] = self.machines[0].host
-        host["nodes"] = [node.host for node in nodes]
+        host["docker_host"] = first
+        host["nodes"] = list(nodes)
         yaml.dump(document, self.root / "Pulumi.dev.yaml")
 
     def ops(self, *arguments: str, code: int | None = 0) -> str:
@@ -43,6 +45,7 @@ class Place:
         done = subprocess.run(
             [sys.executable, "-m", "ops", *arguments],
             cwd=self.root,
+            env={**os.environ, "PATH": self.path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -68,12 +71,26 @@ class Place:
         wait_for(lambda: text in self.ops("cluster", "status", code=None), seconds=seconds, pause=2)
 
 
-@pytest.fixture(scope="module")
-def place(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    root = tmp_path_factory.mktemp("cluster") / "clone"
+@pytest.fixture
+def checkout_of_dev(outside: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "clone"
     copy_checkout(root)
+    return root
+
+
+@pytest.fixture
+def place(checkout_of_dev: Path) -> Iterator[Place]:
     with machines(3) as three:
-        yield Place(root, three)
+        yield Place(checkout_of_dev, three)
+
+
+@pytest.fixture
+def behind_ssh(checkout_of_dev: Path) -> Iterator[Place]:
+    """One machine, which is named by SSH."""
+    with machines(1) as (one,), one.sshd() as programs:
+        place = Place(checkout_of_dev, [one], f"{programs}:{os.environ['PATH']}")
+        place.name_nodes(f"ssh://root@{one.address}")
+        yield place
 
 
 def restart_all(place: Place) -> None:
@@ -89,7 +106,7 @@ def test_a_swarm_from_nothing_to_nothing(place: Place) -> None:
     one, two, three = place.machines
 
     # Nothing is a Swarm yet, and the daemons have Docker's own profile.
-    place.name_nodes(two, three)
+    place.name_nodes(one.host, two.host, three.host)
     before = place.ops("cluster", "status", code=1)
     assert before.count("is not in the Swarm; bin/ops cluster init -s dev") == 3
     assert before.count("services there may gain privileges by setuid") == 3
@@ -167,7 +184,6 @@ def test_a_swarm_from_nothing_to_nothing(place: Place) -> None:
     assert place.managers() == [True, True, True]
 
     # The first machine will not come back; the others decide, and none takes it for one that answers.
-    place.name_nodes(two, three)
     one.pull_cable()
     place.wait_for_status("is down")
     one.daemon.stop()
@@ -187,3 +203,27 @@ def test_a_swarm_from_nothing_to_nothing(place: Place) -> None:
     assert "was the last" in place.ops("cluster", "leave", two.host)
     states = [machine.docker.run("info", "--format", "{{.Swarm.LocalNodeState}}").strip() for machine in place.machines]
     assert states == ["inactive"] * 3
+
+
+# script/test does not install it: on a machine with systemd, that would open port 22.
+@pytest.mark.skipif(not SSHD.exists(), reason="needs Debian's package openssh-server")
+def test_a_machine_behind_ssh(behind_ssh: Place) -> None:
+    (machine,) = behind_ssh.machines
+    host = f"ssh://root@{machine.address}"
+    before = behind_ssh.ops("cluster", "status", code=1)
+    assert f"error: {host}: services get its seccomp profile, default, and not the stack's" in before
+
+    # A broken file is left as it is: with it, Docker would not start again.
+    content = machine.file.read_text()
+    machine.file.write_text("{")
+    assert behind_ssh.ops("cluster", "init", code=1).count(f"{host}: /etc/docker/daemon.json is not valid JSON") == 1
+    assert machine.file.read_text() == "{"
+    machine.file.write_text(content)
+
+    written = behind_ssh.ops("cluster", "init", code=1)
+    assert f"{host}: /etc/docker/daemon.json is written, but Docker is not a service of systemd there" in written
+    profile = f"/etc/docker/{daemon_config.profile_name()}"
+    assert machine.configuration() == {"debug": False, "no-new-privileges": True, "seccomp-profile": profile}
+    machine.restart()
+    assert "nothing is wrong" in behind_ssh.ops("cluster", "init")
+    assert "was the last" in behind_ssh.ops("cluster", "leave", host)

@@ -22,18 +22,20 @@ from ops.clients.docker import Docker
 _LAN = "10.217.0"
 _POOLS = "10.218"
 _BRIDGE = "machines"
+SSHD = Path("/usr/sbin/sshd")
 # What an image needs to be asked how a container is held.
 _PROGRAMS = ("sh", "sleep", "cat", "grep", "ip", "true", "unshare")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A daemon in its network. file: its daemon.json. address: at which the others reach it."""
+    """A daemon in its network. file: its daemon.json, in /etc/docker as it sees it. address: at which the others reach it."""
 
     daemon: Dockerd
     file: Path
     address: str
     cable: str
+    network: str
 
     @property
     def docker(self) -> Docker:
@@ -57,6 +59,33 @@ class Machine:
     def plug_cable(self) -> None:
         """As before."""
         _run("ip", "link", "set", self.cable, "up")
+
+    @contextlib.contextmanager
+    def sshd(self) -> Iterator[Path]:
+        """Lets root log in by a key. Yields a folder for PATH with the ``ssh`` that has the key, and knows the machine's."""
+        folder = self.file.parent.parent / "ssh"
+        folder.mkdir()
+        for key in ("host", "user"):
+            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key))
+        host_key = (folder / "host.pub").read_text().split()[:2]
+        (folder / "known").write_text(f"{self.address} {' '.join(host_key)}\n")
+        (folder / "server").write_text(
+            f"ListenAddress {self.address}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+            "PidFile none\nStrictModes no\nLogLevel ERROR\n"
+            f"PermitRootLogin prohibit-password\nPasswordAuthentication no\nSetEnv DOCKER_HOST={self.host}\n"
+        )
+        client = f"ssh -F none -i {folder}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known"
+        (folder / "bin").mkdir()
+        (folder / "bin/ssh").write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]}\nexec {client} "$@"\n')
+        (folder / "bin/ssh").chmod(0o755)
+        Path("/run/sshd").mkdir(exist_ok=True)  # as Debian's service does
+        pid = (self.daemon.run / "docker.pid").read_text()
+        inside = ["nsenter", f"--net={self.network}", f"--mount=/proc/{pid}/ns/mnt"]
+        with subprocess.Popen([*inside, SSHD, "-D", "-e", "-f", folder / "server"]) as server:
+            try:
+                yield folder / "bin"
+            finally:
+                server.terminate()
 
     def configuration(self) -> dict[str, Any]:
         """The content of its file."""
@@ -97,10 +126,22 @@ def _machine(folder: Path, number: int) -> Iterator[Machine]:
         ):
             _run(*inside, "ip", *words.split())
         base = folder / str(number)
-        base.mkdir()
-        file = base / "daemon.json"
-        # Docker's own names; ip netns exec would hide the cgroups.
-        program = [*inside, "unshare", "--mount", "dockerd", f"--config-file={file}"]
+        file = base / "etc/daemon.json"
+        file.parent.mkdir(parents=True)
+        Path("/etc/docker").mkdir(exist_ok=True)
+        # ip netns exec would hide the cgroups.
+        script = 'mount --bind "$0" /etc/docker && exec "$@"'
+        program: list[str | Path] = [
+            *inside,
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            file.parent,
+            "dockerd",
+            f"--config-file={file}",
+        ]
         pool = f"{_POOLS}.{number}.0/24"
         file.write_text(json.dumps({"debug": False}))
         data = Path(tempfile.mkdtemp(prefix=f"skyvern-machine-{number}-", dir="/var/tmp"))
@@ -108,7 +149,7 @@ def _machine(folder: Path, number: int) -> Iterator[Machine]:
         daemon = Dockerd(base / "run", data, base / "log", pool=pool, program=program)
         stack.callback(daemon.stop)
         daemon.start()
-        yield Machine(daemon, file, address, cable)
+        yield Machine(daemon, file, address, cable, network)
 
 
 def small_image(docker: Docker, name: str = "localhost/skyvern/small:1") -> str:
