@@ -3,7 +3,9 @@
 import pytest
 
 from policy.rules import RULES
+from policy.rules.docker import services
 from policy.rules.framework.evaluation import BUILT_IN
+from policy.rules.framework.rule import rules_of
 from tests.policy import analyzer
 from tests.policy.guide import EDGE, FORUM, GUIDE, MISTAKES
 from tests.policy.pack import broken, judge
@@ -26,7 +28,9 @@ def test_every_rule_objects_to_the_guide() -> None:
     objecting = {report.rule.name for report in [*judge([*GUIDE, *EDGE]), *judge(FORUM)]}
     # These ask for what only this project's backup and platform have.
     own = {"stack-restore-drilled", "stack-alert-channel-present", "stack-heartbeat-outside"}
-    assert objecting == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN} - own
+    # It has no Swarm.
+    swarm = {rule.name for rule in rules_of(vars(services))}
+    assert objecting == {rule.name for rule in RULES} - {rule.name for rule in BUILT_IN} - own - swarm
 
 
 def test_each_part_of_the_guide_alone_is_refused() -> None:
