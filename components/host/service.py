@@ -84,6 +84,11 @@ def go_duration(seconds: int) -> str:
     return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
+def assignment(key: str, value: pulumi.Input[str]) -> pulumi.Input[str]:
+    """``KEY=value`` of an environment. Plain text stays what it is: as Outputs, they were a tenth of what a program does."""
+    return f"{key}={value}" if isinstance(value, str) else pulumi.Output.concat(key, "=", value)
+
+
 def delete_timeout(stop_seconds: int) -> pulumi.CustomTimeouts | None:
     """How long the provider waits for a container that stops slowly; None for its own 20 minutes (resource_docker_container.go).
 
@@ -112,7 +117,7 @@ class HardenedService(pulumi.ComponentResource):
             entrypoints=args.entrypoint,
             command=args.command,
             user=args.user,
-            envs=[pulumi.Output.concat(key, "=", value) for key, value in sorted(args.environment.items())],
+            envs=[assignment(key, value) for key, value in sorted(args.environment.items())],
             network_mode="host" if args.filters_packets else args.networks[0] if args.networks else "none",
             networks_advanced=[
                 docker.ContainerNetworksAdvancedArgs(name=network, aliases=[args.part]) for network in args.networks
