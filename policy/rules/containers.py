@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from .framework.property import Reader, property_rule
-from .framework.rule import Resource, rule
-from .framework.values import UNKNOWN, Inputs
+from .framework.rule import Resource, Stack, rule
+from .framework.values import Inputs
 from .variables import Variable
 
 CONTAINER = "docker:index/container:Container"
@@ -50,13 +50,40 @@ def in_spec(path: str) -> Reader:
     return either(path, f"taskSpec.containerSpec.{path}")
 
 
+# Of a service, where a container has a property: in a message about it.
+_OF_SERVICE = {
+    "envs": "taskSpec.containerSpec.env",
+    "networksAdvanced": "taskSpec.networksAdvanceds",
+    "ports": "endpointSpec.ports",
+    "volumes": "taskSpec.containerSpec.mounts",
+}
+
+
+def place(container: Resource, property_: str) -> str:
+    """The path of a property of a container, or of a service."""
+    return _OF_SERVICE[property_] if container.type == SERVICE else property_
+
+
+def containers_of(stack: Stack) -> list[Resource]:
+    """Containers and services, by name."""
+    return sorted([*stack.of_type(CONTAINER), *stack.of_type(SERVICE)], key=lambda resource: resource.name)
+
+
+def need_variables(container: Resource) -> None:
+    """Ends a check where a variable is unknown: it may be the one that is missing."""
+    if container.type == SERVICE:
+        environment = spec(container).section("env")
+        for name in environment.values:
+            environment.get(name)
+    else:
+        container.inputs.whole("envs")
+
+
 def variables(container: Resource) -> Iterator[Variable]:
     """The environment; unknown elements are left to the framework."""
     if container.type == SERVICE:
-        environment = spec(container).section("env")
-        # Unknown ones last: a value that is unknown ends a check, and so hides nothing but itself.
-        for name in sorted(environment.values, key=lambda name: environment.values[name] is UNKNOWN):
-            yield Variable(f"taskSpec.containerSpec.env.{name}", name, str(environment.get(name, "")))
+        for path, name, value in spec(container).entries("env"):
+            yield Variable(path, name, str(value or ""))
         return
     for path, text in container.inputs.each("envs"):
         name, _, value = str(text).partition("=")
@@ -95,31 +122,37 @@ def _clean(path: Any) -> str:
 
 def written_volumes(container: Resource) -> Iterator[str]:
     """Names of the volumes that a container may write to."""
-    for _, volume in container.inputs.each("volumes"):
+    for _, volume in spec(container).each("volumes"):
         if (name := volume.get("volumeName")) and not volume.get("readOnly", False):
             yield str(name)
-    for _, mount in container.inputs.each("mounts"):
+    for _, mount in spec(container).each("mounts"):
         if mount.get("type") == "volume" and not mount.get("readOnly", False) and (name := mount.get("source")):
             yield str(name)
 
 
 def mounted_paths(container: Resource) -> Iterator[str]:
     """Names of everything that is mounted: folders of the host, volumes, and their paths in the container."""
-    for _, volume in container.inputs.each("volumes"):
+    for _, volume in spec(container).each("volumes"):
         yield from (str(volume.get(key, "")) for key in ("hostPath", "volumeName", "containerPath"))
-    for _, mount in container.inputs.each("mounts"):
+    for _, mount in spec(container).each("mounts"):
         yield from (str(mount.get(key, "")) for key in ("source", "target"))
 
 
 def networks(container: Resource) -> set[str]:
     """Names of the networks it is on."""
-    return {str(network.get("name", "")) for network in container.inputs.whole("networksAdvanced")}
+    return {str(network.get("name") or network.get("id", "")) for network in _networks(container)}
+
+
+def _networks(container: Resource) -> list[Inputs]:
+    if container.type == SERVICE:
+        return container.inputs.section("taskSpec").whole("networksAdvanceds")
+    return container.inputs.whole("networksAdvanced")
 
 
 def names(container: Resource) -> set[str]:
     """Names that other containers reach it by."""
-    aliases = {str(alias) for network in container.inputs.whole("networksAdvanced") for alias in network.whole("aliases")}
-    return aliases | {str(container.inputs.get(key, "")) for key in ("name", "hostname")} - {""}
+    aliases = {str(alias) for network in _networks(container) for alias in network.whole("aliases")}
+    return aliases | {str(container.inputs.get("name", "")), str(spec(container).get("hostname", ""))} - {""}
 
 
 def image_name(container: Resource) -> str:
@@ -154,4 +187,6 @@ def reached(containers: list[Resource]) -> list[Resource]:
 
 def is_published(container: Resource) -> bool:
     """Whether it publishes a port on the host."""
+    if container.type == SERVICE:
+        return bool(container.inputs.section("endpointSpec").get("ports", []))
     return bool(container.inputs.get("publishAllPorts", False)) or bool(container.inputs.get("ports", []))

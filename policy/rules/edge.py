@@ -23,7 +23,20 @@ from .cloudflare import (
     TUNNELS_URL,
 )
 from .cloudflare.zone import target
-from .containers import CONTAINER, NETWORKS_URL, connectors, names, networks, variables
+from .containers import (
+    CONTAINER,
+    NETWORKS_URL,
+    SERVICE,
+    arguments,
+    connectors,
+    containers_of,
+    names,
+    need_variables,
+    networks,
+    place,
+    spec,
+    variables,
+)
 from .framework.rule import Finding, Findings, Parameters, Resource, Stack, matches, stack_rule
 from .framework.values import Inputs
 from .variables import is_for_browsers
@@ -83,7 +96,7 @@ def _vercel_domains(stack: Stack) -> set[str]:
 
 def _origins_of(stack: Stack, ingress: Ingress) -> list[Resource]:
     """Containers that an ingress rule's origin names."""
-    return [container for container in stack.of_type(CONTAINER) if ingress.origin and ingress.origin in names(container)]
+    return [container for container in containers_of(stack) if ingress.origin and ingress.origin in names(container)]
 
 
 @stack_rule(
@@ -157,7 +170,7 @@ def ingress_origin_gateway(stack: Stack, parameters: Parameters) -> Findings:
 )
 def ingress_origin_checked(stack: Stack, parameters: Parameters) -> Findings:
     for ingress in _ingresses(stack):
-        checks = [container.inputs.section("healthcheck").whole("tests") for container in _origins_of(stack, ingress)]
+        checks = [spec(container).section("healthcheck").whole("tests") for container in _origins_of(stack, ingress)]
         if not any(len(tests) > 1 and tests[0] != "NONE" for tests in checks):
             why = "it can be down while everything looks healthy"
             yield ingress.finding("service", why=why, write="a container with a health check")
@@ -172,7 +185,7 @@ def ingress_origin_checked(stack: Stack, parameters: Parameters) -> Findings:
     url=NETWORKS_URL,
 )
 def ingress_origin_reached(stack: Stack, parameters: Parameters) -> Findings:
-    reachable = {network for connector in connectors(stack.of_type(CONTAINER)) for network in networks(connector)}
+    reachable = {network for connector in connectors(containers_of(stack)) for network in networks(connector)}
     for ingress in _ingresses(stack) if reachable else ():
         if not any(networks(container) & reachable for container in _origins_of(stack, ingress)):
             why = "the connector does not find it, and answers 502"
@@ -189,14 +202,14 @@ def ingress_origin_reached(stack: Stack, parameters: Parameters) -> Findings:
     parameters={"gateways": []},
 )
 def connector_apart(stack: Stack, parameters: Parameters) -> Findings:
-    containers = stack.of_type(CONTAINER)
+    containers = containers_of(stack)
     outer = connectors(containers)
     for connector in outer:
         for container in containers:
             near = container not in outer and networks(container) & networks(connector)
             if near and not matches(container.name, parameters["gateways"]):
                 why = f"whoever takes the tunnel reaches {container.name}, past the gateway"
-                yield connector.finding("networksAdvanced", why=why, write="a network of connector and gateway")
+                yield connector.finding(place(connector, "networksAdvanced"), why=why, write="a network of connector and gateway")
 
 
 # --- Do all names agree? -------------------------------------------------------------------------------------------------
@@ -229,10 +242,10 @@ class Setting:
 
 def _settings(stack: Stack, patterns: Sequence[str]) -> Iterator[Setting]:
     """Variables with a name that fits one of the globs; of Vercel's, only their values are read."""
-    for container in stack.of_type(CONTAINER):
+    for container in containers_of(stack):
         for variable in variables(container):
             if matches(variable.name, patterns):
-                yield Setting(container, f"envs[{variable.name}]", variable.name, variable.value)
+                yield Setting(container, f"{place(container, 'envs')}[{variable.name}]", variable.name, variable.value)
     for resource in stack.of_type(VARIABLE):
         name = str(resource.inputs.get("key", ""))
         if matches(name, patterns):
@@ -316,7 +329,9 @@ def content_policy_agrees(stack: Stack, parameters: Parameters) -> Findings:
             why = "a script that slips in sends what it finds anywhere"
             yield resource.finding(path, why=why, write="origins one by one in connect-src")
         for address in addresses:
-            of_this_ui = address.resource is resource if resource.type == CONTAINER else address.resource.type == VARIABLE
+            of_this_ui = (
+                address.resource is resource if resource.type in (CONTAINER, SERVICE) else address.resource.type == VARIABLE
+            )
             if of_this_ui and address.origin not in sources and not ("'self'" in sources and address.origin in own):
                 yield resource.finding(path, why=f"pages may not connect to {address.name}", write="its origin in connect-src")
 
@@ -325,8 +340,8 @@ def _content_policies(stack: Stack, names_: Sequence[str]) -> Iterator[tuple[Res
     """Resource, path and text of each policy: a variable of Vercel, or a header in a server's arguments."""
     for setting in _settings(stack, names_):
         yield setting.resource, setting.path, setting.value
-    for container in stack.of_type(CONTAINER):
-        for path, argument in container.inputs.each("command"):
+    for container in containers_of(stack):
+        for path, argument in arguments(container):
             for header in re.findall(r'Content-Security-Policy:?\s+"([^"]+)"', str(argument)):
                 # A header that shuts everything needs no connect-src.
                 if "connect-src" in header or "sandbox" not in header:
@@ -353,12 +368,14 @@ def _connect_sources(policy: str) -> list[str]:
 )
 def frontend_login_asked(stack: Stack, parameters: Parameters) -> Findings:
     why = "whoever opens the UI drives the browsers, with every login in them"
-    for container in stack.of_type(CONTAINER):
+    for container in containers_of(stack):
         environment = {variable.name: variable.value for variable in variables(container)}
         serves = any(is_for_browsers(name) and "://" in value for name, value in environment.items())
         if serves and not any(environment.get(name) for name in parameters["container_variables"]):
-            container.inputs.whole("envs")  # an unknown variable may be the login
-            yield container.finding("envs", why=why, write=" or ".join(parameters["container_variables"]) or "a login")
+            need_variables(container)  # an unknown variable may be the login
+            yield container.finding(
+                place(container, "envs"), why=why, write=" or ".join(parameters["container_variables"]) or "a login"
+            )
     keys = {str(variable.inputs.get("key", "")): variable for variable in stack.of_type(VARIABLE)}
     served = sorted(key for key in keys if is_for_browsers(key))
     logins = [keys[name] for name in parameters["vercel_variables"] if name in keys]
@@ -389,7 +406,7 @@ def _has(container: Resource, wanted: Sequence[str]) -> bool:
     """Whether a container has one of the variables. Without one, an unknown variable may be it, which ends the check."""
     if any(variable.name in wanted and variable.value for variable in variables(container)):
         return True
-    container.inputs.whole("envs")
+    need_variables(container)
     return False
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from .containers import CONTAINER, variables
+from .containers import containers_of, variables
 from .framework.property import Expect, encrypted_rule, property_rule
 from .framework.rule import Finding, Findings, Parameters, Resource, Stack, matches, rule, stack_rule
 from .framework.values import Inputs
@@ -221,9 +221,7 @@ def _environment(stack: Stack, name: str) -> set[str]:
 
     Asked where an automation depends on it: a value that is known after the update only keeps a rule from being evaluated.
     """
-    return {
-        variable.value for container in stack.of_type(CONTAINER) for variable in variables(container) if variable.name == name
-    }
+    return {variable.value for container in containers_of(stack) for variable in variables(container) if variable.name == name}
 
 
 @stack_rule(

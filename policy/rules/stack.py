@@ -12,12 +12,17 @@ from .containers import (
     NETWORK,
     NETWORKS_URL,
     PORTS_URL,
+    SECRET,
+    SERVICE,
     VOLUME,
+    containers_of,
     is_datastore,
     is_published,
     mounted_paths,
     names,
+    need_variables,
     networks,
+    place,
     reached,
     variables,
     written_volumes,
@@ -40,14 +45,14 @@ _NO_WAY_AROUND = ("--proxy-bypass-list=<-loopback>", "--webrtc-ip-handling-polic
     url=_CHROMIUM,
 )
 def browser_egress_proxied(stack: Stack, parameters: Parameters) -> Findings:
-    containers = stack.of_type(CONTAINER)
+    containers = containers_of(stack)
     for container in containers:
         environment = {variable.name: variable.value for variable in variables(container)}
         if "BROWSER_TYPE" not in environment or _drives_elsewhere(environment):
             continue
         if "BROWSER_ADDITIONAL_ARGS" not in environment:
-            container.inputs.whole("envs")  # an unknown variable may be it
-        path = "envs[BROWSER_ADDITIONAL_ARGS]"
+            need_variables(container)  # an unknown variable may be it
+        path = f"{place(container, 'envs')}[BROWSER_ADDITIONAL_ARGS]"
         arguments = _words(environment.get("BROWSER_ADDITIONAL_ARGS", ""))
         proxies = [urlsplit(word.partition("=")[2]).hostname for word in arguments if word.startswith("--proxy-server=")]
         here = networks(container)
@@ -79,14 +84,15 @@ def _words(text: str) -> list[str]:
     parameters={"proxies": []},
 )
 def browser_elsewhere_proxied(stack: Stack, parameters: Parameters) -> Findings:
-    containers = stack.of_type(CONTAINER)
+    containers = containers_of(stack)
     offered = any(is_published(container) and matches(container.name, parameters["proxies"]) for container in containers)
     for container in containers:
         environment = {variable.name: variable.value for variable in variables(container)}
         if _drives_elsewhere(environment) and not offered:
             name = _ELSEWHERE if _ELSEWHERE in environment else "BROWSER_TYPE"
             why = "a debugging port has no password, and the browser behind it no egress proxy"
-            yield container.finding(f"envs[{name}]", why=why, write="BROWSER_TYPE=chromium-headful, or a proxy on 127.0.0.1")
+            path = f"{place(container, 'envs')}[{name}]"
+            yield container.finding(path, why=why, write="BROWSER_TYPE=chromium-headful, or a proxy on 127.0.0.1")
 
 
 _ELSEWHERE = "BROWSER_REMOTE_DEBUGGING_URL"
@@ -107,7 +113,7 @@ def _drives_elsewhere(environment: Mapping[str, str]) -> bool:
 )
 def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
     writers: dict[str, list[Resource]] = {}
-    for container in stack.of_type(CONTAINER):
+    for container in containers_of(stack):
         if not matches(container.name, parameters["besides"]):
             for volume in set(written_volumes(container)):
                 writers.setdefault(volume, []).append(container)
@@ -129,10 +135,10 @@ def volume_one_writer(stack: Stack, parameters: Parameters) -> Findings:
     parameters={"doors": []},
 )
 def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
-    for container in stack.of_type(CONTAINER):
+    for container in containers_of(stack):
         if is_published(container) and not matches(container.name, parameters["doors"]):
             why = "it is reached past the gateway, which asks who it is"
-            yield container.finding("ports", why=why, write="no ports")
+            yield container.finding(place(container, "ports"), why=why, write="no ports")
 
 
 @stack_rule(
@@ -144,12 +150,12 @@ def port_one_door(stack: Stack, parameters: Parameters) -> Findings:
     url=NETWORKS_URL,
 )
 def datastore_apart(stack: Stack, parameters: Parameters) -> Findings:
-    containers = stack.of_type(CONTAINER)
+    containers = containers_of(stack)
     data = {network for container in containers if is_datastore(container) for network in networks(container)} - {""}
     for container in reached(containers):
         if not is_datastore(container) and networks(container) & data:
             why = "it is one step from the internet to the data"
-            yield container.finding("networksAdvanced", why=why, write="networks without the data")
+            yield container.finding(place(container, "networksAdvanced"), why=why, write="networks without the data")
 
 
 _CREDENTIALS = re.compile(r"credential|secrets?([-_./]|$)|\.streamlit|\.aws|\.ssh|vault|cookies", re.IGNORECASE)
@@ -164,10 +170,10 @@ _CREDENTIALS = re.compile(r"credential|secrets?([-_./]|$)|\.streamlit|\.aws|\.ss
     url=_VOLUMES,
 )
 def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
-    for container in reached(stack.of_type(CONTAINER)):
+    for container in reached(containers_of(stack)):
         if any(_CREDENTIALS.search(path) for path in mounted_paths(container)):
             why = "a file server that is reached from outside can hand them out"
-            yield container.finding("volumes", why=why, write="no mount of that folder")
+            yield container.finding(place(container, "volumes"), why=why, write="no mount of that folder")
 
 
 @stack_rule(
@@ -179,7 +185,7 @@ def credentials_unpublished(stack: Stack, parameters: Parameters) -> Findings:
     url="https://www.pulumi.com/docs/iac/concepts/resources/names/",
 )
 def name_own(stack: Stack, parameters: Parameters) -> Findings:
-    for type_ in (CONTAINER, NETWORK, VOLUME, TUNNEL):
+    for type_ in (CONTAINER, SERVICE, NETWORK, VOLUME, SECRET, TUNNEL):
         for resource in stack.of_type(type_):
             words = re.split("[-_.]", str(resource.inputs.get("name", "")))
             if not _contains(words, re.split("[-_.]", stack.name)):
@@ -269,9 +275,9 @@ def heartbeat_outside(stack: Stack, parameters: Parameters) -> Findings:
 
 def _told(stack: Stack, parameters: Parameters) -> bool:
     """Whether a monitor has one of the variables."""
-    monitors = [container for container in stack.of_type(CONTAINER) if matches(container.name, parameters["monitors"])]
+    monitors = [container for container in containers_of(stack) if matches(container.name, parameters["monitors"])]
     if any(variable.value and variable.name in parameters["variables"] for one in monitors for variable in variables(one)):
         return True
     for monitor in monitors:
-        monitor.inputs.whole("envs")  # an unknown variable may be it
+        need_variables(monitor)  # an unknown variable may be it
     return False

@@ -63,12 +63,17 @@ def as_service(sent: Sent) -> Sent:
     given = sent.inputs
     mounts = [*(given.get("mounts") or [])]
     mounts += [
-        {"type": "bind" if volume.get("hostPath") else "volume", "source": volume.get("hostPath") or volume.get("volumeName")}
+        {
+            "type": "bind" if volume.get("hostPath") else "volume",
+            "source": volume.get("hostPath") or volume.get("volumeName"),
+            "target": volume["containerPath"],
+            "readOnly": volume.get("readOnly", False),
+        }
         for volume in given.get("volumes") or []
     ]
     capabilities = given.get("capabilities") or {}
     container_spec = {
-        **{key: given.get(key) for key in ("image", "user", "readOnly", "healthcheck", "hosts")},
+        **{key: given.get(key) for key in ("image", "user", "readOnly", "healthcheck", "hosts", "hostname")},
         "args": given.get("command"),
         "mounts": mounts,
         "capAdds": capabilities.get("adds"),
@@ -82,10 +87,13 @@ def as_service(sent: Sent) -> Sent:
         "containerSpec": {key: value for key, value in container_spec.items() if value},
         "resources": {"limits": {"memoryBytes": (given.get("memory") or 0) * 2**20, "nanoCpus": int(cpus * 10**9)}},
         "logDriver": {key: value for key, value in log.items() if value is not None},
-        "networksAdvanceds": [{"id": "fl02rd9eb7l8"}],
+        "networksAdvanceds": [
+            {"id": network["name"], "aliases": network.get("aliases", [])} for network in given.get("networksAdvanced") or []
+        ]
+        or [{"id": f"of-{sent.name}"}],
     }
     ports = [{"targetPort": port["internal"], "publishedPort": port["external"]} for port in given.get("ports") or []]
-    return service(sent.name, taskSpec=task, endpointSpec={"ports": ports} if ports else None)
+    return service(sent.name, name=given.get("name"), taskSpec=task, endpointSpec={"ports": ports} if ports else None)
 
 
 def path_in_service(path: str) -> str:
@@ -98,6 +106,10 @@ def path_in_service(path: str) -> str:
     if path in outside_of_spec:
         return outside_of_spec[path]
     for container, of_service in (
+        (r"name", r"name"),
+        (r"ports", r"endpointSpec.ports"),
+        (r"networksAdvanced", r"taskSpec.networksAdvanceds"),
+        (r"volumes", r"taskSpec.containerSpec.mounts"),
         (r"ports(\[\d\])\.external", r"endpointSpec.ports\1.publishedPort"),
         (r"ports(\[\d\])", r"endpointSpec.ports\1"),
         (r"volumes(\[\d\])\.hostPath", r"taskSpec.containerSpec.mounts\1.source"),

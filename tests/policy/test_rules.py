@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -209,6 +209,29 @@ def test_a_rule_for_containers_judges_services(pack: Pack, name: str) -> None:
             messages = [diagnostic.message for diagnostic in pack.judge(judged) if diagnostic.rule == name]
             assert any(f": {cases.path_in_service(path)}: " in message for message in messages)
             assert [value for resource in sent for value in values_of(resource) if value in "\n".join(messages)] == []
+
+
+# What no service has: all ports of an image at once.
+OF_CONTAINERS_ONLY = "publishAllPorts"
+OF_STACKS = [rule.name for rule in RULES if rule.type == STACK and rule.name in CASES]
+
+
+def as_services(sent: Sequence[Sent]) -> list[Sent]:
+    return [cases.as_service(resource) if resource.type == CONTAINER else resource for resource in sent]
+
+
+@pytest.mark.parametrize("name", OF_STACKS)
+def test_a_rule_of_the_stack_judges_services(name: str) -> None:
+    for sent in CASES[name].passing:
+        assert [report.message for report in judge(as_services(sent)) if report.rule.name == name] == []
+    for sent, path in CASES[name].failing:
+        if any(OF_CONTAINERS_ONLY in resource.inputs for resource in sent):
+            continue
+        messages = [report.message for report in judge(as_services(sent)) if report.rule.name == name]
+        about, _, property_ = path.partition(": ")
+        of_container = any(resource.type == CONTAINER and resource.name == about for resource in sent)
+        wanted = f"{about}: {cases.path_in_service(property_)}" if of_container and property_ else path
+        assert any(message.startswith(f"stack prod: {wanted}: ") for message in messages)
 
 
 @pytest.mark.parametrize("name", OF_SERVICES)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from ..containers import SERVICE, SERVICES, arguments, container_property_rule, container_rule, variables
+from ..containers import SERVICES, arguments, container_property_rule, container_rule, place, variables
 from ..framework.property import Expect
 from ..framework.rule import Finding, Findings, Parameters, Resource
 from ..variables import Variable, is_default, is_for_browsers, is_secret_option
@@ -14,9 +14,8 @@ _SECRETS = "https://docs.docker.com/compose/how-tos/use-secrets/"
 
 def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
     """The variables, each with the path that a message has for it."""
-    before = "taskSpec.containerSpec.env" if container.type == SERVICE else "envs"
     for variable in variables(container):
-        yield f"{before}[{variable.name}]", variable
+        yield f"{place(container, 'envs')}[{variable.name}]", variable
 
 
 @container_rule(

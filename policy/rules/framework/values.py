@@ -147,6 +147,17 @@ class Inputs:
                 raise Unread(where, where)
             yield where, self._view(item, where, where) if isinstance(item, dict) else item
 
+    def entries(self, key: str) -> Iterator[tuple[str, str, Any]]:
+        """Path, name and value of each entry of an object, as ``each`` of a list: an unknown one hides no other."""
+        path = _join(self._path, key)
+        for name, item in self.get(key, {}).items():
+            where = _join(path, name)
+            if where in self._skipped:
+                continue
+            if item is UNKNOWN:
+                raise Unread(where, where)
+            yield where, name, item
+
     def whole(self, key: str) -> list[Any]:
         """All elements of a list, for what must be in it: an unknown element may be just that, so it ends the check."""
         path = _join(self._path, key)
