@@ -8,7 +8,7 @@ Not here: deciding on an upgrade, and switching (ops/deploy/upgrade.py).
 from datetime import UTC, datetime
 
 from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER, USER
-from ops.backups import copies, drill, notes
+from ops.backups import copies, drill
 from ops.backups.container import LONG_SECONDS
 from ops.backups.copies import Copy, Record
 from ops.backups.preflight import OFFLINE
@@ -34,18 +34,17 @@ def trial(stack: Stack, size: int, progress: Progress) -> float:
     size: of the running database, in bytes. Raises UserError if the copy cannot be made or Skyvern does not serve it.
     """
     docker = stack.docker()
-    with notes.alone(stack):
-        source = copies.running(stack)
+    source = copies.running(stack)
+    drill.clear(docker, stack, "trial")
+    record = Record(
+        name="running", at=datetime.now(UTC), postgres="", schema="", database_bytes=size, tables={}, folders={}, kind="copy"
+    )
+    try:
+        with copies.filled(source, "trial", record, progress, fill=_copy_running) as copy:
+            copies.quiet(copy)
+            return drill.serve(copy, progress)
+    finally:
         drill.clear(docker, stack, "trial")
-        record = Record(
-            name="running", at=datetime.now(UTC), postgres="", schema="", database_bytes=size, tables={}, folders={}, kind="copy"
-        )
-        try:
-            with copies.filled(source, "trial", record, progress, fill=_copy_running) as copy:
-                copies.quiet(copy)
-                return drill.serve(copy, progress)
-        finally:
-            drill.clear(docker, stack, "trial")
 
 
 def database_size(stack: Stack, docker: Docker) -> int:

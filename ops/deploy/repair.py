@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ops.backups import notes
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
@@ -33,34 +32,12 @@ class Recorded:
     protected: bool
 
 
-def repair(stack: Stack, docker: Docker, progress: Progress, *, alone: bool = False) -> list[Recorded]:
+def repair(stack: Stack, docker: Docker, progress: Progress) -> list[Recorded]:
     """Starts what was stopped and lets Pulumi see what has gone, with a line for each; silent when nothing differs.
 
-    alone: the caller, or the command that it is the last step of, is the one restore, drill or upgrade of the stack. Returns what
-    the state had. Raises UserError when a protected volume has gone, and beside another such command, which has stopped
-    containers for a reason.
+    For a command that has the stack alone: any other may have stopped containers for a reason. Returns what the state had. Raises
+    UserError when a protected volume has gone.
     """
-    found = _look(stack, docker)
-    if not found.gone and not found.stopped:
-        return found.recorded
-    if alone:
-        return _put_right(found, stack, docker, progress)
-    with notes.alone(stack):
-        # It may have ended in the meantime.
-        return _put_right(_look(stack, docker), stack, docker, progress)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """recorded: of the state, and of that what is gone and what is stopped. states: of Docker's containers, by their ids."""
-
-    recorded: list[Recorded]
-    gone: list[Recorded]
-    stopped: list[Recorded]
-    states: dict[str, str]
-
-
-def _look(stack: Stack, docker: Docker) -> _Found:
     recorded = parse(stack.state())
     states = _container_states(docker)
     present = {
@@ -76,19 +53,12 @@ def _look(stack: Stack, docker: Docker) -> _Found:
         )
     # In the order of the state, where each is behind what it depends on.
     stopped = [resource for resource in recorded if resource.kind == "container" and states.get(resource.id) in _DOWN]
-    return _Found(recorded, gone, stopped, states)
-
-
-def _put_right(found: _Found, stack: Stack, docker: Docker, progress: Progress) -> list[Recorded]:
-    not_started = [
-        container for container in found.stopped if not _start(container, found.states[container.id], docker, progress)
-    ]
-    gone = found.gone + not_started
+    gone += [container for container in stopped if not _start(container, states[container.id], docker, progress)]
     for resource in gone:
         progress(f"{resource.kind} {resource.name} is gone: the up makes it again")
     if gone:
         state.refresh(stack)
-    return found.recorded
+    return recorded
 
 
 @process.reads("pulumi")

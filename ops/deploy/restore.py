@@ -212,7 +212,7 @@ def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Pro
 
 def wait(stack: Stack, docker: Docker, stamp: str) -> None:
     try:
-        repair.repair(stack, docker, say, alone=True)
+        repair.repair(stack, docker, say)
         repair.wait_until_healthy(stack, docker, say)
     except UserError as failed:
         raise UserError(

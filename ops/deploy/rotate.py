@@ -11,6 +11,7 @@ import httpx
 from pydantic import SecretStr
 
 from components.settings import CloudflareEdge, Settings, VercelFrontend
+from ops.backups import notes
 from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import say
@@ -163,7 +164,6 @@ def _status(http: httpx.Client, url: str, *, headers: dict[str, str] | None = No
 
 def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = False) -> None:
     """All steps in order; UserError with the next step at the first that cannot go on."""
-    path = stack.file
     # Before the epoch is written, which is itself a change that has to be committed afterwards.
     guard.check(stack, unreviewed=unreviewed, confirm=terminal.confirm if terminal.attended() else None)
     settings = stack.settings()
@@ -171,7 +171,13 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
     docker = stack.docker()
     say(announcement(stack, rotations))
     terminal.need_answer("ops rotate", yes=yes)
+    with notes.alone(stack):
+        _rotate(stack, docker, settings, rotations, yes=yes)
 
+
+def _rotate(stack: Stack, docker: Docker, settings: Settings, rotations: dict[str, Rotation], *, yes: bool) -> None:
+    """The steps that change the stack file and the stack."""
+    path = stack.file
     recovery.recover(stack, docker, say)
     upgrade.refuse(stack, docker, settings, "ops rotate")
     old_outputs = stack.outputs()

@@ -13,8 +13,10 @@ from typing import get_args
 
 from components.host.images import ImageSource
 from ops import ownership, shell
+from ops.backups import notes
 from ops.backups import preflight as backup_preflight
 from ops.clients import terminal
+from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, Steps
 from ops.deploy import danger, guard, preflight, recovery, releases, repair, update, upgrade
 from ops.errors import UserError
@@ -131,12 +133,18 @@ def deploy(
         )
         preflight.check_addresses(stack, docker, stack.settings())
         preflight.check(docker, stack.settings(), say)
+    with notes.alone(stack):
+        _update(stack, docker, steps, unasked=unasked)
+
+
+def _update(stack: Stack, docker: Docker, steps: Steps, *, unasked: bool) -> None:
+    """The steps that change the stack, on a machine that has what they need."""
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)
         recovery.recover(stack, docker, say)
-        recorded = repair.repair(stack, docker, say, alone=upgrade.is_last_step(stack))
+        recorded = repair.repair(stack, docker, say)
         upgrade.finish(stack, docker, say)
-        backup_preflight.check(stack, docker, settings, say)
+        backup_preflight.check(stack, docker, stack.settings(), say)
         change = upgrade.plan(stack, docker, stack.settings())
         if change is None:
             danger.take_set(stack, docker, stack.settings(), recorded, say)

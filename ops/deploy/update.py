@@ -1,6 +1,7 @@
 """The steps of an update that several commands share: the stack in its backend, ``pulumi up``, the smoke run."""
 
 import json
+from collections.abc import Sequence
 
 from components.settings import CloudflareEdge
 from ops.clients import process, terminal
@@ -8,7 +9,7 @@ from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import drain
 from ops.errors import UserError
-from ops.machine import docker_faults
+from ops.machine import docker_faults, environment
 from ops.observe import alerts, smoke
 from ops.observe.smoke.site import Resolver, Site, client_for
 from ops.stack import locks
@@ -38,12 +39,13 @@ def ensure_stack(stack: Stack, progress: Progress) -> None:
     progress(f"created {stack}")
 
 
-def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
+def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: Sequence[str] = ()) -> None:
     """``pulumi up`` with its output on the terminal, and what the server waits for; UserError when it fails or is declined.
 
-    previewed: the plan has been shown, so it is not made twice.
+    previewed: the plan has been shown, so it is not made twice. targets: URNs with wildcards, of what alone is updated.
     """
     flags = [*(["--yes", "--non-interactive"] if unasked else []), *(["--skip-preview"] if previewed else [])]
+    flags += [f"--target={target}" for target in targets]
     settings = stack.settings()
     if settings.host.docker_host.startswith("ssh://"):
         flags += ["--parallel", str(SSH_PARALLEL)]
@@ -56,8 +58,12 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False) -> None:
                 f"if the server is replaced, runs in progress have {minutes} min to end; the window's title counts them, "
                 f"bin/ops status -s {stack} too"
             )
+    variables = stack.environment()
+    if targets:
+        # The rules are for the whole: they would judge what is in the program, not in the state and no target, by no properties.
+        variables.pop(environment.POLICY_PACK, None)
     with drain.countdown(stack, progress):
-        code = terminal.run_attended(stack.command("up", *flags), env=stack.environment(), ask=not unasked, folder=stack.root)
+        code = terminal.run_attended(stack.command("up", *flags), env=variables, ask=not unasked, folder=stack.root)
     if code and (cure := docker_faults.of_containers(stack.docker(), stack.short)):
         raise UserError(f"pulumi up: exit {code}: {cure}, then run script/up --stack {stack} again")
     if code:

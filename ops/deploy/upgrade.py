@@ -22,7 +22,7 @@ from ops.backups import container, copies, migrations, notes, trial
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import drain, newer, other_commit, releases
+from ops.deploy import drain, newer, other_commit, releases, update
 from ops.errors import UserError
 from ops.images import needs
 from ops.paths import config_dir, write_whole
@@ -34,6 +34,8 @@ from ops.stack.stack import Stack
 BEFORE, AFTER = f"{DATABASE}_before", f"{DATABASE}_after"
 ANSWER_SECONDS = 60
 SQL_SECONDS = 3600
+# PostgreSQL, its roles container and what both need, without the server that would migrate; as components/host names them.
+DATABASE_TARGETS = ("**docker:index/network:Network::**", "**-host-postgres-**")
 _BUSY = "is being accessed by other users"
 # Anything but the server may be connected for a moment: a health check, a set of the backup (which is made again).
 _OTHERS = f"FROM pg_stat_activity WHERE datname IN ('{DATABASE}', '{BEFORE}')"
@@ -286,32 +288,31 @@ def _refuse_full_disk(stack: Stack, docker: Docker, size: int) -> None:
 def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Progress) -> Iterator[None]:
     """Around the up and its smoke run: if they fail, data and images go back. Does nothing for None.
 
-    Raises UserError in one line after going back, with what failed.
+    For a command that has the stack alone: another switch, begun meanwhile, would take what this one has migrated for the data of
+    before. Raises UserError in one line after going back, with what failed.
     """
     if change is None:
         yield
         return
-    # Another one, begun meanwhile, would take what this one has migrated for the data of before.
-    with notes.alone(stack):
-        note = change.resumed or _stop_and_keep(change, stack, docker, progress)
-        _write(stack, note)
-        try:
-            yield
-        except Exception as failed:
-            reason = terminal.line_of(failed)
-            progress(f"Skyvern {note.after} does not work here: {reason}")
-            if change.resumed is None and not _has_run(stack, docker, note):
-                note = replace(note, state="data back")
-            lost = go_back(stack, docker, note, progress)
-            raise UserError(
-                f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} "
-                f"failed: {reason}"
-            ) from failed
-        if note.before == note.after:
-            # Cut off, and finished in the old checkout.
-            _forget(stack)
-            return
-        _write(stack, replace(note, state="served"))
+    note = change.resumed or _stop_and_keep(change, stack, docker, progress)
+    _write(stack, note)
+    try:
+        yield
+    except Exception as failed:
+        reason = terminal.line_of(failed)
+        progress(f"Skyvern {note.after} does not work here: {reason}")
+        if change.resumed is None and not _has_run(stack, docker, note):
+            note = replace(note, state="data back")
+        lost = go_back(stack, docker, note, progress)
+        raise UserError(
+            f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} "
+            f"failed: {reason}"
+        ) from failed
+    if note.before == note.after:
+        # Cut off, and finished in the old checkout.
+        _forget(stack)
+        return
+    _write(stack, replace(note, state="served"))
     progress(
         f"Skyvern {note.after} serves; to go back to {note.before} and the data of {note.at}: bin/ops rollback --with-data -s "
         f"{stack}"
@@ -404,8 +405,7 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
         _finish_data(stack, docker, note, progress)
         return
     progress(f"going back to Skyvern {note.before} was interrupted, and goes on")
-    with notes.alone(stack):
-        lost = go_back(stack, docker, note, progress)
+    lost = go_back(stack, docker, note, progress)
     raise UserError(
         f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} had "
         f"failed, and going back was interrupted; script/up --stack {stack} tries the upgrade again"
@@ -428,6 +428,14 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
     """The data of before in its place; again after an interruption. What is lost, as a clause."""
     if note.state == "data back":
         return ""
+    stopped = f"stack {stack}: going back to Skyvern {note.before} stopped, and Skyvern does not run"
+    again = f"then run script/up --stack {stack}, which goes on with going back"
+    if gone := [name for name in map(stack.prefix, ("postgres", "roles")) if not docker.has(name)]:
+        progress(f"{', '.join(gone)} is gone: an up of PostgreSQL alone makes it again")
+        try:
+            update.pulumi_up(stack, unasked=True, previewed=True, targets=DATABASE_TARGETS)
+        except UserError as failed:
+            raise UserError(f"{stopped}: its PostgreSQL is gone and is not made again ({failed}); {again}") from failed
     deadline = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
@@ -436,10 +444,8 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
         except UserError as failed:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"stack {stack}: going back to Skyvern {note.before} stopped, and Skyvern does not run: its database does "
-                    f"not answer within {ANSWER_SECONDS} s ({failed}), so the data of before is not in its place; correct what "
-                    f"bin/ops doctor -s {stack} says of {stack.prefix('postgres')}, then run script/up --stack {stack}, which "
-                    "goes on with going back"
+                    f"{stopped}: its database does not answer within {ANSWER_SECONDS} s ({failed}), so the data of before is not "
+                    f"in its place; correct what bin/ops doctor -s {stack} says of {stack.prefix('postgres')}, {again}"
                 ) from failed
             time.sleep(2)
     lost: list[str] = []

@@ -11,6 +11,9 @@ from ops.errors import UserError
 from ops.machine import backend, engine
 from ops.paths import ROOT, cache_dir
 
+# By itself, so that plain pulumi checks the rules, too.
+POLICY_PACK = "PULUMI_OPTION_POLICY_PACK"
+
 
 def for_engine() -> dict[str, str]:
     """The variables that make plain ``pulumi`` the decided one, whatever the backend. UserError before script/bootstrap."""
@@ -31,7 +34,7 @@ def for_engine() -> dict[str, str]:
     if record.pulumi_home is not None:
         variables["PULUMI_HOME"] = record.pulumi_home
     if (ROOT / "policy" / "PulumiPolicy.yaml").is_file():
-        variables["PULUMI_OPTION_POLICY_PACK"] = str(ROOT / "policy")
+        variables[POLICY_PACK] = str(ROOT / "policy")
     return variables
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ops.backups import notes
 from ops.clients import git
+from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import danger, guard, preflight, releases, repair, update, upgrade
 from ops.errors import UserError
@@ -65,6 +67,13 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
     if tree == reviewed.tree:
         # Not for a tree that will be refused: the build may take half an hour.
         build.build(docker, settings.images.source, progress, needs.asked_for(settings), host=settings.host)
+    with notes.alone(stack):
+        return _update(stack, docker, reviewed, tree, progress)
+
+
+def _update(stack: Stack, docker: Docker, reviewed: Record, tree: str, progress: Progress) -> str:
+    """The steps that change the stack, with its images built."""
+    settings = stack.settings()
     upgrade.finish(stack, docker, progress)
     planned = engine.preview(stack, drift=True)
     if differences := record.differences(reviewed, record.record(planned, tree=tree)):

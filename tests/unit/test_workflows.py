@@ -17,6 +17,7 @@ WRITES = {
     ("preview", "preview"): {"contents": "read"},
     ("deploy", "deploy"): {"actions": "read", "contents": "read", "pull-requests": "write"},
     ("drift", "drift"): {"contents": "read", "issues": "write"},
+    ("drift", "doctor"): {"contents": "read"},
     ("ci", "unit"): {"contents": "read"},
     ("ci", "all"): {"contents": "read"},
     ("nightly", "nightly"): {"contents": "read"},
@@ -75,7 +76,7 @@ def test_no_secret_and_no_text_of_a_stranger() -> None:
 
 def test_only_branches_of_a_private_repository_reach_the_host() -> None:
     on_host = {(name, job): content for name, job, content in jobs() if "self-hosted" in content["runs-on"]}
-    assert sorted(on_host) == [("deploy", "deploy"), ("drift", "drift"), ("preview", "preview")]
+    assert sorted(on_host) == [("deploy", "deploy"), ("drift", "doctor"), ("drift", "drift"), ("preview", "preview")]
     preview = on_host["preview", "preview"]["if"]
     for clause in (
         "github.event.repository.private",
@@ -85,7 +86,8 @@ def test_only_branches_of_a_private_repository_reach_the_host() -> None:
         assert clause in preview.split(" && ")
     assert on_host["deploy", "deploy"]["if"] == "github.event.repository.private"
     assert workflow("deploy")["on"] == {"push": {"branches": ["main"]}}
-    assert on_host["drift", "drift"]["if"] == "github.ref == 'refs/heads/main'"
+    for job in ("doctor", "drift"):
+        assert on_host["drift", job]["if"] == "github.ref == 'refs/heads/main'"
     for content in on_host.values():
         # One at a time; without the queue, a waiting deployment would be dropped for a newer preview.
         assert content["concurrency"] == {"group": "stack-prod", "queue": "max"}

@@ -20,6 +20,7 @@ from ops.paths import ROOT
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 from tests.support.daemon import Daemon, daemon
+from tests.support.lock import held
 
 RECORD = {
     "form": 1,
@@ -367,17 +368,6 @@ def test_a_database_that_does_not_answer_is_not_taken_for_an_empty_one() -> None
     restore.refuse_newer_data(source(daemon(**{"volume ls": "skyvern-dev-har"})), record())
 
 
-def test_one_restore_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with notes.alone(Stack("dev")):
-        with pytest.raises(UserError, match="another restore, drill or upgrade is in progress"), notes.alone(Stack("dev")):
-            pass
-        with notes.alone(Stack("prod")):
-            pass
-    with notes.alone(Stack("dev")):
-        pass
-
-
 @pytest.mark.parametrize(
     ("failure", "verdict"),
     [
@@ -415,7 +405,7 @@ def test_a_drill_beside_a_restore_could_not_run(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Stack, "docker", lambda self: there)
     monkeypatch.setattr(copies, "source", lambda stack: source(there))
     monkeypatch.setattr(notes, "write", lambda *_: None)
-    with notes.alone(Stack("dev")):
+    with held():
         assert drill.drill(Stack("dev"), print).verdict == "could not run"
 
 

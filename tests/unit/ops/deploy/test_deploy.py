@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from ops.stack import checkpoint
 from ops.stack.outputs import Outputs
 from ops.stack.stack import Stack
 from tests.support.home import Home
+from tests.support.lock import REFUSED, held
 from tests.support.stack_outputs import OUTPUTS
 
 STACK_FILE = """\
@@ -317,7 +319,7 @@ def order(prepared: Stack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(preflight, "check_addresses", lambda stack, docker, settings: seen.append("addresses"))
     monkeypatch.setattr(update, "ensure_stack", lambda stack, _: seen.append(f"stack {stack}"))
     monkeypatch.setattr(recovery, "recover", lambda stack, docker, _: seen.append(f"recover {stack} at {docker.host}"))
-    monkeypatch.setattr(repair, "repair", lambda stack, docker, _, alone: seen.append(f"repair {stack}"))
+    monkeypatch.setattr(repair, "repair", lambda stack, docker, _: seen.append(f"repair {stack}"))
     monkeypatch.setattr(repair, "wait_until_healthy", lambda stack, docker, _: seen.append(f"healthy {stack}"))
     monkeypatch.setattr(danger, "take_set", lambda *_: None)
     monkeypatch.setattr(upgrade, "plan", lambda stack, docker, settings: None)
@@ -369,6 +371,15 @@ def test_the_steps_in_order_and_the_summary(order: list[str], capsys: pytest.Cap
         assert line in out
     assert "the-ui-password" not in out
     assert "the-api-key" not in out
+
+
+def test_beside_another_command_nothing_of_the_stack_is_touched(order: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A second script/up started the server that an upgrade had ended, in the middle of the copy of its database."""
+    with held():
+        assert up.main([]) == 1
+    assert order[-1].startswith("preflight")
+    assert re.search(REFUSED, capsys.readouterr().err.strip().removeprefix("script/up: ").removeprefix("error: "))
+    assert up.main([]) == 0
 
 
 def test_what_the_shell_has_no_say_in_is_named_first(

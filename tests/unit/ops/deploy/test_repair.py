@@ -2,15 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.backups import notes
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import repair
@@ -56,8 +53,8 @@ class Machine:
             raise UserError("docker: exit 1: network not found")
         return ""
 
-    def repair(self, *, alone: bool = False) -> None:
-        repair.repair(Stack("dev", variables={}), Docker("unix:///x"), self.told.append, alone=alone)
+    def repair(self) -> None:
+        repair.repair(Stack("dev", variables={}), Docker("unix:///x"), self.told.append)
 
 
 def resource(kind: str, identity: str, name: str = "", **marks: bool) -> dict[str, Any]:
@@ -128,31 +125,6 @@ def test_a_data_volume_that_has_gone_is_refused_before_anything_is_done(machine:
     machine.states["b" * 64] = "exited"
     with pytest.raises(UserError, match=r"^stack dev: skyvern-dev-postgres on unix:///x: the volume and the data in it are gone"):
         machine.repair()
-    assert machine.calls == []
-
-
-def test_what_another_command_has_stopped_is_not_started(machine: Machine) -> None:
-    """A second script/up started the server that an upgrade had ended, in the middle of the copy of its database."""
-    machine.states["b" * 64] = "exited"
-    with notes.alone(Stack("dev", variables={})):
-        with pytest.raises(UserError, match="another restore, drill or upgrade is in progress"):
-            machine.repair()
-        assert machine.calls == []
-        # The last step of that command itself.
-        machine.repair(alone=True)
-    assert machine.calls == [f"start {'b' * 64}"]
-
-
-def test_what_that_command_has_put_right_meanwhile_is_left_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine.states["b" * 64] = "exited"
-
-    @contextmanager
-    def ended(stack: Stack) -> Iterator[None]:
-        machine.states["b" * 64] = "running"
-        yield
-
-    monkeypatch.setattr(notes, "alone", ended)
-    machine.repair()
     assert machine.calls == []
 
 

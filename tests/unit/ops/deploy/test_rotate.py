@@ -17,6 +17,7 @@ from ops.errors import UserError
 from ops.stack import impact
 from ops.stack.outputs import Outputs
 from ops.stack.stack import Stack
+from tests.support.lock import REFUSED, held
 from tests.support.stack_outputs import OUTPUTS
 
 STACK_FILE = """\
@@ -43,6 +44,7 @@ def outputs(generation: str) -> Outputs:
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Doubles for everything outside; the list tells what was called."""
     calls: list[str] = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("ops.stack.stack.ROOT", tmp_path)
     (tmp_path / "Pulumi.dev.yaml").write_text(STACK_FILE)
     generations = iter(["old", "new"])
@@ -109,6 +111,13 @@ def test_nothing_is_done_unasked(seen: list[str], tmp_path: Path, capsys: pytest
     assert seen == []
     assert stack_file(tmp_path) == STACK_FILE
     assert "up to 15 s" in capsys.readouterr().out
+
+
+def test_beside_another_command_nothing_is_touched(seen: list[str], tmp_path: Path) -> None:
+    with held(), pytest.raises(UserError, match=REFUSED):
+        rotate.rotate("database", Stack("dev"), yes=True)
+    assert seen == []
+    assert stack_file(tmp_path) == STACK_FILE
 
 
 @pytest.mark.parametrize("answer", ["", "n"])

@@ -16,7 +16,7 @@ from ops.backups.migrations import Migration, Skyvern
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import drain, newer, other_commit, releases, upgrade
+from ops.deploy import drain, newer, other_commit, releases, update, upgrade
 from ops.deploy.releases import Good
 from ops.deploy.upgrade import AFTER, BEFORE, Note, Upgrade
 from ops.errors import UserError
@@ -52,7 +52,7 @@ class Host(Docker):
     databases: dict[str, str] = field(default_factory=lambda: {"skyvern": "m2"})
     # Databases that the monitor's role may connect to.
     for_monitor: set[str] = field(default_factory=lambda: {"skyvern"})
-    containers: set[str] = field(default_factory=lambda: {"skyvern-dev-server", "skyvern-dev-postgres"})
+    containers: set[str] = field(default_factory=lambda: {"skyvern-dev-server", "skyvern-dev-postgres", "skyvern-dev-roles"})
     calls: list[str] = field(default_factory=list)
     faults: dict[str, UserError] = field(default_factory=dict)
     free_mib: int = 10_000
@@ -385,16 +385,6 @@ def test_a_database_that_cannot_be_kept_leaves_the_old_server_running(stack: Sta
     assert upgrade.read(stack) is None
 
 
-def test_one_switch_at_a_time(stack: Stack, host: Host) -> None:
-    """Of two in the same minutes, the second kept what the first had migrated as the data of before."""
-    first, second = change(stack, host), change(stack, host)
-    with upgrade.switched(first, stack, host, print):
-        new_server(host)
-        with pytest.raises(UserError, match="another restore, drill or upgrade is in progress"):
-            failed_or_not(second, stack, host)
-    assert host.databases == {"skyvern": "m4", BEFORE: "m2"}
-
-
 def failed_or_not(change: Upgrade, stack: Stack, host: Host) -> None:
     with upgrade.switched(change, stack, host, print):
         pass
@@ -444,6 +434,49 @@ def test_a_silent_database_stops_going_back_with_the_next_command(stack: Stack, 
     with pytest.raises(UserError, match=r"Skyvern 1\.0\.55 serves again with its data of before"):
         upgrade.finish(stack, host, print)
     assert host.databases["skyvern"] == "m2"
+
+
+@pytest.mark.parametrize("gone", ["skyvern-dev-postgres", "skyvern-dev-roles"])
+def test_going_back_makes_a_postgresql_that_is_gone_again(
+    stack: Stack, host: Host, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only an up makes its container, and the up waited for the data, which waited for the container."""
+
+    def up(stack: Stack, *, unasked: bool, previewed: bool, targets: tuple[str, ...]) -> None:
+        assert (unasked, previewed) == (True, True)
+        assert not host.server, "it would be made, too"
+        assert all("server" not in target or "postgres" in target for target in targets)
+        host.containers.add(gone)
+        host.faults.clear()
+
+    monkeypatch.setattr(update, "pulumi_up", up)
+    left(host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", BEFORE: "m2"})
+    upgrade._write(stack, note("going back"))
+    host.containers.discard(gone)
+    host.faults["datname FROM pg_database"] = UserError("docker: exit 1: No such container")
+    lines: list[str] = []
+    with pytest.raises(UserError, match=r"Skyvern 1\.0\.55 serves again with its data of before"):
+        upgrade.finish(stack, host, lines.append)
+    assert f"{gone} is gone: an up of PostgreSQL alone makes it again" in lines
+    assert host.databases["skyvern"] == "m2"
+
+
+def test_a_postgresql_that_cannot_be_made_again_is_one_line(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(stack: Stack, **_: object) -> None:
+        raise UserError("pulumi up: exit 255; see its messages above")
+
+    monkeypatch.setattr(update, "pulumi_up", fails)
+    upgrade._write(stack, note("going back"))
+    host.containers.discard("skyvern-dev-postgres")
+    with pytest.raises(UserError) as stopped:
+        upgrade.finish(stack, host, print)
+    assert str(stopped.value) == (
+        "stack dev: going back to Skyvern 1.0.55 stopped, and Skyvern does not run: its PostgreSQL is gone and is not made again "
+        "(pulumi up: exit 255; see its messages above); then run script/up --stack dev, which goes on with going back"
+    )
+    kept = upgrade.read(stack)
+    assert kept is not None
+    assert kept.state == "going back"
 
 
 @pytest.mark.parametrize("server", ["none", "old"])

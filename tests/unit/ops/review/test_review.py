@@ -20,6 +20,7 @@ from ops.preview.report import code
 from ops.review import apply, record
 from ops.review.record import Record
 from ops.stack.stack import Stack
+from tests.support.lock import held
 from tests.support.previews import GATEWAY, PREVIEW, SERVER, TREE, step
 from tests.support.stack_outputs import OUTPUTS
 
@@ -128,6 +129,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return called
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("ops.stack.stack.ROOT", tmp_path)
     (tmp_path / "Pulumi.prod.yaml").write_text("config:\n  skyvern:host:\n    docker_host: unix:///run/x.sock\n")
     (tmp_path / "review.json").write_text(record.dump(record_of()))
@@ -172,6 +174,12 @@ def run(folder: Path, preview: Preview = PREVIEW) -> str:
 def test_what_was_reviewed_is_applied(seen: list[str], tmp_path: Path) -> None:
     assert run(tmp_path) == "✅ stack prod: applied 1 steps at cccccccccccc; 21 of 21 smoke checks are green.\n"
     assert seen == ["guard", "tree", "images", "addresses", "preflight", "up", "healthy", "outputs", "smoke", "note", "finished"]
+
+
+def test_beside_another_command_nothing_is_applied(seen: list[str], tmp_path: Path) -> None:
+    with held(stack="prod"):
+        assert "stack prod: nothing was changed: bin/ops restore is at work on it" in run(tmp_path)
+    assert seen == ["guard", "tree", "images"]
 
 
 def test_an_empty_plan_is_tried_out_all_the_same(seen: list[str], tmp_path: Path) -> None:
