@@ -32,7 +32,8 @@ def test_postgresql_comes_back_and_the_server_does_not(
     stack.world.forget_journal()
     update.pulumi_up(stack.of_commands, unasked=True, previewed=True, targets=DATABASE_TARGETS)
     made = {entry["name"] for entry in stack.world.journal("create", "update", "delete")}
-    assert made == {*DATABASE, "skyvern-test-data"}
+    assert made == {"skyvern-host-networks-data", "skyvern-host-postgres-server", "skyvern-host-postgres-roles"}
+    assert stack.names("containers") == {one["name"] for one in before["containers"].values()} - {"skyvern-test-server"}
     assert stack.world.read()["volumes"] == before["volumes"]
     stack.up()
     assert stack.names("containers") == {one["name"] for one in before["containers"].values()}
