@@ -66,7 +66,7 @@ def name_problem(name: str, kind: str) -> str | None:
     if not name.isidentifier():
         return f"is not a {kind}; write letters, digits and underscores, no digit first"
     if not unicodedata.is_normalized("NFKC", name):
-        return f"has characters that look like others; type {unicodedata.normalize('NFKC', name)} anew"
+        return f"has characters that look like others; type {unicodedata.normalize('NFKC', name)} again"
     return None
 
 
@@ -202,7 +202,7 @@ def _code_problem(code: str) -> str | None:
     if not code or code != code.strip() or len(code) > _LONGEST_CODE:
         return f"is not an error code; write 1 to {_LONGEST_CODE} characters without spaces around"
     if any(unicodedata.category(character).startswith("C") for character in code):
-        return "has a character that cannot be seen; write the code anew"
+        return "has a character that cannot be seen; write the code again"
     return None
 
 

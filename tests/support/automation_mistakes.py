@@ -318,7 +318,7 @@ MISTAKES: list[tuple[str, str, str]] = [
     (
         "label: write",
         f"label: {unicodedata.normalize('NFD', '글쓰기')}",
-        "has characters that look like others; type 글쓰기 anew",
+        "has characters that look like others; type 글쓰기 again",
     ),
-    ("{key: day", "{key: ﬁrst", "has characters that look like others; type first anew"),
+    ("{key: day", "{key: ﬁrst", "has characters that look like others; type first again"),
 ]

@@ -30,6 +30,7 @@ _RESUME = "host/test_backup.py::test_schedules_wait_for_a_person"
 _DRILL = "host/test_backup.py::test_a_drill_serves_the_set_and_reaches_nothing"
 _RUNBOOKS = "host/test_runbooks.py::test_the_runbooks_one_after_the_other"
 _REHEARSAL = "host/test_takeover.py::test_a_rehearsal_leaves_nothing"
+_SWARM = "host/test_cluster.py::test_a_swarm_from_nothing_to_nothing"
 _SWITCH = "host/test_takeover.py::test_everything_is_there_after_the_switch_and_back_again"
 _GOOD = "host/test_upgrade.py::test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data"
 _ON = "host/test_upgrade.py::test_killed_during_the_upgrade_the_next_up_goes_on"
@@ -123,6 +124,14 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/clients/terminal.py": {
         "HOME: is not set": "unit/ops/test_shell.py::test_a_home_that_is_no_folder_is_one_line_whose_cure_works"
     },
+    "ops/deploy/cluster.py": {
+        "bin/ops cluster join … -s … lets": _SWARM,
+        "manages a Swarm; run bin/ops cluster init": _SWARM,
+        "no manager of a Swarm answers": _SWARM,
+        "see bin/ops cluster status": _SWARM,
+        "see docker --host … node ps": "open: no service of a test stays on a machine that is drained",
+        "into host.nodes of …": "names: the command that looks at it",
+    },
     "ops/deploy/danger.py": {
         "give up the data by pulumi up": "engine/test_cures.py::test_plain_pulumi_goes_on_where_data_is_not_protected"
     },
@@ -203,6 +212,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "check out the version of this project that ran Skyvern": _OLD_CHECKOUT,
         "which goes on with that": _ON,
         "bin/ops restore brings back a set": _RESTORE,
+        "so the data of before is not in its place; correct what bin/ops doctor": _DOCTOR,
         "which goes on with going back": _ON,
         "it does not answer (…); bin/ops doctor": _DOCTOR,
     },
@@ -216,6 +226,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops images digest": _NO_REGISTRY,
         "docker buildx imagetools": _NO_REGISTRY,
     },
+    "ops/machine/daemon_config.py": {"systemctl is-active docker.service": "names: what is run"},
     "ops/machine/daemon.py": {
         "journalctl -u docker": _SYSTEMD,
         "try `ssh …": "outside: what the other machine answers",
@@ -251,6 +262,17 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/observe/alerts.py": {
         "monitor.channels: is missing": _SECRET,
         "does not run; run script/up": "host/test_monitor.py::test_the_smoke_run_is_counted_behind_the_login",
+    },
+    "ops/observe/doctor/cluster_checks.py": {
+        "bin/ops cluster drain … --undo": _SWARM,
+        "bin/ops cluster init -s …": _SWARM,
+        "bin/ops cluster … -s …": _SWARM,
+        "swarm leave --force; then bin/ops cluster join": _SWARM,
+        "swarm unlock": "open: no Swarm of a test is locked",
+        "install the newest on all": "outside: another version of Docker on machines",
+        "between the machines; then docker --host": "open: no port between machines of a test is closed for long",
+        "start Docker there, or bin/ops cluster leave": _SWARM,
+        "sudo timedatectl set-ntp true": _SYSTEMD,
     },
     "ops/observe/doctor/edge_checks.py": {
         "--path edge.api_token": _SECRET,
@@ -304,7 +326,9 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "… start …": _DOCTOR,
         "… unpause …": _DOCTOR,
     },
+    "ops/observe/automation.py": {"as an earlier version did; run script/up": _OLD_CHECKOUT},
     "ops/observe/fleet.py": {
+        "does not run; run script/up --stack": _KILLED,
         "bin/ops doctor -s … shows all": _DOCTOR,
         "script/up --stack NAME makes one": _FIRST_UP,
     },
