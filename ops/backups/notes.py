@@ -82,5 +82,9 @@ def _own_processes() -> Iterator[int]:
     pid = os.getpid()
     while pid > 1:
         yield pid
-        # Number, (name), state, parent; a name may have brackets.
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+        try:
+            # Number, (name), state, parent; a name may have brackets.
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+        except OSError:
+            # Another user's, where these are hidden.
+            return

@@ -13,7 +13,7 @@ from ops.backups.copies import Unfit
 from ops.errors import UserError
 from ops.paths import ROOT, cache_dir
 from ops.stack.stack import Stack
-from tests.support.lock import REFUSED, held
+from tests.support.lock import PID, REFUSED, held
 
 DEV, PROD = Stack("dev"), Stack("prod")
 _TAKE = """
@@ -62,6 +62,13 @@ def test_what_a_command_starts_is_part_of_it() -> None:
         assert take_in_a_process() == "taken"
     with held():
         assert "is at work on it" in take_in_a_process()
+
+
+def test_a_process_that_cannot_be_looked_at_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of another user, where /proc is mounted with hidepid."""
+    monkeypatch.setattr(os, "getpid", lambda: PID + 1)
+    with held(), pytest.raises(Unfit, match=REFUSED), notes.alone(DEV):
+        pass
 
 
 def test_a_command_that_was_killed_holds_nothing() -> None:
