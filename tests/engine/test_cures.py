@@ -153,3 +153,20 @@ def test_plain_pulumi_goes_on_where_data_is_not_protected(skyvern: SkyvernStack)
     skyvern.project.succeed("up", "--yes", "--skip-preview", "-s", "test")
     refuse()
     assert skyvern.world.read()["volumes"] == before
+
+
+def test_a_volume_that_is_gone_begins_empty(skyvern: SkyvernStack) -> None:
+    """The command of script/up's refusal, which is in tests/host/test_faults.py; the other one restores a backup."""
+    skyvern.write()
+    skyvern.up()
+    before = skyvern.world.read()["volumes"]
+    (gone,) = [key for key, volume in before.items() if volume["name"] == "skyvern-test-har"]
+    with skyvern.world.edit() as data:
+        del data["volumes"][gone]
+    skyvern.project.succeed("up", "--refresh", "--yes", "--skip-preview", "-s", "test")
+    after = skyvern.world.read()["volumes"]
+    assert {volume["name"] for volume in after.values()} == {volume["name"] for volume in before.values()}
+    assert {key: after[key] for key in before if key != gone} == {key: before[key] for key in before if key != gone}
+    stack = OwnStack("test", root=skyvern.project.folder, variables=skyvern.project.variables)
+    (recorded,) = [resource for resource in repair.parse(stack.state()) if resource.name == "skyvern-test-har"]
+    assert recorded.protected

@@ -209,7 +209,9 @@ def test_the_limit_of_a_registry_is_over_with_a_login(
         subprocess.run(login, env=daemon.environment(), input=b"a-token", capture_output=True, check=True)
         make()
         assert needs.present(daemon, references[image])
-        daemon.run("image", "rm", references[image])
+        for reference in references.values():
+            if needs.present(daemon, reference):
+                daemon.run("image", "rm", reference)
 
 
 # --- A kernel without tables of iptables (F39) -----------------------------------------------------------------------------
@@ -374,8 +376,10 @@ mknod -m 0666 "$folder/tun" c 10 200
 mount --bind "$folder/tun" /dev/net/tun
 unset DOCKER_HOST
 export HOME="$folder/home" XDG_RUNTIME_DIR="$folder/run" PATH=/usr/sbin:/usr/bin:/sbin:/bin
+# Docker's own packages have it on PATH, Debian's and Ubuntu's do not.
+start=$(command -v dockerd-rootless.sh || echo /usr/share/docker.io/contrib/dockerd-rootless.sh)
 exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all \\
-  sh /usr/share/docker.io/contrib/dockerd-rootless.sh --data-root "$HOME/data" --exec-root "$folder/run/docker" \\
+  sh "$start" --data-root "$HOME/data" --exec-root "$folder/run/docker" \\
   --pidfile "$folder/run/docker.pid"
 """
 
