@@ -21,6 +21,13 @@ _IPTABLES = (
     "printf 'iptable_raw\\niptable_nat\\niptable_filter\\n' | sudo tee /etc/modules-load.d/docker.conf && "
     "sudo systemctl restart docker (in WSL: wsl --update and wsl --shutdown in Windows)"
 )
+# Debian's and Ubuntu's iptables is the newer kind, and WSL's kernels before 5.15 and those of small boards lack what it needs.
+_NFT = (
+    "this kernel has no nf_tables, by which iptables works here; run: "
+    "sudo update-alternatives --set iptables /usr/sbin/iptables-legacy && "
+    "sudo update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy && "
+    "sudo systemctl restart docker (in WSL: wsl --update and wsl --shutdown in Windows)"
+)
 # Part of a message -> the cure. In this order: the raw table's message has both words of the next.
 _CURES: tuple[tuple[str, str], ...] = (
     (
@@ -29,6 +36,7 @@ _CURES: tuple[tuple[str, str], ...] = (
         "the registry's limit of pulls is reached for this address; run docker login with a free account, which has its own "
         "limit, or wait an hour, then run this again: what is there is not pulled again",
     ),
+    (r"Failed to initialize nft|\(nf_tables\): +[A-Z]+_[A-Z]+ failed|Could not fetch rule set generation id", _NFT),
     (r"can't initialize iptables table|-t raw .*iptables failed|iptables failed: .*-t raw|Table does not exist", _IPTABLES),
     (
         r"iptables\S* ?:? ?(executable file )?not found|exec: \"iptables\"",

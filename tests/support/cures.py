@@ -44,7 +44,7 @@ _DELETED = "engine/test_automations.py::test_a_workflow_that_was_deleted_in_the_
 _SECRET = "engine/test_cures.py::test_a_secret_that_a_message_asks_for_is_read_from_the_stack_file"
 _PACKAGES = "host/test_machine_faults.py::test_the_packages_of_a_message_bring_its_program"
 _TABLES = (
-    "host/test_machine_faults.py::test_a_daemon_without_the_table_nat_starts_after_the_cure "
+    "host/test_machine_faults.py::test_a_daemon_without_a_table_of_the_kernel_starts_after_the_cure "
     "host/test_machine_faults.py::test_a_container_without_the_table_raw_starts_after_the_cure"
 )
 _LIMIT = "host/test_machine_faults.py::test_the_limit_of_a_registry_is_over_with_a_login"
@@ -238,6 +238,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/machine/docker_faults.py": {
         "sudo modprobe -a": _TABLES,
+        "sudo update-alternatives": "host/test_machine_faults.py::"
+        "test_a_daemon_without_a_table_of_the_kernel_starts_after_the_cure",
         "run docker login": _LIMIT,
         "sudo apt-get install -y iptables": _PACKAGES,
         "sudo snap disable docker": "outside: snapd",
@@ -454,6 +456,8 @@ TROUBLESHOOTING: Mapping[str, str] = {
     "is of the snap package": "outside: snapd",
     "this user's rootless one": _ROOTLESS,
     "this kernel lacks a table": _TABLES,
+    "this kernel has no nf_tables": "host/test_machine_faults.py::"
+    "test_a_daemon_without_a_table_of_the_kernel_starts_after_the_cure",
     "not used from this shell": "host/test_first_up.py::test_a_hostile_shell_leads_to_the_same_daemon",
     "429 from the gateway": "engine/test_gateway_attacks.py::test_unknown_keys_are_limited_and_known_ones_are_not "
     "engine/test_gateway_attacks.py::test_wrong_logins_are_limited",

@@ -44,6 +44,18 @@ MESSAGES = {
         "can't initialize iptables table `nat': Table does not exist (do you need to insmod?)",
         "iptable_nat",
     ),
+    # microsoft/WSL#6655: a kernel that has nf_tables and not what iptables asks of it.
+    "F39 nft": (
+        "failed to start daemon: Error initializing network controller: unable to add return rule in DOCKER-ISOLATION-STAGE-1 "
+        "chain:  (iptables failed: iptables --wait -A DOCKER-ISOLATION-STAGE-1 -j RETURN: iptables "
+        "v1.8.7 (nf_tables):  RULE_APPEND failed (No such file or directory): rule in chain DOCKER-ISOLATION-STAGE-1",
+        "sudo update-alternatives --set iptables /usr/sbin/iptables-legacy",
+    ),
+    "F39 no nft": (
+        "failed to create NAT chain DOCKER: iptables failed: iptables -t nat -N DOCKER: iptables/1.8.7 Failed to initialize nft: "
+        "Protocol not supported",
+        "sudo update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy",
+    ),
     "no iptables": (
         'failed to create NAT chain DOCKER: exec: "iptables": executable file not found in $PATH',
         "sudo apt-get install -y iptables",
