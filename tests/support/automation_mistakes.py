@@ -191,71 +191,55 @@ MISTAKES: list[tuple[str, str, str]] = [
         "11: blocks.tell: has no sender; write it, or `transport: gmail`",
     ),
     # What the server refuses and no schema shows (components/automations/refusals.py).
-    ("workflow:\n", "workflow:\n  browser_type: chrome\n", "4: browser_type: is refused by a server of one's own; remove it"),
-    (
-        "workflow:\n",
-        "workflow:\n  run_with: codes\n",
-        '4: run_with: "codes" is not possible here, and the server',
+    *(
+        ("workflow:\n", f"workflow:\n  {wrong}\n", line)
+        for wrong, line in [
+            ("browser_type: chrome", "4: browser_type: is refused by a server of one's own; remove it"),
+            ("run_with: codes", '4: run_with: "codes" is not possible here, and the server would take agent'),
+            ("proxy_location: {country: KP}", '4: proxy_location.country: "KP" is not a country that the server knows'),
+            ("proxy_location: {city: Seoul}", "4: proxy_location: has no country; write country: KR, or url:"),
+            ("proxy_location: {country: KR, town: x}", "4: proxy_location.town: unknown key; known here: "),
+            ("proxy_location: {country: KR, isISP: often}", '"often" is not true or false; write it'),
+            ("webhook_callback_url: ftp://a", "4: webhook_callback_url: is not an address; write https://"),
+        ]
     ),
-    ("workflow:\n", "workflow:\n  proxy_location: {country: KP}\n", '4: proxy_location.country: "KP" is not a country that the'),
-    (
-        "workflow:\n",
-        "workflow:\n  proxy_location: {city: Seoul}\n",
-        "4: proxy_location: has no country; write country: KR",
+    *(
+        ("    parameters:\n", f"    {wrong}\n    parameters:\n", line)
+        for wrong, line in [
+            ("browser_settings: {timezone_id: KST}", '6: browser_settings.timezone_id: "KST" is not a time zone; write a name'),
+            (
+                "retry_policy: {retry_on: [{status: failed}, {status: failed}]}",
+                '6: retry_policy.retry_on.1.status: "failed" has a rule already; write its error codes there',
+            ),
+        ]
     ),
-    ("workflow:\n", "workflow:\n  proxy_location: {country: KR, town: x}\n", "4: proxy_location.town: unknown key; known here: "),
-    ("workflow:\n", "workflow:\n  proxy_location: {country: KR, isISP: often}\n", '"often" is not true or false; write it'),
-    ("workflow:\n", "workflow:\n  webhook_callback_url: ftp://a\n", "4: webhook_callback_url: is not an address; write https://"),
-    (
-        "    parameters:\n",
-        "    browser_settings: {timezone_id: KST}\n    parameters:\n",
-        '6: browser_settings.timezone_id: "KST" is not a time zone; write a name such as Asia/Seoul',
+    *(
+        ("parameter_type: credential", wrong, line)
+        for wrong, line in [
+            (
+                "parameter_type: credential\n        credential_ids: []",
+                "10: parameters.naver.credential_ids: is empty; write at least one id, or remove it",
+            ),
+            (
+                "parameter_type: credential\n        fallback_trigger: any_failure",
+                "10: parameters.naver.fallback_trigger: has nothing to fall back to; write fallback_credential_ids, too",
+            ),
+            (
+                "parameter_type: bitwarden_login_credential\n        bitwarden_client_id_aws_secret_key: a\n"
+                "        bitwarden_client_secret_aws_secret_key: b\n        bitwarden_master_password_aws_secret_key: c",
+                "8: parameters.naver: names nothing in Bitwarden; write bitwarden_collection_id or bitwarden_item_id",
+            ),
+        ]
     ),
-    (
-        "    parameters:\n",
-        "    retry_policy: {retry_on: [{status: failed}, {status: failed}]}\n    parameters:\n",
-        '6: retry_policy.retry_on.1.status: "failed" has a rule already; write its error codes there',
-    ),
-    (
-        "      - key: naver\n",
-        "      - {key: bw, parameter_type: bitwarden_login_credential, bitwarden_client_id_aws_secret_key: a, "
-        "bitwarden_client_secret_aws_secret_key: b, bitwarden_master_password_aws_secret_key: c}\n      - key: naver\n",
-        "8: parameters.bw: names nothing in Bitwarden; write bitwarden_collection_id or bitwarden_item_id",
-    ),
-    (
-        "        parameter_type: credential",
-        "        parameter_type: credential\n        credential_ids: []",
-        "10: parameters.naver.credential_ids: is empty; write at least one id, or remove it",
-    ),
-    (
-        "        parameter_type: credential",
-        "        parameter_type: credential\n        fallback_trigger: any_failure",
-        "10: parameters.naver.fallback_trigger: has nothing to fall back to; write fallback_credential_ids, too",
-    ),
-    (
-        "parameter_keys: [naver]",
-        "error_code_mapping: {' LOGIN': x}",
-        "16: blocks.write.error_code_mapping. LOGIN: is not an error code; write 1 to 128 characters without spaces around",
-    ),
-    (
-        "parameter_keys: [naver]",
-        "error_code_mapping: {LOGIN: ''}",
-        "16: blocks.write.error_code_mapping.LOGIN: is not a description; write 1 to 2000 characters",
-    ),
-    (
-        "parameter_keys: [naver]",
-        'error_code_mapping: {LOGIN: "a\\nb"}',
-        "16: blocks.write.error_code_mapping.LOGIN: has a line break or a character that cannot be seen",
-    ),
-    (
-        "parameter_keys: [naver]",
-        "error_code_mapping: {" + ", ".join(f"C{number}: x" for number in range(65)) + "}",
-        "16: blocks.write.error_code_mapping: has 65 codes; write at most 64",
-    ),
-    (
-        "parameter_keys: [naver]",
-        "error_code_mapping: {" + ", ".join(f"C{number}: {'x' * 1990}" for number in range(17)) + "}",
-        "16: blocks.write.error_code_mapping: is longer than 32768 bytes; write shorter descriptions",
+    *(
+        ("parameter_keys: [naver]", f"error_code_mapping: {{{wrong}}}", f"16: blocks.write.error_code_mapping{line}")
+        for wrong, line in [
+            ("' LOGIN': x", ". LOGIN: is not an error code; write 1 to 128 characters without spaces around"),
+            ("LOGIN: ''", ".LOGIN: is not a description; write 1 to 2000 characters"),
+            ('LOGIN: "a\\nb"', ".LOGIN: has a line break or a character that cannot be seen"),
+            (", ".join(f"C{number}: x" for number in range(65)), ": has 65 codes; write at most 64"),
+            (", ".join(f"C{number}: {'x' * 1990}" for number in range(17)), ": is longer than 32768 bytes; write shorter"),
+        ]
     ),
     *(
         ("  - include: common/open.yaml", f"  - {{label: it, {block}}}", line)

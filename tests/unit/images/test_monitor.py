@@ -128,7 +128,7 @@ def test_the_days_that_are_over_are_asked_for_before_a_person_does(
     """Once at the start and once after each midnight in Seoul, and again where the database did not answer."""
     queries, asked, answers = monitor.queries, [], [False, True, True]
 
-    class Asked(queries.Reader):  # type: ignore[misc,name-defined]  # of the image
+    class Database(queries.Reader):  # type: ignore[misc,name-defined]  # of the image
         def ready(self) -> bool:
             return True
 
@@ -140,7 +140,7 @@ def test_the_days_that_are_over_are_asked_for_before_a_person_does(
     def reading(_: str, past: Any) -> Iterator[Any]:
         if not answers.pop(0):
             raise queries.psycopg.Error
-        yield Asked(None, past)
+        yield Database(None, past)
 
     monkeypatch.setattr(queries, "reading", reading)
     past = queries.Past()
@@ -153,7 +153,7 @@ def test_the_days_that_are_over_are_asked_for_before_a_person_does(
     asked.clear()
     ahead.turn(NOW + timedelta(hours=11, minutes=59))
     for who in config.organizations.values():
-        Asked(None, past).spending(who, queries.last_days(90, SEOUL, NOW))
+        Database(None, past).spending(who, queries.last_days(90, SEOUL, NOW))
     assert asked == [2, 2]
     ahead.turn(NOW + timedelta(hours=12))
     assert answers == []
@@ -438,23 +438,32 @@ def test_a_channel_gets_the_message_and_a_failure_names_no_key(monitor: SimpleNa
 # --- Summary -----------------------------------------------------------------------------------------------------------------
 
 
+class Asked(Reader):
+    """With what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def statistics(self, selection: Any) -> Any:
+        self.asked.append(selection)
+        return super().statistics(selection)
+
+    def spending(self, *values: Any) -> list[dict[str, Any]]:
+        self.asked.append(values)
+        return super().spending(*values)
+
+
 def test_the_summary_has_the_numbers_of_the_dashboard(monitor: SimpleNamespace, config: Any) -> None:
-    asked = []
-
-    class Today(Reader):
-        def statistics(self, selection: Any) -> Any:
-            asked.append(selection)
-            return super().statistics(selection)
-
+    class Today(Asked):
         def schedules(self, _: str) -> list[dict[str, Any]]:
             wednesday = datetime(2026, 11, 25, 0, 0, 5, tzinfo=UTC)
             made = [schedule(last=wednesday), schedule(last=wednesday, enabled=False), schedule()]
             return [{**made, "name": None, "workflow": f"wpid_{number}"} for number, made in enumerate(made)]
 
-    document = monitor.summary.today(Today(), config, NOW)
-    request = monitor.dashboard.read({"period": "today"})
-    facts = monitor.dashboard.gather(Today(), config, request, NOW)
-    assert asked[0] == asked[1]
+    ours, pages = Today(), Today()
+    document = monitor.summary.today(ours, config, NOW)
+    facts = monitor.dashboard.gather(pages, config, monitor.dashboard.read({"period": "today"}), NOW)
+    assert ours.asked == pages.asked[:1]
     total = facts.statistics.total
     assert document == {
         "runs": total["runs"],
@@ -468,20 +477,10 @@ def test_the_summary_has_the_numbers_of_the_dashboard(monitor: SimpleNamespace, 
 
 
 def test_a_period_has_the_numbers_of_the_dashboard(monitor: SimpleNamespace, config: Any) -> None:
-    asked = []
-
-    class Spent(Reader):
-        def statistics(self, selection: Any) -> Any:
-            asked.append(selection)
-            return super().statistics(selection)
-
-        def spending(self, *values: Any) -> list[dict[str, Any]]:
-            asked.append(values)
-            return super().spending(*values)
-
-    document = monitor.summary.period(Spent(), config, 30, NOW)
-    facts = monitor.dashboard.gather(Spent(), config, monitor.dashboard.read({"period": "30"}), NOW)
-    assert asked[:2] == asked[2:]
+    ours, pages = Asked(), Asked()
+    document = monitor.summary.period(ours, config, 30, NOW)
+    facts = monitor.dashboard.gather(pages, config, monitor.dashboard.read({"period": "30"}), NOW)
+    assert ours.asked == pages.asked
     assert document == {
         "days": 30,
         "runs": facts.statistics.total["runs"],
