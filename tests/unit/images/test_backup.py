@@ -25,8 +25,9 @@ PROGRAM = ROOT / "images/backup/skyvern-backup"
 # Notes each call, keeps snapshots in a list and the record as it was given; what FAIL names fails.
 RESTIC = r"""#!/bin/bash
 echo "$*" >> "$FAKE/calls"
+echo "$TMPDIR" > "$FAKE/tmpdir"
 [ ! -e "$FAKE/hangs" ] || exec sleep 60
-if [ -n "${FAIL:-}" ] && [[ $* == *"$FAIL"* ]]; then echo 'Fatal: cut off' >&2; exit 1; fi
+if [ -n "${FAIL:-}" ] && [[ $* == *"$FAIL"* ]]; then echo "${SAY:-Fatal: cut off}" >&2; exit 1; fi
 case "$*" in
   cat*) [ ! -e "$FAKE/none" ] || exit 10; echo '{"id": "abc"}' ;;
   init*) rm "$FAKE/none" ;;
@@ -134,6 +135,18 @@ def test_a_folder_that_is_gone_gets_no_new_repository_and_another_one_does(box: 
     assert "made a repository at /mnt/e\n" in box.run("now", check=True, **other)
     (box.folder / "none").touch()
     assert "the repository that was at /mnt/e is gone" in box.run("now", check=False, **other)
+
+
+def test_what_restic_writes_on_the_way_is_on_the_disk_of_docker(box: Box) -> None:
+    """In memory, there was so little of it that a database of 100 MB did not fit."""
+    place = {"BACKUP_PLACE": "/mnt/d", "RESTIC_REPOSITORY": "/repository"}
+    box.run("now", check=True, **place)
+    assert (box.folder / "tmpdir").read_text() == f"{box.folder}/state/spool\n"
+    place["FAIL"] = "part=database"
+    full = f"Fatal: unable to save snapshot: write {box.folder}/state/spool/restic-temp-pack-1: no space left on device"
+    assert box.run("now", check=False, SAY=full, **place) == "backup: Docker's disk is full\n"
+    full = "Fatal: unable to save snapshot: write /repository/data/ab/abc: no space left on device"
+    assert box.run("now", check=False, SAY=full, **place) == "backup: /mnt/d is full\n"
 
 
 def test_what_an_earlier_version_noted_of_a_folder_counts(box: Box) -> None:
