@@ -50,15 +50,18 @@ COPY start.py /
 WORKDIR /app
 CMD ["/opt/skyvern/bin/python", "/start.py"]
 """
-# What upstream's entrypoint does: migrate, make the organisation and its key, serve.
+# What upstream's entrypoint does: migrate, make the organisation and its key the first time, serve.
 START = """
-import asyncio, os, sys
+import asyncio, os, pathlib, sys
 from skyvern.utils import migrate_db
 from skyvern.forge.forge_app_initializer import start_forge_app
 from skyvern.forge.sdk.services.local_org_auth_token_service import ensure_local_api_key
 migrate_db()
 start_forge_app()
-asyncio.run(ensure_local_api_key(os.environ["SKYVERN_API_KEY"]))
+made = pathlib.Path("/app/organization-made")
+if not made.exists():
+    asyncio.run(ensure_local_api_key(os.environ["SKYVERN_API_KEY"]))
+    made.touch()
 os.execv(sys.executable, [sys.executable, "-m", "skyvern.forge"])
 """
 ORGANIZATION = "o_429000000000000001"
