@@ -306,19 +306,6 @@ def test_one_up_brings_back_what_was_killed_or_removed_by_hand(checkout: Checkou
     assert ALL_GREEN.search(printed)
 
 
-def test_a_volume_that_is_gone_begins_empty_where_a_person_says_so(checkout: Checkout, site: Site) -> None:
-    """The other half of the line is ``bin/ops restore``, which needs a backup: tests/host/test_runbooks.py."""
-    volume = name("har")
-    checkout.docker.run("rm", "--force", name("server"))
-    with without_volume(checkout, volume):
-        (line,) = checkout.run("script/up", check=False).stderr.splitlines()
-        command = re.search(rf"or begin with an empty one by (pulumi up --refresh -s {STACK})$", line)
-        assert command is not None, line
-        checkout.pulumi(f"{command[1].removeprefix('pulumi ')} --yes --skip-preview")
-        assert volume in checkout.names("volume")
-        wait_until_healthy(checkout.docker)
-
-
 def test_an_image_that_goes_while_it_runs_is_built_again(checkout: Checkout, site: Site, kept: None) -> None:
     docker = checkout.docker
     before = started(docker)

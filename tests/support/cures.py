@@ -156,8 +156,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "look at what changed around it": f"{_DOCTOR} host/test_pull_requests.py::test_what_somebody_changed_is_one_issue",
     },
     "ops/deploy/repair.py": {
-        "the volume and the data in it are gone": "host/test_faults.py::"
-        f"test_a_volume_that_is_gone_begins_empty_where_a_person_says_so {_RUNBOOKS}",
+        "the volume and the data in it are gone": f"engine/test_cures.py::test_a_volume_that_is_gone_begins_empty {_RUNBOOKS}",
         "bin/ops doctor -s … says what to do": _DOCTOR,
     },
     "ops/deploy/restore.py": {
