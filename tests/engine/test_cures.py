@@ -156,7 +156,7 @@ def test_plain_pulumi_goes_on_where_data_is_not_protected(skyvern: SkyvernStack)
 
 
 def test_a_volume_that_is_gone_begins_empty(skyvern: SkyvernStack) -> None:
-    """The command of script/up's refusal, which is in tests/host/test_faults.py; the other one restores a backup."""
+    """The command of script/up's refusal (tests/host/test_faults.py has that); the other one restores a backup."""
     skyvern.write()
     skyvern.up()
     before = skyvern.world.read()["volumes"]
