@@ -148,7 +148,7 @@ def leave(
 ) -> None:
     """Take a machine out of the Swarm: its services move first. The last one ends the Swarm."""
     settings = stack.settings()
-    cluster = clusters.observe(list(dict.fromkeys([*hosts_of(settings), *([node] if "://" in node else [])])))
+    cluster = clusters.observe(list(dict.fromkeys([*hosts_of(settings), *named([node] if "://" in node else None)])))
     manager, member = managing(cluster, stack), find(cluster, node)
     there = cluster.node(member)
     others = [other for other in cluster.members or () if other.id != member.id]

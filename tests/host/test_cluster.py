@@ -138,10 +138,14 @@ def test_a_swarm_from_nothing_to_nothing(place: Place) -> None:
     for machine in place.machines:
         (task,) = machine.docker.run("ps", "--quiet", "--filter", "name=^held\\.").split()
         wait_for(partial(is_logged, machine, task, "sandbox"))
-        # Netlink, which the firewall of a stack needs, and the server's own profile does not let pass.
+        # Netlink, which the server's own profile does not let pass.
         assert "lo " in machine.docker.logs(task)
         assert re.findall(r"(\w+):\s+(\d)", machine.docker.logs(task)) == [("NoNewPrivs", "1"), ("Seccomp", "2")]
     one.docker.run("service", "rm", "held")
+    # A container of a stack on the same daemon: its firewall.
+    firewall = ("run", "--rm", "--network=host", "--read-only", "--user=0:0", "--cap-drop=ALL", "--cap-add=NET_ADMIN")
+    table = "nft add table inet probe && nft list tables && nft delete table inet probe"
+    assert "table inet probe\n" in one.docker.run(*firewall, image, "sh", "-c", table)
 
     # Maintenance: the services of a machine go to the others and stay away from it until it is back.
     one.docker.run(*create, "--name=web", "--replicas=3", "--stop-grace-period=1s", image, "sleep", "9999")

@@ -24,7 +24,7 @@ _POOLS = "10.218"
 _BRIDGE = "machines"
 SSHD = Path("/usr/sbin/sshd")
 # What an image needs to be asked how a container is held.
-_PROGRAMS = ("sh", "sleep", "cat", "grep", "ip", "true", "unshare")
+_PROGRAMS = ("sh", "sleep", "cat", "grep", "ip", "nft", "true", "unshare")
 
 
 @dataclass(frozen=True)
