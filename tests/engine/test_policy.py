@@ -43,6 +43,45 @@ good = dict(
 )
 docker.Container("one", **{**good, **CHANGES})
 """
+# The same for a service on a network that is to be made, whose id is unknown at a preview.
+SERVICE = """\
+import pulumi
+import pulumi_docker as docker
+
+stack = pulumi.get_stack()
+provider = docker.Provider("docker", host="unix:///run/nobody-listens-here.sock", disable_docker_daemon_check=True)
+opts = pulumi.ResourceOptions(provider=provider)
+network = docker.Network(
+    "data", name=f"tiny-{stack}-data", driver="overlay", internal=True, options={"encrypted": "true"}, opts=opts
+)
+secret = docker.Secret("key", name=f"tiny-{stack}-key", data=pulumi.Output.secret("a2V5"), opts=opts)
+spec = dict(
+    image="postgres:17@sha256:" + "ab" * 32,
+    user="999:999",
+    read_only=True,
+    cap_drops=["ALL"],
+    healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(tests=["CMD", "true"]),
+    secrets=[
+        docker.ServiceTaskSpecContainerSpecSecretArgs(secret_id=secret.id, secret_name=secret.name, file_name="/run/secrets/key")
+    ],
+)
+docker.Service(
+    "one",
+    name=f"tiny-{stack}-one",
+    task_spec=docker.ServiceTaskSpecArgs(
+        container_spec=docker.ServiceTaskSpecContainerSpecArgs(**{**spec, **CHANGES}),
+        networks_advanceds=[docker.ServiceTaskSpecNetworksAdvancedArgs(id=network.id, aliases=["one"])],
+        resources=docker.ServiceTaskSpecResourcesArgs(
+            limits=docker.ServiceTaskSpecResourcesLimitsArgs(memory_bytes=2**28, nano_cpus=10**9)
+        ),
+        log_driver=docker.ServiceTaskSpecLogDriverArgs(name="json-file", options={"max-size": "10m"}),
+    ),
+    endpoint_spec=docker.ServiceEndpointSpecArgs(mode="dnsrr"),
+    update_config=docker.ServiceUpdateConfigArgs(failure_action="rollback", order="start-first"),
+    converge_config=docker.ServiceConvergeConfigArgs(timeout="3m"),
+    opts=opts,
+)
+"""
 # A password whose length another resource decides.
 PASSWORD = """\
 import pulumi
@@ -98,6 +137,29 @@ def test_a_bad_container_is_refused_by_name(project: Project) -> None:
     assert shown.count("[mandatory]") == 2
     policies = shown.partition("Policies:")[2]
     assert KEY not in policies
+
+
+def test_a_good_service_passes(project: Project) -> None:
+    project.program(SERVICE.replace("CHANGES", "{}"))
+    shown = preview(project, refused=False)
+    assert "[mandatory]" not in shown
+    # What the id decides is said to be unknown, for the service and for the stack; nothing else is.
+    assert "one: taskSpec.networksAdvanceds[0].id: known after the update only" in shown
+    assert shown.count("known after the update only") == 2
+
+
+def test_a_bad_service_is_refused_by_the_rules_for_containers(project: Project) -> None:
+    mount = 'docker.ServiceTaskSpecContainerSpecMountArgs(type="bind", source="/var/run/docker.sock", target="/x")'
+    changes = f'{{"read_only": False, "env": {{"A": "b", "MAIL_PASSWORD": "{KEY}"}}, "mounts": [{mount}]}}'
+    project.program(SERVICE.replace("CHANGES", changes))
+    shown = preview(project, refused=True)
+    assert "[mandatory] [severity: critical]  docker-container-docker-socket-unmounted" in shown
+    assert "one: taskSpec.containerSpec.mounts[0].source: whoever opens Docker's socket is root on the host" in shown
+    assert "one: taskSpec.containerSpec.readOnly: an intruder can change the programs" in shown
+    assert "one: taskSpec.containerSpec.env[MAIL_PASSWORD]: it is in plain text in the state and in every preview" in shown
+    assert "one: taskSpec.containerSpec.env[MAIL_PASSWORD]: docker inspect shows it to everyone who may use Docker" in shown
+    assert shown.count("[mandatory]") == 4
+    assert KEY not in shown.partition("Policies:")[2]
 
 
 def test_the_wheel_of_the_pack_runs_in_its_own_environment(project: Project, tmp_path: Path) -> None:
