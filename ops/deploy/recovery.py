@@ -61,9 +61,12 @@ def refuse_foreign(stack: Stack, docker: Docker, recorded: Mapping[str, Any], ur
     """UserError when the daemon has a stack of this name that this state knows nothing of, volumes included.
 
     As after ``sudo script/up`` and then without sudo, or with a lost state. The volumes would be taken over, and PostgreSQL would
-    refuse the new state's password (seen). recorded: of ``Stack.state``; url: of the backend it was read from.
+    refuse the new state's password (seen). A state that has the password knows them: after a restore from the kit, it has the
+    secrets alone, and the volumes are filled before the first up.
+
+    recorded: of ``Stack.state``; url: of the backend it was read from.
     """
-    if recorded.get("pending_operations") or state.docker_resources(recorded):
+    if recorded.get("pending_operations") or state.docker_resources(recorded) or state.has_secrets(recorded):
         return
     names = {
         "container": [item.name for item in inventory.labelled(docker, stack.short, "container")],

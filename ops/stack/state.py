@@ -25,6 +25,11 @@ def docker_resources(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [resource for resource in state.get("resources") or [] if str(resource["type"]).startswith("docker:index/")]
 
 
+def has_secrets(state: Mapping[str, Any]) -> bool:
+    """Whether the generated secrets of a stack are in it."""
+    return any(str(resource["type"]).startswith("random:index/") for resource in state.get("resources") or [])
+
+
 def disposable(docker: Docker, stack: str) -> list[Labelled]:
     """The stack's containers and networks, which the next ``up`` makes again without a loss. Containers before their networks.
 

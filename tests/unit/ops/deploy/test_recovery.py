@@ -211,6 +211,20 @@ def test_before_there_is_an_engine_a_file_backend_is_looked_into(machine: Machin
     recovery.refuse_foreign_before(stack, Docker("unix:///x"), f"file://{tmp_path}")
 
 
+def test_a_state_from_the_kit_knows_the_volumes_that_were_filled_for_it(machine: Machine, tmp_path: Path) -> None:
+    """It has the secrets alone: what it says of the machine that is gone is not here."""
+    machine.volumes = DATA
+    path = tmp_path / ".pulumi" / "stacks" / "skyvern" / "dev.json"
+    path.parent.mkdir(parents=True)
+    stack = {"type": "pulumi:pulumi:Stack", "urn": "urn:pulumi:dev::skyvern::pulumi:pulumi:Stack::skyvern-dev"}
+    password = {"type": "random:index/randomPassword:RandomPassword", "urn": "urn:pulumi:dev::skyvern::random::database"}
+    path.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": [stack, password]}}}))
+    recovery.refuse_foreign_before(Stack("dev", variables={}), Docker("unix:///x"), f"file://{tmp_path}")
+    path.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": [stack]}}}))
+    with pytest.raises(UserError, match="which another state made"):
+        recovery.refuse_foreign_before(Stack("dev", variables={}), Docker("unix:///x"), f"file://{tmp_path}")
+
+
 @pytest.mark.parametrize("folder", ["stacks", "stacks/skyvern"])
 def test_a_stack_of_another_project_is_refused(machine: Machine, tmp_path: Path, folder: str) -> None:
     """F21: an old file backend has one "dev" for all projects; the plan was 53 to create and 2 to delete."""
