@@ -16,7 +16,7 @@ from components.host.skyvern import SKYVERN_ID
 from ops.backups.copies import Unfit
 from ops.backups.preflight import OFFLINE
 from ops.clients.docker import Docker
-from ops.paths import cache_dir
+from ops.paths import config_dir
 from ops.stack.stack import Stack
 
 
@@ -42,9 +42,9 @@ def alone(stack: Stack) -> Iterator[None]:
 
     A process that the command has started is part of it: going back from an upgrade is a ``script/up`` of another checkout.
     """
-    cache_dir().mkdir(parents=True, exist_ok=True)
+    config_dir().mkdir(parents=True, exist_ok=True)
     # For appending, because it must not be emptied before it is locked.
-    with (cache_dir() / f"restore-{stack.short}.lock").open("a+", encoding="utf-8") as lock:
+    with (config_dir() / f"{stack.short}.lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

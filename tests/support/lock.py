@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ops.paths import cache_dir
+from ops.paths import config_dir
 
 # Of no process: the greatest number is 4194304.
 PID = 5_000_000
@@ -18,7 +18,7 @@ REFUSED = (
 @contextmanager
 def held(text: str | None = None, *, stack: str = "dev") -> Iterator[None]:
     """As by a restore in another process. text: of the lock file instead of that."""
-    path = cache_dir() / f"restore-{stack}.lock"
+    path = config_dir() / f"{stack}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

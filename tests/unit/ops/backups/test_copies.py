@@ -170,6 +170,7 @@ class Answers(Daemon):
 @pytest.fixture
 def on_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answers]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setattr(Stack, "pulumi", lambda self, *arguments, **options: b'{"organization_id": "o_1"}')
 
     def of(**answers: Any) -> Answers:
@@ -388,6 +389,7 @@ def test_the_verdict_of_a_drill_is_noted(
         return "20261128T203250Z"
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setattr(Stack, "docker", lambda self: there)
     monkeypatch.setattr(copies, "source", lambda stack: source(there))
     monkeypatch.setattr(drill, "_try", attempt)
@@ -402,6 +404,7 @@ def test_a_drill_beside_a_restore_could_not_run(tmp_path: Path, monkeypatch: pyt
     """It was noted as failed, although nothing had been tried."""
     there = daemon()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setattr(Stack, "docker", lambda self: there)
     monkeypatch.setattr(copies, "source", lambda stack: source(there))
     monkeypatch.setattr(notes, "write", lambda *_: None)

@@ -11,7 +11,7 @@ import pytest
 from ops.backups import notes
 from ops.backups.copies import Unfit
 from ops.errors import UserError
-from ops.paths import ROOT, cache_dir
+from ops.paths import ROOT, config_dir
 from ops.stack.stack import Stack
 from tests.support.lock import PID, REFUSED, held
 
@@ -30,11 +30,11 @@ except UserError as refused:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
 def take_in_a_process() -> str:
-    environment = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"], "PYTHONPATH": str(ROOT)}
+    environment = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": os.environ["XDG_CONFIG_HOME"], "PYTHONPATH": str(ROOT)}
     return subprocess.check_output([sys.executable, "-c", _TAKE], env=environment, text=True).strip()
 
 
@@ -72,10 +72,10 @@ def test_a_process_that_cannot_be_looked_at_is_not_ours(monkeypatch: pytest.Monk
 
 
 def test_a_command_that_was_killed_holds_nothing() -> None:
-    (cache_dir() / "restore-dev.lock").parent.mkdir(parents=True)
-    (cache_dir() / "restore-dev.lock").write_text(json.dumps([5_000_000, "bin/ops restore", "long ago, and a longer line"]))
+    (config_dir() / "dev.lock").parent.mkdir(parents=True)
+    (config_dir() / "dev.lock").write_text(json.dumps([5_000_000, "bin/ops restore", "long ago, and a longer line"]))
     with notes.alone(DEV):
-        pid, *_ = json.loads((cache_dir() / "restore-dev.lock").read_text())
+        pid, *_ = json.loads((config_dir() / "dev.lock").read_text())
         assert pid == os.getpid()
 
 
@@ -89,4 +89,4 @@ def test_a_command_that_was_killed_holds_nothing() -> None:
 def test_a_command_is_named_as_a_person_types_it(arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", arguments)
     with notes.alone(DEV):
-        assert json.loads((cache_dir() / "restore-dev.lock").read_text())[1] == said
+        assert json.loads((config_dir() / "dev.lock").read_text())[1] == said

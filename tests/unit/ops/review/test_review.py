@@ -130,6 +130,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return called
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("ops.stack.stack.ROOT", tmp_path)
     (tmp_path / "Pulumi.prod.yaml").write_text("config:\n  skyvern:host:\n    docker_host: unix:///run/x.sock\n")
     (tmp_path / "review.json").write_text(record.dump(record_of()))
