@@ -76,8 +76,10 @@ class Versions:
                 f"cd $(echo {PACKAGES})",
                 "rm -r alembic/versions skyvern skyvern-[0-9]*.dist-info",
                 "python3 -m zipfile -e /skyvern.whl .",
-                # Its sessions name no kind.
+                # Its sessions name no kind, fewer of its functions know uploads, and it has no groups of runs.
                 """sed -i 's/kwargs\\["session_kind"\\]/"api"/' /usr/local/lib/skyvern/run_gate.py""",
+                "sed -i 's/, files.resolve_local_or_download_file)/,)/' /usr/local/lib/skyvern/artifact_links.py",
+                """sed -i 's/"interrupted_runs", //' /usr/local/bin/skyvern-start""",
             )
 
     def _check_out(self, version: str, files: Mapping[str, bytes], *commands: str) -> None:
