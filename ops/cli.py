@@ -20,6 +20,7 @@ from ops.backups import drill as backup_drill
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
 from ops.deploy import cluster, guard, kakao, sessions, takeover
+from ops.deploy import database_upgrade as stack_database
 from ops.deploy import init as stack_init
 from ops.deploy import restore as stack_restore
 from ops.deploy import rollback as stack_rollback
@@ -143,6 +144,20 @@ def rollback(
 ) -> None:
     """Deploy the last commit whose smoke run was green; refused if the database was migrated since."""
     stack_rollback.rollback(stack, yes=yes, with_data=with_data)
+
+
+@app.command(name="upgrade-database")
+def upgrade_database(
+    stack: StackOption = DEV,
+    undo: Annotated[bool, typer.Option("--undo", help="Back to the PostgreSQL of before, and its data of then.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    unreviewed: Unreviewed = False,
+) -> None:
+    """Bring the data to this checkout's major of PostgreSQL: tried on a copy first, compared, and gone back from if it fails."""
+    if undo:
+        stack_database.undo(stack, yes=yes)
+    else:
+        stack_database.upgrade_database(stack, yes=yes, unreviewed=unreviewed)
 
 
 @app.command()

@@ -41,7 +41,7 @@ MOVING_TAGS: Mapping[str, str] = MappingProxyType(
         "cloudflared": "cloudflare/cloudflared:latest",
         "ngrok": "ngrok/ngrok:3",
         "ollama": "ollama/ollama:latest",
-        # A major version needs a migration of the data by hand.
+        # Another major is a change of the mount, and of every stack by ops upgrade-database (docs/decisions/postgres-major.md).
         "postgres": "postgres:17-trixie",
     }
 )

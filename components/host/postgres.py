@@ -108,7 +108,7 @@ class Postgres(pulumi.ComponentResource):
     POSTGRES_PASSWORD counts only when the volume is empty, so rotating it by environment would lock everybody out. The roles
     container, next to the server on a shared socket, sets the role's password at every start, and is healthy once a login with
     it has worked. It also ends the UI's sessions, which Skyvern keeps as rows and would honour for an hour after a rotation.
-    Not here: backups, upgrades of the major version.
+    Not here: backups, upgrades of the major version (ops/deploy/database_upgrade.py).
     """
 
     def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:

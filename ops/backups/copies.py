@@ -29,7 +29,7 @@ from ops.stack.inventory import MIB
 from ops.stack.secrets import generated
 from ops.stack.stack import Stack
 
-Purpose = Literal["restore", "drill", "trial"]
+Purpose = Literal["restore", "drill", "trial", "upgrade"]
 PARTS = ("postgres", *SKYVERN_FOLDERS)
 READY_SECONDS = 120
 # A new cluster gets checksums, which an existing one cannot be given while it runs.
@@ -411,7 +411,12 @@ def stop_postgres(copy: Copy) -> None:
     docker.run("stop", "--time", "120", copy.postgres, timeout_seconds=180)
     docker.run("rm", "--force", copy.postgres)
     sync = (f"--user={USER}", f"--volume={copy.volume('postgres')}:{DATA_FOLDER}")
-    docker.run(*OFFLINE, *sync, copy.source.references["backup"], "sync", "-f", DATA_FOLDER, timeout_seconds=600)
+    docker.run(*OFFLINE, *sync, copy.source.references["postgres"], "sync", "-f", DATA_FOLDER, timeout_seconds=600)
+
+
+def volumes(docker: Docker, stack: Stack, purpose: Purpose) -> list[str]:
+    """Names of the volumes of copies."""
+    return docker.run("volume", "ls", "--quiet", "--filter", f"label={label(purpose)}={stack.short}").split()
 
 
 def remove_containers(docker: Docker, stack: Stack, purpose: Purpose) -> None:

@@ -235,6 +235,5 @@ def _counts(copy: Copy, organization: str) -> tuple[int, int]:
 def clear(docker: Docker, stack: Stack, purpose: Purpose) -> None:
     """Containers and volumes of a copy that is thrown away, also of one whose command was killed."""
     copies.remove_containers(docker, stack, purpose)
-    volumes = docker.run("volume", "ls", "--quiet", "--filter", f"label={copies.label(purpose)}={stack.short}").split()
-    if volumes:
-        docker.run("volume", "rm", "--force", *volumes)
+    if names := copies.volumes(docker, stack, purpose):
+        docker.run("volume", "rm", "--force", *names)

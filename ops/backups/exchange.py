@@ -7,14 +7,14 @@ Not here: filling the copy (ops/backups/copies.py), and stopping the containers 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from components.host.images import SOURCE_LABEL, references
 from components.host.labels import stack_labels
-from ops.backups.copies import PARTS, Source, label
+from ops.backups.copies import PARTS, Source, volumes
 from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -71,7 +71,7 @@ class Kept:
 
 def kept(docker: Docker, stack: Stack, image: str) -> list[Kept]:
     """What earlier restores have left beside the stack's volumes, the oldest first."""
-    listed = docker.run("volume", "ls", "--quiet", "--filter", f"label={label('restore')}={stack.short}").split()
+    listed = volumes(docker, stack, "restore")
     if not listed:
         return []
     documents: list[dict[str, Any]] = json.loads(docker.run("volume", "inspect", *listed))
@@ -79,12 +79,12 @@ def kept(docker: Docker, stack: Stack, image: str) -> list[Kept]:
     for document in documents:
         by_stamp.setdefault(document["Labels"]["skyvern.stamp"], []).append(document)
     found = []
-    for stamp, volumes in sorted(by_stamp.items()):
-        names = {one["Labels"]["skyvern.copy"]: one["Name"] for one in volumes}
+    for stamp, inspected in sorted(by_stamp.items()):
+        names = {one["Labels"]["skyvern.copy"]: one["Name"] for one in inspected}
         data = {part: name for part, name in names.items() if part in PARTS}
         marks = set(_run(docker, image, _LOOK, list(data.values()), _NEW + stamp, _OLD + stamp).split())
         state: State = "exchanged" if marks == {"old"} else "torn" if "old" in marks else "filled"
-        found.append(Kept(stamp=stamp, set=volumes[0]["Labels"]["skyvern.set"], volumes=names, state=state))
+        found.append(Kept(stamp=stamp, set=inspected[0]["Labels"]["skyvern.set"], volumes=names, state=state))
     return found
 
 
@@ -100,24 +100,29 @@ def prepare(source: Source, fresh: dict[str, str], stamp: str) -> None:
                 # As the program labels it; another label would be a replacement.
                 marks[SOURCE_LABEL] = source.settings.images.source
             docker.run("volume", "create", *(f"--label={name}={value}" for name, value in marks.items()), stack.prefix(part))
-    _run(docker, source.references["backup"], _MARK, _pairs(stack, fresh), _NEW + stamp, _OLD + stamp)
+    mark(docker, stack, source.references["backup"], fresh, stamp)
 
 
-def put_in_place(docker: Docker, stack: Stack, image: str, fresh: dict[str, str], stamp: str) -> None:
+def mark(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str) -> None:
+    """Marks the stack's volumes and those beside them, by which ``put_in_place`` and ``take_back`` know what is where."""
+    _run(docker, image, _MARK, _pairs(stack, fresh), _NEW + stamp, _OLD + stamp)
+
+
+def put_in_place(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str) -> None:
     """The copy becomes the stack's data; what that was is then in the copy's volumes. Again after an interruption: the rest."""
     _exchange(docker, stack, image, fresh, _NEW + stamp)
 
 
-def take_back(docker: Docker, stack: Stack, image: str, fresh: dict[str, str], stamp: str) -> None:
+def take_back(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str) -> None:
     """What ``put_in_place`` has done, undone: whole or in part."""
     _exchange(docker, stack, image, fresh, _OLD + stamp)
 
 
-def _exchange(docker: Docker, stack: Stack, image: str, fresh: dict[str, str], mark: str) -> None:
+def _exchange(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], mark: str) -> None:
     _run(docker, image, _EXCHANGE, _pairs(stack, fresh), mark)
 
 
-def _pairs(stack: Stack, fresh: dict[str, str]) -> list[str]:
+def _pairs(stack: Stack, fresh: Mapping[str, str]) -> list[str]:
     """The stack's volume and the one beside it, of each part in turn."""
     return [name for part, volume in fresh.items() if part in PARTS for name in (stack.prefix(part), volume)]
 

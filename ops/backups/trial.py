@@ -36,11 +36,8 @@ def trial(stack: Stack, size: int, progress: Progress) -> float:
     docker = stack.docker()
     source = copies.running(stack)
     drill.clear(docker, stack, "trial")
-    record = Record(
-        name="running", at=datetime.now(UTC), postgres="", schema="", database_bytes=size, tables={}, folders={}, kind="copy"
-    )
     try:
-        with copies.filled(source, "trial", record, progress, fill=_copy_running) as copy:
+        with copies.filled(source, "trial", running_record(size), progress, fill=copy_running) as copy:
             copies.quiet(copy)
             return drill.serve(copy, progress)
     finally:
@@ -52,7 +49,15 @@ def database_size(stack: Stack, docker: Docker) -> int:
     return int(database.ask(stack, docker, f"SELECT pg_database_size('{DATABASE}');", name="postgres"))
 
 
-def _copy_running(copy: Copy, progress: Progress) -> None:
+def running_record(size: int) -> Record:
+    """The running database as the source of a copy. size: in bytes."""
+    return Record(
+        name="running", at=datetime.now(UTC), postgres="", schema="", database_bytes=size, tables={}, folders={}, kind="copy"
+    )
+
+
+def copy_running(copy: Copy, progress: Progress) -> None:
+    """Fills a copy with the running database; UserError where that cannot be done."""
     docker, stack = copy.source.docker, copy.source.stack
     image = docker.inspect(stack.prefix("postgres"))["Image"]
     mounts = (f"--volume={stack.prefix('postgres-socket')}:{OLD_SOCKET}", f"--volume={copy.socket}:{SOCKET_FOLDER}")

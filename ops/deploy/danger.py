@@ -45,6 +45,11 @@ def refuse(stack: Stack, docker: Docker, settings: Settings, recorded: Sequence[
     And for data of another major of PostgreSQL than the image's.
     """
     _refuse_other_major(stack, docker, settings)
+    refuse_removals(stack, docker, recorded)
+
+
+def refuse_removals(stack: Stack, docker: Docker, recorded: Sequence[Recorded]) -> None:
+    """UserError for a data volume that an up may remove in a stack without a backup."""
     why = _removals(stack, recorded)
     if why and not upgrade.has_backup(stack, docker):
         raise UserError(
@@ -62,23 +67,45 @@ def _removals(stack: Stack, recorded: Sequence[Recorded]) -> str:
 
 # The cluster's own record of its major, and "postgres (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)". An empty volume has neither.
 _MAJORS = f"cat {DATA_FOLDER}/PG_VERSION 2> /dev/null && postgres --version || true"
+_MAJOR = re.compile(r"\) (\d+)")
+
+
+def majors(stack: Stack, docker: Docker, settings: Settings, volume: str = "") -> tuple[str, str] | None:
+    """The major of PostgreSQL that made the data, and that of this checkout's image; None where there is no data.
+
+    Asks the volume and not the server, which may not be there any more. volume: another one than the stack's.
+    """
+    name, wanted = volume or stack.prefix("postgres"), images.references(settings.images.source)["postgres"]
+    if name not in docker.run("volume", "ls", "--quiet").split():
+        return None
+    mount = f"--volume={name}:{DATA_FOLDER}:ro"
+    there, _, here = docker.run(*OFFLINE, f"--user={USER}", mount, "--entrypoint=sh", wanted, "-c", _MAJORS).partition("\n")
+    major = _MAJOR.search(here)
+    return (there, major[1]) if there and major else None
+
+
+def major_of_image(docker: Docker, image: str) -> str:
+    """Of an image of PostgreSQL that is on the daemon; UserError for any other image."""
+    printed = docker.run(*OFFLINE, "--entrypoint=postgres", image, "--version")
+    if major := _MAJOR.search(printed):
+        return major[1]
+    raise UserError(f"image {image}: does not say which PostgreSQL is in it; build it again with script/up")
 
 
 def _refuse_other_major(stack: Stack, docker: Docker, settings: Settings) -> None:
-    """Asks the volume and not the server, which may not be there any more."""
-    name, wanted = stack.prefix("postgres"), images.references(settings.images.source)["postgres"]
-    if _image(stack, docker) == wanted:
+    if _image(stack, docker) == images.references(settings.images.source)["postgres"]:
         return
-    if name not in docker.run("volume", "ls", "--quiet").split():
+    found = majors(stack, docker, settings)
+    if found is None or found[0] == found[1]:
         return
-    mount = f"--volume={name}:{DATA_FOLDER}:ro"
-    there, _, here = docker.run(*OFFLINE, f"--user={USER}", mount, "--entrypoint=sh", wanted, "-c", _MAJORS).partition("\n")
-    major = re.search(r"\) (\d+)", here)
-    if there and major and there != major[1]:
-        raise UserError(
-            f"stack {stack}: nothing was changed: its data is of PostgreSQL {there}, and {major[1]} of this checkout does not "
-            f"start on that; check out the version that it ran; docs/decisions/postgres-major.md has the way to {major[1]}"
-        )
+    there, here = found
+    way = "check out the version that it ran"
+    if int(there) < int(here):
+        way = f"run bin/ops upgrade-database -s {stack}, which tries {here} on a copy first, or {way}"
+    raise UserError(
+        f"stack {stack}: nothing was changed: its data is of PostgreSQL {there}, and {here} of this checkout does not start on "
+        f"that; {way} (docs/upkeep.md)"
+    )
 
 
 def _postgres_changes(stack: Stack, docker: Docker, settings: Settings) -> bool:

@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 
 from ops.clients.docker import Docker
+from ops.errors import UserError
 from ops.stack import database
 from ops.stack.stack import Stack
 
@@ -13,6 +14,15 @@ SELECT (SELECT count(*) FROM workflow_runs WHERE created_at > :'at' AND organiza
   (SELECT count(*) FROM workflows WHERE created_at > :'at' AND organization_id = :'organization'),
   (SELECT count(*) FROM credentials WHERE created_at > :'at' AND organization_id = :'organization');
 """
+
+
+def loss(stack: Stack, docker: Docker, since: datetime) -> str:
+    """What going back to data of then loses, for the question before it."""
+    try:
+        came = kinds(stack, docker, since)
+    except (UserError, ValueError):
+        return "lost: whatever came since, which the database does not name"
+    return f"lost: {', '.join(came)} that came since" if came else "nothing came since"
 
 
 def kinds(stack: Stack, docker: Docker, since: datetime) -> list[str]:

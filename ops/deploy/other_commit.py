@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ops import shell
 from ops.clients import git, terminal
+from ops.clients.terminal import Progress
+from ops.errors import UserError
 from ops.machine import engine
 from ops.paths import cache_dir, write_whole
 from ops.stack.stack import Stack
@@ -32,6 +34,19 @@ def up(stack: Stack, commit: str, *, stack_file: str = "") -> int:
             return terminal.run_attended(command, env=shell.variables(), ask=False, folder=folder)
     finally:
         git.run(stack.root, "worktree", "remove", "--force", str(folder))
+
+
+def go_back(stack: Stack, commit: str, *, stack_file: str, version: str, progress: Progress) -> None:
+    """The last step of going back to a version: UserError with the next step if its ``script/up`` fails.
+
+    version: as in ``Skyvern 1.0.55``.
+    """
+    progress(f"script/up of {commit[:12]}, which runs {version}")
+    if code := up(stack, commit, stack_file=stack_file):
+        raise UserError(
+            f"stack {stack}: going back to {version}: script/up of {commit[:12]} ended with {code}; correct what its messages "
+            f"above name, and run script/up --stack {stack} again, which goes on with that"
+        )
 
 
 @contextmanager

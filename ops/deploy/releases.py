@@ -5,17 +5,16 @@ while the schema is still at that version: an older Skyvern does not run on tabl
 migrates them back.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ops.clients import git
 from ops.clients.docker import Docker
+from ops.deploy import records
 from ops.errors import UserError
-from ops.paths import config_dir, write_whole
 from ops.stack.stack import Stack
 
+RECORD = "good"
 # Alembic is what Skyvern migrates with; the major version of PostgreSQL decides the format of its files.
 _SCHEMA_VERSION = (
     "SELECT 'PostgreSQL ' || current_setting('server_version_num')::int / 10000 || ', migration ' || "
@@ -52,7 +51,7 @@ def record_good(stack: Stack, docker: Docker) -> Good | None:
         version = schema_version(stack, docker)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         good = Good(commit=head.commit, database=version, at=at, stack_file=text)
-        write_whole(_file(stack), json.dumps(asdict(good)) + "\n")
+        records.write(stack, RECORD, good)
     except (UserError, OSError):
         # A deployment that works does not fail because it could not be recorded.
         return None
@@ -62,8 +61,8 @@ def record_good(stack: Stack, docker: Docker) -> Good | None:
 def last_good(stack: Stack) -> Good | None:
     """The deployment that was recorded last, or None."""
     try:
-        return Good(**json.loads(_file(stack).read_text()))
-    except (OSError, ValueError, TypeError):
+        return Good(**records.read(stack, RECORD))
+    except TypeError:
         return None
 
 
@@ -111,7 +110,3 @@ def rollback_hint(stack: Stack, docker: Docker) -> str:
     except UserError as none:
         return f"no rollback is possible: {none}"
     return f"to roll back to {good.commit[:12]}, which was green at {good.at}: bin/ops rollback -s {stack}"
-
-
-def _file(stack: Stack) -> Path:
-    return config_dir() / f"good-{stack.short}.json"

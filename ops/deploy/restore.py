@@ -23,7 +23,7 @@ from ops.backups.paused import Pause
 from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import drain, newer, repair, up, update
+from ops.deploy import danger, database_upgrade, drain, newer, repair, up, update
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
@@ -104,6 +104,8 @@ def undo(stack: Stack, *, yes: bool) -> None:
         if not replaced:
             raise UserError(f"ops restore --undo: stack {stack} has nothing that a restore replaced")
         last = replaced[-1]
+        database_upgrade.refuse_unfinished(stack, "ops restore --undo")
+        _refuse_other_major(stack, docker, last)
         terminal.need_answer("ops restore --undo", yes=yes)
         if not yes and not terminal.confirm(f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"):
             raise UserError("ops restore --undo: nothing was changed")
@@ -116,6 +118,16 @@ def undo(stack: Stack, *, yes: bool) -> None:
 
 
 # --- Refusals and questions -----------------------------------------------------------------------------------------------
+
+
+def _refuse_other_major(stack: Stack, docker: Docker, last: Kept) -> None:
+    """UserError where what a restore replaced is of another PostgreSQL than the one that runs."""
+    found = danger.majors(stack, docker, stack.settings(), last.volumes["postgres"])
+    if found is not None and found[0] != found[1]:
+        raise UserError(
+            f"ops restore --undo: nothing was changed: what was there before {last.stamp} is of PostgreSQL {found[0]}, and "
+            f"{found[1]} does not start on that; bring back a set (bin/ops restore SET -s {stack})"
+        )
 
 
 def refuse_newer_data(source: Source, record: Record) -> None:
@@ -161,6 +173,7 @@ def _ask(stack: Stack, record: Record, *, yes: bool) -> None:
 def clear(source: Source, progress: Progress) -> None:
     """What a restore that was interrupted has left: a copy is removed, volumes that had changed places change back."""
     docker, stack, image = source.docker, source.stack, source.references["backup"]
+    database_upgrade.refuse_unfinished(stack, "ops restore")
     copies.remove_containers(docker, stack, "restore")
     for left in exchange.kept(docker, stack, image):
         if left.state == "exchanged":

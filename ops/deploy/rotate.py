@@ -15,7 +15,7 @@ from ops.backups import notes
 from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import say
-from ops.deploy import guard, recovery, sessions, update, upgrade
+from ops.deploy import database_upgrade, guard, recovery, sessions, update, upgrade
 from ops.errors import UserError
 from ops.observe.smoke.api_checks import WORKFLOWS
 from ops.observe.smoke.site import client_for
@@ -178,6 +178,7 @@ def rotate(what: SecretName, stack: Stack, *, yes: bool, unreviewed: bool = Fals
 def _rotate(stack: Stack, docker: Docker, settings: Settings, rotations: dict[str, Rotation], *, yes: bool) -> None:
     """The steps that change the stack file and the stack."""
     path = stack.file
+    database_upgrade.refuse_unfinished(stack, "ops rotate")
     recovery.recover(stack, docker, say)
     upgrade.refuse(stack, docker, settings, "ops rotate")
     old_outputs = stack.outputs()

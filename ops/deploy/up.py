@@ -18,7 +18,7 @@ from ops.backups import preflight as backup_preflight
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, Steps
-from ops.deploy import danger, guard, preflight, recovery, releases, repair, update, upgrade
+from ops.deploy import danger, database_upgrade, guard, preflight, recovery, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs, source
 from ops.machine import backend, daemon, engine
@@ -142,6 +142,7 @@ def _update(stack: Stack, docker: Docker, steps: Steps, *, unasked: bool) -> Non
     with steps.step(f"stack {stack}") as say:
         update.ensure_stack(stack, say)
         recovery.recover(stack, docker, say)
+        database_upgrade.finish(stack, docker, stack.settings(), say)
         recorded = repair.repair(stack, docker, say)
         upgrade.finish(stack, docker, say)
         backup_preflight.check(stack, docker, stack.settings(), say)
@@ -170,6 +171,7 @@ def _update(stack: Stack, docker: Docker, steps: Steps, *, unasked: bool) -> Non
             raise UserError(f"smoke: {result}; each line above that is not ok names what to look at")
     releases.record_good(stack, docker)
     upgrade.finished(stack)
+    database_upgrade.finished(stack)
 
 
 def main(arguments: list[str] | None = None) -> int:

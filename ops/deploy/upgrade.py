@@ -6,13 +6,11 @@ what a command that was killed has begun, the next ``script/up`` finishes.
 Not here: the trial itself (ops/backups/trial.py), the up (ops/deploy/update.py), sets of the backup (ops/backups/container.py).
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from components.host import images
@@ -22,16 +20,16 @@ from ops.backups import container, copies, migrations, notes, trial
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import drain, newer, other_commit, releases, update
+from ops.deploy import drain, newer, other_commit, records, releases, update
 from ops.errors import UserError
 from ops.images import needs
-from ops.paths import config_dir, write_whole
 from ops.stack import database, impact
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
 # Databases beside Skyvern's own: as it was before the last upgrade, and what the version had that was gone back from.
 BEFORE, AFTER = f"{DATABASE}_before", f"{DATABASE}_after"
+RECORD = "upgrade"
 ANSWER_SECONDS = 60
 SQL_SECONDS = 3600
 # PostgreSQL, its roles container and what both need, without the server that would migrate; as components/host names them.
@@ -140,7 +138,7 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         untouched = reached == switching.database and not without_database
         if untouched and server is not None and server["Config"]["Image"] != switching.image:
             # The new server has changed nothing, and the old one has gone on meanwhile: what was kept is too old.
-            _forget(stack)
+            records.forget(stack, RECORD)
         else:
             # Also to another version than was begun, the old one included: what the first one has migrated, or is about to,
             # must not be kept in the place of the data of before.
@@ -310,7 +308,7 @@ def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Pro
         ) from failed
     if note.before == note.after:
         # Cut off, and finished in the old checkout.
-        _forget(stack)
+        records.forget(stack, RECORD)
         return
     _write(stack, replace(note, state="served"))
     progress(
@@ -330,7 +328,7 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
             docker.run("stop", server, timeout_seconds=drain.stop_seconds(stack))
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
-        _forget(stack)
+        records.forget(stack, RECORD)
         _each(stack, docker, _KEEP)
     except UserError as failed:
         with suppress(UserError):
@@ -378,18 +376,14 @@ def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str
         docker.run("rm", "--force", stack.prefix("server"))
     lost = _finish_data(stack, docker, note, progress)
     if not note.commit:
-        _forget(stack)
+        records.forget(stack, RECORD)
         raise UserError(
             f"stack {stack}: its data is that of before the upgrade to Skyvern {note.after}{lost}, and its server does not run; "
             f"check out the version of this project that ran Skyvern {note.before}, and run script/up --stack {stack} there"
         )
-    progress(f"script/up of {note.commit[:12]}, which runs Skyvern {note.before}")
-    if code := other_commit.up(stack, note.commit, stack_file=note.stack_file):
-        raise UserError(
-            f"stack {stack}: going back to Skyvern {note.before}: script/up of {note.commit[:12]} ended with {code}; correct "
-            f"what its messages above name, and run script/up --stack {stack} again, which goes on with that"
-        )
-    _forget(stack)
+    version = f"Skyvern {note.before}"
+    other_commit.go_back(stack, note.commit, stack_file=note.stack_file, version=version, progress=progress)
+    records.forget(stack, RECORD)
     return lost
 
 
@@ -415,7 +409,7 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
 def finished(stack: Stack) -> None:
     """After an up that works: one in the old commit's checkout has ended going back."""
     if is_last_step(stack):
-        _forget(stack)
+        records.forget(stack, RECORD)
 
 
 def is_last_step(stack: Stack) -> bool:
@@ -471,18 +465,28 @@ def _put_data_back(stack: Stack, docker: Docker, note: Note) -> list[str]:
 
 
 def _keep_fired(stack: Stack, docker: Docker, since: datetime) -> None:
-    """Schedules that have fired since do not fire for the same tick again: its run is in the data that is left behind.
+    """In the data of before, where the ticks of schedules that have fired since are not made up for."""
+    if fired := fired_since(stack, docker, since):
+        database.ask(stack, docker, not_again(fired), name=BEFORE, role=ROLE)
 
-    At the start, a tick without a run is made up for, unless the schedule was changed after it (1.0.56).
-    """
+
+def fired_since(stack: Stack, docker: Docker, since: datetime) -> list[str]:
+    """Ids of the schedules that have started a run since; UserError when the database does not answer."""
     query = (
         "SELECT DISTINCT workflow_schedule_id FROM workflow_runs WHERE workflow_schedule_id IS NOT NULL "  # noqa: S608
         f"AND created_at > '{since:%Y-%m-%d %H:%M:%S}';"
     )
-    if fired := database.ask(stack, docker, query, timeout_seconds=SQL_SECONDS).split():
-        chosen = "','".join(fired)
-        update = "UPDATE workflow_schedules SET modified_at = now() at time zone 'UTC'"
-        database.ask(stack, docker, f"{update} WHERE workflow_schedule_id IN ('{chosen}');", name=BEFORE, role=ROLE)
+    return database.ask(stack, docker, query, timeout_seconds=SQL_SECONDS).split()
+
+
+def not_again(fired: Sequence[str]) -> str:
+    """SQL after which schedules do not fire for a tick whose run is in data that is left behind.
+
+    At the start, a tick without a run is made up for, unless the schedule was changed after it (1.0.56).
+    """
+    chosen = "','".join(fired)
+    update = "UPDATE workflow_schedules SET modified_at = now() at time zone 'UTC'"
+    return f"{update} WHERE workflow_schedule_id IN ('{chosen}');"
 
 
 def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) -> None:
@@ -495,11 +499,7 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
             f"ops rollback: no commit is recorded that runs Skyvern {note.before}; go forward with a fix, or bring back a set of "
             "before the upgrade (docs/backup.md)"
         )
-    try:
-        lost = newer.kinds(stack, docker, note.moment)
-        loses = f"lost: {', '.join(lost)} that came since" if lost else "nothing came since"
-    except (UserError, ValueError):
-        loses = "lost: whatever came since, which the database does not name"
+    loses = newer.loss(stack, docker, note.moment)
     terminal.need_answer("ops rollback", yes=yes)
     question = f"stack {stack}: go back to Skyvern {note.before} ({note.commit[:12]}) and its data of {note.at}? {loses}"
     if not yes and not terminal.confirm(question):
@@ -562,21 +562,13 @@ def _each(stack: Stack, docker: Docker, statements: tuple[str, ...], pause: Call
 
 def read(stack: Stack) -> Note | None:
     """How far the last upgrade has come; None if there was none, or its note cannot be read."""
+    document = records.read(stack, RECORD)
     try:
-        document = json.loads(_file(stack).read_text(encoding="utf-8"))
         return Note(**{**document, "database": tuple(document["database"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (KeyError, TypeError):
         return None
 
 
 def _write(stack: Stack, note: Note) -> Note:
-    write_whole(_file(stack), json.dumps(asdict(note)) + "\n")
+    records.write(stack, RECORD, note)
     return note
-
-
-def _forget(stack: Stack) -> None:
-    _file(stack).unlink(missing_ok=True)
-
-
-def _file(stack: Stack) -> Path:
-    return config_dir() / f"upgrade-{stack.short}.json"

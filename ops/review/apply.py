@@ -12,7 +12,7 @@ from ops.backups import notes
 from ops.clients import git
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import danger, guard, preflight, releases, repair, update, upgrade
+from ops.deploy import danger, database_upgrade, guard, preflight, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.preview import engine
@@ -74,6 +74,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
 def _update(stack: Stack, docker: Docker, reviewed: Record, tree: str, progress: Progress) -> str:
     """The steps that change the stack, with its images built."""
     settings = stack.settings()
+    database_upgrade.finish(stack, docker, settings, progress)
     upgrade.finish(stack, docker, progress)
     planned = engine.preview(stack, drift=True)
     if differences := record.differences(reviewed, record.record(planned, tree=tree)):
@@ -104,5 +105,6 @@ def _update(stack: Stack, docker: Docker, reviewed: Record, tree: str, progress:
             raise UserError(f"ops apply: applied, but {green} of {total} smoke checks are green{stays}")
     releases.record_good(stack, docker)
     upgrade.finished(stack)
+    database_upgrade.finished(stack)
     done = f"applied {len(planned.steps)} steps" if planned.steps else "nothing to apply"
     return f"✅ stack {stack}: {done} at {planned.head[:12]}; {green} of {total} smoke checks are green."

@@ -31,6 +31,7 @@ from ops.stack import file
 from ops.stack.outputs import parse
 from tests.host import programs
 from tests.host.rehearsed import Rehearsed
+from tests.support.waiting import wait_for
 
 IMAGES: images.ImageSource = "official" if os.environ.get("SKYVERN_TEST_IMAGES") == "official" else "packages"
 # The containers of a stack as write_stack makes it.
@@ -168,6 +169,37 @@ def client_of(site: Site, pause: float) -> Iterator[list[tuple[int, float]]]:
         finally:
             stop.set()
         asking.result()
+
+
+def make_workflow(site: Site, title: str) -> str:
+    """A workflow that needs neither a model nor a page; its id."""
+    definition = {
+        "title": title,
+        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
+    }
+    made = site.api("POST", "/v1/workflows", body={"json_definition": definition})
+    assert made.status_code == 200, made.text
+    identifier: str = made.json()["workflow_permanent_id"]
+    return identifier
+
+
+def kill_when(checkout: Checkout, log: Path, words: str, *command: str, seconds: float = 0) -> None:
+    """SIGKILL for a command in the clone and what it runs, so many seconds after it has printed these words. log: its output."""
+    with log.open("w") as output:
+        killed = subprocess.Popen(
+            command,
+            cwd=checkout.root,
+            env=dict(checkout.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        wait_for(lambda: words in log.read_text() or killed.poll() is not None, seconds=1800, pause=0.5)
+        assert killed.poll() is None, log.read_text()
+        time.sleep(seconds)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
 
 
 def remove_everything(docker: Docker) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from lab.workspace import free_port
-from tests.host.conftest import Checkout, as_person, client_of, remove, site_of
-from tests.host.versions import Versions, committed, make_workflow
+from tests.host.conftest import Checkout, as_person, client_of, make_workflow, remove, site_of
+from tests.host.versions import Versions, committed
 
 pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
 

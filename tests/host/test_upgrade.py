@@ -4,19 +4,14 @@ The versions are the pinned one with a migration of its own and another number, 
 """
 
 import json
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ops.observe.smoke.site import Site
-from tests.host.conftest import Checkout, as_person, site_of
-from tests.host.versions import Versions, committed, make_workflow
-from tests.support.waiting import wait_for
+from tests.host.conftest import Checkout, as_person, kill_when, make_workflow, site_of
+from tests.host.versions import Versions, committed
 
 pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
 
@@ -138,20 +133,7 @@ def test_killed_during_the_upgrade_the_next_up_goes_on(
     versions.check_out("1.0.120")
     rows = versions.sql(CONTENT)
     log = tmp_path / "up.log"
-    with log.open("w") as output:
-        killed = subprocess.Popen(
-            ["script/up"],
-            cwd=versions.checkout.root,
-            env=dict(versions.checkout.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        wait_for(lambda: said in log.read_text(), log.read_text, seconds=1200, pause=0.2)
-        time.sleep(seconds)
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.wait()
+    kill_when(versions.checkout, log, said, "script/up", seconds=seconds)
     _, printed = versions.up()
     assert "Skyvern 1.0.120 serves; to go back to 1.0.56" in printed + log.read_text()
     note = Path(versions.checkout.environment["HOME"]) / ".config/skyvern-stack/upgrade-dev.json"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lab.standins.vercel.build import download_wheels
 from ops.clients import git
-from ops.observe.smoke.site import Site
 from tests.host.conftest import Checkout
 
 PACKAGES = "/opt/skyvern/lib/python3*/site-packages"
@@ -123,14 +122,3 @@ def committed(checkout: Checkout, stack: str = "dev") -> Iterator[Versions]:
         yield Versions(checkout, first.git("rev-parse", "HEAD"), head, stack)
     finally:
         shutil.rmtree(checkout.root / ".git")
-
-
-def make_workflow(site: Site, title: str) -> str:
-    definition = {
-        "title": title,
-        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
-    }
-    made = site.api("POST", "/v1/workflows", body={"json_definition": definition})
-    assert made.status_code == 200, made.text
-    identifier: str = made.json()["workflow_permanent_id"]
-    return identifier

@@ -93,21 +93,37 @@ def test_a_set_that_cannot_be_made_ends_it(made: list[str], monkeypatch: pytest.
 SERVER = "postgres (PostgreSQL) 18.6 (Debian 18.6-1)\n"
 
 
+@pytest.mark.parametrize(
+    ("major", "way"),
+    [
+        ("17", "run bin/ops upgrade-database -s dev, which tries 18 on a copy first, or check out the version that it ran"),
+        # There is no way back but the version that it ran.
+        ("19", "check out the version that it ran"),
+    ],
+)
 @pytest.mark.parametrize("container", [True, False])
-def test_another_major_of_postgresql_is_refused_before_anything_is_touched(made: list[str], container: bool) -> None:
+def test_another_major_of_postgresql_is_refused_before_anything_is_touched(
+    made: list[str], container: bool, major: str, way: str
+) -> None:
     """Its server does not start on these files, and the stack was down; also where the container has gone."""
     gone = {} if container else {"^skyvern-dev-postgres$": ""}
-    there = host({"PG_VERSION": f"17\n{SERVER}", **gone}, image="postgres:old")
+    there = host({"PG_VERSION": f"{major}\n{SERVER}", **gone}, image="postgres:old")
     with pytest.raises(UserError) as refused:
         danger.take_set(STACK, there, SETTINGS, PROTECTED, print)
     assert str(refused.value) == (
-        "stack dev: nothing was changed: its data is of PostgreSQL 17, and 18 of this checkout does not start on that; check out "
-        "the version that it ran; docs/decisions/postgres-major.md has the way to 18"
+        f"stack dev: nothing was changed: its data is of PostgreSQL {major}, and 18 of this checkout does not start on that; "
+        f"{way} (docs/upkeep.md)"
     )
     assert made == []
     (looked,) = (one for one in there.asked if "PG_VERSION" in one)
     assert "--network=none" in looked
     assert "--volume=skyvern-dev-postgres:/var/lib/postgresql/data:ro" in looked
+
+
+def test_the_major_of_an_image() -> None:
+    assert danger.major_of_image(host({"--entrypoint=postgres": SERVER}), "postgres:18") == "18"
+    with pytest.raises(UserError, match=r"^image x: does not say which PostgreSQL is in it; build it again with script/up$"):
+        danger.major_of_image(host({"--entrypoint=postgres": "?"}), "x")
 
 
 @pytest.mark.parametrize(
