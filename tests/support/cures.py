@@ -40,6 +40,8 @@ _APPLY = "host/test_pull_requests.py::test_what_was_reviewed_is_applied_once"
 _ROLLBACK = "host/test_pull_requests.py::test_from_a_bad_deployment_there_is_a_way_back"
 _WALLS = "host/test_isolation.py::test_without_both_walls_smoke_and_doctor_name_what_is_open_and_one_up_closes_it"
 _NETWORKS = "engine/test_networks.py::test_other_subnets_replace_networks_and_containers_and_keep_the_data"
+_MAJOR = "host/test_database_major.py::test_the_new_major_comes_with_the_data_and_the_old_one_comes_back"
+_MAJOR_ON = "host/test_database_major.py::test_killed_during_the_switch_the_next_up_ends_it"
 _DELETED = "engine/test_automations.py::test_a_workflow_that_was_deleted_in_the_ui_comes_back_with_its_schedule"
 _SECRET = "engine/test_cures.py::test_a_secret_that_a_message_asks_for_is_read_from_the_stack_file"
 _PACKAGES = "host/test_machine_faults.py::test_the_packages_of_a_message_bring_its_program"
@@ -132,8 +134,23 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "see docker --host … node ps": "open: no service of a test stays on a machine that is drained",
         "into host.nodes of …": "names: the command that looks at it",
     },
+    "ops/deploy/database_upgrade.py": {
+        "to go back to it: bin/…": _MAJOR,
+        "was interrupted; run bin/ops restore -s … first": "open: no test does it behind a restore that was cut off",
+        "was interrupted; run script/up --stack … in a checkout of that version": _OLD_CHECKOUT,
+        "so a switch that fails could not go back": _OLD_CHECKOUT,
+        "was interrupted; run script/up --stack … first, which ends it": _MAJOR_ON,
+        "has no data of PostgreSQL yet": _FIRST_UP,
+        "does not run, and its own server makes the copy": _OLD_CHECKOUT,
+    },
+    "ops/deploy/other_commit.py": {
+        "script/up of …, which runs": "names: what is in progress",
+        "which goes on with that": _ON,
+    },
     "ops/deploy/danger.py": {
-        "give up the data by pulumi up": "engine/test_cures.py::test_plain_pulumi_goes_on_where_data_is_not_protected"
+        "does not say which PostgreSQL is in it": _IMAGE,
+        "run bin/ops upgrade-database": _MAJOR,
+        "give up the data by pulumi up": "engine/test_cures.py::test_plain_pulumi_goes_on_where_data_is_not_protected",
     },
     "ops/deploy/guard.py": {
         "is not a git checkout": "names: what a folder is not",
@@ -160,6 +177,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops doctor -s … says what to do": _DOCTOR,
     },
     "ops/deploy/restore.py": {
+        "does not start on that; bring back a set": _RESTORE,
         "to go back: bin/ops restore --undo": _UNDO,
         "bin/ops resume": _RESUME,
         "bin/ops backup now keeps them": f"host/test_backup.py::test_newer_data_is_not_replaced_unasked {_RESTORE}",
@@ -203,13 +221,11 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "check out the version that it ran, and run script/up": _OLD_CHECKOUT,
         "bin/ops rollback --with-data -s … goes back": _GOOD,
         "to go back to … and the data of …": _GOOD,
-        "script/up of …, which runs Skyvern": "names: what is in progress",
         "tries the upgrade again": _ON,
         "without a server an upgrade cannot be tried first": _OLD_CHECKOUT,
         "this checkout has another Skyvern than the stack": _ON,
         "no commit is recorded that runs Skyvern … on this database": _OLD_CHECKOUT,
         "check out the version of this project that ran Skyvern": _OLD_CHECKOUT,
-        "which goes on with that": _ON,
         "bin/ops restore brings back a set": _RESTORE,
         "so the data of before is not in its place; correct what bin/ops doctor": _DOCTOR,
         "which goes on with going back": _ON,
