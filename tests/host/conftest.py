@@ -108,11 +108,6 @@ def deployed(checkout: Checkout, stack: str) -> Iterator[None]:
     checkout.pulumi(f"stack init {stack} --no-select")
     checkout.pulumi(f"up --yes --skip-preview -s {stack}")
     yield
-    remove(checkout, stack)
-
-
-def remove(checkout: Checkout, stack: str) -> None:
-    """A stack with all that it has; AssertionError where something is left."""
     checkout.pulumi(f"state unprotect --all --yes -s {stack}")
     checkout.pulumi(f"destroy --yes --skip-preview -s {stack}")
     checkout.pulumi(f"stack rm --yes {stack}")
@@ -135,9 +130,9 @@ def sql(checkout: Checkout, statement: str) -> str:
 
 
 @contextlib.contextmanager
-def site_of(checkout: Checkout, stack: str = "dev") -> Iterator[Site]:
-    """A stack as ``ops smoke`` sees it."""
-    outputs = parse(stack, checkout.pulumi(f"stack output --json --show-secrets -s {stack}").stdout)
+def site_of(checkout: Checkout) -> Iterator[Site]:
+    """The dev stack as ``ops smoke`` sees it."""
+    outputs = parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)
     with client_for(outputs) as client:
         yield Site(outputs, client, checkout.docker)
 
