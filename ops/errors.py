@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The CLI prints the message without a traceback and exits with 1. The message never holds a secret.
     """
+
+    @property
+    def line(self) -> str:
+        """The message on one line, where it quotes a program that printed several."""
+        return " ".join(str(self).split())

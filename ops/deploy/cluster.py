@@ -23,7 +23,7 @@ from ops.errors import UserError
 from ops.machine import daemon_config
 from ops.observe import cluster as clusters
 from ops.observe.cluster import Cluster, Member, Node
-from ops.observe.doctor import cluster_checks
+from ops.observe.doctor import cluster_checks, exit_code
 from ops.observe.doctor.findings import Finding
 from ops.stack.option import DEV, StackOption
 from ops.stack.stack import Stack
@@ -70,7 +70,7 @@ def init(
     if taken is not None and first.state == "inactive":
         cure = f"bin/ops cluster join {first.host} -s {stack} lets {first.host} join that one"
         raise UserError(f"{taken.host}: is in a Swarm already, and this would be a second one; {cure}")
-    prepare(cluster, yes=yes, say=typer.echo)
+    prepare(cluster.nodes, yes=yes, say=typer.echo)
     if first.state == "inactive":
         advertise = ["--advertise-addr", address] if address else []
         _swarm(Docker(first.host), "init", "--default-addr-pool", pool, "--default-addr-pool-mask-length", "24", *advertise)
@@ -90,9 +90,10 @@ def join(nodes: Nodes = None, stack: StackOption = DEV, address: Address = None,
     if address and len(joining) > 1:
         raise UserError("ops cluster join: --address is of one machine; join the machines one by one")
     hosts = list(dict.fromkeys([*hosts_of(settings), *joining]))
-    if clusters.observe(hosts).manager is None:
+    cluster = clusters.observe(hosts)
+    if cluster.manager is None:
         raise UserError(f"ops cluster join: no machine of {stack.file_name} manages a Swarm; run bin/ops cluster init -s {stack}")
-    prepare(clusters.observe(joining), yes=yes, say=typer.echo)
+    prepare([node for node in cluster.nodes if node.host in joining], yes=yes, say=typer.echo)
     let_join(hosts, only=joining, address=address, say=typer.echo)
     settle(hosts, say=typer.echo)
     for host in joining:
@@ -115,7 +116,7 @@ def status(
         typer.echo(json.dumps(document, indent=2))
     else:
         typer.echo(render(cluster, findings))
-    raise typer.Exit(int(any(finding.level == "error" for finding in findings)))
+    raise typer.Exit(exit_code(findings))
 
 
 @app.command("drain")
@@ -204,13 +205,13 @@ def refuse_pool(pool: str, settings: Settings) -> None:
         raise UserError(f"ops cluster init: --pool {pool} overlaps host.networks, {settings.host.networks}; write another")
 
 
-def prepare(cluster: Cluster, *, yes: bool, say: Callable[[str], None]) -> None:
+def prepare(nodes: Sequence[Node], *, yes: bool, say: Callable[[str], None]) -> None:
     """Gives the daemons the flags that services need; UserError with a line for each that cannot be in a Swarm.
 
     Asks before Docker is restarted where containers run.
     """
-    _refuse(finding for node in cluster.nodes for finding in cluster_checks.unfit(node))
-    soft = [node for node in cluster.nodes if not node.hardened]
+    _refuse(finding for node in nodes for finding in cluster_checks.unfit(node))
+    soft = [node for node in nodes if not node.hardened]
     busy = [node for node in soft if node.containers]
     if busy and not yes:
         stops = ", ".join(f"{node.containers} at {node.host}" for node in busy)
@@ -320,7 +321,7 @@ def show(stack: Stack, hosts: Sequence[str]) -> None:
     cluster = clusters.observe(hosts)
     findings = cluster_checks.problems(cluster, stack)
     typer.echo(render(cluster, findings))
-    if any(finding.level == "error" for finding in findings):
+    if exit_code(findings):
         raise typer.Exit(1)
 
 
@@ -365,7 +366,7 @@ def _swarm(docker: Docker, *arguments: str) -> None:
     try:
         docker.run("swarm", *arguments, timeout_seconds=JOIN_SECONDS)
     except UserError as failed:
-        line = " ".join(str(failed).split())
+        line = failed.line
         if "could not choose an IP address" in line:
             cure = "add --address, the one at which the other machines reach this one"
         elif any(words in line for words in ("Timeout was reached", "connection refused", "no route to host", "Unavailable")):

@@ -107,7 +107,7 @@ def observe(hosts: Sequence[str]) -> Cluster:
     try:
         return Cluster(nodes=nodes, members=list_members(cluster.manager))
     except UserError as failed:
-        return Cluster(nodes=nodes, problem=_line(failed))
+        return Cluster(nodes=nodes, problem=failed.line)
 
 
 def observe_node(host: str) -> Node:
@@ -118,16 +118,12 @@ def observe_node(host: str) -> Node:
         now = datetime.fromtimestamp((before + time.time()) / 2, UTC)
         node = parse_node(host, printed, now)
     except UserError as failed:
-        return Node(host=host, problem=_line(failed))
+        return Node(host=host, problem=failed.line)
     if node.no_new_privileges or (system.parse_version(node.version) or (0,)) >= SHOWS_PRIVILEGES:
         return node
     with contextlib.suppress(UserError):
         return replace(node, no_new_privileges=daemon_config.read(host).get("no-new-privileges") is True)
     return node
-
-
-def _line(failed: UserError) -> str:
-    return " ".join(str(failed).split())
 
 
 @process.reads("docker")

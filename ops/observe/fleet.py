@@ -92,7 +92,7 @@ def look(stack: Stack, see: Callable[[Stack, Settings, Docker], T]) -> Answer[T]
         docker.run("version", "--format", "{{.Server.Version}}", timeout_seconds=ANSWER_SECONDS)
         return Answer(stack=stack, settings=settings, found=see(stack, settings, docker))
     except UserError as failed:
-        return Answer(stack=stack, settings=settings, problem=" ".join(str(failed).split()))
+        return Answer(stack=stack, settings=settings, problem=failed.line)
 
 
 def look_at_all(stacks: Sequence[Stack], see: Callable[[Stack, Settings, Docker], T]) -> Iterator[Answer[T]]:

@@ -94,7 +94,7 @@ def test_a_machine_of_an_argument_is_a_daemons_address() -> None:
 def test_what_cannot_be_in_a_swarm_is_refused_before_anything_changes(use: Callable[..., Swarm]) -> None:
     swarm = use(Cluster(nodes=[node("a", seccomp="builtin"), node("b", live_restore=True), node("c", rootless=True)]))
     with pytest.raises(UserError) as refused:
-        commands.prepare(swarm.seen, yes=True, say=silent)
+        commands.prepare(swarm.seen.nodes, yes=True, say=silent)
     assert [line.partition(": ")[0] for line in str(refused.value).splitlines()] == HOSTS[1:]
     assert (swarm.hardened, swarm.asked) == ([], [])
 
@@ -104,13 +104,13 @@ def test_docker_is_not_restarted_unasked_where_containers_run(use: Callable[...,
     with pytest.raises(
         UserError, match=rf"stops containers for a moment \(9 at {B}\) and there is no terminal to ask on; add --yes"
     ):
-        commands.prepare(swarm.seen, yes=False, say=silent)
+        commands.prepare(swarm.seen.nodes, yes=False, say=silent)
     monkeypatch.setattr(terminal, "attended", lambda: True)
     monkeypatch.setattr(terminal, "confirm", lambda question: False)
     with pytest.raises(UserError, match="nothing is changed"):
-        commands.prepare(swarm.seen, yes=False, say=silent)
+        commands.prepare(swarm.seen.nodes, yes=False, say=silent)
     assert swarm.hardened == []
-    commands.prepare(swarm.seen, yes=True, say=silent)
+    commands.prepare(swarm.seen.nodes, yes=True, say=silent)
     assert swarm.hardened == [B, HOSTS[2]]
 
 
@@ -122,7 +122,7 @@ def test_each_daemon_that_cannot_be_hardened_has_its_line(use: Callable[..., Swa
 
     monkeypatch.setattr(daemon_config, "harden", refuse)
     with pytest.raises(UserError) as failed:
-        commands.prepare(swarm.seen, yes=True, say=silent)
+        commands.prepare(swarm.seen.nodes, yes=True, say=silent)
     assert str(failed.value) == f"{HOSTS[0]}: cannot be written\n{B}: cannot be written"
 
 
