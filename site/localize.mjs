@@ -19,11 +19,12 @@ const PLACE = /<script type="module" crossorigin src="(\/assets\/(index-[\w-]+\.
 // A share of a language's texts that this UI must still show: with less, it is another UI than the one that was translated.
 const LEAST_USED = 0.9;
 
-// Places that wrap() cannot tell: words of the API's, such as statuses, phrases that a library makes, a word with a second meaning, and
+// Places that wrap() cannot tell: words of the API's, such as statuses and kinds of blocks, phrases that a library makes, a word with a second meaning, and
 // a text that is the value of a field which nobody can change.
 export const replacements = [
   { what: "the status of a run", from: 'const s=t==="timed_out"?"timed out":t,o=', to: 'const s=__text.word(t==="timed_out"?"timed out":t),o=', count: 1 },
   { what: "the status of a block", from: 'const n=e?e.replace("_"," "):t?', to: 'const n=e?__text.word(e.replace("_"," ")):t?', count: 1 },
+  { what: "the kind of an added block", from: "D$t(h.block_type)", to: "__text.word(D$t(h.block_type))", count: 1 },
   { what: "the status of an attempt", from: 'children:K.replace("_"," ")', to: 'children:__text.word(K.replace("_"," "))', count: 1 },
   {
     what: "when a schedule runs",

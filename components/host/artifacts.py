@@ -49,6 +49,7 @@ class FileServer(pulumi.ComponentResource):
                 memory_mib=64,
                 cpus=0.5,
                 health=Health(command=["artifacts-healthy"], start_seconds=15),
+                hand_over=True,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

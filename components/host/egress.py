@@ -86,6 +86,7 @@ class EgressProxy(pulumi.ComponentResource):
                 memory_mib=256,
                 cpus=1,
                 health=Health(command=["egress-healthy"], start_seconds=20),
+                hand_over=True,
                 stop_seconds=5,
             ),
             opts=pulumi.ResourceOptions(parent=self),

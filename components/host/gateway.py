@@ -615,6 +615,7 @@ class Gateway(pulumi.ComponentResource):
                 memory_mib=256,
                 cpus=1,
                 health=Health(command=["gateway-healthy"], start_seconds=30),
+                hand_over=True,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

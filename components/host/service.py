@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
+from components.host.handover import Handover
 from components.host.labels import environment_label, stack_labels
 
 
@@ -53,6 +54,7 @@ class ServiceArgs:
     seccomp: a profile as JSON, in place of Docker's own.
     filters_packets: on the host's own network, with the capability to change its packet filter; the firewall alone.
     stop_seconds: grace between SIGTERM and SIGKILL.
+    hand_over: the new container is healthy before the old one goes (handover.py); without effect where a port is published.
     """
 
     part: str
@@ -75,6 +77,7 @@ class ServiceArgs:
     filters_packets: bool = False
     shm_mib: int = 64
     stop_seconds: int = 10
+    hand_over: bool = False
 
 
 def go_duration(seconds: int) -> str:
@@ -109,9 +112,11 @@ class HardenedService(pulumi.ComponentResource):
         health = args.health
         # Room for a slow disk on top of the time in which the check may fail.
         wait_seconds = health.start_seconds + health.retries * (health.interval_seconds + health.timeout_seconds) + 30
+        container_name = f"{args.prefix}-{args.part}"
+        hands_over = args.hand_over and args.published_port is None
         container = docker.Container(
             name,
-            name=f"{args.prefix}-{args.part}",
+            name=container_name,
             hostname=args.part,
             image=args.image,
             entrypoints=args.entrypoint,
@@ -178,10 +183,20 @@ class HardenedService(pulumi.ComponentResource):
             must_run=True,
             wait=True,
             wait_timeout=wait_seconds,
-            # The name is fixed, so the old container has to be removed first.
+            # The name is fixed, so the old container has to be removed first, or to give it away.
             opts=pulumi.ResourceOptions(
-                parent=self, delete_before_replace=True, custom_timeouts=delete_timeout(args.stop_seconds)
+                parent=self,
+                delete_before_replace=not hands_over,
+                custom_timeouts=delete_timeout(args.stop_seconds),
+                # A preview makes nothing.
+                hooks=self._hand_over(name, container_name) if hands_over and not pulumi.runtime.is_dry_run() else None,
             ),
         )
         self.container_name = container.name
         self.register_outputs({"containerName": self.container_name})
+
+    def _hand_over(self, name: str, container: str) -> pulumi.ResourceHookBinding:
+        provider = self.get_provider("docker:index/container:Container")
+        if not isinstance(provider, docker.Provider):
+            raise TypeError("a container needs the provider of its daemon")
+        return Handover(container, provider.host).hooks(name)

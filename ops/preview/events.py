@@ -37,6 +37,7 @@ from ops.stack.impact import ROTATIONS
 Event = Mapping[str, Any]
 
 STACK = "pulumi:pulumi:Stack"
+NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105  # a type of resource
 # A new tunnel has another id: every name has to be pointed at it, and connectors get another token.
@@ -335,12 +336,20 @@ def automation_changes(resources: Iterable[Resource]) -> tuple[AutomationChange,
 
 def outages(resources: Iterable[Resource]) -> tuple[Outage, ...]:
     """Parts that are unavailable meanwhile, one for every container that is replaced or deleted; the longest first."""
-    stopped = []
+    resources, stopped = tuple(resources), []
+    networks = {
+        str(resource.old.get("name"))
+        for resource in resources
+        if resource.type == NETWORK and resource.operation == "replace" and resource.old is not None
+    }
     for resource in resources:
         if resource.type != CONTAINER or resource.operation not in {"replace", "delete"} or resource.old is None:
             continue
         part = str(resource.old.get("hostname") or resource.name)
-        known = downtime.PARTS.get(part, downtime.Downtime(f"what {part} does", downtime.SERVER_SECONDS))
+        # What is on a network that is made again goes before the network does.
+        joined = {network.get("name") for network in resource.old.get("networksAdvanced") or []}
+        hands_over = resource.operation == "replace" and not (resource.new or {}).get("ports") and not joined & networks
+        known = downtime.of_part(part, hands_over=hands_over)
         # Zero: it does not come back.
         seconds = known.seconds if resource.operation == "replace" else 0
         if known.seconds:

@@ -19,7 +19,7 @@ class Downtime:
     seconds: int
 
 
-# By the part that a container is (its network alias). A name is fixed, so the old container goes before the new one comes.
+# By the part that a container is (its network alias). Without a handover, the old container goes before the new one comes.
 PARTS = {
     "backup": Downtime("sets of the database and the files", 0),
     "artifacts": Downtime("recordings and screenshots", GATEWAY_SECONDS),
@@ -38,6 +38,15 @@ PARTS = {
     "server": Downtime("the API, live views and every run in progress", SERVER_SECONDS),
     "smoke-site": Downtime("smoke runs", 0),
 }
+# Without a published port, the new container of these is healthy before the old one goes (components/host/handover.py). What an
+# old one has begun gets its grace to end; Squid cuts connections off after 5 s.
+HANDED_OVER = {
+    "artifacts": Downtime("nothing noticeable", 0),
+    "connector": Downtime("nothing noticeable", 0),
+    "egress": Downtime("connections that a browser has open; new ones go on", 5),
+    "gateway": Downtime("nothing noticeable", 0),
+    "smoke-site": Downtime("nothing noticeable", 0),
+}
 # The secrets that open a session of the UI; its tokens end when one of them rotates.
 OPEN_SESSIONS = ("api-key", "ui-login", "gateway")
 
@@ -55,6 +64,12 @@ class Rotation:
     stops: str
     seconds: int
     afterwards: str
+
+
+def of_part(part: str, *, hands_over: bool) -> Downtime:
+    """What stops while a part's container is replaced or removed."""
+    unknown = Downtime(f"what {part} does", SERVER_SECONDS)
+    return HANDED_OVER[part] if hands_over and part in HANDED_OVER else PARTS.get(part, unknown)
 
 
 ROTATIONS: dict[str, Rotation] = {

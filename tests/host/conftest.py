@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import httpx
 import pytest
 from ruamel.yaml import YAML
 
@@ -108,6 +107,11 @@ def deployed(checkout: Checkout, stack: str) -> Iterator[None]:
     checkout.pulumi(f"stack init {stack} --no-select")
     checkout.pulumi(f"up --yes --skip-preview -s {stack}")
     yield
+    remove(checkout, stack)
+
+
+def remove(checkout: Checkout, stack: str) -> None:
+    """A stack with all that it has; AssertionError where something is left."""
     checkout.pulumi(f"state unprotect --all --yes -s {stack}")
     checkout.pulumi(f"destroy --yes --skip-preview -s {stack}")
     checkout.pulumi(f"stack rm --yes {stack}")
@@ -130,9 +134,9 @@ def sql(checkout: Checkout, statement: str) -> str:
 
 
 @contextlib.contextmanager
-def site_of(checkout: Checkout) -> Iterator[Site]:
-    """The dev stack as ``ops smoke`` sees it."""
-    outputs = parse("dev", checkout.pulumi("stack output --json --show-secrets -s dev").stdout)
+def site_of(checkout: Checkout, stack: str = "dev") -> Iterator[Site]:
+    """A stack as ``ops smoke`` sees it."""
+    outputs = parse(stack, checkout.pulumi(f"stack output --json --show-secrets -s {stack}").stdout)
     with client_for(outputs) as client:
         yield Site(outputs, client, checkout.docker)
 
@@ -148,14 +152,14 @@ def client_of(site: Site, pause: float) -> Iterator[list[tuple[int, float]]]:
     answers: list[tuple[int, float]] = []
     stop = threading.Event()
     key = {"x-api-key": site.outputs.api_key.get_secret_value()}
+    question = site.outputs.api_url + "/v1/workflows?page_size=1"
 
     def ask() -> None:
-        # Without a shared connection pool: the gateway stays, and a client may be anybody.
-        with httpx.Client(timeout=300) as client:
-            while not stop.wait(pause):
-                began = time.monotonic()
-                answer = client.get(site.outputs.api_url + "/v1/workflows?page_size=1", headers=key)
-                answers.append((answer.status_code, time.monotonic() - began))
+        while not stop.wait(pause):
+            began = time.monotonic()
+            # Longer than the gateway holds a request for a server that starts.
+            answer = site.http.send(site.http.build_request("GET", question, headers=key, timeout=300))
+            answers.append((answer.status_code, time.monotonic() - began))
 
     with ThreadPoolExecutor(1) as thread:
         asking = thread.submit(ask)

@@ -28,7 +28,7 @@ from lab.workspace import free_port
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
 from ops.stack.outputs import Outputs, parse
-from tests.host.conftest import Checkout, as_person
+from tests.host.conftest import Checkout, as_person, client_of
 from tests.support import security_table as table
 from tests.support.waiting import wait_for
 
@@ -169,6 +169,44 @@ def test_the_connector_runs_and_every_name_leads_to_the_gateway(public: Public) 
     assert public.answers("cloudflare") == []
     told = public.checkout.docker.logs(f"{PREFIX}-gateway")
     assert '"client_ip":"127.0.0.1"' in told
+
+
+def test_a_new_gateway_is_healthy_before_the_old_one_goes(public: Public) -> None:
+    docker, gateway = public.checkout.docker, f"{PREFIX}-gateway"
+    source = public.checkout.root / "components/host/gateway.py"
+    good = source.read_text()
+    command = 'command=["gateway-start", rules]'
+    assert command in good
+
+    def container() -> str:
+        found: str = docker.inspect(gateway)["Id"]
+        return found
+
+    def deploy(added: str) -> str:
+        """An up with a line more at the end of the gateway's rules, under a client's eyes; what it printed."""
+        source.write_text(good.replace(command, f'command=["gateway-start", rules + "\\n{added}\\n"]'))
+        with client_of(public.site(), pause=0.1) as answers:
+            printed = public.checkout.run("bash", "-c", f'eval "$(script/env)" && exec pulumi up --yes -s {STACK}', check=False)
+        assert {status for status, _ in answers} == {200}
+        assert len(answers) > 20
+        names = {name for name in public.checkout.names("container", "--all") if name.startswith(gateway)}
+        assert names == {gateway}
+        print(f"longest of {len(answers)} answers: {max(seconds for _, seconds in answers):.1f} s")
+        return printed.stdout + printed.stderr
+
+    first = container()
+    assert "1 replaced" in deploy("# another gateway")
+    second = container()
+    assert second != first
+    # One that never becomes healthy is removed, and says why; the old one has gone on.
+    told = deploy("no_such_directive {$SKYVERN_API_KEY}")
+    assert f"the new {gateway} did not become healthy, and the old one goes on; what it said:" in told
+    assert "no_such_directive" in told
+    assert public.outputs().api_key.get_secret_value() not in told
+    assert container() == second
+    source.write_text(good)
+    public.up()
+    assert container() not in {first, second}
 
 
 def test_the_doctor_finds_what_is_wrong_with_the_way_in(public: Public) -> None:

@@ -103,7 +103,7 @@ def test_pages_are_korean_and_what_is_saved_is_the_same(look: Callable[..., dict
     assert {screen: latin(text) for screen, text in korean["texts"].items() if latin(text)} == {}
     assert requests(korean) == requests(english)
     names = [name for name, _ in korean["sent"]]
-    assert names == ["POST workflows", "PUT workflows/wpid_1", "POST workflows/wpid_1/schedules", "POST run/workflows"]
+    assert names == ["POST workflows", "PUT workflows/wpid_1", "POST workflows/wpid_1/schedules", "POST workflows/wpid_1/run"]
     # Each kind that the library offers is in what was saved.
     assert len(types_of(korean["sent"][1][1])) == len(korean["kinds"]) >= 25
     assert (korean["errors"], english["errors"]) == ([], [])

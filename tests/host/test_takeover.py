@@ -4,6 +4,7 @@ Skyvern 1.0.48 from PyPI, 55 migrations behind, as upstream's compose file runs 
 signing key of the example, the vault's key in a file, and the oldest PostgreSQL that Debian still has.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -35,7 +36,6 @@ pytestmark = [pytest.mark.timeout(2400), pytest.mark.nightly]
 # Not below /tmp, which the stack file refuses: it is emptied.
 FOLDER = Path("/srv") / f"skyvern-test-takeover-{os.getpid()}"
 POSTGRES = "localhost/test/postgresql-15"
-SKYVERN = "localhost/test/skyvern-1.0.48"
 # Upstream's server without a browser: nothing runs in it. uv, because pip looks for these versions for many minutes.
 DOCKERFILE = """
 ARG DEBIAN
@@ -64,6 +64,8 @@ if not made.exists():
     made.touch()
 os.execv(sys.executable, [sys.executable, "-m", "skyvern.forge"])
 """
+# A storage keeps it from one run of the tests to the next.
+SKYVERN = f"localhost/test/skyvern-1.0.48:{hashlib.sha256((DOCKERFILE + START).encode()).hexdigest()[:12]}"
 ORGANIZATION = "o_429000000000000001"
 SECRET_KEY = "PLACEHOLDER"
 # Of a person's authenticator.
@@ -217,7 +219,7 @@ def old(stack: Checkout) -> Old:
     container(docker, "skyvern", image, flags=mounts, **environment)
     container(docker, "skyvern-ui", image, "sleep", "infinity")
     made = Old(docker, environment["SKYVERN_API_KEY"])
-    wait_for(made.serves, seconds=600, pause=2)
+    wait_for(made.serves, lambda: docker.logs("acme-skyvern-1")[-3000:], seconds=600, pause=2)
     definition = {
         "title": "매일 보고서",
         "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
@@ -298,7 +300,7 @@ def test_everything_is_there_after_the_switch_and_back_again(stack: Checkout, si
 
     back = next(line for line in printed.splitlines() if "to go back: " in line).partition("to go back: ")[2]
     stack.run("bash", "-c", back)
-    wait_for(old.serves, seconds=300, pause=2)
+    wait_for(old.serves, lambda: old.docker.logs("acme-skyvern-1")[-3000:], seconds=300, pause=2)
     assert {name: (True, policy) for name, policy in before.items()} == {
         name: (running, policy) for name, (running, _, policy) in old.states().items()
     }

@@ -68,6 +68,7 @@ class Connector(pulumi.ComponentResource):
                     command=["cloudflared", "tunnel", "--metrics", METRICS, "ready"],
                     start_seconds=FALLBACK_SECONDS if args.settings.protocol == "auto" else START_SECONDS,
                 ),
+                hand_over=True,
                 stop_seconds=GRACE_SECONDS + 5,
             ),
             opts=pulumi.ResourceOptions(parent=self),

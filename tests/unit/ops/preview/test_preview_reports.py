@@ -73,7 +73,7 @@ def test_the_verdict_comes_first_and_names_the_worst() -> None:
         "policy-violation": "⛔ **`prod`: refused by policy**",
         "rotation": "♻️ **`prod`: something is replaced**",
     }
-    assert first["rotation"].endswith("8 replaced, 1 updated · 🔑 4 secrets rotated · ⏱️ 3 restarts, each up to 90 s")
+    assert first["rotation"].endswith("8 replaced, 1 updated · 🔑 4 secrets rotated · ⏱️ 1 restart, up to 90 s")
     assert first["exemption"].endswith("⏰ 1 exemption about to end")
     assert first["drift"].endswith("🌊 drift in 2 resources")
     assert "🔓 3 addresses gained" in first["new-public-host"]
