@@ -230,7 +230,10 @@ def test_the_doctor_finds_what_is_wrong_with_the_way_in(public: Public) -> None:
 
 def test_a_rotated_tunnel_secret_shuts_old_connectors_out(public: Public) -> None:
     old = public.token()
-    done = public.checkout.run("bin/ops", "rotate", "tunnel", "--stack", STACK, "--yes")
+    with client_of(public.site(), pause=0.2) as answers:
+        done = public.checkout.run("bin/ops", "rotate", "tunnel", "--stack", STACK, "--yes")
+    # The new connector was connected before the old one went.
+    assert {status for status, _ in answers} == {200}
     # With it comes the whole smoke run, through the tunnel.
     assert re.search(r"rotated: tunnel; (\d+) of \1 smoke checks green", done.stdout), done.stdout
     assert public.token() != old
