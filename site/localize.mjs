@@ -46,6 +46,7 @@ export const replacements = [
     to: 'className:"w-[8%] truncate",children:__text.word("Open")',
     count: 1,
   },
+  { what: "one of the lines while a page waits", from: '"Backpropagating..."', to: '__text("Backpropagating...")', count: 1 },
   {
     what: "the branch of a condition that has no expression",
     from: 'value:p.is_default?"Executed when no other condition matches":',

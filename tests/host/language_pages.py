@@ -357,9 +357,12 @@ class Looker:
 
 
 def press(target: Locator) -> None:
-    """A click as a person does it; by script where the canvas has moved the target out of sight."""
+    """A click as a person does it; by script where the canvas has moved the target out of sight, or something lies over it.
+
+    Never where the target only seems to be: a click on the library that lies over it would add a block.
+    """
     try:
-        target.click(force=True, timeout=20_000)
+        target.click(timeout=5000)
     except Error:
         target.evaluate("element => element.click()")
 
