@@ -4,7 +4,7 @@ A name belongs to one container at a time, so the old one gives its name away be
 id and removes it at the end of the update. Both have the alias on their networks until then: whoever dials it takes the next
 address where the first one refuses (Go's net.Dial, Chromium and Python's asyncio do).
 
-Not for a container that publishes a port, or writes into a volume: two cannot.
+Not for a container that publishes a port, or needs a volume for itself: two cannot.
 """
 
 import json

@@ -95,6 +95,8 @@ class Monitor(pulumi.ComponentResource):
                 memory_mib=128,
                 cpus=0.5,
                 health=Health(command=["monitor-healthy"], start_seconds=60),
+                # The new one writes when the old one has gone (images/monitor/watch.py).
+                hand_over=True,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

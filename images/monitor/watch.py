@@ -4,6 +4,7 @@ What is to be told is on the disk before it is sent, and marked as being sent wh
 twice, and a channel that is down gets everything in one message when it is back.
 """
 
+import fcntl
 import json
 import os
 import threading
@@ -40,7 +41,7 @@ CERTIFICATE_EVERY = timedelta(hours=12)
 OLD_IMAGES = timedelta(days=90)
 MANY_STARTS = 3
 LEAST_FREE = 0.1
-ALERTS, SILENCES = "alerts.json", "silences.json"
+ALERTS, SILENCES, LOCK = "alerts.json", "silences.json", "watch.lock"
 # Causes that only the database can tell: they stay as they are while it does not answer.
 _BY_DATABASE = ("run", "schedule", "restarts")
 _DATES = ("looked", "seen", "off", "on")
@@ -314,7 +315,15 @@ def start(config: Config) -> None:
     """Begins to look, if there is anyone to tell."""
     if config.channels or config.heartbeat:
         os.umask(0o077)
-        threading.Thread(target=Watch(config).run, daemon=True, name="watch").start()
+        threading.Thread(target=_run_alone, args=(config,), daemon=True, name="watch").start()
+
+
+def _run_alone(config: Config) -> None:
+    """Looks when no other monitor does: there are two of them while an update replaces the container."""
+    with (config.state / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # What the other one has sent is read now.
+        Watch(config).run()
 
 
 def state(folder: Path) -> Mapping[str, Any]:

@@ -45,6 +45,7 @@ HANDED_OVER = {
     "connector": Downtime("nothing noticeable", 0),
     "egress": Downtime("connections that a browser has open; new ones go on", 5),
     "gateway": Downtime("nothing noticeable", 0),
+    "monitor": Downtime("nothing noticeable", 0),
     "smoke-site": Downtime("nothing noticeable", 0),
 }
 # The secrets that open a session of the UI; its tokens end when one of them rotates.

@@ -3,7 +3,9 @@
 The database, the gateway, certificates and the channels are doubles; the looks, the memory on the disk and the texts are real.
 """
 
+import fcntl
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -458,3 +460,15 @@ def test_every_cause_can_be_silenced(monitor: SimpleNamespace) -> None:
     causes = {part.split('"')[1].partition(":")[0] for part in parts if part.startswith(('"', 'f"'))}
     assert len(causes) > 8
     assert causes <= monitor.alerts.CAUSES
+
+
+def test_of_two_monitors_the_new_one_looks_when_the_old_one_has_gone(
+    monitor: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = threading.Event()
+    monkeypatch.setattr(monitor.watch.Watch, "run", lambda _: looks.set())
+    with (tmp_path / monitor.watch.LOCK).open("w") as old:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        monitor.watch.start(make_config(monitor, tmp_path, channels={"slack": "slack://x"}))
+        assert not looks.wait(0.3)
+    assert looks.wait(10)
