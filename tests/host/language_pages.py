@@ -112,6 +112,8 @@ WORKFLOW: dict[str, Any] = {
     "import_error": None,
     **STAMPS,
 }
+# Which another one may start.
+STARTED: dict[str, Any] = {**WORKFLOW, "workflow_id": "w_2", "workflow_permanent_id": "wpid_2", "title": "Daily"}
 SCHEDULE: dict[str, Any] = {
     "workflow_schedule_id": "wfs_1",
     "organization_id": "o_1",
@@ -221,8 +223,9 @@ class Api:
 
 
 ANSWERS: tuple[tuple[str, Callable[[re.Match[str]], Any]], ...] = (
-    (r"workflows", lambda _: [WORKFLOW]),
+    (r"workflows", lambda _: [WORKFLOW, STARTED]),
     (r"workflows/wpid_1", lambda _: WORKFLOW),
+    (r"workflows/wpid_2", lambda _: STARTED),
     (r"workflows/wpid_1/versions", lambda _: [WORKFLOW]),
     (r"(workflows/)?(wpid_1/)?runs", lambda _: [run_of(number) for number in range(len(STATUSES))]),
     (r".*/timeline", lambda _: []),
@@ -440,7 +443,11 @@ class Author:
         fields = node.locator("textarea, input:not([type]), input[type=text], input[type=email], input[type=url]")
         for field in fields.all():
             if field.is_visible() and field.is_editable() and field.input_value() == "":
-                field.fill("Save")
+                # This one is refused with anything but an address.
+                field.fill("https://example.com/Save" if kind == "http_request" else "Save")
+        if kind == "workflowTrigger":
+            press(node.get_by_text(self.said("Select an agent to trigger..."), exact=True))
+            press(node.get_by_text("Daily", exact=True))
         # Lists of suggestions, which some fields open, are in front of the next block.
         self.page.keyboard.press("Escape")
 

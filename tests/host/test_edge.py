@@ -199,9 +199,9 @@ def test_a_new_gateway_is_healthy_before_the_old_one_goes(public: Public) -> Non
     second = container()
     assert second != first
     # One that never becomes healthy is removed, and says why; the old one has gone on.
-    told = deploy("no_such_directive {$SKYVERN_API_KEY}")
+    told = deploy("import {$SKYVERN_API_KEY}")
     assert f"the new {gateway} did not become healthy, and the old one goes on; what it said:" in told
-    assert "no_such_directive" in told
+    assert "(value of SKYVERN_API_KEY)" in told
     assert public.outputs().api_key.get_secret_value() not in told
     assert container() == second
     source.write_text(good)
