@@ -8,7 +8,7 @@ Not here: the copy and the exchange themselves (ops/backups).
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def replace(
     exchange.prepare(source, fresh, copy.stamp)
     image = source.references["backup"]
     ids = [one.id for one in schedules]
+    deleted = _deleted_here(stack, docker, ids)
     stopped = _stop(docker, stack, progress)
     try:
         paused.add(stack, docker, image, Pause(stamp=copy.stamp, made=record.at.strftime(STAMP), schedules=ids))
@@ -92,7 +93,7 @@ def replace(
         raise
     _start(docker, stopped)
     progress("the restored data is in place")
-    _tell_paused(stack, schedules, progress)
+    _tell_paused(stack, schedules, deleted, progress)
     return copy.stamp
 
 
@@ -237,17 +238,36 @@ def wait(stack: Stack, docker: Docker, stamp: str) -> None:
 # --- Schedules ------------------------------------------------------------------------------------------------------------
 
 
-def _tell_paused(stack: Stack, schedules: Sequence[Schedule], progress: Progress) -> None:
+def _deleted_here(stack: Stack, docker: Docker, ids: Sequence[str]) -> frozenset[str]:
+    """Which of these schedules the stack has deleted since the set was made; none where its database is lost."""
+    listed = "','".join(ids)
+    query = f"""
+        SELECT workflow_schedule_id FROM workflow_schedules
+        WHERE deleted_at IS NOT NULL AND workflow_schedule_id IN ('{listed}')"""  # noqa: S608
+    try:
+        return frozenset(database.ask(stack, docker, f"{query};", role=ROLE).split())
+    except UserError:
+        return frozenset()
+
+
+def _tell_paused(stack: Stack, schedules: Sequence[Schedule], deleted: Collection[str], progress: Progress) -> None:
     if not schedules:
         return
     progress(f"{len(schedules)} schedules are paused, because runs that were due in the meantime would be made up for:")
     for one in schedules:
-        progress(f"  {one.name}: {one.when}")
+        # No file and no state of the stack names it any more, so nothing else would remove it.
+        again = "; was deleted after the set was made: delete it again in the UI if it is not to run" if one.id in deleted else ""
+        progress(f"  {one.name}: {one.when}{again}")
     progress(f"bin/ops resume -s {stack} shows when each would run next, and starts them")
 
 
 def resume(stack: Stack, *, yes: bool) -> None:
     """The schedules that restores paused run again from their next tick on; what was missed is not made up for."""
+    with notes.alone(stack):
+        _resume(stack, yes=yes)
+
+
+def _resume(stack: Stack, *, yes: bool) -> None:
     docker, image = stack.docker(), exchange.image_of(stack)
     listed = "','".join(paused.current(paused.read(stack, docker, image)))
     query = f"""

@@ -4,6 +4,7 @@ Not here: which commit that is and whether the database allows it (ops/deploy/re
 (ops/deploy/upgrade.py); what is on main, which still has to be reverted there.
 """
 
+from ops.backups import notes
 from ops.clients import terminal
 from ops.deploy import other_commit, releases, upgrade
 from ops.errors import UserError
@@ -19,10 +20,11 @@ def rollback(stack: Stack, *, yes: bool, with_data: bool = False) -> None:
     if with_data:
         upgrade.with_data(stack, docker, yes=yes, progress=terminal.say)
         return
-    good = releases.rollback_target(stack, docker)
-    terminal.need_answer("ops rollback", yes=yes)
-    if not yes and not terminal.confirm(f"stack {stack}: roll back to {good.commit[:12]}, which was green at {good.at}?"):
-        raise UserError("ops rollback: nothing was changed")
-    code = other_commit.up(stack, good.commit, stack_file=good.stack_file)
-    if code:
-        raise UserError(f"ops rollback: script/up of {good.commit[:12]} ended with {code}; see its messages above")
+    with notes.alone(stack):
+        good = releases.rollback_target(stack, docker)
+        terminal.need_answer("ops rollback", yes=yes)
+        if not yes and not terminal.confirm(f"stack {stack}: roll back to {good.commit[:12]}, which was green at {good.at}?"):
+            raise UserError("ops rollback: nothing was changed")
+        code = other_commit.up(stack, good.commit, stack_file=good.stack_file)
+        if code:
+            raise UserError(f"ops rollback: script/up of {good.commit[:12]} ended with {code}; see its messages above")

@@ -7,7 +7,7 @@ from components.settings import CloudflareEdge
 from ops.clients import process, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import drain
+from ops.deploy import drain, gap
 from ops.errors import UserError
 from ops.machine import docker_faults, environment
 from ops.observe import alerts, smoke
@@ -62,7 +62,8 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: 
     if targets:
         # The rules are for the whole: they would judge what is in the program, not in the state and no target, by no properties.
         variables.pop(environment.POLICY_PACK, None)
-    with drain.countdown(stack, progress):
+    # Once Pulumi's tree is complete, the terminal is free for a line.
+    with gap.shown(settings, terminal.say), drain.countdown(stack, progress):
         code = terminal.run_attended(stack.command("up", *flags), env=variables, ask=not unasked, folder=stack.root)
     if code and (cure := docker_faults.of_containers(stack.docker(), stack.short)):
         raise UserError(f"pulumi up: exit {code}: {cure}, then run script/up --stack {stack} again")

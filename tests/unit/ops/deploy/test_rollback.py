@@ -14,6 +14,7 @@ from ops.deploy.releases import Good
 from ops.errors import UserError
 from ops.stack.stack import Stack
 from tests.support.checkout import commit
+from tests.support.lock import REFUSED, held
 
 OLD, NEW = "a" * 40, "b" * 40
 SCHEMA = "PostgreSQL 17, migration 0123abcd"
@@ -66,6 +67,13 @@ def test_it_is_a_fresh_up_of_that_commit_in_its_own_checkout(host: Path, monkeyp
     assert calls[:2] == [f"worktree add {OLD}", "up"]
     assert calls[2].startswith("worktree remove ")
     assert len(questions) == 1
+
+
+def test_beside_another_command_nothing_is_looked_up(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host / "Pulumi.dev.yaml").write_text("config: {}\n")
+    monkeypatch.setattr(releases, "rollback_target", lambda *_: pytest.fail("looked up"))
+    with held(), pytest.raises(UserError, match=REFUSED):
+        rollback.rollback(Stack("dev", root=host), yes=True)
 
 
 @pytest.mark.parametrize("same", [True, False])
