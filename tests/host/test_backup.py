@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ops.observe.smoke.site import Site
+from ops.observe.smoke.workflow_checks import definition, start_run, wait_for_end, workflow
 from tests.host.conftest import Checkout, as_person, memory_in_use, site_of, sql
 from tests.support import runbooks
 from tests.support.waiting import wait_for, watched
@@ -318,6 +323,73 @@ def test_what_a_restore_replaced_goes_back(stack: Checkout, site: Site, credenti
     assert "has the data from before" in ops(stack, "restore", "--undo", "--yes")
     assert site.api("GET", f"/v1/workflows/{newer}").status_code == 200
     assert ops(stack, "restore", "--undo", "--yes", check=False).strip().endswith("has nothing that a restore replaced")
+
+
+# In the backup's own container: each set into an empty PostgreSQL and empty folders, which a drill of it would have, too.
+# Of each: the set, its rows of artifacts, its runs in progress, and the rows without a file.
+EACH_SET = r"""
+set -eu
+box=/var/lib/backup/twenty
+rm -rf $box && mkdir -p $box/data
+initdb --no-sync -D $box/postgres -U drill --auth trust --encoding UTF8 --locale C.UTF-8 > /dev/null
+export PGHOST=$box PGUSER=drill PGDATABASE=back BACKUP_DATA=$box/data
+options="-c listen_addresses='' -c unix_socket_directories=$box -c fsync=off -c shared_buffers=32MB"
+pg_ctl start -s -w -D $box/postgres -l $box/log -o "$options" < /dev/null
+trap 'pg_ctl stop -s -m immediate -D $box/postgres; rm -rf $box' EXIT
+for set in "$@"; do
+  find $box/data -mindepth 1 -delete
+  dropdb --if-exists back && createdb back
+  skyvern-backup restore "$set" > /dev/null
+  psql -X -A -t -c "SELECT substr(uri, 8) FROM artifacts WHERE uri LIKE 'file:///data/%'" > $box/rows
+  running=$(psql -X -A -t -c "SELECT count(*) FROM workflow_runs WHERE status = 'running'")
+  missing=$(while read -r path; do [ -e "$box$path" ] || echo "$path"; done < $box/rows | paste -s -d ,)
+  echo "$set|$(wc -l < $box/rows)|$running|$missing"
+done
+"""
+
+
+@contextmanager
+def runs_one_after_the_other(site: Site, at_once: int) -> Iterator[list[str]]:
+    """Statuses of the runs that have ended, of so many lines of them."""
+    stop = threading.Event()
+    ended: list[str] = []
+
+    def line(identifier: str) -> None:
+        while not stop.is_set():
+            ended.append(wait_for_end(site, start_run(site, identifier), 300)["status"])
+
+    with workflow(site, definition("Twenty sets", site.outputs.smoke_url + "/", 1)) as identifier, ThreadPoolExecutor() as lines:
+        going = [lines.submit(line, identifier) for _ in range(at_once)]
+        try:
+            yield ended
+        finally:
+            stop.set()
+        for each in going:
+            each.result()
+
+
+@pytest.mark.timeout(3600)
+def test_of_twenty_sets_while_runs_go_on_each_has_the_file_of_each_row(stack: Checkout, site: Site, credential: str) -> None:
+    """Skyvern's own order of rows and files, of real runs; with many more files a second: tests/host/test_backup_faults.py."""
+    container = "skyvern-dev-backup"
+    # Of one hour, the stack's rules would keep the newest alone.
+    now = ("exec", "--env=KEEP=--keep-last 40", container, "skyvern-backup", "now")
+    names: list[str] = []
+    with runs_one_after_the_other(site, 2) as ended:
+        for _ in range(20):
+            names += re.findall(r"set (\d{8}T\d{6}Z): ", stack.docker.run(*now, timeout_seconds=600))
+    assert len(set(names)) == 20
+    each = ("exec", container, "bash", "-c", EACH_SET, "bash", *names)
+    lines = [line.split("|") for line in stack.docker.run(*each, timeout_seconds=1800).splitlines()]
+    assert [line[0] for line in lines] == names
+    assert {line[0]: line[3] for line in lines if line[3]} == {}
+    # There were runs, in most of the sets, and all of them ended well.
+    rows = [int(line[1]) for line in lines]
+    print(f"{len(ended)} runs; rows of files by set: {rows}; runs in progress: {[int(line[2]) for line in lines]}")
+    assert rows == sorted(rows)
+    assert min(len(ended), rows[-1] - rows[0]) > 10
+    assert sum(line[2] != "0" for line in lines) > 10
+    assert set(ended) == {"completed"}
 
 
 def test_a_gigabyte_is_saved_and_back_in_minutes(stack: Checkout, credential: str) -> None:
