@@ -94,7 +94,8 @@ class Backup(pulumi.ComponentResource):
                     *folder,
                 ],
                 memory_mib=512,
-                cpus=1.0,
+                # A set takes what nobody else wants for its half minute, and gives way to the runs.
+                cpu_shares=256,
                 # The first set begins at once; it is the repository that has to be usable by then.
                 health=Health(
                     command=["skyvern-backup", "healthy"], start_seconds=180, interval_seconds=30, timeout_seconds=10, retries=3
@@ -122,6 +123,8 @@ class Backup(pulumi.ComponentResource):
             # By which a repository knows the stack's sets and locks, also after its machine has another name.
             "BACKUP_HOST": args.prefix,
             "EVERY_HOURS": str(settings.every_hours),
+            # Its threads, each with megabytes on the way, would be as many as the machine has processors.
+            "GOMAXPROCS": "2",
             # restic's own memory follows the size of the index; this keeps it from growing to the limit before it tidies up.
             "GOGC": "50",
             "KEEP": " ".join(settings.keep_rules),

@@ -49,6 +49,7 @@ class ServiceArgs:
     tmpfs: writable path -> size in MiB, on top of ``/tmp`` (64 MiB). The root itself is read-only.
     executable_tmp: programs may be started from ``/tmp``, but not from the other paths.
     memory_mib, cpus: hard limits; swap is not on top of memory.
+    cpu_shares: in place of cpus, the weight while other containers want the processors as well; Docker's default is 1024.
     gpu: all of the host's NVIDIA GPUs.
     published_port: port on 127.0.0.1 of the host -> port of the container.
     seccomp: a profile as JSON, in place of Docker's own.
@@ -64,7 +65,8 @@ class ServiceArgs:
     health: Health
     networks: Sequence[pulumi.Input[str]]
     memory_mib: int
-    cpus: float
+    cpus: float | None = None
+    cpu_shares: int | None = None
     command: Sequence[pulumi.Input[str]] | None = None
     entrypoint: Sequence[str] | None = None
     environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
@@ -160,7 +162,8 @@ class HardenedService(pulumi.ComponentResource):
             memory=args.memory_mib,
             memory_swap=args.memory_mib,
             # With at least one decimal, as the provider reads it back.
-            cpus=str(round(float(args.cpus), 2)),
+            cpus=None if args.cpus is None else str(round(float(args.cpus), 2)),
+            cpu_shares=args.cpu_shares,
             shm_size=args.shm_mib,
             # The provider reads "all" back as it is written, so a second plan is empty.
             gpus="all" if args.gpu else None,

@@ -56,6 +56,8 @@ HARDENING: dict[str, tuple[Any, str]] = {
 # What a container is and how it starts and stops: nothing that hardens it.
 REST = {
     "command",
+    # In place of cpus; the rule asks for one of the two.
+    "cpu_shares",
     "destroy_grace_seconds",
     "entrypoints",
     "hostname",

@@ -35,17 +35,22 @@ case "$*" in
   backup*)
     [[ $* != *" --stdin "* ]] || cat > "$FAKE/record"
     [[ $* =~ (set=[^ ]+).*(part=[a-z]+) ]]
+    date +%s.%N > "$FAKE/${BASH_REMATCH[2]}"
+    if [ -n "${COUNTED:-}" ]; then for _ in $(seq 100); do grep -q pg_class "$FAKE/asked" && break; sleep 0.1; done; fi
+    cp "$FAKE/asked" "$FAKE/asked-at-${BASH_REMATCH[2]}"
     jq -c --arg set "${BASH_REMATCH[1]}" --arg part "${BASH_REMATCH[2]}" \
       '. + [{id: "new", time: "2026", tags: [$set, $part]}]' "$FAKE/snapshots" > "$FAKE/more"
-    mv "$FAKE/more" "$FAKE/snapshots" ;;
+    mv "$FAKE/more" "$FAKE/snapshots"
+    echo "{\"message_type\": \"summary\", \"snapshot_id\": \"id-of-${BASH_REMATCH[2]}\"}" ;;
   dump*) cat "$FAKE/record" ;;
   forget*--dry-run*) echo '[]' ;;
 esac
 """
 # Its answers to what a set asks: the snapshot at once, and the rest at the end.
 PSQL = """#!/bin/sh
+date +%s.%N > "$FAKE/seen"
 echo snapshot
-cat > /dev/null
+cat > "$FAKE/asked"
 printf '17.6|100\\nabc\\nworkflows|3|5\\n'
 """
 
@@ -202,6 +207,25 @@ def test_without_a_lock_what_was_cut_off_is_pruned_at_once(box: Box) -> None:
     box.next_day()
     box.run("now")
     assert box.calls("prune") == ["prune --quiet"]
+
+
+# --- A set ----------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_counted_while_they_are_dumped(box: Box) -> None:
+    """In the same snapshot, whose transaction ends behind the dump."""
+    box.run("now", COUNTED="yes")
+    assert "FROM pg_class" in (box.folder / "asked-at-part=database").read_text()
+    record = json.loads((box.folder / "record").read_text())
+    assert (record["database"], record["files"]) == ("id-of-part=database", "id-of-part=files")
+    assert record["tables"] == {"workflows": [3, "5"]}
+
+
+def test_files_come_some_seconds_after_the_snapshot(box: Box) -> None:
+    """A row is written before its file is."""
+    box.run("now", FILES_AFTER_SECONDS="2")
+    seen, files = (float((box.folder / name).read_text()) for name in ("seen", "part=files"))
+    assert files - seen >= 2
 
 
 # --- What others read -----------------------------------------------------------------------------------------------------
