@@ -73,7 +73,8 @@ ROLES_HEALTH = """
 test -e /tmp/password-set || exit 1
 PGPASSWORD="$ROLE_PASSWORD" exec psql -X -q -t -U "$ROLE_NAME" -d "$DATABASE_NAME" -c "SELECT 1"
 """
-INITDB_ARGUMENTS = "--encoding=UTF8 --locale=C.UTF-8 --auth-local=scram-sha-256 --auth-host=scram-sha-256"
+# For a new cluster alone: what there is stays as it is, and checksums cannot be turned on while it runs.
+INITDB_ARGUMENTS = "--encoding=UTF8 --locale=C.UTF-8 --auth-local=scram-sha-256 --auth-host=scram-sha-256 --data-checksums"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,6 @@ from ops.stack.stack import Stack
 Purpose = Literal["restore", "drill", "trial", "upgrade"]
 PARTS = ("postgres", *SKYVERN_FOLDERS)
 READY_SECONDS = 120
-# A new cluster gets checksums, which an existing one cannot be given while it runs.
-INITDB = f"{INITDB_ARGUMENTS} --data-checksums"
 # Faster, and safe: a copy that a power cut damages is thrown away, and what is kept is written out before it is used.
 UNSAFE = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_wal_size=4GB")
 STAMP = "%Y%m%d-%H%M%S"
@@ -352,7 +350,7 @@ def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
         ),
         *(
             f"--env=PGDATA={DATA_FOLDER}",
-            f"--env=POSTGRES_INITDB_ARGS={INITDB}",
+            f"--env=POSTGRES_INITDB_ARGS={INITDB_ARGUMENTS}",
             f"--volume={copy.volume('postgres')}:{DATA_FOLDER}",
         ),
         *(f"--volume={copy.socket}:{SOCKET_FOLDER}", copy.source.references["postgres"], "postgres", *UNSAFE),

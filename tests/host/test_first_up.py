@@ -18,7 +18,7 @@ from ops.observe.smoke import browser_checks
 from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import definition, finished_run
 from ops.stack.outputs import parse
-from tests.host.conftest import PARTS, Checkout
+from tests.host.conftest import PARTS, Checkout, sql
 from tests.host.contents import generated_secrets
 from tests.support.hostile import HOSTILE
 
@@ -48,6 +48,10 @@ def test_a_second_up_changes_nothing(checkout: Checkout, first_up: str) -> None:
     done = checkout.run("script/up")
     assert re.search(r"Resources:\s+\d+ unchanged", re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)), done.stdout
     assert checkout.docker.run("ps", "--quiet", "--no-trunc").split() == ids
+
+
+def test_the_database_notices_a_damaged_page(checkout: Checkout, first_up: str) -> None:
+    assert sql(checkout, "SHOW data_checksums") == "on"
 
 
 def test_plain_pulumi_sees_no_change(checkout: Checkout, first_up: str) -> None:

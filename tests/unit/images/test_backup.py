@@ -228,6 +228,25 @@ def test_files_come_some_seconds_after_the_snapshot(box: Box) -> None:
     assert files - seen >= 2
 
 
+# As 17 writes it.
+PG_RESTORE = r"""#!/bin/sh
+cat > /dev/null
+echo 'pg_restore: while PROCESSING TOC:' >&2
+echo 'pg_restore: error: could not execute query: ERROR:  relation "workflows" already exists' >&2
+printf 'Command was: CREATE TABLE public.workflows (\n    id integer\n);\n\n\n' >&2
+exit 1
+"""
+
+
+def test_what_pg_restore_could_not_do_is_one_line(box: Box) -> None:
+    box.run("now")
+    (box.folder / "bin/pg_restore").write_text(PG_RESTORE)
+    (box.folder / "bin/pg_restore").chmod(0o755)
+    line = 'backup: pg_restore: could not execute query: ERROR:  relation "workflows" already exists'
+    assert box.run("restore", "x", check=False, PGDATABASE="skyvern").splitlines()[-1] == line
+    assert box.run("rows", "x", "workflows", check=False).splitlines()[-1] == line
+
+
 # --- What others read -----------------------------------------------------------------------------------------------------
 
 
