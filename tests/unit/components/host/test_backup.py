@@ -50,6 +50,14 @@ def test_it_reads_all_data_and_writes_none(on_disk: Program) -> None:
     assert {mount["volumeName"] for mount in mounts.values()} == {"skyvern-dev-postgres-socket"}
 
 
+def test_it_takes_what_is_idle_and_gives_way_to_runs(on_disk: Program) -> None:
+    """With a limit, a set waited for itself. How many threads restic has must not follow the machine, because its memory does."""
+    inputs = on_disk.container("backup").inputs
+    assert ("cpus" in inputs, inputs["cpuShares"]) == (False, 256)
+    assert on_disk.environment("backup")["GOMAXPROCS"] == "2"
+    assert "cpuShares" not in on_disk.container("server").inputs
+
+
 def test_a_folder_needs_no_network(on_disk: Program) -> None:
     assert on_disk.container("backup").inputs["networkMode"] == "none"
     assert "skyvern-dev-backup" not in {one.inputs["name"] for one in on_disk.of_type("docker:index/network:Network")}
