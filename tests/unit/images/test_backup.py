@@ -247,6 +247,25 @@ def test_what_pg_restore_could_not_do_is_one_line(box: Box) -> None:
     assert box.run("rows", "x", "workflows", check=False).splitlines()[-1] == line
 
 
+# What a restored database says, and a jq that fails where it compares.
+RESTORED = "#!/bin/sh\ncat > /dev/null\necho 'workflows|3|5'\n"
+NO_COMPARISON = f"""#!/bin/bash
+case "$*" in *differences*) exit 5 ;; esac
+exec {shutil.which("jq")} "$@"
+"""
+
+
+def test_what_was_not_compared_is_not_as_recorded(box: Box) -> None:
+    box.run("now")
+    (box.folder / "bin/psql").write_text(RESTORED)
+    # The repository of this test lists no files.
+    differs = "what arrived is not what the set recorded: folder downloads: the set says [0,0,"
+    assert differs in box.run("compare", "x", check=False)
+    (box.folder / "bin/jq").write_text(NO_COMPARISON)
+    (box.folder / "bin/jq").chmod(0o755)
+    assert box.run("compare", "x", check=False) == "backup: what arrived cannot be compared with the record of the set\n"
+
+
 # --- What others read -----------------------------------------------------------------------------------------------------
 
 
