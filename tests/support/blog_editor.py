@@ -59,6 +59,34 @@ function popup(left) {
   };
 }
 
+// What is typed at the end of a field, line by line. An IME sends a syllable again for each of its letters, and each time the event
+// names what it replaces.
+function keep(field, lines) {
+  const replaced = ([target]) => {
+    if (!target) return '';
+    const range = document.createRange();
+    range.setStart(target.startContainer, target.startOffset);
+    range.setEnd(target.endContainer, target.endOffset);
+    return range.toString();
+  };
+  field.addEventListener('compositionstart', event => {
+    if (event.isTrusted) model.typed += 1;
+  });
+  field.addEventListener('beforeinput', event => {
+    if (!event.isTrusted) return;
+    const gone = replaced(event.getTargetRanges()), last = lines.pop();
+    // More than the last line is all of it.
+    if (gone.length > last.length) lines.length = 0;
+    lines.push(last.slice(0, Math.max(last.length - gone.length, 0)));
+    if (event.inputType === 'insertParagraph') lines.push('');
+    if (event.inputType === 'insertText') model.typed += 1;
+    if (event.inputType === 'insertText' || event.inputType === 'insertCompositionText') {
+      const [first, ...others] = event.data.split('\\n');
+      lines.push(lines.pop() + first, ...others);
+    }
+  });
+}
+
 function editor() {
   const bar = make('div', 'se-toolbar', '');
   const hash = options.build;
@@ -89,21 +117,15 @@ function editor() {
   for (const [name, section] of [['title', 'se-section-documentTitle'], ['body', 'se-section-text']]) {
     const field = make('p', 'se-text-paragraph', '', make('div', 'se-section ' + section, '', content));
     field.contentEditable = 'true';
-    field.addEventListener('beforeinput', event => {
-      if (!event.isTrusted) return;
-      const lines = model[name], last = lines.length - 1;
-      if (event.inputType === 'insertText' || event.inputType === 'insertCompositionText') {
-        lines[last] += event.data;
-        model.typed += 1;
-      } else if (event.inputType === 'insertParagraph') lines.push('');
-    });
+    keep(field, model[name]);
   }
   const layer = make('div', 'layer layer_publish__' + hash, '');
   layer.hidden = true;
   const tag = make('input', 'tag_input__' + hash, '', layer);
   tag.id = 'tag-input';
   tag.onkeydown = event => {
-    if (event.key === 'Enter' && event.isTrusted && tag.value) {
+    // Enter that ends a composition of an IME adds no tag.
+    if (event.key === 'Enter' && event.isTrusted && !event.isComposing && tag.value) {
       model.tags.push(tag.value);
       tag.value = '';
     }
@@ -125,7 +147,7 @@ class BlogEditor:
 
     frame: the editor is in ``iframe#mainFrame``. popups: how often it asks whether to go on with the last draft. slow_seconds:
     until there is an editor at all. captcha: instead of the editor. moved: the buttons are gone. drafts, posts: as they were
-    saved; ``typed`` is how many times something was typed into title and body.
+    saved; ``typed`` is how many times something was typed into title and body, a composition of an IME counted once.
     photos: names and sizes. people: who has logged in by hand. log_in_attempts: forms that were sent to the login page.
     """
 
