@@ -1,6 +1,7 @@
 """The examples of automations on the real server, the first one on an imitation of Naver's editor.
 
-One draft each time; the faults, and a run by schedule, are nightly. ``server.code_blocks`` is on meanwhile.
+One draft each time; the faults, a run by schedule and the example with prompts are nightly. ``server.code_blocks`` is on, but for
+the latter.
 """
 
 import copy
@@ -23,9 +24,10 @@ from ops.stack import file
 from skyvern_provider.api import FINAL
 from tests.host import programs
 from tests.host.conftest import Checkout, as_person, site_of
-from tests.support import blog_editor
+from tests.support import blog_editor, scripted_model
 from tests.support.automations import request_of, workflow_of
 from tests.support.blog_editor import BLOG, BUILDS, PICTURE, BlogEditor
+from tests.support.scripted_model import ScriptedModel
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -107,13 +109,15 @@ def parameters(blog: BlogEditor, **changed: Any) -> dict[str, Any]:
     return {"blog_id": BLOG, "title": TITLE, "body": BODY, "tags": ", ".join(TAGS), "site": blog.origin, **changed}
 
 
-def draft(site: Site, profile: str, given: dict[str, Any], document: dict[str, Any] | None = None) -> dict[str, Any]:
+def draft(
+    site: Site, profile: str, given: dict[str, Any], document: dict[str, Any] | None = None, seconds: float = 300
+) -> dict[str, Any]:
     """The example's run, at its end."""
     with workflow(site, request_of(document or workflow_of("naver-blog-draft"))) as workflow_id:
         body = {"workflow_id": workflow_id, "parameters": given, "browser_profile_id": profile}
         started = site.api("POST", "/v1/run/workflows", body=body)
         assert started.status_code == 200, started.text
-        return wait_for_end(site, started.json()["run_id"], 300)
+        return wait_for_end(site, started.json()["run_id"], seconds)
 
 
 def saved(**changed: Any) -> list[dict[str, Any]]:
@@ -259,3 +263,72 @@ def test_a_page_becomes_a_file_and_a_webhook(site: Site, prices: str, delivered:
     assert [error["error_code"] for error in without["errors"]] == ["NO_TABLE"]
     (body,) = delivered
     assert json.loads(body) == {"rows": "2", "csv": CSV}
+
+
+# The last ones, because the stack has a language model from here on, and no code blocks.
+
+
+@pytest.fixture(scope="module")
+def model(checkout: Checkout, site: Site, address: str) -> Iterator[ScriptedModel]:
+    """What the stack asks for the example with prompts. ``site`` puts everything back."""
+    with scripted_model.serving(address) as scripted:
+
+        def changed(document: dict[str, Any]) -> bool:
+            server = document["config"]["skyvern:server"]
+            server["code_blocks"] = False
+            server["allow"].append(f"host:{urlsplit(scripted.url).port}")
+            llm = {"provider": "openai-compatible", "base_url": scripted.url, "model": "scripted"}
+            document["config"]["skyvern:llm"] = llm
+            return True
+
+        file.edit(checkout.root / "Pulumi.dev.yaml", changed)
+        checkout.pulumi("config set --secret --path skyvern:llm.api_key any-key-will-do -s dev")
+        checkout.pulumi("up --yes --skip-preview -s dev")
+        yield scripted
+
+
+def prompted(site: Site, profile: str, blog: BlogEditor, **given: Any) -> dict[str, Any]:
+    """The run of the example with prompts. Skyvern looks at the page again before and after each action."""
+    return draft(site, profile, parameters(blog, **given), workflow_of("naver-blog-draft-prompts"), seconds=1500)
+
+
+def texts(arrived: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without how often something was typed: Skyvern puts a whole text at once into such a field, and again if that took long."""
+    return [{**one, "typed": 0} for one in arrived]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "site_is", [{"popups": 2}, {"frame": False, "slow_seconds": 15, "build": BUILDS[1]}], ids=["popup twice", "slow"]
+)
+def test_prompts_write_a_draft(site: Site, profile: str, blog: BlogEditor, model: ScriptedModel, site_is: dict[str, Any]) -> None:
+    vars(blog).update(site_is)
+    run = prompted(site, profile, blog)
+    assert run["status"] == "completed", run
+    assert (texts(blog.drafts), blog.posts) == (saved(typed=0), [])
+    assert run["recording_url"]
+
+
+@pytest.mark.nightly
+def test_only_a_parameter_lets_prompts_publish(site: Site, profile: str, blog: BlogEditor, model: ScriptedModel) -> None:
+    run = prompted(site, profile, blog, publish=True)
+    assert run["status"] == "completed", run
+    assert (blog.drafts, texts(blog.posts)) == ([], saved(typed=0))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault("LOGIN_EXPIRED", {"session_valid": False}), id="session gone"),
+        pytest.param(Fault("CAPTCHA", {"captcha": True}), id="captcha"),
+        pytest.param(Fault("EDITOR_CHANGED", {"slow_seconds": 3600}), id="no editor"),
+        pytest.param(Fault("NOT_SAVED", {"moved": True}), id="moved buttons"),
+    ],
+)
+def test_a_fault_ends_prompts_in_its_code(site: Site, profile: str, blog: BlogEditor, model: ScriptedModel, fault: Fault) -> None:
+    vars(blog).update(fault.site)
+    run = prompted(site, profile, blog)
+    assert run["status"] in {"failed", "terminated"}, run
+    assert [error["error_code"] for error in run["errors"]] == [fault.code], run
+    assert (blog.drafts, blog.posts, blog.log_in_attempts) == ([], [], 0)

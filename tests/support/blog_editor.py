@@ -26,7 +26,7 @@ _LOGIN = """<!doctype html><html lang=ko><meta charset=utf-8><title>네이버 �
 <button id=log.login>로그인</button></form>"""
 
 _CAPTCHA = """<!doctype html><html lang=ko><meta charset=utf-8><title>자동입력 방지</title>
-<div id=captcha><img id=captchaimg alt="영수증의 가게 위치는?"><input id=chptcha></div>"""
+<div id=captcha>자동입력 방지 문자를 입력하세요.<img id=captchaimg alt="영수증의 가게 위치는?"><input id=chptcha></div>"""
 
 _FRAME = '<!doctype html><html lang=ko><meta charset=utf-8><title>블로그</title><iframe id=mainFrame name=mainFrame src="%s" \
 style="width:100%%;height:95vh;border:0"></iframe>'
@@ -59,8 +59,8 @@ function popup(left) {
   };
 }
 
-// What is typed at the end of a field, line by line. An IME sends a syllable again for each of its letters, and each time the event
-// names what it replaces.
+// What is typed at the end of a field, line by line. An IME sends a syllable again for each of its letters, and each event names
+// what it replaces.
 function keep(field, lines) {
   const replaced = ([target]) => {
     if (!target) return '';
@@ -114,19 +114,28 @@ function editor() {
     input.click();
   };
   const content = make('div', 'se-content', '');
-  for (const [name, section] of [['title', 'se-section-documentTitle'], ['body', 'se-section-text']]) {
-    const field = make('p', 'se-text-paragraph', '', make('div', 'se-section ' + section, '', content));
+  const sections = [
+    ['title', 'se-section-documentTitle', '제목'],
+    ['body', 'se-section-text', '글감과 함께 나의 일상을 기록해보세요!'],
+  ];
+  for (const [name, section, invitation] of sections) {
+    const box = make('div', 'se-section ' + section, '', content);
+    const placeholder = make('span', 'se-placeholder', invitation, box);
+    const field = make('p', 'se-text-paragraph', '', box);
     field.contentEditable = 'true';
+    field.addEventListener('input', () => { placeholder.hidden = field.textContent !== ''; });
     keep(field, model[name]);
   }
   const layer = make('div', 'layer layer_publish__' + hash, '');
   layer.hidden = true;
   const tag = make('input', 'tag_input__' + hash, '', layer);
   tag.id = 'tag-input';
+  tag.placeholder = '#태그 입력 (최대 30개)';
   tag.onkeydown = event => {
     // Enter that ends a composition of an IME adds no tag.
     if (event.key === 'Enter' && event.isTrusted && !event.isComposing && tag.value) {
       model.tags.push(tag.value);
+      make('span', 'tag_item__' + hash, '#' + tag.value, layer);
       tag.value = '';
     }
   };
@@ -178,6 +187,9 @@ def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[BlogEditor]:
     """The site, on an address of this machine. ``/here-a-person-logs-in`` is what a person's login leaves: its cookie."""
     blog = BlogEditor()
 
+    def posts() -> str:
+        return "".join(f"<h3>{'<br>'.join(post['title'])}</h3><p>{'<br>'.join(post['body'])}</p>" for post in blog.posts)
+
     class Handler(loopback.Handler):
         def do_GET(self) -> None:
             path = urlsplit(self.path)
@@ -196,7 +208,9 @@ def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[BlogEditor]:
                 self.answer(200, _CAPTCHA)
             elif path.path == "/PostWriteForm.naver" or (path.path == f"/{BLOG}/postwrite" and not blog.frame):
                 self.answer(200, blog.page)
-            elif path.path in {f"/{BLOG}", f"/{BLOG}/postwrite"}:
+            elif path.path == f"/{BLOG}":
+                self.answer(200, "<!doctype html><html lang=ko><meta charset=utf-8><title>블로그</title>" + posts())
+            elif path.path == f"/{BLOG}/postwrite":
                 self.answer(200, _FRAME % f"/PostWriteForm.naver?blogId={BLOG}")
             else:
                 self.answer(404, "")
