@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ops.observe.smoke.site import Site
 from ops.stack import file
 from skyvern_provider.api import FINAL
-from tests.host.conftest import Checkout, as_person, sql
+from tests.host.conftest import Checkout, as_person, site_of, sql
 from tests.support import schema_check
 from tests.support.schema_samples import samples
 from tests.support.waiting import wait_for
@@ -70,6 +70,7 @@ def test_it_is_on_the_server_and_a_second_up_plans_nothing(checkout: Checkout, s
     [schedule] = as_person(site).api("GET", "/v1/schedules").json()["schedules"]
     assert (schedule["name"], schedule["timezone"]) == ("pulumi/weekday-mornings", "Asia/Seoul")
     checkout.pulumi("preview --expect-no-changes -s dev")
+    checkout.pulumi("refresh --preview-only --expect-no-changes -s dev")
 
 
 def test_it_is_run_and_followed(checkout: Checkout, deployed: str) -> None:
@@ -90,7 +91,9 @@ def test_an_edit_in_the_ui_is_seen_and_can_be_pulled(checkout: Checkout, site: S
     assert "edited in the UI: version 2, recorded 1" in checkout.run("bin/ops", "automations", "list", "-s", "dev").stdout
     assert "ui_version" in checkout.pulumi("refresh --preview-only --diff -s dev").stdout
     checkout.run("bin/ops", "automations", "pull", "wait-a-little", "--as", "by-hand", "-s", "dev")
-    assert "title: by hand" in (checkout.root / "automations" / "by-hand.yaml").read_text()
+    pulled = checkout.root / "automations" / "by-hand.yaml"
+    assert "title: by hand" in pulled.read_text()
+    pulled.unlink()
 
 
 @pytest.mark.nightly
@@ -98,7 +101,7 @@ def test_the_servers_own_models_keep_every_field_of_the_schema(checkout: Checkou
     documents = list(samples())
     assert len(documents) > 500
     command = ("exec", "--interactive", "skyvern-dev-server", "python3", "-c", Path(schema_check.__file__).read_text())
-    printed = checkout.docker.run(*command, stdin=json.dumps(documents).encode(), timeout_seconds=300)
+    printed = checkout.docker.run(*command, stdin=json.dumps(documents).encode(), timeout_seconds=900)
     assert json.loads(printed.splitlines()[-1]) == []
 
 
@@ -135,6 +138,14 @@ def test_a_file_is_renamed_removed_and_written_again(checkout: Checkout, site: S
         edited = {**YAML(typ="safe").load(FILE)["workflow"], "title": "by hand"}
         edited["workflow_definition"]["parameters"].pop()
         body = {"json_definition": edited}
+        deploy("wait-a-little", on_ui_edit="keep")
+        assert as_person(site).api("POST", f"/v1/workflows/{first}", body=body).status_code == 200
+        (folder / "wait-a-little.yaml").write_text(FILE.replace("wait_sec: 1", "wait_sec: 2"))
+        refused = checkout.pulumi("up --yes --skip-preview -s dev", check=False)
+        assert refused.returncode
+        assert "edited in the UI" in refused.stdout + refused.stderr
+        assert [workflow["title"] for workflow in workflows(site)] == ["by hand"]
+        (folder / "wait-a-little.yaml").write_text(FILE)
         for on_ui_edit, title in (("overwrite", "Wait a little"), ("adopt", "by hand")):
             deploy("wait-a-little", on_ui_edit=on_ui_edit)
             assert as_person(site).api("POST", f"/v1/workflows/{first}", body=body).status_code == 200
@@ -175,3 +186,33 @@ def test_of_the_ticks_that_a_stopped_server_missed_the_last_one_runs_once(checko
     finally:
         checkout.run("script/up")
         as_person(site).api("DELETE", f"{schedules}/{made}")
+
+
+@pytest.mark.nightly
+def test_a_new_api_key_writes_no_automation(checkout: Checkout, site: Site, deployed: str) -> None:
+    def there(target: Site) -> tuple[list[Any], list[Any], list[str]]:
+        listed = as_person(target).api("GET", "/v1/schedules").json()["schedules"]
+        kept = [(workflow["workflow_permanent_id"], workflow["version"]) for workflow in workflows(target)]
+        return kept, [(schedule["workflow_schedule_id"], schedule["modified_at"]) for schedule in listed], _credentials(target)
+
+    before = there(site)
+    checkout.run("bin/ops", "rotate", "api-key", "--yes")
+    with site_of(checkout) as target:
+        assert there(target) == before
+    checkout.pulumi("preview --expect-no-changes -s dev")
+
+
+def test_without_its_file_nothing_is_left(checkout: Checkout, deployed: str) -> None:
+    """The last one. The stack may have another key by now."""
+
+    def changed(document: dict[str, Any]) -> bool:
+        del document["config"]["skyvern:automations"]
+        return True
+
+    file.edit(checkout.root / "Pulumi.dev.yaml", changed)
+    checkout.pulumi("up --yes --skip-preview -s dev")
+    with site_of(checkout) as target:
+        assert (workflows(target), _credentials(target)) == ([], [])
+        person = as_person(target)
+        assert person.api("GET", "/v1/schedules").json()["schedules"] == []
+        assert [folder for folder in person.api("GET", "/v1/folders").json() if folder["title"] == "Reports"] == []
