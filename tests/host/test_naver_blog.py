@@ -34,6 +34,12 @@ pytestmark = pytest.mark.timeout(4800)
 TITLE = "오늘의 소식 — 봄 신상품"
 BODY = "첫 문단입니다. 값은 ₩12,000.\n둘째 문단: 닭볶음탕, 쫓다, 뷁!"
 TAGS = ["가게", "봄 소식"]
+# What a person would read three seconds before the end of a recording, enlarged.
+READ_VIDEO = """
+cd "$(mktemp -d)" && cat > video.mp4
+ffmpeg -v error -sseof -3 -i video.mp4 -frames:v 1 -update 1 -vf scale=3200:-1 frame.png && tesseract frame.png - -l kor
+rm -rf "$PWD"
+"""
 TYPED = len(TITLE) + len(BODY.replace("\n", ""))
 
 
@@ -201,7 +207,8 @@ def test_a_schedule_writes_a_draft_once(site: Site, profile: str, blog: BlogEdit
     document = workflow_of("naver-blog-draft") | {"browser_profile_id": profile}
     at = datetime.now(UTC) + timedelta(seconds=65)
     with workflow(site, request_of(document)) as workflow_id:
-        body = {"run_at": at.isoformat(), "timezone": "Asia/Seoul", "name": "once", "parameters": parameters(blog)}
+        given = parameters(blog, picture=f"{blog.origin}/picture.png")
+        body = {"run_at": at.isoformat(), "timezone": "Asia/Seoul", "name": "once", "parameters": given}
         made = site.api("POST", f"/v1/workflows/{workflow_id}/schedules", body=body)
         assert made.status_code == 200, made.text
 
@@ -210,8 +217,15 @@ def test_a_schedule_writes_a_draft_once(site: Site, profile: str, blog: BlogEdit
             return listed
 
         wait_for(lambda: [run["status"] in FINAL for run in runs()] == [True], lambda: str(runs()), seconds=400, pause=2)
-        assert [run["status"] for run in runs()] == ["completed"]
-    assert (blog.drafts, blog.posts) == (saved(), [])
+        [run] = runs()
+        assert run["status"] == "completed"
+        assert (blog.drafts, blog.posts) == (saved(images=["picture.png"]), [])
+        recording = site.api("GET", f"/v1/runs/{run['workflow_run_id']}").json()["recording_url"]
+        video = site.ask("GET", recording)
+        assert video.status_code == 200
+        read = site.execute("server", "sh", "-c", READ_VIDEO, stdin=video.content, timeout_seconds=300).decode()
+        # It is small, so a letter may be read as another.
+        assert {"소식", "신상품"} & set(read.split()), read
 
 
 _TABLE = '<!doctype html><meta charset=utf-8><table><tr><th>품목<th>값<tr><td>사과 "부사", 1상자<td>12,000</table>'

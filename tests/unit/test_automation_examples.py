@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import Template
 
 from components.automations.files import load
 from components.settings import AutomationSettings
@@ -80,3 +81,33 @@ def test_login_page_and_captcha_are_looked_for_and_nothing_is_filled_in() -> Non
     blocks = {block["label"]: block for block in workflow_of("naver-blog-draft")["workflow_definition"]["blocks"]}
     assert raised(blocks["find_editor"]["code"]) == {"LOGIN_EXPIRED", "CAPTCHA", "EDITOR_CHANGED"}
     assert [name for name, block in blocks.items() if re.search(r"\.fill\(|solve_captcha|otp\(", block.get("code", ""))] == []
+
+
+def goals(**given: Any) -> str:
+    """What a language model is asked to do, as Skyvern renders it."""
+    blocks = workflow_of("naver-blog-draft-prompts")["workflow_definition"]["blocks"]
+    return "\n".join(Template(block.get("navigation_goal", "")).render(given) for block in blocks)
+
+
+def test_prompts_say_all_that_is_to_be_typed() -> None:
+    asked = goals(title="봄 소식", body="첫 문단\n둘째 문단", tags="가게, 봄", publish=False)
+    assert [text for text in ("봄 소식", "첫 문단\n둘째 문단", "가게, 봄", "Save a draft") if text not in asked] == []
+    assert "Publish the post" not in asked
+    assert "press Enter after each" not in goals(title="봄 소식", body="첫 문단", tags="", publish=False)
+
+
+def test_only_the_parameter_lets_prompts_publish() -> None:
+    asked = goals(title="봄 소식", body="첫 문단", tags="", publish=True)
+    assert "Publish the post" in asked
+    assert "Do not publish the post" not in asked
+    assert "Save a draft" not in asked
+
+
+def test_each_prompt_stops_at_a_login_and_a_captcha() -> None:
+    blocks = workflow_of("naver-blog-draft-prompts")["workflow_definition"]["blocks"]
+    # Without code, and with a bound.
+    assert {block["block_type"] for block in blocks} == {"goto_url", "navigation"}
+    for block in blocks[1:]:
+        assert "Stop at once if the page asks for a login or shows a captcha: do not fill in either." in block["navigation_goal"]
+        assert block["max_steps_per_run"] <= 20
+        assert {"LOGIN_EXPIRED", "CAPTCHA"} < set(block["error_code_mapping"])

@@ -18,6 +18,7 @@ import pytest
 from lab.standins.vercel.build import cached
 from ops.clients import process
 from ops.paths import ROOT
+from tests.support import chromium
 from tests.support.monitor import FOLDER
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
@@ -96,8 +97,6 @@ def judge(page: str, axe: str, theme: str, width: int, folder: Path) -> dict[str
     assert count == 1
     file = folder / "page.html"
     file.write_text(whole.replace("</body>", f"<script>{axe}</script><script>{RUN}</script></body>"))
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    assert chromium, "chromium: not found; apt-get install chromium"
     options = [
         "--headless",
         "--no-sandbox",
@@ -106,7 +105,7 @@ def judge(page: str, axe: str, theme: str, width: int, folder: Path) -> dict[str
         f"--window-size={width},900",
     ]
     wishes = [f"--blink-settings=preferredColorScheme={THEMES[theme]}", "--virtual-time-budget=60000", "--dump-dom"]
-    done = subprocess.run([chromium, *options, *wishes, file.as_uri()], capture_output=True, check=True, timeout=600)
+    done = subprocess.run([chromium.executable(), *options, *wishes, file.as_uri()], capture_output=True, check=True, timeout=600)
     (found,) = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout.decode(), re.S)
     document: dict[str, Any] = json.loads(html.unescape(found))
     return document
