@@ -130,8 +130,15 @@ class Api:
             except ApiError as unanswered:
                 problem = str(unanswered).rpartition(": ")[2]
             if self._clock() >= end:
-                raise ApiError(f"{self.url}: Skyvern does not answer ({problem}); start the server, then repeat the command")
+                raise ApiError(f"{self.url}: Skyvern does not answer ({problem}); {self._cure()}, then repeat the command")
             self._sleep(1)
+
+    def _cure(self) -> str:
+        """What makes the server answer. On loopback, it may be one on another machine."""
+        port = httpx.URL(self.url).port
+        if not is_loopback(self.url) or port is None:
+            return "start the server"
+        return f"start the server, or on another machine forward its port (`ssh -L {port}:localhost:{port} HOST`)"
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
