@@ -427,6 +427,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "--path monitor.heartbeat": _SECRET,
     },
     "policy/rules/vercel.py": {"pulumi config set --secret": _SECRET},
+    "skyvern_provider/api.py": {"forward its port": "outside: a port of another machine"},
     "skyvern_provider/kinds.py": {
         "workflow …: is gone": _DELETED,
         "schedule …: its workflow is gone": _DELETED,
