@@ -1,5 +1,6 @@
 """The monitor's modules with the libraries of their image, for tests without a container."""
 
+import ctypes.util
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -32,8 +33,8 @@ def libraries() -> Path:
 
 
 @contextmanager
-def modules() -> Iterator[SimpleNamespace]:
-    """The modules by name, with a double for PostgreSQL's library, which needs libpq."""
+def modules(libpq: Path | None = None) -> Iterator[SimpleNamespace]:
+    """The modules by name. libpq: PostgreSQL's library; None for a double of what uses it."""
     names = [path.stem for path in FOLDER.glob("*.py") if path.stem != "app"]
     double, rows = ModuleType("psycopg"), ModuleType("psycopg.rows")
     double.Error = type("Error", (Exception,), {})  # type: ignore[attr-defined]
@@ -41,8 +42,12 @@ def modules() -> Iterator[SimpleNamespace]:
     rows.dict_row = None  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         before = set(sys.modules)
-        patch.setitem(sys.modules, "psycopg", double)
-        patch.setitem(sys.modules, "psycopg.rows", rows)
+        if libpq is None:
+            patch.setitem(sys.modules, "psycopg", double)
+            patch.setitem(sys.modules, "psycopg.rows", rows)
+        else:
+            # By psycopg, which asks for it by its name.
+            patch.setattr(ctypes.util, "find_library", lambda _: str(libpq))
         patch.syspath_prepend(libraries())
         patch.syspath_prepend(FOLDER)
         yield SimpleNamespace(**{name: __import__(name) for name in names})

@@ -26,7 +26,19 @@ def cached(name: str, source: Path, make: Callable[[Path], object]) -> Path:
 
 def command_line() -> Path:
     """Vercel's command line, a program for Node.js; from npm the first time."""
-    return cached("tools", TOOLS / "package-lock.json", _install_tools) / "node_modules/vercel/dist/vc.js"
+    return node_modules("tools", TOOLS) / "vercel/dist/vc.js"
+
+
+def node_modules(name: str, source: Path) -> Path:
+    """What a package.json and its lock name, from npm the first time; no package's scripts are run."""
+
+    def install(folder: Path) -> None:
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(source / file, folder)
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        process.capture(command, cwd=folder, timeout_seconds=BUILD_SECONDS)
+
+    return cached(name, source / "package-lock.json", install) / "node_modules"
 
 
 def wheel() -> Path:
@@ -34,12 +46,6 @@ def wheel() -> Path:
     requirements = SITE / "ui-requirements.txt"
     (path,) = cached("wheel", requirements, lambda folder: download_wheels(folder, requirements)).glob("*.whl")
     return path
-
-
-def _install_tools(folder: Path) -> None:
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(TOOLS / name, folder)
-    process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, timeout_seconds=BUILD_SECONDS)
 
 
 def download_wheels(folder: Path, requirements: Path) -> None:

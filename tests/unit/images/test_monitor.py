@@ -1,5 +1,6 @@
 """The monitor's modules without a database: days, schedules, tables, CSV, words, and the page as a hostile title meets it."""
 
+import ast
 import json
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from lab import loopback
 from lab.standins.kakao import REFRESH_SECONDS, Kakao, serving
 from ops.paths import ROOT
+from tests.support import database, skyvern_wheel
 
 FOLDER = ROOT / "images/monitor"
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -572,3 +574,35 @@ def test_saved_time_is_completed_runs_times_minutes_and_only_where_a_file_names_
     assert facts.saved_seconds > 0
     saved = monitor.tables.duration(facts.saved_seconds, str)
     assert f'<dd id="saved">{saved}</dd>' in monitor.dashboard.page(named, request, "en", facts)
+
+
+# --- Skyvern's tables --------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_are_those_of_the_pinned_skyvern() -> None:
+    """Its models have the same columns; after another version, take tables and indexes from a migrated database again."""
+    written = {}
+    for part in database.TABLES.read_text().split("CREATE TABLE ")[1:]:
+        name, _, rest = part.partition(" (\n")
+        written[name] = {line.split()[0].strip('"') for line in rest.partition("\n);")[0].splitlines()}
+    models = {
+        "observer_thoughts": "ThoughtModel",
+        "steps": "StepModel",
+        "tasks": "TaskModel",
+        "workflow_run_blocks": "WorkflowRunBlockModel",
+        "workflow_runs": "WorkflowRunModel",
+        "workflow_schedules": "WorkflowScheduleModel",
+        "workflows": "WorkflowModel",
+    }
+    for table, model in models.items():
+        body = skyvern_wheel.class_body("skyvern/forge/sdk/db/models.py", model)
+        columns = set()
+        for node in body:
+            calls = [call for call in ast.walk(node) if isinstance(call, ast.Call) and ast.unparse(call.func) == "Column"]
+            if calls and isinstance(node, ast.Assign | ast.AnnAssign):
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                own = next((argument.value for argument in calls[0].args if isinstance(argument, ast.Constant)), None)
+                columns.add(own or ast.unparse(target))
+        assert len(columns) > 15
+        # One has it from a mixin.
+        assert columns | {"deleted_at"} == written[table] | {"deleted_at"}, table

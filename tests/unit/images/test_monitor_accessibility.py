@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from lab.standins.vercel.build import cached
-from ops.clients import process
+from lab.standins.vercel.build import node_modules
 from ops.paths import ROOT
 from tests.support import chromium
 from tests.support.monitor import FOLDER
@@ -38,17 +37,10 @@ axe.run(document, {resultTypes: ["violations"]}).then(found => {
 """
 
 
-def _install(folder: Path) -> None:
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(AXE / name, folder)
-    process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, timeout_seconds=600)
-
-
 @pytest.fixture(scope="module")
 def axe() -> str:
     """Its script."""
-    folder = cached("axe", AXE / "package-lock.json", _install)
-    return (folder / "node_modules/axe-core/axe.min.js").read_text()
+    return (node_modules("axe", AXE) / "axe-core/axe.min.js").read_text()
 
 
 class Reader:
