@@ -1,4 +1,4 @@
-"""``ops fleet``: status, doctor and cost of all stacks of a backend, a line each. Changes nothing.
+"""``ops fleet``: status, doctor and cost of all stacks of a backend, a line each, and one page over all. Changes nothing.
 
 The stacks are asked side by side. One whose host does not answer is a line of its own, never green, and keeps no other from being
 shown. Not here: the commands of one stack (ops status, ops doctor), whose parts these are.
@@ -9,7 +9,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import typer
@@ -20,13 +22,13 @@ from ops.clients import process, terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.machine import environment
-from ops.observe import automation, zones
+from ops.observe import automation, fleet_page, zones
 from ops.observe import doctor as one_doctor
 from ops.observe import status as one_status
 from ops.observe.automation import Figures
 from ops.observe.doctor.findings import Finding
 from ops.observe.doctor.observation import observe as observe_for_doctor
-from ops.paths import ROOT
+from ops.paths import ROOT, write_whole
 from ops.stack.option import parse
 from ops.stack.stack import Stack
 
@@ -190,7 +192,7 @@ def figures(stack: Stack, settings: Settings, docker: Docker, days: int) -> Figu
 def cost_table(answers: Sequence[Answer[Figures]], days: int) -> str:
     """A line for each stack that answered, one for all of them, and those that could not be looked at."""
     seen = [(answer.stack.name, answer.found) for answer in answers if answer.found is not None]
-    total = Figures(**{field.name: sum(getattr(one, field.name) for _, one in seen) for field in fields(Figures)})
+    total = fleet_page.added([one for _, one in seen])
     rows = [_row(name, one) for name, one in [*seen, *([("all", total)] if len(seen) > 1 else [])]]
     head = ("stack", "runs", "completed", "failed", "US dollars", "tokens in", "tokens out")
     lines = [f"{days} days, today among them", terminal.table(head, rows)] if rows else []
@@ -203,6 +205,41 @@ def _row(name: str, figures: Figures) -> tuple[str, ...]:
     cost = f"{figures.cost:.2f}{' + unknown' if figures.unpriced else ''}"
     counts = (figures.runs, figures.completed, figures.failed)
     return (name, *map(str, counts), cost, str(figures.input_tokens), str(figures.output_tokens))
+
+
+@app.command("dashboard")
+def dashboard(
+    stacks: Stacks = None,
+    days: Days = 30,
+    language: Annotated[fleet_page.Language, typer.Option("--language", help="Of the page.")] = "en",
+    output: Annotated[Path, typer.Option("--output", dir_okay=False, help="The file to write.")] = Path("fleet.html"),
+) -> None:
+    """Write one page over all stacks: runs, results, cost, health, backups. Exit 1 if one was not seen; the page names it."""
+    answers = list(look_at_all(stacks or all_stacks(), lambda stack, settings, docker: seen(stack, settings, docker, days)))
+    rows = [answer.found for answer in answers if answer.found is not None]
+    problems = {answer.stack.name: answer.problem for answer in answers if answer.problem}
+    page = fleet_page.render(rows, problems, days, language, datetime.now(UTC).astimezone())
+    try:
+        write_whole(output, page)
+    except OSError as failed:
+        raise UserError(f"{output}: {failed.strerror}; name a file in a folder that you may write") from None
+    typer.echo(f"{output}: {len(rows)} of {len(answers)} stacks; open it in a browser")
+    for answer in answers:
+        if answer.problem:
+            typer.echo(not_seen(answer))
+    raise typer.Exit(int(bool(problems)))
+
+
+def seen(stack: Stack, settings: Settings, docker: Docker, days: int) -> fleet_page.Row:
+    """A stack's row. One without a monitor has no figures, and is shown."""
+    status = one_status.observe(stack)
+    counted, why = None, ""
+    try:
+        counted = figures(stack, settings, docker, days)
+    except UserError as missing:
+        why = missing.line
+    name = f"{stack} · {settings.cell}" if settings.cell and settings.cell != stack.name else stack.name
+    return fleet_page.row(name, status, counted, why)
 
 
 def _echo_json(cells: list[dict[str, Any]], **more: Any) -> None:

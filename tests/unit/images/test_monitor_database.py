@@ -118,7 +118,7 @@ def test_every_figure_is_what_another_count_gives(
     unfinished = {"created", "queued", "running", "paused"}
 
     def within(row: Row) -> bool:
-        return row["organization_id"] == organization and since <= row["created_at"] < until
+        return bool(row["organization_id"] == organization and since <= row["created_at"] < until)
 
     def asked(run: Row) -> bool:
         result = query.get("result")

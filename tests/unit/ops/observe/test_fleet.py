@@ -1,7 +1,11 @@
 """``ops fleet`` with doubles: a line for each stack, whatever became of the others, and what stacks say about their zones."""
 
+import base64
 import dataclasses
+import hashlib
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.machine import environment
-from ops.observe import automation, doctor, fleet, zones
+from ops.observe import automation, doctor, fleet, fleet_page, zones
 from ops.observe import status as one_status
 from ops.observe.automation import Figures
 from ops.observe.doctor.findings import error, warning
@@ -209,3 +213,97 @@ def test_the_table_adds_up_and_says_what_is_unknown() -> None:
         "stack blog (cell blog): could not be looked at: docker: no answer within 20 s",
     ]
     assert shown.splitlines()[4].split() == ["all", "42", "32", "6", "1.75", "+", "unknown", "1000", "200"]
+
+
+# --- Dashboard -----------------------------------------------------------------------------------------------------------
+
+
+HOSTILE = "<script>alert(1)</script> \u202e"
+TODAY = automation.Today(runs=3, completed=1, failed=2, unfinished=0, success_rate=1 / 3, missed_schedules=[HOSTILE])
+
+
+def page(language: fleet_page.Language = "en", **problems: str) -> str:
+    shop = fleet_page.row("shop", dataclasses.replace(STATUS, today=TODAY), FIGURES, "")
+    prod = fleet_page.row("prod", STATUS, Figures(runs=2, completed=2, cost=0.5), "")
+    blog = fleet_page.row("blog", dataclasses.replace(STATUS, api_version=None), None, "monitor.enabled is false")
+    return fleet_page.render([shop, prod, blog], problems, 30, language, datetime(2026, 11, 27, 12, 0, tzinfo=UTC))
+
+
+def cells(html: str) -> list[list[str]]:
+    """The text of each table row."""
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.S)
+    return [[re.sub(r"<[^>]*>|\s+", " ", cell).strip() for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.S)] for row in rows]
+
+
+def test_the_page_adds_up_and_shows_what_is_wrong() -> None:
+    text = page(gone="Pulumi.gone.yaml: does not exist")
+    assert re.findall(r"<dd[^>]*>(.*?)</dd>", text) == ["3 / 4", "42", "84.2 %", "6", "at least $1.75"]
+    assert re.findall(r'role="alert">(.*?)</p>', text) == ["gone: could not be looked at: Pulumi.gone.yaml: does not exist"]
+    _, shop, prod, blog, _, shop_now, _, blog_now = cells(text)
+    assert shop == ["shop", "40", "30", "6", "83.3 %", "at least $1.25", "1,000", "200"]
+    assert prod == ["prod", "2", "2", "0", "100.0 %", "$0.50", "0", "0"]
+    assert blog == ["blog", "monitor.enabled is false"]
+    assert shop_now[1:7] == ["1 / 1", "answers", "1", "2", "2", "&lt;script&gt;alert(1)&lt;/script&gt; \u202e"]
+    assert blog_now[2:] == ["does not answer", "1", "2", "-", "-", "-"]
+    # Its own page, of a stack that has one.
+    assert text.count('href="https://shop-app.example.com/dashboard?period=30&amp;lang=en"') == 2
+
+
+def test_the_page_asks_nobody_and_runs_nothing() -> None:
+    text = page(gone=HOSTILE)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert not re.search(r"<(script|link|img|iframe|object|form)|\bsrc=| style=|@import|url\(|\son\w+=", text)
+
+
+def test_every_word_of_the_page_is_there_in_korean() -> None:
+    text = page("ko", gone="x")
+    assert 'lang="ko"' in text
+    shown = re.sub(r"<style>.*?</style>|<[^>]*>", " ", text, flags=re.S)
+    known = {
+        "API",
+        "shop",
+        "prod",
+        "blog",
+        "gone",
+        "x",
+        "monitor",
+        "enabled",
+        "is",
+        "false",
+        "lt",
+        "gt",
+        "script",
+        "alert",
+        "UTC",
+    }
+    assert set(re.findall(r"[A-Za-z]{1,}", shown)) <= known
+    assert "모든 스택" in shown
+
+
+def test_one_page_over_all_stacks_names_those_that_do_not_answer(
+    two: list[Stack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = [FIGURES, UserError("Pulumi.shop.yaml: monitor.enabled is false")]
+
+    def figures(*_: Any) -> Figures:
+        found = counted.pop(0)
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    monkeypatch.setattr(fleet, "figures", figures)
+    file = tmp_path / "page.html"
+    assert code_of(fleet.dashboard, two, output=file) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{file}: 1 of 3 stacks; open it in a browser"
+    assert [line.partition(":")[0] for line in printed[1:]] == ["stack blog", "stack gone"]
+    assert re.findall(r'role="alert">(\w+):', file.read_text()) == ["blog", "gone"]
+    assert cells(file.read_text())[1][:2] == ["shop", "40"]
+    # Without a monitor it has no figures, and is there.
+    assert code_of(fleet.dashboard, two[1:2], output=file) == 0
+    assert cells(file.read_text())[1] == ["shop", "Pulumi.shop.yaml: monitor.enabled is false"]
+    with pytest.raises(UserError, match="name a file in a folder that you may write"):
+        fleet.dashboard(two[:1], output=tmp_path / "page.html" / "x")
