@@ -49,12 +49,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the stack. failures: since the last look. silences: cause, its first word, or ``all`` -> until when."""
+    """One look at the stack. failures: since the last look. silences: cause, its first word, or ``all`` -> until when.
+
+    backup: when the newest set was made.
+    """
 
     at: datetime
     conditions: Sequence[Condition]
     failures: Sequence[Failure]
     silences: Mapping[str, datetime] = field(default_factory=dict)
+    backup: datetime | None = None
 
     def silent(self, cause: str) -> bool:
         """Whether nothing is told about it now."""
@@ -115,7 +119,12 @@ def step(memory: Memory, look: Look, say: Say, zone: Any) -> list[tuple[str, str
             return []
         if not look.silent("off"):
             away = (memory.off.astimezone(zone), memory.on.astimezone(zone))
-            lines.append((say("The machine was off {:%H:%M} to {:%H:%M}").format(*away), "/dashboard"))
+            # A night is known by its hours.
+            long = memory.on - memory.off >= 20 * HOUR
+            text = "The machine was off {:%m-%d %H:%M} to {:%m-%d %H:%M}" if long else "The machine was off {:%H:%M} to {:%H:%M}"
+            made_up = look.backup is not None and look.backup >= memory.on
+            made = say("; a backup has been made since") if made_up else ""
+            lines.append((f"{say(text).format(*away)}{made}", "/dashboard"))
             memory.off = memory.on = None
     lines += _conditions(memory, look, say)
     lines += _failures(memory, look, say)

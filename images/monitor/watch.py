@@ -108,7 +108,8 @@ class Watch:
         if database and not server:
             conditions.append(Condition("server", self.say("Skyvern does not answer"), after=PATIENCE))
         self.well = database and server
-        return Look(now, conditions, failures, silences(self.config.state))
+        backup = machine.backup(self.config.backup)
+        return Look(now, conditions, failures, silences(self.config.state), None if backup is None else backup.newest)
 
     def _machine(self, now: datetime) -> Iterator[Condition]:
         disk = machine.disk(self.config.state)

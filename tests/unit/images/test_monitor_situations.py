@@ -364,13 +364,21 @@ SITUATIONS: Mapping[str, tuple[Sequence[Do], Sequence[str]]] = {
             do("keep", status={"newest": {"time": 0}}),
         ],
         [
-            "The machine was off 12:01 to 12:02\nRuns interrupted by a stop of the server (2): Blog (2)",
+            "The machine was off 11-27 12:01 to 11-28 12:02; a backup has been made since\n"
+            "Runs interrupted by a stop of the server (2): Blog (2)",
             "No run was interrupted for an hour",
         ],
     ),
     "a night of sleep, and the backup is still old": (
         [do("look"), do("sleep", 30), do("wait", 60), do("keep", status={"newest": {"time": 0}})],
-        ["The machine was off 12:01 to 18:02\nThe newest backup is too old", f"{WELL}The newest backup is too old"],
+        [
+            "The machine was off 11-27 12:01 to 11-28 18:02\nThe newest backup is too old",
+            f"{WELL}The newest backup is too old",
+        ],
+    ),
+    "a night of sleep with a schedule that nothing makes up for": (
+        [do("schedule"), do("look"), do("sleep", 8), do("look"), do("keep", status={"newest": {"time": 0}}), do("wait", 30)],
+        ["The machine was off 12:01 to 20:02; a backup has been made since\nA schedule was missed: Blog"],
     ),
     "a channel is down for an hour": (
         [put(channel=False), put(free=0.05), do("wait", 30), put(free=0.5), do("fail"), do("wait", 30), put(channel=True)],
