@@ -232,6 +232,7 @@ class DockerBackend(pulumi.ComponentResource):
                 metrics_key=secrets.metrics_key,
                 connector_subnet=networks.edge_subnet,
                 client_header=self._client_header(settings),
+                monitor_subnet=networks.subnet("dashboard") if networks.dashboard else None,
                 code=settings.server.code_blocks,
                 upload_mib=settings.server.max_upload_mib,
             ),

@@ -35,19 +35,26 @@ _UPLOADS = (
 _KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
 
 
-def caddyfile(urls: Endpoints, *, client_header: str | None = None, code: bool = False, upload_mib: int = 30) -> str:
+def caddyfile(
+    urls: Endpoints,
+    *,
+    client_header: str | None = None,
+    code: bool = False,
+    upload_mib: int = 30,
+    monitor_subnet: str | None = None,
+) -> str:
     """The gateway's configuration for the Caddy of images/caddy: a site for each host of ``urls``; any other Host gets 421.
 
     client_header: where the connector writes the client's address, believed from the connector's network alone
     (``CONNECTOR_SUBNET``); None without a connector.
     code: whether callers may upload code that Skyvern runs; else the routes for it are hidden too.
-    upload_mib: largest file that Skyvern takes.
+    upload_mib: largest file that Skyvern takes. monitor_subnet: from where ``/started`` is answered; None without a monitor.
 
     Every site hides documentation, schema, internal routes and the streams of VNC, which the server does not have (404).
     """
     sites = "".join(f"\nhttp://{host}:{endpoints.GATEWAY_PORT} {{\n\timport {role}\n}}\n" for host, role in urls.sites.items())
     snippets = "".join(_SNIPPETS[role](urls) for role in sorted({"api", *urls.sites.values()}))
-    return f"{_options(client_header)}{_shared(urls, code=code, upload_mib=upload_mib)}{snippets}{sites}"
+    return f"{_options(client_header)}{_shared(urls, code=code, upload_mib=upload_mib, monitor=monitor_subnet)}{snippets}{sites}"
 
 
 def _options(client_header: str | None) -> str:
@@ -118,7 +125,20 @@ header {{
 ssh -L {port}:localhost:{port} HOST" 421"""
 
 
-def _shared(urls: Endpoints, *, code: bool, upload_mib: int) -> str:
+def _started(monitor: str) -> str:
+    """When Caddy began, for the monitor: by the address that is connected, which behind an edge is the connector's."""
+    return f"""
+	@monitor {{
+		remote_ip {monitor}
+		method GET
+		path /started
+	}}
+	handle @monitor {{
+		respond {{$STARTED}}
+	}}"""
+
+
+def _shared(urls: Endpoints, *, code: bool, upload_mib: int, monitor: str | None) -> str:
     # Browsers heed it over HTTPS only, which ends at the edge.
     hsts = '\n\theader Strict-Transport-Security "max-age=31536000"' if urls.app_url.startswith("https://") else ""
     scripts = (
@@ -176,7 +196,7 @@ http://127.0.0.1:{HEALTH_PORT} {{
 }}
 
 :{endpoints.GATEWAY_PORT} {{
-	import observed
+	import observed{"" if monitor is None else _started(monitor)}
 	import elsewhere
 }}
 
@@ -564,6 +584,7 @@ class GatewayArgs:
     code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
     networks: edge first (the port is published there), app, files, and with a dashboard its own.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
+    monitor_subnet: of the dashboard's network, if there is one.
     """
 
     prefix: str
@@ -580,6 +601,7 @@ class GatewayArgs:
     metrics_key: pulumi.Input[str] | None = None
     connector_subnet: pulumi.Input[str] | None = None
     client_header: str | None = None
+    monitor_subnet: str | None = None
     code: bool = False
     upload_mib: int = 30
 
@@ -589,7 +611,13 @@ class Gateway(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Gateway", name, None, opts)
-        rules = caddyfile(args.endpoints, client_header=args.client_header, code=args.code, upload_mib=args.upload_mib)
+        rules = caddyfile(
+            args.endpoints,
+            client_header=args.client_header,
+            code=args.code,
+            upload_mib=args.upload_mib,
+            monitor_subnet=args.monitor_subnet,
+        )
         service = HardenedService(
             f"{name}-caddy",
             ServiceArgs(

@@ -7,7 +7,7 @@ answer, ``/fail`` when one of them does not. It is a secret, so nothing of it is
 import http.client
 import urllib.error
 import urllib.request
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Outcome = Literal["start", "ok", "fail"]
@@ -28,6 +28,19 @@ def server_answers(host: str, gateway: tuple[str, int] = GATEWAY) -> bool:
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
+
+
+def gateway_started(gateway: tuple[str, int] = GATEWAY) -> datetime | None:
+    """When the gateway began, which it says to the monitor alone (components/host/gateway.py); None where it does not."""
+    connection = http.client.HTTPConnection(*gateway, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/started")
+        answer = connection.getresponse()
+        return datetime.fromtimestamp(int(answer.read(20)), UTC) if answer.status == http.HTTPStatus.OK else None
+    except (OSError, ValueError, OverflowError, http.client.HTTPException):
+        return None
     finally:
         connection.close()
 

@@ -69,6 +69,14 @@ def backup(folder: Path | None) -> Backup | None:
     )
 
 
+def backup_started(folder: Path | None) -> datetime | None:
+    """When the backup's container began, by its own note; None without a backup, or with an earlier version of it."""
+    try:
+        return None if folder is None else datetime.fromtimestamp(int((folder / "started").read_text()), UTC)
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
 def noted(folder: Path) -> Noted | None:
     """From ``monitor-alerts record``, which the commands on the host call (ops/observe/alerts.py); None before the first."""
     if (written := document(folder / HOST_FILE)) is None:

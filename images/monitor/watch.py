@@ -86,12 +86,12 @@ class Watch:
         """What is wrong now, and which runs have failed since the last look."""
         conditions = [*self._machine(now), *self._backup(now), *self._certificate(now)]
         failures: Sequence[Failure] = ()
-        database = False
+        database, row = False, None
         try:
             with queries.reading(self.config.database) as reader:
                 database = True
                 if reader.ready():
-                    conditions += self._restarts(reader, now)
+                    row = reader.starts()
                     found, failures = self._runs(reader, now)
                     conditions += found
         except psycopg.ProgrammingError:
@@ -103,6 +103,7 @@ class Watch:
             open_ = self.memory.open.items()
             conditions += [Condition(cause, text) for cause, text in open_ if cause.partition(":")[0] in _BY_DATABASE]
             conditions.append(Condition("database", self.say("The database does not answer"), after=PATIENCE))
+        conditions += self._restarts(row, now)
         server = heartbeat.server_answers(self.config.api_host)
         # One fault is one message: without the database, Skyvern ends.
         if database and not server:
@@ -158,22 +159,33 @@ class Watch:
             self._certificates = now, found
         return self._certificates[1]
 
-    def _restarts(self, reader: queries.Reader, now: datetime) -> Iterator[Condition]:
+    def _restarts(self, row: queries.Row | None, now: datetime) -> Iterator[Condition]:
         """By the starts that a look can see: more than three within an hour, as ``ops doctor`` counts.
 
-        The database says when it began. Skyvern has begun anew where all of its sessions are younger than the last look, and the
-        database is not. Of a container that is seldom up long enough for a look, it is told that it does not answer.
+        row: of the database, which says when it began. Skyvern has begun anew where all of its sessions are younger than the last
+        look, and the database is not. Gateway and backup say when they began. Of a container that is seldom up long enough for a
+        look, it is told that it does not answer.
         """
-        starts = self.memory.starts
-        row, looked = reader.starts(), self.memory.looked
+        starts, looked = self.memory.starts, self.memory.looked
         if self.began is None:
             self.began = now
             starts.setdefault("monitor", []).append(now)
-        if row["database"] not in starts.get("database", []):
-            starts.setdefault("database", []).append(row["database"])
-        elif looked is not None and row["sessions"] is not None and row["sessions"] > looked:
-            starts.setdefault("server", []).append(row["sessions"])
-        names = {"database": "PostgreSQL", "server": "Skyvern", "monitor": self.say("The monitor")}
+        said = {"gateway": heartbeat.gateway_started(), "backup": machine.backup_started(self.config.backup)}
+        if row is not None:
+            said["database"] = row["database"]
+            same = row["database"] in starts.get("database", [])
+            if same and looked is not None and row["sessions"] is not None and row["sessions"] > looked:
+                starts.setdefault("server", []).append(row["sessions"])
+        for part, at in said.items():
+            if at is not None and at not in starts.get(part, []):
+                starts.setdefault(part, []).append(at)
+        names = {
+            "backup": self.say("The backup"),
+            "database": "PostgreSQL",
+            "gateway": self.say("The gateway"),
+            "monitor": self.say("The monitor"),
+            "server": "Skyvern",
+        }
         for part, times in starts.items():
             # The newest stays, by which the next one is known.
             starts[part] = [at for at in times if now - at < alerts.HOUR or at == times[-1]]

@@ -211,15 +211,19 @@ def running(
     *,
     subnet: str = "127.0.0.0/8",
     code: bool = False,
+    monitor: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Gateway]:
-    """Caddy with a layout's configuration. subnet: the network whose word on the client's address is believed."""
+    """Caddy with a layout's configuration. subnet: the network whose word on the client's address is believed.
+
+    monitor: that of the monitor, if there is one.
+    """
     port, health = free_port(), free_port()
     site = folder / "ui"
     (site / "assets").mkdir(parents=True)
     (site / "index.html").write_text("the UI")
     urls = endpoints.derive(Settings.model_validate(LAYOUTS[layout]))
-    text = caddyfile(urls, client_header=CLIENT_HEADERS.get(layout, "Cf-Connecting-Ip"), code=code)
+    text = caddyfile(urls, client_header=CLIENT_HEADERS.get(layout, "Cf-Connecting-Ip"), code=code, monitor_subnet=monitor)
     for there, here in {
         endpoints.SERVER_URL.removeprefix("http://"): f"127.0.0.1:{upstream}",
         endpoints.ARTIFACTS_URL.removeprefix("http://"): f"127.0.0.1:{upstream}",

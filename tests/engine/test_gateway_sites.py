@@ -153,6 +153,20 @@ def test_the_log_has_the_clients_address_from_the_connector_alone(
         assert seen["headers"]["x-forwarded-for"] == "127.0.0.1"
 
 
+@pytest.mark.parametrize(("monitor", "answer"), [("127.0.0.0/8", (200, b"1795744800")), ("10.9.8.0/24", (421, b"421"))])
+def test_the_monitor_alone_is_told_when_the_gateway_began(
+    monitor: str, answer: tuple[int, bytes], caddy: Path, double: int, tmp_path: Path
+) -> None:
+    """Also where a header of the connector claims that it is the monitor."""
+    with running(caddy, tmp_path, "cloudflare", double, monitor=monitor, environment={"STARTED": "1795744800"}) as gateway:
+        told = gateway.ask("gateway:8080", "/started", {"Cf-Connecting-Ip": "10.9.8.7", "X-Forwarded-For": "10.9.8.7"})
+        assert (told.status, told.text) == answer
+        # A host that has a site, and another path or method, are as ever.
+        assert gateway.ask(API, "/started", KEY).status == 404
+        assert gateway.ask("gateway:8080", "/dashboard").status == 421
+        assert gateway.ask("gateway:8080", "/started", method="POST").status == 421
+
+
 def link(artifact_id: str = "a_1", seconds: int = 600, key: str = LINK_KEY) -> str:
     """Path and query of a link, as Skyvern signs it (skyvern/forge/sdk/artifact/signing.py, 1.0.56)."""
     path, expiry = f"/v1/artifacts/{artifact_id}/content", int(time.time()) + seconds

@@ -288,6 +288,8 @@ def test_a_first_set_that_never_ends_is_missed_from_the_first_minute_on(box: Box
     (box.folder / "hangs").touch()
     status = box.folder / "state/status.json"
     running(status.exists, DRILL_EVERY_DAYS="7")
+    # The start, which the monitor counts.
+    assert 0 <= time.time() - int((box.folder / "state/started").read_text()) < 60
     noted = box.note("status.json")
     assert (noted["newest"], noted["sets"], noted["drill_every_days"]) == (None, None, 7)
     assert time.time() - noted["since"] < 60

@@ -255,6 +255,27 @@ def test_skyvern_is_asked_through_the_gateway_by_its_host(monitor: SimpleNamespa
     assert not monitor.heartbeat.server_answers("api.example.com", (host, 9))
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "began"),
+    [
+        (200, b"1795744800", datetime(2026, 11, 27, 2, 0, tzinfo=UTC)),
+        (200, b"", None),
+        (200, b"9" * 300, None),
+        (421, b"1", None),
+    ],
+)
+def test_the_gateway_says_when_it_began(status: int, body: bytes, began: datetime | None, monitor: SimpleNamespace) -> None:
+    class Gateway(loopback.Handler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/started" else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+    with loopback.serving(Gateway) as port:
+        assert monitor.heartbeat.gateway_started(("127.0.0.1", port)) == began
+    assert monitor.heartbeat.gateway_started(("127.0.0.1", port)) is None
+
+
 # --- Certificates ------------------------------------------------------------------------------------------------------------
 
 

@@ -48,6 +48,8 @@ class Stack:
         watch = monitor.watch
         monkeypatch.setattr(monitor.queries, "reading", self.reading)
         monkeypatch.setattr(monitor.heartbeat, "server_answers", lambda _: self.server and self.database)
+        self.gateway_began: datetime | None = self.began
+        monkeypatch.setattr(monitor.heartbeat, "gateway_started", lambda: self.gateway_began)
         monkeypatch.setattr(monitor.machine, "disk", lambda _: monitor.machine.Disk(free=int(self.free * 100), total=100))
         monkeypatch.setattr(monitor.certificates, "of_address", lambda _: self.ends["address"])
         monkeypatch.setattr(monitor.certificates, "of_company", lambda: self.ends["company"])
@@ -157,7 +159,12 @@ class Stack:
         ]
 
     def restart(self, part: str) -> None:
-        self.sessions = self.now
+        if part == "gateway":
+            self.gateway_began = self.now
+        elif part == "backup":
+            (self.backup / "started").write_text(f"{self.now.timestamp():.0f}\n")
+        else:
+            self.sessions = self.now
         if part == "database":
             self.began = self.now
 
@@ -271,8 +278,28 @@ SITUATIONS: Mapping[str, tuple[Sequence[Do], Sequence[str]]] = {
         [do("look"), *[step for _ in range(6) for step in (do("restart", "server"), do("wait", 5))]],
         ["Skyvern restarts again and again", f"{WELL}Skyvern restarts again and again"],
     ),
+    "the gateway restarts again and again, and the database is away meanwhile": (
+        [
+            *[step for _ in range(6) for step in (do("restart", "gateway"), do("wait", 5))],
+            put(database=False),
+            do("wait", 3),
+            put(database=True, gateway_began=None),
+        ],
+        ["The gateway restarts again and again", f"{WELL}The gateway restarts again and again"],
+    ),
+    "the backup restarts again and again": (
+        [step for _ in range(6) for step in (do("restart", "backup"), do("wait", 5))],
+        ["The backup restarts again and again", f"{WELL}The backup restarts again and again"],
+    ),
     "two updates within an hour": (
-        [do("look"), *[step for _ in range(2) for step in (do("restart", "database"), do("kill"), do("wait", 15))]],
+        [
+            do("look"),
+            *[
+                step
+                for _ in range(2)
+                for step in (*(do("restart", part) for part in ("database", "gateway", "backup")), do("kill"), do("wait", 15))
+            ],
+        ],
         [],
     ),
     "the disk fills": (
