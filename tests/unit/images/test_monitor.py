@@ -437,6 +437,53 @@ def test_a_channel_gets_the_message_and_a_failure_names_no_key(monitor: SimpleNa
     assert problems == [None, "does not take the message", "is not an address that apprise knows"]
 
 
+PINGS = "<!channel> <@U1> @everyone @here"
+MARKUP = "*b* `c` [x](http://evil.example) <a href='http://evil.example'>y</a>"
+
+
+@pytest.mark.parametrize("title", [*HOSTILE, PINGS, MARKUP], ids=range(len(HOSTILE) + 2))
+@pytest.mark.parametrize(
+    ("kind", "url", "plugin", "address", "path", "text"),
+    [
+        ("tgram", "tgram://123456789:abcdefg_hijklmnop/12315544/", "telegram", "notify_url", "/bot", "text"),
+        ("slack", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/", "slack", "webhook_url", "", "attachments"),
+        ("discord", "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js/", "discord", "notify_url", "", "content"),
+    ],
+)
+def test_a_hostile_title_is_text_in_every_channel(
+    title: str, kind: str, url: str, plugin: str, address: str, path: str, text: str, monitor: SimpleNamespace, config: Any
+) -> None:
+    """By apprise's own plugins, to a server of the test that takes what the channel's API takes."""
+    received: list[dict[str, Any]] = []
+
+    class Channel(loopback.Handler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append(json.loads(body))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b"ok" if kind == "slack" else b'{"ok": true, "result": []}')
+
+    line = monitor.alerts._KINDS["failed"][0].format(1, monitor.alerts.titles({title: 1}))
+    with loopback.serving(Channel) as port, pytest.MonkeyPatch.context() as patch:
+        sender = monitor.watch.sender_of(config, url)
+        (channel,) = sender
+        patch.setattr(type(channel), address, f"http://127.0.0.1:{port}{path}")
+        patch.setattr(type(channel), "request_rate_per_sec", 0)
+        settings = monitor.dashboard.replace(config, channels={kind: url})
+        assert monitor.watch.deliver(settings, kind, [(line, "/runs/wr_1")], str) is None
+    (sent,) = received
+    shown = json.dumps(sent[text], ensure_ascii=False)
+    assert "Failed runs (1): " in shown
+    assert "http://localhost:8080/runs/wr_1" in shown
+    # Neither a call of a whole channel, nor markup, nor a character that steers.
+    for wrong in ("<!", "<@", "@everyone", "@here", "<a ", "<script", "](", "`", "\u202e", "\\u001b", "\x1b"):
+        assert wrong not in shown, (wrong, shown)
+    assert len(shown) < 2000
+    assert sent.get("parse_mode") in {None, "HTML"}
+
+
 # --- Summary -----------------------------------------------------------------------------------------------------------------
 
 

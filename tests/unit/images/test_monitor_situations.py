@@ -411,6 +411,22 @@ SITUATIONS: Mapping[str, tuple[Sequence[Do], Sequence[str]]] = {
         [put(channel=False), put(free=0.05), do("wait", 30), put(free=0.5), do("fail"), do("wait", 30), put(channel=True)],
         [f"The disk is nearly full\n{WELL}The disk is nearly full\nFailed runs (1): Blog", NONE_FAILED],
     ),
+    "the database is down for an hour, and runs had failed just before": (
+        [do("fail", 3), put(database=False), do("wait", 60), put(database=True), do("wait", 5)],
+        [
+            "The database does not answer",
+            f"{WELL}The database does not answer\nFailed runs (3): Blog (3)",
+            NONE_FAILED,
+        ],
+    ),
+    "the monitor is dead for an hour, and five hundred runs fail": (
+        [do("look"), *[step for _ in range(50) for step in (do("fail", 10), do("sleep", 0.02))], do("kill"), do("look")],
+        ["The machine was off 12:01 to 13:02\nFailed runs (500): Blog (500)", NONE_FAILED],
+    ),
+    "the channel is down for an hour, and five hundred runs fail": (
+        [put(channel=False), *[step for _ in range(60) for step in (do("fail", 10), do("look"))], do("kill"), put(channel=True)],
+        ["Failed runs (10): Blog (10)\nFailed runs (590): Blog (590)", NONE_FAILED],
+    ),
     "the monitor is killed each minute": (
         [put(free=0.05), *[step for _ in range(30) for step in (do("look"), do("kill"))], put(free=0.5)],
         [

@@ -286,7 +286,7 @@ def test_every_word_of_the_page_is_there_in_korean() -> None:
 def test_one_page_over_all_stacks_names_those_that_do_not_answer(
     two: list[Stack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counted = [FIGURES, UserError("Pulumi.shop.yaml: monitor.enabled is false")]
+    counted: list[Figures | UserError] = [FIGURES, UserError("Pulumi.shop.yaml: monitor.enabled is false")]
 
     def figures(*_: Any) -> Figures:
         found = counted.pop(0)
