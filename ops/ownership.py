@@ -13,6 +13,14 @@ from pathlib import Path
 from ops.errors import UserError
 from ops.paths import ROOT, cache_dir, config_dir, docker_config_dir
 
+# What to do about an error of the operating system, where its own words do not say it.
+_CURES = {
+    errno.ENOSPC: "free some on that disk (df -h and df -i show how full it is)",
+    errno.EDQUOT: "free some of what this user has there, or have the quota raised,",
+    errno.EROFS: "mount it so that it can be written to",
+    errno.EMFILE: "raise the limit with ulimit -n 4096",
+}
+
 
 def line_of(failed: OSError) -> str:
     """The line about what the operating system refused, with the cure where it is another owner's file."""
@@ -20,7 +28,8 @@ def line_of(failed: OSError) -> str:
     if path is not None and failed.errno in {errno.EACCES, errno.EPERM} and (line := foreign(path)):
         return line
     where = "" if path is None else f"{shown(path)}: "
-    return f"{where}{failed.strerror or str(failed) or type(failed).__name__}; correct that and run this again"
+    cure = _CURES.get(failed.errno or 0, "correct that")
+    return f"{where}{failed.strerror or str(failed) or type(failed).__name__}; {cure} and run this again"
 
 
 def foreign(path: Path) -> str:
@@ -31,16 +40,19 @@ def foreign(path: Path) -> str:
     me = os.geteuid()
     there = next((each for each in (path, *path.parents) if _owner(each) is not None), path)
     mine, owner, home = _name(me), _owner(there), Path.home()
-    if owner in {me, None} or not any(path.is_relative_to(folder) for folder in (home, ROOT, cache_dir(), config_dir())):
+    ours = [folder for folder in (home, ROOT, cache_dir(), config_dir()) if path.is_relative_to(folder)]
+    if owner in {me, None} or not ours:
         return ""
     own_home = _home(me)
-    if _owner(home) != me and path.is_relative_to(home) and own_home not in {home, None}:
+    if _owner(home) != me and path.is_relative_to(home) and (own_home not in {home, None} or home.parts[1:2] != ("home",)):
+        # A user of a system's service may have none, or /, /usr/sbin and the like.
+        known = own_home is not None and own_home != home and _owner(own_home) == me
         return (
             f"HOME: is {shown(home)}, which belongs to {_name(_owner(home))}, and you are {mine}; "
-            f"run: export HOME={shlex.quote(str(own_home))}"
+            f"run: export HOME={shlex.quote(str(own_home)) if known else '/a/folder/of/yours'}"
         )
-    # The topmost that is the other owner's, so that one command is enough; never /home or /opt itself.
-    while _owner(there.parent) == owner and len(there.parent.parts) > 2:
+    # The topmost of ours that is the other owner's, so that one command is enough; never /home or /opt itself.
+    while _owner(there.parent) == owner and any(there.parent.is_relative_to(folder) for folder in ours):
         there = there.parent
     return f"{shown(there)}: belongs to {_name(owner)}, and you are {mine}; run: sudo chown -R {mine}: {shlex.quote(str(there))}"
 
@@ -56,6 +68,8 @@ def check(*more: Path) -> None:
         # What does not exist yet is made in the nearest folder that does.
         if _writable(there, os.W_OK | os.X_OK if there.is_dir() else os.W_OK):
             continue
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            raise UserError(line_of(OSError(errno.EROFS, os.strerror(errno.EROFS), there)))
         raise UserError(
             foreign(path) or f"{shown(there)}: cannot be written to by {_name(os.geteuid())}; correct its mode (chmod)"
         )

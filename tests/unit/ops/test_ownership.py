@@ -99,6 +99,41 @@ def test_a_home_that_was_kept_is_named_as_such(as_nobody: Home, tmp_path: Path, 
 
 
 @NEEDS_ROOT
+@pytest.mark.parametrize("home_of_service", ["/", "/usr/sbin"])
+def test_nobody_is_told_to_give_the_system_away(
+    as_nobody: Home, monkeypatch: pytest.MonkeyPatch, home_of_service: str
+) -> None:
+    """The user of a service has a folder of the system as its home: the line was `sudo chown -R nobody: /`."""
+    monkeypatch.setenv("HOME", home_of_service)
+    for known in (None, Path(home_of_service)):
+        monkeypatch.setattr(ownership, "_home", lambda uid, known=known: known)
+        with pytest.raises(UserError) as told:
+            ownership.check()
+        assert str(told.value) == (
+            f"HOME: is {home_of_service}, which belongs to root, and you are nobody; run: export HOME=/a/folder/of/yours"
+        )
+
+
+@NEEDS_ROOT
+def test_what_is_above_a_checkout_is_not_given_away(as_nobody: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout that root made in a folder of root's, which has others in it."""
+    checkout = tmp_path / "of all" / "checkout"
+    as_root(lambda: (checkout / "site").mkdir(parents=True))
+    monkeypatch.setattr(ownership, "ROOT", checkout)
+    assert ownership.foreign(checkout / "site" / "x").endswith(f"run: sudo chown -R nobody: {shlex.quote(str(checkout))}")
+
+
+@NEEDS_ROOT
+def test_a_folder_on_a_disk_that_is_mounted_read_only_is_said_so(as_nobody: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error of its disk, Linux mounts it so; its mode is right, and chmod was the advice."""
+    as_root(lambda: (as_nobody.path / ".docker").mkdir(mode=0o555))
+    real = os.statvfs(as_nobody.path)
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result((*real[:8], os.ST_RDONLY, *real[9:])))
+    with pytest.raises(UserError, match=r"/\.docker: Read-only file system; mount it so that it can be written to and run"):
+        ownership.check()
+
+
+@NEEDS_ROOT
 def test_an_error_in_the_middle_is_the_same_line(as_nobody: Home, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever is not looked at in advance: no traceback."""
     as_root(lambda: (as_nobody.path / ".pulumi").mkdir(mode=0o700))
@@ -122,8 +157,10 @@ def test_nothing_is_foreign_to_its_owner(home: Home) -> None:
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "/x/y"),
-            "/x/y: No space left on device; correct that and run this again",
+            "/x/y: No space left on device; free some on that disk (df -h and df -i show how full it is) and run this again",
         ),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "/x: Read-only file system; mount it so that it can be written to"),
+        (OSError(errno.EMFILE, "Too many open files", "/x"), "/x: Too many open files; raise the limit with ulimit -n 4096 and"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "/x"), "/x: Is a directory; correct that and run this again"),
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "a\nb"),
