@@ -54,7 +54,7 @@ _READ_BY: Mapping[str, frozenset[str]] = {
     ),
     "UV_": frozenset(),
     # Ours, set by script/environment.
-    "PYTHON": frozenset({"PYTHONPYCACHEPREFIX"}),
+    "PYTHON": frozenset({"PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"}),
     # Who commits, how a remote is reached, and the user's files of configuration; any other would show another repository.
     "GIT_": frozenset(
         {

@@ -8,11 +8,23 @@ from typing import Any
 
 from ops import shell
 from ops.clients import process
+from ops.errors import UserError
 
 # Python in a container: -I takes no module from the folder in which it runs, which may be one that a page's browser can write to.
 PYTHON = ("python3", "-I", "-c")
 # Of a throw-away container, as far as all of them have it in common.
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
+
+
+def unreachable(host: str, printed: str) -> str:
+    """That a daemon could not be asked, as a clause, from what the docker command printed; "" where it was."""
+    if "permission denied while trying to connect" in printed:
+        return f"this user may not use {host}"
+    if "Cannot connect to the Docker daemon" in printed or "error during connect" in printed:
+        # Of SSH, what the other machine or the way there said.
+        _, _, said = printed.partition("stderr=")
+        return f"no daemon answers at {host}{f' ({said.strip()})' if said else ''}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -36,11 +48,20 @@ class Docker:
     def run_with(self, variables: Mapping[str, str], *arguments: str | Path, timeout_seconds: float = 120) -> str:
         """``run`` with values for ``--env NAME``: an argument with a secret would show in the process list."""
         env = {**self.environment(), **variables}
-        return process.capture(self.command(*arguments), env=env, timeout_seconds=timeout_seconds).decode(errors="replace")
+        return self._capture(arguments, env=env, timeout_seconds=timeout_seconds).decode(errors="replace")
 
     def run_bytes(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> bytes:
         """Output of ``docker ARGUMENTS`` as bytes; UserError when it fails."""
-        return process.capture(self.command(*arguments), env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds)
+        return self._capture(arguments, env=self.environment(), stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def _capture(self, arguments: Sequence[str | Path], **options: Any) -> bytes:
+        """UserError with what to do where no daemon answers: Docker's own words are long and name no cure."""
+        try:
+            return process.capture(self.command(*arguments), **options)
+        except UserError as failed:
+            if problem := unreachable(self.host, str(failed)):
+                raise UserError(f"Docker: {problem}; bin/ops doctor says what to do") from failed
+            raise
 
     def pipe(self, variables: Mapping[str, str], source: Sequence[str], target: Sequence[str], *, timeout_seconds: float) -> None:
         """Two docker commands, what the first prints being the input of the second; UserError when one fails.

@@ -110,6 +110,10 @@ def begin() -> None:
     """What every command line does first: refuses what switches a check off, takes out what the stack file decides."""
     if not Path(os.environ.get("HOME", "/")).is_absolute():
         raise UserError("HOME: is not set to a folder; run: export HOME=/home/you")
+    # Python looks for another one by itself; docker, git, Go and the engine fail in the middle.
+    folder = os.environ.get("TMPDIR")
+    if folder and not (Path(folder).is_absolute() and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UserError(f"TMPDIR: {ownership.shown(Path(folder))} is not a folder that can be written to; run: unset TMPDIR")
     switched_off.check()
     shell.clean()
 

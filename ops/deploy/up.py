@@ -21,7 +21,7 @@ from ops.clients.terminal import Progress, Steps
 from ops.deploy import danger, database_upgrade, guard, preflight, recovery, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs, source
-from ops.machine import backend, daemon, engine
+from ops.machine import backend, daemon, engine, system
 from ops.machine.engine import EngineChoice
 from ops.stack import checkpoint, passphrase
 from ops.stack.outputs import Outputs
@@ -109,6 +109,7 @@ def deploy(
     docker = stack.docker()
     # Before anything is made.
     check_belongings(stack)
+    system.check_room()
     steps = Steps(5)
     with steps.step("Docker") as say:
         if remark := shell.remark():

@@ -28,6 +28,9 @@ class Daemon(enum.Enum):
     ANSWERS = "answers"
     DENIED = "denied"
     SILENT = "silent"
+    # Docker makes a folder in place of the socket for a container that was to have it while no daemon ran.
+    NO_SOCKET = "not a socket"
+    PODMAN = "Podman"
     NO_CLI = "no docker command"
 
 
@@ -49,11 +52,13 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool,
     if daemon is Daemon.ANSWERS:
         return DockerStep.NOTHING
     if host.startswith("ssh://") and daemon is not Daemon.NO_CLI:
-        # Refused by sshd, by the daemon behind it or not there at all: the same command shows it.
-        address = host.removeprefix("ssh://").replace(":", " -p ")
+        raise UserError(f"Docker: {host} does not answer without a password; {over_ssh(host)}")
+    if daemon is Daemon.NO_SOCKET:
+        raise UserError(f"Docker: {host} is not a socket; {without_socket(host)}")
+    if daemon is Daemon.PODMAN:
         raise UserError(
-            f"Docker: {host} does not answer without a password; try `ssh {address} docker version` and correct what it says, "
-            "or host.docker_host in the stack file"
+            f"Docker: what answers at {host} is Podman, on which this stack does not run; install Docker Engine "
+            "(https://docs.docker.com/engine/install) in place of podman-docker, or name its socket in host.docker_host"
         )
     if daemon is Daemon.DENIED:
         raise UserError(
@@ -83,12 +88,29 @@ def decide_docker(machine: Machine, host: str, daemon: Daemon, *, dockerd: bool,
     raise UserError(f"Docker: {problem}; {remedy}")
 
 
+def over_ssh(host: str) -> str:
+    """What to do where another machine's daemon does not answer, as a clause."""
+    # Refused by sshd, by the daemon behind it or not there at all: the same command shows it.
+    address = host.removeprefix("ssh://").replace(":", " -p ")
+    return f"try `ssh {address} docker version` and correct what it says, or host.docker_host in the stack file"
+
+
+def without_socket(host: str) -> str:
+    """What to do where a file or a folder is in place of a daemon's socket, as a clause."""
+    if host == DEFAULT_SOCKET:
+        return "run: sudo rmdir /var/run/docker.sock && sudo systemctl restart docker"
+    return "correct host.docker_host in the stack file"
+
+
 def observe_daemon(host: str) -> Daemon:
     """Asks the daemon at ``host`` for its version."""
     docker = Docker(host)
+    path = Path(host.removeprefix("unix://"))
+    if host.startswith("unix://") and (path.is_dir() or path.is_file()):
+        return Daemon.NO_SOCKET
     try:
         asked = subprocess.run(
-            docker.command("version", "--format", "{{.Server.Version}}"),
+            docker.command("version", "--format", "{{json .Server}}"),
             env=docker.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -101,6 +123,9 @@ def observe_daemon(host: str) -> Daemon:
         return Daemon.NO_CLI
     except subprocess.TimeoutExpired:
         return Daemon.SILENT
+    # Podman's own command, as docker, says so on standard error; of its socket, Docker's lists the parts.
+    if "Podman Engine" in asked.stdout or "using podman" in asked.stderr:
+        return Daemon.PODMAN
     if asked.returncode == 0 and asked.stdout.strip():
         return Daemon.ANSWERS
     return Daemon.DENIED if "permission denied" in asked.stderr.lower() else Daemon.SILENT

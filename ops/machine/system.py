@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from ops import shell
 from ops.clients import process
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.paths import cache_dir
+from ops.paths import cache_dir, config_dir
 
 Version = tuple[int, int, int]
 SYSTEMD = Path("/run/systemd/system")
@@ -22,6 +23,8 @@ PROC_VERSION = Path("/proc/version")
 # As long as the first update of a fresh server may take.
 APT_LOCK_SECONDS = 600
 _APT_LOCKED = ("Could not get lock", "Unable to acquire", "Unable to lock")
+# What a command writes at most beside images: the state with its copies, logs, plans.
+ROOM_MIB = 300
 # The same path as in images/debian/rootfs.sh.
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -58,6 +61,26 @@ def wsl_version(kernel: str) -> int:
     if "microsoft" not in kernel.lower():
         return 0
     return 1 if re.search(r"-Microsoft\b", kernel) else 2
+
+
+def without_room() -> tuple[Path, int] | None:
+    """The first folder of state, cache and temporary files whose disk is full, and its free MiB; None if none is."""
+    for folder in (config_dir(), cache_dir(), Path(tempfile.gettempdir())):
+        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+        free_mib = shutil.disk_usage(there).free // 2**20
+        if free_mib < ROOM_MIB:
+            return folder, free_mib
+    return None
+
+
+def check_room() -> None:
+    """UserError on a full disk, before anything is begun: Pulumi that cannot write the state loses what it has just made."""
+    if full := without_room():
+        folder, free_mib = full
+        raise UserError(
+            f"{folder}: {free_mib} MiB are free on its disk, and {ROOM_MIB} MiB are needed; free some (df -h shows how full it "
+            "is) and run this again"
+        )
 
 
 def apt_install(packages: Iterable[str], progress: Progress) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from components.settings import OllamaLlm
 from ops.images import needs
-from ops.machine.daemon import DEFAULT_SOCKET, Daemon
+from ops.machine import system
+from ops.machine.daemon import DEFAULT_SOCKET, Daemon, over_ssh, without_socket
 from ops.observe import internet
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import Observation
 from ops.observe.doctor.remedies import restart, write
+from ops.ownership import shown
 from ops.stack import routes
 
 # The oldest daemon that the stack has run on (its API is 1.41).
@@ -34,10 +36,17 @@ def check_docker(observation: Observation) -> Iterator[Finding]:
     elif observation.daemon is Daemon.DENIED:
         fix = "sudo usermod -aG docker $USER, then log in again"
         yield error("docker", observation.docker_host, "this user may not use it", fix)
+    elif observation.daemon is Daemon.NO_SOCKET:
+        yield error("docker", observation.docker_host, "is not a socket", without_socket(observation.docker_host))
+    elif observation.daemon is Daemon.PODMAN:
+        fix = f"install Docker Engine, or name its socket in host.docker_host of {observation.stack.file_name}"
+        yield error("docker", observation.docker_host, "is Podman, on which this stack does not run", fix)
     elif observation.daemon is Daemon.SILENT:
         why = "nothing answers on the socket" if observation.socket_exists else "the socket does not exist"
         fix = f"start that daemon, or correct host.docker_host in {observation.stack.file_name}"
-        if observation.docker_host == DEFAULT_SOCKET:
+        if observation.docker_host.startswith("ssh://"):
+            why, fix = "nothing answers without a password", over_ssh(observation.docker_host)
+        elif observation.docker_host == DEFAULT_SOCKET:
             fix = f"script/bootstrap --stack {observation.stack}"
         yield error("docker", observation.docker_host, f"no daemon: {why}", fix)
 
@@ -164,7 +173,14 @@ def check_gpu(observation: Observation) -> Iterator[Finding]:
 
 
 def check_disk(observation: Observation) -> Iterator[Finding]:
-    """Free space for the images that have to be built, and head room; on WSL also in Windows, where its disk is a file."""
+    """Free space for the images that have to be built, and head room; on WSL also in Windows, where its disk is a file.
+
+    Where this machine's disk is full, a daemon may not even start.
+    """
+    if observation.full is not None:
+        folder, free_mib = observation.full
+        problem = f"{free_mib} MiB are free on its disk, {system.ROOM_MIB} MiB are needed"
+        yield error("disk", shown(folder), problem, "free some (df -h shows how full it is)")
     settings, host = observation.settings, observation.host
     if settings is None or host is None:
         return

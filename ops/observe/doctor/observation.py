@@ -262,7 +262,7 @@ class Observation:
     machine: this machine, which need not be the daemon's. clock_synchronized: None if unknown (no timedatectl).
     namespace_limit: the kernel setting that keeps Chromium from making user namespaces, "" for none.
     network: the Docker host's. kit_made: when the last recovery kit was made here, None if none is known.
-    cluster: None without host.nodes.
+    cluster: None without host.nodes. full: a folder of ours whose disk is full, and its free MiB.
     """
 
     stack: Stack
@@ -283,6 +283,7 @@ class Observation:
     network: HostNetwork | None = None
     kit_made: datetime | None = None
     cluster: Cluster | None = None
+    full: tuple[Path, int] | None = None
 
 
 def observe(stack: Stack) -> Observation:
@@ -328,6 +329,7 @@ def observe(stack: Stack) -> Observation:
         network=network,
         kit_made=kits.made_at(stack),
         cluster=cluster.observe([host, *settings.host.nodes]) if settings and settings.host.nodes else None,
+        full=system.without_room(),
     )
 
 

@@ -100,9 +100,7 @@ def test_a_home_that_was_kept_is_named_as_such(as_nobody: Home, tmp_path: Path, 
 
 @NEEDS_ROOT
 @pytest.mark.parametrize("home_of_service", ["/", "/usr/sbin"])
-def test_nobody_is_told_to_give_the_system_away(
-    as_nobody: Home, monkeypatch: pytest.MonkeyPatch, home_of_service: str
-) -> None:
+def test_nobody_is_told_to_give_the_system_away(as_nobody: Home, monkeypatch: pytest.MonkeyPatch, home_of_service: str) -> None:
     """The user of a service has a folder of the system as its home: the line was `sudo chown -R nobody: /`."""
     monkeypatch.setenv("HOME", home_of_service)
     for known in (None, Path(home_of_service)):

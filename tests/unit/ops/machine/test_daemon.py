@@ -1,6 +1,8 @@
 """ops.machine.daemon: who gets a Docker daemon and how, with doubles for docker, apt, systemd and dockerd."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +64,9 @@ def test_a_machine_that_cannot_get_docker_gets_one_line(
         (DOCKER_ANSWERS, Daemon.ANSWERS),
         (DOCKER_SILENT, Daemon.SILENT),
         (DOCKER_DENIED, Daemon.DENIED),
+        # Podman's own command as docker, and Docker's on Podman's socket.
+        ("echo 'Emulate Docker CLI using podman. Create /etc/containers/nodocker to quiet msg.' >&2; exit 125", Daemon.PODMAN),
+        ("""echo '{"Version":"4.3.1","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}'""", Daemon.PODMAN),
         (None, Daemon.NO_CLI),
     ],
 )
@@ -70,7 +75,27 @@ def test_how_the_daemon_answers(home: Home, body: str | None, expected: Daemon) 
         home.program("docker", body)
     assert daemon.observe_daemon("unix:///run/x.sock") is expected
     if body is not None:
-        assert home.calls("docker") == ["--host unix:///run/x.sock version --format {{.Server.Version}}"]
+        assert home.calls("docker") == ["--host unix:///run/x.sock version --format {{json .Server}}"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_no_socket_is_not_a_matter_of_rights(home: Home, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Docker makes a folder there for a container that was to have the socket; `usermod` was the advice, and helps nobody."""
+    home.program("docker", DOCKER_DENIED)
+    make(tmp_path / "docker.sock")
+    assert daemon.observe_daemon(f"unix://{tmp_path}/docker.sock") is Daemon.NO_SOCKET
+
+
+def test_podman_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"^Docker: what answers at unix:///x is Podman, .*; install Docker Engine"):
+        decide_docker(SERVER, "unix:///x", Daemon.PODMAN, dockerd=False)
+
+
+def test_a_folder_in_place_of_a_socket_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"is not a socket; run: sudo rmdir /var/run/docker\.sock && sudo systemctl restart"):
+        decide_docker(SERVER, DEFAULT_SOCKET, Daemon.NO_SOCKET, dockerd=True)
+    with pytest.raises(UserError, match=r"is not a socket; correct host\.docker_host"):
+        decide_docker(SERVER, "unix:///run/x", Daemon.NO_SOCKET, dockerd=True)
 
 
 def test_an_ambient_docker_host_does_not_choose_the_daemon(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

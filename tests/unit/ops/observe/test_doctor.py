@@ -141,6 +141,15 @@ def test_nothing_on_a_healthy_stack() -> None:
     [
         (without_daemon(Daemon.NO_CLI), "docker", "not on PATH", "script/bootstrap --stack dev"),
         (without_daemon(Daemon.DENIED), "unix:///var/run/docker.sock", "may not use it", "usermod -aG docker"),
+        (without_daemon(Daemon.NO_SOCKET), "unix:///var/run/docker.sock", "not a socket", "sudo rmdir /var/run/docker.sock"),
+        (without_daemon(Daemon.PODMAN), "unix:///var/run/docker.sock", "is Podman", "install Docker Engine"),
+        (
+            replace(without_daemon(Daemon.SILENT), docker_host="ssh://me@h.example"),
+            "ssh://me@h.example",
+            "without a password",
+            "try `ssh me@h.example docker version`",
+        ),
+        (replace(HEALTHY, full=(Path("/home/me/.config"), 12)), "/home/me/.config", "12 MiB are free on its disk", "df -h"),
         (without_daemon(Daemon.SILENT), "unix:///var/run/docker.sock", "nothing answers", "script/bootstrap"),
         (without_daemon(Daemon.SILENT, socket_exists=False), "unix:///var/run/docker.sock", "does not exist", "bootstrap"),
         (
