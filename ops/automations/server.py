@@ -31,8 +31,9 @@ class Server:
         return cls(Api(outputs.api_url, key, transport=transport, ready_seconds=READY_SECONDS), outputs.app_url)
 
     def managed(self, name: str) -> str:
-        """The id that the workflow of a file has, whether it exists or not."""
-        return computed_workflow_id(self.api.api_key, RESERVED + name)
+        """The id that the workflow of a file has, whether it exists or not; UserError if the key is not one of Skyvern's."""
+        with _refusals():
+            return computed_workflow_id(self.api.api_key, RESERVED + name)
 
     def ask(self, method: str, path: str, **request: Any) -> Any:
         """``Api.ask``, with a UserError for a refusal."""

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,13 @@ def capture(
 
 def _failed(command: Sequence[str | Path], code: int, printed: bytes) -> UserError:
     lines = printed.decode(errors="replace").strip().splitlines()
-    return UserError(f"{Path(command[0]).name}: exit {code}: {BETWEEN_LINES.join(lines[-3:])}")
+    said = BETWEEN_LINES.join(lines[-3:])
+    if code < 0:
+        # Where memory runs out, Linux sends SIGKILL, and a program cannot say so.
+        name = signal.strsignal(-code) or f"signal {-code}"
+        why = "; is memory left (free -m)?" if -code == signal.SIGKILL else ""
+        return UserError(f"{Path(command[0]).name}: was ended by a signal ({name}){f': {said}' if said else why}")
+    return UserError(f"{Path(command[0]).name}: exit {code}: {said or 'it printed nothing'}")
 
 
 def lines_of(failed: str) -> list[str]:

@@ -209,6 +209,78 @@ def test_a_swarm_from_nothing_to_nothing(place: Place) -> None:
     assert states == ["inactive"] * 3
 
 
+@pytest.fixture
+def pair(checkout_of_dev: Path) -> Iterator[Place]:
+    """Two machines in one Swarm."""
+    with machines(2) as two:
+        place = Place(checkout_of_dev, two)
+        place.name_nodes(*(machine.host for machine in two))
+        place.ops("cluster", "init", code=1)
+        restart_all(place)
+        place.ops("cluster", "init", code=None)
+        yield place
+
+
+def cure(printed: str, pattern: str) -> str:
+    """The command of a line of ops cluster or ops doctor."""
+    found = re.search(pattern, printed)
+    assert found is not None, printed
+    return found[1]
+
+
+def test_a_service_that_stays_keeps_its_machine(pair: Place) -> None:
+    """It waits for ten minutes by itself; here it is told to wait for ten seconds."""
+    one, two = pair.machines
+    image = small_image(two.docker)
+    create = ("service", "create", "--no-resolve-image", "--detach", "--name=stays", "--stop-grace-period=20m")
+    stubborn = ("sh", "-c", "trap '' TERM; while true; do sleep 1; done")
+    one.docker.run(
+        *create, f"--constraint=node.id=={two.docker.run('info', '--format', '{{.Swarm.NodeID}}').strip()}", image, *stubborn
+    )
+    wait_for(lambda: pair.running("stays") == [0, 1], seconds=60, pause=1)
+    cluster = pair.root / "ops/deploy/cluster.py"
+    cluster.write_text(cluster.read_text().replace("DRAIN_SECONDS = 600", "DRAIN_SECONDS = 10"))
+    told = pair.ops("cluster", "drain", two.host, code=1)
+    command = cure(told, r"services still run on [^;]+; see (docker --host \S+ node ps \S+)")
+    listed = subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout
+    assert re.search(r"stays\.1 .* Running", listed), listed
+    # What it shows is ended by hand, and the machine is empty.
+    two.docker.run("kill", *two.docker.run("ps", "--quiet").split())
+    assert "has no services any more" in pair.ops("cluster", "drain", two.host)
+
+
+def test_a_locked_swarm_is_opened_by_the_command_of_its_line(pair: Place) -> None:
+    one = pair.machines[0]
+    key = re.search(r"SWMKEY-\S+", one.docker.run("swarm", "update", "--autolock=true"))
+    assert key is not None
+    one.restart()
+    told = pair.ops("cluster", "status", code=1)
+    command = cure(told, rf"error: {re.escape(one.host)}: waits for the key of its Swarm.*?(docker --host \S+ swarm unlock)")
+    assert "swarm unlock" in pair.ops("doctor", code=1)
+    subprocess.run(command.split(), input=f"{key[0]}\n", text=True, check=True)
+    pair.wait_for_status(f"{one.host}")
+    assert "waits for the key" not in pair.ops("cluster", "status", code=None)
+
+
+def test_a_machine_that_does_not_reach_the_managers_joins_again(pair: Place) -> None:
+    """Its port is closed when its daemon starts: it stays pending, and with the port open it joins again as the line says."""
+    one, two = pair.machines
+    # One that manages would be a part of the vote; this one is to wait.
+    one.docker.run("node", "demote", two.docker.run("info", "--format", "{{.Swarm.NodeID}}").strip())
+    inside = ["nsenter", f"--net={two.network}", "nft"]
+    closed = "table inet closed { chain out { type filter hook output priority 0; tcp dport 2377 drop; } }"
+    two.daemon.stop()
+    subprocess.run([*inside, "-f", "-"], input=closed, text=True, check=True)
+    two.daemon.start()
+    pair.wait_for_status(f"error: {two.host}: does not reach the managers of its Swarm", seconds=300)
+    told = pair.ops("cluster", "status", code=1)
+    command = cure(told, r"open .* between the machines; then (docker --host \S+ swarm leave --force), and join again")
+    subprocess.run([*inside, "delete", "table", "inet", "closed"], check=True)
+    subprocess.run(command.split(), check=True)
+    pair.ops("cluster", "join", two.host, code=None)
+    assert two.docker.run("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "active"
+
+
 # script/test does not install it: on a machine with systemd, that would open port 22.
 @pytest.mark.skipif(not SSHD.exists(), reason="needs Debian's package openssh-server")
 def test_a_machine_behind_ssh(behind_ssh: Place) -> None:

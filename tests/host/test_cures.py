@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ from lab.own_network import RESOLVER, own_network
 from ops.clients.docker import Docker
 from ops.deploy import recovery
 from ops.errors import UserError
-from ops.machine.daemon import Daemon, decide_docker
+from ops.machine.daemon import DEFAULT_SOCKET, Daemon, decide_docker, observe_daemon, without_socket
 from ops.machine.system import Machine
 from ops.observe import internet, isolation
+from ops.observe.doctor import examine
 from ops.stack.stack import Stack
+from tests.support.observations import HEALTHY
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -125,6 +128,36 @@ def test_a_restart_of_docker_brings_its_own_rules_back(daemon: lab.dockerd.Docke
     daemon.stop()
     daemon.start()
     assert not lost()
+
+
+def test_a_command_without_a_daemon_leads_to_one(daemon: lab.dockerd.Dockerd) -> None:
+    """Each command of a working day names ops doctor, and that names the daemon to start."""
+    docker = daemon.docker
+    daemon.stop()
+    try:
+        with pytest.raises(UserError, match=rf"^Docker: no daemon answers at {docker.host}; bin/ops doctor says what to do$"):
+            docker.run("ps")
+        seen = replace(HEALTHY, docker_host=docker.host, daemon=observe_daemon(docker.host), daemon_facts=None, host=None)
+        (finding,) = [finding for finding in examine(seen) if finding.check == "docker"]
+        assert finding.fix.startswith("start that daemon")
+    finally:
+        daemon.start()
+    docker.run("ps")
+
+
+def test_a_folder_in_place_of_the_socket_is_removed(daemon: lab.dockerd.Dockerd) -> None:
+    """As Docker makes it for a container that was to have the socket while no daemon ran."""
+    host = daemon.docker.host
+    path = Path(host.removeprefix("unix://"))
+    daemon.stop()
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    assert observe_daemon(host) is Daemon.NO_SOCKET
+    command = re.fullmatch(r"run: sudo (rmdir \S+) && sudo systemctl restart docker", without_socket(DEFAULT_SOCKET))
+    assert command
+    subprocess.run([*command[1].replace("/var/run/docker.sock", str(path)).split()], check=True)
+    daemon.start()
+    assert observe_daemon(host) is Daemon.ANSWERS
 
 
 # A user beside this machine's, in a /etc of this mount namespace: what the command changes is gone with it.

@@ -6,11 +6,13 @@ their own, with none of the machine's programs. What the real programs say is th
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +20,19 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import typer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops import bootstrap, cli
 from ops.clients import terminal
 from ops.deploy import up
+from ops.errors import UserError
 from ops.machine import daemon, system
 from ops.paths import ROOT
 from tests.property.examples import one_in
 from tests.support.hostile import COMPANY, HOSTILE
+from tests.support.stack_outputs import OUTPUTS
 
 DEV = (ROOT / "Pulumi.dev.yaml").read_text()
 FAULT = "a fault of this program"
@@ -101,6 +106,7 @@ class Machine:
             mock.patch.object(system, "answers", return_value=False),
             mock.patch.object(daemon, "DOCKERD_LOG", self.folder / "dockerd.log"),
             mock.patch.object(sys, "stdin", io.StringIO("")),
+            mock.patch.object(time, "sleep", _patience_ends),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
@@ -122,6 +128,13 @@ class Machine:
 
     def bootstrap(self, *arguments: str) -> Ended:
         return self.run(lambda: bootstrap.main(list(arguments)))
+
+
+def _patience_ends(seconds: float, real: Callable[[float], None] = time.sleep) -> None:
+    """Whatever is waited for does not come; a program that is being started does."""
+    if sys._getframe(1).f_globals["__name__"] != "subprocess":
+        raise UserError("waited for in vain")
+    real(seconds)
 
 
 def _stream(errors: str) -> io.TextIOWrapper:
@@ -164,30 +177,23 @@ WORDS = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["
         "a\nb",
     ]
 )
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "smoke": ("--json", "--ca-file", "--connect-to"),
-    "rotate": ("--yes", "--unreviewed"),
-    "review": ("--base", "--output"),
-    "apply": ("--review", "--unreviewed", "--outcome"),
-    "drift": ("--json", "--issue"),
-    "rollback": ("--yes",),
-    "status": ("--json",),
-    "logs": ("--follow", "--since", "--tail"),
-    "end-sessions": (),
-    "doctor": ("--json",),
-    "preview": ("--format", "--output", "--no-drift", "--base", "--link", "--limit", "--from"),
-    "init": ("--docker-host", "--port", "--images", "--timezone", "--memory-mib", "--cpus", "--llm", "--model", "--api-key-file"),
-    "version": (),
-    "configuration": ("--language", "--skyvern"),
-    "github": ("comment", "record", "outcome"),
-    "images": ("build", "list", "digest", "advisories"),
-    "nothing": (),
-}
+
+
+def _commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Every command of a program with its options, by its own parser: none that is added is left out."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+        else:
+            yield (*path, name), tuple(option for parameter in command.params for option in parameter.opts if option[:1] == "-")
+
+
+COMMANDS: Mapping[tuple[str, ...], tuple[str, ...]] = dict(_commands(typer.main.get_command(cli.app)))
 LINES = st.one_of(
     st.lists(WORDS, max_size=4),
     st.sampled_from(sorted(COMMANDS)).flatmap(
-        lambda name: st.lists(WORDS | st.sampled_from([*COMMANDS[name], "--stack", "-s"]), max_size=5).map(
-            lambda rest: [name, *rest]
+        lambda path: st.lists(WORDS | st.sampled_from([*COMMANDS[path], "--stack", "-s"]), max_size=5).map(
+            lambda rest: [*path, *rest]
         )
     ),
 )
@@ -204,6 +210,26 @@ LINES = st.one_of(
 @example(["init", "x", "--api-key-file", "/"])
 @example(["logs", "--since", "yesterday"])
 @example(["github", "outcome", "--stack", "dev", "/"])
+@example(["restore", "--kit", "/"])
+@example(["restore", "--kit", "/etc/passwd", "--passphrase-file", "/"])
+@example(["restore", "", "--yes"])
+@example(["restore", "--file", "../../etc/passwd", "--yes"])
+@example(["backup", "kit", "--output", "/", "--passphrase-file", "/"])
+@example(["import", "compose", "/etc/passwd"])
+@example(["import", "compose", "/", "--rehearse"])
+@example(["import", "compose", "x", "--switch", "--yes"])
+@example(["cluster", "init", "h", "--pool", "10.0.0.0/99", "--yes"])
+@example(["cluster", "join", "ssh://x@y:z", "--yes"])
+@example(["cluster", "drain", "-s", "../dev"])
+@example(["alerts", "silence", "x", "--for", "-1h"])
+@example(["alerts", "silence", "x", "--for", "9" * 400])
+@example(["alerts", "kakao"])
+@example(["automations", "next", "--count", "9" * 400])
+@example(["automations", "pull", "x", "--as", "../../etc/passwd"])
+@example(["run", "x", "--param", "a"])
+@example(["run", "x", "--param", "=", "--watch"])
+@example(["fleet", "cost", "--days", "-1"])
+@example(["fleet", "status", "x" * 300])
 def test_any_command_line(line: list[str]) -> None:
     with machine() as made:
         ended = made.ops(*line)
@@ -431,18 +457,98 @@ def test_programs_that_are_missing_or_answer_something_else(answers: dict[str, s
             _prepare(made)
         for name, body in answers.items():
             made.program(name, body)
-        for line in (
-            ["status"],
-            ["doctor"],
-            ["logs"],
-            ["preview"],
-            ["images", "list"],
-            ["smoke"],
-            ["rollback", "--yes"],
-            ["end-sessions"],
-        ):
+        for line in COMPLETE:
             made.ops(*line).check(0, 1, 2, 3)
         made.up("--yes").check(1)
+
+
+# What a running stack's pulumi answers, whatever it is asked; with what a person would type.
+COMPLETE = (
+    ["status"],
+    ["doctor"],
+    ["logs"],
+    ["preview"],
+    ["images", "list"],
+    ["smoke"],
+    ["rollback", "--yes"],
+    ["end-sessions"],
+)
+DEPLOYED = (
+    *COMPLETE,
+    ["rollback", "--yes", "--with-data"],
+    ["run", "a", "--param", "b=c", "--watch"],
+    ["drift"],
+    ["rotate", "api-key", "--yes"],
+    ["upgrade-database", "--yes"],
+    ["upgrade-database", "--undo", "--yes"],
+    ["restore", "--yes"],
+    ["restore", "--undo", "--yes"],
+    ["restore", "--workflow", "w", "--yes"],
+    ["resume", "--yes"],
+    ["drill"],
+    ["alerts", "test"],
+    ["alerts", "list"],
+    ["alerts", "silence", "x"],
+    ["backup", "now"],
+    ["backup", "list"],
+    ["backup", "check"],
+    ["backup", "kit", "--plain"],
+    ["fleet", "status"],
+    ["fleet", "doctor"],
+    ["fleet", "cost"],
+    ["cluster", "init", "--yes"],
+    ["cluster", "join", "ssh://a@b.example", "--yes"],
+    ["cluster", "status"],
+    ["cluster", "drain", "ssh://a@b.example"],
+    ["cluster", "leave", "ssh://a@b.example", "--yes"],
+    ["import", "compose", "x"],
+    ["import", "compose", "x", "--rehearse", "--yes"],
+    ["import", "compose", "x", "--switch", "--yes"],
+    ["automations", "list"],
+    ["automations", "next"],
+    ["automations", "pull", "w"],
+)
+
+
+def _deploy(made: Machine) -> None:
+    """As an up leaves it, for who asks pulumi."""
+    _prepare(made)
+    made.program("docker", "echo 28.0.1")
+    assert made.bootstrap().code == 0
+    parts = ("backup", "egress", "firewall", "gateway", "monitor", "postgres", "roles", "server", "smoke-site")
+    more = {
+        "containers": {part: f"skyvern-dev-{part}" for part in parts},
+        "app_url": "http://localhost:1",
+        "api_url": "http://localhost:1",
+    }
+    secrets = dict.fromkeys(("ui_password", "api_key", "smoke_api_key", "metrics_key"), "a-secret")
+    (made.folder / "outputs.json").write_text(json.dumps({**OUTPUTS.model_dump(mode="json"), **more, **secrets}))
+    made.program(
+        "pulumi",
+        f"""case "$*" in
+          version) echo v3.272.0 ;;
+          *"stack ls"*) echo '[{{"name": "dev", "current": true}}]' ;;
+          *"stack output"*) /bin/cat {made.folder}/outputs.json ;;
+          *"stack export"*) echo '{{"version": 3, "deployment": {{"resources": []}}}}' ;;
+          *) exit 1 ;;
+        esac""",
+    )
+
+
+@one_in(8)
+@given(ANSWERS, st.sampled_from(DEPLOYED))
+def test_commands_on_a_stack_whose_docker_answers_something_else(answer: str, line: list[str]) -> None:
+    with machine() as made:
+        _deploy(made)
+        made.program("docker", answer)
+        made.ops(*line).check(0, 1, 2, 3)
+
+
+def test_every_command_is_tried_on_a_deployed_stack() -> None:
+    tried = {path for path in COMMANDS for line in DEPLOYED if tuple(line[: len(path)]) == path}
+    without_a_stack = {"apply", "configuration", "github", "images", "init", "review", "version"}
+    # ops alerts kakao asks for a login in a browser.
+    assert {path for path in COMMANDS if path not in tried and path[0] not in without_a_stack} == {("alerts", "kakao")}
 
 
 def test_the_line_about_a_fault_of_ours_is_found_here(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ _ANOTHER_STATE = "host/test_cures.py::test_what_another_state_left_is_removed_by
 _OWNER = "unit/ops/test_ownership.py::test_folders_that_root_made_are_one_line_whose_cure_works"
 _WINDOWS = "outside: a command for Windows or Docker Desktop"
 _SYSTEMD = "outside: no systemd in these tests"
-_OLD_CHECKOUT = "open: no test goes on in a checkout of the version before"
+_WITHOUT_COMMIT = "unit/ops/deploy/test_upgrade.py::test_without_a_commit_the_data_goes_back_and_the_next_step_is_named"
 _NO_REGISTRY = "outside: asks a registry of images"
 
 # Module or script -> a text that names a command, or a part of it that no other one has -> the test.
@@ -116,6 +116,9 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "is not a project of docker compose": "outside: Debian 12 has no plugin of Docker Compose",
         "is of several projects of docker compose": "names: whose projects they are",
     },
+    "ops/clients/docker.py": {
+        "bin/ops doctor says what to do": "host/test_cures.py::test_a_command_without_a_daemon_leads_to_one"
+    },
     "ops/clients/git.py": {
         "git config --global --add safe.directory": "unit/ops/test_ownership.py::"
         "test_the_checkout_of_another_user_is_one_line_whose_cure_works"
@@ -131,17 +134,20 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "manages a Swarm; run bin/ops cluster init": _SWARM,
         "no manager of a Swarm answers": _SWARM,
         "see bin/ops cluster status": _SWARM,
-        "see docker --host … node ps": "open: no service of a test stays on a machine that is drained",
+        "see docker --host … node ps": "host/test_cluster.py::test_a_service_that_stays_keeps_its_machine",
         "into host.nodes of …": "names: the command that looks at it",
     },
     "ops/deploy/database_upgrade.py": {
         "to go back to it: bin/…": _MAJOR,
-        "was interrupted; run bin/ops restore -s … first": "open: no test does it behind a restore that was cut off",
-        "was interrupted; run script/up --stack … in a checkout of that version": _OLD_CHECKOUT,
-        "so a switch that fails could not go back": _OLD_CHECKOUT,
+        "was interrupted; run bin/ops restore -s … first": "host/test_backup.py::"
+        "test_a_restore_that_is_killed_leaves_what_was_or_the_whole_set",
+        "was interrupted; run script/up --stack … in a checkout of that version": _ON,
+        "so a switch that fails could not go back": "unit/ops/deploy/test_database_upgrade.py::"
+        "test_without_a_commit_to_go_back_to_an_up_of_the_version_before_makes_one",
         "was interrupted; run script/up --stack … first, which ends it": _MAJOR_ON,
         "has no data of PostgreSQL yet": _FIRST_UP,
-        "does not run, and its own server makes the copy": _OLD_CHECKOUT,
+        "does not run, and its own server makes the copy": "unit/ops/deploy/test_database_upgrade.py::"
+        "test_without_its_own_postgresql_an_up_of_the_version_before_starts_it",
     },
     "ops/deploy/other_commit.py": {
         "script/up of …, which runs": "names: what is in progress",
@@ -218,14 +224,16 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops status -s … too": _STATUS,
     },
     "ops/deploy/upgrade.py": {
-        "check out the version that it ran, and run script/up": _OLD_CHECKOUT,
+        "check out the version that it ran, and run script/up": "unit/ops/deploy/test_upgrade.py::"
+        "test_after_a_downgrade_that_is_refused_the_version_that_it_ran_goes_on",
         "bin/ops rollback --with-data -s … goes back": _GOOD,
         "to go back to … and the data of …": _GOOD,
         "tries the upgrade again": _ON,
-        "without a server an upgrade cannot be tried first": _OLD_CHECKOUT,
+        "without a server an upgrade cannot be tried first": "unit/ops/deploy/test_upgrade.py::"
+        "test_without_a_server_the_version_that_it_ran_brings_one_and_then_it_is_tried",
         "this checkout has another Skyvern than the stack": _ON,
-        "no commit is recorded that runs Skyvern … on this database": _OLD_CHECKOUT,
-        "check out the version of this project that ran Skyvern": _OLD_CHECKOUT,
+        "no commit is recorded that runs Skyvern … on this database": _WITHOUT_COMMIT,
+        "check out the version of this project that ran Skyvern": _WITHOUT_COMMIT,
         "bin/ops restore brings back a set": _RESTORE,
         "so the data of before is not in its place; correct what bin/ops doctor": _DOCTOR,
         "which goes on with going back": _ON,
@@ -245,6 +253,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/machine/daemon.py": {
         "journalctl -u docker": _SYSTEMD,
         "try `ssh …": "outside: what the other machine answers",
+        "sudo rmdir /var/run/docker.sock": "host/test_cures.py::test_a_folder_in_place_of_the_socket_is_removed",
         "this user may not use": _GROUP,
         "Docker Desktop": _WINDOWS,
         "log in again, or run script/up as root": _GROUP,
@@ -285,9 +294,10 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops cluster init -s …": _SWARM,
         "bin/ops cluster … -s …": _SWARM,
         "swarm leave --force; then bin/ops cluster join": _SWARM,
-        "swarm unlock": "open: no Swarm of a test is locked",
+        "swarm unlock": "host/test_cluster.py::test_a_locked_swarm_is_opened_by_the_command_of_its_line",
         "install the newest on all": "outside: another version of Docker on machines",
-        "between the machines; then docker --host": "open: no port between machines of a test is closed for long",
+        "between the machines; then docker --host": "host/test_cluster.py::"
+        "test_a_machine_that_does_not_reach_the_managers_joins_again",
         "start Docker there, or bin/ops cluster leave": _SWARM,
         "sudo timedatectl set-ntp true": _SYSTEMD,
     },
@@ -343,7 +353,9 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "… start …": _DOCTOR,
         "… unpause …": _DOCTOR,
     },
-    "ops/observe/automation.py": {"as an earlier version did; run script/up": _OLD_CHECKOUT},
+    "ops/observe/automation.py": {
+        "as an earlier version did; run script/up": "open: no test has the monitor of an earlier version"
+    },
     "ops/observe/fleet.py": {
         "does not run; run script/up --stack": _KILLED,
         "bin/ops doctor -s … shows all": _DOCTOR,

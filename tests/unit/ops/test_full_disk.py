@@ -29,7 +29,7 @@ def test_a_command_begins_where_no_folder_takes_a_temporary_file() -> None:
 
 @pytest.mark.parametrize(("free", "kept"), [(199_999, False), (200_001, True)])
 def test_compiled_modules_are_neither_read_nor_written_on_a_full_disk(home: Home, free: int, kept: bool) -> None:
-    """One that the disk has cut off is "EOFError: marshal data too short" from then on, or "Python is missing; apt-get install"."""
+    """One that was cut off is "EOFError: marshal data too short" from then on, or "Python is missing; run: sudo apt-get"."""
     compiled = cache_dir() / "pycache" / "usr" / "encodings.pyc"
     compiled.parent.mkdir(parents=True)
     compiled.write_bytes(b"cut off")

@@ -346,6 +346,38 @@ def test_without_a_way_back_there_is_no_switch(
     assert host.calls == []
 
 
+def up_of_the_version_that_it_ran(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the messages say: script/up in a checkout of it, with what it records."""
+    here = host.vars.here
+    host.vars.here = "15"
+    monkeypatch.setattr(git, "commit", lambda root: OLD_COMMIT)
+    monkeypatch.setattr(releases, "record_good", lambda *_: monkeypatch.setattr(releases, "last_good", lambda stack: GOOD))
+    assert script_up(stack, host) == ""
+    host.vars.here = here
+    monkeypatch.setattr(git, "commit", lambda root: NEW_COMMIT)
+    monkeypatch.setattr(releases, "record_good", lambda *_: host.act("record"))
+
+
+def test_without_a_commit_to_go_back_to_an_up_of_the_version_before_makes_one(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "last_good", lambda stack: None)
+    assert "; run script/up --stack dev in a checkout of the version that it ran" in command(stack)
+    up_of_the_version_that_it_ran(stack, host, monkeypatch)
+    assert command(stack) == ""
+    assert (host.volumes[VOLUME].major, host.volumes[VOLUME].tables) == ("17", TABLES)
+
+
+def test_without_its_own_postgresql_an_up_of_the_version_before_starts_it(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del host.containers["postgres"]
+    assert "does not run, and its own server makes the copy; run script/up --stack dev in a checkout of the" in command(stack)
+    up_of_the_version_that_it_ran(stack, host, monkeypatch)
+    assert command(stack) == ""
+    assert host.volumes[VOLUME].major == "17"
+
+
 def test_what_is_not_whole_is_refused(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "kept", lambda *_: [Kept(stamp="x", set="y", volumes={}, state="torn")])
     assert "a restore of stack dev was interrupted; run bin/ops restore -s dev first" in command(stack)

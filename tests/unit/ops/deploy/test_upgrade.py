@@ -217,6 +217,37 @@ def test_without_a_server_no_database_is_migrated_untried(stack: Stack) -> None:
         planned(stack, Host(server={}))
 
 
+def up_of_the_version_that_it_ran(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the messages say: script/up in a checkout of it, which is no upgrade and makes its server; then this one again."""
+    with monkeypatch.context() as before:
+        before.setattr(images, "references", lambda source: {"server": OLD_IMAGE})
+        assert planned(stack, host) is None
+        host.server.update(image=OLD_IMAGE, state="running")
+
+
+def test_without_a_server_the_version_that_it_ran_brings_one_and_then_it_is_tried(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.server.clear()
+    with pytest.raises(UserError, match=r"; check out the version that it ran, run script/up --stack dev, and then upgrade$"):
+        planned(stack, host)
+    up_of_the_version_that_it_ran(stack, host, monkeypatch)
+    assert str(change(stack, host)).startswith("Skyvern 1.0.55 → 1.0.56")
+
+
+def test_after_a_downgrade_that_is_refused_the_version_that_it_ran_goes_on(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.server["image"], host.databases["skyvern"] = "another", "m5"
+    with pytest.raises(UserError, match=r"; check out the version that it ran, and run script/up --stack dev$"):
+        planned(stack, host)
+    monkeypatch.setattr(images, "references", lambda source: {"server": THIRD_IMAGE})
+    host.server.update(image=THIRD_IMAGE)
+    assert planned(stack, host) is None
+    host.server.clear()
+    assert planned(stack, host) is None
+
+
 def test_a_server_that_is_gone_comes_back(stack: Stack) -> None:
     assert planned(stack, Host(server={}, databases={"skyvern": "m4"})) is None
 
@@ -502,6 +533,9 @@ def test_without_a_commit_the_data_goes_back_and_the_next_step_is_named(
     assert "and its server does not run; check out the version of this project" in said
     assert host.databases["skyvern"] == "m2"
     assert host.server == {}
+    # The step that it names, followed; the upgrade can be tried again afterwards.
+    up_of_the_version_that_it_ran(stack, host, monkeypatch)
+    assert str(change(stack, host)).startswith("Skyvern 1.0.55 → 1.0.56")
 
 
 @pytest.mark.parametrize(
