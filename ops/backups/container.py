@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -55,6 +56,7 @@ def clause(failed: UserError) -> str:
     return text.rpartition(SAYS)[2] if SAYS in text else text
 
 
+@process.reads("docker")
 def sets(stack: Stack, docker: Docker) -> list[BackupSet]:
     """The complete sets, the newest first; UserError when the repository does not answer."""
     return parse_sets(ask(stack, docker, "list"))

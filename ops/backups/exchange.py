@@ -15,6 +15,7 @@ from typing import Any, Literal
 from components.host.images import SOURCE_LABEL, references
 from components.host.labels import stack_labels
 from ops.backups.copies import PARTS, Source, volumes
+from ops.clients import process
 from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -69,6 +70,7 @@ class Kept:
     state: State
 
 
+@process.reads("docker")
 def kept(docker: Docker, stack: Stack, image: str) -> list[Kept]:
     """What earlier restores have left beside the stack's volumes, the oldest first."""
     listed = volumes(docker, stack, "restore")

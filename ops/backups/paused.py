@@ -12,6 +12,7 @@ from typing import Any
 
 from components.host.backup import STATE_FOLDER
 from ops.backups import notes
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.stack.stack import Stack
 
@@ -57,6 +58,7 @@ def current(pauses: Sequence[Pause]) -> list[str]:
     return list(found)
 
 
+@process.reads("docker")
 def read(stack: Stack, docker: Docker, image: str) -> list[Pause]:
     """What is noted beside the backup's own notes, which outlive containers."""
     return parse(notes.read(stack, docker, image, FILE))

@@ -483,6 +483,10 @@ TROUBLESHOOTING: Mapping[str, str] = {
     "limit of pulls": _LIMIT,
     "is of the snap package": "outside: snapd",
     "this user's rootless one": _ROOTLESS,
+    "MiB are free on its disk": "unit/ops/test_full_disk.py::test_a_full_disk_is_said_before_anything_is_made "
+    "host/test_cures.py::test_space_is_made_without_the_volumes",
+    "is Podman, on which this stack does not run": "outside: Docker Engine in place of Podman",
+    "is not a socket": "host/test_cures.py::test_a_folder_in_place_of_the_socket_is_removed",
     "this kernel lacks a table": _TABLES,
     "this kernel has no nf_tables": "host/test_machine_faults.py::"
     "test_a_daemon_without_a_table_of_the_kernel_starts_after_the_cure",
