@@ -54,7 +54,7 @@ def foreign(path: Path) -> str:
     # The topmost of ours that is the other owner's, so that one command is enough; never /home or /opt itself.
     while _owner(there.parent) == owner and any(there.parent.is_relative_to(folder) for folder in ours):
         there = there.parent
-    return f"{shown(there)}: belongs to {_name(owner)}, and you are {mine}; run: sudo chown -R {mine}: {shlex.quote(str(there))}"
+    return f"{shown(there)}: belongs to {_name(owner)}, and you are {mine}; run: sudo chown -R {_group(me)} {shlex.quote(str(there))}"
 
 
 def check(*more: Path) -> None:
@@ -110,6 +110,12 @@ def _home(uid: int) -> Path | None:
         return Path(pwd.getpwuid(uid).pw_dir)
     except KeyError:
         return None
+
+
+def _group(uid: int) -> str:
+    """A user as chown takes it, with the user's own group, which it does not know for a number without a name."""
+    name = _name(uid)
+    return f"{name}:" if name != str(uid) else f"{uid}:{os.getegid()}"
 
 
 def _name(uid: int | None) -> str:

@@ -268,7 +268,7 @@ def test_a_machine_that_does_not_reach_the_managers_joins_again(pair: Place) -> 
     # One that manages would be a part of the vote; this one is to wait.
     one.docker.run("node", "demote", two.docker.run("info", "--format", "{{.Swarm.NodeID}}").strip())
     inside = ["nsenter", f"--net={two.network}", "nft"]
-    closed = "table inet closed { chain out { type filter hook output priority 0; tcp dport 2377 drop; } }"
+    closed = "table inet closed {\nchain out {\ntype filter hook output priority 0\ntcp dport 2377 drop\n}\n}\n"
     two.daemon.stop()
     subprocess.run([*inside, "-f", "-"], input=closed, text=True, check=True)
     two.daemon.start()

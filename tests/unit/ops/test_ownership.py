@@ -74,6 +74,17 @@ def test_folders_that_root_made_are_one_line_whose_cure_works(as_nobody: Home, m
 
 
 @NEEDS_ROOT
+def test_a_user_without_a_name_gets_a_command_that_chown_takes(as_nobody: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with `--user 1234`: chown knows no `1234:`."""
+    as_root(lambda: (as_nobody.path / ".docker").mkdir())
+    monkeypatch.setattr(ownership, "_name", str)
+    with pytest.raises(UserError) as told:
+        ownership.check()
+    as_root(lambda: subprocess.run(["/usr/bin/env", "PATH=/usr/bin:/bin", *cure_of(str(told.value))], check=True))
+    ownership.check()
+
+
+@NEEDS_ROOT
 def test_a_single_file_deep_inside(as_nobody: Home) -> None:
     folder = as_nobody.path / ".config/skyvern-stack/state/.pulumi/stacks/skyvern"
     folder.mkdir(parents=True)
@@ -242,5 +253,11 @@ def test_an_environment_that_root_made_is_one_line_whose_cure_works() -> None:
         assert refused.stderr == f"bootstrap: {root}: cannot be written to by nobody; run: sudo chown -R nobody: {root}\n"
         subprocess.run(cure_of(refused.stderr.strip()), check=True)
         assert subprocess.run(ask, capture_output=True, text=True, check=False).returncode == 0
+        # A user of a container has a number and no name; the line was "id: cannot find name for user ID 54321".
+        nameless = [*(word.replace(str(NOBODY), "54321") if word.startswith("--re") else word for word in ask)]
+        refused = subprocess.run(nameless, capture_output=True, text=True, check=False)
+        assert refused.stderr == f"bootstrap: {root}: cannot be written to by 54321; run: sudo chown -R 54321:54321 {root}\n"
+        subprocess.run(cure_of(refused.stderr.strip()), check=True)
+        assert subprocess.run(nameless, capture_output=True, text=True, check=False).returncode == 0
     finally:
         shutil.rmtree(root)

@@ -40,3 +40,19 @@ def test_what_a_failing_command_has_found_is_its_output_where_that_is_asked_for(
         process.capture(found)
     with pytest.raises(UserError, match="sh: exit 3: broken"):
         process.capture(["sh", "-c", "echo broken >&2; exit 3"], any_code=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("kill -9 $$", "sh: was ended by a signal (Killed); is memory left (free -m)?"),
+        ("echo half >&2; kill -15 $$", "sh: was ended by a signal (Terminated): half"),
+        ("exit 3", "sh: exit 3: it printed nothing"),
+        ("echo why >&2; exit 3", "sh: exit 3: why"),
+    ],
+)
+def test_how_a_program_has_ended(body: str, line: str) -> None:
+    """Linux ends a program where memory runs out; it was "docker: exit -9: "."""
+    with pytest.raises(UserError) as told:
+        process.capture(["sh", "-c", body])
+    assert str(told.value) == line
