@@ -322,7 +322,13 @@ def test_what_a_restore_replaced_goes_back(stack: Checkout, site: Site, credenti
     assert site.api("GET", f"/v1/workflows/{newer}").status_code == 404
     assert "has the data from before" in ops(stack, "restore", "--undo", "--yes")
     assert site.api("GET", f"/v1/workflows/{newer}").status_code == 200
-    assert ops(stack, "restore", "--undo", "--yes", check=False).strip().endswith("has nothing that a restore replaced")
+    # What the restores before this one replaced, too, until there is nothing more.
+    for _ in range(10):
+        said = ops(stack, "restore", "--undo", "--yes", check=False).strip()
+        if said.endswith("has nothing that a restore replaced"):
+            break
+    else:
+        pytest.fail(said)
 
 
 # In the backup's own container: each set into an empty PostgreSQL and empty folders, which a drill of it would have, too.

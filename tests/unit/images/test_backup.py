@@ -247,6 +247,19 @@ def test_what_pg_restore_could_not_do_is_one_line(box: Box) -> None:
     assert box.run("rows", "x", "workflows", check=False).splitlines()[-1] == line
 
 
+def test_rows_of_the_first_tables_of_a_large_dump_come(box: Box) -> None:
+    """pg_restore stops reading behind them, and restic has more to write than a pipe holds."""
+    box.has((0, "abc"))
+    (box.folder / "record").write_text(json.dumps({"set": "x", "database": "abc", "files": "def"}))
+    for name, text in (
+        ("restic", 'case "$*" in *record.json) cat "$FAKE/record" ;; *) exec head -c 3000000 /dev/zero ;; esac'),
+        ("pg_restore", "head -c 10 > /dev/null; echo 'COPY public.credentials (id) FROM stdin;'"),
+    ):
+        (box.folder / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (box.folder / "bin" / name).chmod(0o755)
+    assert box.run("rows", "x", "credentials") == "COPY public.credentials (id) FROM stdin;\n"
+
+
 # What a restored database says, and a jq that fails where it compares.
 RESTORED = "#!/bin/sh\ncat > /dev/null\necho 'workflows|3|5'\n"
 NO_COMPARISON = f"""#!/bin/bash
