@@ -25,6 +25,16 @@ export const replacements = [
   { what: "the status of a run", from: 'const s=t==="timed_out"?"timed out":t,o=', to: 'const s=__text.word(t==="timed_out"?"timed out":t),o=', count: 1 },
   { what: "the status of a block", from: 'const n=e?e.replace("_"," "):t?', to: 'const n=e?__text.word(e.replace("_"," ")):t?', count: 1 },
   { what: "the kind of an added block", from: "D$t(h.block_type)", to: "__text.word(D$t(h.block_type))", count: 1 },
+  { what: "the status of the run that is watched", from: 'e===Jt.TimedOut?"timed out":e}', to: '__text.word(e===Jt.TimedOut?"timed out":e)}', count: 1 },
+  { what: "what a stream shows", from: 'const lxe="browser session"', to: 'const lxe=__text.word("browser session")', count: 1 },
+  { what: "what two-factor messages hold", from: 'p=d?"magic links":"codes"', to: 'p=__text.word(d?"magic links":"codes")', count: 1 },
+  { what: "what can be sent by a program", from: '(h?"magic links":"codes")', to: '(__text.word(h?"magic links":"codes"))', count: 1 },
+  {
+    what: "what an inbox is searched for",
+    from: '(d?p:"verification codes and magic links"),(t?"Gmail or Outlook":"Gmail")',
+    to: '(d?p:__text.word("verification codes and magic links")),(t?__text.word("Gmail or Outlook"):"Gmail")',
+    count: 1,
+  },
   { what: "the status of an attempt", from: 'children:K.replace("_"," ")', to: 'children:__text.word(K.replace("_"," "))', count: 1 },
   {
     what: "when a schedule runs",

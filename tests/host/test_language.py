@@ -17,15 +17,17 @@ from tests.host.conftest import Checkout
 GATEWAY = "skyvern-dev-gateway"
 SERVER = "skyvern-dev-server"
 SCRIPT = Path(__file__).parent / "language_pages.py"
-# Names, products, formats, keys of the keyboard, words of code, and the double's own values: Latin in every language.
+# Names, products, formats, keys of the keyboard, words of code, ids, and the double's own values: Latin in every language.
+# A Korean particle follows them without a space: words are those of ASCII.
 LATIN = re.compile(
-    r"""https?://\S*|\S+@\S+|[\w-]+\.[\w./-]+|\b[0-9a-f]{7}\b|\{\{.*?\}\}|\b(?:[a-z]+_\w+|[A-Z0-9]{2,}s?|[a-z]{1,2})\b
+    r"""https?://\S*|(?<![\w-])[\w-]{21}(?![\w-])|\S+@\S+|[\w-]+\.[\w./-]+|\b[0-9a-f]{7}\b|\{\{.*?\}\}|\b(?:[A-Za-z]+_\w+|[A-Z0-9]{2,}s?|[a-z]{1,2})\b
     |\b(?:Skyvern|Copilot|GitHub|Discord|Runs|Title|Name|Cancel|Delete|Daily|Save|Asia|Seoul|Google|Gmail|Drive|Sheets|Bitwarden
-    |Azure|Password|React|Flow|OpenAI|OpenRouter|Ollama|Gemini|Llama|Local|mistral|Amazon|Blob|Storage|Hacker|News|Finance|Apple
+    |Azure|1?Password|React|Flow|OpenAI|OpenRouter|Ollama|Gemini|Llama|Local|mistral|Amazon|Blob|Storage|Hacker|News|Finance|Apple
     |Client|Secret|Cloud|Console|Cron|Esc|Ctrl|Cmd|Shift|Enter|Bearer|Jinja|Parquet|Excel|While|For|each|Else|If|Exa|Chrome
     |UI|United|States|string|user|visa|sku|price|stock|invoice|records|optional|Developer|Directory|OAuth|Edge|from|attribution
-    |Unfold|line|Sheet\d|LiteLLM|WebSocket|Docker|Compose|Private|Personal|Employee|Shared|block_\w+|Local|Outlook|Hat)\b""",
-    re.VERBOSE,
+    |Unfold|line|Sheet\d|LiteLLM|WebSocket|Docker|Compose|Private|Personal|Employee|Shared|block_\w+|Local|Outlook|Hat
+    |cURL|MyNamedRange|cron|site|thinking)\b""",
+    re.VERBOSE | re.ASCII,
 )
 
 
@@ -69,7 +71,7 @@ FIRST_VALUES = {
 def latin(text: str) -> set[str]:
     """The lines of a page that have Latin words which are no names."""
     lines = {line.strip() for line in re.split(r"[\n\t]", text)} - FIRST_VALUES
-    return {line for line in lines if re.search(r"[A-Za-z]{3}", LATIN.sub("", line)) and not re.search("[가-힣]", line)}
+    return {line for line in lines if re.search(r"[A-Za-z]{3}", LATIN.sub("", line))}
 
 
 def requests(found: dict[str, Any]) -> list[list[str]]:
