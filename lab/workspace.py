@@ -35,6 +35,12 @@ for known in json.load(open("resources.json")):
     options = pulumi.ResourceOptions(depends_on=[made[urn] for urn in known["after"]])
     made[known["urn"]] = pulumi.CustomResource(known["type"], known["name"], known["inputs"], options)
 """
+# A policy pack that judges nothing: the interpreter, the SDK and questions for each resource are all that it costs.
+EMPTY_PACK = """\
+from pulumi_policy import PolicyPack, StackValidationPolicy
+
+PolicyPack("empty", [StackValidationPolicy("nothing", "Judges nothing", lambda arguments, report: None)])
+"""
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class Workspace:
     def program(self, name: str, text: str) -> Program:
         """A program in a separate project beside the checkout's."""
         folder = write_project(self.folder / name, text)
-        env = {key: value for key, value in self.stack.env.items() if key != "PULUMI_OPTION_POLICY_PACK"}
+        env = {key: value for key, value in self.stack.env.items() if key != environment.POLICY_PACK}
         return Program(folder, name, self.stack.docker, env).create()
 
     def flat_program(self, name: str) -> Program:
@@ -167,10 +173,10 @@ def opened(value: Any) -> Any:
     return [opened(item) for item in value] if isinstance(value, list) else value
 
 
-def write_project(folder: Path, text: str) -> Path:
-    """A project with the folder's name and one program; returns the folder."""
+def write_project(folder: Path, text: str, kind: str = "Pulumi.yaml") -> Path:
+    """A project or, by the name of its file, a policy pack, with the folder's name and one program; returns the folder."""
     folder.mkdir()
-    (folder / "Pulumi.yaml").write_text(_PROJECT.format(name=folder.name))
+    (folder / kind).write_text(_PROJECT.format(name=folder.name))
     (folder / "__main__.py").write_text(text)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from components import endpoints
 from lab.bench import edge, first_run, load
-from lab.workspace import Workspace
+from lab.workspace import EMPTY_PACK, Workspace, write_project
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import build, needs
+from ops.machine import environment
 from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import definition, finished_run
 from ops.paths import ROOT
@@ -85,18 +86,24 @@ def take_turns(rounds: int, *works: Callable[[], float], say: terminal.Progress 
 
 
 def compare_previews(workspace: Workspace, say: terminal.Progress) -> list[Row]:
-    """A preview without a change against an empty program, and against a flat one with the same resources."""
+    """A preview without a change against an empty program, and against a flat one with the same resources.
+
+    And the flat one with a policy pack that judges nothing, against without: what any pack costs.
+    """
     empty = workspace.program("empty", "import pulumi\n")
     flat = workspace.flat_program("flat")
+    pack = write_project(workspace.folder / "pack", EMPTY_PACK, "PulumiPolicy.yaml")
+    judged = replace(flat, env={**flat.env, environment.POLICY_PACK: str(pack)})
     with empty.deployed(), flat.deployed():
         previews = [
             lambda program=program: seconds_of(lambda: program.pulumi("preview", "--expect-no-changes"))
-            for program in (workspace.stack, empty, flat)
+            for program in (workspace.stack, empty, flat, judged)
         ]
-        ours, nothing, same = take_turns(PREVIEW_ROUNDS, *previews, say=say)
+        ours, nothing, same, with_pack = take_turns(PREVIEW_ROUNDS, *previews, say=say)
     return [
         Row(name="preview, no change", ours=ours, against="an empty program", theirs=nothing, unit="s", goal="<= 1.2"),
         Row(name="preview, no change", ours=ours, against="the same resources, flat", theirs=same, unit="s", goal="<= 1.1"),
+        Row(name="flat, a pack that judges nothing", ours=with_pack, against="without a pack", theirs=same, unit="s"),
     ]
 
 
@@ -106,7 +113,7 @@ def compare_edge_previews(say: terminal.Progress) -> list[Row]:
     The same once more with the policy pack, against without.
     """
     with edge.programs() as (ours, flat):
-        checked = replace(ours, env={**ours.env, "PULUMI_OPTION_POLICY_PACK": str(ROOT / "policy")})
+        checked = replace(ours, env={**ours.env, environment.POLICY_PACK: str(ROOT / "policy")})
         previews = [
             lambda program=program: seconds_of(lambda: program.pulumi("preview", "--expect-no-changes"))
             for program in (ours, flat, checked)

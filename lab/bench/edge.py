@@ -34,7 +34,7 @@ def programs() -> Iterator[tuple[Program, Program]]:
         def environment(world: World) -> dict[str, str]:
             world.connect(f"skyvern-{STACK}", docker.add_daemon(world) / f"skyvern-{STACK}-connector")
             variables = {**os.environ, **child_environment.for_engine(), **world.variables()}
-            for name in ("PULUMI_OPTION_POLICY_PACK", "PULUMI_CONFIG_PASSPHRASE_FILE"):
+            for name in (child_environment.POLICY_PACK, "PULUMI_CONFIG_PASSPHRASE_FILE"):
                 variables.pop(name, None)
             return variables | {
                 "CLOUDFLARE_API_TOKEN": cloudflare.TOKEN,

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from ops import cli
+from ops.observe.smoke import CHECKS
 from ops.paths import ROOT
 
 
@@ -67,3 +70,16 @@ def test_the_index_has_a_line_for_every_page(folder: Path) -> None:
 def test_what_people_search_for_is_a_heading(words: str, page: str) -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(), re.MULTILINE)
     assert any(words in heading.lower() for heading in headings)
+
+
+# The page about the stack file is made by the one, steps of the workflows by the other.
+NOT_DAILY = {"configuration", "github"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.ko.md"])
+def test_the_readme_has_every_command_and_the_number_of_checks(page: str) -> None:
+    text = (ROOT / page).read_text()
+    commands = get_command(cli.app).commands.keys()  # type: ignore[attr-defined]  # of a click group
+    assert len(commands) > 20
+    assert commands - NOT_DAILY == set(re.findall(r"^\$ ops ([a-z-]+)", text, re.MULTILINE))
+    assert f"{len(CHECKS)} of {len(CHECKS)} checks green" in text
