@@ -27,14 +27,29 @@ _PASSWORD = "x"
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """socket: folder of its socket, whose connections it trusts. libpq: the library of its clients."""
+    """socket: folder of its socket, whose connections it trusts. libpq: the library of its clients. process: its number."""
 
     socket: Path
     libpq: Path
+    process: int
 
     def address(self, user: str = postgres.MONITOR_ROLE, database: str = postgres.DATABASE) -> str:
         """libpq's connection string."""
         return f"host={self.socket} dbname={database} user={user}"
+
+    def cpu_seconds(self) -> float:
+        """What it has used with all of its processes, those that have ended included."""
+        children = Path(f"/proc/{self.process}/task/{self.process}/children").read_text().split()
+        return sum(cpu_seconds(int(child)) for child in children) + cpu_seconds(self.process, ended=True)
+
+
+def cpu_seconds(process: int, *, ended: bool = False) -> float:
+    """Of one process; 0 of one that is gone. ended: with its children that have ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11 : 15 if ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -71,7 +86,7 @@ def serving() -> Iterator[Server]:
         try:
             # The last line of the file is "ready" once it takes connections.
             wait_for(lambda: "ready" in _lines(data / "postmaster.pid"), seconds=60)
-            yield Server(socket=folder, libpq=programs / "lib/libpq.so.5")
+            yield Server(socket=folder, libpq=programs / "lib/libpq.so.5", process=server.pid)
         finally:
             # SIGINT: without waiting for clients.
             server.send_signal(2)

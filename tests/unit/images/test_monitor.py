@@ -125,7 +125,8 @@ def test_days_that_are_over_are_asked_for_once(monitor: SimpleNamespace, monkeyp
 
 
 def test_a_piece_that_was_answered_is_kept_where_the_next_one_takes_too_long(monitor: SimpleNamespace) -> None:
-    past, asked = monitor.queries.Past(), []
+    past = monitor.queries.Past()
+    asked: list[tuple[datetime, datetime]] = []
     span = monitor.queries.last_days(30, SEOUL, NOW)
 
     def ask(since: datetime, until: datetime) -> list[dict[str, Any]]:
