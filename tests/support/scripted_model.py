@@ -158,7 +158,8 @@ def actions(asked: Asked) -> list[dict[str, Any]]:
     if asked.is_save:
         return saving(asked)
     if len(page.fields) < 2:
-        return [action("WAIT")]
+        waited = '"action_type": "wait"' in asked.history
+        return [action("TERMINATE", reasoning="still no editor") if waited else action("WAIT")]
     return [action("INPUT_TEXT", field, text=text) for field, text in asked.texts]
 
 
