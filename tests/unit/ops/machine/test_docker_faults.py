@@ -1,6 +1,7 @@
 """ops.machine.docker_faults: on a machine that is not fresh, a line with its cure (F19, F23, F37, F38, F39)."""
 
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -178,8 +179,9 @@ def test_a_rootless_daemon_is_named_with_its_address(home: Home, monkeypatch: py
     """F38: DOCKER_HOST leads to it, and the line advised to start another one."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home.path))
     assert docker_faults.rootless_socket() == ""
-    (home.path / "docker.sock").touch()
     address = f"unix://{home.path}/docker.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(home.path / "docker.sock"))
     assert docker_faults.rootless_socket() == address
     home.program("docker", DOCKER_SILENT)
     with pytest.raises(UserError, match=rf"write host\.docker_host: {address} and, .*host\.firewall: false into the stack file"):
