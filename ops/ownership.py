@@ -54,7 +54,8 @@ def foreign(path: Path) -> str:
     # The topmost of ours that is the other owner's, so that one command is enough; never /home or /opt itself.
     while _owner(there.parent) == owner and any(there.parent.is_relative_to(folder) for folder in ours):
         there = there.parent
-    return f"{shown(there)}: belongs to {_name(owner)}, and you are {mine}; run: sudo chown -R {_group(me)} {shlex.quote(str(there))}"
+    cure = f"sudo chown -R {_with_group(me)} {shlex.quote(str(there))}"
+    return f"{shown(there)}: belongs to {_name(owner)}, and you are {mine}; run: {cure}"
 
 
 def check(*more: Path) -> None:
@@ -112,7 +113,7 @@ def _home(uid: int) -> Path | None:
         return None
 
 
-def _group(uid: int) -> str:
+def _with_group(uid: int) -> str:
     """A user as chown takes it, with the user's own group, which it does not know for a number without a name."""
     name = _name(uid)
     return f"{name}:" if name != str(uid) else f"{uid}:{os.getegid()}"
