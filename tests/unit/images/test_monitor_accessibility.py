@@ -6,7 +6,6 @@ Nightly, because it needs Chromium, and axe-core from npm.
 import html
 import json
 import re
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
