@@ -7,17 +7,18 @@ import pulumi
 import pulumi_docker as docker
 
 from components.endpoints import Endpoints
-from components.host import images, outgoing
+from components.host import external_postgres, images, outgoing
 from components.host.artifacts import FileServer, FileServerArgs
 from components.host.backup import Backup, BackupArgs
 from components.host.connectors import cloudflared, ngrok
 from components.host.egress import EgressProxy, EgressProxyArgs
+from components.host.external_postgres import ExternalPostgres, ExternalPostgresArgs
 from components.host.firewall import Firewall, FirewallArgs, destinations
 from components.host.gateway import Gateway, GatewayArgs
 from components.host.monitor import Monitor, MonitorArgs
 from components.host.network import Addressing, Networks, NetworksArgs
 from components.host.ollama import Ollama, OllamaArgs
-from components.host.postgres import Postgres, PostgresArgs
+from components.host.postgres import Access, Postgres, PostgresArgs
 from components.host.retention import Retention, RetentionArgs, rules
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
@@ -55,7 +56,7 @@ class DockerBackendArgs:
 
 
 class DockerBackend(pulumi.ComponentResource):
-    """Skyvern, PostgreSQL, the gateway and the egress proxy on one Docker daemon."""
+    """Skyvern, PostgreSQL (unless it is elsewhere), the gateway and the egress proxy on one Docker daemon."""
 
     def __init__(self, name: str, args: DockerBackendArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:DockerBackend", name, None, opts)
@@ -79,19 +80,22 @@ class DockerBackend(pulumi.ComponentResource):
 
         tunnelled = not isinstance(settings.edge, NoEdge)
         addressing = Addressing(prefix=prefix, networks=settings.host.networks, mtu=settings.host.mtu)
-        away = isinstance(settings.backup, RemoteBackup)
+        elsewhere = settings.database.address
+        has_backup = not isinstance(settings.backup, NoBackup)
         networks = Networks(
             f"{name}-networks",
             NetworksArgs(
                 addressing=addressing,
                 tunnelled=tunnelled,
-                backup=away,
+                backup=isinstance(settings.backup, RemoteBackup) or (has_backup and elsewhere is not None),
                 monitor=settings.monitor.enabled,
-                alerts=settings.monitor.sends,
+                alerts=settings.monitor.sends or (settings.monitor.enabled and elsewhere is not None),
+                database_elsewhere=elsewhere is not None,
             ),
             opts=child,
         )
-        volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=settings.images.source), opts=child)
+        source = settings.images.source if elsewhere is None else None
+        volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=source), opts=child)
         ollama = (
             Ollama(
                 f"{name}-ollama",
@@ -127,22 +131,7 @@ class DockerBackend(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=guards)
         if ollama is not None:
             ollama.start(guards)
-        postgres = Postgres(
-            f"{name}-postgres",
-            PostgresArgs(
-                prefix=prefix,
-                image=references["postgres"],
-                volume=volumes.postgres,
-                network=networks.data,
-                superuser_password=secrets.superuser_password,
-                role_password=secrets.database_password,
-                session_epochs=f"{settings.rotation.api_key}.{settings.rotation.ui_login}.{settings.rotation.gateway}",
-                memory_mib=settings.database.memory_mib,
-                cpus=settings.database.cpus,
-                monitor_password=secrets.monitor_password,
-            ),
-            opts=child,
-        )
+        postgres = self._postgres(name, args, networks, volumes, references, child)
         egress = EgressProxy(
             f"{name}-egress",
             EgressProxyArgs(
@@ -204,11 +193,11 @@ class DockerBackend(pulumi.ComponentResource):
                 networks=[
                     networks.outgoing,
                     networks.app,
-                    networks.data,
+                    *([networks.data] if networks.data else []),
                     networks.browsing,
                     *([ollama.network] if ollama else []),
                 ],
-                command=outgoing.with_certificates(settings.host, ["skyvern-start"]),
+                command=self._server_command(settings, postgres.access),
                 outgoing_environment=outgoing.server_environment(settings),
             ),
             volumes,
@@ -259,7 +248,7 @@ class DockerBackend(pulumi.ComponentResource):
                     settings=settings.backup,
                     key=secrets.backup_key,
                     role_password=secrets.database_password,
-                    socket=postgres.socket,
+                    access=postgres.access,
                     network=networks.backup,
                 ),
                 volumes,
@@ -278,7 +267,7 @@ class DockerBackend(pulumi.ComponentResource):
                     image=references["monitor"],
                     endpoints=args.endpoints,
                     password=secrets.monitor_password,
-                    socket=postgres.socket,
+                    access=postgres.access,
                     network=networks.dashboard,
                     organization_id=secrets.organization_id,
                     smoke_organization_id=secrets.smoke_organization_id,
@@ -312,6 +301,59 @@ class DockerBackend(pulumi.ComponentResource):
             "smoke-site": smoke_site.container_name,
         }
         self.register_outputs({})
+
+    @staticmethod
+    def _postgres(
+        name: str,
+        args: DockerBackendArgs,
+        networks: Networks,
+        volumes: DataVolumes,
+        references: Mapping[str, str],
+        opts: pulumi.ResourceOptions,
+    ) -> Postgres | ExternalPostgres:
+        settings, secrets = args.settings, args.secrets
+        epochs = f"{settings.rotation.api_key}.{settings.rotation.ui_login}.{settings.rotation.gateway}"
+        if settings.database.address is not None and networks.database is not None:
+            return ExternalPostgres(
+                f"{name}-postgres",
+                ExternalPostgresArgs(
+                    prefix=args.prefix,
+                    image=references["backup"],
+                    address=settings.database.address,
+                    access=external_postgres.access(args.prefix, settings.database),
+                    network=networks.database,
+                    organization_id=secrets.organization_id,
+                    role_password=secrets.database_password,
+                    session_epochs=epochs,
+                    monitor_password=secrets.monitor_password,
+                ),
+                opts=opts,
+            )
+        if volumes.postgres is None or networks.data is None:
+            raise ValueError("a PostgreSQL of the stack needs its volume and its network")
+        return Postgres(
+            f"{name}-postgres",
+            PostgresArgs(
+                prefix=args.prefix,
+                image=references["postgres"],
+                volume=volumes.postgres,
+                network=networks.data,
+                superuser_password=secrets.superuser_password,
+                role_password=secrets.database_password,
+                session_epochs=epochs,
+                memory_mib=settings.database.memory_mib,
+                cpus=settings.database.cpus,
+                monitor_password=secrets.monitor_password,
+            ),
+            opts=opts,
+        )
+
+    @staticmethod
+    def _server_command(settings: Settings, access: Access) -> list[pulumi.Input[str]] | None:
+        """None for the image's own, where no certificates have to be written first."""
+        start = ["skyvern-start"]
+        trusting = outgoing.with_certificates(settings.host, start)
+        return trusting if access.certificates is None else access.command(trusting or start)
 
     @staticmethod
     def _client_header(settings: Settings) -> str | None:

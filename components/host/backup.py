@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pulumi
 
-from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER
+from components.host.postgres import Access
 from components.host.service import HardenedService, Health, Mount, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, local_volume
@@ -50,7 +50,7 @@ class BackupArgs:
 
     image: PostgreSQL's with restic beside it, so that a dump is made by the server's own pg_dump.
     key: encrypts the repository; without it no set can be read. role_password: of Skyvern's role, which may read its tables.
-    socket: PostgreSQL's. network: the way to the machine that keeps the repository; None for a folder of the host.
+    access: to PostgreSQL. network: the way to the machine that keeps the repository, and to a PostgreSQL elsewhere; None without.
     """
 
     prefix: str
@@ -58,7 +58,7 @@ class BackupArgs:
     settings: SomeBackup
     key: pulumi.Input[str]
     role_password: pulumi.Input[str]
-    socket: Mount
+    access: Access
     network: pulumi.Input[str] | None
 
 
@@ -66,7 +66,7 @@ class Backup(pulumi.ComponentResource):
     """Makes a set when one is due, and is healthy while the newest set in the repository is young enough.
 
     It reads the data volumes and cannot write to them; PostgreSQL it reaches by its socket, and a network it has only where the
-    repository is on another machine, with nothing else of the stack on it.
+    repository or PostgreSQL is on another machine, with nothing else of the stack on it.
     Not here: restoring (ops restore), which fills new volumes; the work itself (images/backup/skyvern-backup).
     """
 
@@ -84,12 +84,12 @@ class Backup(pulumi.ComponentResource):
                 prefix=args.prefix,
                 image=args.image,
                 user=f"{SKYVERN_ID}:{SKYVERN_ID}",
-                command=["skyvern-backup", "run"],
+                command=args.access.command(["skyvern-backup", "run"]),
                 environment=self._environment(args),
                 networks=[] if args.network is None else [args.network],
                 mounts=[
                     *volumes.mounts(*SKYVERN_FOLDERS, read_only=True),
-                    args.socket,
+                    *args.access.mounts,
                     Mount(volume=state, path=STATE_FOLDER),
                     *folder,
                 ],
@@ -129,10 +129,10 @@ class Backup(pulumi.ComponentResource):
             "GOGC": "50",
             "KEEP": " ".join(settings.keep_rules),
             "MAX_AGE_HOURS": str(settings.max_age_hours),
-            "PGDATABASE": DATABASE,
-            "PGHOST": SOCKET_FOLDER,
+            **args.access.environment,
+            "PGDATABASE": args.access.database,
             "PGPASSWORD": args.role_password,
-            "PGUSER": ROLE,
+            "PGUSER": args.access.role,
             "RESTIC_CACHE_DIR": f"{STATE_FOLDER}/cache",
             "RESTIC_PASSWORD": args.key,
             **({"DRILL_EVERY_DAYS": str(settings.drill_every_days)} if settings.drill_every_days else {}),

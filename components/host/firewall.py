@@ -16,6 +16,7 @@ from components.settings import (
     THIS_HOST,
     CdpBrowser,
     NgrokEdge,
+    NoBackup,
     OllamaLlm,
     OpenAiCompatibleLlm,
     S3Backup,
@@ -46,7 +47,7 @@ class Destination:
 
 
 def destinations(settings: Settings) -> list[Destination]:
-    """The destinations in the stack file: the lists ``allow``, and what others imply (a model, a Chrome, mail, backups)."""
+    """The destinations in the stack file: the lists ``allow``, and what others imply (a model, mail, backups, a database)."""
     lists = {
         "outgoing": [*settings.server.allow, *settings.browser.allow],
         "tunnel": settings.edge.allow if isinstance(settings.edge, Tunnel) else [],
@@ -79,6 +80,13 @@ def destinations(settings: Settings) -> list[Destination]:
     implied = [(part, *of_url(url)) for part, url in urls]
     if settings.smtp.host is not None:
         implied.append(("outgoing", settings.smtp.host, settings.smtp.port))
+    if settings.database.address is not None:
+        users = (
+            *("database", "outgoing"),
+            *(["alerts"] if settings.monitor.enabled else []),
+            *([] if isinstance(settings.backup, NoBackup) else ["backup"]),
+        )
+        implied += [(part, settings.database.address.host, settings.database.address.port) for part in users]
     if isinstance(settings.backup, SftpBackup):
         implied.append(("backup", settings.backup.host, settings.backup.port))
     for part, host, port in implied:

@@ -9,7 +9,7 @@ import pulumi
 
 from components.endpoints import Endpoints
 from components.host import backup
-from components.host.postgres import DATABASE, MONITOR_ROLE, SOCKET_FOLDER
+from components.host.postgres import Access
 from components.host.service import HardenedService, Health, Mount, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import local_volume
@@ -23,11 +23,11 @@ STATE_FOLDER = "/var/lib/monitor"
 class MonitorArgs:
     """Inputs of the monitor.
 
-    password: of its role of the database; secret. socket: PostgreSQL's. network: of the gateway and of nobody else.
+    password: of its role of the database; secret. access: to PostgreSQL. network: of the gateway and of nobody else.
     organization_id, smoke_organization_id: whose runs are shown. backup: name of the backup's volume, if the stack has one.
     drill_days: between two of its drills, 0 for none. timezone: days begin in it. language: ``frontend.language``.
     minutes_by_hand: title of a workflow -> minutes a person needs.
-    alerts: the network to the channels of its messages and its heartbeat; None without both.
+    alerts: the network to the channels of its messages, its heartbeat and a PostgreSQL elsewhere; None without these.
     command, outgoing_environment: for a company's proxy.
     """
 
@@ -35,7 +35,7 @@ class MonitorArgs:
     image: str
     endpoints: Endpoints
     password: pulumi.Input[str]
-    socket: Mount
+    access: Access
     network: pulumi.Input[str]
     organization_id: pulumi.Input[str]
     smoke_organization_id: pulumi.Input[str]
@@ -51,8 +51,8 @@ class MonitorArgs:
 
 
 class Monitor(pulumi.ComponentResource):
-    """Pages behind the gateway's login, and metrics behind its key. It asks PostgreSQL over its socket, as a role that reads
-    counts, titles and times.
+    """Pages behind the gateway's login, and metrics behind its key. It asks PostgreSQL as a role that reads counts, titles and
+    times: over its socket, if it is in the stack.
 
     With channels or a heartbeat it has something to send, over a separate network. It has no Docker socket, and reads no file of
     a run. What the database may be asked: components/host/monitor.sql.
@@ -71,7 +71,7 @@ class Monitor(pulumi.ComponentResource):
                 image=args.image,
                 # Skyvern's and the backup's number, because the notes of the backup are closed to everybody else.
                 user=f"{SKYVERN_ID}:{SKYVERN_ID}",
-                command=args.command or ["monitor-start"],
+                command=args.access.command(args.command or ["monitor-start"]),
                 environment={
                     # A host for which the gateway answers Skyvern's heartbeat.
                     "API_HOST": urlsplit(args.endpoints.api_url).hostname or "",
@@ -81,7 +81,7 @@ class Monitor(pulumi.ComponentResource):
                     **({"METRICS": "true"} if args.settings.metrics else {}),
                     **self._alerts(args),
                     **self._minutes_by_hand(args.minutes_by_hand),
-                    "MONITOR_DATABASE": f"host={SOCKET_FOLDER} dbname={DATABASE} user={MONITOR_ROLE}",
+                    "MONITOR_DATABASE": args.access.connection(args.access.monitor),
                     "ORGANIZATION_ID": args.organization_id,
                     "PGPASSWORD": args.password,
                     "SMOKE_ORGANIZATION_ID": args.smoke_organization_id,
@@ -91,7 +91,7 @@ class Monitor(pulumi.ComponentResource):
                     "UI_LANGUAGE": args.language,
                 },
                 networks=[args.network, *([] if args.alerts is None else [args.alerts])],
-                mounts=[args.socket, Mount(volume=state, path=STATE_FOLDER), *kept],
+                mounts=[*args.access.mounts, Mount(volume=state, path=STATE_FOLDER), *kept],
                 memory_mib=128,
                 cpus=0.5,
                 health=Health(command=["monitor-healthy"], start_seconds=60),

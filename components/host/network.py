@@ -28,6 +28,7 @@ PARTS = (
     "backup",
     "dashboard",
     "alerts",
+    "database",
 )
 # Of a stack's block, as a prefix, and how many bits more a network of it has.
 BLOCK_BITS = 23
@@ -69,7 +70,7 @@ class Addressing:
 class NetworksArgs:
     """tunnelled: a connector leads to the gateway, no published port. backup: backups go to another machine.
 
-    monitor: the stack has one. alerts: it sends messages or pings.
+    monitor: the stack has one. alerts: it sends messages or pings. database_elsewhere: PostgreSQL is not in the stack.
     """
 
     addressing: Addressing
@@ -77,6 +78,7 @@ class NetworksArgs:
     backup: bool = False
     monitor: bool = False
     alerts: bool = False
+    database_elsewhere: bool = False
 
 
 def bridge(
@@ -126,6 +128,8 @@ class Networks(pulumi.ComponentResource):
     dashboard: gateway to the monitor, internal as well; if there is a monitor.
     alerts: the monitor to the channels of its messages and to its heartbeat, apart from all others.
     backup: backups to the machine that keeps them, if it is another one; apart from all others, because it reads all data.
+    database: with a PostgreSQL elsewhere, in place of data: the roles container to it. The server, backups and the monitor reach
+    it by outgoing, backup and alerts, which they have to themselves.
     Docker's rules and the stack's own (host/firewall.py) keep networks apart, and those with egress away from the host and from
     private addresses. inner, outward: part -> Docker's id of each network, without and with egress.
     app_network: the resource, for networks of the server that others make.
@@ -157,13 +161,14 @@ class Networks(pulumi.ComponentResource):
         self.tunnel = network("tunnel", internal=False, after=edge).name if args.tunnelled else None
         self.app = app.name
         self.files = network("files", after=app).name
-        self.data = network("data", after=app).name
+        self.data = None if args.database_elsewhere else network("data", after=app).name
         self.browsing = network("browsing", after=outgoing).name
         self.smoke = network("smoke", after=outgoing).name
         self.outgoing = outgoing.name
         self.dashboard = network("dashboard", after=edge).name if args.monitor else None
         self.alerts = network("alerts", internal=False, after=edge).name if args.alerts else None
         self.backup = network("backup", internal=False, after=app).name if args.backup else None
+        self.database = network("database", internal=False, after=app).name if args.database_elsewhere else None
         self.register_outputs({})
 
     def subnet(self, part: str) -> str:

@@ -1,6 +1,10 @@
-"""PostgreSQL and the container that sets its role's password."""
+"""PostgreSQL and the container that sets its role's password.
 
-from dataclasses import dataclass
+Not here: a PostgreSQL elsewhere (external_postgres.py), which has the same roles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 
 import pulumi
@@ -46,7 +50,7 @@ SQL
 """
 # It may call the functions of monitor.sql. The settings are what it starts with, and bound a slow query; what it may is decided
 # by what is granted. Temporary tables are files, so nobody but the owner of the database makes any.
-_MAKE_MONITOR = r"""
+_MONITORS_ROLE = r"""
 psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
 \getenv role MONITOR_ROLE
 \getenv password MONITOR_PASSWORD
@@ -60,21 +64,61 @@ ALTER ROLE :"role" SET work_mem = '32MB';
 GRANT CONNECT ON DATABASE :"database" TO :"role";
 REVOKE TEMPORARY ON DATABASE :"database" FROM PUBLIC;
 SQL
-PGPASSWORD="$ROLE_PASSWORD" psql -X -q -v ON_ERROR_STOP=1 -v reader="$MONITOR_ROLE" -U "$ROLE_NAME" -d "$DATABASE_NAME" <<'SQL'
 """
-MAKE_MONITOR = f"{_MAKE_MONITOR}{resources.files(__package__).joinpath('monitor.sql').read_text()}SQL\n"
-_SERVE = """
+MONITORS_FUNCTIONS = f"""\
+PGPASSWORD="$ROLE_PASSWORD" psql -X -q -v ON_ERROR_STOP=1 -v reader="$MONITOR_ROLE" -U "$ROLE_NAME" -d "$DATABASE_NAME" <<'SQL'
+{resources.files(__package__).joinpath("monitor.sql").read_text()}SQL
+"""
+MAKE_MONITOR = f"{_MONITORS_ROLE}{MONITORS_FUNCTIONS}"
+SERVE = """
 touch /tmp/password-set
 echo "password of role $ROLE_NAME set, sessions of the UI ended"
 exec sleep infinity
 """
-ROLES_SCRIPT = f"{MAKE_ROLE}{END_SESSIONS}{_SERVE}"
+ROLES_SCRIPT = f"{MAKE_ROLE}{END_SESSIONS}{SERVE}"
 ROLES_HEALTH = """
 test -e /tmp/password-set || exit 1
 PGPASSWORD="$ROLE_PASSWORD" exec psql -X -q -t -U "$ROLE_NAME" -d "$DATABASE_NAME" -c "SELECT 1"
 """
+# In the tmpfs of every container, as host.ca_file's (outgoing.py).
+AUTHORITY = "/tmp/database-ca.pem"  # noqa: S108
+_WITH_AUTHORITY = f'printf "%s" "$1" > {AUTHORITY} && shift && exec "$@"'
 # For a new cluster alone: what there is stays as it is, and checksums cannot be turned on while it runs.
 INITDB_ARGUMENTS = "--encoding=UTF8 --locale=C.UTF-8 --auth-local=scram-sha-256 --auth-host=scram-sha-256 --data-checksums"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How a client of the stack reaches its PostgreSQL; who logs in is the client's business.
+
+    host: as libpq takes it. options: of libpq besides, by its names (``sslmode``). mounts: what the client needs for that.
+    database, role, monitor: names of the database and of the roles of Skyvern and of the monitor.
+    certificates: in PEM, which ``command`` writes to a file.
+    """
+
+    host: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    mounts: Sequence[Mount] = ()
+    database: str = DATABASE
+    role: str = ROLE
+    monitor: str = MONITOR_ROLE
+    certificates: str | None = None
+
+    @property
+    def environment(self) -> dict[str, pulumi.Input[str]]:
+        """libpq's variables: ``PGHOST``, ``PGSSLMODE``."""
+        return {f"PG{name.upper()}": value for name, value in {"host": self.host, **self.options}.items()}
+
+    def connection(self, role: str) -> str:
+        """libpq's connection string, without a password."""
+        options = "".join(f" {name}={value}" for name, value in self.options.items())
+        return f"host={self.host} dbname={self.database} user={role}{options}"
+
+    def command(self, command: Sequence[pulumi.Input[str]]) -> list[pulumi.Input[str]]:
+        """The command of a client, after the file with the certificates is written."""
+        if self.certificates is None:
+            return [*command]
+        return ["sh", "-c", _WITH_AUTHORITY, "with-database-authority", self.certificates, *command]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +195,7 @@ class Postgres(pulumi.ComponentResource):
                 image=args.image,
                 user=USER,
                 entrypoint=["bash", "-c"],
-                command=[ROLES_SCRIPT if monitor is None else f"{MAKE_ROLE}{END_SESSIONS}{MAKE_MONITOR}{_SERVE}"],
+                command=[ROLES_SCRIPT if monitor is None else f"{MAKE_ROLE}{END_SESSIONS}{MAKE_MONITOR}{SERVE}"],
                 environment={
                     "DATABASE_NAME": DATABASE,
                     "PGHOST": SOCKET_FOLDER,
@@ -173,8 +217,8 @@ class Postgres(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[server]),
         )
         self.ready = roles
-        # Where others of the stack log in without a network: with Skyvern's role, by its password.
-        self.socket = socket_mount
+        # Others of the stack log in by its socket, without a network: with Skyvern's role, by its password.
+        self.access = Access(host=SOCKET_FOLDER, mounts=[socket_mount])
         self.database_url = pulumi.Output.concat(
             "postgresql+psycopg://", ROLE, ":", args.role_password, f"@postgres:5432/{DATABASE}?{CONNECTION}"
         )

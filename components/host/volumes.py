@@ -46,10 +46,10 @@ def local_volume(
 
 @dataclass(frozen=True, kw_only=True)
 class DataVolumesArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: of PostgreSQL's image."""
+    """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: of PostgreSQL's image; None if it is elsewhere."""
 
     prefix: str
-    image_source: str
+    image_source: str | None
 
 
 class DataVolumes(pulumi.ComponentResource):
@@ -67,7 +67,7 @@ class DataVolumes(pulumi.ComponentResource):
 
         # Another build of PostgreSQL may sort text differently, which breaks indexes. A changed label would replace the volume,
         # and the engine refuses that for what is protected.
-        self.postgres = volume("postgres", **{SOURCE_LABEL: args.image_source})
+        self.postgres = None if args.image_source is None else volume("postgres", **{SOURCE_LABEL: args.image_source})
         self.folders = {folder: volume(folder) for folder in SKYVERN_FOLDERS}
         self.register_outputs({})
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from components.settings.browser import CdpBrowser
+from components.settings.database import DatabaseSettings
 from components.settings.edge import HOSTS, OF_THE_ZONE, CloudflareEdge, Plan, Tunnel
 from components.settings.frontend import VercelFrontend
 from components.settings.schema import Settings
@@ -35,6 +36,7 @@ def conflicts(settings: Settings) -> Iterator[str]:
             f"that /tmp has for files; write {FILES_MIB - upload} or less"
         )
     yield from _smtp_conflicts(settings.smtp)
+    yield from _database_conflicts(settings.database)
     edge = settings.edge
     on_vercel = isinstance(settings.frontend, VercelFrontend)
     if on_vercel and not isinstance(edge, CloudflareEdge):
@@ -105,6 +107,17 @@ def _cell_conflicts(edge: CloudflareEdge) -> Iterator[str]:
         # It would have no effect, and somebody believes in it.
         if key in edge.model_fields_set:
             yield f"edge.{key}: is about the whole zone, and edge.zone_owner is false; write it for the stack that owns the zone"
+
+
+def _database_conflicts(database: DatabaseSettings) -> Iterator[str]:
+    if database.url is None:
+        if database.ca_file is not None:
+            yield "database.ca_file: is about a server elsewhere, and there is no database.url; set that, or remove it"
+        return
+    for key in ("memory_mib", "cpus"):
+        # It would have no effect, and somebody believes in it.
+        if key in database.model_fields_set:
+            yield f"database.{key}: is about the stack's own PostgreSQL, and database.url names another; remove it"
 
 
 def _smtp_conflicts(smtp: SmtpSettings) -> Iterator[str]:

@@ -313,13 +313,6 @@ class ServerSettings(Section):
         return 640 + max(1024, (self.memory_mib - 1536) // 2)
 
 
-class DatabaseSettings(Section):
-    """PostgreSQL."""
-
-    memory_mib: int = Field(512, ge=256, description="Hard memory limit in MiB.")
-    cpus: Cpus = 1.0
-
-
 Days = Annotated[int | None, Field(ge=1, le=36500, examples=["null"])]
 
 

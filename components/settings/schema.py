@@ -11,9 +11,10 @@ from components.settings.automations import AutomationSettings
 from components.settings.backup import Backup, NoBackup
 from components.settings.base import Section
 from components.settings.browser import Browser, HeadlessBrowser
+from components.settings.database import DatabaseSettings
 from components.settings.edge import CloudflareEdge, Edge, NoEdge
 from components.settings.frontend import Frontend, GatewayFrontend
-from components.settings.host import DatabaseSettings, HostSettings, ImageSettings, RetentionSettings, ServerSettings
+from components.settings.host import HostSettings, ImageSettings, RetentionSettings, ServerSettings
 from components.settings.llm import Llm, NoLlm
 from components.settings.monitor import MonitorSettings
 from components.settings.rotation import DeploymentSettings, RotationSettings

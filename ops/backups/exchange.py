@@ -3,7 +3,9 @@
 Each volume of the stack and its copy exchange their folders in one step of the file system (renameat2), so each is whole at any
 moment. A mark in each folder says whether it is the new one or the old one: after a power cut in the middle it is known which
 ones have changed places, and these change back. The stack's containers do not run meanwhile.
-Not here: filling the copy (ops/backups/copies.py), and stopping the containers (ops/deploy/restore.py).
+With a PostgreSQL elsewhere, its database there is one more part beside the folders, with the same states.
+Not here: filling the copy (ops/backups/copies.py), that database (ops/backups/external.py), and stopping the containers
+(ops/deploy/restore.py).
 """
 
 import json
@@ -14,7 +16,9 @@ from typing import Any, Literal
 
 from components.host.images import SOURCE_LABEL, references
 from components.host.labels import stack_labels
+from ops.backups import external
 from ops.backups.copies import PARTS, Source, volumes
+from ops.backups.external import Server
 from ops.clients import process
 from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
@@ -71,8 +75,8 @@ class Kept:
 
 
 @process.reads("docker")
-def kept(docker: Docker, stack: Stack, image: str) -> list[Kept]:
-    """What earlier restores have left beside the stack's volumes, the oldest first."""
+def kept(docker: Docker, stack: Stack, image: str, server: Server | None = None) -> list[Kept]:
+    """What earlier restores have left beside the stack's volumes, the oldest first. server: a PostgreSQL elsewhere."""
     listed = volumes(docker, stack, "restore")
     if not listed:
         return []
@@ -85,6 +89,7 @@ def kept(docker: Docker, stack: Stack, image: str) -> list[Kept]:
         names = {one["Labels"]["skyvern.copy"]: one["Name"] for one in inspected}
         data = {part: name for part, name in names.items() if part in PARTS}
         marks = set(_run(docker, image, _LOOK, list(data.values()), _NEW + stamp, _OLD + stamp).split())
+        marks |= {external.look(server, stamp)} - {""} if server else set()
         state: State = "exchanged" if marks == {"old"} else "torn" if "old" in marks else "filled"
         found.append(Kept(stamp=stamp, set=inspected[0]["Labels"]["skyvern.set"], volumes=names, state=state))
     return found
@@ -110,13 +115,21 @@ def mark(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], sta
     _run(docker, image, _MARK, _pairs(stack, fresh), _NEW + stamp, _OLD + stamp)
 
 
-def put_in_place(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str) -> None:
+def put_in_place(
+    docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str, server: Server | None = None
+) -> None:
     """The copy becomes the stack's data; what that was is then in the copy's volumes. Again after an interruption: the rest."""
     _exchange(docker, stack, image, fresh, _NEW + stamp)
+    if server:
+        external.put_in_place(server, stamp)
 
 
-def take_back(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str) -> None:
+def take_back(
+    docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str, server: Server | None = None
+) -> None:
     """What ``put_in_place`` has done, undone: whole or in part."""
+    if server:
+        external.take_back(server, stamp)
     _exchange(docker, stack, image, fresh, _OLD + stamp)
 
 
@@ -129,8 +142,10 @@ def _pairs(stack: Stack, fresh: Mapping[str, str]) -> list[str]:
     return [name for part, volume in fresh.items() if part in PARTS for name in (stack.prefix(part), volume)]
 
 
-def remove(docker: Docker, left: Kept) -> None:
-    """Volumes that an earlier restore left."""
+def remove(docker: Docker, left: Kept, server: Server | None = None) -> None:
+    """What an earlier restore left. The volumes last: by them it is known that there is something."""
+    if server:
+        external.remove(server, left.stamp)
     docker.run("volume", "rm", "--force", *left.volumes.values())
 
 

@@ -8,7 +8,7 @@ Not here: deciding on an upgrade, and switching (ops/deploy/upgrade.py).
 from datetime import UTC, datetime
 
 from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER, USER
-from ops.backups import copies, drill
+from ops.backups import copies, drill, external
 from ops.backups.container import LONG_SECONDS
 from ops.backups.copies import Copy, Record
 from ops.backups.preflight import OFFLINE
@@ -46,7 +46,7 @@ def trial(stack: Stack, size: int, progress: Progress) -> float:
 
 def database_size(stack: Stack, docker: Docker) -> int:
     """Bytes of the running database on disk."""
-    return int(database.ask(stack, docker, f"SELECT pg_database_size('{DATABASE}');", name="postgres"))
+    return int(database.ask(stack, docker, "SELECT pg_database_size(current_database());"))
 
 
 def running_record(size: int) -> Record:
@@ -59,10 +59,13 @@ def running_record(size: int) -> Record:
 def copy_running(copy: Copy, progress: Progress) -> None:
     """Fills a copy with the running database; UserError where that cannot be done."""
     docker, stack = copy.source.docker, copy.source.stack
-    image = docker.inspect(stack.prefix("postgres"))["Image"]
-    mounts = (f"--volume={stack.prefix('postgres-socket')}:{OLD_SOCKET}", f"--volume={copy.socket}:{SOCKET_FOLDER}")
     progress(f"copying the database, {copy.record.database_bytes / MIB:.0f} MiB")
     try:
+        if there := external.server(stack, docker, copy.source.settings):
+            external.copied(there, copy.socket, copy.source.role_password)
+            return
+        image = docker.inspect(stack.prefix("postgres"))["Image"]
+        mounts = (f"--volume={stack.prefix('postgres-socket')}:{OLD_SOCKET}", f"--volume={copy.socket}:{SOCKET_FOLDER}")
         docker.run_with(
             {"PGPASSWORD": copy.source.role_password},
             *(*OFFLINE, *mounts, f"--user={USER}", "--env=PGPASSWORD", image, "bash", "-c", _COPY),

@@ -28,7 +28,7 @@ def take_set(stack: Stack, docker: Docker, settings: Settings, recorded: Sequenc
     """
     refuse(stack, docker, settings, recorded)
     why = _removals(stack, recorded)
-    if not why and _postgres_changes(stack, docker, settings):
+    if not why and not settings.database.elsewhere and _postgres_changes(stack, docker, settings):
         why = "PostgreSQL's image changes"
     if not why:
         return
@@ -44,8 +44,31 @@ def refuse(stack: Stack, docker: Docker, settings: Settings, recorded: Sequence[
 
     And for data of another major of PostgreSQL than the image's.
     """
-    _refuse_other_major(stack, docker, settings)
+    if not settings.database.elsewhere:
+        _refuse_other_major(stack, docker, settings)
     refuse_removals(stack, docker, recorded)
+
+
+def refuse_other_place(stack: Stack, docker: Docker, settings: Settings, recorded: Sequence[Recorded]) -> None:
+    """UserError where the stack file has the database in another place than where its data is: another would begin empty.
+
+    recorded: of the state. A restore brings the data to where the stack file says; after it, this lets the up go on.
+    """
+    volume, roles = stack.prefix("postgres"), stack.prefix("roles")
+    steps = f"bin/ops backup now -s {stack}; bin/ops restore -s {stack}"
+    if settings.database.elsewhere:
+        if any(one.kind == "volume" and one.name == volume and one.protected for one in recorded):
+            raise UserError(
+                f"stack {stack}: nothing was changed: its data is in the volume {volume}, and database.url of {stack.file_name} "
+                f"names a server elsewhere; bring it there ({steps}), give up the volume (docs/database.md), and run this again"
+            )
+    elif docker.has(roles) and volume not in docker.run("volume", "ls", "--quiet").split():
+        environment = dict(one.partition("=")[::2] for one in docker.inspect(roles)["Config"].get("Env") or [])
+        if not environment.get("PGHOST", "/").startswith("/"):
+            raise UserError(
+                f"stack {stack}: nothing was changed: its data is on the server {environment['PGHOST']}, and {stack.file_name} "
+                f"has no database.url; bring it here ({steps}), and run this again, or write database.url"
+            )
 
 
 def refuse_removals(stack: Stack, docker: Docker, recorded: Sequence[Recorded]) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from components.host import images
-from components.host.postgres import DATA_FOLDER, DATABASE, ROLE, USER
+from components.host.postgres import DATA_FOLDER, DATABASE, USER
 from components.settings import Settings
 from ops.backups import copies, exchange, notes, trial
 from ops.backups import preflight as backup_preflight
@@ -34,12 +34,6 @@ COMMAND = "ops upgrade-database"
 RECORD = "database"
 # What is of one major alone: nothing of the old one may start on the new cluster, nor the other way round.
 _OF_MAJOR = ("server", "roles", "postgres")
-# As in a set of the backup: rows and a checksum of each table, whatever the order of its rows.
-_TABLES = r"""
-SET timezone = 'UTC'; SET extra_float_digits = 1;
-SELECT format('SELECT %L, count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM %I.%I t', relname, nspname, relname)
-  FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND nspname = 'public' ORDER BY relname \gexec
-"""
 
 Step = Literal["switching", "going back", "data back", "served"]
 
@@ -83,6 +77,11 @@ def upgrade_database(stack: Stack, *, yes: bool, unreviewed: bool) -> None:
     guard.check(stack, unreviewed=unreviewed, confirm=terminal.confirm if terminal.attended() else None)
     terminal.need_answer(COMMAND, yes=yes)
     settings, docker = stack.settings(), stack.docker()
+    if settings.database.elsewhere:
+        raise UserError(
+            f"{COMMAND}: nothing was changed: the PostgreSQL of stack {stack} is elsewhere (database.url), and another major of "
+            "it is its provider's work; docs/database.md says in which order"
+        )
     source, optional = settings.images.source, needs.asked_for(settings)
     needs.prepare(docker, source, say, optional)
     build.build(docker, source, say, optional, host=settings.host)
@@ -188,8 +187,10 @@ def _copy(stack: Stack, docker: Docker, settings: Settings, before: str, after: 
 def _fill(copy: Copy, progress: Progress) -> None:
     """The running database in the copy, and the comparison of both."""
     trial.copy_running(copy, progress)
-    there = database.ask(copy.source.stack, copy.source.docker, _TABLES, role=ROLE, timeout_seconds=upgrade.SQL_SECONDS)
-    here = copy.sql(_TABLES, timeout_seconds=upgrade.SQL_SECONDS).strip()
+    there = database.ask(
+        copy.source.stack, copy.source.docker, database.TABLES, as_owner=True, timeout_seconds=upgrade.SQL_SECONDS
+    )
+    here = copy.sql(database.TABLES, timeout_seconds=upgrade.SQL_SECONDS).strip()
     old, new = (dict(line.split("|", 1) for line in text.splitlines()) for text in (there, here))
     if different := [table for table in sorted(old.keys() | new.keys()) if old.get(table) != new.get(table)]:
         raise UserError(f"the copy is not equal: {', '.join(different[:3])} (rows or checksum)")

@@ -12,6 +12,7 @@ from ops.clients import git
 from ops.clients.docker import Docker
 from ops.deploy import records
 from ops.errors import UserError
+from ops.stack import database
 from ops.stack.stack import Stack
 
 RECORD = "good"
@@ -68,11 +69,9 @@ def last_good(stack: Stack) -> Good | None:
 
 def schema_version(stack: Stack, docker: Docker) -> str:
     """``PostgreSQL 17, migration 1c2d...``; UserError when the database does not answer."""
-    name = stack.prefix("roles")
-    command = ("psql", "-d", "skyvern", "--no-align", "--tuples-only", "--command", _SCHEMA_VERSION)
-    version = docker.run("exec", name, *command).strip()
+    version = database.ask(stack, docker, f"{_SCHEMA_VERSION};")
     if not version:
-        raise UserError(f"{name}: the database has no tables of Skyvern")
+        raise UserError(f"{stack.prefix('roles')}: the database has no tables of Skyvern")
     return version
 
 

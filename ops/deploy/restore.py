@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.host.postgres import ROLE
-from ops.backups import copies, exchange, notes, paused
+from components.settings import Settings
+from ops.backups import copies, exchange, external, notes, paused
 from ops.backups import kit as kits
 from ops.backups.copies import PARTS, STAMP, Copy, Record, Schedule, Source
 from ops.backups.exchange import Kept
+from ops.backups.external import Server
 from ops.backups.kit import Kit
 from ops.backups.paused import Pause
 from ops.clients import git, terminal
@@ -56,7 +57,7 @@ def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -
             refuse_newer_data(source, record)
         _ask(stack, record, yes=yes)
         stamp = replace(source, record, say)
-        missing = [part for part in PARTS if not _users(docker, stack, part)]
+        missing = [part for part in _parts(source.settings) if not _users(docker, stack, part)]
         if missing:
             say(f"containers are missing; next: script/up --stack {stack}")
             return
@@ -71,13 +72,28 @@ def replace(
     progress: Progress,
     fill: Callable[[Copy, Progress], None] = copies.restore_set,
     reason: str = copies.RESTORED,
+    *,
+    keep_database: bool = False,
 ) -> str:
-    """Fills a copy and puts it in place; the stamp of what is kept. fill, reason: as in ops/backups/copies.py."""
+    """Fills a copy and puts it in place; the stamp of what is kept. fill, reason: as in ops/backups/copies.py.
+
+    keep_database: on a server elsewhere, which has outlived the machine: the files alone are put in place.
+    """
     stack, docker = source.stack, source.docker
+    # Before hours are spent.
+    external.check(stack, docker, source.settings, progress)
+    server = None if keep_database else external.server(stack, docker, source.settings)
+    is_first = server is not None and server.database not in external.databases(server)
     with copies.filled(source, "restore", record, progress, fill) as copy:
-        schedules = copies.quiet(copy, reason)
+        schedules = [] if keep_database else copies.quiet(copy, reason)
+        if server:
+            progress("writing the database to the server of database.url")
+            external.fill(server, copy.socket, source.role_password, copy.stamp)
         copies.stop_postgres(copy)
-    fresh = {part: copy.volume(part) for part in PARTS}
+    if source.settings.database.elsewhere:
+        # It has served its purpose, and what is left with its mark counts as a part of the restore.
+        docker.run("volume", "rm", "--force", copy.volume("postgres"))
+    fresh = {part: copy.volume(part) for part in _parts(source.settings)}
     exchange.prepare(source, fresh, copy.stamp)
     image = source.references["backup"]
     ids = [one.id for one in schedules]
@@ -85,12 +101,15 @@ def replace(
     stopped = _stop(docker, stack, progress)
     try:
         paused.add(stack, docker, image, Pause(stamp=copy.stamp, made=record.at.strftime(STAMP), schedules=ids))
-        exchange.put_in_place(docker, stack, image, fresh, copy.stamp)
+        exchange.put_in_place(docker, stack, image, fresh, copy.stamp, server)
     except BaseException:
-        exchange.take_back(docker, stack, image, fresh, copy.stamp)
+        exchange.take_back(docker, stack, image, fresh, copy.stamp, server)
         _start(docker, stopped)
         paused.forget(stack, docker, image, copy.stamp)
         raise
+    if server and is_first:
+        # What was there before is the empty one that was made beside it.
+        external.remove(server, copy.stamp)
     _start(docker, stopped)
     progress("the restored data is in place")
     _tell_paused(stack, schedules, deleted, progress)
@@ -101,17 +120,19 @@ def undo(stack: Stack, *, yes: bool) -> None:
     """What the last restore replaced becomes the stack's data again; UserError if nothing is kept."""
     with notes.alone(stack):
         docker, image = stack.docker(), exchange.image_of(stack)
-        replaced = [one for one in exchange.kept(docker, stack, image) if one.state != "filled"]
+        server = external.server(stack, docker, stack.settings())
+        replaced = [one for one in exchange.kept(docker, stack, image, server) if one.state != "filled"]
         if not replaced:
             raise UserError(f"ops restore --undo: stack {stack} has nothing that a restore replaced")
         last = replaced[-1]
         database_upgrade.refuse_unfinished(stack, "ops restore --undo")
+        _refuse_other_place(stack, last, server)
         _refuse_other_major(stack, docker, last)
         terminal.need_answer("ops restore --undo", yes=yes)
         if not yes and not terminal.confirm(f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"):
             raise UserError("ops restore --undo: nothing was changed")
-        _go_back(docker, stack, image, last, say)
-        exchange.remove(docker, last)
+        _go_back(docker, stack, image, last, say, server)
+        exchange.remove(docker, last, server)
         # What an earlier restore paused is off in the data that is here again.
         paused.forget(stack, docker, image, last.stamp)
         repair.wait_until_healthy(stack, docker, say)
@@ -121,8 +142,24 @@ def undo(stack: Stack, *, yes: bool) -> None:
 # --- Refusals and questions -----------------------------------------------------------------------------------------------
 
 
+def _parts(settings: Settings) -> list[str]:
+    """The parts that have a volume: with a PostgreSQL elsewhere, the folders alone."""
+    return [part for part in PARTS if part != "postgres" or not settings.database.elsewhere]
+
+
+def _refuse_other_place(stack: Stack, last: Kept, server: Server | None) -> None:
+    """UserError where what a restore replaced was in another place than the stack file names now."""
+    if ("postgres" in last.volumes) == (server is not None) or (server and external.look(server, last.stamp) != "old"):
+        raise UserError(
+            f"ops restore --undo: nothing was changed: what was there before {last.stamp} had its database in another place than "
+            f"{stack.file_name} names (database.url); bring back a set (bin/ops restore SET -s {stack})"
+        )
+
+
 def _refuse_other_major(stack: Stack, docker: Docker, last: Kept) -> None:
     """UserError where what a restore replaced is of another PostgreSQL than the one that runs."""
+    if "postgres" not in last.volumes:
+        return
     found = danger.majors(stack, docker, stack.settings(), last.volumes["postgres"])
     if found is not None and found[0] != found[1]:
         raise UserError(
@@ -154,7 +191,11 @@ def newer_data(source: Source, at: datetime) -> list[str]:
     UserError if its database does not answer.
     """
     stack, docker = source.stack, source.docker
-    if stack.prefix("postgres") not in docker.run("volume", "ls", "--quiet").split():
+    has_volume = stack.prefix("postgres") in docker.run("volume", "ls", "--quiet").split()
+    if not has_volume and not docker.has(stack.prefix("roles")):
+        server = external.server(stack, docker, source.settings)
+        if server and external.is_in_use(server):
+            raise UserError(f"stack {stack}: has no roles container, which asks its database; run script/up --stack {stack}")
         return []
     try:
         return newer.kinds(stack, docker, at)
@@ -175,15 +216,16 @@ def clear(source: Source, progress: Progress) -> None:
     """What a restore that was interrupted has left: a copy is removed, volumes that had changed places change back."""
     docker, stack, image = source.docker, source.stack, source.references["backup"]
     database_upgrade.refuse_unfinished(stack, "ops restore")
+    server = external.server(stack, docker, source.settings)
     copies.remove_containers(docker, stack, "restore")
-    for left in exchange.kept(docker, stack, image):
+    for left in exchange.kept(docker, stack, image, server):
         if left.state == "exchanged":
             continue
         if left.state == "torn":
-            _go_back(docker, stack, image, left, progress)
+            _go_back(docker, stack, image, left, progress, server)
             progress(f"the restore of {left.stamp} was interrupted: what the stack had before is in place again")
         paused.forget(stack, docker, image, left.stamp)
-        exchange.remove(docker, left)
+        exchange.remove(docker, left, server)
 
 
 # --- Containers -----------------------------------------------------------------------------------------------------------
@@ -217,10 +259,10 @@ def _start(docker: Docker, stopped: Sequence[str]) -> None:
         docker.run("start", name)
 
 
-def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Progress) -> None:
+def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Progress, server: Server | None) -> None:
     """What the stack had before a restore, in place again."""
     stopped = _stop(docker, stack, progress)
-    exchange.take_back(docker, stack, image, left.volumes, left.stamp)
+    exchange.take_back(docker, stack, image, left.volumes, left.stamp, server)
     _start(docker, stopped)
 
 
@@ -275,7 +317,7 @@ def _resume(stack: Stack, *, yes: bool) -> None:
           'cron', cron_expression, 'timezone', timezone, 'interval', interval_seconds, 'run_at', run_at,
           'over', run_at <= now() at time zone 'UTC')), '[]')
         FROM workflow_schedules WHERE NOT enabled AND deleted_at IS NULL AND workflow_schedule_id IN ('{listed}')"""  # noqa: S608
-    rows: list[dict[str, Any]] = json.loads(database.ask(stack, docker, f"{query};", role=ROLE) or "[]")
+    rows: list[dict[str, Any]] = json.loads(database.ask(stack, docker, f"{query};", as_owner=True) or "[]")
     if not rows:
         raise UserError(f"ops resume: no schedule of stack {stack} is paused by a restore")
     printed = docker.run("exec", "--interactive", stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
@@ -294,7 +336,7 @@ def _resume(stack: Stack, *, yes: bool) -> None:
     chosen = "','".join(due)
     # With this time a tick from before it is not made up for (1.0.56, previous_fire_time_since_edit).
     start = "UPDATE workflow_schedules SET enabled = true, modified_at = now() at time zone 'UTC'"
-    database.ask(stack, docker, f"{start} WHERE workflow_schedule_id IN ('{chosen}');", role=ROLE)
+    database.ask(stack, docker, f"{start} WHERE workflow_schedule_id IN ('{chosen}');", as_owner=True)
     paused.note_resumed(stack, docker, image, datetime.now(UTC).strftime(STAMP))
     say(f"{len(due)} schedules run again")
 
@@ -327,7 +369,11 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
         if any(_users(docker, stack, part) for part in PARTS):
             raise UserError(f"stack {stack}: has containers on {docker.host}; a kit is for a machine without them")
         _ask(stack, record, yes=yes)
-        stamp = replace(source, record, say)
+        server = external.server(stack, docker, source.settings)
+        keep = server is not None and external.is_in_use(server)
+        if keep:
+            say("the stack's database is on the server of database.url and stays as it is; the set's files come beside it")
+        stamp = replace(source, record, say, keep_database=keep)
         for left in exchange.kept(docker, stack, source.references["backup"]):
             # Nothing was there before.
             if left.stamp == stamp:

@@ -27,12 +27,13 @@ from ops.stack.stack import Stack
 
 SecretName = Literal["database", "api-key", "ui-login", "gateway", "tunnel", "all"]
 
-# Over TCP as Skyvern itself connects; the password comes by standard input, because an argument would show in the process list.
+# As Skyvern itself connects; the password comes by standard input, because an argument would show in the process list.
 _LOGIN = """
-import sys, psycopg
+import os, sys, psycopg
 from psycopg import OperationalError
 try:
-    psycopg.connect(host="postgres", dbname="skyvern", user="skyvern", password=sys.stdin.read(), connect_timeout=10).close()
+    address = os.environ["DATABASE_STRING"].replace("+psycopg", "", 1)
+    psycopg.connect(address, password=sys.stdin.read(), connect_timeout=10).close()
 except OperationalError as failure:
     print("refused" if "password authentication failed" in str(failure) else "no answer")
 else:

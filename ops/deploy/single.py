@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.host.postgres import ROLE
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from ops.backups import copies, notes
 from ops.backups.copies import Record, Source
@@ -225,7 +224,7 @@ def _here(source: Source, table: str, key: str, identifier: str, newest: str) ->
         f"SELECT {newest}, max(modified_at) FROM public.{table} WHERE {key} = '{identifier}' AND deleted_at IS NULL "  # noqa: S608
         "HAVING count(*) > 0"
     )
-    said = database.ask(source.stack, source.docker, f"{query};", role=ROLE)
+    said = database.ask(source.stack, source.docker, f"{query};", as_owner=True)
     version, _, at = said.partition("|")
     return (version, at) if said else None
 
@@ -244,7 +243,7 @@ def _refuse_newer(what: str, record: Record, here: tuple[str, str] | None, there
 
 def _change(source: Source, script: str) -> None:
     try:
-        database.ask(source.stack, source.docker, f"BEGIN;\n{script}COMMIT;\n", role=ROLE)
+        database.ask(source.stack, source.docker, f"BEGIN;\n{script}COMMIT;\n", as_owner=True)
     except UserError as failed:
         raise UserError(
             f"stack {source.stack}: the database refuses it, and nothing was changed: {reason_of(failed)}"

@@ -13,7 +13,7 @@ from typing import get_args
 
 from components.host.images import ImageSource
 from ops import ownership, shell
-from ops.backups import notes
+from ops.backups import external, notes
 from ops.backups import preflight as backup_preflight
 from ops.clients import terminal
 from ops.clients.docker import Docker
@@ -147,6 +147,8 @@ def _update(stack: Stack, docker: Docker, steps: Steps, *, unasked: bool) -> Non
         recorded = repair.repair(stack, docker, say)
         upgrade.finish(stack, docker, say)
         backup_preflight.check(stack, docker, stack.settings(), say)
+        danger.refuse_other_place(stack, docker, stack.settings(), recorded)
+        external.check(stack, docker, stack.settings(), say)
         change = upgrade.plan(stack, docker, stack.settings())
         if change is None:
             danger.take_set(stack, docker, stack.settings(), recorded, say)

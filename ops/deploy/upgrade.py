@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from components.host import images
-from components.host.postgres import DATA_FOLDER, DATABASE, MONITOR_ROLE, ROLE
+from components.host.postgres import DATA_FOLDER
 from components.settings import Settings
 from ops.backups import container, copies, migrations, notes, trial
 from ops.clients import git, terminal
@@ -27,38 +27,75 @@ from ops.stack import database, impact
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
-# Databases beside Skyvern's own: as it was before the last upgrade, and what the version had that was gone back from.
-BEFORE, AFTER = f"{DATABASE}_before", f"{DATABASE}_after"
 RECORD = "upgrade"
 ANSWER_SECONDS = 60
 SQL_SECONDS = 3600
 # PostgreSQL, its roles container and what both need, without the server that would migrate; as components/host names them.
 DATABASE_TARGETS = ("**docker:index/network:Network::**", "**-host-postgres-**")
 _BUSY = "is being accessed by other users"
-# Anything but the server may be connected for a moment: a health check, a set of the backup (which is made again).
-_OTHERS = f"FROM pg_stat_activity WHERE datname IN ('{DATABASE}', '{BEFORE}')"
-_END_CONNECTIONS = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS};"
-_KEEP = (
-    f"DROP DATABASE IF EXISTS {BEFORE} WITH (FORCE);",
-    f"DROP DATABASE IF EXISTS {AFTER} WITH (FORCE);",
-    _END_CONNECTIONS,
-    f"CREATE DATABASE {BEFORE} TEMPLATE {DATABASE} OWNER {ROLE} STRATEGY FILE_COPY;",
-    f"REVOKE CONNECT ON DATABASE {BEFORE} FROM PUBLIC;",
-)
-# A copy has none of the rights on the database that it was made of, and the roles container gives them only when it starts.
-_FOR_MONITOR = (
-    f"SELECT format('GRANT CONNECT ON DATABASE {BEFORE} TO %I', rolname) FROM pg_roles WHERE rolname = '{MONITOR_ROLE}'"  # noqa: S608
-)
-# Both names change in one transaction.
-_PUT_BACK = (
-    f"DROP DATABASE IF EXISTS {AFTER} WITH (FORCE);",
-    f"REVOKE TEMPORARY ON DATABASE {BEFORE} FROM PUBLIC;",
-    f"{_FOR_MONITOR} \\gexec",
-    _END_CONNECTIONS,
-    f"BEGIN; ALTER DATABASE {DATABASE} RENAME TO {AFTER}; ALTER DATABASE {BEFORE} RENAME TO {DATABASE}; COMMIT;",
-)
 
 State = Literal["switching", "going back", "data back", "served"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Databases beside Skyvern's own, and the statements that make them and change their places."""
+
+    names: database.Names
+
+    @property
+    def before(self) -> str:
+        """Name of the database as it was before the last upgrade."""
+        return f"{self.names.database}_before"
+
+    @property
+    def after(self) -> str:
+        """Name of what the version had that was gone back from."""
+        return f"{self.names.database}_after"
+
+    @property
+    def _end_connections(self) -> str:
+        """Anything but the server may be connected for a moment: a health check, a set of the backup (which is made again).
+
+        On a server elsewhere, connections of others than the stack's roles are not its own to end.
+        """
+        ours = f"'{self.names.database}', '{self.before}'"
+        roles = f"'{self.names.role}', '{self.names.monitor}', current_user"
+        query = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({ours})"  # noqa: S608
+        return f"{query} AND usename IN ({roles});"
+
+    def keep(self) -> Sequence[str]:
+        """A copy of the database as it is now."""
+        return (
+            f"DROP DATABASE IF EXISTS {self.before} WITH (FORCE);",
+            f"DROP DATABASE IF EXISTS {self.after} WITH (FORCE);",
+            self._end_connections,
+            f"CREATE DATABASE {self.before} TEMPLATE {self.names.database} OWNER {self.names.role} STRATEGY FILE_COPY;",
+            f"REVOKE CONNECT ON DATABASE {self.before} FROM PUBLIC;",
+        )
+
+    def put_back(self) -> Sequence[str]:
+        """The copy in its place again; both names change in one transaction.
+
+        A copy has none of the rights on the database that it was made of, and the roles container gives them only when it starts.
+        """
+        grant = f"'GRANT CONNECT ON DATABASE {self.before} TO %I'"
+        rename = (
+            f"ALTER DATABASE {self.names.database} RENAME TO {self.after}; "
+            f"ALTER DATABASE {self.before} RENAME TO {self.names.database};"
+        )
+        return (
+            f"DROP DATABASE IF EXISTS {self.after} WITH (FORCE);",
+            f"REVOKE TEMPORARY ON DATABASE {self.before} FROM PUBLIC;",
+            f"SELECT format({grant}, rolname) FROM pg_roles WHERE rolname = '{self.names.monitor}' \\gexec",  # noqa: S608
+            self._end_connections,
+            f"BEGIN; {rename} COMMIT;",
+        )
+
+
+def kept(stack: Stack) -> Kept:
+    """Of a stack, by its file."""
+    return Kept(database.names(stack))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +165,7 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         if server["Config"]["Image"] == wanted:
             return None
     # Cut off while PostgreSQL's container was replaced too, of which the up makes a new one.
-    without_database = switching is not None and not docker.has(stack.prefix("postgres"))
+    without_database = switching is not None and not all(docker.has(name) for name in _containers(stack, settings))
     reached = switching.database if switching is not None and without_database else _database(stack, docker)
     if reached is None:
         return None
@@ -214,7 +251,7 @@ def _of(note: Note, pending: tuple[migrations.Migration, ...], resumed: Note) ->
 def _downgrade(stack: Stack, docker: Docker, version: str, reached: tuple[str, ...]) -> str:
     way = f"check out the version that it ran, and run script/up --stack {stack}"
     note = read(stack)
-    if note is not None and BEFORE in _databases(stack, docker):
+    if note is not None and kept(stack).before in _databases(stack, docker):
         way = f"bin/ops rollback --with-data -s {stack} goes back to Skyvern {note.before} and its data of {note.at}"
     return (
         f"stack {stack}: nothing was changed: its database has been migrated by a newer Skyvern ({', '.join(reached)}), and "
@@ -270,6 +307,9 @@ def has_backup(stack: Stack, docker: Docker) -> bool:
 
 
 def _refuse_full_disk(stack: Stack, docker: Docker, size: int) -> None:
+    if stack.settings().database.elsewhere:
+        # No client can ask for it; a full disk fails the copy, and the old version goes on.
+        return
     needed = int(size * 1.1) + 200 * MIB
     free = copies.free_bytes(docker.run("exec", stack.prefix("postgres"), "df", "-Pk", DATA_FOLDER))
     if free < needed:
@@ -329,10 +369,10 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
         records.forget(stack, RECORD)
-        _each(stack, docker, _KEEP)
+        _each(stack, docker, kept(stack).keep())
     except UserError as failed:
         with suppress(UserError):
-            if earlier is not None and BEFORE in _databases(stack, docker):
+            if earlier is not None and kept(stack).before in _databases(stack, docker):
                 _write(stack, earlier)
         docker.run("start", server)
         raise UserError(
@@ -424,7 +464,7 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
         return ""
     stopped = f"stack {stack}: going back to Skyvern {note.before} stopped, and Skyvern does not run"
     again = f"then run script/up --stack {stack}, which goes on with going back"
-    if gone := [name for name in map(stack.prefix, ("postgres", "roles")) if not docker.has(name)]:
+    if gone := [name for name in _containers(stack, stack.settings()) if not docker.has(name)]:
         progress(f"{', '.join(gone)} is gone: an up of PostgreSQL alone makes it again")
         try:
             update.pulumi_up(stack, unasked=True, previewed=True, targets=DATABASE_TARGETS)
@@ -439,17 +479,18 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
             if time.monotonic() > deadline:
                 raise UserError(
                     f"{stopped}: its database does not answer within {ANSWER_SECONDS} s ({failed}), so the data of before is not "
-                    f"in its place; correct what bin/ops doctor -s {stack} says of {stack.prefix('postgres')}, {again}"
+                    f"in its place; correct what bin/ops doctor -s {stack} says of "
+                    f"{_containers(stack, stack.settings())[0]}, {again}"
                 ) from failed
             time.sleep(2)
     lost: list[str] = []
-    if BEFORE in databases:
+    if kept(stack).before in databases:
         lost = _put_data_back(stack, docker, note)
     _write(stack, replace(note, state="data back"))
     progress(f"the data of {note.at} is in its place")
     if not lost:
         return ""
-    progress(f"what Skyvern {note.after} had is kept in the database {AFTER} until the next upgrade")
+    progress(f"what Skyvern {note.after} had is kept in the database {kept(stack).after} until the next upgrade")
     return f" ({', '.join(lost)} that came after are lost)"
 
 
@@ -460,14 +501,14 @@ def _put_data_back(stack: Stack, docker: Docker, note: Note) -> list[str]:
         lost = newer.kinds(stack, docker, note.moment)
     with suppress(UserError):
         _keep_fired(stack, docker, note.moment)
-    _each(stack, docker, _PUT_BACK)
+    _each(stack, docker, kept(stack).put_back())
     return lost
 
 
 def _keep_fired(stack: Stack, docker: Docker, since: datetime) -> None:
     """In the data of before, where the ticks of schedules that have fired since are not made up for."""
     if fired := fired_since(stack, docker, since):
-        database.ask(stack, docker, not_again(fired), name=BEFORE, role=ROLE)
+        database.ask(stack, docker, not_again(fired), name=kept(stack).before, as_owner=True)
 
 
 def fired_since(stack: Stack, docker: Docker, since: datetime) -> list[str]:
@@ -492,7 +533,7 @@ def not_again(fired: Sequence[str]) -> str:
 def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) -> None:
     """``ops rollback --with-data``: the version before the last upgrade and its data. Asks, with what is lost named."""
     note = read(stack)
-    if note is None or BEFORE not in _databases(stack, docker):
+    if note is None or kept(stack).before not in _databases(stack, docker):
         raise UserError(f"ops rollback: stack {stack} has no data of before an upgrade; bin/ops restore brings back a set")
     if not note.commit:
         raise UserError(
@@ -509,8 +550,8 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
     except UserError as failed:
         # No reason to stay with a version that does not work: nothing leaves this host.
         progress(
-            f"no set of a backup is made ({failed}); what Skyvern {note.after} has stays in the database {AFTER} until the next "
-            "upgrade"
+            f"no set of a backup is made ({failed}); what Skyvern {note.after} has stays in the database {kept(stack).after} "
+            "until the next upgrade"
         )
     with notes.alone(stack):
         clause = go_back(stack, docker, replace(note, state="switching"), progress)
@@ -544,14 +585,19 @@ def _database(stack: Stack, docker: Docker) -> tuple[str, ...] | None:
 
 
 def _databases(stack: Stack, docker: Docker) -> set[str]:
-    return set(database.ask(stack, docker, "SELECT datname FROM pg_database;", name="postgres").split())
+    return set(database.ask(stack, docker, "SELECT datname FROM pg_database;", name=database.SERVER).split())
 
 
-def _each(stack: Stack, docker: Docker, statements: tuple[str, ...], pause: Callable[[float], None] = time.sleep) -> None:
+def _containers(stack: Stack, settings: Settings) -> list[str]:
+    """Names of the containers without which the database cannot be asked."""
+    return [stack.prefix(part) for part in (("roles",) if settings.database.elsewhere else ("postgres", "roles"))]
+
+
+def _each(stack: Stack, docker: Docker, statements: Sequence[str], pause: Callable[[float], None] = time.sleep) -> None:
     """Statements in turn; all of them again while another connection is in the way."""
     for attempts_left in range(5, -1, -1):
         try:
-            database.ask(stack, docker, "\n".join(statements), name="postgres", timeout_seconds=SQL_SECONDS)
+            database.ask(stack, docker, "\n".join(statements), name=database.SERVER, timeout_seconds=SQL_SECONDS)
         except UserError as failed:
             if _BUSY not in str(failed) or not attempts_left:
                 raise

@@ -59,7 +59,8 @@ def present(docker: Docker, reference: str) -> bool:
 def asked_for(settings: Settings) -> frozenset[str]:
     """Images of the parts that only some stacks have."""
     optional = {"llm"} if isinstance(settings.llm, OllamaLlm) else set[str]()
-    if not isinstance(settings.backup, NoBackup):
+    if not isinstance(settings.backup, NoBackup) or settings.database.elsewhere:
+        # Its image has the client that makes the roles there.
         optional.add("backup")
     if settings.monitor.enabled:
         optional.add("monitor")

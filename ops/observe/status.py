@@ -25,6 +25,11 @@ from ops.stack.stack import Stack
 ANSWER_SECONDS = 5
 # Written by images/server/run_gate.py.
 RUNS_FILE = "/tmp/run-gate.json"  # noqa: S108
+# In the roles container of a stack whose PostgreSQL is elsewhere.
+_WHERE = """
+PGCONNECT_TIMEOUT=3 psql -X -q -c 'SELECT 1' > /dev/null 2>&1 && said=answers || said='does not answer'
+echo "$PGHOST:$PGPORT, $said"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class Status:
     version: of this checkout. address: of the gateway, from the stack file. api_version: the API's own, None if it does not
     answer; "development" with every Skyvern from PyPI (1.0.56). skyvern_version: of the package in the server.
     memory: container name -> bytes in use. runs: None if the server does not run or does not answer. backup, today: None if the
-    stack has no backup or monitor, or it does not answer.
+    stack has no backup or monitor, or it does not answer. database: a PostgreSQL elsewhere, and whether it answers.
     """
 
     stack: str
@@ -64,6 +69,7 @@ class Status:
     runs: Runs | None = None
     backup: BackupFacts | None = None
     today: Today | None = None
+    database: str | None = None
 
 
 def observe(stack: Stack) -> Status:
@@ -86,6 +92,7 @@ def observe(stack: Stack) -> Status:
         runs=runs(docker, containers),
         backup=backups.read(docker, containers),
         today=automation.read(docker, containers),
+        database=database(docker, containers) if settings.database.elsewhere else None,
     )
 
 
@@ -114,6 +121,12 @@ def runs(docker: Docker, containers: Sequence[Container]) -> Runs | None:
         return Runs(**{field.name: state[field.name] for field in fields(Runs)})
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def database(docker: Docker, containers: Sequence[Container]) -> str:
+    """``db.example.com:5432, answers``, of a PostgreSQL elsewhere; the roles container knows where it is."""
+    where = inventory.ask(docker, containers, "roles", "bash", "-c", _WHERE, timeout_seconds=ANSWER_SECONDS)
+    return "unknown: the roles container does not run" if where is None else where.strip()
 
 
 def ask_server(docker: Docker, containers: Sequence[Container], *command: str) -> str | None:
@@ -166,6 +179,7 @@ def render(status: Status, now: datetime) -> str:
     lines = [
         summary(status),
         *([runs_line(status.runs)] if status.runs else []),
+        *([f"database: {status.database}"] if status.database else []),
         *([automation.line(status.today)] if status.today else []),
         *([backups.line(status.backup)] if status.backup else []),
     ]
@@ -215,6 +229,7 @@ def document(status: Status) -> dict[str, Any]:
         "runs": asdict(status.runs) if status.runs else None,
         "backup": asdict(status.backup) if status.backup else None,
         "today": asdict(status.today) if status.today else None,
+        "database": status.database,
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.backups import notes
+from ops.backups import external, notes
 from ops.clients import git
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
@@ -83,11 +83,13 @@ def _update(stack: Stack, docker: Docker, reviewed: Record, tree: str, progress:
             f"review it again, or run script/up --stack {stack} and read its preview"
         )
     progress(f"stack {stack}: as reviewed: {len(planned.steps)} steps, tree {tree[:12]}")
+    recorded = repair.parse(stack.state())
+    danger.refuse_other_place(stack, docker, settings, recorded)
     change = upgrade.plan(stack, docker, settings)
     if planned.steps:
         preflight.check_addresses(stack, docker, settings)
         preflight.check(docker, settings, progress)
-        recorded = repair.parse(stack.state())
+        external.check(stack, docker, settings, progress)
         if change is None:
             danger.take_set(stack, docker, settings, recorded, progress)
         else:

@@ -1,14 +1,51 @@
-"""The stack's database, asked by psql in the roles container, which logs in as the superuser over PostgreSQL's socket.
+"""The stack's database, asked by psql in the roles container.
 
-Not here: databases of copies (ops/backups/copies.py) and of other stacks (ops/backups/upstream.py).
+That container logs in as whoever makes the stack's roles: the superuser, over PostgreSQL's socket; with a PostgreSQL elsewhere
+the user of ``database.url``. Its variables name the database and the role, so no one here needs to know which of the two it is.
+Not here: databases of copies (ops/backups/copies.py), of other stacks (ops/backups/upstream.py) and of a restore on a server
+elsewhere (ops/backups/external.py).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from components.host.postgres import DATABASE
+from components.host import external_postgres
+from components.host.postgres import DATABASE, MONITOR_ROLE, ROLE
 from ops.clients.docker import Docker
 from ops.stack.stack import Stack
+
+# As in a set of the backup: rows and a checksum of each table, whatever the order of its rows.
+TABLES = r"""
+SET timezone = 'UTC'; SET extra_float_digits = 1;
+SELECT format('SELECT %L, count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM %I.%I t', relname, nspname, relname)
+  FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND nspname = 'public' ORDER BY relname \gexec
+"""
+# In place of the name of a database: the one in which roles and databases are made.
+SERVER = "postgres"
+_PSQL = """
+case $1 in "") name=$DATABASE_NAME ;; postgres) name=${PGDATABASE:-postgres} ;; *) name=$1 ;; esac
+shift
+exec psql -X -q -A -t -v ON_ERROR_STOP=1 "$@" -d "$name"
+"""
+_AS_OWNER = '\\getenv role ROLE_NAME\nSET ROLE :"role";\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """Names of the stack's database and of the roles of Skyvern and of the monitor."""
+
+    database: str
+    role: str
+    monitor: str
+
+
+def names(stack: Stack) -> Names:
+    """By the stack file. On a server elsewhere there may be other stacks, so they have the stack's name."""
+    if not stack.settings().database.elsewhere:
+        return Names(database=DATABASE, role=ROLE, monitor=MONITOR_ROLE)
+    name = external_postgres.name_of(f"skyvern-{stack.short}")
+    return Names(database=name, role=name, monitor=f"{name}_monitor")
 
 
 def ask(
@@ -16,20 +53,20 @@ def ask(
     docker: Docker,
     script: str,
     *,
-    name: str = DATABASE,
-    role: str = "",
+    name: str = "",
+    as_owner: bool = False,
     variables: Mapping[str, str] = MappingProxyType({}),
     timeout_seconds: float = 120,
 ) -> str:
     """Output of a psql script, columns separated by ``|``; UserError at the first statement that fails.
 
-    name: of the database. role: whose rights the script has, the superuser's without one. variables: psql's, for ``:'name'``.
+    name: of the database, the stack's own without one. as_owner: with the rights of Skyvern's role. variables: psql's, for
+    ``:'name'``.
     """
     assignments = [part for variable, value in variables.items() for part in ("-v", f"{variable}={value}")]
-    command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *assignments, "-d", name)
-    begin = f"SET ROLE {role};\n" if role else ""
+    begin = _AS_OWNER if as_owner else ""
     return docker.run(
-        *("exec", "--interactive", stack.prefix("roles"), *command),
+        *("exec", "--interactive", stack.prefix("roles"), "bash", "-c", _PSQL, "psql", name, *assignments),
         stdin=f"{begin}{script}".encode(),
         timeout_seconds=timeout_seconds,
     ).strip()

@@ -1,6 +1,7 @@
 """The program behind the real engine, as far as no Docker daemon is needed: plans, and what a wrong stack file does."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -96,6 +97,28 @@ def test_an_llm_key_in_plain_text_is_refused_and_an_encrypted_one_is_taken(proje
     # Nobody named the policy pack; the environment of script/env did. That the key is a secret of Pulumi it has seen.
     assert "skyvern-host@v" in planned.stdout
     assert "[mandatory]" not in planned.stdout
+
+
+def test_a_postgresql_elsewhere_is_planned_without_a_database_of_the_stack(project: Path, encrypted: str) -> None:
+    password = "correct-horse-battery"
+    url = f"postgresql://boss:{password}@db.example.com:6432/postgres?sslmode="
+    plain = encrypted.replace("config:", f"config:\n  skyvern:database:\n    url: {url}verify-full", 1)
+    refused = pulumi(project, plain, "preview", "-s", "dev")
+    assert refused.returncode != 0
+    assert "Pulumi.dev.yaml: database.url: is in plain text" in refused.stdout + refused.stderr
+
+    for mode, code in (("require", False), ("verify-full", True)):
+        done = pulumi(project, encrypted, "config", "set", "--secret", "--path", "database.url", f"{url}{mode}", "-s", "dev")
+        assert done.returncode == 0, done.stderr
+        planned = pulumi(project, (project / "Pulumi.dev.yaml").read_text(), "preview", "--diff", "-s", "dev")
+        printed = planned.stdout + planned.stderr
+        assert (planned.returncode == 0) is code, printed
+        assert password not in refused.stdout + refused.stderr + printed
+        assert ("Pulumi.dev.yaml: database.url: does not say sslmode=verify-full" in printed) is not code
+    assert "[mandatory]" not in planned.stdout
+    names = set(re.findall(r'name *: "(skyvern-dev-[\w-]+)"', planned.stdout))
+    assert {"skyvern-dev-roles", "skyvern-dev-database"} <= names
+    assert not {"skyvern-dev-postgres", "skyvern-dev-postgres-socket", "skyvern-dev-data"} & names
 
 
 def test_a_daemon_that_does_not_answer_is_named(project: Path, encrypted: str) -> None:

@@ -589,6 +589,22 @@ CASES = {
             (environment("A=b", "HEARTBEAT=https://hc.example.com/1"), "envs[HEARTBEAT]"),
         ],
     ),
+    "docker-container-database-verified": each(
+        [
+            environment(f"DATABASE_STRING=postgresql+psycopg://x:{LONG}@postgres:5432/x"),
+            environment(secret(f"DATABASE_STRING=postgresql+psycopg://x:{LONG}@db.example.com/x?a=b&sslmode=verify-full")),
+            environment("PGHOST=/var/run/postgresql.d"),
+            environment("PGHOST=db.example.com", "PGSSLMODE=verify-full"),
+            environment("MONITOR_DATABASE=host=db.example.com dbname=x user=y port=5432 sslmode=verify-full"),
+            environment("MONITOR_DATABASE=host=/var/run/postgresql dbname=x user=y"),
+        ],
+        [
+            (environment(secret(f"DATABASE_STRING=postgresql://x:{LONG}@db.example.com/x")), "envs[DATABASE_STRING]"),
+            (environment(secret(f"DB=postgres://x:{LONG}@192.168.1.9/x?sslmode=require")), "envs[DB]"),
+            (environment("PGSSLMODE=verify-ca", "PGHOST=db.example.com"), "envs[PGHOST]"),
+            (environment("MONITOR_DATABASE=host=db.example.com dbname=x user=y"), "envs[MONITOR_DATABASE]"),
+        ],
+    ),
     "docker-container-secrets-not-default": each(
         [environment(secret(f"POSTGRES_PASSWORD={LONG}")), environment("POSTGRES_USER=skyvern", "MODE=test")],
         [

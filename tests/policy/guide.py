@@ -40,6 +40,8 @@ _ENVIRONMENT = [
 ]
 # What people add to get a message.
 _CHAT = "DISCORD_WEBHOOK_URL=https://discord.example.com/api/webhooks/1/h00k"
+# What providers of PostgreSQL show first.
+_MANAGED = ["PGHOST=db.example.com", "PGSSLMODE=require"]
 _SKYVERN = "public.ecr.aws/skyvern/skyvern:latest"
 # What people add when Docker in WSL does not do what they want: forums' answers to the guide's troubleshooting section.
 _DESPERATE: dict[str, Any] = {
@@ -97,7 +99,7 @@ GUIDE = [
         },
     ),
     # Before section 7.1, with the browser of section 3.3.
-    Sent(CONTAINER, "skyvern-headful", {"image": _SKYVERN, "envs": ["BROWSER_TYPE=chromium-headful", _CHAT]}),
+    Sent(CONTAINER, "skyvern-headful", {"image": _SKYVERN, "envs": ["BROWSER_TYPE=chromium-headful", _CHAT, *_MANAGED]}),
     Sent(
         CONTAINER,
         "skyvern-ui",
@@ -360,6 +362,10 @@ MISTAKES = {
     "docker0": ("docker-container-network-user-defined", "skyvern: networkMode"),
     "a network that leads out for all": ("docker-network-internal", "default: internal"),
     "a secret that levels.yaml does not name": ("docker-container-secrets-named", "skyvern-ui: envs[VITE_SKYVERN_API_KEY]"),
+    "a database elsewhere whose certificate no one checks": (
+        "docker-container-database-verified",
+        "skyvern-headful: envs[PGHOST]",
+    ),
     "a chat's address in plain text": ("docker-container-channels-encrypted", "skyvern-headful: envs[DISCORD_WEBHOOK_URL]"),
     "names that two stacks share": ("stack-name-own", "postgres-data: name"),
     "the Windows profile mounted": ("docker-container-host-folders-harmless", "skyvern: volumes[0].hostPath"),

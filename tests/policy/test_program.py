@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import yaml
 
 from components import platform
 from components.bucket import BackupBucket, BucketArgs
-from components.settings import Settings, certificates, parse
+from components.host import external_postgres
+from components.host.postgres import Access
+from components.settings import DatabaseSettings, Settings, certificates, parse
 from lab.standins.edge.certificates import Authority
 from ops.paths import ROOT
 from policy.rules.framework.evaluation import Report
@@ -136,6 +139,34 @@ def test_a_companys_network_has_no_violation(tmp_path: Path, monkeypatch: pytest
     company = {"proxy": "http://proxy.example.com:3128", "ca_file": "ca.pem"}
     settings = Settings.model_validate({"host": company, "edge": NGROK, "llm": {"provider": "ollama", "model": "llava:7b"}})
     assert [report.message for report in judge(registered(program.run(settings, stack="prod")), stack="prod")] == []
+
+
+ELSEWHERE: dict[str, Any] = {
+    "database": {"url": "postgresql://boss:correct-horse-battery@db.example.com/postgres?sslmode=verify-full"},
+    "monitor": {"enabled": True},
+    "backup": {"type": "path", "path": "/mnt/d/skyvern", "drilled": TODAY.isoformat()},
+}
+
+
+def test_a_postgresql_elsewhere_has_no_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Authority(tmp_path)
+    monkeypatch.setattr(certificates, "ROOT", tmp_path)
+    for more in ({}, {"ca_file": "ca.pem"}):
+        settings = Settings.model_validate({**ELSEWHERE, "database": {**ELSEWHERE["database"], **more}})
+        assert [report.message for report in judge(registered(program.run(settings, stack="prod")), stack="prod")] == []
+
+
+def test_a_postgresql_elsewhere_without_a_checked_certificate_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = external_postgres.access
+
+    def unchecked(prefix: str, settings: DatabaseSettings) -> Access:
+        return replace(checked(prefix, settings), options={"port": "5432", "sslmode": "require"})
+
+    monkeypatch.setattr(external_postgres, "access", unchecked)
+    run = program.run(Settings.model_validate(ELSEWHERE), stack="prod")
+    objections = [report.urn.rpartition("::")[2] for report in judge(registered(run), stack="prod")]
+    clients = ("backup-restic", "monitor-pages", "postgres-roles", "skyvern-server")
+    assert sorted(objections) == [f"skyvern-host-{client}" for client in clients]
 
 
 def behind(edge: dict[str, Any], frontend: dict[str, Any] | None = None) -> Settings:

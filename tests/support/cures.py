@@ -28,6 +28,7 @@ _RESTORE = "host/test_backup.py::test_what_is_lost_comes_back"
 _UNDO = "host/test_backup.py::test_what_a_restore_replaced_goes_back"
 _RESUME = "host/test_backup.py::test_schedules_wait_for_a_person"
 _DRILL = "host/test_backup.py::test_a_drill_serves_the_set_and_reaches_nothing"
+_ELSEWHERE = "host/test_external_postgres.py::test_the_data_comes_along"
 _RUNBOOKS = "host/test_runbooks.py::test_the_runbooks_one_after_the_other"
 _REHEARSAL = "host/test_takeover.py::test_a_rehearsal_leaves_nothing"
 _SWARM = "host/test_cluster.py::test_a_swarm_from_nothing_to_nothing"
@@ -156,6 +157,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/deploy/danger.py": {
         "does not say which PostgreSQL is in it": _IMAGE,
         "run bin/ops upgrade-database": _MAJOR,
+        "bin/ops backup now -s …; bin/ops restore": _ELSEWHERE,
         "give up the data by pulumi up": "engine/test_cures.py::test_plain_pulumi_goes_on_where_data_is_not_protected",
     },
     "ops/deploy/guard.py": {
@@ -187,7 +189,9 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "to go back: bin/ops restore --undo": _UNDO,
         "bin/ops resume": _RESUME,
         "bin/ops backup now keeps them": f"host/test_backup.py::test_newer_data_is_not_replaced_unasked {_RESTORE}",
-        "containers are missing": _RUNBOOKS,
+        "containers are missing": _ELSEWHERE,
+        "names (database.url); bring back a set": _RESTORE,
+        "has no roles container": _KILLED,
         "start it (script/up": _KILLED,
         "its database does not answer (…); run script/up": _KILLED,
         "bin/ops restore --undo -s … puts it back": _UNDO,
@@ -329,6 +333,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "… restart …": _DOCTOR,
     },
     "ops/observe/doctor/stack_checks.py": {
+        "or correct its certificate": "host/test_external_postgres.py::test_from_nothing_to_a_restore_and_back",
         "bin/ops backup now -s …": _SETS,
         "shows what it waits for": _SETS,
         "sudo sysctl --system": "outside: the kernel settings of the machine",

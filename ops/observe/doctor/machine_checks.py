@@ -130,6 +130,8 @@ _CONTAINER_OF = {"database": "postgres", "llm": "ollama"}
 def _sum_of_limits(observation: Observation, limits: dict[str, int]) -> int:
     deployed = observation.pulumi.deployed.containers if observation.pulumi.deployed else ()
     configured = {observation.stack.prefix(_CONTAINER_OF.get(name, name)) for name in limits}
+    if observation.settings is not None and observation.settings.database.elsewhere:
+        limits = {name: limit for name, limit in limits.items() if name != "database"}
     return sum(limits.values()) + sum(planned.memory_mib for planned in deployed if planned.name not in configured)
 
 

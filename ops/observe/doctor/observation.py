@@ -217,8 +217,9 @@ class HostFacts:
     present: image reference -> id of the daemon's image, None if the daemon does not have it. disk: None if not known.
     free_ports: key of each port that the stack publishes -> whether a program could listen on it now.
     heartbeat: status of the gateway's answer, 0 without an answer.
-    connections: of the database, in use and allowed; None without an answer. retention_waits: the reason that retention logs if
-    it removes nothing, else "". llm_error: why the server cannot connect to the provider, "" if it can, None if not known.
+    connections: of the database, in use and allowed; None without an answer. database_error: why a PostgreSQL elsewhere does not
+    answer. retention_waits: the reason that retention logs if it removes nothing, else "". llm_error: why the server cannot
+    connect to the provider, "" if it can, None if not known.
     chrome: cdp-connect's Chrome as the server reaches it; None without one or without an answer.
     openings: forbidden connections that succeed, a clause each; None if they could not be tried.
     docker_rules_lost: whether Docker's own rules are gone. backup: None if the stack has none, or it does not answer.
@@ -238,6 +239,7 @@ class HostFacts:
     llm_error: str | None
     chrome: ChromeAnswer | None = None
     connections: tuple[int, int] | None = None
+    database_error: str | None = None
     retention_waits: str = ""
     openings: Sequence[str] | None = None
     docker_rules_lost: bool = False
@@ -414,6 +416,7 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
         llm_error=llm_error(docker, server.name, settings) if server else None,
         chrome=ask_chrome(docker, server.name, settings) if server else None,
         connections=observe_connections(docker, running["roles"].name) if "roles" in running else None,
+        database_error=database_error(docker, running["roles"].name, settings) if "roles" in running else None,
         retention_waits=retention_waits(docker, running["retention"].name) if "retention" in running else "",
         openings=find_openings(docker, stack, settings) if PROBED_PARTS & running.keys() else None,
         docker_rules_lost="firewall" in running and isolation.docker_rules_lost(docker, stack),
@@ -445,9 +448,23 @@ def find_openings(docker: Docker, stack: Stack, settings: Settings) -> list[str]
 def observe_connections(docker: Docker, roles: str) -> tuple[int, int] | None:
     """Connections of clients and how many the database allows, asked with a connection that is reserved for the superuser."""
     query = "SELECT count(*), current_setting('max_connections') FROM pg_stat_activity WHERE backend_type = 'client backend'"
-    answer = _output(docker, "exec", roles, "psql", "-X", "-A", "-t", "-F", " ", "-d", "postgres", "-c", query)
+    # Elsewhere, the one in which the user of database.url logs in.
+    script = 'exec psql -X -A -t -F " " -d "${PGDATABASE:-postgres}" -c "$1"'
+    answer = _output(docker, "exec", roles, "bash", "-c", script, "psql", query)
     numbers = (answer or "").split()
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
+
+
+def database_error(docker: Docker, roles: str, settings: Settings) -> str | None:
+    """Why a PostgreSQL elsewhere lets the user of ``database.url`` not in; None if it does, or the stack has its own."""
+    if not settings.database.elsewhere:
+        return None
+    try:
+        docker.run("exec", roles, "psql", "-X", "-q", "-A", "-t", "-c", "SELECT 1", timeout_seconds=30)
+    except UserError as failed:
+        lines = process.lines_of(str(failed))
+        return next((line.rpartition("error: ")[2] for line in lines if "error: " in line), lines[-1]).strip()
+    return None
 
 
 def retention_waits(docker: Docker, retention: str) -> str:

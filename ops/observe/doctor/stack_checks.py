@@ -245,6 +245,18 @@ def check_connections(observation: Observation) -> Iterator[Finding]:
         )
 
 
+def check_database(observation: Observation) -> Iterator[Finding]:
+    """A PostgreSQL elsewhere answers the stack, with a certificate that is trusted."""
+    if observation.host is not None and observation.host.database_error is not None:
+        yield error(
+            "database",
+            f"{observation.stack.file_name}: database.url",
+            f"the server does not let the stack in: {observation.host.database_error}",
+            "start the server, or correct its certificate, user or database.url (docs/database.md), then "
+            f"script/up --stack {observation.stack}",
+        )
+
+
 def check_retention(observation: Observation) -> Iterator[Finding]:
     """Retention removes old files: after a jump of the clock it waits for a day."""
     if observation.host is not None and observation.host.retention_waits:
@@ -408,6 +420,7 @@ CHECKS = (
     check_in_windows,
     check_internet,
     check_connections,
+    check_database,
     check_retention,
     check_automation,
     check_backup,

@@ -201,7 +201,9 @@ def check_hostile_page(site: Site) -> None:
     marked = f"/{visit.marker}/"
     if any(marked in line for line in site.log("gateway", visit.since)):
         problems.append("gateway was reached")
-    if any(POSTGRES_COMPLAINT in line for line in site.log("postgres", visit.since)):
+    # None of the stack's with database.url.
+    postgres = "postgres" in site.outputs.containers
+    if postgres and any(POSTGRES_COMPLAINT in line for line in site.log("postgres", visit.since)):
         problems.append("postgres was reached")
     requests = [line for line in site.log("smoke-site", visit.since) if marked in line]
     if not requests:

@@ -1,8 +1,9 @@
 """Environment variables and arguments of a container."""
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from ..containers import SERVICES, arguments, container_property_rule, container_rule, place, variables
 from ..framework.property import Expect
@@ -100,6 +101,44 @@ def passwords_long(container: Resource, parameters: Parameters) -> Findings:
         # A default is another rule's.
         if password is not None and len(password) < minimum and not is_default(variable.name, password):
             yield Finding(path=path, why="it can be guessed", write=f"{minimum} or more characters")
+
+
+def _is_elsewhere(host: str) -> bool:
+    """Whether it is not a folder with a socket, and not a part of the stack, whose name has no dot."""
+    return not host.startswith("/") and ("." in host or ":" in host)
+
+
+def _leads_elsewhere(url: str) -> bool:
+    """Whether it is the URL of a PostgreSQL that is not in the stack."""
+    try:
+        return bool(re.match(r"postgres(ql)?(\+\w+)?://", url)) and _is_elsewhere(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+@container_rule(
+    "docker-container-database-verified",
+    "envs",
+    description="A client of a PostgreSQL elsewhere checks the server's certificate",
+    severity="high",
+    remediation="Write sslmode=verify-full and sslrootcert: with less, whoever is in between can take the server's place.",
+    url="https://www.postgresql.org/docs/17/libpq-ssl.html",
+    also=SERVICES,
+)
+def database_verified(container: Resource, parameters: Parameters) -> Findings:
+    why = "whoever is in between reads every row and the password's proof, or is the server"
+    found = list(_by_name(container))
+    values = {variable.name: variable.value for _, variable in found}
+    host = values.get("PGHOST", "")
+    for path, variable in found:
+        if _leads_elsewhere(variable.value) and dict(parse_qsl(urlsplit(variable.value).query)).get("sslmode") != "verify-full":
+            yield Finding(path=path, why=why, write="sslmode=verify-full")
+        # libpq's own form, host=db.example.com dbname=x.
+        words = dict(word.partition("=")[::2] for word in variable.value.split()) if " dbname=" in f" {variable.value}" else {}
+        if _is_elsewhere(words.get("host", "")) and words.get("sslmode") != "verify-full":
+            yield Finding(path=path, why=why, write="sslmode=verify-full")
+        if variable.name == "PGHOST" and _is_elsewhere(host) and values.get("PGSSLMODE") != "verify-full":
+            yield Finding(path=path, why=why, write="PGSSLMODE=verify-full beside it")
 
 
 client_variables_public = container_property_rule(

@@ -120,6 +120,60 @@ def test_another_major_of_postgresql_is_refused_before_anything_is_touched(
     assert "--volume=skyvern-dev-postgres:/var/lib/postgresql/data:ro" in looked
 
 
+ELSEWHERE = parse(
+    {"database": {"url": "postgresql://boss:correct-horse-battery@db.example.com/x?sslmode=verify-full"}},
+    file="x",
+    secret_keys=frozenset({"database.url"}),
+)
+
+
+class Roles(Daemon):
+    """One whose roles container has such variables."""
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        assert name == "skyvern-dev-roles"
+        return {"Config": {"Env": self.answers["env"]}}
+
+
+def roles(host: str, *, volume: bool) -> Roles:
+    listed = "skyvern-dev-postgres\nx" if volume else "x"
+    return Roles(answers={"env": ["A=b", f"PGHOST={host}"], "^skyvern-dev-roles$": "id", "volume ls": listed})
+
+
+def test_data_in_a_volume_does_not_stay_behind() -> None:
+    """The stack would begin with an empty database, and Pulumi's refusal to delete a protected volume names no way on."""
+    with pytest.raises(UserError) as refused:
+        danger.refuse_other_place(STACK, roles("/var/run/postgresql", volume=True), ELSEWHERE, PROTECTED)
+    assert str(refused.value) == (
+        "stack dev: nothing was changed: its data is in the volume skyvern-dev-postgres, and database.url of Pulumi.dev.yaml "
+        "names a server elsewhere; bring it there (bin/ops backup now -s dev; bin/ops restore -s dev), give up the volume "
+        "(docs/database.md), and run this again"
+    )
+    given_up = [volume("postgres", protected=False)]
+    danger.refuse_other_place(STACK, roles("/var/run/postgresql", volume=True), ELSEWHERE, given_up)
+    danger.refuse_other_place(STACK, roles("db.example.com", volume=False), ELSEWHERE, [])
+
+
+def test_data_on_a_server_does_not_stay_behind() -> None:
+    with pytest.raises(UserError) as refused:
+        danger.refuse_other_place(STACK, roles("db.example.com", volume=False), SETTINGS, [])
+    assert str(refused.value) == (
+        "stack dev: nothing was changed: its data is on the server db.example.com, and Pulumi.dev.yaml has no database.url; "
+        "bring it here (bin/ops backup now -s dev; bin/ops restore -s dev), and run this again, or write database.url"
+    )
+    # After the restore, which makes the volume; a stack of its own; and none yet.
+    danger.refuse_other_place(STACK, roles("db.example.com", volume=True), SETTINGS, [])
+    danger.refuse_other_place(STACK, roles("/var/run/postgresql", volume=False), SETTINGS, [])
+    danger.refuse_other_place(STACK, Roles(answers={"volume ls": "x"}), SETTINGS, [])
+
+
+def test_a_postgresql_elsewhere_is_not_looked_for_in_a_volume(made: list[str]) -> None:
+    there = host({"PG_VERSION": UserError("asked")}, image="postgres:old")
+    danger.refuse(STACK, there, ELSEWHERE, [])
+    danger.take_set(STACK, there, ELSEWHERE, [], print)
+    assert made == []
+
+
 def test_the_major_of_an_image() -> None:
     assert danger.major_of_image(host({"--entrypoint=postgres": SERVER}), "postgres:18") == "18"
     with pytest.raises(UserError, match=r"^image x: does not say which PostgreSQL is in it; build it again with script/up$"):

@@ -26,7 +26,7 @@ def check_out(monkeypatch: pytest.MonkeyPatch, commit: str, *changed: str) -> No
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """A stack whose checkout is at NEW, and where OLD was good; the database is as it was then."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(Docker, "run", lambda self, *arguments: f"{SCHEMA}\n")
+    monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: f"{SCHEMA}\n")
     stack = Stack("prod", root=tmp_path)
     check_out(monkeypatch, OLD)
     assert releases.record_good(stack, DOCKER) is not None
@@ -43,7 +43,7 @@ def test_a_green_run_is_recorded_with_its_commit(stack: Stack, monkeypatch: pyte
     check_out(monkeypatch, NEW, "Pulumi.prod.yaml")
     assert releases.record_good(stack, DOCKER) is None
     check_out(monkeypatch, NEW)
-    monkeypatch.setattr(Docker, "run", lambda self, *arguments: "\n")
+    monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: "\n")
     assert releases.record_good(stack, DOCKER) is None
     assert releases.last_good(stack) == good
 
@@ -67,8 +67,8 @@ def test_each_stack_has_its_own_record_under_any_of_its_names(stack: Stack) -> N
 
 
 def test_the_schema_is_read_in_the_stacks_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(self: Docker, *arguments: str) -> str:
-        assert arguments[:3] == ("exec", "skyvern-prod-roles", "psql")
+    def run(self: Docker, *arguments: str, **_: object) -> str:
+        assert arguments[:4] == ("exec", "--interactive", "skyvern-prod-roles", "bash")
         return f"{SCHEMA}\n"
 
     monkeypatch.setattr(Docker, "run", run)
@@ -104,7 +104,7 @@ def test_the_hint_names_the_command_or_why_there_is_none(stack: Stack, monkeypat
     assert hint.startswith("to roll back to aaaaaaaaaaaa, which was green at 20")
     assert hint.endswith(": bin/ops rollback -s prod")
 
-    def no_answer(self: Docker, *arguments: object) -> str:
+    def no_answer(self: Docker, *arguments: object, **_: object) -> str:
         raise UserError("docker: exit 1: is not running")
 
     monkeypatch.setattr(Docker, "run", no_answer)

@@ -25,7 +25,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's folders, and a database in SCHEMA."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(Docker, "run", lambda self, *arguments: SCHEMA)
+    monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: SCHEMA)
     return tmp_path
 
 

@@ -55,8 +55,8 @@ class Repository:
         self.asked.append(command)
         return DUMP
 
-    def psql(self, stack: Stack, docker: Any, script: str, *, role: str) -> str:
-        assert role == "skyvern"
+    def psql(self, stack: Stack, docker: Any, script: str, *, as_owner: bool) -> str:
+        assert as_owner
         self.sent.append(script)
         return self.here
 

@@ -18,13 +18,14 @@ from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import drain, newer, other_commit, records, releases, update, upgrade
 from ops.deploy.releases import Good
-from ops.deploy.upgrade import AFTER, BEFORE, Note, Upgrade
+from ops.deploy.upgrade import Note, Upgrade
 from ops.errors import UserError
 from ops.images import needs
 from ops.stack import database
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
+BEFORE, AFTER = "skyvern_before", "skyvern_after"
 OLD_COMMIT, NEW_COMMIT = "a" * 40, "b" * 40
 OLD_IMAGE, NEW_IMAGE = "localhost/skyvern/server:old", "localhost/skyvern/server:new"
 THIRD_IMAGE = "localhost/skyvern/server:third"
@@ -72,7 +73,7 @@ class Host(Docker):
             if line.startswith("rm"):
                 self.server.clear()
             return ""
-        if "alembic_version" in line:
+        if "alembic_version" in text:
             return f"PostgreSQL 17, migration {self.databases['skyvern']}"
         if "pg_database_size" in text:
             return str(100 * MIB)
@@ -563,7 +564,7 @@ def test_a_connection_in_the_way_is_waited_for(stack: Stack, host: Host) -> None
         host.faults.clear()
 
     host.faults["CREATE DATABASE"] = UserError('source database "skyvern" is being accessed by other users')
-    upgrade._each(stack, host, upgrade._KEEP, pause)
+    upgrade._each(stack, host, upgrade.kept(stack).keep(), pause)
     assert waited == [1]
     assert host.databases == {"skyvern": "m2", BEFORE: "m2"}
 
@@ -763,12 +764,34 @@ def test_what_came_since_may_not_be_known(stack: Stack, host: Host, monkeypatch:
 def test_ticks_that_have_run_are_not_run_again(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
-    def ask(stack: Stack, docker: Docker, script: str, *, name: str = "skyvern", **_: object) -> str:
+    def ask(stack: Stack, docker: Docker, script: str, *, name: str = "", **_: object) -> str:
         asked.append((name, script))
-        return "wfs_1\nwfs_2\n" if name == "skyvern" else ""
+        return "wfs_1\nwfs_2\n" if not name else ""
 
     monkeypatch.setattr(database, "ask", ask)
     upgrade._keep_fired(stack, host, datetime(2026, 11, 29, tzinfo=UTC))
     assert "created_at > '2026-11-29 00:00:00'" in asked[0][1]
     assert asked[1][0] == BEFORE
     assert asked[1][1].endswith("WHERE workflow_schedule_id IN ('wfs_1','wfs_2');")
+
+
+# --- A PostgreSQL elsewhere -----------------------------------------------------------------------------------------------
+
+
+def test_on_a_server_elsewhere_the_databases_have_the_stacks_name(stack: Stack, host: Host) -> None:
+    """Other stacks may be on it. Its disk is not ours to look at, and there is no container of it."""
+    stack.file.write_text("config:\n  skyvern:database:\n    url:\n      secure: v1:x\n")
+    name = "skyvern_dev"
+    host.databases[name] = host.databases.pop("skyvern")
+    host.containers.discard("skyvern-dev-postgres")
+    host.server["state"] = "exited"
+    upgrade._refuse_full_disk(stack, replace(host, free_mib=0), 10**12)
+    upgrade._each(stack, host, upgrade.kept(stack).keep())
+    assert host.databases == {name: "m2", f"{name}_before": "m2"}
+    host.databases[name] = "m4"
+    host.server.clear()
+    assert upgrade._finish_data(stack, host, note("going back"), print) == ""
+    assert host.databases == {name: "m2", f"{name}_after": "m4"}
+    assert host.for_monitor >= {name}
+    ended = upgrade.kept(stack)._end_connections
+    assert f"usename IN ('{name}', '{name}_monitor', current_user)" in ended

@@ -31,6 +31,7 @@ from ops.stack.checkpoint import Broken
 from ops.stack.inventory import Container
 from ops.stack.routes import HostNetwork, Route
 from ops.stack.stack import Stack
+from tests.support.daemon import daemon
 from tests.support.observations import DAEMON, DEPLOYED, GATEWAY, HEALTHY, HOST, PULUMI, SERVER
 
 
@@ -467,6 +468,24 @@ def test_wsl_gets_more_memory_in_windows() -> None:
 def test_another_daemon_is_named_in_the_fix() -> None:
     observed = replace(with_server(status="paused"), docker_host="unix:///run/other.sock")
     assert doctor.examine(observed)[0].fix == "docker --host unix:///run/other.sock unpause skyvern-dev-server"
+
+
+def test_a_database_elsewhere_that_does_not_answer_is_an_error() -> None:
+    assert doctor.examine(with_host(database_error=None)) == []
+    (found,) = doctor.examine(with_host(database_error="server certificate does not match host name"))
+    assert found.subject.endswith("database.url")
+    assert found.problem == "the server does not let the stack in: server certificate does not match host name"
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_why_a_database_elsewhere_does_not_answer(elsewhere: bool) -> None:
+    url = {"url": "postgresql://boss:correct-horse-battery@db.example.com/x?sslmode=verify-full"}
+    settings = parse({"database": url if elsewhere else {}}, file="x", secret_keys=frozenset({"database.url"}))
+    said = 'docker: exit 2: psql: error: connection to server at "db.example.com" failed: timeout expired | \tIs it running?'
+    failing = daemon(**{"exec roles psql": UserError(said)})
+    reason = 'connection to server at "db.example.com" failed: timeout expired'
+    assert observation.database_error(failing, "roles", settings) == (reason if elsewhere else None)
+    assert observation.database_error(daemon(), "roles", settings) is None
 
 
 def test_some_connections_are_left() -> None:

@@ -430,3 +430,20 @@ def test_today_is_one_line() -> None:
     assert line in status.render(with_today, NOW).splitlines()
     assert json.loads(status.as_json(with_today))["today"] == TODAY
     assert json.loads(status.as_json(STATUS))["today"] is None
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("db.example.com:5432, answers\n", "db.example.com:5432, answers"),
+        (UserError("docker: exit 1"), "unknown: the roles container does not run"),
+    ],
+)
+def test_a_database_elsewhere_is_named(printed: str | UserError, said: str) -> None:
+    roles = replace(STATUS.containers[0], part="roles", name="skyvern-dev-roles", status="running")
+    where = status.database(daemon(**{"exec skyvern-dev-roles": printed}), [roles])
+    assert where == said
+    elsewhere = replace(STATUS, database=where)
+    assert f"database: {said}" in status.render(elsewhere, NOW).splitlines()
+    assert json.loads(status.as_json(elsewhere))["database"] == said
+    assert "database:" not in status.render(STATUS, NOW)

@@ -141,6 +141,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(preflight, "check", call("preflight"))
     monkeypatch.setattr(Stack, "state", lambda stack: {})
     monkeypatch.setattr(danger, "take_set", lambda *_: None)
+    monkeypatch.setattr(danger, "refuse_other_place", lambda *_: None)
     monkeypatch.setattr(upgrade, "plan", lambda stack, docker, settings: None)
     monkeypatch.setattr(update, "pulumi_up", call("up"))
     monkeypatch.setattr(repair, "wait_until_healthy", call("healthy"))
