@@ -377,7 +377,7 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
         for left in exchange.kept(docker, stack, source.references["backup"]):
             # Nothing was there before.
             if left.stamp == stamp:
-                exchange.remove(docker, left)
+                exchange.remove(docker, left, None if keep else server)
     up.deploy(stack, images_source=None, engine_choice=None, yes=True, unreviewed=True)
 
 

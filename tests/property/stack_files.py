@@ -8,7 +8,7 @@ from components.settings import llm_keys
 from components.settings.edge import OF_THE_ZONE
 from tests.support.program import VERCEL
 
-SECRETS = frozenset({"backup", "llm", "edge", "frontend", "smtp", "storage"})
+SECRETS = frozenset({"backup", "database", "llm", "edge", "frontend", "smtp", "storage"})
 # With letters that no other generated text has: a model's name is drawn too, and may be the key's twin.
 KEYS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz0123456789", min_size=20, max_size=40).map("sk_{}".format)
 
@@ -226,6 +226,12 @@ MAIL = st.fixed_dictionaries(
         "internal": st.booleans(),
     },
 )
+DATABASES = st.builds(
+    lambda host, port, name: {"url": f"postgresql://boss:{'p' * 24}@{host}{port}{name}?sslmode=verify-full"},
+    st.sampled_from(["db.example.com", "db.lan.example", "10.0.0.7", "93.184.216.34"]),
+    st.sampled_from(["", ":5432", ":25060"]),
+    st.sampled_from(["", "/", "/defaultdb"]),
+) | st.fixed_dictionaries({}, optional={"memory_mib": st.integers(256, 4096), "cpus": st.sampled_from([0.5, 2.0])})
 STACK_FILES = st.fixed_dictionaries(
     {},
     optional={
@@ -272,6 +278,8 @@ STACK_FILES = st.fixed_dictionaries(
         "smtp": MAIL,
         "storage": STORES,
         "backup": BACKUPS,
+        "database": DATABASES,
+        "monitor": st.fixed_dictionaries({"enabled": st.booleans()}),
     },
 ).map(shared)
 STACK_FILES = st.builds(reached, STACK_FILES, EDGES) | STACK_FILES
