@@ -287,7 +287,7 @@ def _deleted_here(stack: Stack, docker: Docker, ids: Sequence[str]) -> frozenset
         SELECT workflow_schedule_id FROM workflow_schedules
         WHERE deleted_at IS NOT NULL AND workflow_schedule_id IN ('{listed}')"""  # noqa: S608
     try:
-        return frozenset(database.ask(stack, docker, f"{query};", role=ROLE).split())
+        return frozenset(database.ask(stack, docker, f"{query};", as_owner=True).split())
     except UserError:
         return frozenset()
 
