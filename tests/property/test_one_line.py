@@ -238,7 +238,7 @@ def test_any_command_line(line: list[str]) -> None:
         ended = made.ops(*line)
         ended.check(0, 1, 2, 3)
         # Those that change a stack hold its lock meanwhile.
-        assert all(path == str(config) or Path(path).parent == config and path.endswith(".lock") for path in ended.changed)
+        assert all(path == str(config) or (Path(path).parent == config and path.endswith(".lock")) for path in ended.changed)
 
 
 @given(
