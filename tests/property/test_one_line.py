@@ -500,6 +500,7 @@ DEPLOYED = (
     ["fleet", "status"],
     ["fleet", "doctor"],
     ["fleet", "cost"],
+    ["fleet", "dashboard"],
     ["cluster", "init", "--yes"],
     ["cluster", "join", "ssh://a@b.example", "--yes"],
     ["cluster", "status"],
