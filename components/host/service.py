@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pulumi
 import pulumi_docker as docker
@@ -200,6 +201,6 @@ class HardenedService(pulumi.ComponentResource):
 
     def _hand_over(self, name: str, container: str) -> pulumi.ResourceHookBinding:
         provider = self.get_provider("docker:index/container:Container")
-        if not isinstance(provider, docker.Provider):
+        if provider is None:
             raise TypeError("a container needs the provider of its daemon")
-        return Handover(container, provider.host).hooks(name)
+        return Handover(container, cast("docker.Provider", provider).host).hooks(name)

@@ -24,7 +24,7 @@ LEFT_OUT = frozenset({"__pycache__"})
 LEFT_OUT_PATHS = frozenset(
     {
         *(".git", ".venv", ".test", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"),
-        *("node_modules", "review"),
+        *("node_modules", "review", "fleet.html"),
         *("site/.vercel", "site/dist", "site/node_modules"),
     }
 )
