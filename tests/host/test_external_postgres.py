@@ -5,7 +5,9 @@ Nightly: it deploys a stack of its own, restores into it and takes it back.
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +113,7 @@ class Elsewhere:
     def run(self, *command: str, code: int = 0) -> str:
         done = self.checkout.run(*command, check=False, timeout_seconds=3600)
         said = done.stdout + done.stderr
+        print(f"{' '.join(command)}\n{said}")
         assert done.returncode == code, said
         assert "Traceback" not in said
         assert BOSS not in said
@@ -134,12 +137,10 @@ class Elsewhere:
 
 
 @pytest.fixture(scope="module")
-def stack(checkout: Checkout, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+def stack(checkout: Checkout, server: Server) -> Iterator[Elsewhere]:
     """Its file is written, and nothing is deployed; it leaves nothing behind."""
-    place = tmp_path_factory.mktemp("sets")
+    place = Path(tempfile.mkdtemp(prefix="skyvern-sets-", dir="/var/tmp"))
     os.chown(place, 10001, 10001)
-    for parent in (place, *place.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o011)
     sections: dict[str, dict[str, object]] = {"backup": {"type": "path", "path": str(place)}, "monitor": {"enabled": True}}
     checkout.write_stack(STACK, port=free_port(), database={"ca_file": "database-ca.pem"}, **sections)
     checkout.pulumi(f"stack init {STACK} --no-select")
@@ -153,7 +154,8 @@ def stack(checkout: Checkout, server: Server, tmp_path_factory: pytest.TempPathF
     for name in checkout.names("volume"):
         if name.startswith(f"skyvern-{STACK}-"):
             checkout.docker.run("volume", "rm", "--force", name)
-    (checkout.root / f"Pulumi.{STACK}.yaml").unlink()
+    (checkout.root / f"Pulumi.{STACK}.yaml").unlink(missing_ok=True)
+    shutil.rmtree(place)
 
 
 def test_from_nothing_to_a_restore_and_back(stack: Elsewhere) -> None:
