@@ -140,7 +140,7 @@ class Elsewhere:
 def stack(checkout: Checkout, server: Server) -> Iterator[Elsewhere]:
     """Its file is written, and nothing is deployed; it leaves nothing behind."""
     place = Path(tempfile.mkdtemp(prefix="skyvern-sets-", dir="/var/tmp"))
-    os.chown(place, 10001, 10001)
+    place.chmod(0o755)
     sections: dict[str, dict[str, object]] = {"backup": {"type": "path", "path": str(place)}, "monitor": {"enabled": True}}
     checkout.write_stack(STACK, port=free_port(), database={"ca_file": "database-ca.pem"}, **sections)
     checkout.pulumi(f"stack init {STACK} --no-select")
