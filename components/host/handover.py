@@ -38,7 +38,12 @@ class Handover:
     async def rename(self, _: pulumi.ResourceHookArgs) -> None:
         """Frees the name; RuntimeError where Docker refuses."""
         host = await self._address()
-        identifier = _docker(host, "ps", "--all", "--quiet", "--filter", f"name=^{self.container}$").strip()
+        try:
+            identifier = _docker(host, "ps", "--all", "--quiet", "--filter", f"name=^{self.container}$").strip()
+        except (OSError, RuntimeError) as failed:
+            # Whether the name is taken is what the provider finds out, and what it says then.
+            pulumi.log.debug(f"{self.container}: {failed}")
+            return
         if identifier:
             aside = f"{self.container}-{identifier}"
             _docker(host, "rename", self.container, aside)

@@ -31,10 +31,14 @@ class Project:
             f"name: tiny\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: {sys.prefix}\n"
         )
         self.program(program)
+        # The daemon is a double, and nothing asks a real one: a stack of that name may run on it.
+        (folder / "bin").mkdir()
+        (folder / "bin/docker").write_text("#!/bin/sh\necho 'no daemon in this test' >&2\nexit 1\n")
+        (folder / "bin/docker").chmod(0o755)
         # Nothing of the caller's stack, and no PULUMI_OPTION_* of theirs, reaches this one.
         base = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
         self.variables = {
-            **engine.variables(base),
+            **engine.variables({**base, "PATH": f"{folder}/bin:{base['PATH']}"}),
             "PULUMI_BACKEND_URL": f"file://{folder}/state",
             "PULUMI_CONFIG_PASSPHRASE": "only a test",
             **(variables or {}),

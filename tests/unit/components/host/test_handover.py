@@ -129,6 +129,15 @@ def test_what_docker_says_is_the_error(daemon: Daemon) -> None:
         around(handover())
 
 
+def test_without_an_answer_the_name_stays_where_it_is(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first container needs no docker program, and a daemon that is away is the provider's to say."""
+    monkeypatch.setattr(pulumi.log, "debug", lambda text: None)
+    around(handover(host="tcp://nobody:1"), "create")
+    monkeypatch.setenv("PATH", "")
+    around(handover(), "create")
+    assert daemon.names()["11"] == NAME
+
+
 def test_a_provider_without_an_address_is_refused(daemon: Daemon) -> None:
     with pytest.raises(ValueError, match="no address"):
         around(handover(None))
