@@ -1,6 +1,7 @@
 """A throw-away project behind the real engine."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.machine.engine_from_modules import Engine
+from ops.paths import ROOT
 from ops.stack.stack import Stack
 from tests.support import terminal
 
@@ -31,9 +33,10 @@ class Project:
             f"name: tiny\nruntime:\n  name: python\n  options:\n    toolchain: pip\n    virtualenv: {sys.prefix}\n"
         )
         self.program(program)
-        # The daemon is a double, and nothing asks a real one: a stack of that name may run on it.
+        # The daemon is a double, if there is any, and nothing asks a real one: a stack of that name may run on it.
         (folder / "bin").mkdir()
-        (folder / "bin/docker").write_text("#!/bin/sh\necho 'no daemon in this test' >&2\nexit 1\n")
+        command = f"exec {shlex.quote(sys.executable)} -P -m lab.standins.providers.docker_command"
+        (folder / "bin/docker").write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} {command} "$@"\n')
         (folder / "bin/docker").chmod(0o755)
         # Nothing of the caller's stack, and no PULUMI_OPTION_* of theirs, reaches this one.
         base = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}

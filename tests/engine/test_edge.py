@@ -126,7 +126,9 @@ def test_day_two_plans(stack: Stack) -> None:
     done = stack.up()
     assert "delete skyvern-edge-artifact" in done
     # The gateway takes a new key when the site on Vercel has it: the old site works until then.
-    assert done.index("create skyvern-frontend-deployment") < done.index("delete skyvern-host-gateway-caddy")
+    assert done.index("create skyvern-frontend-deployment") < done.index("create skyvern-host-gateway-caddy")
+    # It is there before the old one goes.
+    assert done.index("create skyvern-host-gateway-caddy") < done.index("delete skyvern-host-gateway-caddy")
     deployment = vercel.served(stack.world.read(), "app.example.com")
     assert deployment is not None
     (gateway,) = [one for one in stack.world.read()["containers"].values() if one["name"] == "skyvern-test-gateway"]
@@ -134,12 +136,12 @@ def test_day_two_plans(stack: Stack) -> None:
     assert "artifact.example.com" not in stack.names("records")
     assert of(done, "skyvern-edge-tunnel") == of(done, "-server") == []
 
-    # Another tunnel secret: the same tunnel, told first, and a new connector.
+    # Another tunnel secret: the same tunnel, told first, and a new connector before the old one goes.
     stack.write(edge=CLOUDFLARE, **without, rotation={"gateway": 2, "tunnel": 2})
     assert stack.up() == [
         "update skyvern-edge-tunnel",
-        "delete skyvern-host-connector-cloudflared",
         "create skyvern-host-connector-cloudflared",
+        "delete skyvern-host-connector-cloudflared",
     ]
 
     # Another domain: every record and rule in the other zone, the same tunnel.
