@@ -102,6 +102,10 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "is not a whole kit": _RUNBOOKS,
         "cannot be read; give the file": _RUNBOOKS,
     },
+    "ops/backups/external.py": {
+        "pg_dump -Fc -Z0 --username": "names: a script that is run",
+        "SET client_min_messages": "names: a script that is run",
+    },
     "ops/backups/migrations.py": {"build it again with script/up": _IMAGE},
     "ops/backups/preflight.py": {
         "set -eu": "names: a program",
