@@ -279,6 +279,29 @@ def test_what_was_not_compared_is_not_as_recorded(box: Box) -> None:
     assert box.run("compare", "x", check=False) == "backup: what arrived cannot be compared with the record of the set\n"
 
 
+# Three files by their rows: one that has become another, one that has not come, and one that is there.
+FOLLOWED = """#!/bin/sh
+case "$*" in
+  *artifact_id*) printf 'a_1\\tone.webm\\na_2\\ttwo.webm\\na_3\\tthree.webm\\n' ;;
+  *--single-transaction*) cat > "$FAKE/followed" ;;
+  *) cat > /dev/null; echo 'workflows|3|5' ;;
+esac
+"""
+
+
+def test_rows_follow_the_files_of_runs_in_progress(box: Box) -> None:
+    box.run("now")
+    (box.folder / "data/downloads/report").unlink()
+    for name in ("one.mp4", "three.webm"):
+        (box.folder / "data" / name).touch()
+    for name, text in (("psql", FOLLOWED), ("pg_restore", "#!/bin/sh\ncat > /dev/null\n")):
+        (box.folder / "bin" / name).write_text(text)
+        (box.folder / "bin" / name).chmod(0o755)
+    box.run("restore", "x", PGDATABASE="skyvern")
+    told = (box.folder / "followed").read_text().splitlines()
+    assert told[1:5] == ["COPY lost FROM stdin;", "a_1\ttrue", "a_2\tfalse", "\\."]
+
+
 # --- What others read -----------------------------------------------------------------------------------------------------
 
 
