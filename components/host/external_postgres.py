@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.host.postgres import AUTHORITY, CONNECTION, END_SESSIONS, MONITORS_FUNCTIONS, SERVE, Access
+from components.host.postgres import AUTHORITY, CONNECTION, END_SESSIONS, MONITORS_BOUNDS, MONITORS_FUNCTIONS, SERVE, Access
 from components.host.service import HardenedService, Health, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
 from components.settings import DatabaseAddress, DatabaseSettings
@@ -73,7 +73,7 @@ COMMIT;
 {CREATE_DATABASE}
 SQL
 """  # noqa: S608
-_MONITORS_ROLE = r"""
+_MONITORS_ROLE = rf"""
 psql -X -q -v ON_ERROR_STOP=1 <<'SQL'
 SET client_min_messages = warning;
 \getenv role MONITOR_ROLE
@@ -82,13 +82,8 @@ SET client_min_messages = warning;
 SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" LOGIN NOINHERIT CONNECTION LIMIT 10 PASSWORD :'password';
 GRANT :"role" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE;
-ALTER ROLE :"role" SET default_transaction_read_only = on;
-ALTER ROLE :"role" SET statement_timeout = '10s';
-ALTER ROLE :"role" SET idle_in_transaction_session_timeout = '30s';
-ALTER ROLE :"role" SET work_mem = '32MB';
-GRANT CONNECT ON DATABASE :"database" TO :"role";
-SQL
-"""
+{MONITORS_BOUNDS}SQL
+"""  # noqa: S608
 MAKE_ROLES = f"check() (\n{CHECK_SCRIPT})\n{_WAIT}{MAKE_ROLE}{END_SESSIONS}"
 _HEALTH = """
 test -e /tmp/password-set || exit 1
@@ -99,6 +94,11 @@ PGPASSWORD="$ROLE_PASSWORD" exec psql -X -q -t -U "$ROLE_NAME" -d "$DATABASE_NAM
 def name_of(prefix: str) -> str:
     """The stack's role and database on a server that other stacks may be on as well. prefix: ``skyvern-dev``."""
     return re.sub(r"[^a-z0-9]", "_", prefix.lower())[:_NAME_CHARACTERS]
+
+
+def monitor_of(name: str) -> str:
+    """The role of the stack's monitor there. name: of the stack's role."""
+    return f"{name}_monitor"
 
 
 def access(prefix: str, settings: DatabaseSettings) -> Access:
@@ -116,7 +116,7 @@ def access(prefix: str, settings: DatabaseSettings) -> Access:
         },
         database=name,
         role=name,
-        monitor=f"{name}_monitor",
+        monitor=monitor_of(name),
         certificates=certificates,
     )
 

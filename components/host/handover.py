@@ -39,7 +39,7 @@ class Handover:
         """Frees the name; RuntimeError where Docker refuses."""
         host = await self._address()
         try:
-            identifier = _docker(host, "ps", "--all", "--quiet", "--filter", f"name=^{self.container}$").strip()
+            identifier = self._identifier(host)
         except (OSError, RuntimeError) as failed:
             # Whether the name is taken is what the provider finds out, and what it says then.
             pulumi.log.debug(f"{self.container}: {failed}")
@@ -55,13 +55,17 @@ class Handover:
             return False
         host = await self._address()
         # Docker may have refused to make it.
-        if _docker(host, "ps", "--all", "--quiet", "--filter", f"name=^{self.container}$").strip():
+        if self._identifier(host):
             said = _docker(host, "logs", "--tail", str(LOG_LINES), self.container)
             said = _without_values(said, host, self.container)
             pulumi.log.error(f"the new {self.container} did not become healthy, and the old one goes on; what it said:\n{said}")
             _docker(host, "rm", "--force", self.container)
         _docker(host, "rename", self.aside, self.container)
         return False
+
+    def _identifier(self, host: str) -> str:
+        """Of the container that has the name; "" where none has it."""
+        return _docker(host, "ps", "--all", "--quiet", "--filter", f"name=^{self.container}$").strip()
 
     async def _address(self) -> str:
         host = await self.host.future()

@@ -50,21 +50,24 @@ SQL
 """
 # It may call the functions of monitor.sql. The settings are what it starts with, and bound a slow query; what it may is decided
 # by what is granted. Temporary tables are files, so nobody but the owner of the database makes any.
-_MONITORS_ROLE = r"""
+# What the monitor's role may do, wherever PostgreSQL is.
+MONITORS_BOUNDS = """\
+ALTER ROLE :"role" SET default_transaction_read_only = on;
+ALTER ROLE :"role" SET statement_timeout = '10s';
+ALTER ROLE :"role" SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE :"role" SET work_mem = '32MB';
+GRANT CONNECT ON DATABASE :"database" TO :"role";
+"""
+_MONITORS_ROLE = rf"""
 psql -X -q -v ON_ERROR_STOP=1 -d postgres <<'SQL'
 \getenv role MONITOR_ROLE
 \getenv password MONITOR_PASSWORD
 \getenv database DATABASE_NAME
 SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT CONNECTION LIMIT 10 PASSWORD :'password';
-ALTER ROLE :"role" SET default_transaction_read_only = on;
-ALTER ROLE :"role" SET statement_timeout = '10s';
-ALTER ROLE :"role" SET idle_in_transaction_session_timeout = '30s';
-ALTER ROLE :"role" SET work_mem = '32MB';
-GRANT CONNECT ON DATABASE :"database" TO :"role";
-REVOKE TEMPORARY ON DATABASE :"database" FROM PUBLIC;
+{MONITORS_BOUNDS}REVOKE TEMPORARY ON DATABASE :"database" FROM PUBLIC;
 SQL
-"""
+"""  # noqa: S608
 MONITORS_FUNCTIONS = f"""\
 PGPASSWORD="$ROLE_PASSWORD" psql -X -q -v ON_ERROR_STOP=1 -v reader="$MONITOR_ROLE" -U "$ROLE_NAME" -d "$DATABASE_NAME" <<'SQL'
 {resources.files(__package__).joinpath("monitor.sql").read_text()}SQL

@@ -84,7 +84,8 @@ class Watch:
 
     def look(self, now: datetime) -> Look:
         """What is wrong now, and which runs have failed since the last look."""
-        conditions = [*self._machine(now), *self._backup(now), *self._certificate(now)]
+        backup = machine.backup(self.config.backup)
+        conditions = [*self._machine(now), *self._backup(backup, now), *self._certificate(now)]
         failures: Sequence[Failure] = ()
         database, row = False, None
         try:
@@ -109,7 +110,6 @@ class Watch:
         if database and not server:
             conditions.append(Condition("server", self.say("Skyvern does not answer"), after=PATIENCE))
         self.well = database and server
-        backup = machine.backup(self.config.backup)
         return Look(now, conditions, failures, silences(self.config.state), None if backup is None else backup.newest)
 
     def _machine(self, now: datetime) -> Iterator[Condition]:
@@ -125,8 +125,7 @@ class Watch:
         if now.date() - self.config.refreshed > OLD_IMAGES:
             yield Condition("images", self.say("The images are older than 90 days: look for new versions (ops images list)"))
 
-    def _backup(self, now: datetime) -> Iterator[Condition]:
-        backup = machine.backup(self.config.backup)
+    def _backup(self, backup: machine.Backup | None, now: datetime) -> Iterator[Condition]:
         if backup is None:
             return
         # It looks again after a sleep, and gets a quarter of an hour for it.

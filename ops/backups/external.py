@@ -24,7 +24,6 @@ from ops.errors import UserError
 from ops.stack import database, secrets
 from ops.stack.stack import Stack
 
-BUSY = "is being accessed by other users"
 _AUTHORITY = f'[ -z "${{AUTHORITY:-}}" ] || printf "%s" "$AUTHORITY" > {AUTHORITY}\n'
 _COUNT = f"""
 count() {{ psql -X -q -A -t -v ON_ERROR_STOP=1 "$@" <<'SQL'
@@ -157,15 +156,17 @@ def server(stack: Stack, docker: Docker, settings: Settings) -> Server | None:
     return Server(stack=stack, docker=docker, image=image, variables=variables, database=access.database)
 
 
-def check(stack: Stack, docker: Docker, settings: Settings, progress: Progress) -> None:
-    """UserError with one line for what keeps the stack's database from being there; the image has to be there."""
-    there = server(stack, docker, settings)
+def check(there: Server | None, progress: Progress) -> None:
+    """UserError with one line for what keeps the stack's database from being there; the image has to be there.
+
+    there: None for a stack with a PostgreSQL of its own, of which nothing is asked.
+    """
     if there is None:
         return
     try:
         there.run(CHECK_SCRIPT)
     except UserError as failed:
-        raise UserError(f"nothing was changed: {stack.file_name}: database.url: {failed}") from failed
+        raise UserError(f"nothing was changed: {there.stack.file_name}: database.url: {failed}") from failed
     progress("the server of database.url can be used")
 
 
@@ -228,13 +229,7 @@ def remove(there: Server, stamp: str) -> None:
 
 
 def _rename(there: Server, *, comes: str, goes: str, pause: Callable[[float], None] = time.sleep) -> None:
-    """Again while a connection is in the way that has been made meanwhile."""
-    for attempts_left in range(5, -1, -1):
-        try:
-            there.run(_RENAME, {"COMES": comes, "GOES": goes})
-        except UserError as failed:
-            if BUSY not in str(failed) or not attempts_left:
-                raise UserError(f"the server of database.url: {process.lines_of(str(failed))[0]}") from failed
-            pause(1)
-        else:
-            return
+    try:
+        database.again_while_busy(lambda: there.run(_RENAME, {"COMES": comes, "GOES": goes}), pause)
+    except UserError as failed:
+        raise UserError(f"the server of database.url: {process.lines_of(str(failed))[0]}") from failed

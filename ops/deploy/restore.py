@@ -81,8 +81,9 @@ def replace(
     """
     stack, docker = source.stack, source.docker
     # Before hours are spent.
-    external.check(stack, docker, source.settings, progress)
-    server = None if keep_database else external.server(stack, docker, source.settings)
+    there = external.server(stack, docker, source.settings)
+    external.check(there, progress)
+    server = None if keep_database else there
     is_first = server is not None and server.database not in external.databases(server)
     with copies.filled(source, "restore", record, progress, fill) as copy:
         schedules = [] if keep_database else copies.quiet(copy, reason)

@@ -148,7 +148,7 @@ def _update(stack: Stack, docker: Docker, steps: Steps, *, unasked: bool) -> Non
         upgrade.finish(stack, docker, say)
         backup_preflight.check(stack, docker, stack.settings(), say)
         danger.refuse_other_place(stack, docker, stack.settings(), recorded)
-        external.check(stack, docker, stack.settings(), say)
+        external.check(external.server(stack, docker, stack.settings()), say)
         change = upgrade.plan(stack, docker, stack.settings())
         if change is None:
             danger.take_set(stack, docker, stack.settings(), recorded, say)

@@ -32,7 +32,6 @@ ANSWER_SECONDS = 60
 SQL_SECONDS = 3600
 # PostgreSQL, its roles container and what both need, without the server that would migrate; as components/host names them.
 DATABASE_TARGETS = ("**docker:index/network:Network::**", "**-host-postgres-**")
-_BUSY = "is being accessed by other users"
 
 State = Literal["switching", "going back", "data back", "served"]
 
@@ -594,16 +593,11 @@ def _containers(stack: Stack, settings: Settings) -> list[str]:
 
 
 def _each(stack: Stack, docker: Docker, statements: Sequence[str], pause: Callable[[float], None] = time.sleep) -> None:
-    """Statements in turn; all of them again while another connection is in the way."""
-    for attempts_left in range(5, -1, -1):
-        try:
-            database.ask(stack, docker, "\n".join(statements), name=database.SERVER, timeout_seconds=SQL_SECONDS)
-        except UserError as failed:
-            if _BUSY not in str(failed) or not attempts_left:
-                raise
-            pause(1)
-        else:
-            return
+    """Statements in turn."""
+    script = "\n".join(statements)
+    database.again_while_busy(
+        lambda: database.ask(stack, docker, script, name=database.SERVER, timeout_seconds=SQL_SECONDS), pause
+    )
 
 
 def read(stack: Stack) -> Note | None:

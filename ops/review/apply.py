@@ -89,7 +89,7 @@ def _update(stack: Stack, docker: Docker, reviewed: Record, tree: str, progress:
     if planned.steps:
         preflight.check_addresses(stack, docker, settings)
         preflight.check(docker, settings, progress)
-        external.check(stack, docker, settings, progress)
+        external.check(external.server(stack, docker, settings), progress)
         if change is None:
             danger.take_set(stack, docker, settings, recorded, progress)
         else:

@@ -6,13 +6,15 @@ Not here: databases of copies (ops/backups/copies.py), of other stacks (ops/back
 elsewhere (ops/backups/external.py).
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from components.host import external_postgres
 from components.host.postgres import DATABASE, MONITOR_ROLE, ROLE
 from ops.clients.docker import Docker
+from ops.errors import UserError
 from ops.stack.stack import Stack
 
 # As in a set of the backup: rows and a checksum of each table, whatever the order of its rows.
@@ -28,6 +30,7 @@ case $1 in "") name=$DATABASE_NAME ;; postgres) name=${PGDATABASE:-postgres} ;; 
 shift
 exec psql -X -q -A -t -v ON_ERROR_STOP=1 "$@" -d "$name"
 """
+_BUSY = "is being accessed by other users"
 _AS_OWNER = '\\getenv role ROLE_NAME\nSET ROLE :"role";\n'
 
 
@@ -45,7 +48,7 @@ def names(stack: Stack) -> Names:
     if not stack.settings().database.elsewhere:
         return Names(database=DATABASE, role=ROLE, monitor=MONITOR_ROLE)
     name = external_postgres.name_of(f"skyvern-{stack.short}")
-    return Names(database=name, role=name, monitor=f"{name}_monitor")
+    return Names(database=name, role=name, monitor=external_postgres.monitor_of(name))
 
 
 def ask(
@@ -70,3 +73,19 @@ def ask(
         stdin=f"{begin}{script}".encode(),
         timeout_seconds=timeout_seconds,
     ).strip()
+
+
+def again_while_busy(change: Callable[[], object], pause: Callable[[float], None] = time.sleep) -> None:
+    """A change of whole databases; all of it again while a connection is in the way that has been made meanwhile.
+
+    pause: takes seconds. UserError of the change where another one is in the way each time, and of any other reason at once.
+    """
+    for attempts_left in range(5, -1, -1):
+        try:
+            change()
+        except UserError as failed:
+            if _BUSY not in str(failed) or not attempts_left:
+                raise
+            pause(1)
+        else:
+            return

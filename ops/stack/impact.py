@@ -41,12 +41,8 @@ PARTS = {
 # Without a published port, the new container of these is healthy before the old one goes (components/host/handover.py). What an
 # old one has begun gets its grace to end; Squid cuts connections off after 5 s.
 HANDED_OVER = {
-    "artifacts": Downtime("nothing noticeable", 0),
-    "connector": Downtime("nothing noticeable", 0),
+    **dict.fromkeys(("artifacts", "connector", "gateway", "monitor", "smoke-site"), Downtime("nothing noticeable", 0)),
     "egress": Downtime("connections that a browser has open; new ones go on", 5),
-    "gateway": Downtime("nothing noticeable", 0),
-    "monitor": Downtime("nothing noticeable", 0),
-    "smoke-site": Downtime("nothing noticeable", 0),
 }
 # The secrets that open a session of the UI; its tokens end when one of them rotates.
 OPEN_SESSIONS = ("api-key", "ui-login", "gateway")

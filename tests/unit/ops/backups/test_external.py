@@ -40,8 +40,10 @@ def opened(stack: Stack, docker: Daemon) -> Server:
 
 
 def test_a_stack_with_its_own_has_none(stack: Stack) -> None:
-    assert external.server(stack, daemon(), parse({}, file="x")) is None
-    external.check(stack, daemon(), parse({}, file="x"), print)
+    host = daemon()
+    assert external.server(stack, host, parse({}, file="x")) is None
+    external.check(None, print)
+    assert host.asked == []
 
 
 def test_it_is_asked_as_the_roles_container_asks(stack: Stack) -> None:
@@ -63,7 +65,7 @@ def test_no_secret_is_an_argument_and_nothing_of_the_host_is_mounted(stack: Stac
     """The double refuses a value of a variable in an argument."""
     host = daemon()
     said: list[str] = []
-    external.check(stack, host, SETTINGS, said.append)
+    external.check(opened(stack, host), said.append)
     (line,) = host.asked
     assert said == ["the server of database.url can be used"]
     assert {"--rm", "--read-only", "--cap-drop=ALL", "--user=10001:10001"} <= set(line.split())
@@ -75,7 +77,7 @@ def test_a_refusal_is_one_line_before_anything_changes(stack: Stack) -> None:
         **{"run ": UserError("docker: exit 1: x | database.url: the server is PostgreSQL 16, and this version needs 17")}
     )
     with pytest.raises(UserError) as refused:
-        external.check(stack, refuses, SETTINGS, print)
+        external.check(opened(stack, refuses), print)
     assert str(refused.value) == (
         "nothing was changed: Pulumi.dev.yaml: database.url: the server is PostgreSQL 16, and this version needs 17"
     )
