@@ -51,6 +51,14 @@ def foreign(path: Path) -> str:
             f"HOME: is {shown(home)}, which belongs to {_name(_owner(home))}, and you are {mine}; "
             f"run: export HOME={shlex.quote(str(own_home)) if known else '/a/folder/of/yours'}"
         )
+    if not any(there.is_relative_to(folder) for folder in ours):
+        # What is above ours has others in it, so it is not given away.
+        if not os.access(there, os.X_OK, effective_ids=True):
+            whose = f"belongs to {_name(owner)} and cannot be entered by {mine}"
+            return f"{shown(there)}: {whose}; run: sudo chmod a+x {shlex.quote(str(there))}"
+        folder = next(folder for folder in ours if path.is_relative_to(folder))
+        cure = f"sudo install -d -o {mine} {shlex.quote(str(folder))}"
+        return f"{shown(folder)}: cannot be made by {mine} in {shown(there)}, which belongs to {_name(owner)}; run: {cure}"
     # The topmost of ours that is the other owner's, so that one command is enough; never /home or /opt itself.
     while _owner(there.parent) == owner and any(there.parent.is_relative_to(folder) for folder in ours):
         there = there.parent

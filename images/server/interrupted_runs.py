@@ -5,8 +5,9 @@ a run stays "running" for ever, and one that waited for its turn is never starte
 be written because the database was away. There is one server to a database, so a run that is not final and that this process does
 not know (run_gate.py) has nobody who sees to it.
 
-Before the server answers, what was running is ended. Then, and every half minute, what had not begun is started in the order in
-which it was asked for, and what got lost meanwhile is ended. Webhooks are sent for what is ended here.
+Before the server answers, what was running is ended, and links to files that were not written go (lost_files.py). Then, and every
+half minute, what had not begun is started in the order in which it was asked for, and what got lost meanwhile is ended. Webhooks
+are sent for what is ended here.
 Not here: runs with a retry policy that have ended; Skyvern itself decides about their next attempt.
 Look at it again with the Skyvern after 1.0.56.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import structlog
 from at_start import at_start, ends_start, require
+from lost_files import follow, runs_of_last_server
 from run_gate import GATE, PART_OF_WORKFLOW, GatedExecutor
 
 LOG = structlog.get_logger()
@@ -28,14 +30,21 @@ NOT_SUBMITTED = "Interrupted: the server stopped before this run was accepted, s
 PART_LOST = "Interrupted: the server stopped before this run of some of the workflow's blocks began. Start it again."
 PARENT_ENDED = "Interrupted: the run that started this one has ended."
 SWEEP_SECONDS = 30.0
+# In which a storage that does not answer holds up the start; the sweeps try it again.
+FILES_SECONDS = 30.0
 # For one part of a sweep: whatever hangs, the next one comes.
 WORK_SECONDS = 300.0
 # Of a run's last change in the database: a request makes the run, and hands it over some statements later.
 SETTLED = timedelta(seconds=60)
-UNFINISHED = ("created", "queued", "running", "paused")
+NOT_BEGUN = ("created", "queued")
+UNFINISHED = (*NOT_BEGUN, "running", "paused")
+# Of follow_files: what it has looked at stays done when it is interrupted.
+RUNS_AT_ONCE = 50
 
 # Ended here, their webhooks to be sent once the server answers: a receiver may look the run up.
 _ended: list[tuple[str, Any]] = []
+# Runs of the last server whose files have not been looked at yet.
+_unseen: list[str] = []
 # When this server began: what has not changed since was left by the one before.
 _began = datetime.min
 
@@ -50,6 +59,8 @@ def configure_app(app: Any) -> None:
         (app.DATABASE.workflow_run_attempts, "release_stale_dispatch_claim"),
         (app.DATABASE.tasks, "get_task_steps"),
         (app.agent, "execute_task_webhook"),
+        (app.DATABASE.artifacts, "update_artifact_uri"),
+        (app.DATABASE.artifacts, "delete_artifacts_by_ids"),
     )
     require(places, "a run could stay without an end")
     at_start(app, "interrupted runs", repair_at_start)
@@ -61,11 +72,25 @@ async def repair_at_start(_fastapi_app: object) -> str:
 
     global _began, _sweeper
     _began = naive_utc_now()
+    _unseen[:] = await runs_of_last_server(NOT_BEGUN)
     ended = await end_workflow_runs(SERVER_GONE) + await end_tasks(SERVER_GONE)
     GATE.interrupted = ended
     GATE.write()
+    try:
+        async with asyncio.timeout(FILES_SECONDS):
+            await follow_files()
+    except Exception:
+        LOG.exception("interrupted_runs: files not looked at, tried again")
     _sweeper = asyncio.create_task(sweep())
     return f"{ended} ended"
+
+
+async def follow_files() -> None:
+    """Once, as soon as the storage answers."""
+    while _unseen:
+        some = _unseen[:RUNS_AT_ONCE]
+        await follow(some)
+        del _unseen[: len(some)]
 
 
 _sweeper: asyncio.Task[None] | None = None
@@ -76,7 +101,7 @@ async def sweep() -> None:
     while not GATE.open:
         await asyncio.sleep(0.2)
     while True:
-        for work in (start_waiting, end_lost, send_webhooks):
+        for work in (follow_files, start_waiting, end_lost, send_webhooks):
             try:
                 async with asyncio.timeout(WORK_SECONDS):
                     await work()

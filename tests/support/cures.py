@@ -391,6 +391,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/ownership.py": {
         "sudo chown -R": _OWNER,
         "export HOME": "unit/ops/test_ownership.py::test_a_home_that_was_kept_is_named_as_such",
+        "sudo chmod a+x": "unit/ops/test_ownership.py::test_what_is_above_ours_is_not_given_away",
+        "sudo install -d": "unit/ops/test_ownership.py::test_a_folder_that_cannot_be_made_is_made_by_the_cure",
     },
     "ops/preview/__init__.py": {"make it with bin/ops preview": _REVIEW},
     "ops/preview/model.py": {"make it with bin/ops preview": _REVIEW},

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.support import server_image
 
 NOW = datetime(2026, 1, 31, 12)
 LONG_AGO = NOW - timedelta(hours=1)
-MODULES = ("start_report", "at_start", "run_gate", "interrupted_runs", "drain")
+MODULES = ("start_report", "at_start", "run_gate", "lost_files", "interrupted_runs", "drain")
 
 
 class Status(StrEnum):
@@ -44,6 +45,14 @@ class HTTPError(Exception):
     def __init__(self, status_code: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
         self.status_code, self.detail, self.headers = status_code, detail, headers or {}
+
+
+class ClientError(Exception):
+    """botocore.exceptions.ClientError."""
+
+    def __init__(self, response: dict[str, Any]) -> None:
+        super().__init__(response)
+        self.response = response
 
 
 # --- SQLAlchemy, over rows in lists ----------------------------------------------------------------------------------------
@@ -78,6 +87,9 @@ class Column:
     def __lt__(self, value: Any) -> Predicate:
         return Predicate(lambda row: self.of(row) < value)
 
+    def __ge__(self, value: Any) -> Predicate:
+        return Predicate(lambda row: self.of(row) >= value)
+
     def is_(self, value: None) -> Predicate:
         return Predicate(lambda row: self.of(row) is value)
 
@@ -87,8 +99,8 @@ class Column:
     def in_(self, values: Iterable[Any]) -> Predicate:
         return Predicate(lambda row: self.of(row) in values)
 
-    def notin_(self, query: "Query") -> Predicate:
-        return Predicate(lambda row: self.of(row) not in query.values())
+    def notin_(self, values: "Query | Sequence[Any]") -> Predicate:
+        return Predicate(lambda row: self.of(row) not in (values.values() if isinstance(values, Query) else values))
 
 
 class Coalesce(Column):
@@ -97,6 +109,11 @@ class Coalesce(Column):
 
     def of(self, row: Row) -> Any:
         return next((column.of(row) for column in self.columns if column.of(row) is not None), None)
+
+
+class Max:
+    def __init__(self, column: Column) -> None:
+        self.column = column
 
 
 class Model(type):
@@ -112,6 +129,9 @@ class Model(type):
 
 class Query:
     def __init__(self, selected: Any) -> None:
+        self.maximum = isinstance(selected, Max)
+        if isinstance(selected, Max):
+            selected = selected.column
         self.column = selected if isinstance(selected, Column) else None
         self.model = vars(selected)["model"] if self.column else selected
         self.predicates: list[Predicate] = []
@@ -125,18 +145,25 @@ class Query:
         self.order = column
         return self
 
-    def all(self) -> list[Row]:
+    def all(self) -> list[Any]:
+        return self.values() if self.column else self.rows()
+
+    def rows(self) -> list[Row]:
         rows = [row for row in self.model.rows if all(predicate.holds(row) for predicate in self.predicates)]
         return sorted(rows, key=self.order.of) if self.order else rows
 
     def values(self) -> list[Any]:
         assert self.column is not None
-        return [self.column.of(row) for row in self.all()]
+        return [self.column.of(row) for row in self.rows()]
 
 
 class Session:
     async def scalars(self, query: Query) -> Query:
         return query
+
+    async def scalar(self, query: Query) -> Any:
+        assert query.maximum
+        return max(query.values(), default=None)
 
 
 # --- Skyvern ---------------------------------------------------------------------------------------------------------------
@@ -187,7 +214,7 @@ class Skyvern:
     """The application that a module's ``configure_app`` gets, and what it does and holds.
 
     questions: run -> how often the executor asks the database for it in the background. webhooks: kind, id and status.
-    claims: attempts that were released. log: what structlog got.
+    claims: attempts that were released. log: what structlog got. objects: URI -> content, of a storage for S3.
     """
 
     def __init__(self) -> None:
@@ -201,12 +228,16 @@ class Skyvern:
         self.claims: list[tuple[str, int]] = []
         self.log: list[tuple[str, dict[str, Any]]] = []
         self.executor: Any = None
+        self.objects: dict[str, bytes] = {}
+        self.settings = SimpleNamespace(SKYVERN_STORAGE_TYPE="local")
         self.models = {
-            name: Model(name, (), {"rows": []}) for name in ("WorkflowRunModel", "WorkflowRunGroupItemModel", "TaskModel")
+            name: Model(name, (), {"rows": []})
+            for name in ("WorkflowRunModel", "WorkflowRunGroupItemModel", "TaskModel", "ArtifactModel")
         }
         of = SimpleNamespace
         self.app = of(
             api_app_startup_event=None,
+            STORAGE=of(async_client=of(get_object_info=self.get_object_info)),
             WORKFLOW_SERVICE=of(
                 execute_workflow=self.execute_workflow,
                 execute_workflow_webhook=self.execute_workflow_webhook,
@@ -224,6 +255,7 @@ class Skyvern:
                 workflow_run_attempts=of(
                     get_attempts=self.get_attempts, release_stale_dispatch_claim=self.release_stale_dispatch_claim
                 ),
+                artifacts=of(update_artifact_uri=self.update_artifact_uri, delete_artifacts_by_ids=self.delete_artifacts_by_ids),
                 tasks=of(get_task=self.get_task, update_task=self.update_task, get_task_steps=self.get_task_steps),
                 observer=of(
                     get_task_v2=self.get_task_v2,
@@ -359,6 +391,27 @@ class Skyvern:
         self.tasks_v2[task_v2_id].status = status
         return self.tasks_v2[task_v2_id]
 
+    def add_artifact(self, artifact_id: str, uri: str, *, kind: str = "recording", **columns: Any) -> Any:
+        """A row of artifacts of the run wr_1."""
+        made = {"workflow_run_id": "wr_1", "task_id": None, "organization_id": "o_1", "artifact_type": kind}
+        row = SimpleNamespace(artifact_id=artifact_id, uri=uri, **(made | columns))
+        self.models["ArtifactModel"].rows.append(row)
+        return row
+
+    async def update_artifact_uri(self, artifact_id: str, organization_id: str, uri: str) -> None:
+        (row,) = (row for row in self.models["ArtifactModel"].rows if row.artifact_id == artifact_id)
+        assert row.organization_id == organization_id
+        row.uri = uri
+
+    async def delete_artifacts_by_ids(self, *, organization_id: str, artifact_ids: Sequence[str]) -> None:
+        rows = self.models["ArtifactModel"].rows
+        rows[:] = [row for row in rows if row.artifact_id not in artifact_ids or row.organization_id != organization_id]
+
+    async def get_object_info(self, uri: str) -> dict[str, Any]:
+        if uri not in self.objects:
+            raise ClientError({"ResponseMetadata": {"HTTPStatusCode": 404}})
+        return {"ContentLength": len(self.objects[uri])}
+
     async def get_organization(self, organization_id: str) -> Any:
         return SimpleNamespace(organization_id=organization_id) if organization_id == "o_1" else None
 
@@ -489,7 +542,10 @@ def install(skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
     contents: dict[str, dict[str, Any]] = {
         "fastapi": {"BackgroundTasks": object, "HTTPException": HTTPError},
         "structlog": {"get_logger": lambda: logger},
-        "sqlalchemy": {"select": Query, "func": SimpleNamespace(coalesce=Coalesce)},
+        "sqlalchemy": {"select": Query, "func": SimpleNamespace(coalesce=Coalesce, max=Max)},
+        "botocore.exceptions": {"ClientError": ClientError},
+        "skyvern.config": {"settings": skyvern.settings},
+        f"{sdk}.api.files": {"parse_uri_to_path": lambda uri: unquote(urlsplit(uri).path)},
         "skyvern.forge": {"app": skyvern.app},
         f"{sdk}.executor.background_task_executor": {"BackgroundTaskExecutor": executor_of(skyvern)},
         f"{sdk}.executor.factory": {"AsyncExecutorFactory": Factory},
@@ -503,7 +559,7 @@ def install(skyvern: Skyvern, monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         "skyvern.services": {"task_v2_service": SimpleNamespace(send_task_v2_webhook=skyvern.send_task_v2_webhook)},
         "skyvern.services.workflow_schedule_service": {"LocalWorkflowScheduleScheduler": LocalWorkflowScheduleScheduler},
     }
-    for name in ("skyvern", sdk, *(f"{sdk}.{part}" for part in ("executor", "schemas", "db"))):
+    for name in ("skyvern", sdk, "botocore", *(f"{sdk}.{part}" for part in ("api", "executor", "schemas", "db"))):
         contents.setdefault(name, {})
     for name, names in contents.items():
         double = ModuleType(name)

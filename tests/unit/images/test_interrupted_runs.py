@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.skyvern_double import LONG_AGO, NOW, Skyvern, Status, install, settle
+from tests.support.skyvern_double import LONG_AGO, NOW, ClientError, Skyvern, Status, install, settle
 
 JUST_NOW = NOW - timedelta(seconds=30)
 
@@ -45,7 +45,7 @@ async def start_of_the_server(interrupted: ModuleType, *, sweeps: int = 1) -> st
     note: str = await interrupted.repair_at_start(None)
     interrupted._sweeper.cancel()
     for _ in range(sweeps):
-        for work in (interrupted.start_waiting, interrupted.end_lost, interrupted.send_webhooks):
+        for work in (interrupted.follow_files, interrupted.start_waiting, interrupted.end_lost, interrupted.send_webhooks):
             await work()
             await settle()
     return note
@@ -377,3 +377,94 @@ def test_a_sweep_that_hangs_is_not_the_last(skyvern: Skyvern, interrupted: Modul
 
     asyncio.run(asyncio.wait_for(story(), 5))
     assert row.failure_reason == interrupted.LOST
+
+
+# --- Files that were not written ------------------------------------------------------------------------------------------
+
+
+def artifacts(skyvern: Skyvern) -> dict[str, str]:
+    return {row.artifact_id: row.uri for row in skyvern.models["ArtifactModel"].rows}
+
+
+# The row's suffix, which files there are with how many bytes, and the row's suffix afterwards; None: it is gone.
+RECORDINGS: list[tuple[str, dict[str, int], str | None]] = [
+    (".webm", {".webm": 9}, ".webm"),
+    (".mp4", {".webm": 8, ".mp4": 9}, ".mp4"),
+    # The file of the new name was written, and the row did not follow; or the other way round.
+    (".webm", {".mp4": 9}, ".mp4"),
+    (".mp4", {".webm": 9}, ".webm"),
+    (".mp4", {".webm": 9, ".mp4": 0}, ".webm"),
+    (".webm", {}, None),
+    (".mp4", {}, None),
+    (".webm", {".webm": 0}, None),
+]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "running"])
+@pytest.mark.parametrize(("named", "files", "left"), RECORDINGS)
+@pytest.mark.parametrize("storage", ["local", "s3"])
+def test_a_recording_that_was_cut_off_is_one_that_opens_or_none(
+    interrupted: ModuleType,
+    skyvern: Skyvern,
+    tmp_path: Path,
+    storage: str,
+    named: str,
+    files: dict[str, int],
+    left: str | None,
+    status: str,
+) -> None:
+    """A link of a run that had ended answered 404 for ever."""
+    skyvern.settings.SKYVERN_STORAGE_TYPE = storage
+    base = f"file://{tmp_path}/1 a%20b" if storage == "local" else "s3://bucket/1"
+    for suffix, size in files.items():
+        if storage == "local":
+            (tmp_path / f"1 a b{suffix}").write_bytes(b"x" * size)
+        else:
+            skyvern.objects[f"{base}{suffix}"] = b"x" * size
+    skyvern.add_run("wr_1", status)
+    skyvern.add_artifact("a_1", f"{base}{named}")
+    asyncio.run(start_of_the_server(interrupted, sweeps=0))
+    assert artifacts(skyvern) == ({} if left is None else {"a_1": f"{base}{left}"})
+
+
+def test_rows_of_anything_else_go_only_without_their_file(interrupted: ModuleType, skyvern: Skyvern, tmp_path: Path) -> None:
+    """An empty log is one; what another storage holds cannot be asked for; and earlier runs have their files."""
+    (tmp_path / "empty.log").touch()
+    skyvern.add_run("wr_1", "completed")
+    skyvern.add_run("wr_early", "completed", modified_at=LONG_AGO - timedelta(hours=1))
+    skyvern.add_run("wr_long", "running", modified_at=LONG_AGO - timedelta(hours=9))
+    skyvern.add_run("wr_waits", "queued")
+    skyvern.add_task("tsk_1", "completed")
+    gone = f"file://{tmp_path}/gone"
+    skyvern.add_artifact("a_log", f"file://{tmp_path}/empty.log", kind="browser_console_log")
+    skyvern.add_artifact("a_bucket", "s3://bucket/x", kind="har")
+    skyvern.add_artifact("a_shot", f"{gone}.png", kind="screenshot_final")
+    for run in ("early", "long", "waits"):
+        skyvern.add_artifact(f"a_{run}", f"{gone}.{run}", workflow_run_id=f"wr_{run}")
+    skyvern.add_artifact("a_task", f"{gone}.task", workflow_run_id=None, task_id="tsk_1")
+    asyncio.run(start_of_the_server(interrupted))
+    assert artifacts(skyvern).keys() == {"a_log", "a_bucket", "a_early", "a_waits"}
+
+
+def test_while_the_storage_does_not_answer_no_row_goes_and_the_server_starts(interrupted: ModuleType, skyvern: Skyvern) -> None:
+    skyvern.settings.SKYVERN_STORAGE_TYPE = "s3"
+    skyvern.add_run("wr_1", "completed")
+    skyvern.add_artifact("a_1", "s3://bucket/1.webm")
+    answers = skyvern.app.STORAGE.async_client.get_object_info
+
+    async def refuses(uri: str) -> None:
+        raise ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}})
+
+    async def story() -> None:
+        skyvern.app.STORAGE.async_client.get_object_info = refuses
+        await start_of_the_server(interrupted, sweeps=0)
+        assert artifacts(skyvern).keys() == {"a_1"}
+        skyvern.app.STORAGE.async_client.get_object_info = answers
+        # What a run of this server has not written yet is no business of the sweep.
+        skyvern.add_run("wr_new", "running", modified_at=NOW)
+        skyvern.add_artifact("a_new", "s3://bucket/new.webm", workflow_run_id="wr_new")
+        await interrupted.follow_files()
+        await interrupted.follow_files()
+
+    asyncio.run(story())
+    assert artifacts(skyvern).keys() == {"a_new"}

@@ -1,6 +1,7 @@
 """ops.ownership: what another user's run has left is one line with the chown (F30)."""
 
 import errno
+import functools
 import os
 import pwd
 import re
@@ -49,9 +50,14 @@ def as_root(work: "object") -> None:
 
 def cure_of(line: str) -> list[str]:
     """The command of a line, without sudo, which a test's machine may not have."""
-    command = re.search(r"run: sudo (chown -R .*)$", line)
+    command = re.search(r"run: sudo (.*)$", line)
     assert command is not None, line
     return shlex.split(command[1])
+
+
+def follow(line: str) -> None:
+    """Runs the command of a line, as root and whatever PATH this test has."""
+    subprocess.run(["/usr/bin/env", "PATH=/usr/bin:/bin", *cure_of(line)], check=True)
 
 
 @NEEDS_ROOT
@@ -69,7 +75,7 @@ def test_folders_that_root_made_are_one_line_whose_cure_works(as_nobody: Home, m
         ownership.check()
     top = as_nobody.path / made.split("/")[0]
     assert str(told.value) == f"{top}: belongs to root, and you are nobody; run: sudo chown -R nobody: {top}"
-    as_root(lambda: subprocess.run(["/usr/bin/env", "PATH=/usr/bin:/bin", *cure_of(str(told.value))], check=True))
+    as_root(lambda: follow(str(told.value)))
     ownership.check()
 
 
@@ -80,7 +86,7 @@ def test_a_user_without_a_name_gets_a_command_that_chown_takes(as_nobody: Home, 
     monkeypatch.setattr(ownership, "_name", str)
     with pytest.raises(UserError) as told:
         ownership.check()
-    as_root(lambda: subprocess.run(["/usr/bin/env", "PATH=/usr/bin:/bin", *cure_of(str(told.value))], check=True))
+    as_root(lambda: follow(str(told.value)))
     ownership.check()
 
 
@@ -124,12 +130,44 @@ def test_nobody_is_told_to_give_the_system_away(as_nobody: Home, monkeypatch: py
 
 
 @NEEDS_ROOT
-def test_what_is_above_a_checkout_is_not_given_away(as_nobody: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkout that root made in a folder of root's, which has others in it."""
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_what_is_above_ours_is_not_given_away(as_nobody: Home, tmp_path: Path, mode: int) -> None:
+    """A checkout that root made in a folder of root's, which has others in it; with a umask of 077 nobody may enter it."""
     checkout = tmp_path / "of all" / "checkout"
     as_root(lambda: (checkout / "site").mkdir(parents=True))
-    monkeypatch.setattr(ownership, "ROOT", checkout)
-    assert ownership.foreign(checkout / "site" / "x").endswith(f"run: sudo chown -R nobody: {shlex.quote(str(checkout))}")
+    # Whatever the umask of these tests.
+    for folder, its_mode in ((checkout.parent, mode), (checkout, 0o755), (checkout / "site", 0o755)):
+        as_root(functools.partial(folder.chmod, its_mode))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ownership, "ROOT", checkout)
+        lines = [ownership.foreign(checkout / "site" / "x")]
+        if mode == 0o700:
+            assert lines[0] == (
+                f"{checkout.parent}: belongs to root and cannot be entered by nobody; "
+                f"run: sudo chmod a+x {shlex.quote(str(checkout.parent))}"
+            )
+            as_root(lambda: follow(lines[0]))
+            lines.append(ownership.foreign(checkout / "site" / "x"))
+        assert lines[-1].endswith(f"run: sudo chown -R nobody: {shlex.quote(str(checkout))}")
+
+
+@NEEDS_ROOT
+def test_a_folder_that_cannot_be_made_is_made_by_the_cure(
+    as_nobody: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line was to give away the folder above, which may be /srv."""
+    above = tmp_path / "srv"
+    as_root(lambda: above.mkdir())
+    as_root(lambda: above.chmod(0o755))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(above / "cache"))
+    with pytest.raises(UserError) as told:
+        ownership.check()
+    folder = above / "cache" / "skyvern-stack"
+    assert str(told.value) == (
+        f"{folder}: cannot be made by nobody in {above}, which belongs to root; run: sudo install -d -o nobody {folder}"
+    )
+    as_root(lambda: follow(str(told.value)))
+    ownership.check()
 
 
 @NEEDS_ROOT
