@@ -202,7 +202,7 @@ def test_from_nothing_to_a_restore_and_back(stack: Elsewhere) -> None:
     # Away and back.
     checkout.docker.run("stop", CONTAINER)
     assert f"database: {LAN}:{server.port}, does not answer" in stack.ops("status")
-    assert re.search(r"error +database +\S*database\.url", stack.ops("doctor", code=1))
+    assert re.search(r"error +database +Pulumi\.\S+ database\.url", stack.ops("doctor", code=1))
     checkout.docker.run("start", CONTAINER)
     wait_for(lambda: "answers" in stack.ops("status"), seconds=120, pause=2)
     stack.run("script/up", "--stack", STACK, "--yes")

@@ -247,6 +247,16 @@ def test_what_pg_restore_could_not_do_is_one_line(box: Box) -> None:
     assert box.run("rows", "x", "workflows", check=False).splitlines()[-1] == line
 
 
+def test_why_postgres_does_not_answer_is_its_first_line(box: Box) -> None:
+    """It was the last one, which asks a question. As psql of 17 writes it."""
+    (box.folder / "bin/psql").write_text(
+        "#!/bin/sh\necho 'psql: error: connection to server at \"10.0.0.2\", port 5432 failed: Connection refused' >&2\n"
+        "printf '\\tIs the server running on that host and accepting TCP/IP connections?\\n' >&2\nexit 2\n"
+    )
+    line = 'backup: PostgreSQL does not answer: connection to server at "10.0.0.2", port 5432 failed: Connection refused'
+    assert box.run("now", check=False).splitlines()[-1] == line
+
+
 def test_rows_of_the_first_tables_of_a_large_dump_come(box: Box) -> None:
     """pg_restore stops reading behind them, and restic has more to write than a pipe holds."""
     box.has((0, "abc"))
