@@ -46,8 +46,8 @@ HOST = "tests/host/"
 SECOND_LANE = {
     f"{HOST}test_{name}.py"
     for name in (
-        *("approvals", "backup", "docker_versions", "edge", "links", "ollama", "own_network", "pull_requests", "rehearsal"),
-        *("rotation", "signatures", "store"),
+        *("approvals", "backup", "docker_versions", "doctor", "edge", "links", "ollama", "own_network", "pull_requests"),
+        *("rehearsal", "rotation", "signatures", "store"),
     )
 }
 WHOLE = (HOST, "tests/engine/", "tests/site/")
