@@ -248,7 +248,7 @@ def alert_channel_present(stack: Stack, parameters: Parameters) -> Findings:
     for watched in (one for type_ in parameters["types"] for one in stack.of_type(type_)):
         if not _told(stack, parameters):
             why = "a failed night is found out by whoever waits for its result"
-            yield Finding(path=f"stack {stack.name}: envs", why=why, write="a channel of the monitor", urn=watched.urn)
+            yield Finding(path="monitor: envs", why=why, write="a channel of the monitor", urn=watched.urn)
 
 
 @stack_rule(
@@ -270,7 +270,7 @@ def heartbeat_outside(stack: Stack, parameters: Parameters) -> Findings:
         if not noticed and not _told(stack, parameters):
             why = "a machine that is off sends nothing"
             write = "a notification of the tunnel's health, or a ping address"
-            yield Finding(path=f"stack {stack.name}: envs", why=why, write=write, urn=watched.urn)
+            yield Finding(path="monitor: envs", why=why, write=write, urn=watched.urn)
 
 
 def _told(stack: Stack, parameters: Parameters) -> bool:

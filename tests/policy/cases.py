@@ -812,11 +812,11 @@ CASES = {
         ],
         [
             # An empty one, and none at all.
-            ([PLATFORM, container("host-monitor-pages", envs=["TZ=Asia/Seoul", secret("CHANNELS=")])], "stack prod: envs"),
+            ([PLATFORM, container("host-monitor-pages", envs=["TZ=Asia/Seoul", secret("CHANNELS=")])], "monitor: envs"),
             # The monitor reads it, and nobody else.
             (
                 [PLATFORM, container("host-monitor-pages"), container("server", envs=[secret("CHANNELS=tgram://t/c")])],
-                "stack prod: envs",
+                "monitor: envs",
             ),
         ],
     ),
@@ -827,9 +827,9 @@ CASES = {
             [container("server")],
         ],
         [
-            ([PLATFORM, container("host-monitor-pages", envs=[secret("CHANNELS=tgram://t/c")])], "stack prod: envs"),
-            ([PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_update_event"})], "stack prod: envs"),
-            ([PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_health_event", "enabled": False})], "stack prod: envs"),
+            ([PLATFORM, container("host-monitor-pages", envs=[secret("CHANNELS=tgram://t/c")])], "monitor: envs"),
+            ([PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_update_event"})], "monitor: envs"),
+            ([PLATFORM, Sent(NOTIFICATION, "n", {"alertType": "tunnel_health_event", "enabled": False})], "monitor: envs"),
         ],
     ),
     # What is young enough depends on the day: tests/policy/test_evaluation.py.

@@ -55,7 +55,8 @@ def parse(printed: bytes) -> list[Violation]:
     events = [json.loads(line) for line in printed.splitlines() if line.startswith(b"{")]
     if not any("summaryEvent" in event for event in events):
         raise ValueError("no end")
-    return sorted(_violations(events), key=lambda one: (not one.mandatory, one.rule, one.message))
+    # The engine reports what a rule says of the whole stack once for each time it asks.
+    return sorted(set(_violations(events)), key=lambda one: (not one.mandatory, one.rule, one.message))
 
 
 def _violations(events: Sequence[Mapping[str, Mapping[str, str]]]) -> Iterator[Violation]:
