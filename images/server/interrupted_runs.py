@@ -13,13 +13,14 @@ Look at it again with the Skyvern after 1.0.56.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from at_start import at_start, ends_start, require
-from lost_files import follow, runs_of_last_server
+from lost_files import ended_alone, follow, runs_of_last_server
 from run_gate import GATE, PART_OF_WORKFLOW, GatedExecutor
 
 LOG = structlog.get_logger()
@@ -86,11 +87,17 @@ async def repair_at_start(_fastapi_app: object) -> str:
 
 
 async def follow_files() -> None:
-    """Once, as soon as the storage answers."""
+    """Once of runs of the last server, as soon as the storage answers; of those here a minute after nothing sees to them."""
     while _unseen:
         some = _unseen[:RUNS_AT_ONCE]
         await follow(some)
         del _unseen[: len(some)]
+    settled = time.monotonic() - SETTLED.total_seconds()
+    left = [run_id for run_id, when in GATE.left.items() if when < settled][:RUNS_AT_ONCE]
+    if left:
+        await follow(await ended_alone(left), recordings=True)
+    for run_id in left:
+        GATE.left.pop(run_id, None)
 
 
 _sweeper: asyncio.Task[None] | None = None

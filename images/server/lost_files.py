@@ -1,8 +1,9 @@
 """Rows of files that a crash has kept from being written: they follow the file, or go.
 
 Skyvern 1.0.56 writes a file's row first and the file in the background, for a recording also after its run has ended: the row
-names the .webm, then the .mp4 that is made of it, and the file follows seconds later. Where the server ends in between, the API
-answers with a link that never opens. interrupted_runs.py calls this at the server's start, before a run begins.
+names the .webm, then the .mp4 that is made of it, and the file follows seconds later. Where the server or the browser ends in
+between, the API answers with a link that never opens. interrupted_runs.py calls this at the server's start, before a run begins,
+and for the recording of a run, once nothing sees to that any more.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ BEFORE_CRASH = timedelta(minutes=10)
 # As Skyvern names the two files of a recording (forge/sdk/artifact/utils.py replace_file_extension).
 OTHER_SUFFIX = {".webm": ".mp4", ".mp4": ".webm"}
 AT_ONCE = 16
+RECORDING = "recording"
 
 
 async def runs_of_last_server(statuses_not_begun: Iterable[str]) -> list[str]:
@@ -44,8 +46,31 @@ async def runs_of_last_server(statuses_not_begun: Iterable[str]) -> list[str]:
     return found
 
 
-async def follow(run_ids: Sequence[str]) -> int:
-    """Leads the rows of these runs to the files that there are, and removes those of files that there are not: how many."""
+async def ended_alone(run_ids: Sequence[str]) -> list[str]:
+    """These runs, with those that they started.
+
+    Not those of a browser session, whose recording is written when that ends, nor those that another run has started, with whose
+    browser they worked.
+    """
+    from skyvern.forge import app
+    from skyvern.forge.sdk.db.models import TaskModel, WorkflowRunModel
+    from sqlalchemy import select
+
+    run, task = WorkflowRunModel, TaskModel
+    alone = run.parent_workflow_run_id.is_(None) & run.browser_session_id.is_(None)
+    runs = select(run.workflow_run_id).where(run.workflow_run_id.in_(run_ids), alone)
+    tasks = select(task.task_id).where(task.task_id.in_(run_ids), task.workflow_run_id.is_(None))
+    async with app.DATABASE.workflow_runs.Session() as session:
+        found = [*(await session.scalars(runs)).all(), *(await session.scalars(tasks)).all()]
+        started = select(run.workflow_run_id).where(run.parent_workflow_run_id.in_(found))
+        return [*found, *(await session.scalars(started)).all()]
+
+
+async def follow(run_ids: Sequence[str], *, recordings: bool = False) -> int:
+    """Leads the rows of these runs to the files that there are, and removes those of files that there are not: how many.
+
+    recordings: of these only.
+    """
     from skyvern.forge import app
     from skyvern.forge.sdk.db.models import ArtifactModel
     from sqlalchemy import select
@@ -53,6 +78,8 @@ async def follow(run_ids: Sequence[str]) -> int:
     row = ArtifactModel
     async with app.DATABASE.workflow_runs.Session() as session:
         query = select(row).where(row.workflow_run_id.in_(run_ids) | row.task_id.in_(run_ids))
+        if recordings:
+            query = query.where(row.artifact_type == RECORDING)
         rows = (await session.scalars(query)).all()
     turns = asyncio.Semaphore(AT_ONCE)
 
@@ -68,11 +95,11 @@ async def _follow_one(artifact: Any) -> bool:
 
     uri = str(artifact.uri)
     # A player refuses an empty recording; an empty log is one.
-    is_there: Callable[[str], Awaitable[bool]] = functools.partial(has_file, empty=artifact.artifact_type != "recording")
+    is_there: Callable[[str], Awaitable[bool]] = functools.partial(has_file, empty=artifact.artifact_type != RECORDING)
     if await is_there(uri):
         return False
     other = uri.removesuffix(suffix := Path(uri).suffix) + OTHER_SUFFIX.get(suffix, suffix)
-    if other != uri and artifact.artifact_type == "recording" and await is_there(other):
+    if other != uri and artifact.artifact_type == RECORDING and await is_there(other):
         await app.DATABASE.artifacts.update_artifact_uri(artifact.artifact_id, artifact.organization_id, other)
         LOG.warning("lost_files: another file", artifact_id=artifact.artifact_id, uri=other)
     else:

@@ -17,6 +17,7 @@ Look at it again with the Skyvern after 1.0.56; tests/unit/images/test_run_gate.
 import asyncio
 import json
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
@@ -68,6 +69,8 @@ class Gate:
         self._places: dict[str, Turn] = {}
         # What this process holds, waiting included: a run that is in the database and not here has lost its server.
         self._known: Counter[str] = Counter()
+        # When nothing in this process saw to a run any more, by the monotonic clock: lost_files.py looks at what it has left.
+        self.left: dict[str, float] = {}
 
     @property
     def waiting(self) -> list[str]:
@@ -89,12 +92,14 @@ class Gate:
     def knowing(self, run_id: str) -> Iterator[None]:
         """For as long as something in this process sees to the run."""
         self._known[run_id] += 1
+        self.left.pop(run_id, None)
         try:
             yield
         finally:
             self._known[run_id] -= 1
             if not self._known[run_id]:
                 del self._known[run_id]
+                self.left[run_id] = time.monotonic()
                 if run_id in self._places:
                     self.leave(self._places.pop(run_id))
 

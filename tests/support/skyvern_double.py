@@ -64,6 +64,9 @@ class Predicate:
     def __init__(self, holds: Callable[[Row], bool]) -> None:
         self.holds = holds
 
+    def __and__(self, other: "Predicate") -> "Predicate":
+        return Predicate(lambda row: self.holds(row) and other.holds(row))
+
     def __or__(self, other: "Predicate") -> "Predicate":
         return Predicate(lambda row: self.holds(row) or other.holds(row))
 

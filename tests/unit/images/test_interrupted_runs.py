@@ -468,3 +468,45 @@ def test_while_the_storage_does_not_answer_no_row_goes_and_the_server_starts(int
 
     asyncio.run(story())
     assert artifacts(skyvern).keys() == {"a_new"}
+
+
+def test_a_run_that_lost_its_browser_has_no_link_to_a_recording_that_nobody_writes(
+    interrupted: ModuleType, skyvern: Skyvern, modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A minute after its end, which is when Skyvern has given up its uploads."""
+    now = 1000.0
+    monkeypatch.setattr(interrupted.time, "monotonic", lambda: now)
+    runs: dict[str, dict[str, Any]] = {
+        "wr_1": {"status": "failed"},
+        # The database was away for a moment.
+        "wr_done": {"status": "completed"},
+        "wr_in_session": {"status": "failed", "browser_session_id": "pbs_1"},
+        "wr_child": {"status": "completed", "parent_workflow_run_id": "wr_1"},
+        "wr_child_of_other": {"status": "failed", "parent_workflow_run_id": "wr_goes_on"},
+    }
+
+    async def story() -> None:
+        nonlocal now
+        await start_of_the_server(interrupted, sweeps=0)
+        for run_id, columns in runs.items():
+            skyvern.add_run(run_id, **columns)
+            skyvern.add_artifact(run_id, f"file://{tmp_path}/{run_id}.webm", workflow_run_id=run_id)
+        skyvern.add_artifact("screenshot", f"file://{tmp_path}/1.png", kind="screenshot_final")
+        skyvern.add_task("tsk_1", "failed")
+        skyvern.add_artifact("tsk_1", f"file://{tmp_path}/task.webm", workflow_run_id=None, task_id="tsk_1")
+        for run_id in (*runs, "tsk_1", "tsk_unknown"):
+            with modules.run_gate.GATE.knowing(run_id):
+                pass
+        now += 59
+        await interrupted.follow_files()
+        assert len(artifacts(skyvern)) == len(runs) + 2
+        with modules.run_gate.GATE.knowing("wr_1"):
+            now += 2
+            await interrupted.follow_files()
+            assert "wr_1" in artifacts(skyvern)
+        now += 61
+        await interrupted.follow_files()
+
+    asyncio.run(story())
+    assert artifacts(skyvern).keys() == {"screenshot", "wr_in_session", "wr_child_of_other"}
+    assert modules.run_gate.GATE.left == {}
