@@ -165,7 +165,8 @@ class ExternalPostgres(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: ExternalPostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("skyvern:host:ExternalPostgres", name, None, opts)
+        # The type of the stack's own: its roles container is then replaced by this one, and not made beside it under the same name.
+        super().__init__("skyvern:host:Postgres", name, None, opts)
         monitor, reached = args.monitor_password, args.access
         script = f"{MAKE_ROLES}{SERVE}" if monitor is None else f"{MAKE_ROLES}{_MONITORS_ROLE}{MONITORS_FUNCTIONS}{SERVE}"
         roles = HardenedService(

@@ -49,6 +49,19 @@ def test_nothing_of_a_postgresql_is_in_the_stack(small: Program) -> None:
     assert plain(small.outputs["containers"])["roles"] == "skyvern-dev-roles"
 
 
+def test_no_two_resources_have_one_name_on_the_way_in_and_out(small: Program) -> None:
+    """The engine makes the new ones before it removes the old ones, and Docker refused the second "roles"."""
+    own = program.run(Settings())
+    names = {
+        type_: [{one.inputs["name"]: one.urn for one in run.of_type(type_)} for run in (small, own)]
+        for type_ in ("docker:index/container:Container", "docker:index/network:Network", "docker:index/volume:Volume")
+    }
+    for inside, outside in names.values():
+        both = inside.keys() & outside.keys()
+        assert both
+        assert {name: inside[name] for name in both} == {name: outside[name] for name in both}
+
+
 def test_each_client_has_its_own_way_out(small: Program, whole: Program) -> None:
     assert networks(small, "roles") == {"database"}
     assert networks(small, "server") == {"outgoing", "app", "browsing"}
