@@ -165,7 +165,7 @@ class ExternalPostgres(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: ExternalPostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        # The type of the stack's own: its roles container is then replaced by this one, and not made beside it under the same name.
+        # The type of the stack's own, so that its roles container is replaced by this one, and not made beside it with its name.
         super().__init__("skyvern:host:Postgres", name, None, opts)
         monitor, reached = args.monitor_password, args.access
         script = f"{MAKE_ROLES}{SERVE}" if monitor is None else f"{MAKE_ROLES}{_MONITORS_ROLE}{MONITORS_FUNCTIONS}{SERVE}"

@@ -55,6 +55,9 @@ def docker(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (checkout.root / "company-ca.pem").write_bytes(authority.certificate.read_bytes())
     llm = {"provider": "ollama", "model": MODEL, "memory_mib": 1024, "cpus": 1.0}
     checkout.write_stack(STACK, port=free_port(), llm=llm)
+    # By this machine's own way, because nobody listens at the proxy's address yet.
+    checkout.run("script/bootstrap", "--stack", STACK)
+    checkout.run("bin/ops", "images", "build", "--stack", STACK, timeout_seconds=4500)
     path = checkout.root / f"Pulumi.{STACK}.yaml"
     keys = f"    proxy: http://{ADDRESS}:{PORT}\n    ca_file: company-ca.pem\n"
     path.write_text(path.read_text().replace("  skyvern:host:\n", f"  skyvern:host:\n{keys}"))
