@@ -34,6 +34,8 @@ access_log stdio:/dev/stdout
 cache deny all
 pid_filename none
 cache_log /dev/null
+# A machine whose name has no domain has no other.
+visible_hostname company-proxy
 """
 # As Skyvern asks a model.
 ASK = """
