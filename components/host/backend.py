@@ -142,6 +142,7 @@ class DockerBackend(pulumi.ComponentResource):
                 allow=settings.browser.allow,
                 inside=[networks.subnet(part) for part in ("outgoing", "browsing", "smoke")],
                 parent=outgoing.squid_parent(settings.host),
+                monitored=settings.monitor.enabled,
             ),
             opts=child,
         )
@@ -277,6 +278,10 @@ class DockerBackend(pulumi.ComponentResource):
                     drill_days=0 if isinstance(settings.backup, NoBackup) else settings.backup.drill_every_days,
                     settings=settings.monitor,
                     minutes_by_hand=args.minutes_by_hand,
+                    started={
+                        **({} if egress.started is None else {"egress": egress.started}),
+                        **({} if connector is None or connector.started is None else {"connector": connector.started}),
+                    },
                     alerts=networks.alerts,
                     command=outgoing.with_certificates(settings.host, ["monitor-start"]),
                     outgoing_environment=outgoing.client_environment(settings.host),
@@ -388,6 +393,7 @@ class DockerBackend(pulumi.ComponentResource):
                     settings=edge,
                     networks=joined,
                     proxy=args.settings.host.proxy,
+                    monitored=args.settings.monitor.enabled,
                 ),
                 opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway]),
             )
@@ -401,6 +407,7 @@ class DockerBackend(pulumi.ComponentResource):
                 settings=edge,
                 token=args.tunnel.token,
                 networks=joined,
+                monitored=args.settings.monitor.enabled,
             ),
             # Cloudflare deletes no tunnel with a connector on it, so this one starts last and stops first.
             opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway, *args.tunnel.routes]),

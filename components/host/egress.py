@@ -8,10 +8,11 @@ import pulumi
 from components.addresses import network
 from components.endpoints import EGRESS_PORT
 from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.volumes import started_mount
 from components.settings import split_destination
 
 # Writes its arguments, a line each. A stack without further lines has the image's command and file.
-START = 'printf "%s\\n" "$@" > /tmp/squid.conf && exec squid -N -f /tmp/squid.conf'
+START = 'printf "%s\\n" "$@" > /tmp/squid.conf && exec egress-start /tmp/squid.conf'
 # Whatever a name resolves to: the proxy itself, a cloud's metadata, multicast.
 _NEVER = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
 
@@ -42,7 +43,7 @@ class EgressProxyArgs:
     image: ours. networks: outgoing (internet; the port is published there), browsing (browsers), smoke (the smoke run's pages).
     port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None publishes none.
     allow: destinations that are not public, as in the stack file. inside: subnets of the networks, which are never among them.
-    parent: Squid's lines for a company's proxy (host/outgoing.py).
+    parent: Squid's lines for a company's proxy (host/outgoing.py). monitored: the monitor counts its starts.
     """
 
     prefix: str
@@ -52,6 +53,7 @@ class EgressProxyArgs:
     allow: Sequence[str] = ()
     inside: Sequence[str] = ()
     parent: Sequence[str] = ()
+    monitored: bool = False
 
 
 def command(allow: Sequence[str], inside: Sequence[str], parent: Sequence[str]) -> Sequence[str] | None:
@@ -73,6 +75,7 @@ class EgressProxy(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: EgressProxyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:EgressProxy", name, None, opts)
+        self.started = started_mount(name, args.prefix, "egress", self) if args.monitored else None
         service = HardenedService(
             f"{name}-squid",
             ServiceArgs(
@@ -82,6 +85,7 @@ class EgressProxy(pulumi.ComponentResource):
                 user="13:13",
                 command=command(args.allow, args.inside, args.parent),
                 networks=args.networks,
+                mounts=[] if self.started is None else [self.started],
                 published_port=None if args.port is None else (args.port, EGRESS_PORT),
                 memory_mib=256,
                 cpus=1,

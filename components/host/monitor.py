@@ -12,7 +12,7 @@ from components.host import backup
 from components.host.postgres import Access
 from components.host.service import HardenedService, Health, Mount, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
-from components.host.volumes import local_volume
+from components.host.volumes import STARTED_FOLDER, local_volume, read_started
 from components.settings import MonitorSettings
 
 # In the container.
@@ -26,7 +26,7 @@ class MonitorArgs:
     password: of its role of the database; secret. access: to PostgreSQL. network: of the gateway and of nobody else.
     organization_id, smoke_organization_id: whose runs are shown. backup: name of the backup's volume, if the stack has one.
     drill_days: between two of its drills, 0 for none. timezone: days begin in it. language: ``frontend.language``.
-    minutes_by_hand: title of a workflow -> minutes a person needs.
+    minutes_by_hand: title of a workflow -> minutes a person needs. started: part -> where its container marks that it began.
     alerts: the network to the channels of its messages, its heartbeat and a PostgreSQL elsewhere; None without these.
     command, outgoing_environment: for a company's proxy.
     """
@@ -45,6 +45,7 @@ class MonitorArgs:
     drill_days: int
     settings: MonitorSettings
     minutes_by_hand: Mapping[str, float]
+    started: Mapping[str, Mount]
     alerts: pulumi.Input[str] | None
     command: Sequence[pulumi.Input[str]] | None
     outgoing_environment: Mapping[str, pulumi.Input[str]]
@@ -86,12 +87,13 @@ class Monitor(pulumi.ComponentResource):
                     "PGPASSWORD": args.password,
                     "SMOKE_ORGANIZATION_ID": args.smoke_organization_id,
                     "STACK": args.prefix.removeprefix("skyvern-"),
+                    "STARTED_FOLDER": STARTED_FOLDER,
                     "STATE_FOLDER": STATE_FOLDER,
                     "TZ": args.timezone,
                     "UI_LANGUAGE": args.language,
                 },
                 networks=[args.network, *([] if args.alerts is None else [args.alerts])],
-                mounts=[*args.access.mounts, Mount(volume=state, path=STATE_FOLDER), *kept],
+                mounts=[*args.access.mounts, Mount(volume=state, path=STATE_FOLDER), *kept, *read_started(args.started)],
                 memory_mib=128,
                 cpus=0.5,
                 health=Health(command=["monitor-healthy"], start_seconds=60),

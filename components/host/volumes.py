@@ -1,5 +1,6 @@
 """The data that must outlive every container."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -19,6 +20,8 @@ SKYVERN_FOLDERS = {
     "log": "LOG_PATH",
     "videos": "VIDEO_PATH",
 }
+# Where a container marks that it began, and below which the monitor reads it.
+STARTED_FOLDER = "/run/started"
 # Those that people see in the UI. Not HAR files: they hold whole requests with cookies and passwords.
 SERVED_FOLDERS = ("artifacts", "downloads", "videos")
 
@@ -29,19 +32,46 @@ def folder_path(folder: str) -> str:
 
 
 def local_volume(
-    name: str, prefix: str, part: str, parent: pulumi.Resource, *, protect: bool = False, **marks: str
+    name: str,
+    prefix: str,
+    part: str,
+    parent: pulumi.Resource,
+    *,
+    protect: bool = False,
+    driver_opts: Mapping[str, str] | None = None,
+    **marks: str,
 ) -> pulumi.Output[str]:
-    """Name of a new volume on the daemon's disk. protect: its data cannot be restored; marks: labels besides the stack's."""
+    """Name of a new volume, on the daemon's disk unless driver_opts say otherwise.
+
+    protect: its data cannot be restored; marks: labels besides the stack's.
+    """
     return docker.Volume(
         name,
         name=f"{prefix}-{part}",
         driver="local",
+        driver_opts=driver_opts,
         labels=[
             docker.VolumeLabelArgs(label=label, value=value)
             for label, value in sorted({**stack_labels(prefix, part), **marks}.items())
         ],
         opts=pulumi.ResourceOptions(parent=parent, protect=protect),
     ).name
+
+
+def started_mount(name: str, prefix: str, part: str, parent: pulumi.Resource) -> Mount:
+    """A new volume for one file, ``at``, whose time says when a container began: the monitor has no Docker socket to ask.
+
+    One for each container that writes it, because a common one would be a way between them. In memory and a few kilobytes, so
+    a container that was taken over cannot fill the disk; for any user, because a connector's public image has no folder for it.
+    """
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=64k,nr_inodes=8,mode=1777,nosuid,nodev,noexec"}
+    volume = local_volume(f"{name}-started", prefix, f"{part}-started", parent, driver_opts=options)
+    return Mount(volume=volume, path=STARTED_FOLDER)
+
+
+def read_started(mounts: Mapping[str, Mount]) -> list[Mount]:
+    """The same volumes for the monitor: part -> what its container mounts."""
+    return [Mount(volume=mount.volume, path=f"{STARTED_FOLDER}/{part}", read_only=True) for part, mount in mounts.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

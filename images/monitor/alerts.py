@@ -21,6 +21,7 @@ OFF = timedelta(minutes=10)
 SETTLE = timedelta(minutes=20)
 MOST_LINES = 5
 LONGEST = 1000
+LONGEST_SUBJECT = 150
 # What has a meaning of its own in a channel: <!channel> of Slack, @everyone of Discord, markup of Telegram and mail.
 _HARMLESS = str.maketrans("<>@`[]", "‹›＠'()")  # noqa: RUF001  # look alike, and mean nothing
 
@@ -182,6 +183,12 @@ def titles(counts: Mapping[str, int]) -> str:
 def harmless(title: str) -> str:
     """A title for any channel."""
     return short(title, 40).translate(_HARMLESS)
+
+
+def subject(lines: Sequence[tuple[str, str]], stack: str) -> str:
+    """Of a mail: the first line, and how many more there are."""
+    more = "" if len(lines) == 1 else f" (+{len(lines) - 1})"
+    return f"{short(f'[{stack}] {lines[0][0]}', LONGEST_SUBJECT)}{more}"
 
 
 def message(lines: Sequence[tuple[str, str]], stack: str, origin: str, say: Say, longest: int = LONGEST) -> str:

@@ -14,7 +14,7 @@ class Config:
     """database: libpq's connection string. organizations: ``own`` and ``smoke`` -> Skyvern's id.
 
     language: ``en``, ``ko``, or ``browser``. app_url: origin of the UI. skyvern: its version. state: folder of the monitor's own
-    volume. backup: folder of the backup's volume, if the stack has one.
+    volume. backup: folder of the backup's volume, if the stack has one. started: folder below which parts mark that they began.
     minutes_by_hand: title of a workflow -> minutes that a person needs for it.
     channels: name -> address in apprise's form, with its keys. quiet_hours: ``23:00-07:00``. stuck_minutes: longest run.
     api_host: a host for which the gateway answers Skyvern's heartbeat. heartbeat: address that is pinged; a secret.
@@ -30,6 +30,7 @@ class Config:
     skyvern: str
     state: Path
     backup: Path | None
+    started: Path
     channels: Mapping[str, str] = field(default_factory=dict)
     quiet_hours: str | None = None
     stuck_minutes: int = 180
@@ -68,6 +69,7 @@ def from_environment() -> Config:
         skyvern=_pinned(Path(__file__).with_name("skyvern.in").read_text()),
         state=Path(os.environ["STATE_FOLDER"]),
         backup=Path(os.environ["BACKUP_FOLDER"]) if "BACKUP_FOLDER" in os.environ else None,
+        started=Path(os.environ["STARTED_FOLDER"]),
         channels=named(os.environ.get("CHANNELS", "").split()),
         quiet_hours=os.environ.get("QUIET_HOURS"),
         stuck_minutes=int(os.environ.get("STUCK_MINUTES", "180")),

@@ -69,10 +69,10 @@ def backup(folder: Path | None) -> Backup | None:
     )
 
 
-def backup_started(folder: Path | None) -> datetime | None:
-    """When the backup's container began, by its own note; None without a backup, or with an earlier version of it."""
+def started(file: Path) -> datetime | None:
+    """When a container began, by the time of a file that it writes then; None where it has not, or an earlier version of it."""
     try:
-        return None if folder is None else datetime.fromtimestamp(int((folder / "started").read_text()), UTC)
+        return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
     except (OSError, ValueError, OverflowError):
         return None
 

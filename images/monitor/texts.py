@@ -31,6 +31,8 @@ KOREAN: Mapping[str, str] = {
     "The machine was off {:%m-%d %H:%M} to {:%m-%d %H:%M}": "컴퓨터가 {:%m-%d %H:%M}부터 {:%m-%d %H:%M}까지 꺼져 있었습니다",
     "The machine was off {:%H:%M} to {:%H:%M}": "컴퓨터가 {:%H:%M}부터 {:%H:%M}까지 꺼져 있었습니다",
     "The backup": "백업",
+    "The connector": "커넥터",
+    "The egress proxy": "이그레스 프록시",
     "The gateway": "게이트웨이",
     "The monitor": "모니터",
     "The newest backup is too old": "가장 최근 백업이 너무 오래되었습니다",

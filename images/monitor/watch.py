@@ -30,6 +30,7 @@ from config import Config
 LOOK_SECONDS = 60
 # Of "to oneself" (apprise.plugins.kakaotalk); it has no title.
 KAKAO_LONGEST = 200
+MAIL = ("mailto://", "mailtos://")
 # Until it is told that something does not answer: an update restarts it.
 PATIENCE = timedelta(minutes=5)
 # The repository of the backup may be away for a while; the backup looks every quarter of an hour.
@@ -162,14 +163,17 @@ class Watch:
         """By the starts that a look can see: more than three within an hour, as ``ops doctor`` counts.
 
         row: of the database, which says when it began. Skyvern has begun anew where all of its sessions are younger than the last
-        look, and the database is not. Gateway and backup say when they began. Of a container that is seldom up long enough for a
-        look, it is told that it does not answer.
+        look, and the database is not. The gateway says when it began; backup, egress proxy and connector write a file then. Of a
+        container that is seldom up long enough for a look, it is told that it does not answer.
         """
         starts, looked = self.memory.starts, self.memory.looked
         if self.began is None:
             self.began = now
             starts.setdefault("monitor", []).append(now)
-        said = {"gateway": heartbeat.gateway_started(), "backup": machine.backup_started(self.config.backup)}
+        said = {"gateway": heartbeat.gateway_started()}
+        said |= {part: machine.started(self.config.started / part / "at") for part in ("connector", "egress")}
+        if self.config.backup is not None:
+            said["backup"] = machine.started(self.config.backup / "started")
         if row is not None:
             said["database"] = row["database"]
             same = row["database"] in starts.get("database", [])
@@ -180,7 +184,9 @@ class Watch:
                 starts.setdefault(part, []).append(at)
         names = {
             "backup": self.say("The backup"),
+            "connector": self.say("The connector"),
             "database": "PostgreSQL",
+            "egress": self.say("The egress proxy"),
             "gateway": self.say("The gateway"),
             "monitor": self.say("The monitor"),
             "server": "Skyvern",
@@ -280,7 +286,9 @@ def deliver(config: Config, name: str, lines: Sequence[tuple[str, str]], say: te
     if (sender := sender_of(config, url)) is None:
         return "is not an address that apprise knows"
     text = alerts.message(lines, config.stack, config.app_url, say, longest)
-    return None if sender.notify(body=text, body_format="text") else "does not take the message"
+    # A chat would show a title above the same words.
+    title = alerts.subject(lines, config.stack) if url.startswith(MAIL) else ""
+    return None if sender.notify(title=title, body=text, body_format="text") else "does not take the message"
 
 
 def _memory(document: dict[str, Any]) -> Memory:

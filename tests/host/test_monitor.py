@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from tests.host.conftest import Checkout, site_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
-MONITOR = "skyvern-dev-monitor"
+MONITOR, EGRESS = "skyvern-dev-monitor", "skyvern-dev-egress"
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,39 @@ def test_it_is_small(monitored: Site) -> None:
     statuses = monitored.docker.run("exec", MONITOR, "sh", "-c", "cat /proc/[0-9]*/status")
     resident = [int(line.split()[1]) for line in statuses.splitlines() if line.startswith("VmRSS")]
     assert 0 < max(resident) < 90 * 1024
+
+
+def test_starts_of_the_egress_proxy_are_marked_where_the_monitor_reads_them(monitored: Site) -> None:
+    docker = monitored.docker
+
+    def began() -> float:
+        return float(docker.run("exec", MONITOR, "stat", "--format=%.Y", "/run/started/egress/at"))
+
+    times = [began()]
+    for _ in range(2):
+        docker.run("restart", "--time=0", EGRESS)
+        wait_for(lambda: began() > times[-1], seconds=60, pause=0.5)
+        times.append(began())
+    assert times[-1] - times[0] < 600
+    # The monitor reads only, and the proxy fills nothing.
+    refused = docker.command("exec", MONITOR, "touch", "/run/started/egress/at")
+    done = subprocess.run(refused, env=docker.environment(), capture_output=True, text=True, check=False)
+    assert "Read-only file system" in done.stderr
+    docker.run("exec", EGRESS, "sh", "-c", "head -c 1000000 /dev/zero > /run/started/full || true")
+    assert int(docker.run("exec", EGRESS, "stat", "--format=%s", "/run/started/full")) <= 64 * 1024
+    docker.run("exec", EGRESS, "rm", "/run/started/full")
+
+
+def test_one_of_an_earlier_version_counts_days_again_after_an_update(monitored: Site, checkout: Checkout) -> None:
+    """The line of ops fleet cost, and its cure to the end. Until there was ops fleet, summary.py took no number of days."""
+    summary = checkout.root / "images/monitor/summary.py"
+    text = summary.read_text()
+    summary.write_text(text.replace("main(*sys.argv[1:])", "main()"))
+    assert summary.read_text() != text
+    checkout.run("script/up", "--yes")
+    line = f"{MONITOR}: counts today only, as an earlier version did; run script/up for this stack"
+    refused = checkout.run("bin/ops", "fleet", "cost", "dev", check=False)
+    assert (refused.returncode, line in refused.stdout) == (1, True), refused.stdout + refused.stderr
+    summary.write_text(text)
+    checkout.run("script/up", "--yes")
+    assert "30 days" in checkout.run("bin/ops", "fleet", "cost", "dev").stdout

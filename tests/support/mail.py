@@ -14,11 +14,16 @@ from lab.standins.edge.certificates import Authority
 
 @dataclass
 class MailServer:
-    """port: where it listens, on every address. logins: user and password of each. messages: as they came."""
+    """port: where it listens, on every address. logins: user and password of each.
+
+    commands: lines of the sessions but DATA's. messages: as they came; raw: the same, byte by byte.
+    """
 
     port: int = 0
     logins: list[tuple[str, str]] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
 
 
 @contextmanager
@@ -39,6 +44,7 @@ def serving(authority: Authority, domain: str, *, port: int = 0, from_the_start:
             lines = connection.makefile("rb")
             connection.sendall(b"220 ready\r\n")
             while line := lines.readline().strip():
+                box.commands.append(line.decode())
                 verb = line.split()[0].upper()
                 if verb == b"EHLO":
                     offer = b"AUTH PLAIN" if encrypted else b"STARTTLS"
@@ -53,7 +59,9 @@ def serving(authority: Authority, domain: str, *, port: int = 0, from_the_start:
                     connection.sendall(b"235 welcome\r\n")
                 elif verb == b"DATA":
                     connection.sendall(b"354 go\r\n")
-                    text = b"".join(iter(lines.readline, b".\r\n"))
+                    # A dot before a dot is the protocol's (RFC 5321 4.5.2).
+                    text = b"".join(one.removeprefix(b".") for one in iter(lines.readline, b".\r\n"))
+                    box.raw.append(text)
                     box.messages.append(email.message_from_bytes(text))
                     connection.sendall(b"250 taken\r\n")
                 elif verb == b"QUIT":

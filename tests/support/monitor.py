@@ -67,5 +67,6 @@ def config(monitor: SimpleNamespace, state: Path, **changes: Any) -> Any:
         "skyvern": "1.0.56",
         "state": state,
         "backup": None,
+        "started": state / "started",
     }
     return monitor.config.Config(**{**values, **changes})

@@ -150,6 +150,7 @@ class _Monitor(mocks.MockMonitor):
 ZONE: dict[str, Any] = {"zoneId": "0" * 32, "account": {"id": "a" * 32, "name": "acct"}, "status": "active", "nameServers": []}
 # The least that a stack file has about Cloudflare, and about Vercel.
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": "t" * 40}
+NGROK: dict[str, Any] = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": "t" * 40}
 VERCEL: dict[str, Any] = {"provider": "vercel", "api_token": "v" * 24, "team": "acme", "plan": "pro"}
 # A mail server.
 SMTP: dict[str, Any] = {"host": "smtp.example.com", "username": "approvals@example.com", "password": "m" * 20}

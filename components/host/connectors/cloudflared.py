@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.volumes import STARTED_FOLDER, started_mount
 from components.settings import CloudflareEdge
 
 # Where Cloudflare writes the client's address.
@@ -24,7 +25,7 @@ class ConnectorArgs:
     """Inputs of the connector.
 
     image: with cloudflared, by digest. token: of the tunnel; secret.
-    networks: tunnel (the internet), edge (the gateway).
+    networks: tunnel (the internet), edge (the gateway). monitored: the monitor counts its starts.
     """
 
     prefix: str
@@ -32,6 +33,7 @@ class ConnectorArgs:
     settings: CloudflareEdge
     token: pulumi.Input[str]
     networks: Sequence[pulumi.Input[str]]
+    monitored: bool = False
 
 
 class Connector(pulumi.ComponentResource):
@@ -43,6 +45,7 @@ class Connector(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ConnectorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Connector", name, None, opts)
+        self.started = started_mount(name, args.prefix, "connector", self) if args.monitored else None
         service = HardenedService(
             f"{name}-cloudflared",
             ServiceArgs(
@@ -57,10 +60,13 @@ class Connector(pulumi.ComponentResource):
                     "TUNNEL_GRACE_PERIOD": f"{GRACE_SECONDS}s",
                     "TUNNEL_LOGLEVEL": "info",
                     "TUNNEL_METRICS": METRICS,
+                    # Written after the first connection; one that cannot be written is a line in the log.
+                    **({} if self.started is None else {"TUNNEL_PIDFILE": f"{STARTED_FOLDER}/at"}),
                     "TUNNEL_TOKEN": args.token,
                     "TUNNEL_TRANSPORT_PROTOCOL": args.settings.protocol,
                 },
                 networks=args.networks,
+                mounts=[] if self.started is None else [self.started],
                 memory_mib=args.settings.memory_mib,
                 cpus=1,
                 # The image has no shell; the program asks itself.

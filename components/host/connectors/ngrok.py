@@ -7,6 +7,7 @@ import pulumi
 
 from components.endpoints import GATEWAY_URL
 from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.volumes import STARTED_FOLDER, started_mount
 from components.settings import NgrokEdge
 
 API = "127.0.0.1:4040"
@@ -16,6 +17,7 @@ CLIENT_HEADER = "X-Forwarded-For"
 # The public image's own entry point writes the token into a file, which a read-only root refuses; the agent takes it from the
 # environment by itself.
 _START = 'printf "%s\\n" "$1" > /tmp/ngrok.yml && exec ngrok start --all --config /tmp/ngrok.yml --log stdout --log-format json'
+_MARKED_START = f"touch {STARTED_FOLDER}/at; {_START}"
 # Alpine's variant of the image has wget, Debian's has bash. Since 3.1.1 the agent refuses a request whose Host is not loopback's;
 # endpoints are listed since 3.30, and tunnels, of which earlier ones make them, no longer in all of its versions.
 _HEALTH = f"""
@@ -50,13 +52,17 @@ endpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class NgrokAgentArgs:
-    """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway). proxy: a company's, or None."""
+    """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway). proxy: a company's, or None.
+
+    monitored: the monitor counts its starts.
+    """
 
     prefix: str
     image: str
     settings: NgrokEdge
     networks: Sequence[pulumi.Input[str]]
     proxy: str | None = None
+    monitored: bool = False
 
 
 class NgrokAgent(pulumi.ComponentResource):
@@ -65,6 +71,7 @@ class NgrokAgent(pulumi.ComponentResource):
     def __init__(self, name: str, args: NgrokAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # Of edge, where it was declared at first: with another type token its container would be replaced.
         super().__init__("skyvern:edge:NgrokAgent", name, None, opts)
+        self.started = started_mount(name, args.prefix, "ngrok", self) if args.monitored else None
         url = f"https://{args.settings.domain}"
         service = HardenedService(
             f"{name}-agent",
@@ -75,12 +82,17 @@ class NgrokAgent(pulumi.ComponentResource):
                 image=args.image,
                 user="10005:10005",
                 entrypoint=["sh", "-c"],
-                command=[_START, "ngrok-start", agent_config(args.settings.domain, args.proxy)],
+                command=[
+                    _START if self.started is None else _MARKED_START,
+                    "ngrok-start",
+                    agent_config(args.settings.domain, args.proxy),
+                ],
                 environment={
                     "HOME": "/tmp",  # noqa: S108  # the container's own tmpfs
                     "NGROK_AUTHTOKEN": pulumi.Output.secret(args.settings.authtoken.get_secret_value()),
                 },
                 networks=args.networks,
+                mounts=[] if self.started is None else [self.started],
                 memory_mib=args.settings.memory_mib,
                 cpus=1,
                 health=Health(command=["sh", "-c", _HEALTH, url], start_seconds=60),

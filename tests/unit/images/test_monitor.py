@@ -1,7 +1,10 @@
 """The monitor's modules without a database: days, schedules, tables, CSV, words, and the page as a hostile title meets it."""
 
 import ast
+import email
+import email.policy
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +16,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lab import loopback
+from lab.standins.edge.certificates import Authority
 from lab.standins.kakao import REFRESH_SECONDS, Kakao, serving
 from ops.paths import ROOT
-from tests.support import database, skyvern_wheel
+from tests.support import database, mail, skyvern_wheel
 
 FOLDER = ROOT / "images/monitor"
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -506,6 +510,88 @@ def test_a_hostile_title_is_text_in_every_channel(
         assert wrong not in shown, (wrong, shown)
     assert len(shown) < 2000
     assert sent.get("parse_mode") in {None, "HTML"}
+
+
+# What would be a header, a second message or a command of its own, if a line of the title were one of the wire.
+WIRE = [
+    "x\r\nBcc: victim@evil.example\r\nX: y",
+    "x\n\n<b>body</b>",
+    "\r\n.\r\nRCPT TO:<victim@evil.example>\r\nDATA\r\n",
+    "\u2028Bcc: victim@evil.example\u2029\x85Bcc: victim@evil.example\x0bBcc: victim@evil.example",
+    "=?utf-8?B?DQpCY2M6IHZpY3RpbUBldmlsLmV4YW1wbGU=?=",
+    "a " * 5000,
+    "\u2067\u05d0\u05d1\u2069 \u0627\u0644 \U0001f600",
+    ".",
+]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("title", [*HOSTILE, *WIRE, PINGS, MARKUP, "Blog"], ids=range(len(HOSTILE) + len(WIRE) + 3))
+def test_a_hostile_title_is_text_in_a_mail(
+    title: str, language: str, authority: Authority, monitor: SimpleNamespace, config: Any
+) -> None:
+    """By apprise's own plugin to a mail server that keeps each byte: one message, to its one address, with headers of its own."""
+    say = monitor.texts.translator(language)
+    shown = monitor.alerts.titles({title: 1})
+    line = say(monitor.alerts._KINDS["failed"][0]).format(1, shown)
+    with mail.serving(authority, "localhost") as box:
+        address = f"mailtos://user:hunter2@localhost:{box.port}/?from=alerts@example.com&to=owner@example.com&verify=no"
+        settings = monitor.dashboard.replace(config, channels={"mailtos": address})
+        for lines in ([(line, "/runs/wr_1")], [(line, "/runs/wr_1")] * 9):
+            assert monitor.watch.deliver(settings, "mailtos", lines, say) is None
+    assert box.logins == [("user", "hunter2")] * 2
+    envelope = [command.partition(" ")[0].upper() for command in box.commands]
+    assert (envelope.count("MAIL"), envelope.count("RCPT"), envelope.count("DATA")) == (2, 2, 2)
+    assert {command for command in box.commands if command.upper().startswith("RCPT")} == {"rcpt TO:<owner@example.com>"}
+    for raw, more in zip(box.raw, ("", " (+8)"), strict=True):
+        head, _, _ = raw.partition(b"\r\n\r\n")
+        # Seven bits and short lines (RFC 5322 2.1.1), without a bare CR or LF, which some servers take for an end.
+        assert all(line.isascii() and len(line) <= 998 for line in raw.split(b"\r\n"))
+        assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
+        names = [line.partition(b":")[0].decode().lower() for line in head.split(b"\r\n") if line[:1] not in b" \t"]
+        assert len(names) == len(set(names))
+        assert set(names) <= {
+            *("content-type", "mime-version", "content-transfer-encoding", "subject", "from", "to"),
+            *("message-id", "date", "x-application"),
+        }
+        message = email.message_from_bytes(raw, policy=email.policy.default)
+        subject = message["Subject"]
+        assert subject == " ".join(f"[dev] {line}".split()) + more
+        assert subject.isprintable()
+        assert len(subject) <= 160
+        plain = message.get_body(("plain",)).get_content()
+        assert shown in plain
+        assert "http://localhost:8080/" in plain
+        html = message.get_body(("html",))
+        text = plain if html is None else html.get_content()
+        for wrong in ("<script", "<a href='http://evil", "<b>body", "\u202e", "\u2067", "\x1b"):
+            assert wrong not in text + subject, (wrong, text)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("title", [*HOSTILE, *WIRE, PINGS, MARKUP], ids=range(len(HOSTILE) + len(WIRE) + 2))
+def test_a_hostile_title_fits_into_kakaotalk(
+    title: str, language: str, monitor: SimpleNamespace, config: Any, kakao: Kakao
+) -> None:
+    """The stand-in refuses more than 200 characters; the link is within them."""
+    say = monitor.texts.translator(language)
+    line = say(monitor.alerts._KINDS["failed"][0]).format(
+        900, monitor.alerts.titles({f"{title}{number}": 300 for number in range(3)})
+    )
+    for lines in ([(line, "/runs/wr_1")], [(line, "/runs/wr_1")] * 9):
+        assert monitor.watch.deliver(kakao_channel(monitor, config, kakao), "kakaotalk", lines, say) is None
+    for message, path in zip(kakao.messages, ("/runs/wr_1", "/dashboard"), strict=True):
+        head, _, link = message["text"].rpartition("\n")
+        assert head.startswith("[dev] ")
+        # Not cut off, whatever is before it.
+        assert link == f"http://localhost:8080{path}"
+        assert not set(head) & set("<>@`\u202e\u2067\x1b\r\x0b\x85\u2028")
+        assert len(message["text"]) <= 200
 
 
 # --- Summary -----------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import os
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -274,6 +275,23 @@ def test_the_gateway_says_when_it_began(status: int, body: bytes, began: datetim
     with loopback.serving(Gateway) as port:
         assert monitor.heartbeat.gateway_started(("127.0.0.1", port)) == began
     assert monitor.heartbeat.gateway_started(("127.0.0.1", port)) is None
+
+
+def test_the_time_of_a_file_says_when_a_container_began(monitor: SimpleNamespace, tmp_path: Path) -> None:
+    """Whatever is in it: whoever took the container over may write there."""
+    file = tmp_path / "at"
+    assert monitor.machine.started(file) is None
+    file.write_bytes(b"\xff" * 1000)
+    os.utime(file, times=(1795744800.25,) * 2)
+    assert monitor.machine.started(file) == datetime(2026, 11, 27, 2, 0, 0, 250_000, tzinfo=UTC)
+    # It leads nowhere, and a pipe is not opened.
+    file.unlink()
+    file.symlink_to(tmp_path)
+    os.utime(tmp_path, times=(0, 0))
+    assert monitor.machine.started(file) > datetime(2000, 1, 1, tzinfo=UTC)
+    file.unlink()
+    os.mkfifo(file)
+    assert monitor.machine.started(file) is not None
 
 
 # --- Certificates ------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ The database, the gateway, certificates and the channels are doubles; the looks,
 
 import fcntl
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,12 +27,13 @@ class Stack:
     """A stack to plant faults in. Its clock moves when it is asked to."""
 
     def __init__(self, monitor: SimpleNamespace, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        self.monitor, self.state, self.backup = monitor, folder / "state", folder / "backup"
+        self.monitor, self.state, self.backup, self.started = monitor, folder / "state", folder / "backup", folder / "started"
         self.state.mkdir()
         self.backup.mkdir()
         self.settings = {
             "channels": {"slack": "slack://x"},
             "backup": self.backup,
+            "started": self.started,
             "drill_days": 7,
             "refreshed": FRESH,
             "language": "en",
@@ -161,8 +163,11 @@ class Stack:
     def restart(self, part: str) -> None:
         if part == "gateway":
             self.gateway_began = self.now
-        elif part == "backup":
-            (self.backup / "started").write_text(f"{self.now.timestamp():.0f}\n")
+        elif part in {"backup", "connector", "egress"}:
+            file = self.backup / "started" if part == "backup" else self.started / part / "at"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            os.utime(file, times=(self.now.timestamp(),) * 2)
         else:
             self.sessions = self.now
         if part == "database":
@@ -291,13 +296,29 @@ SITUATIONS: Mapping[str, tuple[Sequence[Do], Sequence[str]]] = {
         [step for _ in range(6) for step in (do("restart", "backup"), do("wait", 5))],
         ["The backup restarts again and again", f"{WELL}The backup restarts again and again"],
     ),
+    "the egress proxy restarts again and again": (
+        [step for _ in range(6) for step in (do("restart", "egress"), do("wait", 5))],
+        ["The egress proxy restarts again and again", f"{WELL}The egress proxy restarts again and again"],
+    ),
+    "the connector restarts again and again, and a new monitor begins meanwhile": (
+        [
+            *[step for _ in range(4) for step in (do("restart", "connector"), do("wait", 5))],
+            do("kill"),
+            *[step for _ in range(4) for step in (do("restart", "connector"), do("wait", 5))],
+        ],
+        ["The connector restarts again and again", f"{WELL}The connector restarts again and again"],
+    ),
     "two updates within an hour": (
         [
             do("look"),
             *[
                 step
                 for _ in range(2)
-                for step in (*(do("restart", part) for part in ("database", "gateway", "backup")), do("kill"), do("wait", 15))
+                for step in (
+                    *(do("restart", part) for part in ("database", "gateway", "backup", "egress", "connector")),
+                    do("kill"),
+                    do("wait", 15),
+                )
             ],
         ],
         [],

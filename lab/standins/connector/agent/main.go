@@ -106,7 +106,7 @@ func serve(metrics string) error {
 			return err
 		}
 	}
-	tunnel := tunnel{credentials: credentials}
+	tunnel := tunnel{credentials: credentials, pidFile: os.Getenv("TUNNEL_PIDFILE")}
 	if metrics != "" {
 		if err := tunnel.serveReady(metrics); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,9 @@ type tunnel struct {
 	credentials token
 	live        atomic.Int64
 	carrying    sync.WaitGroup
+	// Where the process writes its number after the first connection, as cloudflared does; empty for nowhere.
+	pidFile  string
+	pidWrite sync.Once
 }
 
 // run serves until the context ends, then lets requests in progress take as long as grace.
@@ -111,6 +115,7 @@ func (t *tunnel) register(stopping context.Context, index int) error {
 			return errors.New(received.Text)
 		case "registered":
 			logLine("INF", "Registered tunnel connection connIndex=%d", index)
+			t.pidWrite.Do(t.writePid)
 			t.live.Add(1)
 			defer t.live.Add(-1)
 		case "open":
@@ -118,6 +123,15 @@ func (t *tunnel) register(stopping context.Context, index int) error {
 		}
 	}
 	return errors.Join(lines.Err(), errors.New("the edge closed the connection"))
+}
+
+func (t *tunnel) writePid() {
+	if t.pidFile == "" {
+		return
+	}
+	if err := os.WriteFile(t.pidFile, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		logLine("ERR", "Unable to write pid to %s error=%q", t.pidFile, err)
+	}
 }
 
 // carry passes bytes on between the edge and an origin until both have ended. Without an origin the edge gets an end and no byte, which

@@ -25,7 +25,7 @@ from tests.support.program import Program, Secret, plain
 
 TOKEN = "t" * 40
 CLOUDFLARE: dict[str, Any] = {"provider": "cloudflare", "domain": "example.com", "api_token": TOKEN}
-NGROK: dict[str, Any] = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": TOKEN}
+NGROK = program.NGROK
 ACCESS = {"access_team": "acme", "access_emails": ["b@example.com", "a@example.com"], "access_domains": ["example.org"]}
 VERCEL = program.VERCEL
 
@@ -385,9 +385,13 @@ def test_ngrok_is_a_container_and_nothing_else() -> None:
     }
 
 
-def test_ngroks_start_writes_the_configuration_without_the_token(tmp_path: Any) -> None:
-    # The shell around the agent, run with doubles of the agent and of its folder.
-    script = ngrok._START.replace("/tmp/", f"{tmp_path}/")  # noqa: S108  # the container's own
+@pytest.mark.parametrize("monitored", [True, False])
+def test_ngroks_start_writes_the_configuration_without_the_token(monitored: bool, tmp_path: Any) -> None:
+    # The shell around the agent, run with doubles of the agent and of its folders.
+    run = program.run(Settings.model_validate({"edge": NGROK, "monitor": {"enabled": monitored}}))
+    script = plain(run.container("ngrok").inputs["command"])[0]
+    script = script.replace("/tmp/", f"{tmp_path}/").replace("/run/started/", f"{tmp_path}/started/")  # noqa: S108
+    (tmp_path / "started").mkdir()
     agent = tmp_path / "ngrok"
     agent.write_text('#!/bin/sh\necho "$@"\n')
     agent.chmod(0o755)
@@ -403,6 +407,7 @@ def test_ngroks_start_writes_the_configuration_without_the_token(tmp_path: Any) 
         *("--log", "stdout", "--log-format", "json"),
     ]
     assert yaml.safe_load((tmp_path / "ngrok.yml").read_text())["version"] == 3
+    assert (tmp_path / "started/at").exists() is monitored
 
 
 ONLINE, OFFLINE = b'[{"name": "skyvern", "url": "https://x.example"}]', b"[]"

@@ -1,6 +1,10 @@
 """F09: what ``browser.allow`` opens, in Skyvern's check, in Squid and in the firewall, and how a preview shows it."""
 
 import json
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +12,9 @@ import pytest
 from components.host.egress import START, rules
 from components.host.firewall import destinations
 from components.host.network import subnets
+from components.host.volumes import STARTED_FOLDER
 from components.settings import Settings
+from ops.paths import ROOT
 from ops.preview import exposure
 from tests.support import program
 from tests.support.program import Program
@@ -86,3 +92,25 @@ def test_a_preview_shows_what_pages_may_reach() -> None:
         "pages to wiki.example.com, port 443 (let through by the egress proxy)",
     ]
     assert {one.change for one in exposure.exposures(exposure.CONTAINER, "egress", opened, closed)} == {"lost"}
+
+
+@pytest.mark.parametrize(("file", "configuration"), [((), "/etc/squid/squid.conf"), (("/tmp/x.conf",), "/tmp/x.conf")])  # noqa: S108
+@pytest.mark.parametrize("monitored", [True, False])
+def test_a_start_is_marked_for_the_monitor_if_there_is_one(
+    file: Sequence[str], configuration: str, monitored: bool, tmp_path: Path
+) -> None:
+    marks = tmp_path / "started"
+    if monitored:
+        marks.mkdir()
+    script = tmp_path / "egress-start"
+    script.write_text((ROOT / "images/egress/egress-start").read_text().replace(STARTED_FOLDER, str(marks)))
+    squid = tmp_path / "squid"
+    squid.write_text('#!/bin/sh\necho "$@"\n')
+    squid.chmod(0o755)
+    before = time.time()
+    done = subprocess.run(
+        ["sh", script, *file], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (f"-N -f {configuration}\n", "")
+    assert [path.name for path in marks.glob("*")] == (["at"] if monitored else [])
+    assert not monitored or (marks / "at").stat().st_mtime > before - 2

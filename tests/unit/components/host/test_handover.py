@@ -170,9 +170,11 @@ def test_who_hands_over(sections: Mapping[str, Any], who: set[str], monkeypatch:
     monkeypatch.setattr(service, "Handover", Seen)
     run = program.run(Settings.model_validate(sections))
     assert set(asked) == who
-    # Two of them cannot use one volume; monitors take turns, and a socket is for many.
+    # Two of them cannot use one volume; monitors take turns, and a socket is for many. Of a start the newest counts.
     mounts = [mount for part in who for mount in run.container(part).inputs.get("volumes", [])]
     assert {mount["volumeName"] for mount in mounts if not mount["readOnly"]} <= {
+        "skyvern-dev-connector-started",
+        "skyvern-dev-egress-started",
         "skyvern-dev-monitor",
         "skyvern-dev-postgres-socket",
     }

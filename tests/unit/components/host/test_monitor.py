@@ -1,5 +1,6 @@
 """The monitor of a stack: what it may reach and read, and that a stack without one is as it was."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from components.frontend import vercel
 from components.host import gateway, monitor
 from components.host.firewall import Destination, destinations
 from components.host.postgres import MAKE_MONITOR, ROLES_SCRIPT
-from components.settings import CloudflareEdge, SettingsError, parse
+from components.settings import CloudflareEdge, Settings, SettingsError, parse
 from tests.support import program
 from tests.support.program import VERCEL, Program, Secret, plain
 
@@ -41,9 +42,42 @@ def test_it_shares_a_network_with_the_gateway_and_with_nobody_else(monitored: Pr
 
 def test_it_sees_the_socket_and_its_own_notes() -> None:
     mounts = {mount["volumeName"]: mount["readOnly"] for mount in run().container("monitor").inputs["volumes"]}
-    assert mounts == {"skyvern-dev-monitor": False, "skyvern-dev-postgres-socket": False}
+    assert mounts == {
+        "skyvern-dev-egress-started": True,
+        "skyvern-dev-monitor": False,
+        "skyvern-dev-postgres-socket": False,
+    }
     with_backup = run(backup={"type": "path", "path": "/mnt/d/skyvern"}).container("monitor").inputs["volumes"]
     assert {mount["volumeName"]: mount["readOnly"] for mount in with_backup} == {**mounts, "skyvern-dev-backup": True}
+
+
+@pytest.mark.parametrize(
+    ("edge", "part"), [(program.CLOUDFLARE, "connector"), (program.NGROK, "ngrok"), ({"provider": "none"}, None)]
+)
+def test_egress_and_connector_mark_their_starts_for_it_alone(edge: Mapping[str, Any], part: str | None) -> None:
+    """In memory and bounded, because whoever took one of them over may write there; apart, because they share nothing else."""
+    whole, plain_one = (program.run(Settings.model_validate({"edge": edge, "monitor": {"enabled": on}})) for on in (True, False))
+    marked = {"egress": "egress", **({} if part is None else {"connector": part})}
+    volumes = {one.inputs["name"]: one.inputs for one in whole.of_type("docker:index/volume:Volume")}
+    for name, writer in marked.items():
+        volume = f"skyvern-dev-{writer}-started"
+        options = volumes[volume]["driverOpts"]
+        assert (options["type"], options["device"]) == ("tmpfs", "tmpfs")
+        # The public images' users have no folder of their own.
+        assert {"size=64k", "mode=1777", "noexec", "nosuid", "nodev"} <= set(options["o"].split(","))
+        seen = {
+            one.inputs["hostname"]: (mount["containerPath"], mount["readOnly"])
+            for one in whole.of_type("docker:index/container:Container")
+            for mount in one.inputs.get("volumes", [])
+            if mount["volumeName"] == volume
+        }
+        assert seen == {writer: ("/run/started", False), "monitor": (f"/run/started/{name}", True)}
+    assert sum("started" in name for name in volumes) == len(marked)
+    assert whole.environment("monitor")["STARTED_FOLDER"] == "/run/started"
+    assert not [one for one in plain_one.of_type("docker:index/volume:Volume") if "started" in one.inputs["name"]]
+    if part == "connector":
+        assert whole.environment(part)["TUNNEL_PIDFILE"] == "/run/started/at"
+        assert "TUNNEL_PIDFILE" not in plain_one.environment(part)
 
 
 def test_its_password_is_its_own(monitored: Program) -> None:

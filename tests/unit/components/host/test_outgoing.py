@@ -11,12 +11,13 @@ from components.host import outgoing
 from components.host.firewall import Destination, destinations
 from components.settings import Settings, certificates, parse
 from lab.standins.edge.certificates import Authority
+from ops.paths import ROOT
 from tests.support import program
 from tests.support.program import CLOUDFLARE, plain
 
 PROXY = {"proxy": "http://proxy.example.com:3128"}
 OLLAMA = {"provider": "ollama", "model": "llava:7b"}
-NGROK = {"provider": "ngrok", "domain": "your-name.ngrok.app", "authtoken": "t" * 40}
+NGROK = program.NGROK
 EDGES: list[dict[str, Any]] = [{"provider": "none"}, {**CLOUDFLARE, "past_proxy": True}, NGROK]
 VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OUTBOUND_TRUST_ENV_PROXY"}
 
@@ -96,6 +97,7 @@ def test_the_firewall_opens_the_proxy_and_nothing_else(proxy: str, opened: str |
 def test_the_egress_proxy_keeps_its_rules_and_asks_its_parent(tmp_path: Path) -> None:
     command = plain(program.run(settings(host=PROXY)).container("egress").inputs["command"])
     script = command[2].replace("/tmp/", f"{tmp_path}/")  # noqa: S108  # the container's own
+    (tmp_path / "egress-start").symlink_to(ROOT / "images/egress/egress-start")
     squid = tmp_path / "squid"
     squid.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/ran\n')
     squid.chmod(0o755)
