@@ -147,6 +147,7 @@ def ensure_docker(host: str, progress: Progress, machine: Machine | None = None)
         daemon = observe_daemon(host)
     if step is not DockerStep.NOTHING and daemon is not Daemon.ANSWERS:
         _start_docker(machine, host, progress)
+    docker_faults.refuse_remapped(Docker(host))
     progress(f"Docker answers at {host}")
 
 

@@ -28,6 +28,17 @@ _NFT = (
     "sudo update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy && "
     "sudo systemctl restart docker (in WSL: wsl --update and wsl --shutdown in Windows)"
 )
+# Among the daemon's security options, without a further word.
+REMAPPED_OPTION = "name=userns"
+REMAPPED = (
+    "gives containers other users than the host's (userns-remap), and then none may have the host's network, as the builds of "
+    "images and the stack's firewall do"
+)
+# Docker keeps images, containers and volumes of each mapping in a separate folder.
+WITHOUT_REMAPPING = (
+    'take "userns-remap" out of /etc/docker/daemon.json, then run: sudo systemctl restart docker (what the daemon has now is '
+    "hidden until the line is back)"
+)
 # Part of a message -> the cure. In this order: the raw table's message has both words of the next.
 _CURES: tuple[tuple[str, str], ...] = (
     (
@@ -118,8 +129,18 @@ def rootless_socket() -> str:
 
 def is_rootless(docker: Docker) -> bool:
     """Whether a daemon runs without root, where it has no say over the host's network."""
+    return _has_option(docker, "rootless")
+
+
+def refuse_remapped(docker: Docker) -> None:
+    """UserError for a daemon with userns-remap, on which no image could be built: each build has the host's network."""
+    if _has_option(docker, REMAPPED_OPTION):
+        raise UserError(f"Docker: the daemon at {docker.host} {REMAPPED}; {WITHOUT_REMAPPING}")
+
+
+def _has_option(docker: Docker, name: str) -> bool:
     try:
-        return "rootless" in docker.run("info", "--format", "{{json .SecurityOptions}}")
+        return name in docker.run("info", "--format", "{{json .SecurityOptions}}")
     except UserError:
         return False
 

@@ -48,7 +48,9 @@ _STEPS: Mapping[Step, tuple[str, str]] = {
     "proxy": ("the server does not reach the egress proxy", "restart the egress container"),
     "name": (
         "DNS fails: no name has an address",
-        'give Docker name servers that answer: "dns" in /etc/docker/daemon.json, then restart Docker',
+        # With IPv6 servers alone, Docker asks 8.8.8.8 instead, without a word.
+        'give Docker name servers that answer by IPv4, because the stack has no IPv6: "dns" in /etc/docker/daemon.json, then '
+        "restart Docker",
     ),
     "private": (
         "DNS fails: public names have private addresses",

@@ -41,6 +41,8 @@ from ops.machine import daemon as machine_daemon
 from ops.machine import docker_faults, system
 from ops.machine.daemon import Daemon
 from ops.machine.system import Machine
+from ops.observe import isolation
+from ops.observe.doctor import observation
 from tests.host import docker_newest
 from tests.support import debian, messages
 from tests.support.waiting import wait_for
@@ -482,6 +484,98 @@ def test_a_rootless_daemon_is_used_after_the_cure(rootless: Path, monkeypatch: p
         assert "tini" in docker.run("run", "--rm", *hardened, image, "/init", "--version")
     shell.clean()
     assert shell.remark() == "not used from this shell: DOCKER_HOST (the stack file decides)"
+
+
+# --- A daemon that gives containers other users, and one whose containers outlive it ------------------------------------------
+
+# A range of users for an account that every Debian has, in this mount namespace alone.
+_REMAPPED = 'mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && exec dockerd "$@"'
+
+
+@pytest.fixture
+def configured(outside: Path, run_folder: Path) -> Iterator[Callable[[dict[str, object]], Docker]]:
+    """Starts a daemon with a daemon.json, or starts it again with another one."""
+    # Not in tmp_path, which is closed to the users of containers.
+    folder = Path("/srv") / f"skyvern-test-daemon-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    (folder / "subid").write_text("daemon:700000:65536\n")
+    private = ("unshare", "--mount", "--propagation", "private", "sh", "-euc", _REMAPPED, "dockerd", folder / "subid")
+    file = folder / "daemon.json"
+    daemon = lab.dockerd.Dockerd(
+        *(run_folder, folder / "data", folder / "log"),
+        pool="10.216.0.0/16",
+        program=(*private, f"--config-file={file}"),
+    )
+
+    def start(document: dict[str, object]) -> Docker:
+        daemon.stop()
+        file.write_text(json.dumps(document))
+        daemon.start()
+        return daemon.docker
+
+    with own_network():
+        try:
+            yield start
+        finally:
+            with contextlib.suppress(UserError):
+                if left := daemon.docker.run("ps", "--quiet").split():
+                    daemon.docker.run("rm", "--force", *left)
+            daemon.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_daemon_that_remaps_users_is_refused_and_used_after_the_cure(
+    configured: Callable[[dict[str, object]], Docker],
+) -> None:
+    remapped: dict[str, object] = {"userns-remap": "daemon"}
+    docker = configured(remapped)
+    with pytest.raises(UserError) as told:
+        machine_daemon.ensure_docker(docker.host, lambda line: None, USER)
+    line = str(told.value)
+    key = re.search(r'take "(\S+)" out of /etc/docker/daemon\.json, then run: sudo systemctl restart docker', line)
+    assert key, line
+    assert "\n" not in line
+    assert observation.observe_daemon_facts(docker).remapped
+
+    def build() -> str:
+        dockerfile = b'FROM localhost/skyvern/tiny:1\nRUN ["/init", "--version"]\n'
+        command = docker.command("build", "--network=host", "-")
+        environment = {**docker.environment(), "DOCKER_BUILDKIT": "0"}
+        done = subprocess.run(command, input=dockerfile, env=environment, capture_output=True, check=False)
+        return done.stderr.decode() if done.returncode else ""
+
+    # What it would have come to, minutes later.
+    tiny_image(docker)
+    assert "cannot share the host's network namespace when user namespaces are enabled" in build()
+    del remapped[key[1]]
+    configured(remapped)
+    machine_daemon.ensure_docker(docker.host, lambda line: None, USER)
+    tiny_image(docker)
+    assert build() == ""
+
+
+def test_what_runs_goes_on_while_a_daemon_with_live_restore_restarts(
+    configured: Callable[[dict[str, object]], Docker],
+) -> None:
+    """doctor's cure for lost rules, which is a restart of Docker, helps there too, and no container ends for it."""
+    docker = configured({"live-restore": True})
+    machine_daemon.ensure_docker(docker.host, lambda line: None, USER)
+    bridges = [f"br-{docker.run('network', 'create', name)[:12]}" for name in ("one", "two")]
+    folders = [f"--volume={folder}:{folder}:ro" for folder in ("/usr", "/bin", "/lib", "/lib64") if Path(folder).exists()]
+    tiny_image(docker)
+    docker.run("run", "--detach", "--name=kept", "--network=one", *folders, "localhost/skyvern/tiny:1", "/bin/sleep", "600")
+
+    def lost() -> bool:
+        listing = subprocess.run(["nft", "--stateless", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        return isolation.rules_lost(f"{listing}legacy:", bridges)
+
+    process = docker.run("inspect", "--format", "{{.State.Pid}}", "kept")
+    assert not lost()
+    subprocess.run(["iptables", "--flush"], check=True)
+    assert lost()
+    configured({"live-restore": True})
+    assert not lost()
+    assert docker.run("inspect", "--format", "{{.State.Pid}}", "kept") == process
 
 
 # --- apt, which another program uses (F22) ---------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ _TABLES = (
     "host/test_machine_faults.py::test_a_container_without_the_table_raw_starts_after_the_cure"
 )
 _LIMIT = "host/test_machine_faults.py::test_the_limit_of_a_registry_is_over_with_a_login"
+_REMAPPED = "host/test_machine_faults.py::test_a_daemon_that_remaps_users_is_refused_and_used_after_the_cure"
 _ROOTLESS = "host/test_machine_faults.py::test_a_rootless_daemon_is_used_after_the_cure"
 _APT = "host/test_machine_faults.py::test_apt_is_waited_for_while_a_fresh_server_updates_itself"
 _GROUP = "host/test_cures.py::test_a_user_gets_rights_on_docker"
@@ -275,6 +276,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "run docker login": _LIMIT,
         "sudo apt-get install -y iptables": _PACKAGES,
         "sudo snap disable docker": "outside: snapd",
+        "then run: sudo systemctl restart docker": _REMAPPED,
     },
     "ops/machine/engine.py": {
         "or run script/bootstrap --engine modules": "unit/ops/machine/test_engine.py::"
@@ -496,6 +498,7 @@ TROUBLESHOOTING: Mapping[str, str] = {
     "limit of pulls": _LIMIT,
     "is of the snap package": "outside: snapd",
     "this user's rootless one": _ROOTLESS,
+    "gives containers other users than the host's": _REMAPPED,
     "MiB are free on its disk": "unit/ops/test_full_disk.py::test_a_full_disk_is_said_before_anything_is_made "
     "host/test_cures.py::test_space_is_made_without_the_volumes",
     "is Podman, on which this stack does not run": "outside: Docker Engine in place of Podman",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from components.settings import OllamaLlm
 from ops.images import needs
-from ops.machine import system
+from ops.machine import docker_faults, system
 from ops.machine.daemon import DEFAULT_SOCKET, Daemon, over_ssh, without_socket
 from ops.observe import internet
 from ops.observe.doctor.findings import Finding, error, warning
@@ -60,6 +60,12 @@ def check_version(observation: Observation) -> Iterator[Finding]:
         wanted = ".".join(f"{number:02d}" for number in OLDEST_DOCKER)
         fix = "install a current Docker Engine"
         yield error("docker version", observation.daemon_facts.version, f"is older than {wanted}", fix)
+
+
+def check_remapping(observation: Observation) -> Iterator[Finding]:
+    """Containers may have the host's network where they need it."""
+    if observation.daemon_facts is not None and observation.daemon_facts.remapped:
+        yield error("docker", observation.docker_host, docker_faults.REMAPPED, docker_faults.WITHOUT_REMAPPING)
 
 
 def check_limits(observation: Observation) -> Iterator[Finding]:
@@ -253,6 +259,7 @@ def check_mtu(observation: Observation) -> Iterator[Finding]:
 CHECKS = (
     check_docker,
     check_version,
+    check_remapping,
     check_limits,
     check_storage_driver,
     check_wsl,

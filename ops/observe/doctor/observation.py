@@ -25,7 +25,7 @@ from ops.clients import process
 from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
 from ops.images import needs
-from ops.machine import backend, engine, environment, system, windows
+from ops.machine import backend, docker_faults, engine, environment, system, windows
 from ops.machine.backend import State
 from ops.machine.daemon import Daemon, observe_daemon
 from ops.machine.system import Machine
@@ -123,6 +123,7 @@ class DaemonFacts:
     skew_seconds: float
     unsupported: tuple[str, ...]
     runtimes: tuple[str, ...] = ()
+    remapped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,6 +393,7 @@ def parse_daemon(document: Mapping[str, Any], now: datetime) -> DaemonFacts:
         skew_seconds=(system_time - now).total_seconds() if system_time else 0,
         unsupported=tuple(name for name, field in limits.items() if document.get(field) is False),
         runtimes=tuple(sorted(document.get("Runtimes") or {})),
+        remapped=docker_faults.REMAPPED_OPTION in (document.get("SecurityOptions") or []),
     )
 
 

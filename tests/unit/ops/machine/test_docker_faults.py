@@ -191,6 +191,15 @@ def test_a_rootless_daemon_is_named_with_its_address(home: Home, monkeypatch: py
     daemon.ensure_docker(address, home.say, USER)
 
 
+def test_a_daemon_that_remaps_users_is_refused_before_anything_is_built(home: Home) -> None:
+    """The first build of an image failed: "cannot share the host's network namespace when user namespaces are enabled"."""
+    home.program("docker", """[[ $3 == info ]] && echo '["name=seccomp,profile=default","name=userns"]' || echo 28.0.1""")
+    with pytest.raises(UserError) as told:
+        daemon.ensure_docker(DEFAULT_SOCKET, home.say, USER)
+    assert str(told.value).startswith(f"Docker: the daemon at {DEFAULT_SOCKET} gives containers other users than the host's")
+    assert 'take "userns-remap" out of /etc/docker/daemon.json, then run: sudo systemctl restart docker' in str(told.value)
+
+
 def test_root_still_gets_a_daemon_of_its_own() -> None:
     step = decide_docker(SERVER, DEFAULT_SOCKET, Daemon.SILENT, dockerd=True, rootless="unix:///run/user/0/docker.sock")
     assert step is daemon.DockerStep.START

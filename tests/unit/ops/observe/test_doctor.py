@@ -279,6 +279,12 @@ def test_nothing_on_a_healthy_stack() -> None:
             "keeps Chromium from making its sandbox",
             "kernel.apparmor_restrict_unprivileged_userns=0",
         ),
+        (
+            with_daemon(remapped=True),
+            "unix:///var/run/docker.sock",
+            "gives containers other users than the host's (userns-remap)",
+            'take "userns-remap" out of /etc/docker/daemon.json',
+        ),
         # F06.
         (
             with_host(answers=[answer("name"), answer("connect", "b.test")]),
@@ -515,9 +521,12 @@ def test_docker_info() -> None:
             "SystemTime": "2026-01-31T09:01:00.264643149Z",
             "MemoryLimit": True,
             "SwapLimit": False,
+            "SecurityOptions": ["name=seccomp,profile=default", "name=userns"],
         },
         now,
     )
+    assert facts.remapped
+    assert not observation.parse_daemon({"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}, now).remapped
     assert facts.memory_mib == 24105
     assert facts.unsupported == ("swap",)
     assert facts.skew_seconds == pytest.approx(60.26, abs=0.01)
