@@ -3,12 +3,17 @@
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from components.host.network import subnets
+from components.settings import HostSettings
+from lab import loopback
 from ops.observe.smoke.site import Site
-from tests.host.conftest import Checkout, site_of
+from ops.observe.smoke.workflow_checks import definition, start_run, wait_for_end, workflow
+from tests.host.conftest import Checkout, as_person, site_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -100,3 +105,69 @@ def test_one_of_an_earlier_version_counts_days_again_after_an_update(monitored: 
     summary.write_text(text)
     checkout.run("script/up", "--yes")
     assert "30 days" in checkout.run("bin/ops", "fleet", "cost", "dev").stdout
+
+
+@pytest.fixture
+def channel(monitored: Site, checkout: Checkout) -> Iterator[list[str]]:
+    """The messages to a channel on the Docker host, by the monitor's own way out; the stack is as before afterwards."""
+    messages: list[str] = []
+
+    class Channel(loopback.Handler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["message"])
+            self.send_response(200)
+            self.end_headers()
+
+    path = checkout.root / "Pulumi.dev.yaml"
+    before = path.read_text()
+    gateway = subnets(HostSettings().networks, "skyvern-dev")["alerts"][1]
+    with loopback.serving(Channel, address="0.0.0.0") as port:  # noqa: S104  # the address of a bridge that is made later
+        checkout.pulumi(f"config set --path 'skyvern:monitor.allow[0]' {gateway}:{port} -s dev")
+        checkout.pulumi(f"config set --secret --path skyvern:monitor.channels json://{gateway}:{port}/ -s dev")
+        checkout.run("script/up", "--yes")
+        yield messages
+    path.write_text(before)
+    checkout.run("script/up", "--yes")
+
+
+@pytest.mark.nightly  # A look a minute.
+def test_faults_of_the_stack_are_a_message_each_and_their_ends(monitored: Site, channel: list[str]) -> None:
+    docker, person = monitored.docker, as_person(monitored)
+
+    def arrived(text: str, seconds: float = 240) -> None:
+        wait_for(lambda: any(text in message for message in channel), lambda: f"{text!r} in {channel}", seconds=seconds, pause=1)
+
+    # The first look is behind it.
+    wait_for(lambda: "looked" in docker.run("exec", MONITOR, "cat", "/var/lib/monitor/alerts.json"), seconds=120, pause=2)
+    # Neither address is of the internet, so Skyvern refuses to open it.
+    with workflow(person, definition("<!channel> Orders", "http://gateway:8080/")) as workflow_id:
+        run_id = start_run(person, workflow_id)
+        assert wait_for_end(person, run_id)["status"] == "failed"
+        arrived("Failed runs (1): \u2039!channel\u203a Orders")
+    assert f"{monitored.outputs.app_url}/runs/{run_id}" in channel[-1]
+    for _ in range(3):
+        docker.run("restart", "--time=0", EGRESS)
+        time.sleep(65)
+    arrived("The egress proxy restarts again and again")
+    # As if two hours had passed for it.
+    docker.run("stop", MONITOR)
+    image = docker.inspect(MONITOR)["Config"]["Image"]
+    age = """
+import datetime, json, pathlib
+file = pathlib.Path("/var/lib/monitor/alerts.json")
+document = json.loads(file.read_text())
+earlier = lambda text: (datetime.datetime.fromisoformat(text) - datetime.timedelta(hours=2)).isoformat()
+memory = document["memory"]
+memory["starts"] = {part: [earlier(at) for at in times] for part, times in memory["starts"].items()}
+memory["last"] = {kind: earlier(at) for kind, at in memory["last"].items()}
+file.write_text(json.dumps(document))
+"""
+    docker.run("run", "--rm", "--volume=skyvern-dev-monitor:/var/lib/monitor", image, "/opt/monitor/bin/python", "-c", age)
+    docker.run("start", MONITOR)
+    arrived("Well again: The egress proxy restarts again and again")
+    arrived("No run has failed for an hour")
+    lines = [line for message in channel for line in message.splitlines()]
+    for text in ("Failed runs", "again and again", "Well again", "for an hour"):
+        assert sum(text in line for line in lines) == (2 if text == "again and again" else 1), channel
+    # With what sends loaded, too.
+    test_it_is_small(monitored)
