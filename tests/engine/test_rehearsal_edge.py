@@ -143,6 +143,19 @@ def connected(rig: Rig) -> Iterator[Rig]:
     wait_for(lambda: rig.edge.connections("skyvern-test") == 0)
 
 
+def test_its_number_is_written_after_the_first_connection_and_not_before(rig: Rig, tmp_path: Path) -> None:
+    """As by cloudflared (TUNNEL_PIDFILE): the monitor takes the file's time for that of a start."""
+    file = tmp_path / "at"
+    refused = rig.dial(base64.b64encode(b"1" * 32).decode(), TUNNEL_PIDFILE=str(file))
+    wait_for(lambda: "Register tunnel error" in (refused.stderr or pytest.fail("no log")).readline())
+    refused.terminate()
+    assert (refused.wait(20), file.exists()) == (0, False)
+    process = rig.dial(TUNNEL_PIDFILE=str(file))
+    wait_for(lambda: file.exists() and file.read_text() == str(process.pid))
+    process.terminate()
+    assert process.wait(20) == 0
+
+
 def test_a_request_arrives_as_cloudflare_sends_it(connected: Rig) -> None:
     forged = {"CF-Connecting-IP": "198.51.100.1", "X-Forwarded-For": "198.51.100.2", "X-Forwarded-Proto": "http"}
     answer = connected.http.get("https://api.example.com/a%2Fb//c?x=%20y;z&x=2", headers=forged)

@@ -3,10 +3,12 @@
 Nightly, because it needs Chromium, and axe-core from npm.
 """
 
+import base64
 import html
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,15 +85,20 @@ class Reader:
         return self.rows({"schedule": "wfs_1", "name": "Mornings", "workflow": "wpid_1", "enabled": True, **timing, **times})
 
 
-def judge(page: str, axe: str, theme: str, width: int, folder: Path) -> dict[str, Any]:
-    """What axe-core finds on a page, with its style sheet in it and without its policy, in Chromium."""
+def styled(page: str) -> str:
+    """A page with its style sheet in it and without its policy."""
     style = f"<style>{(FOLDER / 'style.css').read_text()}</style>"
     whole, count = re.subn(
         r'<link rel="stylesheet"[^>]*>|<meta http-equiv="Content-Security-Policy"[^>]*>', lambda _: style, page
     )
     assert count == 1
+    return whole
+
+
+def judge(page: str, axe: str, theme: str, width: int, folder: Path) -> dict[str, Any]:
+    """What axe-core finds on a page in Chromium."""
     file = folder / "page.html"
-    file.write_text(whole.replace("</body>", f"<script>{axe}</script><script>{RUN}</script></body>"))
+    file.write_text(styled(page).replace("</body>", f"<script>{axe}</script><script>{RUN}</script></body>"))
     options = [
         "--headless",
         "--no-sandbox",
@@ -106,6 +113,16 @@ def judge(page: str, axe: str, theme: str, width: int, folder: Path) -> dict[str
     return document
 
 
+def dashboard(monitor: SimpleNamespace, config: Any, language: str, what: str) -> str:
+    """The dashboard with ``rows``, ``empty``, or with ``no database``."""
+    request = monitor.dashboard.read({})
+    problem = "The database does not answer. This page tries again when you reload it." if what == "no database" else ""
+    reader = Reader(monitor, empty=what == "empty")
+    facts = None if problem else monitor.dashboard.gather(reader, config, request, NOW)
+    page: str = monitor.dashboard.page(config, request, language, facts, problem)
+    return page
+
+
 @pytest.mark.parametrize(
     ("language", "theme", "width", "what"),
     [
@@ -118,25 +135,24 @@ def judge(page: str, axe: str, theme: str, width: int, folder: Path) -> dict[str
 def test_axe_finds_nothing(
     language: str, theme: str, width: int, what: str, monitor: SimpleNamespace, config: Any, axe: str, tmp_path: Path
 ) -> None:
-    request = monitor.dashboard.read({})
-    problem = "The database does not answer. This page tries again when you reload it." if what == "no database" else ""
-    reader = Reader(monitor, empty=what == "empty")
-    facts = None if problem else monitor.dashboard.gather(reader, config, request, NOW)
-    page = monitor.dashboard.page(config, request, language, facts, problem)
-    found = judge(page, axe, theme, width, tmp_path)
+    found = judge(dashboard(monitor, config, language, what), axe, theme, width, tmp_path)
     assert found["violations"] == []
     assert found["passes"] > 10
+
+
+def all_stacks(language: fleet_page.Language) -> str:
+    """The page over two stacks and one that does not answer."""
+    values: dict[str, Any] = {"address": "https://app.example.com", "containers": 9, "runs": None, "today": None, "backup": None}
+    good = fleet_page.Row(name="shop", healthy=9, api=True, figures=Figures(runs=4, completed=3, failed=1, cost=1.5), **values)
+    bad = fleet_page.Row(name="blog", healthy=7, api=False, figures=None, no_figures="monitor.enabled is false", **values)
+    return fleet_page.render([good, bad], {"gone": "docker: no answer within 20 s"}, 30, language, NOW)
 
 
 @pytest.mark.parametrize(("language", "theme", "width"), [("en", "dark", 390), ("ko", "light", 1280)])
 def test_axe_finds_nothing_on_the_page_over_all_stacks(
     language: fleet_page.Language, theme: str, width: int, axe: str, tmp_path: Path
 ) -> None:
-    values: dict[str, Any] = {"address": "https://app.example.com", "containers": 9, "runs": None, "today": None, "backup": None}
-    good = fleet_page.Row(name="shop", healthy=9, api=True, figures=Figures(runs=4, completed=3, failed=1, cost=1.5), **values)
-    bad = fleet_page.Row(name="blog", healthy=7, api=False, figures=None, no_figures="monitor.enabled is false", **values)
-    page = fleet_page.render([good, bad], {"gone": "docker: no answer within 20 s"}, 30, language, NOW)
-    found = judge(page, axe, theme, width, tmp_path)
+    found = judge(all_stacks(language), axe, theme, width, tmp_path)
     assert found["violations"] == []
     assert found["passes"] > 10
 
@@ -148,3 +164,76 @@ def test_axe_sees_the_theme_and_a_fault(monitor: SimpleNamespace, config: Any, a
     wrong = page.replace("</main>", '<input type="text"><p style="color: #1a202b; background: var(--back)">hidden</p></main>')
     found = judge(wrong, axe, "dark", 1280, tmp_path)
     assert {one["id"] for one in found["violations"]} == {"label", "color-contrast"}
+
+
+# --- Pictures ----------------------------------------------------------------------------------------------------------------
+
+SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
+FOCUSABLE = "a[href], button, select, input:not([type=hidden]), [tabindex='0']"
+# What has the focus: its place among all that may have it, whether it shows that, whether it is in sight, and its words.
+FOCUSED = f"""
+(() => {{
+  const now = document.activeElement, box = now.getBoundingClientRect(), style = getComputedStyle(now);
+  const named = document.getElementById(now.getAttribute("aria-labelledby"));
+  return {{
+    place: [...document.querySelectorAll("{FOCUSABLE}")].indexOf(now),
+    shown: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0,
+    seen: box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
+    words: (now.ariaLabel || named?.innerText || now.closest("label")?.innerText || now.innerText).trim(),
+  }};
+}})()
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
+    with chromium.page(tmp_path_factory.mktemp("browser")) as page:
+        page.send("Page.enable")
+        yield page
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("what", ["rows", "empty", "no database", "all stacks"])
+def test_every_page_fits_its_screen_in_its_theme_and_works_by_keyboard(
+    what: str,
+    language: fleet_page.Language,
+    theme: str,
+    size: str,
+    monitor: SimpleNamespace,
+    config: Any,
+    browser: chromium.Page,
+    tmp_path: Path,
+) -> None:
+    """The pictures stay in pytest's folder for whoever wants to look: ``--basetemp``."""
+    width, height = SIZES[size]
+    page = all_stacks(language) if what == "all stacks" else dashboard(monitor, config, language, what)
+    file = tmp_path / "page.html"
+    file.write_text(styled(page))
+    browser.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=size == "phone")
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+    browser.send("Page.navigate", url=file.as_uri())
+    browser.wait_for(f"location.href === {json.dumps(file.as_uri())} && document.readyState === 'complete'")
+    picture = base64.b64decode(browser.send("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+    (tmp_path / f"{what}-{language}-{theme}-{size}.png").write_bytes(picture)
+    assert picture.startswith(b"\x89PNG")
+    # Tables scroll by themselves, and the page never to the side.
+    assert browser.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    # The chart can be read: letters of their size, and the newest day in sight.
+    letters = "[...document.querySelectorAll('svg text')].map(one => one.getBoundingClientRect())"
+    assert browser.evaluate(f"{letters}.every(box => box.height >= 10)")
+    assert browser.evaluate(f"Math.max(0, ...{letters}.map(box => box.right)) <= innerWidth")
+    red, green, blue = map(int, re.findall(r"\d+", browser.evaluate("getComputedStyle(document.body).backgroundColor"))[:3])
+    assert (red + green + blue > 3 * 128) == (theme == "light")
+    # On paper dark letters on white, without what only a screen can use.
+    browser.send("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": theme}])
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.evaluate("[...document.querySelectorAll('nav, form')].every(one => one.offsetParent === null)")
+    browser.send("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": theme}])
+    count = browser.evaluate(f'document.querySelectorAll("{FOCUSABLE}").length')
+    for place in range(count):
+        browser.press("Tab", "", 9)
+        focused = browser.evaluate(FOCUSED)
+        assert (focused["place"], focused["shown"], focused["seen"]) == (place, True, True), focused
+        assert focused["words"], focused

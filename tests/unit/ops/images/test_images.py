@@ -18,6 +18,7 @@ from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import build, commands, needs
 from ops.machine import go
+from ops.paths import ROOT
 from tests.support.home import Home
 
 REPOSITORY = images.ROOT
@@ -359,6 +360,18 @@ def test_the_official_ollama_takes_its_time() -> None:
     assert build.expected_minutes("llm", "official") > 5
     assert build.expected_minutes("llm", "packages") == 1
     assert build.expected_minutes("server", "official") == build.EXPECTED_MINUTES["server"]
+
+
+@pytest.mark.parametrize("page", ["docs/official.md", "docs/ko/official.md"])
+def test_what_the_stand_in_of_ollama_differs_in_is_said(page: str) -> None:
+    """O9: five minor versions were never run. No newer one can be built from its module, so both versions are named."""
+    official = images.OFFICIAL["ollama"].partition("@")[0]
+    (pinned,) = re.findall(r"^\tgithub.com/ollama/ollama v(\S+)$", (ROOT / "images/ollama/go.mod").read_text(), re.MULTILINE)
+    assert f"version.Version={pinned}'" in (ROOT / "images/ollama/Dockerfile").read_text()
+    (row,) = [line for line in (ROOT / page).read_text().splitlines() if line.startswith("| `ollama/")]
+    assert f"`{official}`" in row
+    assert f"Ollama {pinned}" in row
+    assert "412" in row
 
 
 def test_digest_says_when_the_registry_does_not_answer(home: Home) -> None:
