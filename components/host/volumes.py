@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pulumi
 import pulumi_docker as docker
@@ -38,8 +39,8 @@ def local_volume(
     parent: pulumi.Resource,
     *,
     protect: bool = False,
+    marks: Mapping[str, str] = MappingProxyType({}),
     driver_opts: Mapping[str, str] | None = None,
-    **marks: str,
 ) -> pulumi.Output[str]:
     """Name of a new volume, on the daemon's disk unless driver_opts say otherwise.
 
@@ -91,13 +92,13 @@ class DataVolumes(pulumi.ComponentResource):
     def __init__(self, name: str, args: DataVolumesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:DataVolumes", name, None, opts)
 
-        def volume(part: str, **marks: str) -> pulumi.Output[str]:
+        def volume(part: str, marks: Mapping[str, str] = MappingProxyType({})) -> pulumi.Output[str]:
             # Deleting a volume deletes its data: nothing but an explicit unprotect may.
-            return local_volume(f"{name}-{part}", args.prefix, part, self, protect=True, **marks)
+            return local_volume(f"{name}-{part}", args.prefix, part, self, protect=True, marks=marks)
 
         # Another build of PostgreSQL may sort text differently, which breaks indexes. A changed label would replace the volume,
         # and the engine refuses that for what is protected.
-        self.postgres = None if args.image_source is None else volume("postgres", **{SOURCE_LABEL: args.image_source})
+        self.postgres = None if args.image_source is None else volume("postgres", {SOURCE_LABEL: args.image_source})
         self.folders = {folder: volume(folder) for folder in SKYVERN_FOLDERS}
         self.register_outputs({})
 
