@@ -59,17 +59,45 @@ function pieces(pattern) {
   return found;
 }
 
+// Korean particles have a form behind a consonant and one behind a vowel: a dictionary writes both, "을(를)", as a person does who cannot
+// know the word in front.
+const PARTICLES = { "을(를)": ["을", "를"], "은(는)": ["은", "는"], "이(가)": ["이", "가"], "과(와)": ["과", "와"], "(으)로": ["으로", "로"] };
+const PARTICLE = /^([”’]?)(을\(를\)|은\(는\)|이\(가\)|과\(와\)|\(으\)로)/;
+const RIEUL = 8;
+
+/** Words behind a value, with the particle's form that its last syllable asks for; as they are behind what is no Hangul. */
+function behind(value, words) {
+  const last = typeof value === "string" ? value.charCodeAt(value.length - 1) - 0xac00 : -1;
+  if (!(last >= 0 && last < 11172)) {
+    return words;
+  }
+  return words.replace(PARTICLE, (_, quote, both) => {
+    const final = last % 28;
+    return quote + PARTICLES[both][final === 0 || (both === "(으)로" && final === RIEUL) ? 1 : 0];
+  });
+}
+
+/** The pieces of a pattern with the values in their places. */
+function fill(pattern, valueOf) {
+  const filled = [];
+  pieces(pattern).forEach((piece, index) => {
+    filled.push(index % 2 ? valueOf(piece) : index === 0 ? piece : behind(filled[index - 1], piece));
+  });
+  return filled;
+}
+
 /** A text with {0}, {1} ... in it, and what belongs there. */
-text.of = (english, ...values) => pieces(text(english)).map((piece, index) => (index % 2 ? String(values[piece]) : piece)).join("");
+text.of = (english, ...values) => fill(text(english), (index) => String(values[index])).join("");
+
+/** A number with its word, such as {0} runs; `own` is the UI's own text, whose word is also the one for 1. */
+text.count = (english, own, ...values) => (english in texts ? text.of(english, ...values) : own);
 
 /**
  * Children whose words make the row `english`, with {0}, {1} ... for the ones at the indexes `others`; as they are where the language
  * has no such row.
  */
 text.parts = (english, children, others) =>
-  english in texts
-    ? pieces(texts[english]).map((piece, index) => (index % 2 ? children[others[piece]] : piece))
-    : children;
+  english in texts ? fill(texts[english], (index) => children[others[index]]) : children;
 
 /** A word of the API's, such as the status of a run. */
 text.word = (word) => words[word] ?? word;
@@ -78,6 +106,15 @@ text.word = (word) => words[word] ?? word;
 text.phrase = (english) => {
   const translated = rules.reduce((phrase, [from, to]) => phrase.replace(from, to), english);
   return /[A-Za-z]{2}/.test(translated) ? english : translated;
+};
+
+/** The names of countries by their codes. */
+text.regions = (own) => {
+  if (language === "en") {
+    return own;
+  }
+  const names = new Intl.DisplayNames(language, { type: "region" });
+  return Object.fromEntries(Object.keys(own).map((code) => [code, names.of(code)]));
 };
 
 /** The language of dates and numbers; in English the UI's own choice. */

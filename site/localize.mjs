@@ -56,6 +56,8 @@ export const replacements = [
     to: 'className:"w-[8%] truncate",children:__text.word("Open")',
     count: 1,
   },
+  { what: "when something was made, which is no status", from: 'children:__text("Created")', to: 'children:__text.word("Created")', count: 4 },
+  { what: "when something began, which is no status", from: 'children:__text("Started")', to: 'children:__text.word("Started")', count: 2 },
   { what: "one of the lines while a page waits", from: '"Backpropagating..."', to: '__text("Backpropagating...")', count: 1 },
   {
     what: "the branch of a condition that has no expression",
@@ -63,10 +65,78 @@ export const replacements = [
     to: 'value:p.is_default?__text("Executed when no other condition matches"):',
     count: 1,
   },
+  { what: "a day and its time", from: "return`${r}, ${s}`}function cc(e)", to: 'return r+__text.word(", ")+s}function cc(e)', count: 1 },
+  { what: "the names of countries", from: /q9=(\{US:"United States",[^}]*\})/, to: "q9=__text.regions($1)", count: 1 },
+  { what: "whose a profile is", from: "children:jRt[c]", to: "children:__text.word(jRt[c])", count: 1 },
+  { what: "whose a profile in a list is", from: /children:jpe\((\w)\)/, to: "children:__text.word(jpe($1))", count: 2 },
+  { what: "how sure the model was of an action", from: 'fa(t,"Confidence"', to: 'fa(t,__text("Confidence")', count: 1 },
+  { what: "the status of an action", from: 'fa(t,__text("Status"),e.status', to: 'fa(t,__text("Status"),__text.word(e.status)', count: 1 },
+  {
+    what: "how a run of Copilot's ended",
+    from: '"timed out":e===Jt.Terminated?__text("was terminated"):"failed"',
+    to: '__text.word("timed out"):e===Jt.Terminated?__text("was terminated"):__text.word("failed")',
+    count: 1,
+  },
+  { what: "the status of Copilot's test", from: "` · ${e.status??__text", to: "` · ${__text.word(e.status)??__text", count: 1 },
+  {
+    what: "the statuses within sentences",
+    from: /(__text\.of\("(?:There's no browser left to stream — status|It's no longer live — status|The stream is connected and the \w+ status is)[^"]*",)\((e)\)/,
+    to: "$1(__text.word($2))",
+    count: 7,
+  },
+  { what: "the status of a stream that ended", from: /(is still \{1\}[^"]*",\(t\),)\(e\)/, to: "$1(__text.word(e))", count: 1 },
+  { what: "the status of an agent in a notice", from: '"Agent Block {0}: {1}",(n),(e.status)', to: '"Agent Block {0}: {1}",(n),(__text.word(e.status))', count: 1 },
+  { what: "the status of a run in a notice", from: '"The {0} run has {1}.",(Ke),(ze.status)', to: '"The {0} run has {1}.",(Ke),(__text.word(ze.status))', count: 1 },
+  { what: "the status that is tried again", from: '"Remove {0} condition",(f.status)', to: '"Remove {0} condition",(__text.word(f.status))', count: 1 },
+  { what: "the status in a notification's title", from: '"Agent Run Status Change: {0}",(r)', to: '"Agent Run Status Change: {0}",(__text.word(r))', count: 1 },
+  { what: "the status in a notification", from: /(changed to status: \{1\}",\(.*?\),)\(r\)/, to: "$1(__text.word(r))", count: 1 },
+  // What is counted by a function, which makes the plural of any word.
+  {
+    what: "what Copilot counts",
+    from: /(function (?:\$w|M4|EL)\(e,t\)\{return )(e===1\?`1 \$\{t\}`:`\$\{e\} \$\{t\}s`)/,
+    to: "$1__text.count(`{0} ${t}s`,$2,e)",
+    count: 3,
+    texts: ["{0} accounts", "{0} account runs", "{0} unfinished account runs", "{0} runs", "{0} credentials", "{0} saved credentials"],
+  },
+  {
+    what: "what uses a profile",
+    from: 'function PW(e,t){return`${e} ${t}${e===1?"":"s"}`}',
+    to: 'function PW(e,t){return __text.count(`{0} ${t}s`,`${e} ${t}${e===1?"":"s"}`,e)}',
+    count: 1,
+    texts: ["{0} credentials", "{0} agents", "{0} recent runs"],
+  },
+  {
+    what: "Copilot's steps by their number",
+    from: "function jL(e,t,n){return e===1?`1 ${t}`:`${e} ${n}`}",
+    to: "function jL(e,t,n){return __text.count(`{0} ${n}`,e===1?`1 ${t}`:`${e} ${n}`,e)}",
+    count: 1,
+    texts: ["{0} browser actions", "{0} other steps"],
+  },
+  {
+    what: "the blocks that Copilot changes",
+    from: /n\.push\(`\$\{([lc])\} \$\{jL\((.*?),"block","blocks"\)\}`\)/,
+    to: 'n.push(__text.count(`${$1} {0} blocks`,`${$1} ${jL($2,"block","blocks")}`,$2))',
+    count: 2,
+    texts: ["adding", "added", "editing", "edited", "deleting", "deleted"].map((done) => `${done} {0} blocks`),
+  },
+  {
+    what: "the blocks that Copilot did not change",
+    from: 'n.push(__text.of("tried to {0} {1}",(a),',
+    to: 'n.push(__text.of("tried to {0} {1}",(__text.word(a)),',
+    count: 1,
+  },
+  {
+    what: "the accounts of a test by their ends",
+    from: "return s>0?`${s} ${r}`:null",
+    to: "return s>0?__text.count(`{0} ${r}`,`${s} ${r}`,s):null",
+    count: 1,
+    texts: ["{0} completed", "{0} failed", "{0} may have acted", "{0} canceled"],
+  },
+  { what: "how far a test of accounts is", from: "return[MYt[e.status]", to: "return[__text.word(MYt[e.status])", count: 1 },
 ];
 
-// Texts of the dictionary that are translated at such a place.
-const replacedTexts = replacements.flatMap(({ to }) => [...to.matchAll(/__text\("([^"]+)"\)/g)].map(([, text]) => text));
+// Texts of the dictionary that are translated at such a place: those that it names, and `texts`, those that it puts together.
+const replacedTexts = replacements.flatMap(({ to, texts = [] }) => [...texts, ...[...to.matchAll(/__text\("([^"]+)"\)/g)].map(([, text]) => text)]);
 
 /** The languages by code; throws with one line where a file is not one. */
 export function languages() {
@@ -94,7 +164,7 @@ export function wrap(source, wanted) {
   }
   const edits = [];
   const used = new Set();
-  for (const { form, text, start, end, given, gaps, others } of shownTexts(source)) {
+  for (const { form, text, start, end, given, gaps, others, values } of shownTexts(source)) {
     const quoted = JSON.stringify(text);
     if (form === "locale") {
       edits.push([start, end, `__text.locale(${given})`]);
@@ -104,6 +174,8 @@ export function wrap(source, wanted) {
         edits.push([start, end, `__text(${quoted})`]);
       } else if (form === "parts") {
         edits.push([start, start, `__text.parts(${quoted},`], [end, end, `,[${others}])`]);
+      } else if (form === "count") {
+        edits.push([start, start, `__text.count(${quoted},`], [end, end, `,${values})`]);
       } else {
         gaps.forEach(([from, to], index) => {
           const put = index === 0 ? `__text.of(${quoted},(` : index === gaps.length - 1 ? "))" : "),(";
@@ -182,7 +254,9 @@ function shownIn(dist) {
     throw new Error(`${dist}/index.html has no main script where one is expected`);
   }
   const source = readFileSync(join(dist, "assets", main), "utf8");
-  return new Set([...shownTexts(source).map((place) => place.text), ...replacedTexts.filter((text) => source.includes(text))]);
+  // The UI makes the plural of a word itself.
+  const inSource = (text) => text.match(/\p{L}+/gu).every((word) => source.includes(word.replace(/s$/, "")));
+  return new Set([...shownTexts(source).map((place) => place.text), ...replacedTexts.filter(inSource)]);
 }
 
 /** For each language the texts that it lacks, in the order of the source, and its texts that the UI shows no more. */

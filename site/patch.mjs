@@ -70,6 +70,12 @@ export const replacements = [
     count: 1,
   },
   {
+    what: "who runs Skyvern alone pays nobody for a browser that is open",
+    from: " You're billed while a browser is alive.",
+    to: "",
+    count: 1,
+  },
+  {
     what: "the vendor's page about two factors is elsewhere",
     from: 'to:"https://www.skyvern.com/docs/credentials#two-factor-authentication"',
     to: 'to:"https://www.skyvern.com/docs/developers/credentials/handle-2fa"',
@@ -85,15 +91,21 @@ export const placeholders = [
   "__VITE_WSS_BASE_URL_PLACEHOLDER__",
 ];
 
-/** Makes replacements in the texts of scripts; throws when one fits another number of times. program: whose they are. */
+/**
+ * Makes replacements in the texts of scripts; throws when one fits another number of times. from: a string, or a pattern, whose groups
+ * are $1, $2 ... in `to`. program: whose they are.
+ */
 export function replace(scripts, wanted, program) {
   for (const { what, from, to, count } of wanted) {
-    const found = scripts.reduce((sum, script) => sum + script.text.split(from).length - 1, 0);
+    // As a function, `to` is taken as it is written.
+    const put = from instanceof RegExp ? to : () => to;
+    const all = from instanceof RegExp ? new RegExp(from, "g") : from;
+    const found = scripts.reduce((sum, { text }) => sum + (from instanceof RegExp ? [...text.matchAll(all)].length : text.split(from).length - 1), 0);
     if (found !== count) {
       throw new Error(`${what}: expected ${count} place(s), found ${found}; this UI is not the version that ${program} was written for`);
     }
     for (const script of scripts) {
-      script.text = script.text.split(from).join(to);
+      script.text = script.text.replaceAll(all, put);
     }
   }
 }

@@ -30,6 +30,8 @@ const COMPARED_BY_CALLS = new Set(["includes", "indexOf", "startsWith", "endsWit
 const COMPARISONS = new Set(["===", "!==", "==", "!=", "in"]);
 const FORMATS = new Set(["toLocaleString", "toLocaleDateString", "toLocaleTimeString"]);
 const LETTERS = /\p{L}{2}/u;
+// A template with words in it is a text, however short.
+const TEMPLATE = { sentence: true, word: true };
 // How long something took: "2m 5s".
 const DURATION = /^(\{\d\}[smhd] ?)+$/;
 
@@ -152,27 +154,67 @@ function isShown(use, { sentence, word }) {
   }
 }
 
+/** Whether a text is one of several that a template with words in it may hold: "off" in `AI is ${on ? "on" : "off"}`. */
+function isChosenFor(use, path) {
+  if (use.by !== "TemplateLiteral" || use.direct || !LETTERS.test(use.node.quasis.map((quasi) => quasi.value.cooked).join(""))) {
+    return false;
+  }
+  return isShown(taker(path.slice(0, path.indexOf(use.node) + 1)), TEMPLATE);
+}
+
 /** A template or a list of children as one text: {0}, {1} ... for what is between its words. */
 function pattern(pieces) {
   let index = 0;
   return pieces.map((piece) => piece ?? `{${index++}}`).join("");
 }
 
-/** The text of a list of children, or null where each of them stands for itself. */
+/** The plural of a word behind a number, "runs" of `x === 1 ? "run" : "runs"`, or null for another expression. */
+function pluralOf(node) {
+  const { type, test, consequent, alternate } = node;
+  if (type !== "ConditionalExpression" || !COMPARISONS.has(test.operator) || test.right.value !== 1) {
+    return null;
+  }
+  const words = [consequent, alternate];
+  return words.every((word) => isText(word) && LETTERS.test(valueOf(word))) ? valueOf(words[test.operator.startsWith("=") ? 1 : 0]) : null;
+}
+
+/** A number and its word, {text: "{0} runs", others: [0]}, of pieces without another word; null where there is none. */
+function countOf(pieces) {
+  const words = pieces.map((piece) => (isText(piece) ? valueOf(piece) : pluralOf(piece)));
+  const others = pieces.flatMap((piece, index) => (words[index] === null ? [index] : []));
+  const isCount = others.length > 0 && pieces.some((piece) => !isText(piece) && pluralOf(piece) !== null);
+  return isCount ? { text: pattern(words), others } : null;
+}
+
+/** The number and its word of a template such as `${n} ${n === 1 ? "run" : "runs"}`; others: the expressions that are no words. */
+function countOfTemplate({ quasis, expressions }) {
+  const plurals = expressions.map(pluralOf);
+  const others = expressions.filter((_, index) => plurals[index] === null);
+  // What is written twice must have no effect.
+  if (others.length === 0 || others.length === expressions.length || !others.every(({ type }) => ["Identifier", "MemberExpression"].includes(type))) {
+    return null;
+  }
+  return { text: pattern(quasis.flatMap((quasi, index) => [...(index === 0 ? [] : [plurals[index - 1]]), quasi.value.cooked])), others };
+}
+
+/** A list of children as one text, with the indexes of the `others` that are no words; null where each of them stands for itself. */
 function sentenceOf(elements) {
   if (elements.length < 2 || elements.some((element) => element === null || element.type === "SpreadElement")) {
     return null;
   }
   const texts = elements.filter(isText);
   if (!texts.some((text) => LETTERS.test(valueOf(text)))) {
-    return null;
+    return countOf(elements);
   }
   // An icon before or behind a word is no part of a sentence.
   const alone = texts.length === 1 && (isText(elements[0]) || isText(elements.at(-1)));
   if (alone && elements.every((element) => isText(element) || isElement(element))) {
     return null;
   }
-  return pattern(elements.map((element) => (isText(element) ? valueOf(element) : null)));
+  return {
+    text: pattern(elements.map((element) => (isText(element) ? valueOf(element) : null))),
+    others: elements.flatMap((element, index) => (isText(element) ? [] : [index])),
+  };
 }
 
 function* children(node) {
@@ -189,9 +231,9 @@ function* children(node) {
 /**
  * The texts that are shown, in the order of the source, as {form, text, start, end, ...}.
  *
- * form: "text", a literal; "template", with `gaps`, the ranges of source between its expressions; "parts", a list of children;
- * "locale", the place of a format's language, with `given`, its source or "". Parts and the texts in them are both listed; `others` are
- * the indexes of the children that are no words.
+ * form: "text", a literal; "template", with `gaps`, the ranges of source between its expressions; "count", a template of a number and
+ * its word, with `values`, the sources of what is no word; "parts", a list of children; "locale", the place of a format's language, with
+ * `given`, its source or "". Parts and the texts in them are both listed; `others` are the indexes of the children that are no words.
  */
 export function shownTexts(source) {
   const found = [];
@@ -212,25 +254,29 @@ export function shownTexts(source) {
         compared.add(text);
       }
       const sentence = /\S\s+\S/.test(text);
-      if (isShown(use, { sentence, word: /^\p{Lu}\p{Ll}/u.test(text) })) {
-        const certain = use.by === "element" || (use.by === "object" && (SHOWN_BY_OBJECTS.has(use.name) || isTable(use)));
+      const chosen = isChosenFor(use, path);
+      if (chosen || isShown(use, { sentence, word: /^\p{Lu}\p{Ll}/u.test(text) })) {
+        const certain = chosen || use.by === "element" || (use.by === "object" && (SHOWN_BY_OBJECTS.has(use.name) || isTable(use)));
         found.push({ form: "text", text, start: node.start, end: node.end, certain });
       }
     } else if (node.type === "TemplateLiteral" && node.expressions.length > 0 && parent.type !== "TaggedTemplateExpression") {
       const fixed = node.quasis.map((quasi) => quasi.value.cooked);
       const text = pattern(fixed.flatMap((piece, index) => (index === 0 ? [piece] : [null, piece])));
       const use = taker(path);
+      const count = LETTERS.test(fixed.join("")) ? null : countOfTemplate(node);
       const lasts = DURATION.test(text) && ["element", "ReturnStatement", "ArrowFunctionExpression"].includes(use.by);
-      if (lasts || (LETTERS.test(fixed.join("")) && !fixed.some((piece) => /\{\d/.test(piece)) && isShown(use, { sentence: true, word: true }))) {
+      if (lasts || (LETTERS.test(fixed.join("")) && !fixed.some((piece) => /\{\d/.test(piece)) && isShown(use, TEMPLATE))) {
         const ends = [...node.expressions.map((expression) => expression.start), node.end];
         const starts = [node.start, ...node.expressions.map((expression) => expression.end)];
         found.push({ form: "template", text, start: node.start, end: node.end, gaps: starts.map((start, index) => [start, ends[index]]) });
+      } else if (count !== null && isShown(use, TEMPLATE)) {
+        const values = count.others.map((expression) => source.slice(expression.start, expression.end));
+        found.push({ form: "count", text: count.text, start: node.start, end: node.end, values });
       }
     } else if (node.type === "ArrayExpression" && parent.type === "Property" && taker([...path, node.elements[0] ?? node]).by === "element" && name(parent.key) === "children") {
-      const text = sentenceOf(node.elements);
-      if (text !== null && !/\{\d[^}]/.test(text)) {
-        const others = node.elements.flatMap((element, index) => (isText(element) ? [] : [index]));
-        found.push({ form: "parts", text, start: node.start, end: node.end, others });
+      const sentence = sentenceOf(node.elements);
+      if (sentence !== null && !/\{\d[^}]/.test(sentence.text)) {
+        found.push({ form: "parts", ...sentence, start: node.start, end: node.end });
       }
     } else if (node.type === "CallExpression" || node.type === "NewExpression") {
       const range = localeOf(node, source);

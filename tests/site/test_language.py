@@ -48,6 +48,53 @@ for (const name of readdirSync(process.argv[2]).filter((name) => name.endsWith("
 }
 console.log(JSON.stringify([...found]));
 """
+# Prints which literals with a Latin word the Korean texts of a script take up: [text, literal] of each.
+VALUES = """
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+const { parse } = createRequire(import.meta.url)("acorn");
+const { texts } = JSON.parse(readFileSync("dist/languages/ko.json", "utf8"));
+const asks = (node) => (node.type === "MemberExpression" && node.object.name === "__text" ? node.property.name : "");
+const isAsked = (node) => node.type === "CallExpression" && (node.callee.name === "__text" || asks(node.callee) !== "");
+const literals = (node) => {
+  switch (node?.type) {
+    case "Literal":
+      return typeof node.value === "string" ? [node.value] : [];
+    case "TemplateLiteral":
+      return [node.quasis.map(({ value }) => value.cooked).join("…"), ...node.expressions.flatMap(literals)];
+    case "ConditionalExpression":
+      return [...literals(node.consequent), ...literals(node.alternate)];
+    case "LogicalExpression":
+      return [...literals(node.left), ...literals(node.right)];
+    case "CallExpression":
+      // children of an element
+      return isAsked(node) || !/^jsxs?$/.test(node.callee.property?.name)
+        ? []
+        : node.arguments[1].properties.filter(({ key }) => key?.name === "children").flatMap(({ value }) => literals(value));
+    case "ArrayExpression":
+      return node.elements.flatMap(literals);
+    default:
+      return [];
+  }
+};
+const found = [];
+const visit = (node) => {
+  const form = node.type === "CallExpression" ? asks(node.callee) : "";
+  if (form === "of" || form === "parts") {
+    const [english, list, others] = node.arguments;
+    const values = form === "of" ? node.arguments.slice(1) : others.elements.map(({ value }) => list.elements[value]);
+    const used = new Set([...(texts[english.value] ?? "").matchAll(/\\{(\\d+)\\}/g)].map(([, index]) => Number(index)));
+    for (const literal of values.filter((_, index) => used.has(index)).flatMap(literals)) {
+      if (/[A-Za-z]{3}/.test(literal)) found.push([english.value, literal]);
+    }
+  }
+  for (const key in node) {
+    for (const child of [node[key]].flat()) if (typeof child?.type === "string") visit(child);
+  }
+};
+visit(parse(readFileSync(process.argv[2], "utf8"), { ecmaVersion: "latest", sourceType: "module" }));
+console.log(JSON.stringify(found));
+"""
 # Runs language.js of a language as a page would, with this dictionary, and prints what an expression gives.
 PAGE = """
 const [source, dictionary, expression] = JSON.parse(process.argv[2]);
@@ -74,7 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("language") / "site"
     shutil.copytree(build.SITE, folder, ignore=shutil.ignore_patterns(*build.LEFT_OUT))
     process.capture(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, timeout_seconds=300)
-    for name, text in (("wrap", WRAP), ("links", LINKS), ("page", PAGE)):
+    for name, text in (("wrap", WRAP), ("values", VALUES), ("links", LINKS), ("page", PAGE)):
         (folder / f"{name}.mjs").write_text(text)
     return folder
 
@@ -158,6 +205,21 @@ def test_nothing_but_look_ups_is_added(english: str, korean: str) -> None:
             'o.jsxs("a",{children:[o.jsx(I,{}),"Save"]})', 'o.jsxs("a",{children:[o.jsx(I,{}),__text("Save")]})', id="icon"
         ),
         pytest.param("f({title:`Save ${a} now`})", 'f({title:__text.of("Save {0} now",(a))})', id="template"),
+        pytest.param(
+            'f({title:`Save ${a?"it":b} now`})',
+            'f({title:__text.of("Save {0} now",(a?__text("it"):b))})',
+            id="choice in a template",
+        ),
+        pytest.param(
+            'f({title:`${n} ${n===1?"run":"runs"}`})',
+            'f({title:__text.count("{0} runs",`${n} ${n===1?"run":"runs"}`,n)})',
+            id="number and its word",
+        ),
+        pytest.param(
+            'o.jsxs("a",{children:[n," ",1!==n,n!==1?"runs":"run"]})',
+            'o.jsxs("a",{children:__text.parts("{0} {1}runs",[n," ",1!==n,n!==1?"runs":"run"],[0,2])})',
+            id="number and its word as parts",
+        ),
         pytest.param("f({title:`Save`})", 'f({title:__text("Save")})', id="template without parts"),
         pytest.param('d.toLocaleDateString("en-US",x)', 'd.toLocaleDateString(__text.locale("en-US"),x)', id="date"),
         pytest.param("d.toLocaleString()", "d.toLocaleString(__text.locale())", id="number"),
@@ -184,6 +246,10 @@ def test_what_is_shown_is_asked_for(site: Path, source: str, shown: str) -> None
         pytest.param('const a=["Save","Delete"];', id="list of words"),
         pytest.param('const t=h<12?"AM":"PM";', id="abbreviation"),
         pytest.param("const a=1;export{a as Save};", id="export"),
+        pytest.param('f.post(`Save ${a?"it":b} now`)', id="choice in what is sent"),
+        pytest.param('f({title:`/${a?"it":b}`})', id="choice in an address"),
+        pytest.param('f({title:`${n++} ${n===1?"run":"runs"}`})', id="number that would be counted twice"),
+        pytest.param('f({title:`${n} ${n===2?"run":"runs"}`})', id="no number of a word"),
         # Look-ups are around texts of the script alone, so no value of a person or a page can be asked for.
         pytest.param('o.jsx("span",{title:w.title,children:w.title})', id="a workflow called Runs"),
         pytest.param('o.jsx("span",{"aria-label":c.name,children:[c.name," ",c.description]})', id="a credential called Title"),
@@ -196,10 +262,25 @@ def test_data_stays(site: Path, source: str) -> None:
 
 
 def wrapped(site: Path, source: str) -> Any:
-    asked = [source, "Save", "Save ", "Save it", "Delete", "AM", "PM", "Save {0} times", "Save {0} now"]
+    texts = ["Save", "Save ", "Save it", "it", "Delete", "AM", "PM", "Save {0} times", "Save {0} now", "{0} runs", "{0} {1}runs"]
+    asked = [source, *texts]
     done = subprocess.run(["node", "wrap.mjs", json.dumps(asked)], cwd=site, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+# Names of code and of other programs, which stand in Korean as they are.
+NAMES = re.compile(
+    r"\{\{.*\}\}|[a-z]+_\w*|GET /v1/\S+|main\.py|thinking|array|Developer|Directory|Gmail|Bitwarden|1Password|LastPass"
+)
+
+
+def test_no_english_stands_within_a_korean_sentence(site: Path, korean: str) -> None:
+    """What a text of the UI takes up is translated as well, wherever it is written in the script."""
+    (path,) = (path for path in (site / "dist/assets").glob("index-*.js") if path.read_text() == korean)
+    done = subprocess.run(["node", "values.mjs", str(path)], cwd=site, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [(text, value) for text, value in json.loads(done.stdout) if not NAMES.fullmatch(value.strip(' "'))] == []
 
 
 def test_first_values_of_blocks_and_names_of_new_things_are_english_in_every_language(korean: str) -> None:
@@ -269,6 +350,52 @@ def evaluate(site: Path, expression: str, dictionary: dict[str, Any] | None) -> 
 def test_a_text_that_is_not_there_is_shown_in_english(site: Path, expression: str, shown: object) -> None:
     texts = {"Save": "저장", "{0} of {1}": "{1} 중 {0}", "{0} more": "{0} 더", "Save {0} now": "지금 {0} 저장", "Open": "열기"}
     assert evaluate(site, expression, {"texts": texts, "words": {"Open": "열림"}, "phrases": []}) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        pytest.param("매직 링크", "매직 링크를, “매직 링크”는, 매직 링크로", id="vowel"),
+        pytest.param("인증 코드 목록", "인증 코드 목록을, “인증 코드 목록”은, 인증 코드 목록으로", id="consonant"),
+        pytest.param("파일", "파일을, “파일”은, 파일로", id="rieul"),
+        pytest.param("Runs", "Runs을(를), “Runs”은(는), Runs(으)로", id="no Hangul"),
+        pytest.param(3, "3을(를), “3”은(는), 3(으)로", id="number"),
+        pytest.param("", "을(를), “”은(는), (으)로", id="nothing"),
+    ],
+)
+def test_a_particle_follows_the_word_in_front_of_it(site: Path, value: str | int, shown: str) -> None:
+    texts = {"{0}": "{0}을(를), “{0}”은(는), {0}(으)로"}
+    expression = '[__text.of("{0}", VALUE), __text.parts("{0}", [VALUE], [0]).join("")]'.replace("VALUE", json.dumps(value))
+    assert evaluate(site, expression, {"texts": texts}) == [shown, shown]
+
+
+@pytest.mark.parametrize(
+    ("english", "shown"),
+    [
+        ("At 09:00 AM", "매일 오전 09:00"),
+        ("At 09:00 AM, Monday through Friday", "월요일~금요일 오전 09:00"),
+        ("At 09:00 AM and 06:30 PM, only on Monday", "월요일 오전 09:00, 오후 06:30"),
+        ("At 06:30 PM, on day 1 of the month", "매월 1일 오후 06:30"),
+        ("At 12:00 AM, every 2 days", "2일마다 오전 12:00"),
+        ("Every 15 minutes", "15분마다"),
+        ("At 30 minutes past the hour", "매시 30분"),
+        ("At 09:00 AM, on the second Monday of the month", "At 09:00 AM, on the second Monday of the month"),
+    ],
+)
+def test_when_a_schedule_runs_is_said_as_in_korean(site: Path, english: str, shown: str) -> None:
+    """The day comes before the time; a phrase of which a part is not known stays English as a whole."""
+    phrases = json.loads((build.SITE / "locales/ko.json").read_text())["phrases"]
+    assert evaluate(site, f"__text.phrase({json.dumps(english)})", {"phrases": phrases}) == shown
+
+
+def test_a_number_and_its_word(site: Path) -> None:
+    texts = {"{0} runs": "실행 {0}개"}
+    expression = '[__text.count("{0} runs", "1 run", 1), __text.count("{0} steps", "1 step", 1)]'
+    assert evaluate(site, expression, {"texts": texts}) == ["실행 1개", "1 step"]
+
+
+def test_countries_have_the_names_of_the_language(site: Path) -> None:
+    assert evaluate(site, '__text.regions({US: "United States", KR: "South Korea"})', {}) == {"US": "미국", "KR": "대한민국"}
 
 
 @pytest.mark.parametrize("dictionary", [None, {}])
