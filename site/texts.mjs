@@ -99,6 +99,10 @@ function taker(path) {
   if ((parent.type === "CallExpression" || parent.type === "NewExpression") && parent.callee !== child) {
     return { by: "call", name: name(parent.callee), call: parent, direct, list };
   }
+  if (parent.type === "AssignmentPattern" && path[index - 1].type === "Property" && SHOWN_BY_ELEMENTS.has(keyOf(path[index - 1]))) {
+    // What an element shows if it is told nothing else: ({ confirmLabel: c = "Delete" }) => ...
+    return { by: "element", name: keyOf(path[index - 1]), direct, list };
+  }
   return { by: parent.type, operator: parent.operator, node: parent, child, direct, list };
 }
 

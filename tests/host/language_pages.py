@@ -38,6 +38,7 @@ SCREENS = {
     "schedules": "/schedules",
     "schedule": "/schedules/wpid_1/wfs_1",
     "browsers": "/browser-sessions",
+    "session": "/browser-session/pbs_1",
     "profiles": "/browser-profiles",
     "profile": "/browser-profiles/bp_1",
     "credentials": "/credentials",
@@ -48,8 +49,10 @@ SCREENS = {
     "labels": "/settings/labels",
     "integrations": "/integrations",
     "agent-runs": "/agents/wpid_1/runs",
+    "scripts": "/agents/wpid_1/scripts",
     "run-form": "/agents/wpid_1/run",
     "run": "/runs/wr_3",
+    "run-failed": "/runs/wr_4",
     "studio": "/agents/wpid_1/studio",
     "magic-links": "/credentials?tab=magicLinks",
 }
@@ -139,6 +142,16 @@ SESSION: dict[str, Any] = {
     "downloaded_files": [],
     **STAMPS,
 }
+EVENT = {
+    "event_id": "e_1",
+    "index": 0,
+    "kind": "action",
+    "occurred_at": NOW,
+    "outcome": "completed",
+    "timing_ms": 5,
+    "tool": "click",
+    "error_code": None,
+}
 PROFILE = {"browser_profile_id": "bp_1", "organization_id": "o_1", "name": "Title", "description": "Name", **STAMPS}
 PASSWORD = {"username": "someone@example.com", "totp_type": "none"}
 CREDENTIALS = [
@@ -196,6 +209,57 @@ def run_of(number: int) -> dict[str, Any]:
     }
 
 
+# An action of a run's block, as the API's timeline has it; the reasoning is the model's, a value like a person's.
+ACTION: dict[str, Any] = {
+    "action_id": "a_1",
+    "action_type": "click",
+    "status": "completed",
+    "task_id": "t_1",
+    "step_id": "s_1",
+    "step_order": 0,
+    "action_order": 0,
+    "confidence_float": 0.9,
+    "description": "Save",
+    "reasoning": "Runs",
+    "intention": "Title",
+    "response": None,
+    "created_by": None,
+    "text": None,
+    **STAMPS,
+}
+
+
+def timeline_of(number: int) -> list[dict[str, Any]]:
+    """What the run with a number did: a task of one click, which ended as the run did."""
+    block = {
+        "workflow_run_block_id": "wrb_1",
+        "workflow_run_id": f"wr_{number}",
+        "parent_workflow_run_block_id": None,
+        "block_type": "task",
+        "label": "Delete",
+        "title": "Delete",
+        "description": None,
+        "status": STATUSES[number],
+        "failure_reason": "Save changes" if STATUSES[number] == "failed" else None,
+        "output": {"extracted_information": "Save"},
+        "continue_on_failure": False,
+        "task_id": "t_1",
+        "url": "https://example.com",
+        "navigation_goal": "Cancel",
+        "navigation_payload": None,
+        "data_extraction_goal": "Name",
+        "data_schema": None,
+        "complete_criterion": None,
+        "terminate_criterion": None,
+        "include_action_history_in_verification": None,
+        "engine": "skyvern-1.0",
+        "actions": [ACTION],
+        "duration": 5,
+        **STAMPS,
+    }
+    return [{"type": "block", "block": block, "children": [], "thought": None, **STAMPS}]
+
+
 # What a person's clicks make, change or start; the rest (statistics, drafts, the state of panes) is the UI's own.
 MADE = re.compile(r"workflows(/\w+(/schedules(/\w+)?|/run)?)?")
 
@@ -229,7 +293,7 @@ ANSWERS: tuple[tuple[str, Callable[[re.Match[str]], Any]], ...] = (
     (r"workflows/wpid_1/fallback-episodes", lambda _: {"episodes": [], "total_count": 0}),
     (r"workflows/wpid_1/versions", lambda _: [WORKFLOW]),
     (r"(workflows/)?(wpid_1/)?runs", lambda _: [run_of(number) for number in range(len(STATUSES))]),
-    (r".*/timeline", lambda _: []),
+    (r".*/runs/wr_(\d)/timeline", lambda found: timeline_of(int(found[1]))),
     (r"(workflows/)?(wpid_1/)?runs/wr_(\d)", lambda found: {**run_of(int(found[3])), "workflow": WORKFLOW}),
     (r"schedules", lambda _: {"schedules": [SCHEDULE], "total_count": 1, "page": 1, "page_size": 10}),
     (r"workflows/wpid_1/schedules", lambda _: {"schedules": [SCHEDULE], "total_count": 1}),
@@ -241,6 +305,7 @@ ANSWERS: tuple[tuple[str, Callable[[re.Match[str]], Any]], ...] = (
     (r"google/sheets/spreadsheets/.*/tabs", lambda _: {"tabs": []}),
     (r"browser_sessions(/history)?", lambda _: [SESSION]),
     (r"browser_sessions/pbs_1", lambda _: SESSION),
+    (r"browser_sessions/pbs_1/action_logs", lambda _: {"events": [EVENT], "next_cursor": None}),
     (r"browser_profiles", lambda _: [PROFILE]),
     (r"browser_profiles/bp_1", lambda _: PROFILE),
     (r".*/usage", lambda _: {"workflows": [], "credentials": [], "runs": []}),

@@ -206,6 +206,11 @@ def test_nothing_but_look_ups_is_added(english: str, korean: str) -> None:
         ),
         pytest.param("f({title:`Save ${a} now`})", 'f({title:__text.of("Save {0} now",(a))})', id="template"),
         pytest.param(
+            'const F=({confirmLabel:a="Save"})=>f(a,x==="Save");',
+            'const F=({confirmLabel:a=__text("Save")})=>f(a,x==="Save");',
+            id="what is shown unless another is given",
+        ),
+        pytest.param(
             'f({title:`Save ${a?"it":b} now`})',
             'f({title:__text.of("Save {0} now",(a?__text("it"):b))})',
             id="choice in a template",
@@ -246,6 +251,7 @@ def test_what_is_shown_is_asked_for(site: Path, source: str, shown: str) -> None
         pytest.param('const a=["Save","Delete"];', id="list of words"),
         pytest.param('const t=h<12?"AM":"PM";', id="abbreviation"),
         pytest.param("const a=1;export{a as Save};", id="export"),
+        pytest.param('const F=({variant:a="Save"})=>f(a,x==="Save");', id="a value unless another is given"),
         pytest.param('f.post(`Save ${a?"it":b} now`)', id="choice in what is sent"),
         pytest.param('f({title:`/${a?"it":b}`})', id="choice in an address"),
         pytest.param('f({title:`${n++} ${n===1?"run":"runs"}`})', id="number that would be counted twice"),
