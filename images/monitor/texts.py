@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 LANGUAGES = ("en", "ko")
 
 KOREAN: Mapping[str, str] = {
-    "95 % of runs within": "95 % 실행 시간",
+    "95 % of runs within": "실행 시간(95 %)",
     "A certificate of host.ca_file ends on {:%Y-%m-%d}": "host.ca_file의 인증서가 {:%Y-%m-%d}에 끝납니다",
     "Captchas that wait for a person ({}): {}": "사람이 풀어야 할 캡차({}건): {}",
     "Logins expired ({}): {}": "만료된 로그인({}건): {}",
@@ -53,10 +53,10 @@ KOREAN: Mapping[str, str] = {
     "Automation": "자동화 현황",
     "Backup": "백업",
     "CSV": "CSV",
-    "Canceled": "취소",
+    "Canceled": "취소됨",
     "Category": "분류",
     "Code": "코드",
-    "Completed": "성공",
+    "Completed": "완료",
     "Cost": "비용",
     "Cost and tokens": "비용과 토큰",
     "Day": "날짜",
@@ -95,9 +95,9 @@ KOREAN: Mapping[str, str] = {
     ),
     "Smoke tests": "스모크 테스트",
     "Success rate": "성공률",
-    "Terminated": "중단",
+    "Terminated": "종료됨",
     "The database does not answer. This page tries again when you reload it.": (
-        "데이터베이스가 응답하지 않습니다. 새로 고치면 다시 시도합니다."
+        "데이터베이스가 응답하지 않습니다. 새로고침하면 다시 시도합니다."
     ),
     "The database of this version of Skyvern has another form than this page knows.": (
         "이 버전의 Skyvern은 데이터베이스 형식이 이 페이지가 아는 것과 다릅니다."
@@ -115,8 +115,8 @@ KOREAN: Mapping[str, str] = {
     "Whose runs": "실행 구분",
     "Your runs": "내 실행",
     "at least {}": "{} 이상",
-    "canceled": "취소",
-    "completed": "성공",
+    "canceled": "취소됨",
+    "completed": "완료",
     "created": "생성됨",
     "deleted workflow": "삭제된 워크플로",
     "failed": "실패",
@@ -126,16 +126,16 @@ KOREAN: Mapping[str, str] = {
     "none": "없음",
     "not set up": "설정되지 않음",
     "older than allowed": "허용 기간보다 오래됨",
-    "paused": "일시 정지",
-    "queued": "대기",
+    "paused": "일시 중지됨",
+    "queued": "대기 중",
     "running": "실행 중",
     "sort by {}": "{} 기준 정렬",
-    "terminated": "중단",
+    "terminated": "종료됨",
     "timed_out": "시간 초과",
     "unknown": "알 수 없음",
     "yes": "예",
     "{} days": "{}일",
-    "{} restarts again and again": "{}이(가) 자꾸 다시 시작됩니다",
+    "{} restarts again and again": "자꾸 다시 시작됩니다: {}",
     "{} h {:02} min": "{}시간 {:02}분",
     "{} min {:02} s": "{}분 {:02}초",
     "{} s": "{}초",

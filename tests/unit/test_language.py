@@ -5,6 +5,7 @@ The UI itself is in tests/site and tests/host.
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Any, get_args
 import pytest
 
 from components.settings.frontend import Language
+from ops.observe import fleet_page
 from ops.paths import ROOT
 
 SITE = ROOT / "site"
 LOCALES = sorted((SITE / "locales").glob("*.json"))
 KOREAN: dict[str, Any] = json.loads((SITE / "locales/ko.json").read_text())
 # Other words for a term of docs/ko/glossary.md, which a reader would take for another thing.
-OTHER_WORDS = ("스케줄", "파라미터", "크리덴셜", "패스워드", "워크플로우", "라벨을", "런을", "클립 보드")
+OTHER_WORDS = (
+    *("스케줄", "파라미터", "크리덴셜", "패스워드", "워크플로우", "라벨을", "런을", "클립 보드", "새로 고치", "새로 고침"),
+    *("연결 끊기", "For 반복", "While 반복", "키 암호(", "당신"),
+)
 
 
 def test_the_setting_knows_every_language_that_has_a_file() -> None:
@@ -61,6 +66,16 @@ def test_korean_says_the_whole_ui_in_one_vocabulary() -> None:
 def test_every_status_has_a_word() -> None:
     statuses = {"created", "queued", "running", "completed", "failed", "terminated", "canceled", "timed out", "skipped", "paused"}
     assert statuses <= set(KOREAN["words"])
+
+
+def test_the_dashboards_call_a_status_by_the_same_word() -> None:
+    dashboard: dict[str, str] = runpy.run_path(str(ROOT / "images/monitor/texts.py"))["KOREAN"]
+    statuses = ("created", "queued", "running", "completed", "failed", "terminated", "canceled", "timed_out", "paused")
+    assert {status: dashboard[status] for status in statuses} == {status: KOREAN["words"][status] for status in statuses}
+    heads = ("Completed", "Failed", "Terminated", "Canceled", "Timed out", "Runs", "Schedules", "Workflow")
+    assert {head: dashboard[head] for head in heads} == {head: KOREAN["texts"][head] for head in heads}
+    over_all = ("Completed", "Failed", "Queued", "Runs")
+    assert {head: fleet_page.KOREAN[head] for head in over_all} == {head: KOREAN["texts"][head] for head in over_all}
 
 
 # --- language.js ---------------------------------------------------------------------------------------------------------
