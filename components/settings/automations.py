@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from components.settings.base import Section, split_url
+from components.settings.base import Section, given, secret, split_url
 
 FOLDER = "automations"
 # Of a file without its ending, of a schedule and of a credential.
@@ -14,18 +14,28 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
 _LEAST_TOTP = 26
 
 
+def _site(url: str) -> str:
+    split_url(url, "https://example.com/login", login="is kept in username and password")
+    return url
+
+
+def _check_totp(text: str) -> None:
+    if not text.startswith("otpauth://") and len(text.replace(" ", "")) < _LEAST_TOTP:
+        raise ValueError("is too short for an authenticator key; write the key that the site showed, or its otpauth:// address")
+
+
 class CredentialSettings(Section):
     """A credential by the name that automation files call it."""
 
     type: Literal["password", "credit_card", "secret"] = "password"
-    tested_url: str | None = Field(
+    tested_url: Annotated[str | None, given(_site)] = Field(
         None,
         description="Its site; Skyvern types it nowhere else. Required for a password.",
         examples=["https://nid.naver.com/nidlogin.login"],
     )
     username: str | None = Field(None, min_length=1)
     password: SecretStr | None = Field(None, min_length=1)
-    totp: SecretStr | None = Field(None, min_length=1)
+    totp: Annotated[SecretStr | None, Field(min_length=1), secret(_check_totp)] = None
     card_number: SecretStr | None = Field(None, min_length=1)
     card_cvv: SecretStr | None = Field(None, min_length=1)
     card_exp_month: str | None = Field(None, pattern=r"^(0[1-9]|1[0-2])$")
@@ -33,23 +43,6 @@ class CredentialSettings(Section):
     card_brand: str | None = Field(None, min_length=1)
     card_holder_name: str | None = Field(None, min_length=1)
     secret_value: SecretStr | None = Field(None, min_length=1)
-
-    @field_validator("tested_url")
-    @classmethod
-    def _whole_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_url(value, "https://example.com/login", login="is kept in username and password")
-        return value
-
-    @field_validator("totp")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        text = "" if value is None else value.get_secret_value().replace(" ", "")
-        if text and not text.startswith("otpauth://") and len(text) < _LEAST_TOTP:
-            raise ValueError(
-                "is too short for an authenticator key; write the key that the site showed, or its otpauth:// address"
-            )
-        return value
 
     @model_validator(mode="after")
     def _fields_of_its_type(self) -> "CredentialSettings":

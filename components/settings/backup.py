@@ -3,11 +3,12 @@
 import re
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from components.settings.base import ENCRYPTED, Section, check_machine
+from components.settings.base import ENCRYPTED, Section, check_machine, given
 from components.settings.storage import AccessKeyId, Region, SecretAccessKey, check_endpoint
 
 # Folders of the host that no repository belongs into: Docker's own, the system's, and what is empty after a restart.
@@ -72,35 +73,37 @@ class _Backup(Section):
         return ("--keep-last", "1", *kept)
 
 
+def _place(path: str) -> str:
+    clean = path.rstrip("/")
+    if not clean.startswith("/") or re.search(r"//|/\.{1,2}(/|$)", clean) or not re.fullmatch(r"/[^\x00-\x1f:,\"']+", clean):
+        raise ValueError("is not a folder of the Docker host; write its whole path, for example /mnt/d/skyvern-backup")
+    if any(clean == folder or clean.startswith(f"{folder}/") for folder in _NOT_THERE):
+        raise ValueError(
+            "belongs to the system or to Docker, or is emptied; write a separate folder, such as /mnt/d/skyvern-backup"
+        )
+    return clean
+
+
 class PathBackup(_Backup):
     """A folder of the Docker host: another disk, a drive of Windows under WSL (/mnt/d), a mounted network share."""
 
     type: Literal["path"]
-    path: str = Field(
+    path: Annotated[str, given(_place)] = Field(
         description="The folder. It has to exist, and to belong to user 10001; an empty one that is not usable is given to that "
         "user by script/up. On the disk that also has Docker's data it protects against mistakes alone, not against the loss of "
         "the disk.",
         examples=["/mnt/d/skyvern-backup"],
     )
 
-    @field_validator("path")
-    @classmethod
-    def _is_a_place(cls, value: str) -> str:
-        clean = value.rstrip("/")
-        if not clean.startswith("/") or re.search(r"//|/\.{1,2}(/|$)", clean) or not re.fullmatch(r"/[^\x00-\x1f:,\"']+", clean):
-            raise ValueError("is not a folder of the Docker host; write its whole path, for example /mnt/d/skyvern-backup")
-        if any(clean == folder or clean.startswith(f"{folder}/") for folder in _NOT_THERE):
-            raise ValueError(
-                "belongs to the system or to Docker, or is emptied; write a separate folder, such as /mnt/d/skyvern-backup"
-            )
-        return clean
+
+_machine = partial(check_machine, whose="the machine", kind="a machine", form="user and port: nas.example.com")
 
 
 class SftpBackup(_Backup):
     """A folder of another machine, over SSH."""
 
     type: Literal["sftp"]
-    host: str = Field(
+    host: Annotated[str, given(_machine)] = Field(
         description="The machine, by name or address. A private one needs no entry in a list `allow`: the firewall lets the "
         "backup reach it, and it alone.",
         examples=["nas.example.com"],
@@ -123,11 +126,6 @@ class SftpBackup(_Backup):
         "`pulumi config set --secret --path backup.private_key < FILE`."
     )
 
-    @field_validator("host")
-    @classmethod
-    def _name_or_address(cls, value: str) -> str:
-        return check_machine(value, "the machine", "a machine", "user and port: nas.example.com")
-
     @property
     def known_hosts(self) -> str:
         """The machine's key as a line of ssh's file."""
@@ -143,7 +141,7 @@ class S3Backup(_Backup):
     """A bucket of Amazon S3, Cloudflare R2, MinIO or another service that speaks S3's protocol."""
 
     type: Literal["s3"]
-    endpoint: str | None = Field(
+    endpoint: Annotated[str | None, given(partial(check_endpoint, where="the bucket's name in backup.bucket"))] = Field(
         None,
         description="Address of the service, without a bucket; left out, Amazon's of the region. It may be private: the firewall "
         "lets the backup reach it.",
@@ -179,11 +177,6 @@ class S3Backup(_Backup):
         "set is kept for a day longer, whatever the keep rules say: what is locked cannot be removed. Not with `folder`.",
         examples=[30],
     )
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_endpoint(cls, value: str | None) -> str | None:
-        return check_endpoint(value, "the bucket's name in backup.bucket")
 
     @field_validator("locked_days")
     @classmethod

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar, LiteralString
+from typing import Annotated, Any, ClassVar, LiteralString
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
@@ -43,19 +43,45 @@ LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 Label = Annotated[str | None, Field(pattern=f"^{LABEL}$")]
 
 
+def given(check: Callable[[Any], Any]) -> AfterValidator:
+    """Has a value checked or rewritten, unless it is the null of a key that may be left out. check: raises a ValueError."""
+    return AfterValidator(lambda value: None if value is None else check(value))
+
+
+def each(problem: Callable[[str], str | None]) -> AfterValidator:
+    """Refuses a wrong value. problem: what is wrong with it and what to write, None for nothing."""
+
+    def check(value: str) -> str:
+        if text := problem(value):
+            raise ValueError(text)
+        return value
+
+    return given(check)
+
+
+def secret(check: Callable[[str], object]) -> AfterValidator:
+    """Has the text of a secret checked, where an engine has decrypted it. check: raises ``redacted``."""
+
+    def checked(value: SecretStr) -> SecretStr:
+        if value.get_secret_value() != ENCRYPTED:
+            check(value.get_secret_value())
+        return value
+
+    return given(checked)
+
+
 def token(kind: LiteralString, form: str) -> AfterValidator:
     """Refuses a secret of another form. kind: whose token it is."""
 
-    def check(value: SecretStr) -> SecretStr:
-        if not re.fullmatch(form, value.get_secret_value()):
+    def check(text: str) -> None:
+        if not re.fullmatch(form, text):
             raise redacted(f"is not a {kind}; write it as the dashboard showed it")
-        return value
 
-    return AfterValidator(check)
+    return secret(check)
 
 
 def entries(problem: Callable[[str], str | None]) -> AfterValidator:
-    """Refuses a list with a wrong entry. problem: what is wrong with an entry and what to write, None for nothing."""
+    """Refuses a list with a wrong entry. problem: of an entry, as in ``each``."""
 
     def check(value: list[str]) -> list[str]:
         for entry in value:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from components.settings.base import PageDestinations, Port, Section, split_url
+from components.settings.base import PageDestinations, Port, Section, given, split_url
 
 Allow = Annotated[
     PageDestinations,
@@ -46,11 +46,24 @@ class HeadfulBrowser(StartedBrowser):
     type: Literal["headful"]
 
 
+def _debugging_port(url: str) -> str:
+    example = "http://10.222.222.1:9222/"
+    parts = split_url(url, example, login="Chrome does not use")
+    if parts.port is None:
+        raise ValueError(f"has no port; write Chrome's debugging port, for example {example}")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError(f"has a path; write host and port alone, for example {example}")
+    host = parts.hostname or ""
+    if host in {"localhost", "::1"} or host.startswith("127."):
+        raise ValueError(f"is the container itself; write the address of Chrome's machine, for example {example}")
+    return url
+
+
 class CdpBrowser(Section):
     """A Chrome elsewhere, by its debugging port: one for all runs, which therefore go one at a time."""
 
     type: Literal["cdp-connect"]
-    url: str = Field(
+    url: Annotated[str, given(_debugging_port)] = Field(
         description="Chrome's debugging port, as the server's container reaches it. Chrome answers to an IP address, not "
         "to a name. The port has no login: nothing else may reach it (docs/browsers.md).",
         examples=["http://10.222.222.1:9222/"],
@@ -67,20 +80,6 @@ class CdpBrowser(Section):
         description="Port on 127.0.0.1 where the egress proxy listens for this Chrome, which has to be started with it.",
     )
     allow: Allow = Field([])
-
-    @field_validator("url")
-    @classmethod
-    def _is_debugging_port(cls, value: str) -> str:
-        example = "http://10.222.222.1:9222/"
-        parts = split_url(value, example, login="Chrome does not use")
-        if parts.port is None:
-            raise ValueError(f"has no port; write Chrome's debugging port, for example {example}")
-        if parts.path not in {"", "/"} or parts.query or parts.fragment:
-            raise ValueError(f"has a path; write host and port alone, for example {example}")
-        host = parts.hostname or ""
-        if host in {"localhost", "::1"} or host.startswith("127."):
-            raise ValueError(f"is the container itself; write the address of Chrome's machine, for example {example}")
-        return value
 
 
 Browser = HeadlessBrowser | HeadfulBrowser | CdpBrowser

@@ -36,3 +36,9 @@ def read(name: str, *, example: str = "company-ca.pem", only: str = "the company
             f"has no certificates in PEM; convert it with `openssl x509 -inform der -in FILE -out {example}` and name that"
         )
     return "\n".join(blocks) + "\n"
+
+
+def check(name: str, **messages: str) -> str:
+    """The path as it is, if ``read`` takes it. messages: as of ``read``."""
+    read(name, **messages)
+    return name

@@ -2,18 +2,20 @@
 
 import re
 from dataclasses import dataclass
-from typing import LiteralString
+from functools import partial
+from typing import Annotated, LiteralString
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
 from components import addresses
 from components.settings import certificates
-from components.settings.base import ENCRYPTED, LABEL, Cpus, Section, redacted
+from components.settings.base import ENCRYPTED, LABEL, Cpus, Section, given, redacted, secret
 
 _FORM = "postgresql://USER:PASSWORD@HOST:5432/postgres?sslmode=verify-full"
 # As the policy docker-container-passwords-long asks for.
 _PASSWORD_CHARACTERS = 16
+_AUTHORITY = partial(certificates.check, example="database-ca.pem", only="the certificates of the server's own authority")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,56 +27,6 @@ class DatabaseAddress:
     user: str
     password: SecretStr
     database: str
-
-
-class DatabaseSettings(Section):
-    """PostgreSQL: the stack's own, or with `url` one elsewhere (docs/database.md)."""
-
-    memory_mib: int = Field(512, ge=256, description="Hard memory limit in MiB.")
-    cpus: Cpus = 1.0
-    url: SecretStr | None = Field(
-        None,
-        description="A PostgreSQL elsewhere, in place of the stack's own: "
-        "`postgresql://USER:PASSWORD@HOST:5432/postgres?sslmode=verify-full`. The user makes the stack's roles and database "
-        "there (CREATEROLE, CREATEDB); Skyvern gets a role of the stack. TLS with a checked certificate is required, and the "
-        "major version of the stack's images. Set it with `pulumi config set --secret --path database.url`; where there is data, "
-        "it comes along by a backup (docs/database.md).",
-    )
-    ca_file: str | None = Field(
-        None,
-        description="Certificates in PEM that sign the server of `url`, as its provider publishes them: a file in the checkout, "
-        "by its path there. Left out, the public authorities are trusted.",
-        examples=["database-ca.pem"],
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _leads_to_a_server(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and value.get_secret_value() != ENCRYPTED:
-            _parse(value.get_secret_value())
-        return value
-
-    @field_validator("ca_file")
-    @classmethod
-    def _has_certificates(cls, value: str | None) -> str | None:
-        if value is not None:
-            certificates.read(value, example="database-ca.pem", only="the certificates of the server's own authority")
-        return value
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether the stack has no PostgreSQL of its own."""
-        return self.url is not None
-
-    @property
-    def address(self) -> DatabaseAddress | None:
-        """The server of ``url``; None without one, and where no engine has decrypted it."""
-        return None if self.url is None or self.url.get_secret_value() == ENCRYPTED else _parse(self.url.get_secret_value())
-
-    @property
-    def certificates(self) -> str | None:
-        """The certificates of ``ca_file`` as PEM."""
-        return None if self.ca_file is None else certificates.read(self.ca_file)
 
 
 def _parse(url: str) -> DatabaseAddress:
@@ -125,3 +77,39 @@ def _host_problem(host: str) -> LiteralString | None:
     # A name without a dot is one of the stack's own, or of a search domain that containers do not have.
     full = re.fullmatch(rf"({LABEL}\.)+{LABEL}", host)
     return None if full else "has a host that is not a full name or an address; write it such as db.example.com"
+
+
+class DatabaseSettings(Section):
+    """PostgreSQL: the stack's own, or with `url` one elsewhere (docs/database.md)."""
+
+    memory_mib: int = Field(512, ge=256, description="Hard memory limit in MiB.")
+    cpus: Cpus = 1.0
+    url: Annotated[SecretStr | None, secret(_parse)] = Field(
+        None,
+        description="A PostgreSQL elsewhere, in place of the stack's own: "
+        "`postgresql://USER:PASSWORD@HOST:5432/postgres?sslmode=verify-full`. The user makes the stack's roles and database "
+        "there (CREATEROLE, CREATEDB); Skyvern gets a role of the stack. TLS with a checked certificate is required, and the "
+        "major version of the stack's images. Set it with `pulumi config set --secret --path database.url`; where there is data, "
+        "it comes along by a backup (docs/database.md).",
+    )
+    ca_file: Annotated[str | None, given(_AUTHORITY)] = Field(
+        None,
+        description="Certificates in PEM that sign the server of `url`, as its provider publishes them: a file in the checkout, "
+        "by its path there. Left out, the public authorities are trusted.",
+        examples=["database-ca.pem"],
+    )
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the stack has no PostgreSQL of its own."""
+        return self.url is not None
+
+    @property
+    def address(self) -> DatabaseAddress | None:
+        """The server of ``url``; None without one, and where no engine has decrypted it."""
+        return None if self.url is None or self.url.get_secret_value() == ENCRYPTED else _parse(self.url.get_secret_value())
+
+    @property
+    def certificates(self) -> str | None:
+        """The certificates of ``ca_file`` as PEM."""
+        return None if self.ca_file is None else certificates.read(self.ca_file)

@@ -3,9 +3,9 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr
 
-from components.settings.base import LABEL, Label, PrivateDestinations, Section, entries, token
+from components.settings.base import LABEL, Label, PrivateDestinations, Section, each, entries, token
 
 
 def _public_domain(value: str) -> str:
@@ -29,11 +29,17 @@ class NoEdge(Section):
     provider: Literal["none"] = "none"
 
 
+def _image_problem(image: str) -> str | None:
+    if re.fullmatch(r"localhost/\S+:\S+|\S+@sha256:[0-9a-f]{64}", image):
+        return None
+    return "has no digest, so it could be another image tomorrow; write NAME@sha256:… or localhost/NAME:TAG"
+
+
 class Tunnel(Section):
     """The keys of every connector."""
 
     memory_mib: int = Field(256, ge=64, description="Hard memory limit of the connector in MiB.")
-    connector_image: str | None = Field(
+    connector_image: Annotated[str | None, each(_image_problem)] = Field(
         None,
         description="Your own image with the connector's program, instead of the public one; with a digest, or "
         "`localhost/…` if it is on the daemon already. Needed where `images.source` is `packages`.",
@@ -46,13 +52,6 @@ class Tunnel(Section):
         examples=["[192.168.1.5:7844]"],
     )
 
-    @field_validator("connector_image")
-    @classmethod
-    def _pinned(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"localhost/\S+:\S+|\S+@sha256:[0-9a-f]{64}", value):
-            raise ValueError("has no digest, so it could be another image tomorrow; write NAME@sha256:… or localhost/NAME:TAG")
-        return value
-
 
 def _address_problem(entry: str) -> str | None:
     right = re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", entry)
@@ -60,11 +59,8 @@ def _address_problem(entry: str) -> str | None:
 
 
 def _webhook_problem(entry: str) -> str | None:
-    return (
-        None
-        if re.fullmatch(r"[0-9a-f]{32}", entry)
-        else "is not the id of a webhook, which has 32 hex digits (docs/cloudflare.md)"
-    )
+    right = re.fullmatch(r"[0-9a-f]{32}", entry)
+    return None if right else "is not the id of a webhook, which has 32 hex digits (docs/cloudflare.md)"
 
 
 def _domain_problem(entry: str) -> str | None:
@@ -93,12 +89,6 @@ def cell_problem(name: str) -> str | None:
     return None
 
 
-def _cell(value: str) -> str:
-    if problem := cell_problem(value):
-        raise ValueError(problem)
-    return value
-
-
 Plan = Literal["free", "pro", "business"]
 RulesetId = Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$", examples=["2f2feab2026849078ba485f918791bdc"])]
 
@@ -112,7 +102,7 @@ class CloudflareEdge(Tunnel):
         "free certificate covers no deeper name.",
         examples=["example.com"],
     )
-    cell: Annotated[str, AfterValidator(_cell)] | None = Field(
+    cell: Annotated[str | None, each(cell_problem)] = Field(
         None,
         description="Name of this stack among several in one zone (docs/scale.md): its hosts are `NAME-app.`, `NAME-api.` and so "
         "on, and automations can name it.",

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from components import addresses
 from components.settings import certificates
-from components.settings.base import LABEL, Cpus, Port, PrivateDestinations, Section, entries, redacted, split_url
+from components.settings.base import LABEL, Cpus, Port, PrivateDestinations, Section, each, entries, given, redacted, split_url
 
 # official: public images by digest, and ours built on them. packages: all built from Debian, PyPI and Go packages.
 ImageSource = Literal["official", "packages"]
@@ -29,11 +29,8 @@ class ImageSettings(Section):
 
 def _host_problem(entry: str) -> str | None:
     """A name whose certificate can be checked: without scheme, port and path."""
-    return (
-        None
-        if re.fullmatch(rf"({LABEL}\.)+[a-z]([a-z0-9-]*[a-z0-9])?", entry)
-        else "is not a host name; write it bare, for example www.example.com"
-    )
+    right = re.fullmatch(rf"({LABEL}\.)+[a-z]([a-z0-9-]*[a-z0-9])?", entry)
+    return None if right else "is not a host name; write it bare, for example www.example.com"
 
 
 # Prefixes of host.networks. With /24 each of a stack's networks has 16 addresses, and the largest has eight containers.
@@ -55,10 +52,50 @@ def daemon_problem(address: str) -> str | None:
     return None if re.fullmatch(r"unix:///\S+", address) else "is not a Docker socket; write unix:///var/run/docker.sock"
 
 
+def _range_problem(networks: str) -> str | None:
+    network = addresses.network(networks)
+    if not isinstance(network, IPv4Network):
+        return "is not an IPv4 range; write one such as 10.213.0.0/16, with its first address"
+    if network.prefixlen not in NETWORKS_BITS:
+        most = f"/{NETWORKS_BITS[0]} to /{NETWORKS_BITS[-1]}"
+        return f"has /{network.prefixlen}, and a stack's networks need {most}; write one such as 10.213.0.0/16"
+    if not any(network.subnet_of(IPv4Network(allowed)) for allowed in LOCAL_RANGES):
+        return f"is not a private range; write one within {', '.join(LOCAL_RANGES[:-1])} or {LOCAL_RANGES[-1]}"
+    return None
+
+
+def _proxy(url: str) -> str:
+    """In one spelling."""
+    example = "http://proxy.example.com:3128"
+    parts = split_url(url, example, login="would be stored in plain text")
+    if parts.scheme != "http":
+        raise ValueError(f"is not an http:// address, by which such proxies are asked for https as well; write {example}")
+    if parts.port is None:
+        raise ValueError(f"has no port; write it, for example {example}")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise redacted("has a path or a query, which no proxy has; write its host and port alone")
+    host = parts.hostname or ""
+    if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:]+", host):
+        raise ValueError(f"is not a URL; write it in full, for example {example}")
+    network = addresses.network(host)
+    if host == "localhost" or (network is not None and network.is_loopback):
+        raise ValueError("is the container itself; write the address at which other machines reach the proxy")
+    return f"http://{f'[{host}]' if ':' in host else host}:{parts.port}"
+
+
+def _timezone_problem(name: str) -> str | None:
+    # The names of the pinned package: zoneinfo would read the machine's own database, and a plan must not depend on it.
+    names = resources.files("tzdata").joinpath("zones").read_text().split()
+    if name in names:
+        return None
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"is not a time zone; write a tz database name, for example {near[0] if near else 'Asia/Seoul'}"
+
+
 class HostSettings(Section):
     """The Docker host."""
 
-    docker_host: str = Field(
+    docker_host: Annotated[str, each(daemon_problem)] = Field(
         "unix:///var/run/docker.sock",
         description="The Docker daemon: a socket of this machine, or another machine over SSH (docs/cloudflare.md). The "
         "environment (DOCKER_HOST, docker context) never chooses it.",
@@ -82,23 +119,23 @@ class HostSettings(Section):
         "a kernel without nf_tables.",
         examples=["false"],
     )
-    proxy: str | None = Field(
+    proxy: Annotated[str | None, given(_proxy)] = Field(
         None,
         description="A company's HTTP proxy, where nothing leaves the network without one: for the server's calls (language "
         "models, webhooks, downloads), Ollama's models, ngrok, and as parent of the egress proxy. What cannot use it: "
         "docs/offline.md.",
         examples=["http://proxy.example.com:3128"],
     )
-    ca_file: str | None = Field(
+    ca_file: Annotated[str | None, given(certificates.check)] = Field(
         None,
         description="A company's certificates in PEM, for a proxy that opens TLS: a file in the checkout, by its path there. The "
         "server, Ollama's download and builds of images trust them beside the public ones; browsers do not (docs/offline.md).",
         examples=["company-ca.pem"],
     )
-    timezone: str = Field(
+    timezone: Annotated[str, each(_timezone_problem)] = Field(
         "Asia/Seoul", description="Time zone of the containers and of the browser (tz database name).", examples=["UTC"]
     )
-    networks: str = Field(
+    networks: Annotated[str, each(_range_problem)] = Field(
         "10.213.0.0/16",
         description="Private IPv4 range of the stack's Docker networks, `NETWORK/16` to `NETWORK/24`. A stack takes one block of "
         "512 addresses of it, chosen by its name, and each network a sixteenth of that: 10.213.228.0/23 for `dev`. Write another "
@@ -130,13 +167,6 @@ class HostSettings(Section):
         examples=["[www.example.com]"],
     )
 
-    @field_validator("docker_host")
-    @classmethod
-    def _socket_or_ssh(cls, value: str) -> str:
-        if text := daemon_problem(value):
-            raise ValueError(text)
-        return value
-
     @field_validator("nodes")
     @classmethod
     def _each_once(cls, value: list[str], info: ValidationInfo) -> list[str]:
@@ -147,63 +177,10 @@ class HostSettings(Section):
             seen.add(node)
         return value
 
-    @field_validator("networks")
-    @classmethod
-    def _private_range(cls, value: str) -> str:
-        network = addresses.network(value)
-        if not isinstance(network, IPv4Network):
-            raise ValueError("is not an IPv4 range; write one such as 10.213.0.0/16, with its first address")
-        if network.prefixlen not in NETWORKS_BITS:
-            raise ValueError(
-                f"has /{network.prefixlen}, and a stack's networks need /{NETWORKS_BITS[0]} to /{NETWORKS_BITS[-1]}; write one "
-                "such as 10.213.0.0/16"
-            )
-        if not any(network.subnet_of(IPv4Network(allowed)) for allowed in LOCAL_RANGES):
-            raise ValueError(f"is not a private range; write one within {', '.join(LOCAL_RANGES[:-1])} or {LOCAL_RANGES[-1]}")
-        return value
-
-    @field_validator("proxy")
-    @classmethod
-    def _is_proxy(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        example = "http://proxy.example.com:3128"
-        parts = split_url(value, example, login="would be stored in plain text")
-        if parts.scheme != "http":
-            raise ValueError(f"is not an http:// address, by which such proxies are asked for https as well; write {example}")
-        if parts.port is None:
-            raise ValueError(f"has no port; write it, for example {example}")
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise redacted("has a path or a query, which no proxy has; write its host and port alone")
-        host = parts.hostname or ""
-        if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:]+", host):
-            raise ValueError(f"is not a URL; write it in full, for example {example}")
-        network = addresses.network(host)
-        if host == "localhost" or (network is not None and network.is_loopback):
-            raise ValueError("is the container itself; write the address at which other machines reach the proxy")
-        return f"http://{f'[{host}]' if ':' in host else host}:{parts.port}"
-
-    @field_validator("ca_file")
-    @classmethod
-    def _has_certificates(cls, value: str | None) -> str | None:
-        if value is not None:
-            certificates.read(value)
-        return value
-
     @property
     def certificates(self) -> str | None:
         """The certificates of ``ca_file`` as PEM."""
         return None if self.ca_file is None else certificates.read(self.ca_file)
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_timezone(cls, value: str) -> str:
-        # The names of the pinned package: zoneinfo would read the machine's own database, and a plan must not depend on it.
-        names = resources.files("tzdata").joinpath("zones").read_text().split()
-        if value not in names:
-            near = difflib.get_close_matches(value, names, n=1)
-            raise ValueError(f"is not a time zone; write a tz database name, for example {near[0] if near else 'Asia/Seoul'}")
-        return value
 
 
 class ServerSettings(Section):

@@ -3,12 +3,13 @@
 import difflib
 import json
 import re
+from functools import partial
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from components.settings import llm_keys
-from components.settings.base import Cpus, Section, redacted, split_url
+from components.settings.base import Cpus, Section, each, given, redacted, split_url
 
 
 class NoLlm(Section):
@@ -24,15 +25,6 @@ def _unregistered(value: str, prefix: str, known: frozenset[str]) -> str | None:
     near = difflib.get_close_matches(value.upper(), sorted(known), n=1)
     example = near[0] if near else sorted(known)[0]
     return f"is not an LLM key that Skyvern registers; write one that starts with {prefix}, for example {example}"
-
-
-def _registered(prefix: str, known: frozenset[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if problem := _unregistered(value, prefix, known):
-            raise ValueError(problem)
-        return value
-
-    return AfterValidator(check)
 
 
 def _by_kind(prefix: str, known: frozenset[str]) -> AfterValidator:
@@ -51,9 +43,9 @@ def _by_kind(prefix: str, known: frozenset[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-OpenAiKey = Annotated[str, _registered("OPENAI_", llm_keys.OPENAI)]
-AnthropicKey = Annotated[str, _registered("ANTHROPIC_", llm_keys.ANTHROPIC)]
-GeminiKey = Annotated[str, _registered("GEMINI_", llm_keys.GEMINI)]
+OpenAiKey = Annotated[str, each(partial(_unregistered, prefix="OPENAI_", known=llm_keys.OPENAI))]
+AnthropicKey = Annotated[str, each(partial(_unregistered, prefix="ANTHROPIC_", known=llm_keys.ANTHROPIC))]
+GeminiKey = Annotated[str, each(partial(_unregistered, prefix="GEMINI_", known=llm_keys.GEMINI))]
 
 
 class HostedLlm(Section):
@@ -102,28 +94,37 @@ class GeminiLlm(HostedLlm):
     )
 
 
+def _base_url(url: str) -> str:
+    parts = split_url(url, "https://llm.example.com/v1", login="would be stored in plain text")
+    if parts.query or parts.fragment:
+        raise redacted("has a query string, which would be stored in plain text; remove it")
+    return url.rstrip("/")
+
+
 class OpenAiCompatibleLlm(HostedLlm):
     """Any server that speaks OpenAI's protocol."""
 
     provider: Literal["openai-compatible"]
-    base_url: str = Field(description="Base URL, with its version path.", examples=["https://llm.example.com/v1"])
+    base_url: Annotated[str, given(_base_url)] = Field(
+        description="Base URL, with its version path.", examples=["https://llm.example.com/v1"]
+    )
     model: str = Field(min_length=1, description="Model name, as that server knows it.", examples=["qwen2.5-vl-7b"])
     vision: bool = Field(False, description="Whether the model reads screenshots.")
 
-    @field_validator("base_url")
-    @classmethod
-    def _is_url(cls, value: str) -> str:
-        parts = split_url(value, "https://llm.example.com/v1", login="would be stored in plain text")
-        if parts.query or parts.fragment:
-            raise redacted("has a query string, which would be stored in plain text; remove it")
-        return value.rstrip("/")
+
+def _model_problem(model: str) -> str | None:
+    if not re.fullmatch(r"(\w[\w.-]*(:\d+)?/)?(\w[\w.-]*/)*\w[\w.-]*(:\w[\w.-]*)?", model, re.ASCII):
+        return "is not a model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct"
+    if ":" not in model.rpartition("/")[2]:
+        return "has no tag, so it could be another model tomorrow; write one, for example qwen2.5:7b-instruct"
+    return None
 
 
 class OllamaLlm(Section):
     """A model that runs on this host; docs/llm.md helps to choose one."""
 
     provider: Literal["ollama"]
-    model: str = Field(
+    model: Annotated[str, each(_model_problem)] = Field(
         description="Model as Ollama's library names it, with its tag.",
         examples=["qwen2.5:7b-instruct", "llama3.2:3b", "llava:7b"],
     )
@@ -147,15 +148,6 @@ class OllamaLlm(Section):
     )
     cpus: Cpus = Field(2.0, description="CPU limit in cores. Without a GPU: all that the host can spare.")
     gpu: bool = Field(False, description="Give Ollama the host's NVIDIA GPUs. Docker must support it (docs/llm.md).")
-
-    @field_validator("model")
-    @classmethod
-    def _has_a_tag(cls, value: str) -> str:
-        if not re.fullmatch(r"(\w[\w.-]*(:\d+)?/)?(\w[\w.-]*/)*\w[\w.-]*(:\w[\w.-]*)?", value, re.ASCII):
-            raise ValueError("is not a model name; write it as on ollama.com/library, for example qwen2.5:7b-instruct")
-        if ":" not in value.rpartition("/")[2]:
-            raise ValueError("has no tag, so it could be another model tomorrow; write one, for example qwen2.5:7b-instruct")
-        return value
 
     @property
     def reads_screenshots(self) -> bool:

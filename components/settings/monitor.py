@@ -1,10 +1,30 @@
 """The section about the monitor: the dashboard, the metrics, and who gets a message when something goes wrong."""
 
 import re
+from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
-from components.settings.base import ENCRYPTED, PrivateDestinations, Section, redacted
+from components.settings.base import PrivateDestinations, Section, each, redacted, secret
+
+
+def _check_channels(text: str) -> None:
+    channels = text.split()
+    if not all(re.fullmatch(r"[a-z][a-z0-9]*://\S+", channel) for channel in channels):
+        raise redacted("has an address without a kind; write each as KIND://…, separated by spaces")
+    if not channels:
+        raise redacted("is empty; write an address, or remove it")
+
+
+def _check_heartbeat(url: str) -> None:
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url):
+        raise redacted("is not an address to which /start and /fail can be added; write https://HOST/… without ? and #")
+
+
+def _hours_problem(hours: str) -> str | None:
+    time = r"([01]\d|2[0-3]):[0-5]\d"
+    right = re.fullmatch(f"{time}-{time}", hours) and hours[:5] != hours[6:]
+    return None if right else "is not two times of a day; write them as 23:00-07:00"
 
 
 class MonitorSettings(Section):
@@ -16,13 +36,13 @@ class MonitorSettings(Section):
         "nothing else, and a network to the gateway.",
         examples=["true"],
     )
-    channels: SecretStr | None = Field(
+    channels: Annotated[SecretStr | None, secret(_check_channels)] = Field(
         None,
         description="Who gets a message when something goes wrong: addresses in the form of Apprise, separated by spaces, such "
         "as `tgram://TOKEN/CHAT`, `kakaotalk://CLIENT/REFRESH_TOKEN` or `mailtos://…`. They have keys in them, so set them with "
         "`pulumi config set --secret --path monitor.channels`. With them the monitor gets a network to the internet.",
     )
-    quiet_hours: str | None = Field(
+    quiet_hours: Annotated[str | None, each(_hours_problem)] = Field(
         None,
         description="Local time in which nothing is sent; what came meanwhile is one message at its end.",
         examples=["23:00-07:00"],
@@ -30,7 +50,7 @@ class MonitorSettings(Section):
     stuck_minutes: int = Field(
         180, ge=5, le=10080, description="Minutes after which a run that does not end, or waits, is worth a message."
     )
-    heartbeat: SecretStr | None = Field(
+    heartbeat: Annotated[SecretStr | None, secret(_check_heartbeat)] = Field(
         None,
         description="Address of a dead man's switch, as healthchecks.io has it: pinged every five minutes while the database and "
         "Skyvern answer, with `/start` when the monitor begins and `/fail` when one of them does not. Whoever has it can send "
@@ -50,36 +70,7 @@ class MonitorSettings(Section):
         examples=["[192.168.1.20:587]"],
     )
 
-    @field_validator("channels")
-    @classmethod
-    def _addresses(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or value.get_secret_value() == ENCRYPTED:
-            return value
-        addresses = value.get_secret_value().split()
-        if not all(re.fullmatch(r"[a-z][a-z0-9]*://\S+", address) for address in addresses):
-            raise redacted("has an address without a kind; write each as KIND://…, separated by spaces")
-        if not addresses:
-            raise redacted("is empty; write an address, or remove it")
-        return value
-
-    @field_validator("heartbeat")
-    @classmethod
-    def _address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or value.get_secret_value() == ENCRYPTED:
-            return value
-        if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value.get_secret_value()):
-            raise redacted("is not an address to which /start and /fail can be added; write https://HOST/… without ? and #")
-        return value
-
     @property
     def sends(self) -> bool:
         """Whether it has something to send, and so a network to the internet."""
         return self.channels is not None or self.heartbeat is not None
-
-    @field_validator("quiet_hours")
-    @classmethod
-    def _two_times(cls, value: str | None) -> str | None:
-        time = r"([01]\d|2[0-3]):[0-5]\d"
-        if value is not None and (not re.fullmatch(f"{time}-{time}", value) or value[:5] == value[6:]):
-            raise ValueError("is not two times of a day; write them as 23:00-07:00")
-        return value

@@ -1,11 +1,12 @@
 """The section ``storage``: where the files of runs are kept."""
 
+from functools import partial
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
 from components import addresses
-from components.settings.base import Section, redacted, split_url
+from components.settings.base import Section, given, redacted, split_url
 
 # Of every service that speaks S3's protocol; each section describes its own.
 Region = Annotated[str, Field(pattern=r"^[a-z0-9-]{2,32}$")]
@@ -13,10 +14,8 @@ AccessKeyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,128}$")]
 SecretAccessKey = Annotated[SecretStr, Field(min_length=8, max_length=256)]
 
 
-def check_endpoint(value: str | None, where: str) -> str | None:
+def check_endpoint(value: str, where: str) -> str:
     """The address of such a service. where: where a bucket's name is written instead, as ``the bucket's name in KEY``."""
-    if value is None:
-        return None
     parts = split_url(value, "https://ACCOUNT.r2.cloudflarestorage.com", login="would be stored in plain text")
     if parts.query or parts.fragment:
         raise redacted("has a query string, which would be stored in plain text; remove it")
@@ -38,7 +37,7 @@ class S3Storage(Section):
     """Private buckets of Amazon S3, Cloudflare R2, MinIO or another service that speaks S3's protocol (docs/storage.md)."""
 
     type: Literal["s3"]
-    endpoint: str | None = Field(
+    endpoint: Annotated[str | None, given(partial(check_endpoint, where="the buckets' names in storage.buckets"))] = Field(
         None,
         description="Address of the service, without a bucket; left out, Amazon's of the region. Only the server asks it, so it "
         "may be private, and the firewall lets the server reach it.",
@@ -63,11 +62,6 @@ class S3Storage(Section):
     secret_access_key: SecretAccessKey = Field(
         description="Its secret; set it with `pulumi config set --secret --path storage.secret_access_key`."
     )
-
-    @field_validator("endpoint")
-    @classmethod
-    def _is_endpoint(cls, value: str | None) -> str | None:
-        return check_endpoint(value, "the buckets' names in storage.buckets")
 
     def bucket(self, part: str) -> str:
         """Name of a bucket: artifacts, browser-sessions, screenshots or uploads."""
