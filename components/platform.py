@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from components import endpoints
-from components.endpoints import SMOKE_URL, Endpoints
+from components.endpoints import SMOKE_URL
 from components.host.backend import DockerBackend, DockerBackendArgs, TunnelEnd
 from components.secrets import StackSecrets, StackSecretsArgs
 from components.settings import CloudflareEdge, NoBackup, Settings, VercelFrontend
@@ -27,9 +27,10 @@ class SkyvernPlatform(pulumi.ComponentResource):
 
     def __init__(self, name: str, settings: Settings, *, stack: str, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:platform:SkyvernPlatform", name, None, opts)
-        urls = endpoints.derive(settings)
+        self._settings, self._prefix = settings, f"skyvern-{stack}"
+        self._urls = urls = endpoints.derive(settings)
         rotation = settings.rotation
-        secrets = StackSecrets(
+        self._secrets = secrets = StackSecrets(
             f"{name}-secrets",
             StackSecretsArgs(
                 database_epoch=rotation.database,
@@ -43,17 +44,16 @@ class SkyvernPlatform(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        prefix = f"skyvern-{stack}"
-        site = self._site(name, prefix, settings, urls, secrets)
+        site = self._site()
         automations, minutes_by_hand = self._files(settings, f"Pulumi.{stack}.yaml")
         backend = DockerBackend(
             f"{name}-host",
             DockerBackendArgs(
-                prefix=prefix,
+                prefix=self._prefix,
                 settings=settings,
                 endpoints=urls,
                 secrets=secrets,
-                tunnel=self._tunnel(name, prefix, settings, urls, secrets, site),
+                tunnel=self._tunnel(site),
                 # The gateway knows one key at a time. The site's build takes a minute and may fail, the gateway's restart takes
                 # seconds. In this order the old site works until the new one does.
                 gateway_after=[] if site is None else [site.deployment],
@@ -62,7 +62,7 @@ class SkyvernPlatform(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         if automations:
-            self._automations(name, automations, settings, urls, secrets, backend)
+            self._automations(automations, backend)
         self.outputs: dict[str, pulumi.Input[object]] = {
             "api_key": secrets.api_key,
             "api_url": urls.api_url,
@@ -105,24 +105,16 @@ class SkyvernPlatform(pulumi.ComponentResource):
         automations = files.load(ROOT, settings.automations, stack_file, settings.cell)
         return automations, files.minutes_by_hand(automations)
 
-    def _automations(
-        self,
-        name: str,
-        automations: "list[Automation]",
-        settings: Settings,
-        urls: Endpoints,
-        secrets: StackSecrets,
-        backend: DockerBackend,
-    ) -> None:
+    def _automations(self, automations: "list[Automation]", backend: DockerBackend) -> None:
         # Here for the same reason: no other stack should pay for a plugin.
         from components.automations.automations import Automations, AutomationsArgs
 
         Automations(
-            f"{name}-automations",
+            f"{self._name}-automations",
             AutomationsArgs(
-                api_url=urls.api_url,
-                api_key=secrets.api_key,
-                settings=settings.automations,
+                api_url=self._urls.api_url,
+                api_key=self._secrets.api_key,
+                settings=self._settings.automations,
                 automations=automations,
                 data=backend.data,
             ),
@@ -130,47 +122,39 @@ class SkyvernPlatform(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[backend]),
         )
 
-    def _site(
-        self, name: str, prefix: str, settings: Settings, urls: Endpoints, secrets: StackSecrets
-    ) -> "vercel.VercelFrontend | None":
-        if not isinstance(settings.frontend, VercelFrontend) or secrets.gateway_key is None:
+    def _site(self) -> "vercel.VercelFrontend | None":
+        settings, secrets = self._settings.frontend, self._secrets
+        if not isinstance(settings, VercelFrontend) or secrets.gateway_key is None:
             return None
         # Here for the same reason as Cloudflare's SDK below.
         from components.frontend import vercel
 
         return vercel.VercelFrontend(
-            f"{name}-frontend",
+            f"{self._name}-frontend",
             vercel.VercelFrontendArgs(
-                prefix=prefix,
-                settings=settings.frontend,
-                endpoints=urls,
+                prefix=self._prefix,
+                settings=settings,
+                endpoints=self._urls,
                 gateway_key=secrets.gateway_key,
                 ui_password=secrets.ui_password,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _tunnel(
-        self,
-        name: str,
-        prefix: str,
-        settings: Settings,
-        urls: Endpoints,
-        secrets: StackSecrets,
-        site: "vercel.VercelFrontend | None",
-    ) -> TunnelEnd | None:
-        if not isinstance(settings.edge, CloudflareEdge) or secrets.tunnel_secret is None:
+    def _tunnel(self, site: "vercel.VercelFrontend | None") -> TunnelEnd | None:
+        settings, secret = self._settings.edge, self._secrets.tunnel_secret
+        if not isinstance(settings, CloudflareEdge) or secret is None:
             return None
         # Here, because loading Cloudflare's SDK takes seconds that no other stack should pay.
         from components.edge.tunnel import CloudflareTunnel, CloudflareTunnelArgs
 
         tunnel = CloudflareTunnel(
-            f"{name}-edge",
+            f"{self._name}-edge",
             CloudflareTunnelArgs(
-                prefix=prefix,
-                settings=settings.edge,
-                endpoints=urls,
-                secret=secrets.tunnel_secret,
+                prefix=self._prefix,
+                settings=settings,
+                endpoints=self._urls,
+                secret=secret,
                 ui=None if site is None else site.record,
             ),
             opts=pulumi.ResourceOptions(parent=self),

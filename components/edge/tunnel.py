@@ -259,12 +259,13 @@ class CloudflareTunnel(pulumi.ComponentResource):
     def __init__(self, name: str, args: CloudflareTunnelArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:edge:CloudflareTunnel", name, None, opts)
         settings, urls = args.settings, args.endpoints
+        self._args = args
         provider = cloudflare.Provider(
             f"{name}-account",
             api_token=pulumi.Output.secret(settings.api_token.get_secret_value()),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        zone = look_up_zone(settings, provider)
+        self._zone = zone = look_up_zone(settings, provider)
         refuse_long_rules(urls, settings)
         refuse_second_owner(settings, args.prefix, zone, provider)
         child = pulumi.ResourceOptions(parent=self, provider=provider)
@@ -280,7 +281,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
             tunnel_secret=args.secret,
             opts=replaced,
         )
-        audience = self._access(name, args, zone, replaced)
+        audience = self._access(replaced)
         config = cloudflare.ZeroTrustTunnelCloudflaredConfig(
             f"{name}-ingress",
             account_id=zone.account_id,
@@ -318,14 +319,14 @@ class CloudflareTunnel(pulumi.ComponentResource):
             for host in urls.sites
         ]
         if args.ui is not None:
-            self._ui_records(name, args, args.ui, zone, replaced)
+            self._ui_records(args.ui, replaced)
         for setting, value in zone_settings(settings).items():
             cloudflare.ZoneSetting(
                 f"{name}-{setting.replace('_', '-')}", zone_id=zone.id, setting_id=setting, value=value, opts=child
             )
         if settings.zone_owner:
-            self._rulesets(name, args, zone, provider)
-        self._alert(name, args, zone, tunnel.id, child)
+            self._rulesets(provider)
+        self._alert(tunnel.id, child)
 
         self.token: pulumi.Output[str] = pulumi.Output.secret(
             pulumi.Output.all(account_id=zone.account_id, tunnel_id=tunnel.id, secret=args.secret).apply(
@@ -335,8 +336,8 @@ class CloudflareTunnel(pulumi.ComponentResource):
         self.routes: list[pulumi.Resource] = [config, *records]
         self.register_outputs({})
 
-    @staticmethod
-    def _ui_records(name: str, args: CloudflareTunnelArgs, ui: UiRecord, zone: Zone, opts: pulumi.ResourceOptions) -> None:
+    def _ui_records(self, ui: UiRecord, opts: pulumi.ResourceOptions) -> None:
+        name, args, zone = self._name, self._args, self._zone
         host = args.endpoints.app_url.removeprefix("https://")
         cloudflare.DnsRecord(
             # The same resource as the record of a UI behind the tunnel: the name is taken, so it can only be changed.
@@ -365,17 +366,15 @@ class CloudflareTunnel(pulumi.ComponentResource):
                 opts=opts,
             )
 
-    @staticmethod
-    def _alert(
-        name: str, args: CloudflareTunnelArgs, zone: Zone, tunnel_id: pulumi.Output[str], opts: pulumi.ResourceOptions
-    ) -> None:
+    def _alert(self, tunnel_id: pulumi.Output[str], opts: pulumi.ResourceOptions) -> None:
         """Has Cloudflare say when the tunnel is down: a machine that is off cannot."""
+        args = self._args
         emails, webhooks = (sorted(set(who)) for who in (args.settings.tunnel_alert_emails, args.settings.tunnel_alert_webhooks))
         if not (emails or webhooks):
             return
         cloudflare.NotificationPolicy(
-            f"{name}-tunnel-alert",
-            account_id=zone.account_id,
+            f"{self._name}-tunnel-alert",
+            account_id=self._zone.account_id,
             name=f"{args.prefix}: tunnel",
             alert_type="tunnel_health_event",
             enabled=True,
@@ -388,9 +387,9 @@ class CloudflareTunnel(pulumi.ComponentResource):
             opts=opts,
         )
 
-    @staticmethod
-    def _access(name: str, args: CloudflareTunnelArgs, zone: Zone, opts: pulumi.ResourceOptions) -> pulumi.Output[str] | None:
+    def _access(self, opts: pulumi.ResourceOptions) -> pulumi.Output[str] | None:
         """The audience of Access in front of the UI, if the stack file names a team."""
+        name, args, zone = self._name, self._args, self._zone
         settings = args.settings
         if settings.access_team is None:
             return None
@@ -442,7 +441,8 @@ class CloudflareTunnel(pulumi.ComponentResource):
             )
         )
 
-    def _rulesets(self, name: str, args: CloudflareTunnelArgs, zone: Zone, provider: cloudflare.Provider) -> None:
+    def _rulesets(self, provider: cloudflare.Provider) -> None:
+        name, args, zone = self._name, self._args, self._zone
         settings = args.settings
 
         def ruleset(

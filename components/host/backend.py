@@ -61,6 +61,7 @@ class DockerBackend(pulumi.ComponentResource):
     def __init__(self, name: str, args: DockerBackendArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:DockerBackend", name, None, opts)
         settings, secrets, prefix = args.settings, args.secrets, args.prefix
+        self._args = args
         # From the stack file, so a DOCKER_HOST of the shell does not decide where a plan goes. What is left out, the provider
         # takes from the shell: DOCKER_CONTEXT would go before the host, and DOCKER_CERT_PATH would dial it by TLS.
         address = settings.host.docker_host
@@ -76,13 +77,13 @@ class DockerBackend(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         child = pulumi.ResourceOptions(parent=self, providers=[provider])
-        references = images.references(settings.images.source)
+        self._references = references = images.references(settings.images.source)
 
         tunnelled = not isinstance(settings.edge, NoEdge)
         addressing = Addressing(prefix=prefix, networks=settings.host.networks, mtu=settings.host.mtu)
         elsewhere = settings.database.address
         has_backup = not isinstance(settings.backup, NoBackup)
-        networks = Networks(
+        self._networks = networks = Networks(
             f"{name}-networks",
             NetworksArgs(
                 addressing=addressing,
@@ -95,7 +96,7 @@ class DockerBackend(pulumi.ComponentResource):
             opts=child,
         )
         source = settings.images.source if elsewhere is None else None
-        volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=source), opts=child)
+        self.data = volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=source), opts=child)
         ollama = (
             Ollama(
                 f"{name}-ollama",
@@ -131,7 +132,7 @@ class DockerBackend(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=guards)
         if ollama is not None:
             ollama.start(guards)
-        postgres = self._postgres(name, args, networks, volumes, references, child)
+        postgres = self._postgres(child)
         egress = EgressProxy(
             f"{name}-egress",
             EgressProxyArgs(
@@ -228,7 +229,7 @@ class DockerBackend(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, *args.gateway_after]),
         )
-        connector = self._connector(name, args, networks, references, provider, gateway)
+        connector = self._connector(provider, gateway)
         days = rules(settings.retention)
         retention = (
             Retention(
@@ -259,7 +260,6 @@ class DockerBackend(pulumi.ComponentResource):
             if not isinstance(settings.backup, NoBackup) and secrets.backup_key is not None
             else None
         )
-        self.data = volumes
         monitor = (
             Monitor(
                 f"{name}-monitor",
@@ -307,20 +307,13 @@ class DockerBackend(pulumi.ComponentResource):
         }
         self.register_outputs({})
 
-    @staticmethod
-    def _postgres(
-        name: str,
-        args: DockerBackendArgs,
-        networks: Networks,
-        volumes: DataVolumes,
-        references: Mapping[str, str],
-        opts: pulumi.ResourceOptions,
-    ) -> Postgres | ExternalPostgres:
+    def _postgres(self, opts: pulumi.ResourceOptions) -> Postgres | ExternalPostgres:
+        args, networks, references = self._args, self._networks, self._references
         settings, secrets = args.settings, args.secrets
         epochs = f"{settings.rotation.api_key}.{settings.rotation.ui_login}.{settings.rotation.gateway}"
         if settings.database.address is not None and networks.database is not None:
             return ExternalPostgres(
-                f"{name}-postgres",
+                f"{self._name}-postgres",
                 ExternalPostgresArgs(
                     prefix=args.prefix,
                     image=references["backup"],
@@ -334,14 +327,14 @@ class DockerBackend(pulumi.ComponentResource):
                 ),
                 opts=opts,
             )
-        if volumes.postgres is None or networks.data is None:
+        if self.data.postgres is None or networks.data is None:
             raise ValueError("a PostgreSQL of the stack needs its volume and its network")
         return Postgres(
-            f"{name}-postgres",
+            f"{self._name}-postgres",
             PostgresArgs(
                 prefix=args.prefix,
                 image=references["postgres"],
-                volume=volumes.postgres,
+                volume=self.data.postgres,
                 network=networks.data,
                 superuser_password=secrets.superuser_password,
                 role_password=secrets.database_password,
@@ -370,23 +363,16 @@ class DockerBackend(pulumi.ComponentResource):
             case _:
                 return None
 
-    def _connector(
-        self,
-        name: str,
-        args: DockerBackendArgs,
-        networks: Networks,
-        references: Mapping[str, str],
-        provider: docker.Provider,
-        gateway: Gateway,
-    ) -> cloudflared.Connector | ngrok.NgrokAgent | None:
+    def _connector(self, provider: docker.Provider, gateway: Gateway) -> cloudflared.Connector | ngrok.NgrokAgent | None:
         """The container that brings requests from outside to the gateway, which has to answer first."""
+        args, networks, references = self._args, self._networks, self._references
         edge = args.settings.edge
         if networks.tunnel is None or isinstance(edge, NoEdge):
             return None
         joined = [networks.tunnel, networks.edge]
         if isinstance(edge, NgrokEdge):
             return ngrok.NgrokAgent(
-                f"{name}-ngrok",
+                f"{self._name}-ngrok",
                 ngrok.NgrokAgentArgs(
                     prefix=args.prefix,
                     image=edge.connector_image or references["ngrok"],
@@ -400,7 +386,7 @@ class DockerBackend(pulumi.ComponentResource):
         if args.tunnel is None:
             raise ValueError("a Cloudflare edge needs its tunnel")
         return cloudflared.Connector(
-            f"{name}-connector",
+            f"{self._name}-connector",
             cloudflared.ConnectorArgs(
                 prefix=args.prefix,
                 image=edge.connector_image or references["cloudflared"],
