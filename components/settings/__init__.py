@@ -2,7 +2,7 @@
 
 This is the only reader of the Pulumi configuration; everything else gets frozen values. ``docs/configuration.md`` is made from
 it. A wrong stack file raises SettingsError, whose lines are ``FILE: PATH: VALUE is wrong; write this``. Nothing here looks at the
-environment, the network or the machine, so a plan depends on committed text only.
+environment, the network or the machine, so a plan depends on committed text only. What is imported here is for everybody.
 """
 
 from components.settings.automations import AutomationSettings, CredentialSettings
@@ -21,51 +21,3 @@ from components.settings.schema import Settings, sections
 from components.settings.smtp import SmtpSettings
 from components.settings.stack_file import encrypted_paths, load, mistake, parse
 from components.settings.storage import LocalStorage, S3Storage, Storage
-
-__all__ = [
-    "ENCRYPTED",
-    "THIS_HOST",
-    "AnthropicLlm",
-    "AutomationSettings",
-    "Backup",
-    "Browser",
-    "CdpBrowser",
-    "CloudflareEdge",
-    "CredentialSettings",
-    "DatabaseAddress",
-    "DatabaseSettings",
-    "GeminiLlm",
-    "HostSettings",
-    "ImageSource",
-    "Llm",
-    "LocalStorage",
-    "MonitorSettings",
-    "NgrokEdge",
-    "NoBackup",
-    "NoEdge",
-    "NoLlm",
-    "OllamaLlm",
-    "OpenAiCompatibleLlm",
-    "OpenAiLlm",
-    "PathBackup",
-    "RemoteBackup",
-    "RetentionSettings",
-    "RotationSettings",
-    "S3Backup",
-    "S3Storage",
-    "ServerSettings",
-    "Settings",
-    "SettingsError",
-    "SftpBackup",
-    "SmtpSettings",
-    "SomeBackup",
-    "Storage",
-    "Tunnel",
-    "VercelFrontend",
-    "encrypted_paths",
-    "load",
-    "mistake",
-    "parse",
-    "sections",
-    "split_destination",
-]
