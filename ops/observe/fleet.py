@@ -239,7 +239,7 @@ def seen(stack: Stack, settings: Settings, docker: Docker, days: int) -> fleet_p
     except UserError as missing:
         why = missing.line
     name = f"{stack} · {settings.cell}" if settings.cell and settings.cell != stack.name else stack.name
-    return fleet_page.row(name, status, counted, why)
+    return fleet_page.Row(name, status, counted, why)
 
 
 def _echo_json(cells: list[dict[str, Any]], **more: Any) -> None:

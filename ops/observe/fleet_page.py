@@ -14,9 +14,9 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ops.observe.automation import Figures, Today
+from ops.observe.automation import Figures
 from ops.observe.backups import BackupFacts
-from ops.observe.status import Runs, Status
+from ops.observe.status import Status
 from ops.paths import ROOT
 
 Language = Literal["en", "ko"]
@@ -58,40 +58,14 @@ KOREAN: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
-    """A stack that answered. address: of its UI. figures: None where its monitor does not count, no_figures says why.
-
-    healthy, containers: their numbers. runs, today, backup: None if it has none, or it does not answer.
-    """
+    """A stack that answered. status: what ``ops status`` saw. figures: None without a monitor that counts; no_figures: why."""
 
     name: str
-    address: str
-    healthy: int
-    containers: int
-    api: bool
-    runs: Runs | None
-    today: Today | None
-    backup: BackupFacts | None
+    status: Status
     figures: Figures | None
     no_figures: str = ""
-
-
-def row(name: str, status: Status, figures: Figures | None, no_figures: str) -> Row:
-    """Of what ``ops status`` saw and the monitor counted."""
-    running = [container for container in status.containers if container.status == "running"]
-    return Row(
-        name=name,
-        address=status.address,
-        healthy=sum(container.health in {"", "healthy"} for container in running),
-        containers=len(status.containers),
-        api=status.api_version is not None,
-        runs=status.runs,
-        today=status.today,
-        backup=status.backup,
-        figures=figures,
-        no_figures=no_figures,
-    )
 
 
 def added(figures: Sequence[Figures]) -> Figures:

@@ -5,7 +5,7 @@ Not here: faults and their fixes (ops doctor).
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,6 +71,16 @@ class Status:
     today: Today | None = None
     database: str | None = None
 
+    @property
+    def running(self) -> list[Container]:
+        """The containers that run."""
+        return [container for container in self.containers if container.status == "running"]
+
+    @property
+    def healthy(self) -> int:
+        """How many containers run and are not known to be ill."""
+        return sum(container.health in {"", "healthy"} for container in self.running)
+
 
 def observe(stack: Stack) -> Status:
     """The stack now. Raises UserError if its file is wrong or its daemon does not answer."""
@@ -113,14 +123,7 @@ def skyvern_version(docker: Docker, containers: Sequence[Container]) -> str | No
 
 def runs(docker: Docker, containers: Sequence[Container]) -> Runs | None:
     """What the server runs; None if it does not run, does not answer or is of a version that says less."""
-    answer = ask_server(docker, containers, "cat", RUNS_FILE)
-    if answer is None:
-        return None
-    try:
-        state = json.loads(answer)
-        return Runs(**{field.name: state[field.name] for field in fields(Runs)})
-    except (KeyError, TypeError, ValueError):
-        return None
+    return inventory.parsed(Runs, ask_server(docker, containers, "cat", RUNS_FILE))
 
 
 def database(docker: Docker, containers: Sequence[Container]) -> str:
@@ -137,19 +140,17 @@ def ask_server(docker: Docker, containers: Sequence[Container], *command: str) -
 
 def summary(status: Status) -> str:
     """One line: whether the stack is up."""
-    running = [container for container in status.containers if container.status == "running"]
-    healthy = sum(container.health in {"", "healthy"} for container in running)
     doctor = f"bin/ops doctor -s {status.stack} shows what to do"
     if not status.containers:
         kept = f"; {len(status.volumes)} volumes are kept" if status.volumes else ""
         return f"stack {status.stack} is down: no container on {status.docker_host}{kept}; script/up --stack {status.stack}"
-    if not running:
+    if not status.running:
         return f"stack {status.stack} is down: {len(status.containers)} containers, none runs; {doctor}"
     api = "API answers" if status.api_version else "API does not answer"
     skyvern = f", Skyvern {status.skyvern_version}" if status.skyvern_version else ""
     versions = f"{skyvern}; {project.NAME} {status.version}"
-    hint = "" if healthy == len(status.containers) else f"; {doctor}"
-    health = f"{healthy} of {len(status.containers)} containers healthy"
+    hint = "" if status.healthy == len(status.containers) else f"; {doctor}"
+    health = f"{status.healthy} of {len(status.containers)} containers healthy"
     return f"stack {status.stack}: {health}; {status.address}, {api}{versions}{hint}"
 
 
@@ -214,23 +215,11 @@ def as_json(status: Status) -> str:
 
 def document(status: Status) -> dict[str, Any]:
     """The status for a JSON document, in which a time is text."""
-    return {
-        "stack": status.stack,
-        "version": status.version,
-        "docker_host": status.docker_host,
-        "address": status.address,
-        "api_version": status.api_version,
-        "skyvern_version": status.skyvern_version,
-        "up": any(container.status == "running" for container in status.containers),
-        "containers": [
-            asdict(container) | {"memory_bytes": status.memory.get(container.name)} for container in status.containers
-        ],
-        "volumes": [asdict(volume) for volume in status.volumes],
-        "runs": asdict(status.runs) if status.runs else None,
-        "backup": asdict(status.backup) if status.backup else None,
-        "today": asdict(status.today) if status.today else None,
-        "database": status.database,
-    }
+    fields = asdict(status)
+    memory = fields.pop("memory")
+    for container in fields["containers"]:
+        container["memory_bytes"] = memory.get(container["name"])
+    return fields | {"up": bool(status.running)}
 
 
 def main(stack: Stack, *, json_wanted: bool = False) -> int:

@@ -223,9 +223,9 @@ TODAY = automation.Today(runs=3, completed=1, failed=2, unfinished=0, success_ra
 
 
 def page(language: fleet_page.Language = "en", **problems: str) -> str:
-    shop = fleet_page.row("shop", dataclasses.replace(STATUS, today=TODAY), FIGURES, "")
-    prod = fleet_page.row("prod", STATUS, Figures(runs=2, completed=2, cost=0.5), "")
-    blog = fleet_page.row("blog", dataclasses.replace(STATUS, api_version=None), None, "monitor.enabled is false")
+    shop = fleet_page.Row("shop", dataclasses.replace(STATUS, today=TODAY), FIGURES, "")
+    prod = fleet_page.Row("prod", STATUS, Figures(runs=2, completed=2, cost=0.5), "")
+    blog = fleet_page.Row("blog", dataclasses.replace(STATUS, api_version=None), None, "monitor.enabled is false")
     return fleet_page.render([shop, prod, blog], problems, 30, language, datetime(2026, 11, 27, 12, 0, tzinfo=UTC))
 
 
