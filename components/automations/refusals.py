@@ -6,6 +6,7 @@ the schema itself, references of blocks and parameters (files.py), and templates
 
 import ast
 import difflib
+import graphlib
 import json
 import re
 import textwrap
@@ -265,7 +266,7 @@ def _graph_problems(blocks: Sequence[Json], path: Place, everywhere: set[str], l
         first, lost = map(shown, roots[:2])
         cure = "write next_block_label in each block but the last, or in none and no branches"
         yield path, f"has two beginnings, {first} and {lost}, because no block leads to them; {cure}"
-    elif steps and (not roots or _circle(steps, roots[0])):
+    elif _circle(steps):
         yield path, "goes in a circle by next_block_label; remove one of them, or use a loop"
 
 
@@ -299,18 +300,13 @@ def _joined(target: str | None, successor: str | None, after: dict[str, str | No
     return False
 
 
-def _circle(steps: Mapping[str, set[str]], root: str) -> bool:
-    """Whether some blocks are never reached without having been reached before: what remains when starts are taken away."""
-    waiting = {label: sum(label in following for following in steps.values()) for label in steps}
-    ready, reached = [root], 0
-    while ready:
-        label = ready.pop()
-        reached += 1
-        for after in steps[label]:
-            waiting[after] -= 1
-            if not waiting[after]:
-                ready.append(after)
-    return reached != len(steps)
+def _circle(steps: Mapping[str, set[str]]) -> bool:
+    """Whether some block comes after itself."""
+    try:
+        graphlib.TopologicalSorter(steps).prepare()
+    except graphlib.CycleError:
+        return True
+    return False
 
 
 def _code_problems(path: Place, code: str) -> Iterator[Problem]:
