@@ -87,11 +87,10 @@ class Call:
 class Kind(Protocol):
     """A type of resource. Inputs and outputs are JSON; outputs repeat the inputs.
 
-    replaces: inputs whose change makes another resource. secrets: inputs that are never shown.
+    replaces: inputs whose change makes another resource.
     """
 
     replaces: frozenset[str]
-    secrets: frozenset[str]
 
     def check(self, inputs: Json) -> list[tuple[str, str]]:
         """(input, what is wrong and what to write) for each mistake. Values may still be unknown."""
@@ -130,11 +129,11 @@ def digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
-def _name_problem(inputs: Json, key: str = "name") -> list[tuple[str, str]]:
-    name = inputs.get(key)
+def _name_problem(inputs: Json) -> list[tuple[str, str]]:
+    name = inputs.get("name")
     if isinstance(name, str) and NAME.fullmatch(name):
         return []
-    return [(key, f"{json.dumps(name)} is not a name; write lower case letters, digits and hyphens, 62 at most")]
+    return [("name", f"{json.dumps(name)} is not a name; write lower case letters, digits and hyphens, 62 at most")]
 
 
 def name_of(shown: str | None, identifier: str) -> str:
@@ -181,7 +180,6 @@ class Workflow:
     """
 
     replaces = frozenset({"name"})
-    secrets: frozenset[str] = frozenset()
 
     def check(self, inputs: Json) -> list[tuple[str, str]]:
         """The server validates the document further."""
@@ -305,7 +303,6 @@ class Schedule:
     """
 
     replaces = frozenset({"workflow_id", "name"})
-    secrets: frozenset[str] = frozenset()
 
     def check(self, inputs: Json) -> list[tuple[str, str]]:
         """The server knows cron and time zones."""
@@ -413,7 +410,6 @@ class Credential:
     """
 
     replaces = frozenset({"type"})
-    secrets = frozenset({"values"})
 
     def check(self, inputs: Json) -> list[tuple[str, str]]:
         """tested_url binds it to its site: Skyvern types it nowhere else."""
@@ -490,7 +486,6 @@ class Folder:
     """A folder of workflows. Input: title. One of the title that a program made is shared and not doubled."""
 
     replaces: frozenset[str] = frozenset()
-    secrets: frozenset[str] = frozenset()
     # Titles are not unique; this marks those of a program.
     description = "managed by pulumi"
 
@@ -540,7 +535,6 @@ class BrowserProfile:
     """A browser profile that a person saved in the UI. Input: name; the id is the profile's. Nothing is created or deleted."""
 
     replaces = frozenset({"name"})
-    secrets: frozenset[str] = frozenset()
 
     def check(self, inputs: Json) -> list[tuple[str, str]]:
         """Any text is a name."""
