@@ -1,8 +1,7 @@
 """What the automation did, as the monitor counts it: the dashboard's own queries, so that no two numbers disagree."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from ops.clients.docker import Docker
 from ops.errors import UserError
@@ -34,14 +33,7 @@ class Today:
 
 def read(docker: Docker, containers: Sequence[Container]) -> Today | None:
     """None if the stack has no monitor, or one that does not run, does not answer, or is of a version that says less."""
-    answer = inventory.ask(docker, containers, "monitor", *COMMAND, timeout_seconds=ANSWER_SECONDS)
-    if answer is None:
-        return None
-    try:
-        document = json.loads(answer)
-        return Today(**{field.name: document[field.name] for field in fields(Today)})
-    except (KeyError, TypeError, ValueError):
-        return None
+    return inventory.parsed(Today, inventory.ask(docker, containers, "monitor", *COMMAND, timeout_seconds=ANSWER_SECONDS))
 
 
 def line(today: Today) -> str:
@@ -72,10 +64,9 @@ def figures(docker: Docker, monitor: str, days: int) -> Figures:
     UserError where it does not answer, or is of a version that counts today only.
     """
     answer = docker.run("exec", monitor, *COMMAND, str(days), timeout_seconds=PERIOD_SECONDS)
-    try:
-        document = json.loads(answer)
-        if document is None:
-            raise UserError(f"{monitor}: Skyvern has not made its tables yet; try again once the server has started")
-        return Figures(**{field.name: document[field.name] for field in fields(Figures)})
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{monitor}: counts today only, as an earlier version did; run script/up for this stack") from None
+    if answer.strip() == "null":
+        raise UserError(f"{monitor}: Skyvern has not made its tables yet; try again once the server has started")
+    counted = inventory.parsed(Figures, answer)
+    if counted is None:
+        raise UserError(f"{monitor}: counts today only, as an earlier version did; run script/up for this stack")
+    return counted

@@ -6,14 +6,18 @@ Not here: what it should have (the Pulumi state, ops/observe/doctor/observation.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Fields = TypeVar("Fields", bound="DataclassInstance")
 MIB = 1024 * 1024
 DISK_USAGE = ("system", "df", "--verbose", "--format", "{{json .Volumes}}")
 # As Docker spells sizes: decimal for disks (46.9MB), binary for memory (8.3MiB).
@@ -218,6 +222,15 @@ def ask(docker: Docker, containers: Iterable[Container], part: str, *command: st
     try:
         return docker.run("exec", container.name, *command, timeout_seconds=timeout_seconds)
     except UserError:
+        return None
+
+
+def parsed(kind: type[Fields], text: str | None) -> Fields | None:
+    """A dataclass from the JSON that a container's program printed; None without, or for one of a version that says less."""
+    try:
+        document = json.loads(text or "null")
+        return kind(**{field.name: document[field.name] for field in fields(kind)})
+    except (KeyError, TypeError, ValueError):
         return None
 
 
