@@ -10,6 +10,7 @@ from ops.preview.diff import value_at
 from ops.preview.model import SECRET
 from ops.preview.values import sealed, secrets_in, with_parts
 from ops.redaction import Redactor, name_is_secret
+from ops.stack import file
 from ops.stack.stack import Stack
 
 VARIABLE = "vercel:index/projectEnvironmentVariable:ProjectEnvironmentVariable"
@@ -62,26 +63,13 @@ def _is_public(resource: Mapping[str, Any]) -> bool:
     return resource.get("type") == VARIABLE and (resource.get("inputs") or {}).get("sensitive") is False
 
 
-def encrypted_paths(value: Any, path: str = "") -> Iterator[str]:
-    """Paths below a value of a stack file that hold a secret (``{secure: ...}``); "" is the value itself."""
-    if isinstance(value, dict):
-        if set(value) == {"secure"}:
-            yield path
-            return
-        for key, item in value.items():
-            yield from encrypted_paths(item, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from encrypted_paths(item, f"{path}[{index}]")
-
-
 def config_secrets(configured: Mapping[str, Any], shown: Mapping[str, Any]) -> set[str]:
     """Every secret text of the configuration. shown: of ``pulumi config --show-secrets --json``."""
     secrets: set[str] = set()
     for key, value in configured.items():
         entry = shown.get(key) or {}
         whole = entry.get("objectValue", entry.get("value"))
-        for path in encrypted_paths(value):
+        for path in file.encrypted_paths(value):
             secret = value_at(whole, path) if path else whole
             secrets.update(with_parts(_texts(secret)))
     return secrets
@@ -106,11 +94,11 @@ def flat_config(configured: Mapping[str, Any], redactor: Redactor) -> dict[str, 
     flat: dict[str, str] = {}
 
     def walk(path: str, name: str, value: Any) -> None:
-        if isinstance(value, dict) and set(value) != {"secure"}:
+        if file.is_encrypted(value):
+            flat[path] = SECRET
+        elif isinstance(value, dict):
             for key, item in value.items():
                 walk(f"{path}.{key}", str(key), item)
-        elif isinstance(value, dict):
-            flat[path] = SECRET
         else:
             cleaned = redactor.value(value, name)
             flat[path] = cleaned if isinstance(cleaned, str) else json.dumps(cleaned, ensure_ascii=False)

@@ -4,7 +4,7 @@ Not here: the schema itself (components/settings), and which file a stack has (o
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,18 @@ def sections(config: Mapping[str, Any]) -> dict[str, Any]:
 def is_encrypted(value: Any) -> bool:
     """Whether a value of a stack file is one that only the engine can read."""
     return isinstance(value, dict) and set(value) == {"secure"}
+
+
+def encrypted_paths(value: Any, path: str = "") -> Iterator[str]:
+    """Paths below a value of a stack file that hold a secret; "" is the value itself."""
+    if is_encrypted(value):
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from encrypted_paths(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from encrypted_paths(item, f"{path}[{index}]")
 
 
 def settings(path: Path) -> "Settings":

@@ -6,9 +6,8 @@ Pulumi writes beside each of them a salt and the word "pulumi", encrypted with t
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ops.errors import UserError
 from ops.machine import backend
@@ -43,7 +42,7 @@ def check(stack: Stack, state: backend.State, environ: Mapping[str, str]) -> Non
     own = document.get("encryptionsalt")
     if not own or document.get("secretsprovider") not in {None, "", "passphrase"} or own == salt or opens(str(own), phrase):
         return
-    secrets = sorted(_encrypted(document.get("config"), ""))
+    secrets = sorted(path.removeprefix(file.PREFIX) for path in file.encrypted_paths(document.get("config")))
     if secrets:
         raise UserError(
             f"{stack.file_name}: encryptionsalt: is of another passphrase than that of {where}, and so is {', '.join(secrets)}; "
@@ -93,15 +92,3 @@ def find(environ: Mapping[str, str]) -> tuple[str, str | None]:
         return f"{path} (which is not there)", None
     except UnicodeDecodeError as broken:
         raise UserError(f"{path}: is not a text; put the passphrase back from your copy") from broken
-
-
-def _encrypted(value: Any, path: str) -> Iterator[str]:
-    """The keys of a ``config`` whose values only the engine can read."""
-    if file.is_encrypted(value):
-        yield path
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _encrypted(item, f"{path}.{key}" if path else str(key).removeprefix(file.PREFIX))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _encrypted(item, f"{path}[{index}]")
