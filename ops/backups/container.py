@@ -7,7 +7,7 @@ from typing import Any
 
 from ops.clients import process
 from ops.clients.docker import Docker
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.stack.stack import Stack
 
 PROGRAM = "skyvern-backup"
@@ -44,10 +44,8 @@ def ask(stack: Stack, docker: Docker, *arguments: str, timeout_seconds: float = 
             f"stack {stack}: {name} does not run; write backup into {stack.file_name} (docs/backup.md), then script/up "
             f"--stack {stack}"
         )
-    try:
+    with explained(lambda failed: f"backup of stack {stack}: {clause(failed)}"):
         return docker.run("exec", name, PROGRAM, *arguments, timeout_seconds=timeout_seconds)
-    except UserError as failed:
-        raise UserError(f"backup of stack {stack}: {clause(failed)}") from failed
 
 
 def clause(failed: UserError) -> str:

@@ -22,7 +22,7 @@ from ops.backups.copies import Copy, Purpose, Source, Unfit
 from ops.backups.preflight import KEPT
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.observe.backups import DRILL_FILE, Drill, Verdict, age, parse_drill
 from ops.stack import file
 from ops.stack.stack import Stack
@@ -192,10 +192,8 @@ def _serve(copy: Copy, environment: Mapping[str, str], progress: Progress) -> fl
         raise UserError(f"Skyvern shows {answered} workflows, and the restored database has {workflows}")
     if after != before:
         raise UserError(f"the copy has started {after - before} runs by itself")
-    try:
+    with explained(lambda failed: f"Skyvern starts no run on the restored data: {failed}"):
         status = docker.run("exec", name, *PYTHON, _RUN, timeout_seconds=RUN_SECONDS + 60).strip()
-    except UserError as failed:
-        raise UserError(f"Skyvern starts no run on the restored data: {failed}") from failed
     if status != "completed":
         raise UserError(f"a run on the restored data is {status} after {RUN_SECONDS} s")
     progress(f"its API shows {answered} workflows; no run has started by itself, and one that was asked for is completed")

@@ -20,7 +20,7 @@ from ops.backups.preflight import HARDENING
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.stack import database, secrets
 from ops.stack.stack import Stack
 
@@ -107,12 +107,10 @@ class Server:
         scratch = ("--network=host", "--tmpfs=/tmp:mode=1777", f"--user={SKYVERN_ID}:{SKYVERN_ID}", *flags)
         command = ("bash", "-c", f"{_AUTHORITY}{script}")
         names = (f"--env={name}" for name in given)
-        try:
+        with explained(lambda failed: clause(str(failed))):
             return self.docker.run_with(
                 given, "run", *HARDENING, *scratch, *names, self.image, *command, timeout_seconds=timeout_seconds
             )
-        except UserError as failed:
-            raise UserError(clause(str(failed))) from failed
 
     def new(self, stamp: str) -> str:
         """Name of the database that a restore fills."""
@@ -163,10 +161,8 @@ def check(there: Server | None, progress: Progress) -> None:
     """
     if there is None:
         return
-    try:
+    with explained(lambda failed: f"nothing was changed: {there.stack.file_name}: database.url: {failed}"):
         there.run(CHECK_SCRIPT)
-    except UserError as failed:
-        raise UserError(f"nothing was changed: {there.stack.file_name}: database.url: {failed}") from failed
     progress("the server of database.url can be used")
 
 
@@ -176,10 +172,8 @@ def check(there: Server | None, progress: Progress) -> None:
 def fill(there: Server, socket: str, role_password: str, stamp: str) -> None:
     """A new database on the server, with what a copy's has, compared; UserError if it does not arrive. socket: of the copy."""
     variables = {"NEW": there.new(stamp), "ROLE_PASSWORD": role_password}
-    try:
+    with explained(lambda failed: f"the restored database cannot be written to the server of database.url: {failed}"):
         there.run(_FILL, variables, (f"--volume={socket}:{SOCKET_FOLDER}",), timeout_seconds=LONG_SECONDS)
-    except UserError as failed:
-        raise UserError(f"the restored database cannot be written to the server of database.url: {failed}") from failed
 
 
 def copied(there: Server, socket: str, role_password: str) -> None:
@@ -229,7 +223,5 @@ def remove(there: Server, stamp: str) -> None:
 
 
 def _rename(there: Server, *, comes: str, goes: str, pause: Callable[[float], None] = time.sleep) -> None:
-    try:
+    with explained(lambda failed: f"the server of database.url: {process.lines_of(str(failed))[0]}"):
         database.again_while_busy(lambda: there.run(_RENAME, {"COMES": comes, "GOES": goes}), pause)
-    except UserError as failed:
-        raise UserError(f"the server of database.url: {process.lines_of(str(failed))[0]}") from failed

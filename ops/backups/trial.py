@@ -14,7 +14,7 @@ from ops.backups.copies import Copy, Record
 from ops.backups.preflight import OFFLINE
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import explained
 from ops.stack import database
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
@@ -60,7 +60,7 @@ def copy_running(copy: Copy, progress: Progress) -> None:
     """Fills a copy with the running database; UserError where that cannot be done."""
     docker, stack = copy.source.docker, copy.source.stack
     progress(f"copying the database, {copy.record.database_bytes / MIB:.0f} MiB")
-    try:
+    with explained(lambda failed: f"the database cannot be copied: {failed}"):
         if there := external.server(stack, docker, copy.source.settings):
             external.copied(there, copy.socket, copy.source.role_password)
             return
@@ -71,5 +71,3 @@ def copy_running(copy: Copy, progress: Progress) -> None:
             *(*OFFLINE, *mounts, f"--user={USER}", "--env=PGPASSWORD", image, "bash", "-c", _COPY),
             timeout_seconds=LONG_SECONDS,
         )
-    except UserError as failed:
-        raise UserError(f"the database cannot be copied: {failed}") from failed

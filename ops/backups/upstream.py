@@ -24,7 +24,7 @@ from ops.backups.preflight import OFFLINE
 from ops.clients.compose import Container, Project
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.stack.inventory import MIB
 
 # The stack's own, a part of artifact paths (components/host/skyvern.py).
@@ -326,10 +326,8 @@ def copy_files(old: Upstream, copy: Copy, *, final: bool) -> None:
     image = copy.source.references["backup"]
     flags = _tools(old, sources, *copy.mounts())
     script = ("bash", "-c", _COPY, "copy", "yes" if final else "no", *_inside(sources))
-    try:
+    with explained(lambda failed: f"compose project {old.project.name}: its files cannot be copied: {failed}"):
         old.docker.run(*flags, image, *script, timeout_seconds=LONG_SECONDS)
-    except UserError as failed:
-        raise UserError(f"compose project {old.project.name}: its files cannot be copied: {failed}") from failed
 
 
 def copy_database(old: Upstream, copy: Copy) -> None:
@@ -339,10 +337,8 @@ def copy_database(old: Upstream, copy: Copy) -> None:
     source = ("exec", "--env=OLD_PASSWORD", old.database.name, "sh", "-c", dump, "dump", "-Fc", "-Z0", "-U", old.user, old.name)
     flags = ("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", f"--dbname={DATABASE}")
     target = ("exec", "--interactive", "--env=PGPASSWORD", copy.postgres, "pg_restore", f"--host={SOCKET_FOLDER}")
-    try:
+    with explained(lambda failed: f"compose project {old.project.name}: its database cannot be copied: {failed}"):
         old.docker.pipe(secrets, source, (*target, f"--username={ROLE}", *flags), timeout_seconds=LONG_SECONDS)
-    except UserError as failed:
-        raise UserError(f"compose project {old.project.name}: its database cannot be copied: {failed}") from failed
 
 
 def compare_tables(old: Upstream, copy: Copy) -> int:

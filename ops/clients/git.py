@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ops import ownership, shell
 from ops.clients import process
-from ops.errors import UserError
+from ops.errors import UserError, explained
 
 # What tools write, as .gitignore has it. At any depth only what no image's context and no import takes: the rest is left out just
 # where it belongs, or a folder of that name would hide files that are built or uploaded.
@@ -50,11 +50,9 @@ class NotOwnError(UserError):
 
 def head(root: Path) -> Head:
     """The commit that is checked out, whatever is on main; UserError if git cannot determine it."""
-    try:
+    with explained(lambda failed: f"git cannot determine what is checked out ({failed})"):
         commit = run(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
         committed = _committed(root, commit)
-    except UserError as failed:
-        raise UserError(f"git cannot determine what is checked out ({failed})") from failed
     return Head(commit=commit, changed=tuple(_changed(root, committed)))
 
 

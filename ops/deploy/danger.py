@@ -17,7 +17,7 @@ from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import upgrade
 from ops.deploy.repair import Recorded
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.stack.stack import Stack
 
 
@@ -33,10 +33,8 @@ def take_set(stack: Stack, docker: Docker, settings: Settings, recorded: Sequenc
     if not why:
         return
     progress(f"{why}; a set of the backup is made first")
-    try:
+    with explained(lambda failed: f"stack {stack}: nothing was changed: {why}, and no set can be made before: {failed}"):
         upgrade.take_set(stack, docker, progress)
-    except UserError as failed:
-        raise UserError(f"stack {stack}: nothing was changed: {why}, and no set can be made before: {failed}") from failed
 
 
 def refuse(stack: Stack, docker: Docker, settings: Settings, recorded: Sequence[Recorded]) -> None:

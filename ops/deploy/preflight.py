@@ -9,7 +9,7 @@ from components.host.skyvern import PROFILE, SKYVERN_ID
 from components.settings import CdpBrowser, OllamaLlm, Settings, SettingsError
 from ops.clients.docker import HARDENED, Docker
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.machine import docker_faults, windows
 from ops.observe.doctor.observation import port_free, published_ports
 from ops.stack import routes
@@ -75,10 +75,8 @@ def try_sandbox(docker: Docker, image: str) -> None:
     """Makes a sandbox as Chromium would, in a container like the server's."""
     options = ("--network=none", *HARDENED)
     identity = (f"--user={SKYVERN_ID}:{SKYVERN_ID}", f"--security-opt=seccomp={PROFILE}")
-    try:
+    with explained(lambda failed: f"nothing was changed: {failed}"):
         docker.run("run", "--rm", *options, *identity, image, "skyvern-start", "sandbox")
-    except UserError as failed:
-        raise UserError(f"nothing was changed: {failed}") from failed
 
 
 def try_firewall(docker: Docker, image: str) -> None:

@@ -16,7 +16,7 @@ from ops.clients import terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import say
 from ops.deploy import database_upgrade, guard, recovery, sessions, update, upgrade
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.observe.smoke.api_checks import WORKFLOWS
 from ops.observe.smoke.site import client_for
 from ops.paths import write_whole
@@ -201,10 +201,8 @@ def _rotate(stack: Stack, docker: Docker, settings: Settings, rotations: dict[st
         raise
 
     next_step = f"{path.name} keeps the new epoch; script/up --stack {stack} finishes the rotation"
-    try:
+    with explained(lambda failed: f"{str(failed).split(';')[0]}; correct what its messages above name. {next_step}"):
         update.pulumi_up(stack, unasked=True, previewed=True)
-    except UserError as failed:
-        raise UserError(f"{str(failed).split(';')[0]}; correct what its messages above name. {next_step}") from failed
     outputs = stack.outputs()
     opens_sessions = bool(set(rotations) & set(impact.OPEN_SESSIONS))
     if opens_sessions:

@@ -7,13 +7,11 @@ Not here: the rotations that end sessions as well (ops/deploy/rotate.py), and th
 
 from components.host.postgres import END_SESSIONS
 from ops.clients.docker import Docker
-from ops.errors import UserError
+from ops.errors import explained
 from ops.stack.outputs import Outputs
 
 
 def end(docker: Docker, outputs: Outputs) -> None:
     """Ends all sessions; UserError if the database does not answer."""
-    try:
+    with explained(lambda failed: f"sessions: not ended ({failed}); see bin/ops logs roles postgres"):
         docker.run("exec", outputs.containers["roles"], "bash", "-c", f"set -eu\n{END_SESSIONS}")
-    except UserError as failed:
-        raise UserError(f"sessions: not ended ({failed}); see bin/ops logs roles postgres") from failed

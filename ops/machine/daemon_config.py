@@ -18,7 +18,7 @@ from typing import Any
 from components.host.skyvern import sandbox_profile
 from ops.clients import process
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.machine import system
 
 DEFAULT_FILE = PurePosixPath("/etc/docker/daemon.json")
@@ -132,10 +132,8 @@ def _restart_command(host: str, file: PurePosixPath) -> list[str]:
 
 
 def _write(host: str, file: PurePosixPath, content: bytes) -> None:
-    try:
+    with explained(lambda failed: f"{host}: {file} cannot be written ({failed}); log in there as root, or as a user with sudo"):
         process.capture(on_machine(host, "sh", "-c", _WRITE, "sh", str(file), root=True), stdin=content, timeout_seconds=30)
-    except UserError as failed:
-        raise UserError(f"{host}: {file} cannot be written ({failed}); log in there as root, or as a user with sudo") from failed
 
 
 def _text(content: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ from pathlib import Path
 from ops import shell
 from ops.clients import pip, process, terminal
 from ops.clients.terminal import Progress, say
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.paths import ROOT, write_whole
 
 SERVER = "images/server/requirements"
@@ -61,10 +61,8 @@ def update(version: str, progress: Progress, root: Path = ROOT) -> None:
     with tempfile.TemporaryDirectory(prefix="skyvern-update-") as folder:
         # What is locked stays where it fits.
         locked = comments(lock) + compiled(wanted, PLATFORM, before=lock.read_text(encoding="utf-8"))
-        try:
+        with explained(lambda failed: f"{failed}; nothing was changed"):
             new = wheel(f"skyvern-ui=={version}", Path(folder) / "new")
-        except UserError as failed:
-            raise UserError(f"{failed}; nothing was changed") from failed
         texts = {
             root / f"{SERVER}.in": wanted,
             lock: locked,
@@ -123,10 +121,8 @@ def wheel(wanted: str, folder: Path) -> Path:
     folder.mkdir()
     options = ("--quiet", "--no-deps", "--only-binary", ":all:")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", *options, wanted]
-    try:
+    with explained(lambda failed: f"{wanted} cannot be had: {failed}"):
         process.capture(command, cwd=folder, env=pip.variables(), timeout_seconds=RESOLVE_SECONDS)
-    except UserError as failed:
-        raise UserError(f"{wanted} cannot be had: {failed}") from failed
     (file,) = folder.glob("*.whl")
     return file
 
