@@ -24,7 +24,8 @@ from ops.backups.preflight import KEPT, OFFLINE, Place
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
+from ops.stack import database
 from ops.stack.inventory import MIB
 from ops.stack.secrets import generated
 from ops.stack.stack import Stack
@@ -154,10 +155,8 @@ class Source:
         """Output of ``skyvern-backup`` in a throw-away container; UserError with its one line. variables: more than restic's."""
         there = replace(self.place, variables={**self.place.variables, **variables})
         image = self.references["backup"]
-        try:
+        with explained(clause):
             return preflight.run(self.docker, image, there, PROGRAM, *command, flags=flags, timeout_seconds=timeout_seconds)
-        except UserError as failed:
-            raise UserError(clause(failed)) from failed
 
     def record(self, name: str) -> Record:
         """The record of a set, or of the newest (``latest``)."""
@@ -268,12 +267,10 @@ def restore_set(copy: Copy, progress: Progress) -> None:
     progress(f"reading set {record.name}: {record.rows} rows, {record.files} files, {record.bytes / MIB:.0f} MiB")
     began = time.monotonic()
     password = {"PGPASSWORD": copy.source.role_password}
-    database = (f"--env=PGHOST={SOCKET_FOLDER}", f"--env=PGUSER={ROLE}", f"--env=PGDATABASE={DATABASE}")
-    flags = (f"--volume={copy.socket}:{SOCKET_FOLDER}", *copy.mounts(), *database)
-    try:
+    client = (f"--env=PGHOST={SOCKET_FOLDER}", f"--env=PGUSER={ROLE}", f"--env=PGDATABASE={DATABASE}")
+    flags = (f"--volume={copy.socket}:{SOCKET_FOLDER}", *copy.mounts(), *client)
+    with explained(lambda failed: f"{record}: {failed}; nothing of the stack was changed"):
         copy.source.ask("restore", record.name, variables=password, flags=flags, timeout_seconds=LONG_SECONDS)
-    except UserError as failed:
-        raise UserError(f"{record}: {failed}; nothing of the stack was changed") from failed
     progress(f"everything arrived as the set recorded it, in {time.monotonic() - began:.0f} s")
 
 
@@ -356,7 +353,8 @@ def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
         *(f"--volume={copy.socket}:{SOCKET_FOLDER}", copy.source.references["postgres"], "postgres", *UNSAFE),
     )
     try:
-        until_ready(lambda: docker.run("exec", copy.postgres, "pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER))
+        ready = ("exec", copy.postgres, "pg_isready", "-q", "-h", "127.0.0.1", "-U", SUPERUSER)
+        database.until_ready(lambda: docker.run(*ready), READY_SECONDS)
     except UserError as failed:
         log = last_lines(docker, copy.postgres)
         raise Unfit(f"the copy's PostgreSQL does not start: {log}; nothing of the stack was changed") from failed
@@ -368,19 +366,6 @@ def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:
         f"--env=DATABASE_NAME={DATABASE}",
     )
     docker.run_with(secrets, "exec", *(f"--env={name}" for name in secrets), *plain, copy.postgres, "bash", "-c", MAKE_ROLE)
-
-
-def until_ready(ask: Callable[[], object]) -> None:
-    """Asks a PostgreSQL that has just been started until it answers; its last UserError when it never does."""
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            ask()
-            return
-        except UserError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
 
 
 def quiet(copy: Copy, reason: str = RESTORED) -> list[Schedule]:

@@ -75,6 +75,13 @@ def confirm(question: str) -> bool:
         return False
 
 
+def agree(command: str, question: str, *, yes: bool) -> None:
+    """Asks before a command changes something; UserError for a no, and as ``need_answer``. yes: need not be asked."""
+    need_answer(command, yes=yes)
+    if not yes and not confirm(question):
+        raise UserError(f"{command}: nothing was changed")
+
+
 def run_attended(command: Sequence[str], *, env: Mapping[str, str], ask: bool, folder: Path = ROOT) -> int:
     """Runs a command on this terminal and returns its exit code.
 

@@ -23,15 +23,15 @@ from ops.backups.preflight import OFFLINE
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import danger, drain, guard, newer, other_commit, preflight, records, recovery, releases, repair, update, upgrade
+from ops.deploy import danger, drain, guard, newer, other_commit, preflight, recovery, releases, repair, update, upgrade
+from ops.deploy.records import Records
 from ops.deploy.releases import Good
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.stack import database, state
 from ops.stack.stack import Stack
 
 COMMAND = "ops upgrade-database"
-RECORD = "database"
 # What is of one major alone: nothing of the old one may start on the new cluster, nor the other way round.
 _OF_MAJOR = ("server", "roles", "postgres")
 
@@ -69,6 +69,10 @@ class Note:
         return {"postgres": self.volume}
 
 
+NOTES = Records("database", Note)
+# ``read``: how far the last upgrade has come; None if there was none, or its note cannot be read.
+read, _write = NOTES.read, NOTES.write
+
 # --- The command ----------------------------------------------------------------------------------------------------------
 
 
@@ -95,15 +99,12 @@ def upgrade_database(stack: Stack, *, yes: bool, unreviewed: bool) -> None:
         danger.refuse_removals(stack, docker, recorded)
         backup_preflight.check(stack, docker, settings, say)
         before, after, good = _plan(stack, docker, settings)
-        try:
+        with explained(lambda failed: f"stack {stack}: nothing was changed, and PostgreSQL {before} goes on: {failed}"):
             _try(stack, docker, say)
-        except UserError as failed:
-            raise UserError(f"stack {stack}: nothing was changed, and PostgreSQL {before} goes on: {failed}") from failed
         if not yes:
             terminal.run_attended(stack.command("preview"), env=stack.environment(), ask=True, folder=stack.root)
         question = f"stack {stack}: PostgreSQL {before} → {after}, with Skyvern off for the copy and about a minute. Switch now?"
-        if not yes and not terminal.confirm(question):
-            raise UserError(f"{COMMAND}: nothing was changed")
+        terminal.agree(COMMAND, question, yes=yes)
         note = _copy(stack, docker, settings, before, after, good)
         complete(stack, docker, settings, note, say)
 
@@ -234,7 +235,7 @@ def go_back(stack: Stack, docker: Docker, settings: Settings, note: Note, progre
     lost = _put_back(stack, docker, settings, note, progress)
     version = f"PostgreSQL {note.before}"
     other_commit.go_back(stack, note.commit, stack_file=note.stack_file, version=version, progress=progress)
-    records.forget(stack, RECORD)
+    NOTES.forget(stack)
     return lost
 
 
@@ -277,10 +278,8 @@ def undo(stack: Stack, *, yes: bool) -> None:
         if note is None or note.step != "served" or note.volume not in docker.run("volume", "ls", "--quiet").split():
             raise UserError(f"{COMMAND} --undo: stack {stack} has no cluster of before an upgrade")
         loses = newer.loss(stack, docker, note.moment)
-        terminal.need_answer(f"{COMMAND} --undo", yes=yes)
         question = f"stack {stack}: go back to PostgreSQL {note.before} ({note.commit[:12]}) and its data of {note.at}? {loses}"
-        if not yes and not terminal.confirm(question):
-            raise UserError(f"{COMMAND} --undo: nothing was changed")
+        terminal.agree(f"{COMMAND} --undo", question, yes=yes)
         lost = go_back(stack, docker, settings, note, say)
     say(f"stack {stack}: PostgreSQL {note.before} serves with its data of {note.at}{lost}")
 
@@ -315,7 +314,7 @@ def finished(stack: Stack) -> None:
     """After an up that works: one of the old major has ended going back."""
     note = read(stack)
     if note is not None and note.step == "data back":
-        records.forget(stack, RECORD)
+        NOTES.forget(stack)
 
 
 def refuse_unfinished(stack: Stack, command: str) -> None:
@@ -348,16 +347,3 @@ def _remove(stack: Stack, docker: Docker) -> None:
         if docker.has(name):
             docker.run("stop", "--time", "60", name, timeout_seconds=120)
             docker.run("rm", "--force", name)
-
-
-def read(stack: Stack) -> Note | None:
-    """How far the last upgrade has come; None if there was none, or its note cannot be read."""
-    try:
-        return Note(**records.read(stack, RECORD))
-    except TypeError:
-        return None
-
-
-def _write(stack: Stack, note: Note) -> Note:
-    records.write(stack, RECORD, note)
-    return note

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ops.paths import config_dir, write_whole
 from ops.stack.stack import Stack
@@ -11,25 +11,32 @@ from ops.stack.stack import Stack
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-
-def path(stack: Stack, name: str) -> Path:
-    """The file of a record."""
-    return config_dir() / f"{name}-{stack.short}.json"
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
-def read(stack: Stack, name: str) -> dict[str, Any]:
-    """The fields of a record; none if there is no such record, or it cannot be read."""
-    try:
-        return dict(json.loads(path(stack, name).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+class Records(Generic[Record]):
+    """The records of one kind, one for each stack. name: of the files. kind: a dataclass, whose sequences are tuples."""
 
+    def __init__(self, name: str, kind: type[Record]) -> None:
+        self._name, self._kind = name, kind
 
-def write(stack: Stack, name: str, record: "DataclassInstance") -> None:
-    """Writes a record, whole."""
-    write_whole(path(stack, name), json.dumps(asdict(record)) + "\n")
+    def path(self, stack: Stack) -> Path:
+        """The file of a record."""
+        return config_dir() / f"{self._name}-{stack.short}.json"
 
+    def read(self, stack: Stack) -> Record | None:
+        """The record of a stack; None if there is none, or it cannot be read."""
+        try:
+            fields = json.loads(self.path(stack).read_text(encoding="utf-8"))
+            return self._kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
 
-def forget(stack: Stack, name: str) -> None:
-    """Removes a record, if there is one."""
-    path(stack, name).unlink(missing_ok=True)
+    def write(self, stack: Stack, record: Record) -> Record:
+        """Writes a record, whole."""
+        write_whole(self.path(stack), json.dumps(asdict(record)) + "\n")
+        return record
+
+    def forget(self, stack: Stack) -> None:
+        """Removes a record, if there is one."""
+        self.path(stack).unlink(missing_ok=True)

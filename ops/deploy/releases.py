@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 
 from ops.clients import git
 from ops.clients.docker import Docker
-from ops.deploy import records
+from ops.deploy.records import Records
 from ops.errors import UserError
 from ops.stack import database
 from ops.stack.stack import Stack
 
-RECORD = "good"
 # Alembic is what Skyvern migrates with; the major version of PostgreSQL decides the format of its files.
 _SCHEMA_VERSION = (
     "SELECT 'PostgreSQL ' || current_setting('server_version_num')::int / 10000 || ', migration ' || "
@@ -36,6 +35,11 @@ class Good:
     stack_file: str = ""
 
 
+GOOD = Records("good", Good)
+# The deployment that was recorded last, or None.
+last_good = GOOD.read
+
+
 def record_good(stack: Stack, docker: Docker) -> Good | None:
     """Records that what is checked out works on the stack; None if it cannot be determined which commit that is.
 
@@ -52,19 +56,11 @@ def record_good(stack: Stack, docker: Docker) -> Good | None:
         version = schema_version(stack, docker)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         good = Good(commit=head.commit, database=version, at=at, stack_file=text)
-        records.write(stack, RECORD, good)
+        GOOD.write(stack, good)
     except (UserError, OSError):
         # A deployment that works does not fail because it could not be recorded.
         return None
     return good
-
-
-def last_good(stack: Stack) -> Good | None:
-    """The deployment that was recorded last, or None."""
-    try:
-        return Good(**records.read(stack, RECORD))
-    except TypeError:
-        return None
 
 
 def schema_version(stack: Stack, docker: Docker) -> str:

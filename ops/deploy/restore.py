@@ -129,9 +129,8 @@ def undo(stack: Stack, *, yes: bool) -> None:
         database_upgrade.refuse_unfinished(stack, "ops restore --undo")
         _refuse_other_place(stack, last, server)
         _refuse_other_major(stack, docker, last)
-        terminal.need_answer("ops restore --undo", yes=yes)
-        if not yes and not terminal.confirm(f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"):
-            raise UserError("ops restore --undo: nothing was changed")
+        question = f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"
+        terminal.agree("ops restore --undo", question, yes=yes)
         _go_back(docker, stack, image, last, say, server)
         exchange.remove(docker, last, server)
         # What an earlier restore paused is off in the data that is here again.
@@ -208,9 +207,7 @@ def newer_data(source: Source, at: datetime) -> list[str]:
 
 def _ask(stack: Stack, record: Record, *, yes: bool) -> None:
     say(f"set {record.name}: {record.at:%Y-%m-%d %H:%M} UTC, {record.rows} rows, {record.files} files")
-    terminal.need_answer("ops restore", yes=yes)
-    if not yes and not terminal.confirm(f"stack {stack}: replace its data with this set? Runs in progress are ended"):
-        raise UserError("ops restore: nothing was changed")
+    terminal.agree("ops restore", f"stack {stack}: replace its data with this set? Runs in progress are ended", yes=yes)
 
 
 def clear(source: Source, progress: Progress) -> None:
@@ -331,9 +328,7 @@ def _resume(stack: Stack, *, yes: bool) -> None:
             when = row.get("next") or (f"every {row['interval']} s" if row["interval"] else f"{row['run_at']} UTC")
             say(f"  {row['name']}: next at {when}")
     due = [row["id"] for row in rows if row["id"] not in over]
-    terminal.need_answer("ops resume", yes=yes)
-    if not yes and not terminal.confirm(f"Start {len(due)} schedules?"):
-        raise UserError("ops resume: nothing was changed")
+    terminal.agree("ops resume", f"Start {len(due)} schedules?", yes=yes)
     chosen = "','".join(due)
     # With this time a tick from before it is not made up for (1.0.56, previous_fire_time_since_edit).
     start = "UPDATE workflow_schedules SET enabled = true, modified_at = now() at time zone 'UTC'"

@@ -22,9 +22,8 @@ def rollback(stack: Stack, *, yes: bool, with_data: bool = False) -> None:
         return
     with notes.alone(stack):
         good = releases.rollback_target(stack, docker)
-        terminal.need_answer("ops rollback", yes=yes)
-        if not yes and not terminal.confirm(f"stack {stack}: roll back to {good.commit[:12]}, which was green at {good.at}?"):
-            raise UserError("ops rollback: nothing was changed")
+        question = f"stack {stack}: roll back to {good.commit[:12]}, which was green at {good.at}?"
+        terminal.agree("ops rollback", question, yes=yes)
         code = other_commit.up(stack, good.commit, stack_file=good.stack_file)
         if code:
             raise UserError(f"ops rollback: script/up of {good.commit[:12]} ended with {code}; see its messages above")

@@ -28,7 +28,8 @@ from ops.clients.compose import Container
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, say
 from ops.deploy import restore, update
-from ops.errors import UserError
+from ops.errors import UserError, explained
+from ops.stack import database
 from ops.stack.option import DEV, StackOption
 from ops.stack.stack import Stack
 
@@ -128,7 +129,7 @@ def _answering(old: Upstream) -> Iterator[None]:
         return
     old.docker.run("start", old.database.name)
     try:
-        copies.until_ready(lambda: old.sql("SELECT 1"))
+        database.until_ready(lambda: old.sql("SELECT 1"), copies.READY_SECONDS)
         yield
     finally:
         old.docker.run("stop", old.database.name)
@@ -243,10 +244,8 @@ def _switch(source: Source, old: Upstream, wanted: str | None, *, yes: bool) -> 
         _refuse_newer(source, there)
         chosen = choose(old, there.organizations, wanted)
         _announce(there)
-        terminal.need_answer(COMMAND, yes=yes)
         question = f"stop compose project {old.project.name} and make its data that of stack {stack}? Its runs are ended"
-        if not yes and not terminal.confirm(question):
-            raise UserError(f"{COMMAND}: nothing was changed")
+        terminal.agree(COMMAND, question, yes=yes)
 
         def fill(copy: Copy, progress: Progress) -> None:
             upstream.copy_files(old, copy, final=False)
@@ -268,11 +267,9 @@ def _switch(source: Source, old: Upstream, wanted: str | None, *, yes: bool) -> 
             docker.run("stop", old.database.name)
     for one in old.project.containers:
         docker.run("update", "--restart=no", one.name)
-    try:
+    with explained(lambda failed: f"{failed}; the old stack is as it was: {back}"):
         restore.wait(stack, docker, stamp)
         green, count = update.run_smoke(stack.outputs(), say)
-    except UserError as failed:
-        raise UserError(f"{failed}; the old stack is as it was: {back}") from failed
     say(f"stack {stack} has the data of compose project {old.project.name}; smoke: {green} of {count} green")
     say(f"programs need the new key: pulumi stack output api_key --show-secrets -s {stack}")
     say(f"the old stack has stopped and stays so; to go back: {back}")

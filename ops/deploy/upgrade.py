@@ -20,14 +20,14 @@ from ops.backups import container, copies, migrations, notes, trial
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import drain, newer, other_commit, records, releases, update
-from ops.errors import UserError
+from ops.deploy import drain, newer, other_commit, releases, update
+from ops.deploy.records import Records
+from ops.errors import UserError, explained
 from ops.images import needs
 from ops.stack import database, impact
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 
-RECORD = "upgrade"
 ANSWER_SECONDS = 60
 SQL_SECONDS = 3600
 # PostgreSQL, its roles container and what both need, without the server that would migrate; as components/host names them.
@@ -120,6 +120,11 @@ class Note:
         return datetime.fromisoformat(self.at)
 
 
+NOTES = Records("upgrade", Note)
+# ``read``: how far the last upgrade has come; None if there was none, or its note cannot be read.
+read, _write = NOTES.read, NOTES.write
+
+
 @dataclass(frozen=True, kw_only=True)
 class Upgrade:
     """A change of Skyvern's version that an up would make. pending, drops: migrations, and those of them that remove data.
@@ -174,11 +179,20 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         untouched = reached == switching.database and not without_database
         if untouched and server is not None and server["Config"]["Image"] != switching.image:
             # The new server has changed nothing, and the old one has gone on meanwhile: what was kept is too old.
-            records.forget(stack, RECORD)
+            NOTES.forget(stack)
         else:
             # Also to another version than was begun, the old one included: what the first one has migrated, or is about to,
             # must not be kept in the place of the data of before.
-            return _of(switching, pending, replace(switching, image=wanted, after=here.version))
+            return Upgrade(
+                before=switching.before,
+                after=here.version,
+                database=switching.database,
+                pending=len(pending),
+                drops=tuple(one.id for one in pending if one.drops),
+                image=wanted,
+                good=None,
+                resumed=replace(switching, image=wanted, after=here.version),
+            )
     if server is None or server["Config"]["Image"] == wanted:
         return None
     old = migrations.of_image(docker, server["Image"])
@@ -234,19 +248,6 @@ def refuse(stack: Stack, docker: Docker, settings: Settings, command: str) -> No
         )
 
 
-def _of(note: Note, pending: tuple[migrations.Migration, ...], resumed: Note) -> Upgrade:
-    return Upgrade(
-        before=note.before,
-        after=resumed.after,
-        database=note.database,
-        pending=len(pending),
-        drops=tuple(one.id for one in pending if one.drops),
-        image=resumed.image,
-        good=None,
-        resumed=resumed,
-    )
-
-
 def _downgrade(stack: Stack, docker: Docker, version: str, reached: tuple[str, ...]) -> str:
     way = f"check out the version that it ran, and run script/up --stack {stack}"
     note = read(stack)
@@ -276,12 +277,10 @@ def prepare(change: Upgrade, stack: Stack, docker: Docker, progress: Progress, *
             "by itself, and the server does with script/up in a checkout of the old version"
         )
     unchanged = f"stack {stack}: nothing was changed, and Skyvern {change.before} goes on"
-    try:
+    with explained(lambda failed: f"{unchanged}: {failed}"):
         size = trial.database_size(stack, docker)
         _refuse_full_disk(stack, docker, size)
         take_set(stack, docker, progress)
-    except UserError as failed:
-        raise UserError(f"{unchanged}: {failed}") from failed
     try:
         seconds = trial.trial(stack, size, progress)
     except copies.Unfit as failed:
@@ -347,7 +346,7 @@ def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Pro
         ) from failed
     if note.before == note.after:
         # Cut off, and finished in the old checkout.
-        records.forget(stack, RECORD)
+        NOTES.forget(stack)
         return
     _write(stack, replace(note, state="served"))
     progress(
@@ -367,7 +366,7 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
             docker.run("stop", server, timeout_seconds=drain.stop_seconds(stack))
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
-        records.forget(stack, RECORD)
+        NOTES.forget(stack)
         _each(stack, docker, kept(stack).keep())
     except UserError as failed:
         with suppress(UserError):
@@ -415,14 +414,14 @@ def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str
         docker.run("rm", "--force", stack.prefix("server"))
     lost = _finish_data(stack, docker, note, progress)
     if not note.commit:
-        records.forget(stack, RECORD)
+        NOTES.forget(stack)
         raise UserError(
             f"stack {stack}: its data is that of before the upgrade to Skyvern {note.after}{lost}, and its server does not run; "
             f"check out the version of this project that ran Skyvern {note.before}, and run script/up --stack {stack} there"
         )
     version = f"Skyvern {note.before}"
     other_commit.go_back(stack, note.commit, stack_file=note.stack_file, version=version, progress=progress)
-    records.forget(stack, RECORD)
+    NOTES.forget(stack)
     return lost
 
 
@@ -448,7 +447,7 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
 def finished(stack: Stack) -> None:
     """After an up that works: one in the old commit's checkout has ended going back."""
     if is_last_step(stack):
-        records.forget(stack, RECORD)
+        NOTES.forget(stack)
 
 
 def is_last_step(stack: Stack) -> bool:
@@ -465,23 +464,15 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
     again = f"then run script/up --stack {stack}, which goes on with going back"
     if gone := [name for name in _containers(stack, stack.settings()) if not docker.has(name)]:
         progress(f"{', '.join(gone)} is gone: an up of PostgreSQL alone makes it again")
-        try:
+        with explained(lambda failed: f"{stopped}: its PostgreSQL is gone and is not made again ({failed}); {again}"):
             update.pulumi_up(stack, unasked=True, previewed=True, targets=DATABASE_TARGETS)
-        except UserError as failed:
-            raise UserError(f"{stopped}: its PostgreSQL is gone and is not made again ({failed}); {again}") from failed
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while True:
-        try:
-            databases = _databases(stack, docker)
-            break
-        except UserError as failed:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"{stopped}: its database does not answer within {ANSWER_SECONDS} s ({failed}), so the data of before is not "
-                    f"in its place; correct what bin/ops doctor -s {stack} says of "
-                    f"{_containers(stack, stack.settings())[0]}, {again}"
-                ) from failed
-            time.sleep(2)
+    with explained(
+        lambda failed: (
+            f"{stopped}: its database does not answer within {ANSWER_SECONDS} s ({failed}), so the data of before is not in its "
+            f"place; correct what bin/ops doctor -s {stack} says of {_containers(stack, stack.settings())[0]}, {again}"
+        )
+    ):
+        databases = database.until_ready(lambda: _databases(stack, docker), ANSWER_SECONDS)
     lost: list[str] = []
     if kept(stack).before in databases:
         lost = _put_data_back(stack, docker, note)
@@ -540,10 +531,8 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
             "before the upgrade (docs/backup.md)"
         )
     loses = newer.loss(stack, docker, note.moment)
-    terminal.need_answer("ops rollback", yes=yes)
     question = f"stack {stack}: go back to Skyvern {note.before} ({note.commit[:12]}) and its data of {note.at}? {loses}"
-    if not yes and not terminal.confirm(question):
-        raise UserError("ops rollback: nothing was changed")
+    terminal.agree("ops rollback", question, yes=yes)
     try:
         take_set(stack, docker, progress)
     except UserError as failed:
@@ -557,7 +546,7 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
     progress(f"stack {stack}: Skyvern {note.before} serves with its data of {note.at}{clause}")
 
 
-# --- The database and the note --------------------------------------------------------------------------------------------
+# --- The database -----------------------------------------------------------------------------------------------------
 
 
 def _server(docker: Docker, stack: Stack) -> dict[str, Any] | None:
@@ -567,20 +556,22 @@ def _server(docker: Docker, stack: Stack) -> dict[str, Any] | None:
 
 def _database(stack: Stack, docker: Docker) -> tuple[str, ...] | None:
     """The migrations that the database is at; None before the first ones. It may have been started a moment ago."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while True:
+
+    def reached() -> tuple[str, ...] | None:
         try:
             return releases.migrations_of(releases.schema_version(stack, docker))
         except UserError as failed:
-            said = str(failed)
-            if "no tables of Skyvern" in said or 'relation "alembic_version" does not exist' in said:
+            if "no tables of Skyvern" in str(failed) or 'relation "alembic_version" does not exist' in str(failed):
                 return None
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"stack {stack}: nothing was changed: another version of Skyvern has to know what the database is at, and it "
-                    f"does not answer ({said}); bin/ops doctor -s {stack} says what to do"
-                ) from failed
-            time.sleep(2)
+            raise
+
+    with explained(
+        lambda failed: (
+            f"stack {stack}: nothing was changed: another version of Skyvern has to know what the database is at, and it does "
+            f"not answer ({failed}); bin/ops doctor -s {stack} says what to do"
+        )
+    ):
+        return database.until_ready(reached, ANSWER_SECONDS)
 
 
 def _databases(stack: Stack, docker: Docker) -> set[str]:
@@ -598,17 +589,3 @@ def _each(stack: Stack, docker: Docker, statements: Sequence[str], pause: Callab
     database.again_while_busy(
         lambda: database.ask(stack, docker, script, name=database.SERVER, timeout_seconds=SQL_SECONDS), pause
     )
-
-
-def read(stack: Stack) -> Note | None:
-    """How far the last upgrade has come; None if there was none, or its note cannot be read."""
-    document = records.read(stack, RECORD)
-    try:
-        return Note(**{**document, "database": tuple(document["database"])})
-    except (KeyError, TypeError):
-        return None
-
-
-def _write(stack: Stack, note: Note) -> Note:
-    records.write(stack, RECORD, note)
-    return note

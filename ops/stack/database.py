@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from components.host import external_postgres
 from components.host.postgres import DATABASE, MONITOR_ROLE, ROLE
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack.stack import Stack
+
+Answer = TypeVar("Answer")
 
 # As in a set of the backup: rows and a checksum of each table, whatever the order of its rows.
 TABLES = r"""
@@ -73,6 +76,18 @@ def ask(
         stdin=f"{begin}{script}".encode(),
         timeout_seconds=timeout_seconds,
     ).strip()
+
+
+def until_ready(ask: Callable[[], Answer], seconds: float) -> Answer:
+    """The answer of a database that may have been started a moment ago; its last UserError when it gives none in that time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def again_while_busy(change: Callable[[], object], pause: Callable[[float], None] = time.sleep) -> None:

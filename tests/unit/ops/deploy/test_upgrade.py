@@ -16,7 +16,7 @@ from ops.backups.migrations import Migration, Skyvern
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import drain, newer, other_commit, records, releases, update, upgrade
+from ops.deploy import drain, newer, other_commit, releases, update, upgrade
 from ops.deploy.releases import Good
 from ops.deploy.upgrade import Note, Upgrade
 from ops.errors import UserError
@@ -690,9 +690,9 @@ def test_an_up_that_works_leaves_what_is_kept(stack: Stack, host: Host, state: u
 
 
 def test_a_note_that_cannot_be_read_is_none(stack: Stack) -> None:
-    records.path(stack, upgrade.RECORD).parent.mkdir(parents=True)
+    upgrade.NOTES.path(stack).parent.mkdir(parents=True)
     for text in ("", "[]", "{}", json.dumps({"database": 1})):
-        records.path(stack, upgrade.RECORD).write_text(text)
+        upgrade.NOTES.path(stack).write_text(text)
         assert upgrade.read(stack) is None
 
 
