@@ -1,6 +1,6 @@
 """Properties of a container that several rules read: its environment, its mounts, its host names and networks.
 
-A service of a Swarm is containers, too, with the same properties at other paths. A rule that judges both has ``also=SERVICES``.
+A service of a Swarm is containers, too, with the same properties at other paths. A rule that judges both is a ``program_rule``.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ from .variables import Variable
 
 CONTAINER = "docker:index/container:Container"
 SERVICE = "docker:index/service:Service"
-SERVICES = (SERVICE,)
 NETWORK = "docker:index/network:Network"
 SECRET = "docker:index/secret:Secret"  # noqa: S105  a resource's type
 VOLUME = "docker:index/volume:Volume"
@@ -22,6 +21,9 @@ REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 PROVIDER = "pulumi:providers:docker"
 container_rule = partial(rule, CONTAINER)
 container_property_rule = partial(property_rule, CONTAINER)
+# About containers and services.
+program_rule = partial(rule, CONTAINER, also=(SERVICE,))
+program_property_rule = partial(property_rule, CONTAINER, also=(SERVICE,))
 
 PORTS_URL = "https://docs.docker.com/engine/network/port-publishing/"
 NETWORKS_URL = "https://docs.docker.com/engine/network/drivers/bridge/"

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
-from ..containers import SERVICES, arguments, container_property_rule, container_rule, place, variables
+from ..containers import arguments, place, program_property_rule, program_rule, variables
 from ..framework.property import Expect
 from ..framework.rule import Finding, Findings, Parameters, Resource
 from ..variables import Variable, is_default, is_for_browsers, is_secret_option
@@ -19,7 +20,10 @@ def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
         yield f"{place(container, 'envs')}[{variable.name}]", variable
 
 
-@container_rule(
+_variable_rule = partial(program_property_rule, reads=_by_name)
+
+
+@program_rule(
     "docker-container-secrets-named",
     "envs",
     description="A container's environment holds no secret but the ones that levels.yaml names",
@@ -28,7 +32,6 @@ def _by_name(container: Resource) -> Iterator[tuple[str, Variable]]:
     url=_SECRETS,
     cis=("4.10", "7.4"),
     parameters={"named": []},
-    also=SERVICES,
 )
 def secrets_named(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -37,7 +40,7 @@ def secrets_named(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=path, why=why, write="a file, or its name into levels.yaml")
 
 
-@container_rule(
+@program_rule(
     "docker-container-secrets-encrypted",
     "envs",
     description="A secret in a container's environment is a secret of Pulumi",
@@ -45,7 +48,6 @@ def secrets_named(container: Resource, parameters: Parameters) -> Findings:
     remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
     url="https://www.pulumi.com/docs/iac/concepts/secrets/",
     cis=("4.10",),
-    also=SERVICES,
 )
 def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -54,7 +56,7 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=path, why=why, write="pulumi.Output.secret(...)")
 
 
-@container_rule(
+@program_rule(
     "docker-container-channels-encrypted",
     "envs",
     description="An address that messages are sent to is a secret of Pulumi",
@@ -62,7 +64,6 @@ def secrets_encrypted(container: Resource, parameters: Parameters) -> Findings:
     remediation="Wrap the value in pulumi.Output.secret, or read it with config.require_secret.",
     url="https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/",
     parameters={"variables": ["CHANNELS", "HEARTBEAT", "SLACK_WEBHOOK_URL", "DISCORD_WEBHOOK_URL"]},
-    also=SERVICES,
 )
 def channels_encrypted(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -71,12 +72,10 @@ def channels_encrypted(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=path, why=why, write="pulumi.Output.secret(...)")
 
 
-secrets_not_default = container_property_rule(
+secrets_not_default = _variable_rule(
     "docker-container-secrets-not-default",
     "envs",
     Expect(lambda variable: not variable.has_default, why="it is the first that is tried", write="a generated value"),
-    reads=_by_name,
-    also=SERVICES,
     description="No password or key is a default, a placeholder or the user's own name",
     severity="critical",
     remediation="Generate it: pulumi_random.RandomPassword.",
@@ -84,7 +83,7 @@ secrets_not_default = container_property_rule(
 )
 
 
-@container_rule(
+@program_rule(
     "docker-container-passwords-long",
     "envs",
     description="A password or signing key has enough characters",
@@ -92,7 +91,6 @@ secrets_not_default = container_property_rule(
     remediation="Generate it: pulumi_random.RandomPassword with length=32.",
     url="https://cheatsheetseries.owasp.org/cheatsheets/Authentication_Cheat_Sheet.html",
     parameters={"minimum": 16},
-    also=SERVICES,
 )
 def passwords_long(container: Resource, parameters: Parameters) -> Findings:
     minimum = parameters["minimum"]
@@ -116,14 +114,13 @@ def _leads_elsewhere(url: str) -> bool:
         return False
 
 
-@container_rule(
+@program_rule(
     "docker-container-database-verified",
     "envs",
     description="A client of a PostgreSQL elsewhere checks the server's certificate",
     severity="high",
     remediation="Write sslmode=verify-full and sslrootcert: with less, whoever is in between can take the server's place.",
     url="https://www.postgresql.org/docs/17/libpq-ssl.html",
-    also=SERVICES,
 )
 def database_verified(container: Resource, parameters: Parameters) -> Findings:
     why = "whoever is in between reads every row and the password's proof, or is the server"
@@ -141,7 +138,7 @@ def database_verified(container: Resource, parameters: Parameters) -> Findings:
             yield Finding(path=path, why=why, write="PGSSLMODE=verify-full beside it")
 
 
-client_variables_public = container_property_rule(
+client_variables_public = _variable_rule(
     "docker-container-client-variables-public",
     "envs",
     Expect(
@@ -149,8 +146,6 @@ client_variables_public = container_property_rule(
         why="the build writes its value into public files",
         write="a name without prefix",
     ),
-    reads=_by_name,
-    also=SERVICES,
     description="No secret is behind a prefix that puts it into the files that browsers load",
     severity="critical",
     remediation="Drop the prefix and read it on the server only: VITE_SKYVERN_API_KEY hands the organisation to every visitor.",
@@ -158,14 +153,13 @@ client_variables_public = container_property_rule(
 )
 
 
-@container_rule(
+@program_rule(
     "docker-container-arguments-public",
     "command",
     description="No secret is in a container's arguments",
     severity="high",
     remediation="Pass it as a file or an environment variable: TUNNEL_TOKEN in place of --token.",
     url=_SECRETS,
-    also=SERVICES,
 )
 def arguments_public(container: Resource, parameters: Parameters) -> Findings:
     after_option = False
@@ -178,7 +172,7 @@ def arguments_public(container: Resource, parameters: Parameters) -> Findings:
         after_option = has_secret and not joined
 
 
-@container_rule(
+@program_rule(
     "docker-container-origins-exact",
     "envs",
     description="Browsers of named origins only may call the API",
@@ -186,7 +180,6 @@ def arguments_public(container: Resource, parameters: Parameters) -> Findings:
     remediation="List the origins of the UI, one by one.",
     url="https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/CORS",
     parameters={"variables": ["ALLOWED_ORIGINS", "CORS_ORIGINS", "CORS_ALLOWED_ORIGINS"]},
-    also=SERVICES,
 )
 def origins_exact(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):
@@ -200,12 +193,10 @@ def _is_quiet(variable: Variable) -> bool:
     return not (level or (name == "DEBUG" and value in {"1", "TRUE"}))
 
 
-log_level_quiet = container_property_rule(
+log_level_quiet = _variable_rule(
     "docker-container-log-level-quiet",
     "envs",
     Expect(_is_quiet, why="debug logs hold what people type", write="INFO"),
-    reads=_by_name,
-    also=SERVICES,
     description="Logs are not at debug level",
     severity="medium",
     remediation="Set LOG_LEVEL=INFO.",
@@ -213,7 +204,7 @@ log_level_quiet = container_property_rule(
 )
 
 
-@container_rule(
+@program_rule(
     "docker-container-store-over-tls",
     "envs",
     description="Files of runs do not cross the internet unencrypted on their way to a store",
@@ -221,7 +212,6 @@ log_level_quiet = container_property_rule(
     remediation="Write https://; http:// is for a private address, or a name inside the LAN.",
     url="https://docs.aws.amazon.com/AmazonS3/latest/userguide/security-best-practices.html",
     parameters={"variables": ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"], "inside": ["internal", "lan", "local", "home.arpa"]},
-    also=SERVICES,
 )
 def store_encrypted(container: Resource, parameters: Parameters) -> Findings:
     for path, variable in _by_name(container):

@@ -7,14 +7,14 @@ from ..containers import (
     DATASTORE_PORTS,
     NETWORK,
     PORTS_URL,
-    SERVICES,
     arguments,
     container_property_rule,
-    container_rule,
     either,
     in_spec,
     is_datastore,
     ports,
+    program_property_rule,
+    program_rule,
 )
 from ..framework.property import Expect, none_of, on, property_rule, unset
 from ..framework.rule import Finding, Findings, Parameters, Resource
@@ -47,12 +47,11 @@ ports_chosen = container_property_rule(
     cis=("5.9",),
 )
 
-ports_unprivileged = container_property_rule(
+ports_unprivileged = program_property_rule(
     "docker-container-ports-unprivileged",
     "ports[].external",
     Expect(lambda port: not 0 < (port or 0) < 1024, why="ports below 1024 are the system's own", write="a port from 1024 on"),
     reads=either("ports[].external", "endpointSpec.ports[].publishedPort"),
-    also=SERVICES,
     description="A published port is 1024 or higher",
     severity="medium",
     remediation="Publish a port from 1024 on.",
@@ -62,7 +61,7 @@ ports_unprivileged = container_property_rule(
 )
 
 
-@container_rule(
+@program_rule(
     "docker-container-datastore-unpublished",
     "ports",
     description="A database, cache or model server is not published, not on loopback either",
@@ -70,7 +69,6 @@ ports_unprivileged = container_property_rule(
     remediation="Remove ports; a container that needs it joins its network, a person uses docker exec.",
     url=PORTS_URL,
     cis=("5.9",),
-    also=SERVICES,
 )
 def datastore_unpublished(container: Resource, parameters: Parameters) -> Findings:
     for path, inside, _ in ports(container):
@@ -78,14 +76,13 @@ def datastore_unpublished(container: Resource, parameters: Parameters) -> Findin
             yield Finding(path=path, why="every process of the host could reach the data", write="no ports")
 
 
-@container_rule(
+@program_rule(
     "docker-container-debugging-unpublished",
     "ports",
     description="A browser's debugging port is not published",
     severity="critical",
     remediation="Remove the port; Skyvern streams the browser by itself.",
     url="https://developer.chrome.com/blog/remote-debugging-port",
-    also=SERVICES,
 )
 def debugging_unpublished(container: Resource, parameters: Parameters) -> Findings:
     for path, inside, outside in ports(container):
@@ -93,12 +90,11 @@ def debugging_unpublished(container: Resource, parameters: Parameters) -> Findin
             yield Finding(path=path, why="whoever reaches it has the browser with every login in it", write="no such port")
 
 
-host_unreached = container_property_rule(
+host_unreached = program_property_rule(
     "docker-container-host-unreached",
     "hosts",
     Expect(none_of("host-gateway"), why="the container reaches what listens on the host", write="no such host"),
     reads=in_spec("hosts[].ip"),
-    also=SERVICES,
     description="A container does not call services on its host",
     severity="medium",
     remediation="Run the service as a container on a network of the stack.",
@@ -106,7 +102,7 @@ host_unreached = container_property_rule(
 )
 
 
-@container_rule(
+@program_rule(
     "docker-container-proxy-exceptions-narrow",
     "command",
     description="What Squid's arguments let through, before it refuses anything, is one host and one port",
@@ -114,7 +110,6 @@ host_unreached = container_property_rule(
     remediation="Give each http_access allow one acl of type dst or dstdomain, with -n, and one of type port: a name, or "
     "at most 256 addresses of a network.",
     url="https://www.squid-cache.org/Doc/config/acl/",
-    also=SERVICES,
 )
 def proxy_exceptions_narrow(container: Resource, parameters: Parameters) -> Findings:
     for path, argument in arguments(container):

@@ -2,7 +2,7 @@
 
 import re
 
-from ..containers import REMOTE_IMAGE, SERVICES, container_rule, in_spec
+from ..containers import REMOTE_IMAGE, in_spec, program_rule
 from ..framework.rule import Finding, Findings, Parameters, Resource, matches, rule
 
 _IMAGES = "https://docs.docker.com/dhi/core-concepts/digests/"
@@ -11,7 +11,7 @@ _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _BY_DIGEST = {"by_hash": ["localhost/skyvern/*:"]}
 
 
-@container_rule(
+@program_rule(
     "docker-container-image-pinned",
     "image",
     description="An image is named by digest, or is one of ours by the hash of its context",
@@ -19,7 +19,6 @@ _BY_DIGEST = {"by_hash": ["localhost/skyvern/*:"]}
     remediation="Write NAME:TAG@sha256:DIGEST; `docker buildx imagetools inspect NAME:TAG` prints the digest.",
     url=_IMAGES,
     cis=("4.2", "5.28"),
-    also=SERVICES,
     parameters=_BY_DIGEST,
 )
 def container_image_pinned(container: Resource, parameters: Parameters) -> Findings:
@@ -52,7 +51,7 @@ def _pinned(path: str, image: str, parameters: Parameters) -> Findings:
     yield Finding(path=path, why="a tag can be another image tomorrow", write="NAME:TAG@sha256:DIGEST")
 
 
-@container_rule(
+@program_rule(
     "docker-container-image-trusted",
     "image",
     description="An image comes from a registry and owner that levels.yaml trusts",
@@ -60,7 +59,6 @@ def _pinned(path: str, image: str, parameters: Parameters) -> Findings:
     remediation="Use an image of a trusted owner, or name its owner in levels.yaml.",
     url="https://docs.docker.com/docker-hub/repos/manage/trusted-content/",
     cis=("4.2",),
-    also=SERVICES,
     parameters={"trusted": ["docker.io/library/*"]},
 )
 def image_trusted(container: Resource, parameters: Parameters) -> Findings:

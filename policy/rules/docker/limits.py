@@ -2,17 +2,16 @@
 
 import json
 
-from ..containers import SERVICE, SERVICES, container_property_rule, container_rule, either, spec
+from ..containers import SERVICE, container_property_rule, container_rule, either, program_property_rule, program_rule, spec
 from ..framework.property import Expect, on
 from ..framework.rule import Finding, Findings, Parameters, Resource
 from . import LIMITS_URL
 
-memory_limited = container_property_rule(
+memory_limited = program_property_rule(
     "docker-container-memory-limited",
     "memory",
     Expect(lambda memory: (memory or 0) > 0, why="one container can starve the host", write="a limit"),
     reads=either("memory", "taskSpec.resources.limits.memoryBytes"),
-    also=SERVICES,
     description="A container has a memory limit",
     severity="medium",
     remediation="Set memory, in MiB; of a service resources.limits.memoryBytes, in bytes.",
@@ -37,7 +36,7 @@ def swap_limited(container: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="memorySwap", why="as much again goes to swap, and the host crawls", write="the value of memory")
 
 
-@container_rule(
+@program_rule(
     "docker-container-cpu-limited",
     "cpus",
     description="A container has a limit or a share of the processors",
@@ -46,7 +45,6 @@ def swap_limited(container: Resource, parameters: Parameters) -> Findings:
     url=LIMITS_URL + "#cpu",
     cis=("5.12",),
     kics=("6b610c50",),
-    also=SERVICES,
 )
 def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
     inputs = container.inputs
@@ -59,7 +57,7 @@ def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="cpus", why="one container can take every processor", write='a number, for example "1.0"')
 
 
-@container_rule(
+@program_rule(
     "docker-container-health-checked",
     "healthcheck.tests",
     description="A container has a health check",
@@ -68,7 +66,6 @@ def cpu_limited(container: Resource, parameters: Parameters) -> Findings:
     url="https://docs.docker.com/reference/dockerfile/#healthcheck",
     cis=("5.27", "4.6"),
     kics=("698ed579",),
-    also=SERVICES,
 )
 def health_checked(container: Resource, parameters: Parameters) -> Findings:
     tests = spec(container).section("healthcheck").whole("tests")
@@ -104,14 +101,13 @@ def restarted(container: Resource, parameters: Parameters) -> Findings:
         yield Finding(path="restart", why="the policy is not allowed", write=" or ".join(map(json.dumps, parameters["allowed"])))
 
 
-@container_rule(
+@program_rule(
     "docker-container-logs-rotated",
     "logOpts",
     description="A container's log is rotated",
     severity="low",
     remediation='Set logDriver="json-file" and logOpts={"max-size": "10m", "max-file": "3"}, or logDriver="local".',
     url="https://docs.docker.com/engine/logging/drivers/json-file/",
-    also=SERVICES,
 )
 def logs_rotated(container: Resource, parameters: Parameters) -> Findings:
     if container.type == SERVICE:

@@ -2,7 +2,7 @@
 
 import re
 
-from ..containers import SERVICES, container_property_rule, container_rule, host_paths, in_spec
+from ..containers import host_paths, in_spec, program_property_rule, program_rule
 from ..framework.property import Expect, none_of
 from ..framework.rule import Finding, Findings, Parameters, Resource, matches
 
@@ -22,7 +22,7 @@ def _is_harmless(source: str) -> bool:
     return not (source == "/" or below or _SENSITIVE_FOLDER.search(source) or _WINDOWS.search(source))
 
 
-@container_rule(
+@program_rule(
     "docker-container-host-folders-harmless",
     "volumes, mounts",
     description="No folder of the system, of credentials or of Windows is mounted",
@@ -32,7 +32,6 @@ def _is_harmless(source: str) -> bool:
     url=_MOUNTS,
     cis=("5.6",),
     kics=("1c1325ff",),
-    also=SERVICES,
     parameters={"on_windows": []},
 )
 def host_folders_harmless(container: Resource, parameters: Parameters) -> Findings:
@@ -43,12 +42,11 @@ def host_folders_harmless(container: Resource, parameters: Parameters) -> Findin
             yield Finding(path=path, why="the folder belongs to the host, not to the container", write="a named volume")
 
 
-mounts_private = container_property_rule(
+mounts_private = program_property_rule(
     "docker-container-mounts-private",
     "mounts[].bindOptions.propagation",
     Expect(none_of("shared", "rshared"), why="mounts reach the host", write='"rprivate"'),
     reads=in_spec("mounts[].bindOptions.propagation"),
-    also=SERVICES,
     description="What a container mounts does not appear on the host",
     severity="medium",
     remediation="Leave propagation out, or set it to rprivate.",

@@ -3,7 +3,17 @@
 import re
 from typing import Any
 
-from ..containers import SERVICE, SERVICES, container_property_rule, container_rule, either, host_paths, in_spec, spec
+from ..containers import (
+    SERVICE,
+    container_property_rule,
+    container_rule,
+    either,
+    host_paths,
+    in_spec,
+    program_property_rule,
+    program_rule,
+    spec,
+)
 from ..framework.property import Expect, none_of, on, unset
 from ..framework.rule import Finding, Findings, Parameters, Resource, matches
 from . import RUN_URL, SECURITY_URL
@@ -20,7 +30,7 @@ unprivileged = container_property_rule(
     kics=("ae5b6871",),
 )
 
-docker_socket_unmounted = container_property_rule(
+docker_socket_unmounted = program_property_rule(
     "docker-container-docker-socket-unmounted",
     "volumes, mounts",
     Expect(
@@ -29,7 +39,6 @@ docker_socket_unmounted = container_property_rule(
         write="no such mount",
     ),
     reads=host_paths,
-    also=SERVICES,
     description="Docker's socket is in no container",
     severity="critical",
     remediation="Remove the mount, read-only ones too: whoever can open the socket starts privileged containers.",
@@ -39,7 +48,7 @@ docker_socket_unmounted = container_property_rule(
 )
 
 
-@container_rule(
+@program_rule(
     "docker-container-capabilities-dropped",
     "capabilities.drops",
     description="A container drops every capability",
@@ -48,7 +57,6 @@ docker_socket_unmounted = container_property_rule(
     url=RUN_URL + "#cap-drop",
     cis=("5.4",),
     kics=("ce76b7d0",),
-    also=SERVICES,
 )
 def capabilities_dropped(container: Resource, parameters: Parameters) -> Findings:
     service = container.type == SERVICE
@@ -58,7 +66,7 @@ def capabilities_dropped(container: Resource, parameters: Parameters) -> Finding
         yield Finding(path=path, why="Docker's default capabilities stay", write='["ALL"]')
 
 
-@container_rule(
+@program_rule(
     "docker-container-capabilities-not-added",
     "capabilities.adds",
     description="A container adds no capability but the allowed ones and those granted to it",
@@ -67,7 +75,6 @@ def capabilities_dropped(container: Resource, parameters: Parameters) -> Finding
     url=RUN_URL + "#cap-add",
     cis=("5.4",),
     kics=("ce76b7d0",),
-    also=SERVICES,
     parameters={"allowed": [], "granted": {}},
 )
 def capabilities_not_added(container: Resource, parameters: Parameters) -> Findings:
@@ -120,12 +127,11 @@ apparmor_on = container_property_rule(
     cis=("5.2",),
 )
 
-selinux_on = container_property_rule(
+selinux_on = program_property_rule(
     "docker-container-selinux-on",
     "securityOpts",
     Expect(none_of("label=disable", "label:disable", True), why="SELinux is off", write="no such option"),
     reads=either("securityOpts[]", "taskSpec.containerSpec.privileges.seLinuxContext.disable"),
-    also=SERVICES,
     description="A container keeps its SELinux label where the host has SELinux",
     severity="high",
     remediation="Remove label=disable.",
@@ -133,12 +139,11 @@ selinux_on = container_property_rule(
     cis=("5.3",),
 )
 
-root_read_only = container_property_rule(
+root_read_only = program_property_rule(
     "docker-container-root-read-only",
     "readOnly",
     Expect(on, why="an intruder can change the programs", write="read_only=True and a tmpfs for /tmp"),
     reads=in_spec("readOnly"),
-    also=SERVICES,
     description="A container's root file system is read-only",
     severity="medium",
     remediation="Set readOnly=True; give the folders that are written to a tmpfs or a volume.",
@@ -153,12 +158,11 @@ def _is_not_root(user: Any) -> bool:
     return number.isdigit() and int(number) > 0
 
 
-user_not_root = container_property_rule(
+user_not_root = program_property_rule(
     "docker-container-user-not-root",
     "user",
     Expect(_is_not_root, why="the program may be root in its container", write='a number, for example "10001:10001"'),
     reads=in_spec("user"),
-    also=SERVICES,
     unless="granted",
     description="A container runs as a numeric user other than root, unless levels.yaml grants it root",
     severity="medium",

@@ -1,4 +1,4 @@
-"""A service of a Swarm: what no container has. What both have is judged by the rules for containers (``also=SERVICES``)."""
+"""A service of a Swarm: what no container has. What both have is judged by each ``program_rule``."""
 
 from functools import partial
 
