@@ -25,7 +25,7 @@ from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
 from ops.deploy import danger, database_upgrade, drain, newer, repair, up, update
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
 from ops.paths import write_whole
@@ -171,13 +171,10 @@ def _refuse_other_major(stack: Stack, docker: Docker, last: Kept) -> None:
 def refuse_newer_data(source: Source, record: Record) -> None:
     """UserError where the stack has runs, workflows or credentials that came after the set, or does not say."""
     stack = source.stack
-    try:
+    unknown = f"so it is not known what is newer than set {record.name}"
+    start = f"start it (script/up --stack {stack}), or add --discard-newer"
+    with explained(lambda _: f"stack {stack}: its database does not answer, {unknown}; {start}"):
         kinds = newer_data(source, record.at)
-    except UserError as failed:
-        raise UserError(
-            f"stack {stack}: its database does not answer, so it is not known what is newer than set {record.name}; start it "
-            f"(script/up --stack {stack}), or add --discard-newer"
-        ) from failed
     if kinds:
         raise UserError(
             f"stack {stack} has {', '.join(kinds)} that are newer than set {record.name}; bin/ops backup now keeps them in a "
@@ -265,14 +262,10 @@ def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Pro
 
 
 def wait(stack: Stack, docker: Docker, stamp: str) -> None:
-    try:
+    kept = f"what was there before is in volumes that end in -{stamp}; bin/ops restore --undo -s {stack} puts it back"
+    with explained(lambda failed: f"the data is restored, and then: {failed}; {kept}"):
         repair.repair(stack, docker, say)
         repair.wait_until_healthy(stack, docker, say)
-    except UserError as failed:
-        raise UserError(
-            f"the data is restored, and then: {failed}; what was there before is in volumes that end in -{stamp}; bin/ops "
-            f"restore --undo -s {stack} puts it back"
-        ) from failed
 
 
 # --- Schedules ------------------------------------------------------------------------------------------------------------

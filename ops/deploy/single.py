@@ -14,7 +14,7 @@ from ops.backups import copies, notes
 from ops.backups.copies import Record, Source
 from ops.clients import process
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.stack import database
 from ops.stack.stack import Stack
 
@@ -242,12 +242,9 @@ def _refuse_newer(what: str, record: Record, here: tuple[str, str] | None, there
 
 
 def _change(source: Source, script: str) -> None:
-    try:
+    refused = f"stack {source.stack}: the database refuses it, and nothing was changed"
+    with explained(lambda failed: f"{refused}: {reason_of(failed)}"):
         database.ask(source.stack, source.docker, f"BEGIN;\n{script}COMMIT;\n", as_owner=True)
-    except UserError as failed:
-        raise UserError(
-            f"stack {source.stack}: the database refuses it, and nothing was changed: {reason_of(failed)}"
-        ) from failed
 
 
 def reason_of(failed: UserError) -> str:

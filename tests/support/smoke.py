@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from ops.clients.docker import Docker
-from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site
+from ops.errors import UserError
+from ops.observe.smoke.site import CompletedRun, Site
 from ops.stack.outputs import Outputs
 
 APP = "http://localhost:8080"
@@ -74,7 +75,7 @@ def site(handler: Handler, docker: DockerDouble | None = None, run: CompletedRun
 
 
 def fails(check: Callable[[Site], None], target: Site) -> str:
-    with pytest.raises(CheckFailedError) as caught:
+    with pytest.raises(UserError) as caught:
         check(target)
     return str(caught.value)
 

@@ -31,7 +31,6 @@ from ops.observe.smoke import (
 from ops.observe.smoke.site import (
     UI,
     Check,
-    CheckFailedError,
     CheckNotApplicableError,
     CheckSkippedError,
     CheckWarningError,
@@ -122,7 +121,7 @@ def run_check(check: Check, site: Site) -> Result:
         mark, detail = "warn", str(lacking)
     except CheckNotApplicableError as absent:
         mark, detail = "n/a", str(absent)
-    except (CheckFailedError, UserError) as failed:
+    except UserError as failed:
         detail = str(failed)
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as unexpected:
         detail = f"an answer of an unexpected shape ({type(unexpected).__name__})"
@@ -142,7 +141,7 @@ def run_checks(site: Site, checks: Sequence[Check] | None = None) -> Iterator[Re
             yield run_check(check, site)
     finally:
         # Ends what a check would have ended that was not asked for, or not reached. All results are reported by now.
-        with suppress(CheckFailedError, UserError):
+        with suppress(UserError):
             site.cleanup.close()
 
 

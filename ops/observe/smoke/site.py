@@ -25,7 +25,7 @@ UI = "ui"
 REFUSED = frozenset({400, 403, 404, 405, 410, 421})
 
 
-class CheckFailedError(Exception):
+class CheckFailedError(UserError):
     """A check got a result that it does not expect. The message is shown: the request and the result, never a body."""
 
 
@@ -143,12 +143,8 @@ class Site:
     def execute(self, part: str, *command: str, stdin: bytes | None = None, timeout_seconds: float = 60) -> bytes:
         """Output of a command run in a part's container, as that container's own user."""
         interactive = () if stdin is None else ("--interactive",)
-        try:
-            return self.docker.run_bytes(
-                "exec", *interactive, self.container(part), *command, stdin=stdin, timeout_seconds=timeout_seconds
-            )
-        except UserError as error:
-            raise CheckFailedError(str(error)) from error
+        name = self.container(part)
+        return self.docker.run_bytes("exec", *interactive, name, *command, stdin=stdin, timeout_seconds=timeout_seconds)
 
     def now(self) -> str:
         """The Docker daemon's clock, RFC 3339: it stamps the logs, and may be on another machine."""
@@ -165,7 +161,7 @@ class Check:
 
     name: a few words.
     part: the container whose log explains a failure, or ``UI``, whose container depends on the stack.
-    run: raises CheckFailedError, CheckWarningError, CheckSkippedError or CheckNotApplicableError.
+    run: raises UserError where it fails, CheckWarningError, CheckSkippedError or CheckNotApplicableError.
     """
 
     name: str
