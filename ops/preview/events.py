@@ -6,8 +6,9 @@ No value leaves this module unchecked.
 
 import datetime
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -43,20 +44,15 @@ PASSWORD = "random:index/randomPassword:RandomPassword"  # noqa: S105  # a type 
 # A new tunnel has another id: every name has to be pointed at it, and connectors get another token.
 _STATEFUL = frozenset({"cloudflare:index/zeroTrustTunnelCloudflared:ZeroTrustTunnelCloudflared"})
 
+# Of the steps of one replacement, the one that says the most comes first.
+_TELLING = ("replace", "create-replacement", "import-replacement", "read-replacement", "delete-replaced", "discard-replaced")
 _OPERATIONS: Mapping[str, Operation] = {
+    **dict.fromkeys(_TELLING, "replace"),
     "create": "create",
     "update": "update",
     "delete": "delete",
     "import": "import",
-    "replace": "replace",
-    "create-replacement": "replace",
-    "delete-replaced": "replace",
-    "read-replacement": "replace",
-    "discard-replaced": "replace",
-    "import-replacement": "replace",
 }
-# Of the steps of one replacement, the one that says the most comes first.
-_TELLING = ("replace", "create-replacement", "import-replacement", "read-replacement", "delete-replaced", "discard-replaced")
 
 # Say only that there was an error; another message names it.
 _ENDINGS = frozenset({"preview failed", "refresh failed", "update failed"})
@@ -99,11 +95,7 @@ class Reading:
     @property
     def counts(self) -> Mapping[str, int]:
         """Operation -> resources, ``same`` included."""
-        counts: dict[str, int] = {}
-        for resource in self.resources:
-            operation = resource.operation or "same"
-            counts[operation] = counts.get(operation, 0) + 1
-        return counts
+        return Counter(resource.operation or "same" for resource in self.resources)
 
 
 def read(events: Sequence[Event], redactor: Redactor, *, disposable: Sequence[str] = (), drift: bool = False) -> Reading:
@@ -234,24 +226,18 @@ def _resource(urn: str, meta: Event, hidden: _Hidden, redactor: Redactor, dispos
     if drift and operation == "update" and not diffs:
         diffs = diff.differences(redactor.value(hidden.old_outputs), redactor.value(hidden.new_outputs))
     protected = any(state.get("protect") for state in states)
-    return Resource(
+    step = Step(
         urn=urn,
         type=meta["type"],
+        name=resource.name,
         operation=operation,
-        old=old,
-        new=new,
-        step=Step(
-            urn=urn,
-            type=meta["type"],
-            name=resource.name,
-            operation=operation,
-            diffs=diffs,
-            reasons=tuple(sorted({change.path for change in diffs if change.forces})) if operation == "replace" else (),
-            protected=protected,
-            stateful=protected or _is_stateful(resource, disposable),
-            retained=any(state.get("retainOnDelete") for state in states),
-        ),
+        diffs=diffs,
+        reasons=tuple(sorted({change.path for change in diffs if change.forces})) if operation == "replace" else (),
+        protected=protected,
+        stateful=protected or _is_stateful(resource, disposable),
+        retained=any(state.get("retainOnDelete") for state in states),
     )
+    return replace(resource, step=step)
 
 
 def _is_stateful(resource: Resource, disposable: Sequence[str]) -> bool:

@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ops.preview.diff import one_line
-from ops.preview.model import Exposure
+from ops.preview.model import Exposure, Reachable
 
 Properties = Mapping[str, Any]
-Kind = Literal["host", "record", "site", "path", "port", "domain", "rule", "code"]
 # (kind, what is reachable) -> how: another value under the same key is a change.
-Reach = Mapping[tuple[Kind, str], str]
+Reach = Mapping[tuple[Reachable, str], str]
 
 # The most of a line that an expression of a firewall may take; the diff has all of it.
 LONGEST = 120
@@ -74,7 +73,7 @@ def _record(properties: Properties) -> Reach:
 
 
 def _rules(properties: Properties) -> Reach:
-    rules: dict[tuple[Kind, str], str] = {}
+    rules: dict[tuple[Reachable, str], str] = {}
     for rule in properties.get("rules") or []:
         state = "" if rule.get("enabled", True) else "off: "
         limit = rule.get("ratelimit") or {}
@@ -94,7 +93,7 @@ def _application(properties: Properties) -> Reach:
 
 
 def _people(properties: Properties) -> Reach:
-    people: dict[tuple[Kind, str], str] = {}
+    people: dict[tuple[Reachable, str], str] = {}
     for include in properties.get("includes") or []:
         for kind, fields in sorted(include.items()):
             who = ", ".join(str(value) for value in (fields or {}).values()) if isinstance(fields, dict) else str(fields)
@@ -110,7 +109,7 @@ def _domain(properties: Properties) -> Reach:
 
 
 def _container(properties: Properties) -> Reach:
-    reach: dict[tuple[Kind, str], str] = {}
+    reach: dict[tuple[Reachable, str], str] = {}
     for port in properties.get("ports") or []:
         address = port.get("ip") or "0.0.0.0"  # noqa: S104  # what Docker takes when none is given
         inside = f"{port.get('internal')}/{port.get('protocol') or 'tcp'}"
@@ -145,7 +144,7 @@ _DECIDES = re.compile(
 
 def _gateway(caddyfile: str) -> Reach:
     """Sites and deciding lines of the gateway's configuration (components/host/gateway.py)."""
-    sites: dict[tuple[Kind, str], str] = {("site", site["host"]): site["role"] for site in _SITE.finditer(caddyfile)}
+    sites: dict[tuple[Reachable, str], str] = {("site", site["host"]): site["role"] for site in _SITE.finditer(caddyfile)}
     if not sites:
         return {}
     for snippet in _SNIPPET.finditer(caddyfile):
@@ -158,7 +157,7 @@ def _gateway(caddyfile: str) -> Reach:
 def _firewall(command: Sequence[Any]) -> Reach:
     """Destinations of the firewall (components/host/firewall.py): addresses in its rules, names in further arguments."""
     texts = [argument for argument in command[2:] if isinstance(argument, str)]
-    rules: dict[tuple[Kind, str], str] = {("rule", "the stack's firewall"): "in force"}
+    rules: dict[tuple[Reachable, str], str] = {("rule", "the stack's firewall"): "in force"}
     for text in texts:
         if "\n" in text:
             rules |= {

@@ -20,6 +20,7 @@ UNKNOWN = "[known after the update]"
 
 # The engine reports a replacement as up to three steps; here it is one, and ``replace``.
 Operation = Literal["create", "update", "replace", "delete", "import"]
+Reachable = Literal["host", "record", "site", "path", "port", "domain", "rule", "code"]
 Outcome = Literal["error", "stateful", "policy", "delete", "replace", "update", "create", "none"]
 
 
@@ -90,7 +91,7 @@ class Exposure:
     """
 
     change: Literal["gained", "lost", "changed"]
-    kind: Literal["host", "record", "site", "path", "port", "domain", "rule", "code"]
+    kind: Reachable
     what: str
     where: str
 

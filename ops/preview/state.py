@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ops.preview.diff import value_at
 from ops.preview.model import SECRET
-from ops.preview.values import sealed, secrets_in, with_parts
+from ops.preview.values import leaves, sealed, secrets_in, with_parts
 from ops.redaction import Redactor, name_is_secret
 from ops.stack import file
 from ops.stack.stack import Stack
@@ -71,22 +71,9 @@ def config_secrets(configured: Mapping[str, Any], shown: Mapping[str, Any]) -> s
         whole = entry.get("objectValue", entry.get("value"))
         for path in file.encrypted_paths(value):
             secret = value_at(whole, path) if path else whole
-            secrets.update(with_parts(_texts(secret)))
+            texts = (str(leaf) for leaf in leaves(secret) if isinstance(leaf, str | int | float) and not isinstance(leaf, bool))
+            secrets.update(with_parts(texts))
     return secrets
-
-
-def _texts(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for item in value.values():
-                yield from _texts(item)
-        case list():
-            for item in value:
-                yield from _texts(item)
-        case int() | float() if not isinstance(value, bool):
-            yield str(value)
 
 
 def flat_config(configured: Mapping[str, Any], redactor: Redactor) -> dict[str, str]:

@@ -60,9 +60,10 @@ def secrets_in(*properties: Any) -> set[str]:
     secrets: set[str] = set()
     plain = plain_texts(properties)
     lines = plain.union(*(text.split("\n") for text in plain))
-    for value in _sealed_in(properties):
-        not_secret = lines if isinstance(value, dict | list) else set()
-        secrets.update(with_parts(set(_texts(value)) - not_secret))
+    for leaf in leaves(properties):
+        if isinstance(leaf, Sealed):
+            not_secret = lines if isinstance(leaf.value, dict | list) else set()
+            secrets.update(with_parts(set(_texts(leaf.value)) - not_secret))
     return secrets
 
 
@@ -84,30 +85,21 @@ def variable(text: Any) -> str | None:
     return text.partition("=")[0] if isinstance(text, str) and _VARIABLE.match(text) else None
 
 
-def _sealed_in(value: Any) -> Iterator[Any]:
-    match value:
-        case Sealed():
-            yield value.value
-        case dict():
-            for item in value.values():
-                yield from _sealed_in(item)
-        case list() | tuple():
-            for item in value:
-                yield from _sealed_in(item)
+def leaves(value: Any) -> Iterator[Any]:
+    """The values in mappings and lists, however deep."""
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from leaves(item)
+    else:
+        yield value
 
 
 def _texts(value: Any, *, secrets: bool = True) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case Sealed() if secrets:
-            yield from _texts(value.value)
-        case dict():
-            for item in value.values():
-                yield from _texts(item, secrets=secrets)
-        case list() | tuple():
-            for item in value:
-                yield from _texts(item, secrets=secrets)
+    for leaf in leaves(value):
+        if isinstance(leaf, str):
+            yield leaf
+        elif isinstance(leaf, Sealed) and secrets:
+            yield from _texts(leaf.value)
 
 
 # --- Plain values that become secrets ---------------------------------------------------------------------------------------

@@ -68,9 +68,9 @@ def _stack(preview: Preview, folded_diff: str, entries: int | None) -> Iterator[
     yield automations.section(preview, entries)
     yield sections.policies(preview, entries)
     yield sections.warnings(preview, entries)
-    yield sections.drift(preview, entries)
+    yield f"#### Drift\n\n{sections.drift(preview, entries)}"
     yield folded_diff
-    yield sections.how_to_apply(preview)
+    yield f"#### How to apply\n\n{sections.how_to_apply(preview)}"
     yield sections.footer(preview)
 
 

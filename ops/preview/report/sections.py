@@ -356,10 +356,7 @@ def _unchecked(results: Sequence[PolicyResult], cap: int | None) -> str:
 
 def drift(preview: Preview, cap: int | None) -> str:
     """Differences between what runs and the state."""
-    return f"#### Drift\n\n{_drift(preview.drift, cap, deployed=bool(preview.state_digest))}"
-
-
-def _drift(drift: Drift, cap: int | None, *, deployed: bool) -> str:
+    drift = preview.drift
     if not drift.checked:
         return "Not checked."
     if drift.failure:
@@ -368,7 +365,7 @@ def _drift(drift: Drift, cap: int | None, *, deployed: bool) -> str:
     if drift.count:
         intro = "None of this comes from the pull request. The update does not look at it unless it is run with `--refresh`."
         return f"{intro}\n\n{bullets(_drifted(drift), cap)}"
-    return "✅ What runs matches the state." if deployed else "Nothing is deployed yet, so nothing can differ."
+    return "✅ What runs matches the state." if preview.state_digest else "Nothing is deployed yet, so nothing can differ."
 
 
 def _drifted(drift: Drift) -> list[str]:
@@ -384,10 +381,6 @@ def _drifted(drift: Drift) -> list[str]:
 
 
 def how_to_apply(preview: Preview) -> str:
-    return f"#### How to apply\n\n{_how_to_apply(preview)}"
-
-
-def _how_to_apply(preview: Preview) -> str:
     if preview.failure:
         return "Not at all, until the problems above are fixed."
     if preview.drift.failure:
