@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from pydantic import ByteSize, TypeAdapter, ValidationError
+
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
@@ -21,18 +23,7 @@ Fields = TypeVar("Fields", bound="DataclassInstance")
 MIB = 1024 * 1024
 DISK_USAGE = ("system", "df", "--verbose", "--format", "{{json .Volumes}}")
 # As Docker spells sizes: decimal for disks (46.9MB), binary for memory (8.3MiB).
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
-}
+_SIZE = TypeAdapter(ByteSize)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +120,10 @@ def parse_time(text: str) -> datetime | None:
 
 def parse_size(text: str) -> int | None:
     """Bytes of a size as Docker prints it (``46.9MB``, ``8.363MiB``); None for anything else."""
-    match = re.fullmatch(r"([\d.]+)\s*([A-Za-z]*)", text.strip())
-    if match is None or match[2].lower() not in _UNITS:
+    try:
+        return int(_SIZE.validate_python(text.strip()))
+    except ValidationError:
         return None
-    return round(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def parse_labels(text: str) -> dict[str, str]:
