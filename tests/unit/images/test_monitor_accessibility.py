@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +20,10 @@ import pytest
 from lab.standins.vercel.build import node_modules
 from ops.observe import fleet_page
 from ops.observe.automation import Figures
+from ops.observe.status import Status
 from ops.paths import ROOT
 from tests.support import chromium
+from tests.support.containers import GATEWAY
 from tests.support.monitor import FOLDER
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
@@ -142,9 +145,20 @@ def test_axe_finds_nothing(
 
 def all_stacks(language: fleet_page.Language) -> str:
     """The page over two stacks and one that does not answer."""
-    values: dict[str, Any] = {"address": "https://app.example.com", "containers": 9, "runs": None, "today": None, "backup": None}
-    good = fleet_page.Row(name="shop", healthy=9, api=True, figures=Figures(runs=4, completed=3, failed=1, cost=1.5), **values)
-    bad = fleet_page.Row(name="blog", healthy=7, api=False, figures=None, no_figures="monitor.enabled is false", **values)
+    shop = Status(
+        stack="shop",
+        version="0.1.0",
+        docker_host="unix:///var/run/docker.sock",
+        address="https://app.example.com",
+        api_version="development",
+        skyvern_version="1.0.56",
+        containers=[GATEWAY],
+        memory={},
+        volumes=[],
+    )
+    ill = replace(shop, api_version=None, containers=[replace(GATEWAY, health="unhealthy")])
+    good = fleet_page.Row("shop", shop, Figures(runs=4, completed=3, failed=1, cost=1.5))
+    bad = fleet_page.Row("blog", ill, None, "monitor.enabled is false")
     return fleet_page.render([good, bad], {"gone": "docker: no answer within 20 s"}, 30, language, NOW)
 
 
