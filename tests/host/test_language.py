@@ -20,14 +20,13 @@ SCRIPT = Path(__file__).parent / "language_pages.py"
 # Names, products, formats, keys of the keyboard, words of code, ids, and the double's own values: Latin in every language.
 # A Korean particle follows them without a space: words are those of ASCII.
 LATIN = re.compile(
-    r"""https?://\S*|(?<![\w-])[\w-]{21}(?![\w-])|\S+@\S+|[\w-]+\.[\w./-]+|\b[0-9a-f]{7}\b|\{\{.*?\}\}
-    |\b(?:[A-Za-z]+_\w+|[A-Z0-9]{2,}s?|[a-z]{1,2})\b
-    |\b(?:Skyvern|Copilot|GitHub|Discord|Runs|Title|Name|Cancel|Delete|Daily|Save\ changes|Save|click|Asia|Seoul|Google|Gmail
-    |Drive|Sheets|Bitwarden|Azure|1?Password|React|Flow|OpenAI|OpenRouter|Ollama|Gemini|Llama|Local|mistral|Amazon|Blob|Storage|Hacker|News|Finance|Apple
+    r"""https?://\S*|(?<![\w-])[\w-]{21}(?![\w-])|\S+@\S+|[\w-]+\.[\w./-]+|\b[0-9a-f]{7}\b|\{\{.*?\}\}|\b(?:[A-Za-z]+_\w+|[A-Z0-9]{2,}s?|[a-z]{1,2})\b
+    |\b(?:Skyvern|Copilot|GitHub|Discord|Runs|Title|Name|Cancel|Delete|Daily|Asia|Seoul|Google|Gmail|Drive|Sheets|Bitwarden
+    |Azure|1?Password|React|Flow|OpenAI|OpenRouter|Ollama|Gemini|Llama|Local|mistral|Amazon|Blob|Storage|Hacker|News|Finance|Apple
     |Client|Secret|Cloud|Console|Cron|Esc|Ctrl|Cmd|Shift|Enter|Bearer|Jinja|Parquet|Excel|Else|If|Exa|Chrome
     |UI|string|visa|sku|price|stock|invoice|records|optional|Developer|Directory|OAuth|Edge|from|attribution
     |Unfold|line|Sheet\d|LiteLLM|WebSocket|Docker|Compose|Private|Personal|Employee|Shared|block_\w+|Local|Outlook|Hat
-    |cURL|MyNamedRange|cron|site|thinking)\b""",
+    |Save(?:\ changes)?|click|cURL|MyNamedRange|cron|site|thinking)\b""",
     re.VERBOSE | re.ASCII,
 )
 
