@@ -21,6 +21,9 @@ from components.ui import UiRecord
 
 CATCH_ALL = "http_status:404"
 SESSION_DURATION = "24h"
+# How long the connector dials the gateway, which is on the same host. While a gateway is replaced its name has two addresses, each
+# with half of this; cloudflared's default of 30 would let a request that meets the one that has gone wait for 15 (seen).
+CONNECT_SECONDS = 5
 # The parts of the zone's rules, in the names of their rulesets and resources.
 FIREWALL, RATE_LIMIT = "firewall", "rate-limit"
 # The longest expression of a rule (Cloudflare's documentation of custom rules), on every plan.
@@ -293,7 +296,7 @@ class CloudflareTunnel(pulumi.ComponentResource):
                         cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressArgs(
                             hostname=host,
                             service=GATEWAY_URL,
-                            origin_request=self._origin_request(settings, audience) if role == "app" else None,
+                            origin_request=self._origin_request(settings, audience if role == "app" else None),
                         )
                         for host, role in urls.sites.items()
                     ),
@@ -430,15 +433,15 @@ class CloudflareTunnel(pulumi.ComponentResource):
     @staticmethod
     def _origin_request(
         settings: CloudflareEdge, audience: pulumi.Output[str] | None
-    ) -> cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs | None:
-        """Has the connector check Access's token as well, so a hole on Cloudflare's side opens nothing."""
-        if audience is None or settings.access_team is None:
-            # Never an empty block: the provider reads it back as none, a difference at each preview.
-            return None
-        return cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs(
-            access=cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestAccessArgs(
+    ) -> cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs:
+        """How the connector asks the gateway. It checks Access's token as well, so a hole on Cloudflare's side opens nothing."""
+        access = None
+        if audience is not None and settings.access_team is not None:
+            access = cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestAccessArgs(
                 required=True, team_name=settings.access_team, aud_tags=[audience]
             )
+        return cloudflare.ZeroTrustTunnelCloudflaredConfigConfigIngressOriginRequestArgs(
+            access=access, connect_timeout=CONNECT_SECONDS
         )
 
     def _rulesets(self, provider: cloudflare.Provider) -> None:

@@ -4,6 +4,7 @@ The connector runs as a process; as a container, in front of the real gateway, i
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -236,6 +238,20 @@ def test_ingress_rules_apply_in_their_order(connected: Rig) -> None:
     with connected.world.edit() as data:
         data["configurations"].clear()
     assert statuses() == [503, 503, 503]
+
+
+def test_an_origin_is_dialled_as_long_as_its_rule_allows(connected: Rig) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as clients:
+        address = full.getsockname()
+        # Whoever comes after these gets neither an answer nor a refusal.
+        with pytest.raises(TimeoutError):
+            for _ in range(5):
+                clients.enter_context(socket.create_connection(address, timeout=0.5))
+        service = f"http://127.0.0.1:{address[1]}"
+        connected.route({"hostname": "api.example.com", "service": service, "originRequest": {"connectTimeout": 1}})
+        began = time.monotonic()
+        assert connected.http.get("https://api.example.com/").status_code == 502
+        assert 0.9 < time.monotonic() - began < 15
 
 
 def test_names_lead_where_the_records_say(rig: Rig) -> None:

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.standins.edge.zone import Origin
 from lab.standins.providers.world import Data, World
 
 # How long a connector has to answer before the next one is asked.
@@ -37,14 +38,15 @@ class Connectors:
         """The number of connections of a tunnel, by its id."""
         return len(self._registered.get(tunnel, ()))
 
-    async def open(self, tunnel: str, origin: str) -> Stream:
-        """A connection to an origin (HOST:PORT) by way of a connector. Raises Disconnected."""
+    async def open(self, tunnel: str, origin: Origin) -> Stream:
+        """A connection to an origin by way of a connector. Raises Disconnected."""
         while writers := self._registered.get(tunnel):
             writer = writers[next(self._turns) % len(writers)]
             identifier = secrets.token_hex(16)
             self._opening[identifier] = asyncio.get_running_loop().create_future()
             try:
-                _send(writer, kind="open", id=identifier, origin=origin)
+                seconds = origin.connect_seconds
+                _send(writer, kind="open", id=identifier, origin=origin.address, connectSeconds=seconds)
                 return await asyncio.wait_for(self._opening[identifier], OPEN_SECONDS)
             except TimeoutError:
                 # It hangs: Cloudflare drops such a connection as well.
@@ -98,7 +100,7 @@ class Connectors:
                 mark.unlink(missing_ok=True)
 
 
-def _send(writer: asyncio.StreamWriter, **message: str) -> None:
+def _send(writer: asyncio.StreamWriter, **message: str | int) -> None:
     """One line of JSON; a connection that has gone is noticed by its reader."""
     writer.write(json.dumps(message).encode() + b"\n")
 

@@ -23,6 +23,8 @@ _ALGORITHM = "HS256"
 # The largest body of a request on the free and pro plans.
 MOST_BYTES = 100 * 1024 * 1024
 MARK = "x-rehearsal"
+# cloudflared's default.
+CONNECT_SECONDS = 30
 
 Header = tuple[bytes, bytes]
 
@@ -51,6 +53,14 @@ class Answer:
     why: str
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an ingress rule leads. address: HOST:PORT. connect_seconds: how long the connector may dial it."""
+
+    address: str
+    connect_seconds: int
 
 
 @dataclass(frozen=True)
@@ -141,8 +151,8 @@ def _rules(data: Data, zone: Data, phase: str) -> list[Data]:
     ]
 
 
-def origin(data: Data, tunnel: str, request: Request) -> str | Answer:
-    """Where the tunnel's ingress rules lead a request, as HOST:PORT; or the answer that cloudflared would give instead.
+def origin(data: Data, tunnel: str, request: Request) -> Origin | Answer:
+    """Where the tunnel's ingress rules lead a request; or the answer that cloudflared would give instead.
 
     cloudflared's part, done here so that the stand-in connector only carries bytes. The first rule with the host, or without any,
     counts; nothing else is in a rule, because the API's stand-in refuses it (providers/cloudflare.py).
@@ -151,11 +161,14 @@ def origin(data: Data, tunnel: str, request: Request) -> str | Answer:
     rule = next((rule for rule in rules if rule.get("hostname") in (None, request.host)), None)
     if rule is None:
         return Answer(status=503, why="no ingress rules")
-    access = rule.get("originRequest", {}).get("access", {})
+    asked = rule.get("originRequest", {})
+    access = asked.get("access", {})
     if access.get("required") and not _logged_in(data, tunnel, request, access["audTags"]):
         return Answer(status=403, why="no valid Access token")
     kind, _, address = rule["service"].partition(":")
-    return Answer(status=int(address), why="ingress rule") if kind == "http_status" else address.removeprefix("//")
+    if kind == "http_status":
+        return Answer(status=int(address), why="ingress rule")
+    return Origin(address.removeprefix("//"), int(asked.get("connectTimeout", CONNECT_SECONDS)))
 
 
 def request_fields(request: Request) -> dict[str, Any]:

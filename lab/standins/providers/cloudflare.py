@@ -395,7 +395,10 @@ def ingress_problem(rules: Any) -> str | None:
                 f"Rule #{number} is matching the hostname '', but this will match every hostname, meaning the rules which "
                 "follow it will never be triggered."
             )
-        unknown = set(rule) - {"hostname", "service", "originRequest"} | set(rule.get("originRequest", ())) - {"access"}
+        unknown = set(rule) - {"hostname", "service", "originRequest"} | set(rule.get("originRequest", ())) - {
+            "access",
+            "connectTimeout",
+        }
         if unknown:
             return f"Rule #{number}: the stand-in's edge does not know {', '.join(sorted(unknown))}"
         if host and not re.fullmatch(r"[a-z0-9.-]+", host):

@@ -27,9 +27,7 @@ const (
 	// In its place, for a process without an image.
 	edgeVariable = "REHEARSAL_EDGE"
 	edgeTimeout  = 5 * time.Second
-	// cloudflared's default for the connection to an origin.
-	originTimeout = 30 * time.Second
-	pause         = time.Second
+	pause        = time.Second
 )
 
 // message is one line of JSON of the stand-ins' own protocol, in either direction.
@@ -43,7 +41,9 @@ type message struct {
 	Secret  string `json:"secret,omitempty"`
 	ID      string `json:"id,omitempty"`
 	Origin  string `json:"origin,omitempty"`
-	Text    string `json:"text,omitempty"`
+	// How long the origin may be dialled.
+	ConnectSeconds int    `json:"connectSeconds,omitempty"`
+	Text           string `json:"text,omitempty"`
 }
 
 type tunnel struct {
@@ -143,7 +143,7 @@ func carry(open message) {
 		return
 	}
 	defer edge.Close()
-	origin, err := net.DialTimeout("tcp", open.Origin, originTimeout)
+	origin, err := net.DialTimeout("tcp", open.Origin, time.Duration(open.ConnectSeconds)*time.Second)
 	if err != nil {
 		logLine("ERR", "Unable to reach the origin service error=%q", err)
 		return

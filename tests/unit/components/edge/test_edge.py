@@ -69,6 +69,8 @@ def test_every_host_has_its_rule_and_its_record_and_all_lead_to_the_gateway(run:
     *rules, last = config.inputs["config"]["ingresses"]
     assert last == {"service": "http_status:404"}
     assert {rule["service"] for rule in rules} == {"http://gateway:8080"}
+    # Of two addresses, one that has just gone is given up after half of it.
+    assert [rule["originRequest"] for rule in rules] == [{"connectTimeout": 5}] * len(rules)
     # One on Vercel is no rule's (tests/unit/components/frontend/test_vercel.py).
     records = {one.inputs["name"]: one.inputs for one in deployed.of_type(RECORD) if one.inputs["proxied"]}
     assert [rule["hostname"] for rule in rules] == sorted(records)
@@ -315,8 +317,11 @@ def test_access_guards_the_ui_and_the_connector_checks_it_too() -> None:
     (config,) = run.of_type(CONFIG)
     by_host = {rule.get("hostname"): rule.get("originRequest") for rule in config.inputs["config"]["ingresses"]}
     assert by_host == {
-        "api.example.com": None,
-        "app.example.com": {"access": {"audTags": [f"aud-of-{application.name}"], "required": True, "teamName": "acme"}},
+        "api.example.com": {"connectTimeout": 5},
+        "app.example.com": {
+            "access": {"audTags": [f"aud-of-{application.name}"], "required": True, "teamName": "acme"},
+            "connectTimeout": 5,
+        },
         None: None,
     }
 

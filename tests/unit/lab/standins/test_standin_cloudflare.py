@@ -207,6 +207,7 @@ LAST = {"service": "http_status:404"}
     [
         ([{"hostname": "a.example.com", "service": "http://gateway:8080"}, LAST], None),
         ([{"hostname": "a.example.com", "service": "http://gateway:80", "originRequest": {"access": {}}}, LAST], None),
+        ([{"hostname": "a.example.com", "service": "http://gateway:80", "originRequest": {"connectTimeout": 5}}, LAST], None),
         ([], "no ingress rules"),
         ([{"hostname": "a.example.com", "service": "http://gateway:80"}], "last ingress rule must match all URLs"),
         ([LAST, LAST], "Rule #1 is matching the hostname"),
