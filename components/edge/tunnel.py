@@ -21,8 +21,8 @@ from components.ui import UiRecord
 
 CATCH_ALL = "http_status:404"
 SESSION_DURATION = "24h"
-# How long the connector dials the gateway, which is on the same host. While a gateway is replaced its name has two addresses, each
-# with half of this; cloudflared's default of 30 would let a request that meets the one that has gone wait for 15 (seen).
+# How long the connector dials the gateway, which is on the same host. While a gateway is replaced, its name has two addresses,
+# and each gets half of this; with cloudflared's default of 30, a request that met the one that had gone waited for 15 (seen).
 CONNECT_SECONDS = 5
 # The parts of the zone's rules, in the names of their rulesets and resources.
 FIREWALL, RATE_LIMIT = "firewall", "rate-limit"

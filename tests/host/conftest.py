@@ -6,10 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,7 +28,7 @@ from ops.stack import file
 from ops.stack.outputs import parse
 from tests.host import programs
 from tests.host.rehearsed import Rehearsed
-from tests.support.waiting import wait_for
+from tests.support.waiting import repeated, wait_for
 
 IMAGES: images.ImageSource = "official" if os.environ.get("SKYVERN_TEST_IMAGES") == "official" else "packages"
 # The containers of a stack as write_stack makes it.
@@ -126,11 +124,10 @@ def memory_in_use(docker: Docker, container: str) -> int:
     return int(told.get("anon", told.get("total_rss", "0"))) + int(told.get("shmem", told.get("total_shmem", "0")))
 
 
-def sql(checkout: Checkout, statement: str) -> str:
-    """What a statement gives in the database of the dev stack, as its superuser."""
-    return checkout.docker.run(
-        *("exec", "skyvern-dev-roles", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
-    ).strip()
+def sql(checkout: Checkout, statement: str, stack: str = "dev") -> str:
+    """What a statement gives in the database of a stack, as its superuser."""
+    command = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
+    return checkout.docker.run("exec", f"skyvern-{stack}-roles", *command).strip()
 
 
 @contextlib.contextmanager
@@ -150,24 +147,17 @@ def as_person(site: Site) -> Site:
 def client_of(site: Site, pause: float) -> Iterator[list[tuple[int, float]]]:
     """A client that goes on asking the API meanwhile: status and seconds of each answer. pause: seconds between two questions."""
     answers: list[tuple[int, float]] = []
-    stop = threading.Event()
     key = {"x-api-key": site.outputs.api_key.get_secret_value()}
     question = site.outputs.api_url + "/v1/workflows?page_size=1"
 
     def ask() -> None:
-        while not stop.wait(pause):
-            began = time.monotonic()
-            # Longer than the gateway holds a request for a server that starts.
-            answer = site.http.send(site.http.build_request("GET", question, headers=key, timeout=300))
-            answers.append((answer.status_code, time.monotonic() - began))
+        began = time.monotonic()
+        # Longer than the gateway holds a request for a server that starts.
+        answer = site.http.send(site.http.build_request("GET", question, headers=key, timeout=300))
+        answers.append((answer.status_code, time.monotonic() - began))
 
-    with ThreadPoolExecutor(1) as thread:
-        asking = thread.submit(ask)
-        try:
-            yield answers
-        finally:
-            stop.set()
-        asking.result()
+    with repeated(ask, pause):
+        yield answers
 
 
 def make_workflow(site: Site, title: str) -> str:
@@ -239,18 +229,36 @@ COMMIT
 
 
 class Dockerd(lab.dockerd.Dockerd):
-    """A daemon of the tests' own, which can be lost as in a power cut."""
+    """A daemon of the tests' own, whose machine can lose power or be shut down."""
 
     def lose_power(self) -> None:
         """SIGKILL for the daemon, containerd, every shim and container; mounts, bridges, rules and /run go with the machine."""
+        self._end_machine(grace_seconds=0)
+
+    def shut_down(self) -> None:
+        """As systemd does it: SIGTERM for the daemon, and SIGKILL for all that is left after 90 s, its ``TimeoutStopSec``."""
+        self._end_machine(grace_seconds=90)
+
+    def _end_machine(self, grace_seconds: float) -> None:
         assert self._process is not None
         networks = self.docker.run("network", "ls", "--quiet", "--filter", "type=custom").split()
         running = self.docker.run("ps", "--quiet").split()
         inits = self.docker.run("inspect", "--format", "{{.State.Pid}}", *running).split()
-        for pid in (self._process.pid, *self._processes_of_this_run(), *map(int, inits)):
+        # Not by their numbers, which other processes may have by then; a container that is about to start again has none.
+        processes = [os.pidfd_open(int(pid)) for pid in inits if pid != "0"]
+        if grace_seconds:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace_seconds)
+        self._process.kill()
+        self._process.wait()
+        for pid in self._processes_of_this_run():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            os.close(process)
         self._process = None
         while self._processes_of_this_run():
             time.sleep(0.05)

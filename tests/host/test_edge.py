@@ -2,7 +2,7 @@
 
 Real are Pulumi's engine, Docker, the gateway, Skyvern and all commands. Stand-ins are the APIs of Cloudflare and Vercel
 (lab/standins/providers), the edge and the connector (lab/standins/edge, connector), which dials out as cloudflared does.
-The tests tell one story in the order in which they stand: up, ask, rotate, the UI on Vercel, ask, rotate, destroy.
+The tests tell one story in the order in which they stand: up, ask, rotate, reboot, the UI on Vercel, ask, rotate, destroy.
 """
 
 import base64
@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ruamel.yaml import YAML
 
 from lab.standins import connector
 from lab.standins.edge import Edge
@@ -28,7 +30,9 @@ from lab.workspace import free_port
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
 from ops.stack.outputs import Outputs, parse
-from tests.host.conftest import Checkout, as_person, client_of
+from skyvern_provider.api import FINAL
+from tests.host.callers import Answer, calling, ends_of
+from tests.host.conftest import Checkout, Dockerd, as_person, client_of, sql
 from tests.support import security_table as table
 from tests.support.waiting import wait_for
 
@@ -49,7 +53,9 @@ class Public:
     recording: str = ""
 
     def write(self, frontend: Mapping[str, object] | None = None) -> None:
-        """The stack file, with the vendors' tokens encrypted."""
+        """The stack file, with the vendors' tokens encrypted and the epochs that it has."""
+        file = self.checkout.root / f"Pulumi.{STACK}.yaml"
+        before = YAML().load(file)["config"] if file.exists() else {}
         edge = {
             "provider": "cloudflare",
             "domain": "example.com",
@@ -57,7 +63,8 @@ class Public:
             # Where the stand-in of Cloudflare's network listens.
             "allow": [f"host:{self.edge.connector_port}"],
         }
-        self.checkout.write_stack(STACK, port=free_port(), edge=edge, frontend=frontend)
+        rotation = before.get("skyvern:rotation")
+        self.checkout.write_stack(STACK, port=free_port(), edge=edge, frontend=frontend, rotation=rotation)
         tokens = {"edge": cloudflare.TOKEN} | ({} if frontend is None else {"frontend": vercel.TOKEN})
         for section, token in tokens.items():
             self.checkout.pulumi(f"config set --secret --path skyvern:{section}.api_token {token} -s {STACK}")
@@ -242,9 +249,75 @@ def test_a_rotated_tunnel_secret_shuts_old_connectors_out(public: Public) -> Non
     assert old not in done.stdout + done.stderr
 
 
+def wrong(answers: list[Answer], *allowed: int) -> list[Answer]:
+    """Answers with another status. That the server is about to restart, and when to come back, is an answer to a new run."""
+    return [one for one in answers if one.status not in allowed and not (one.status == 503 and "about to restart" in one.text)]
+
+
+def runs_in_progress(public: Public) -> str:
+    finals = ", ".join(f"'{status}'" for status in FINAL)
+    return sql(public.checkout, f"SELECT workflow_run_id FROM workflow_runs WHERE status NOT IN ({finals})", STACK)  # noqa: S608
+
+
+@pytest.mark.nightly
+def test_all_secrets_rotate_and_a_client_is_answered_each_time(public: Public) -> None:
+    with calling(as_person(public.site())) as caller:
+        old = caller.key
+        done = public.checkout.run("bin/ops", "rotate", "all", "--stack", STACK, "--yes")
+        assert re.search(r"rotated: database, api-key, ui-login, tunnel; (\d+) of \1 smoke checks green", done.stdout), (
+            done.stdout
+        )
+        # As the operator hands it to the programs.
+        new = public.site()
+        caller.key = new.outputs.api_key.get_secret_value()
+        caller.wait_for_answers()
+    print(caller.summary())
+    assert caller.key != old
+    for answers in (caller.answers, caller.starts):
+        # The old key is refused once it is not the stack's any more, and never before.
+        with_old = [one for one in answers if one.key == old]
+        assert wrong(with_old, 200, 403) == []
+        statuses = [one.status for one in with_old if one.status in {200, 403}]
+        assert statuses == sorted(statuses)
+        assert wrong([one for one in answers if one.key == caller.key], 200) == []
+    ends = ends_of(as_person(new), caller.runs, seconds=60 + 30 * len(caller.runs))
+    print(f"{len(caller.runs)} runs: {ends}")
+    assert all(reason for status, reason in ends if status != "completed")
+    assert runs_in_progress(public) == ""
+
+
+@pytest.mark.nightly
+def test_a_reboot_loses_no_run_and_cloudflare_alone_answers_while_the_host_is_off(public: Public, dockerd: Dockerd) -> None:
+    site = as_person(public.site())
+    with calling(site) as caller:
+        wait_for(lambda: len(caller.runs) > 2, caller.summary, seconds=120)
+        began = time.monotonic()
+        dockerd.shut_down()
+        down = time.monotonic()
+        # The machine starts.
+        time.sleep(5)
+        dockerd.start()
+        started = time.monotonic()
+        caller.wait_for_answers()
+        back = next(one.began + one.seconds for one in caller.answers if one.began > down and one.status == 200)
+    print(f"{caller.summary()}; shut down within {down - began:.0f} s; {back - started:.0f} s from Docker's start to an answer")
+    for answers in (caller.answers, caller.starts):
+        print(
+            [(round(one.began - began, 1), round(one.seconds, 1), one.status, one.text) for one in answers if one.status != 200]
+        )
+        # Nobody is connected for Cloudflare to ask.
+        assert wrong(answers, 200, 530) == []
+        off = [one.began for one in answers if one.status == 530]
+        assert [one for one in answers if one.status == 200 and off and off[0] <= one.began <= off[-1]] == []
+    ends = ends_of(site, caller.runs, seconds=60 + 30 * len(caller.runs))
+    print(f"{len(caller.runs)} runs: {ends}")
+    assert all(reason for status, reason in ends if status != "completed")
+    assert runs_in_progress(public) == ""
+    wait_for(lambda: public.edge.connections(PREFIX) == TUNNEL_PARTS)
+
+
 def test_with_the_ui_on_vercel_the_other_hosts_answer(public: Public) -> None:
     public.write({"provider": "vercel", "team": vercel.TEAM, "plan": "pro"})
-    public.checkout.pulumi(f"config set --path skyvern:rotation.tunnel 2 -s {STACK}")
     public.up()
     wait_for(lambda: public.edge.connections(PREFIX) == TUNNEL_PARTS)
     assert public.answers("vercel") == []

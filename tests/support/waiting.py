@@ -22,19 +22,30 @@ def wait_for(
 
 
 @contextmanager
-def watched(look: Callable[[], float], worst: Callable[..., float], values: list[float]) -> Iterator[None]:
-    """Looks every second in a thread of its own; values: one, the worst that was seen. Raises at the end what a look raised."""
+def repeated(call: Callable[[], None], pause: float) -> Iterator[None]:
+    """Calls in a thread of its own, so many seconds after the call before. Raises at the end what a call raised."""
     stop = threading.Event()
 
-    def watch() -> None:
-        while not stop.wait(1):
-            seen = look()
-            values[:] = [worst(*values, seen) if values else seen]
+    def go_on() -> None:
+        while not stop.wait(pause):
+            call()
 
     with ThreadPoolExecutor(1) as thread:
-        watching = thread.submit(watch)
+        going = thread.submit(go_on)
         try:
             yield
         finally:
             stop.set()
-        watching.result()
+        going.result()
+
+
+@contextmanager
+def watched(look: Callable[[], float], worst: Callable[..., float], values: list[float]) -> Iterator[None]:
+    """Looks every second; values: one, the worst that was seen. Raises at the end what a look raised."""
+
+    def watch() -> None:
+        seen = look()
+        values[:] = [worst(*values, seen) if values else seen]
+
+    with repeated(watch, 1):
+        yield
