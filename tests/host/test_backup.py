@@ -16,6 +16,7 @@ import pytest
 
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import definition, start_run, wait_for_end, workflow
+from tests.host.automated import AUTOMATION, NAME, SCHEDULE, automated, on_server, schedules, workflows
 from tests.host.conftest import Checkout, as_person, memory_in_use, site_of, sql
 from tests.support import runbooks
 from tests.support.waiting import wait_for, watched
@@ -329,6 +330,33 @@ def test_what_a_restore_replaced_goes_back(stack: Checkout, site: Site, credenti
             break
     else:
         pytest.fail(said)
+
+
+def test_an_automation_survives_a_restore(stack: Checkout, site: Site, credential: str) -> None:
+    """Of a set from before its last change: known by the ids of before, applied again, and its schedule waits for a person."""
+    up = "up --yes --skip-preview -s dev"
+    with automated(stack):
+        ops(stack, "backup", "now")
+        saved, [schedule], shop = on_server(site)
+        (stack.root / "automations" / f"{NAME}.yaml").write_text(AUTOMATION.replace("wait_sec: 1", "wait_sec: 2"))
+        stack.pulumi(up)
+        [(identifier, version)] = on_server(site)[0]
+        assert (identifier, version - 1) == saved[0]
+        ops(stack, "restore", "--yes", "--discard-newer")
+        assert on_server(site)[0] == saved
+        stack.pulumi("preview --expect-no-changes -s dev")
+        stack.pulumi(f"{up} --refresh")
+        [workflow] = workflows(site)
+        assert (workflow["workflow_permanent_id"], workflow["version"]) == (identifier, version)
+        assert workflow["workflow_definition"]["blocks"][0]["wait_sec"] == 2
+        assert on_server(site)[2] == shop
+        [paused] = schedules(site)
+        assert (paused["workflow_schedule_id"], paused["enabled"]) == (schedule[0], False)
+        stack.pulumi("preview --expect-no-changes -s dev")
+        assert f"{SCHEDULE}: next at 20" in ops(stack, "resume", "--yes")
+        assert [one["enabled"] for one in schedules(site)] == [True]
+        stack.pulumi(f"{up} --refresh --expect-no-changes")
+    assert on_server(site) == ([], [], [])
 
 
 # In the backup's own container: each set into an empty PostgreSQL and empty folders, which a drill of it would have, too.

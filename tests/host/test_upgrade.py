@@ -1,5 +1,7 @@
 """Another version of Skyvern on a stack with data: broken ones leave the old one serving, a good one can be gone back from.
 
+The stack has an automation, to which none of it may happen.
+
 The versions are the pinned one with a migration of its own and another number, so that only the last layer of an image is built.
 """
 
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ops.observe.smoke.site import Site
+from tests.host.automated import automated, on_server
 from tests.host.conftest import Checkout, as_person, kill_when, make_workflow, site_of
 from tests.host.versions import Versions, committed
 
@@ -24,7 +27,7 @@ SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM credentials
 
 @pytest.fixture(scope="module")
 def versions(checkout: Checkout, first_up: str) -> Iterator[Versions]:
-    with committed(checkout) as found:
+    with automated(checkout), committed(checkout) as found:
         # Records the commit.
         found.up()
         try:
@@ -34,6 +37,12 @@ def versions(checkout: Checkout, first_up: str) -> Iterator[Versions]:
             if found.sql("SELECT version_num FROM alembic_version") != found.head:
                 checkout.run("bin/ops", "rollback", "--with-data", "--yes")
             found.up()
+
+
+def the_plan_is_empty(versions: Versions) -> None:
+    """Also after a look at the server, where the automation is."""
+    versions.checkout.pulumi("preview -s dev --expect-no-changes")
+    versions.checkout.pulumi("refresh -s dev --preview-only --expect-no-changes")
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +99,14 @@ def test_a_broken_version_leaves_the_old_one_serving(
 
 
 def test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data(versions: Versions, site: Site, workflow: str) -> None:
-    rows, image = versions.sql(CONTENT), versions.image()
+    rows, image, automation = versions.sql(CONTENT), versions.image(), on_server(site)
     versions.check_out("1.0.110")
     _, printed = versions.up()
     assert "Skyvern 1.0.110 serves; to go back to 1.0.56" in printed
     assert versions.sql("SELECT version_num FROM alembic_version") == "next10110"
     assert versions.image() != image
+    the_plan_is_empty(versions)
+    assert on_server(site) == automation
     newer = make_workflow(site, "after")
     # An older one does not run on this, and says so before anything changes.
     versions.git("checkout", "--quiet", "--detach", versions.pinned)
@@ -107,6 +118,8 @@ def test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data(versi
     assert "(1 workflows that came after are lost)" in printed
     assert versions.sql(CONTENT) == rows
     assert versions.image() == image
+    the_plan_is_empty(versions)
+    assert on_server(site) == automation
     assert site.api("GET", f"/v1/workflows/{newer}").status_code == 404
     assert site.api("GET", f"/v1/workflows/{workflow}").status_code == 200
 
