@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ops.machine.engine_from_modules import Engine
+from ops.stack import state
 from tests.engine.automations import FILE, PASSWORD, Story
+from tests.engine.project import OwnStack
 from tests.support.automation_mistakes import COMMON, GOOD, MISTAKES
 from tests.support.skyvern_api import Skyvern, api_key
 
@@ -95,6 +97,16 @@ def test_a_workflow_that_was_deleted_in_the_ui_comes_back_with_its_schedule(stor
             story.project.succeed(*command.split(), "--yes", "--skip-preview")
         assert story.skyvern.deleted == set()
         assert [schedule["workflow_permanent_id"] for schedule in story.skyvern.schedules.values()] == [story.identifier]
+
+
+def test_the_refresh_of_the_commands_needs_no_server(story: Story) -> None:
+    """It looks for what is gone, which may be the server: script/up would stop at it before it made another one."""
+    own = OwnStack("test", root=story.project.folder, variables=story.project.variables)
+    before = [resource["urn"] for resource in own.state()["resources"]]
+    story.skyvern.requests.clear()
+    state.refresh(own, "--clear-pending-creates")
+    assert story.skyvern.requests == []
+    assert [resource["urn"] for resource in own.state()["resources"]] == before
 
 
 def test_a_mistake_is_a_line_of_the_preview_with_its_place(story: Story) -> None:

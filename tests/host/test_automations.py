@@ -158,6 +158,15 @@ def test_a_new_api_key_writes_no_automation(checkout: Checkout, site: Site, depl
     checkout.pulumi("preview --expect-no-changes -s dev")
 
 
+@pytest.mark.nightly
+def test_a_server_that_is_gone_is_made_again_without_asking_it_for_automations(checkout: Checkout, deployed: str) -> None:
+    with site_of(checkout) as target:
+        before = on_server(target)
+        checkout.docker.run("rm", "--force", "skyvern-dev-server")
+        assert "container skyvern-dev-server is gone: the up makes it again" in checkout.run("script/up", "--yes").stdout
+        assert on_server(target) == before
+
+
 def test_without_its_file_nothing_is_left(checkout: Checkout, deployed: str) -> None:
     """The last one. The stack may have another key by now."""
 

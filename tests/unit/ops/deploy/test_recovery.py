@@ -110,7 +110,7 @@ def test_what_is_not_in_the_state_is_removed_containers_first(machine: Machine) 
     machine.labelled = [NETWORK, SERVER]
     lines = machine.recover()
     assert machine.calls == [
-        "refresh --clear-pending-creates --yes --skip-preview --stack dev --non-interactive",
+        "refresh --clear-pending-creates --exclude **skyvern:index:** --yes --skip-preview --stack dev --non-interactive",
         f"container stop --time 60 {SERVER.id}",
         f"container rm --force {SERVER.id}",
         f"network rm {NETWORK.id}",
