@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.settings import Settings
+from components.settings.automations import AutomationSettings
 from ops.backups import copies, exchange, external, notes, paused
 from ops.backups import kit as kits
 from ops.backups.copies import PARTS, STAMP, Copy, Record, Schedule, Source
@@ -113,6 +114,7 @@ def replace(
         external.remove(server, copy.stamp)
     _start(docker, stopped)
     progress("the restored data is in place")
+    _tell_automations(stack, source.settings.automations, progress)
     _tell_paused(stack, schedules, deleted, progress)
     return copy.stamp
 
@@ -281,6 +283,12 @@ def _deleted_here(stack: Stack, docker: Docker, ids: Sequence[str]) -> frozenset
         return frozenset(database.ask(stack, docker, f"{query};", as_owner=True).split())
     except UserError:
         return frozenset()
+
+
+def _tell_automations(stack: Stack, settings: AutomationSettings, progress: Progress) -> None:
+    """Pulumi's state may be newer than the set, so an update that asks the server nothing would plan nothing."""
+    if settings.files:
+        progress(f"automations are as the set has them: pulumi up --refresh -s {stack} applies their files again")
 
 
 def _tell_paused(stack: Stack, schedules: Sequence[Schedule], deleted: Collection[str], progress: Progress) -> None:

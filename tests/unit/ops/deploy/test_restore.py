@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.settings.automations import AutomationSettings
 from ops.backups.copies import Schedule
 from ops.deploy import restore
 from ops.errors import UserError
@@ -29,6 +30,14 @@ def test_a_schedule_that_had_been_deleted_is_named() -> None:
         "  아침: 0 9 * * *",
         "  저녁: 0 18 * * *; was deleted after the set was made: delete it again in the UI if it is not to run",
     ]
+
+
+def test_with_automations_the_command_that_applies_the_files_again_is_named() -> None:
+    """Pulumi's state is newer than the set, so a plain update would see no difference."""
+    said: list[str] = []
+    restore._tell_automations(DEV, AutomationSettings(files=["daily"]), said.append)
+    restore._tell_automations(DEV, AutomationSettings(), said.append)
+    assert said == ["automations are as the set has them: pulumi up --refresh -s dev applies their files again"]
 
 
 def test_of_a_database_that_is_lost_nothing_is_known() -> None:
