@@ -55,7 +55,7 @@ class Public:
     def write(self, frontend: Mapping[str, object] | None = None) -> None:
         """The stack file, with the vendors' tokens encrypted and the epochs that it has."""
         file = self.checkout.root / f"Pulumi.{STACK}.yaml"
-        before = YAML().load(file)["config"] if file.exists() else {}
+        before = YAML().load(file).get("config", {}) if file.exists() else {}
         edge = {
             "provider": "cloudflare",
             "domain": "example.com",
