@@ -32,7 +32,7 @@ _UPLOADS = (
     "|browser_sessions/[^/]+/process_recording)"
 )
 # Cheap for Skyvern, and answered to a known key alone.
-_KEY_CHECK = f"{endpoints.SERVER_URL}/api/v1/models"
+_KEY_CHECK = f"{SERVER_BACK_SECONDS}s {endpoints.SERVER_URL}/api/v1/models"
 
 
 def caddyfile(

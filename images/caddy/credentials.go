@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"regexp"
 	"sync"
@@ -91,20 +92,24 @@ const (
 	// For so long after that a key that was known still passes, while Skyvern is asked. It looks itself at the key of every request
 	// that reaches it.
 	knownFor = time.Hour
+	// As lb_try_interval of components/host/gateway.py; dialTimeout as reverse_proxy has it.
+	tryAgainAfter = 500 * time.Millisecond
+	dialTimeout   = 3 * time.Second
 	// The limit of all tries keeps the number far below; beyond it, what is not known any more is forgotten.
 	maximumKeys = 10_000
 )
 
 // KnownKey lets requests pass whose key Skyvern knows, before any of the body is read: Skyvern reads and parses it first.
 //
-//	known_key header|query <URL that answers 200 to a known key and 401, 403 or 404 to any other> <an organisation's key>...
+//	known_key header|query <wait> <URL that answers 200 to a known key and 401, 403 or 404 to any other> <an organisation's key>...
 //
 // header is X-Api-Key, query is ?apikey= of a stream. The keys that are named here need no answer. The tries of a stranger do not
-// count against a key that was known once.
+// count against a key that was known once. wait is how long nothing may listen there, as while Skyvern restarts.
 type KnownKey struct {
-	From string   `json:"from"`
-	URL  string   `json:"url"`
-	Keys []string `json:"keys"`
+	From string         `json:"from"`
+	Wait caddy.Duration `json:"wait"`
+	URL  string         `json:"url"`
+	Keys []string       `json:"keys"`
 
 	digests [][sha256.Size]byte
 }
@@ -117,9 +122,15 @@ func (KnownKey) CaddyModule() caddy.ModuleInfo {
 // UnmarshalCaddyfile reads the directive.
 func (k *KnownKey) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	if !d.Args(&k.From, &k.URL) {
+	var wait string
+	if !d.Args(&k.From, &wait, &k.URL) {
 		return d.ArgErr()
 	}
+	duration, err := caddy.ParseDuration(wait)
+	if err != nil {
+		return d.Errf("%s is not a duration", wait)
+	}
+	k.Wait = caddy.Duration(duration)
 	if k.Keys = d.RemainingArgs(); len(k.Keys) == 0 {
 		return d.ArgErr()
 	}
@@ -156,7 +167,7 @@ func (k *KnownKey) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyh
 			return next.ServeHTTP(w, r)
 		}
 	}
-	answer, err := keys.answer(r, k.URL, given[0], digest)
+	answer, err := keys.answer(r, time.Duration(k.Wait), k.URL, given[0], digest)
 	switch {
 	case errors.Is(err, errTooMany):
 		w.Header().Set("Retry-After", "5")
@@ -187,8 +198,13 @@ var errTooMany = errors.New("too many tries")
 var keys = keyring{
 	answers: map[[sha256.Size]byte]keyAnswer{},
 	server: http.Client{
-		Timeout:       5 * time.Second,
-		Transport:     &http.Transport{MaxConnsPerHost: 8, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second},
+		Timeout: 5 * time.Second,
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			MaxConnsPerHost:     8,
+			MaxIdleConnsPerHost: 8,
+			IdleConnTimeout:     30 * time.Second,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	},
 }
@@ -208,7 +224,7 @@ type keyAnswer struct {
 }
 
 // answer is what Skyvern says to the key, now or a short time ago.
-func (k *keyring) answer(r *http.Request, url, key string, digest [sha256.Size]byte) (keyAnswer, error) {
+func (k *keyring) answer(r *http.Request, wait time.Duration, url, key string, digest [sha256.Size]byte) (keyAnswer, error) {
 	remembered := k.remembered(digest)
 	if remembered.fresh() {
 		return remembered, nil
@@ -221,7 +237,7 @@ func (k *keyring) answer(r *http.Request, url, key string, digest [sha256.Size]b
 		if answer.status != http.StatusOK && !mayTry(r) {
 			return keyAnswer{}, errTooMany
 		}
-		return k.ask(url, key, digest)
+		return k.askUntil(time.Now().Add(wait), url, key, digest)
 	}
 	if remembered.known() {
 		// Nobody waits for it, and where Skyvern is slow or does not answer, nothing is lost.
@@ -229,8 +245,12 @@ func (k *keyring) answer(r *http.Request, url, key string, digest [sha256.Size]b
 		return remembered, nil
 	}
 	// A page that opens sends many requests with the same new token.
-	answer, err, _ := k.asking.Do(string(digest[:]), ask)
-	return answer.(keyAnswer), err
+	select {
+	case asked := <-k.asking.DoChan(string(digest[:]), ask):
+		return asked.Val.(keyAnswer), asked.Err
+	case <-r.Context().Done():
+		return keyAnswer{}, r.Context().Err()
+	}
 }
 
 func (a keyAnswer) fresh() bool { return time.Now().Before(a.until) }
@@ -252,6 +272,18 @@ func (k *keyring) remember(digest [sha256.Size]byte, answer keyAnswer) {
 		maps.DeleteFunc(k.answers, func(_ [sha256.Size]byte, answer keyAnswer) bool { return !answer.fresh() && !answer.known() })
 	}
 	k.answers[digest] = answer
+}
+
+// askUntil asks Skyvern again while it cannot be reached, as reverse_proxy does with the request itself: nothing was sent.
+func (k *keyring) askUntil(until time.Time, url, key string, digest [sha256.Size]byte) (keyAnswer, error) {
+	for {
+		answer, err := k.ask(url, key, digest)
+		var unreached *net.OpError
+		if err == nil || !errors.As(err, &unreached) || unreached.Op != "dial" || time.Now().After(until) {
+			return answer, err
+		}
+		time.Sleep(tryAgainAfter)
+	}
 }
 
 // ask asks Skyvern, for others than the client that came first too: not with its context, which may end.

@@ -194,12 +194,13 @@ def build() -> Path:
 
 
 @contextmanager
-def double() -> Iterator[int]:
-    """Port of a double for Skyvern and for the file server."""
-    server = _Server(("127.0.0.1", 0), Double)
+def double(port: int = 0) -> Iterator[int]:
+    """Port of a double for Skyvern and for the file server, a free one if none is given."""
+    server = _Server(("127.0.0.1", port), Double)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
     server.shutdown()
+    server.server_close()
 
 
 @contextmanager

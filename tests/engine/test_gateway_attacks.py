@@ -12,11 +12,14 @@ import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from components.ui import login_hash
+from lab.workspace import free_port
+from tests.engine import gateways
 from tests.engine.gateways import SESSION_TOKEN, Double, Gateway, running
 from tests.support.floods import unknown_key
 from tests.support.security_table import (
@@ -695,6 +698,18 @@ def test_a_key_that_was_known_is_let_through_while_skyvern_does_not_say(
         # Revoked: Skyvern itself refuses what comes until the gateway knows.
         monkeypatch.setattr(Double, "check_status", 403)
         wait_for(lambda: gateway.ask(API, "/v1/workflows", KEY).status == 403, seconds=10, pause=0.5)
+
+
+def test_a_key_that_only_skyvern_knows_waits_while_it_restarts(caddy: Path, tmp_path: Path) -> None:
+    """As with a gateway that is replaced together with the server: a page's token, or a key that has just been rotated."""
+    port = free_port()
+    with running(caddy, tmp_path, "cloudflare", port) as gateway, ThreadPoolExecutor(3) as threads:
+        keys = (SESSION_TOKEN, API_KEY, unknown_key(5))
+        asked = [threads.submit(gateway.ask, API, "/v1/workflows", {"X-Api-Key": key}) for key in keys]
+        time.sleep(2)
+        assert [answer.done() for answer in asked] == [False] * 3
+        with gateways.double(port):
+            assert [answer.result().status for answer in asked] == [200, 200, 403]
 
 
 def test_unknown_keys_are_limited_and_known_ones_are_not(caddy: Path, double: int, tmp_path: Path) -> None:
