@@ -1,13 +1,13 @@
 """Egress for browsers: an HTTP proxy that refuses every address that is not public, and that the stack file does not name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components.addresses import network
 from components.endpoints import EGRESS_PORT
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.settings import split_destination
 
 # Writes its arguments, a line each. A stack without further lines has the image's command and file.
@@ -42,7 +42,7 @@ class EgressProxyArgs:
     image: ours. networks: outgoing (internet; the port is published there), browsing (browsers), smoke (the smoke run's pages).
     port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None publishes none.
     allow: destinations that are not public, as in the stack file. inside: subnets of the networks, which are never among them.
-    parent: Squid's lines for a company's proxy (host/outgoing.py).
+    parent: Squid's lines for a company's proxy (host/outgoing.py). engine: what runs it.
     """
 
     prefix: str
@@ -52,6 +52,7 @@ class EgressProxyArgs:
     allow: Sequence[str] = ()
     inside: Sequence[str] = ()
     parent: Sequence[str] = ()
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 def command(allow: Sequence[str], inside: Sequence[str], parent: Sequence[str]) -> Sequence[str] | None:
@@ -88,6 +89,8 @@ class EgressProxy(pulumi.ComponentResource):
                 health=Health(command=["egress-healthy"], start_seconds=20),
                 hand_over=True,
                 stop_seconds=5,
+                engine=args.engine,
+                replicas=2,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -1,17 +1,13 @@
 """The section ``backup``: whether and where sets of the database and the files are kept."""
 
-import re
 from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from components.settings.base import ENCRYPTED, Section, check_machine
+from components.settings.base import ENCRYPTED, Section, check_folder, check_machine
 from components.settings.storage import AccessKeyId, Region, SecretAccessKey, check_endpoint
-
-# Folders of the host that no repository belongs into: Docker's own, the system's, and what is empty after a restart.
-_NOT_THERE = ("/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/run")  # noqa: S108
 
 Hours = Annotated[int, Field(ge=1, le=8760)]
 Count = Annotated[int, Field(ge=0, le=1000)]
@@ -86,14 +82,7 @@ class PathBackup(_Backup):
     @field_validator("path")
     @classmethod
     def _is_a_place(cls, value: str) -> str:
-        clean = value.rstrip("/")
-        if not clean.startswith("/") or re.search(r"//|/\.{1,2}(/|$)", clean) or not re.fullmatch(r"/[^\x00-\x1f:,\"']+", clean):
-            raise ValueError("is not a folder of the Docker host; write its whole path, for example /mnt/d/skyvern-backup")
-        if any(clean == folder or clean.startswith(f"{folder}/") for folder in _NOT_THERE):
-            raise ValueError(
-                "belongs to the system or to Docker, or is emptied; write a separate folder, such as /mnt/d/skyvern-backup"
-            )
-        return clean
+        return check_folder(value, "/mnt/d/skyvern-backup")
 
 
 class SftpBackup(_Backup):

@@ -1,11 +1,11 @@
 """The connector of a Cloudflare Tunnel: it dials out to Cloudflare, so no port of the host is open."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.settings import CloudflareEdge
 
 # Where Cloudflare writes the client's address.
@@ -24,7 +24,7 @@ class ConnectorArgs:
     """Inputs of the connector.
 
     image: with cloudflared, by digest. token: of the tunnel; secret.
-    networks: tunnel (the internet), edge (the gateway).
+    networks: tunnel (the internet), edge (the gateway). engine: what runs it.
     """
 
     prefix: str
@@ -32,6 +32,7 @@ class ConnectorArgs:
     settings: CloudflareEdge
     token: pulumi.Input[str]
     networks: Sequence[pulumi.Input[str]]
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 class Connector(pulumi.ComponentResource):
@@ -69,6 +70,9 @@ class Connector(pulumi.ComponentResource):
                     start_seconds=FALLBACK_SECONDS if args.settings.protocol == "auto" else START_SECONDS,
                 ),
                 hand_over=True,
+                engine=args.engine,
+                replicas=2,
+                reads_secret_files=True,
                 stop_seconds=GRACE_SECONDS + 5,
             ),
             opts=pulumi.ResourceOptions(parent=self),

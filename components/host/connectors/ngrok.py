@@ -1,12 +1,12 @@
 """ngrok: one host for UI and API, by an agent that dials out. Not here: the account, which nothing manages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components.endpoints import GATEWAY_URL
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.settings import NgrokEdge
 
 API = "127.0.0.1:4040"
@@ -50,13 +50,17 @@ endpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class NgrokAgentArgs:
-    """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway). proxy: a company's, or None."""
+    """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway). proxy: a company's, or None.
+
+    engine: what runs it.
+    """
 
     prefix: str
     image: str
     settings: NgrokEdge
     networks: Sequence[pulumi.Input[str]]
     proxy: str | None = None
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 class NgrokAgent(pulumi.ComponentResource):
@@ -84,6 +88,7 @@ class NgrokAgent(pulumi.ComponentResource):
                 memory_mib=args.settings.memory_mib,
                 cpus=1,
                 health=Health(command=["sh", "-c", _HEALTH, url], start_seconds=60),
+                engine=args.engine,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )
