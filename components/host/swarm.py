@@ -12,17 +12,12 @@ from typing import TypeVar
 import pulumi
 import pulumi_docker as docker
 
+from components.host import secret_files
 from components.host.labels import stack_labels
 from components.host.service import Mount, ServiceArgs, delete_timeout, go_duration
 
 MIB = 1024 * 1024
 Label = TypeVar("Label")
-SECRETS_FOLDER = "/run/secrets"
-# Programs read their secrets from the environment, and docker service inspect shows that to everyone who may use Docker.
-_OPENED = (
-    f'for file in {SECRETS_FOLDER}/*; do [ -e "$file" ] || continue; name=${{file##*/}}; value=$(cat "$file"); '
-    'export "$name=$value"; done; exec "$@"'
-)
 # A check that a restart does not cure never makes a task unhealthy: a day of it, asked every nine seconds.
 _PATIENCE = 10_000
 
@@ -49,7 +44,7 @@ class SwarmEngine:
         ]
         environment = {key: value for key, value in args.environment.items() if isinstance(value, str)}
         commands, arguments = args.entrypoint, args.command
-        opened = ["sh", "-c", _OPENED, args.part]
+        opened = ["sh", "-c", secret_files.OPEN, args.part]
         if secrets and args.reads_secret_files:
             environment |= {f"{one.file_name}_FILE".rpartition("/")[2]: f"{one.file_name}" for one in secrets}
         elif secrets:
@@ -141,7 +136,7 @@ class SwarmEngine:
         return docker.ServiceTaskSpecContainerSpecSecretArgs(
             secret_id=made.id,
             secret_name=made.name,
-            file_name=f"{SECRETS_FOLDER}/{key}",
+            file_name=f"{secret_files.FOLDER}/{key}",
             file_uid=user,
             file_gid=group or user,
             file_mode=0o400,

@@ -47,6 +47,7 @@ for one in json.load(sys.stdin):
 
 def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -> None:
     """A set, or the newest one, into the stack. UserError before anything is touched, or with the next step."""
+    refuse_swarm(stack, "ops restore")
     with notes.alone(stack):
         source = copies.source(stack)
         docker = source.docker
@@ -119,6 +120,7 @@ def replace(
 
 def undo(stack: Stack, *, yes: bool) -> None:
     """What the last restore replaced becomes the stack's data again; UserError if nothing is kept."""
+    refuse_swarm(stack, "ops restore --undo")
     with notes.alone(stack):
         docker, image = stack.docker(), exchange.image_of(stack)
         server = external.server(stack, docker, stack.settings())
@@ -141,6 +143,16 @@ def undo(stack: Stack, *, yes: bool) -> None:
 
 
 # --- Refusals and questions -----------------------------------------------------------------------------------------------
+
+
+def refuse_swarm(stack: Stack, command: str) -> None:
+    """UserError for a stack on a Swarm, whose files are in a shared folder: here, volumes of one daemon change places."""
+    if stack.settings().host.engine == "swarm":
+        raise UserError(
+            f"{command}: nothing was changed: stack {stack} runs on a Swarm, where a whole set cannot take the place of the "
+            "data; --workflow, --credential and --file bring back a part, and a stack on plain Docker takes a whole set "
+            "(docs/cluster.md)"
+        )
 
 
 def _parts(settings: Settings) -> list[str]:
@@ -321,7 +333,7 @@ def _resume(stack: Stack, *, yes: bool) -> None:
     rows: list[dict[str, Any]] = json.loads(database.ask(stack, docker, f"{query};", as_owner=True) or "[]")
     if not rows:
         raise UserError(f"ops resume: no schedule of stack {stack} is paused by a restore")
-    printed = docker.run("exec", "--interactive", stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
+    printed = docker.execute(stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
     over = []
     for row in map(json.loads, printed.splitlines()):
         if row["over"]:

@@ -14,6 +14,6 @@ from ops.stack.outputs import Outputs
 def end(docker: Docker, outputs: Outputs) -> None:
     """Ends all sessions; UserError if the database does not answer."""
     try:
-        docker.run("exec", outputs.containers["roles"], "bash", "-c", f"set -eu\n{END_SESSIONS}")
+        docker.execute(outputs.containers["roles"], "bash", "-c", f"set -eu\n{END_SESSIONS}")
     except UserError as failed:
         raise UserError(f"sessions: not ended ({failed}); see bin/ops logs roles postgres") from failed

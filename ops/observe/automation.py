@@ -71,7 +71,7 @@ def figures(docker: Docker, monitor: str, days: int) -> Figures:
 
     UserError where it does not answer, or is of a version that counts today only.
     """
-    answer = docker.run("exec", monitor, *COMMAND, str(days), timeout_seconds=PERIOD_SECONDS)
+    answer = docker.execute(monitor, *COMMAND, str(days), timeout_seconds=PERIOD_SECONDS)
     try:
         document = json.loads(answer)
         if document is None:

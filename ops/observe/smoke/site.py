@@ -142,11 +142,8 @@ class Site:
 
     def execute(self, part: str, *command: str, stdin: bytes | None = None, timeout_seconds: float = 60) -> bytes:
         """Output of a command run in a part's container, as that container's own user."""
-        interactive = () if stdin is None else ("--interactive",)
         try:
-            return self.docker.run_bytes(
-                "exec", *interactive, self.container(part), *command, stdin=stdin, timeout_seconds=timeout_seconds
-            )
+            return self.docker.execute_bytes(self.container(part), *command, stdin=stdin, timeout_seconds=timeout_seconds)
         except UserError as error:
             raise CheckFailedError(str(error)) from error
 
@@ -178,7 +175,8 @@ class Check:
             return "the function's log of the project on Vercel"
         part = "gateway" if self.part == UI else self.part
         container = outputs.containers.get(part, part)
-        return f"docker --host {outputs.docker_host} logs --since 10m {container}"
+        kind = "logs" if outputs.docker_nodes is None else "service logs"
+        return f"docker --host {outputs.docker_host} {kind} --since 10m {container}"
 
 
 def expect(condition: bool, message: str) -> None:
