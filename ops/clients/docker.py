@@ -136,6 +136,11 @@ class Docker:
         return self.locate(name)[0]
 
     @property
+    def plain(self) -> "Docker":
+        """The one daemon that runs what is no part of a stack, such as a copy of its data."""
+        return self
+
+    @property
     def daemons(self) -> "list[Docker]":
         """The daemons of all machines that answer."""
         return [self]

@@ -122,6 +122,11 @@ class Swarm(Docker):
         return ("sh", "-c", secret_files.OPEN, "sh")
 
     @property
+    def plain(self) -> Docker:
+        """The daemon that was asked about the whole."""
+        return Docker(self.host)
+
+    @property
     def daemons(self) -> list[Docker]:
         """The daemons of the machines that answer and are in this Swarm."""
         return [Docker(machine.host) for machine in self.machines if machine.id]

@@ -7,6 +7,7 @@ besides (ops/observe/doctor/cluster_checks.py), and the images on them (ops/imag
 import secrets
 from collections.abc import Sequence
 
+from components.host import images
 from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from components.settings import Settings
@@ -69,14 +70,15 @@ def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> No
         say(f"{finding.level}: {finding.subject}: {finding.problem}; {finding.fix}")
 
 
-def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, image: str, say: Progress) -> None:
+def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> None:
     """The stack's folders below ``host.shared_folder``, which every machine has to see; UserError for one that does not.
 
-    image: one with a shell, on all machines. Nothing without such a folder.
+    The images have to be there. Nothing without such a folder.
     """
     shared = settings.host.shared_folder
     if shared is None:
         return
+    image = images.references(settings.images.source)["backup"]
     name, token = stack.prefix("").removesuffix("-"), f".seen-{secrets.token_hex(8)}"
     folders = [f"{part}={'0750' if part in SERVED_FOLDERS else '0700'}" for part in (*SKYVERN_FOLDERS, *STATES)]
     first, *others = docker.daemons

@@ -364,8 +364,9 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
         raise UserError(f"recovery kit: is of stack {kit.stack}; write -s {kit.stack}")
     terminal.need_answer("ops restore", yes=yes)
     _take_files(stack, kit, say)
-    settings, docker = stack.settings(), stack.docker()
-    daemon.ensure_docker(docker.host, say)
+    settings = stack.settings()
+    daemon.ensure_docker(settings.host.docker_host, say)
+    docker = stack.docker()
     optional = needs.asked_for(settings)
     missing = needs.prepare(docker, settings.images.source, say, optional)
     up.make_engine_and_images(
@@ -374,6 +375,15 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
         say,
     )
     _take_state(stack, kit, say)
+    if settings.host.engine == "swarm":
+        say(f"the data is in {settings.host.shared_folder} and on the server of database.url, and stays as it is there")
+    else:
+        _take_data(stack, docker, name, yes=yes)
+    up.deploy(stack, images_source=None, engine_choice=None, yes=True, unreviewed=True)
+
+
+def _take_data(stack: Stack, docker: Docker, name: str | None, *, yes: bool) -> None:
+    """A set, or the newest one, into a stack that has nothing but its state."""
     with notes.alone(stack):
         source = copies.source(stack)
         clear(source, say)
@@ -391,7 +401,6 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
             # Nothing was there before.
             if left.stamp == stamp:
                 exchange.remove(docker, left, None if keep else server)
-    up.deploy(stack, images_source=None, engine_choice=None, yes=True, unreviewed=True)
 
 
 def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:

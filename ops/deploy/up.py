@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
-from components.host import images
 from components.host.images import ImageSource
 from ops import ownership, shell
 from ops.backups import external, notes
@@ -136,7 +135,7 @@ def deploy(
         )
         preflight.check_addresses(stack, docker, stack.settings())
         preflight.check(docker, stack.settings(), say)
-        machines.make_shared_folder(stack, docker, stack.settings(), images.references(chosen)["backup"], say)
+        machines.make_shared_folder(stack, docker, stack.settings(), say)
     with notes.alone(stack):
         _update(stack, docker, steps, unasked=unasked)
 

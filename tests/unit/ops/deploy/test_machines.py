@@ -110,7 +110,7 @@ def found() -> Swarm:
 
 def test_the_folder_is_made_and_seen_by_all(stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, lines = runs(monkeypatch, {}), list[str]()
-    machines.make_shared_folder(stack, found(), settings, "image", lines.append)
+    machines.make_shared_folder(stack, found(), settings, lines.append)
     assert [(host, user) for host, user, _ in calls] == [
         (A, "0:0"),
         (A, "10001:10001"),
@@ -141,7 +141,7 @@ def test_a_folder_that_is_not_shared(
 ) -> None:
     calls = runs(monkeypatch, failing)
     with pytest.raises(UserError) as told:
-        machines.make_shared_folder(stack, found(), settings, "image", print)
+        machines.make_shared_folder(stack, found(), settings, print)
     assert str(told.value) == line
     # What was written to be seen is gone again.
     assert A in failing or calls[-1][2].startswith("rm")
@@ -150,7 +150,7 @@ def test_a_folder_that_is_not_shared(
 def test_a_stack_of_one_daemon_has_none(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack.file.write_text("config: {}\n")
     calls = runs(monkeypatch, {})
-    machines.make_shared_folder(stack, Docker("unix:///x"), stack.settings(), "image", print)
+    machines.make_shared_folder(stack, Docker("unix:///x"), stack.settings(), print)
     assert calls == []
 
 

@@ -1,13 +1,16 @@
 """A stack on a Swarm, as its commands see it: the tasks in place of containers, and the engine's reasons."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from ops.backups import copies
 from ops.clients.docker import Docker
 from ops.clients.swarm import Swarm
 from ops.deploy import recovery, repair
 from ops.errors import UserError
+from ops.preview import engine as preview
 from ops.stack import inventory, outputs, state
 from ops.stack.inventory import Replica
 from ops.stack.stack import Stack
@@ -159,6 +162,16 @@ def recorded(engine: Engine, *without: str) -> dict[str, object]:
 def test_the_containers_of_tasks_are_not_left_over(engine: Engine) -> None:
     left = state.leftovers(recorded(engine, "skyvern-dev-monitor"), state.disposable(engine.swarm(), "dev"))
     assert [(item.kind, item.name) for item in left] == [("service", "skyvern-dev-monitor")]
+
+
+def test_drift_is_looked_for_among_services(engine: Engine, stack: Stack) -> None:
+    context = SimpleNamespace(stack=stack, deployment=recorded(engine, "skyvern-dev-monitor"))
+    assert preview._unmanaged(context) == ("service skyvern-dev-monitor",)  # type: ignore[arg-type]
+
+
+def test_a_copy_is_no_service(engine: Engine) -> None:
+    copies.last_lines(engine.swarm(), "skyvern-dev-drill-server")
+    assert engine.asked[-1] == (A, "logs", "--tail", "3", "skyvern-dev-drill-server")
 
 
 def test_what_a_killed_up_left_goes_in_order(engine: Engine, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
