@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from components.host import images
 from components.settings import Settings
 from ops.clients import process
 from ops.clients.docker import Docker
-from ops.clients.swarm import Swarm
+from ops.clients.swarm import Machine, Swarm
 from ops.deploy import machines, restore, update
 from ops.errors import UserError
-from ops.images import build, spread
+from ops.images import spread
 from ops.observe.cluster import Cluster
 from ops.stack.stack import Stack
 from tests.support import cluster
@@ -104,7 +105,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, failing: dict[str, str]) -> list[tuple
 
 
 def found() -> Swarm:
-    made = [support.swarm.Machine(host=host, id=host, manages=True) for host in (A, B, C)]
+    made = [Machine(host=host, id=host, manages=True) for host in (A, B, C)]
     return Swarm(A, tuple(made))
 
 
@@ -168,7 +169,7 @@ def test_images_are_brought_to_the_others(engine: Engine, monkeypatch: pytest.Mo
     monkeypatch.setattr(Engine, "answer", run)
     piped: list[tuple[Any, Any]] = []
     monkeypatch.setattr(process, "pipe", lambda source, target, **options: piped.append((source, target)))
-    public = next(iter(build.images.OFFICIAL.values()))
+    public = next(iter(images.OFFICIAL.values()))
     lines: list[str] = []
     spread.spread(engine.swarm(), ["own:1", "has:1", public], lines.append)
     assert lines == [f"{C}: 2 of 3 images are brought there"]
@@ -180,7 +181,7 @@ def test_a_machine_that_cannot_take_them_is_named(engine: Engine, monkeypatch: p
     def refuse(*_: Any, **__: Any) -> None:
         raise UserError("docker: exit 1: no space left on device")
 
-    monkeypatch.setattr(spread.needs, "present", lambda docker, reference: docker.host != B)
+    monkeypatch.setattr("ops.images.spread.needs.present", lambda docker, reference: docker.host != B)
     monkeypatch.setattr(process, "pipe", refuse)
     with pytest.raises(UserError) as told:
         spread.spread(engine.swarm(), ["own:1"], print)
@@ -204,9 +205,7 @@ def test_an_update_that_failed_says_why(engine: Engine, stack: Stack, monkeypatc
 
 
 def test_a_whole_set_is_refused(stack: Stack) -> None:
-    for command in (
-        lambda: restore.restore(stack, None, yes=True, discard_newer=True),
-        lambda: restore.undo(stack, yes=True),
-    ):
-        with pytest.raises(UserError, match="nothing was changed: stack dev runs on a Swarm"):
-            command()
+    with pytest.raises(UserError, match="ops restore: nothing was changed: stack dev runs on a Swarm"):
+        restore.restore(stack, None, yes=True, discard_newer=True)
+    with pytest.raises(UserError, match="ops restore --undo: nothing was changed: stack dev runs on a Swarm"):
+        restore.undo(stack, yes=True)

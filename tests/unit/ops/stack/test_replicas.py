@@ -90,16 +90,16 @@ def test_a_task_fails_often_or_failed_long_ago(engine: Engine) -> None:
 
 
 def test_of_a_silent_machine_the_managers_know(engine: Engine) -> None:
-    engine.silent = {A}
-    gateway = replicas(engine)["gateway.1"]
-    assert (gateway.status, gateway.health, gateway.machine, gateway.id) == ("running", "unknown", "a", "")
+    engine.silent = {B}
+    gateway = replicas(engine)["gateway.2"]
+    assert (gateway.status, gateway.health, gateway.machine, gateway.id) == ("running", "unknown", "b", "")
     # Asked is the one that can be.
     engine.outputs = {"cat": b"text"}
     found = inventory.containers(engine.swarm(), "dev")
     assert inventory.ask(engine.swarm(), found, "gateway", "cat", "/x", timeout_seconds=1) == "text"
-    assert [call[0] for call in engine.said("exec")] == [B]
-    engine.recorded["nodes"] = engine.recorded["nodes"].replace("Ready a", "Down a")
-    assert replicas(engine)["gateway.1"].machine == "a (down)"
+    assert [call[0] for call in engine.said("exec")] == [A]
+    engine.recorded["nodes"] = engine.recorded["nodes"].replace("Ready b", "Down b")
+    assert replicas(engine)["gateway.2"].machine == "b (down)"
 
 
 def test_services_and_why_they_are_not_complete(engine: Engine) -> None:
@@ -162,6 +162,7 @@ def recorded(engine: Engine, *without: str) -> dict[str, object]:
 def test_the_containers_of_tasks_are_not_left_over(engine: Engine) -> None:
     left = state.leftovers(recorded(engine, "skyvern-dev-monitor"), state.disposable(engine.swarm(), "dev"))
     assert [(item.kind, item.name) for item in left] == [("service", "skyvern-dev-monitor")]
+    assert inventory.labelled(engine.swarm(), "dev", "container") == []
 
 
 def test_drift_is_looked_for_among_services(engine: Engine, stack: Stack) -> None:
