@@ -108,8 +108,12 @@ def bridge(
     options = {} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     if addressing.mtu is not None:
         options["com.docker.network.driver.mtu"] = str(addressing.mtu)
+    labels = stack_labels(prefix, part)
     if addressing.encrypted:
         options["encrypted"] = "true"
+    if addressing.overlay and options:
+        # What is asked for, where the options themselves are not compared: another text makes another network.
+        labels["skyvern.options"] = " ".join(f"{key}={value}" for key, value in sorted(options.items()))
     return docker.Network(
         name,
         name=f"{prefix}-{part}",
@@ -120,8 +124,14 @@ def bridge(
         options=options,
         # With the gateway that Docker would choose: left out, it is in the state and not in the program, which is a difference.
         ipam_configs=[docker.NetworkIpamConfigArgs(subnet=str(subnet), gateway=str(subnet[1]))],
-        labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in stack_labels(prefix, part).items()],
-        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True, depends_on=[] if after is None else [after]),
+        labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in sorted(labels.items())],
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            delete_before_replace=True,
+            depends_on=[] if after is None else [after],
+            # A Swarm adds the number of the network, and a refresh would plan to replace it for that.
+            ignore_changes=["options"] if addressing.overlay else None,
+        ),
     )
 
 

@@ -69,15 +69,13 @@ class SwarmEngine:
                     read_only=True,
                     cap_drops=["ALL"],
                     init=True,
-                    # Left out, a second plan changes it.
-                    sysctl={},
-                    stop_grace_period=go_duration(args.stop_seconds),
+                    stop_grace_period=short_duration(args.stop_seconds),
                     healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
                         # What a check is given is the service's environment, without what the command has opened for itself.
                         tests=["CMD", *(opened if health.reads_secrets else ()), *health.command],
-                        interval=go_duration(health.interval_seconds),
-                        timeout=go_duration(health.timeout_seconds),
-                        start_period=go_duration(health.start_seconds),
+                        interval=short_duration(health.interval_seconds),
+                        timeout=short_duration(health.timeout_seconds),
+                        start_period=short_duration(health.start_seconds),
                         retries=health.retries if health.restart_cures else _PATIENCE,
                     ),
                 ),
@@ -103,14 +101,16 @@ class SwarmEngine:
                 parallelism=1,
                 order=order,
                 failure_action="rollback",
-                monitor=go_duration(health.interval_seconds * (health.retries + 1)),
+                monitor=short_duration(health.interval_seconds * (health.retries + 1)),
             ),
             rollback_config=docker.ServiceRollbackConfigArgs(parallelism=1, order=order, failure_action="pause"),
-            converge_config=docker.ServiceConvergeConfigArgs(delay="2s", timeout=go_duration(_converge_seconds(args))),
+            converge_config=docker.ServiceConvergeConfigArgs(delay="2s", timeout=short_duration(_converge_seconds(args))),
             opts=pulumi.ResourceOptions(
                 parent=parent,
                 # Its name is fixed.
                 delete_before_replace=True,
+                # There are none: the state has nothing after a creation, an empty map after a refresh, and one would be a change.
+                ignore_changes=["taskSpec.containerSpec.sysctl"],
                 custom_timeouts=delete_timeout(args.stop_seconds),
             ),
         )
@@ -159,6 +159,13 @@ def refuse(args: ServiceArgs) -> None:
         raise ValueError(f"{args.part}: a service of a Swarm cannot have {', '.join(cannot)}")
 
 
+def short_duration(seconds: int) -> str:
+    """Whole seconds as the provider spells them for a service (``1m``, not ``1m0s``), or a second plan changes them."""
+    text = go_duration(seconds)
+    text = text.removesuffix("0s") if text.endswith("m0s") else text
+    return text.removesuffix("0m") if text.endswith("h0m") else text
+
+
 def _converge_seconds(args: ServiceArgs) -> int:
     """How long an update may take: each task stops and starts, and where one fails all of it goes back."""
     health = args.health
@@ -195,9 +202,11 @@ def _in_memory(args: ServiceArgs) -> list[docker.ServiceTaskSpecContainerSpecMou
         if args.executable_tmp and path == "/tmp"  # noqa: S108
         else docker.ServiceTaskSpecContainerSpecMountArgs(
             target=path,
+            # As it is read back, like the mode, of which Docker keeps these bits alone. One user is in a container.
+            source="",
             type="tmpfs",
             read_only=False,
-            tmpfs_options=docker.ServiceTaskSpecContainerSpecMountTmpfsOptionsArgs(size_bytes=mib * MIB, mode=0o1777),
+            tmpfs_options=docker.ServiceTaskSpecContainerSpecMountTmpfsOptionsArgs(size_bytes=mib * MIB, mode=0o777),
         )
         for path, mib in sorted(sizes.items())
     ]
@@ -207,6 +216,7 @@ def _executable(path: str, mib: int) -> docker.ServiceTaskSpecContainerSpecMount
     """In memory, with programs, as a volume that goes with its task: a service's tmpfs has size and mode alone, and is noexec."""
     return docker.ServiceTaskSpecContainerSpecMountArgs(
         target=path,
+        source="",
         type="volume",
         read_only=False,
         volume_options=docker.ServiceTaskSpecContainerSpecMountVolumeOptionsArgs(

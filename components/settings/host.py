@@ -107,7 +107,7 @@ class HostSettings(Section):
         True,
         description="A container that keeps the stack's own packet filter on the host (docs/security.md): networks apart, the "
         "host and private addresses out of reach, containers unreachable from outside. `false` only where it cannot work, as on "
-        "a kernel without nf_tables.",
+        "a kernel without nf_tables. With `engine: swarm` there is none.",
         examples=["false"],
     )
     proxy: str | None = Field(

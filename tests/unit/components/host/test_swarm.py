@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.host.service import Health, ServiceArgs
-from components.host.swarm import refuse
+from components.host.swarm import refuse, short_duration
 from components.settings import Settings, SettingsError, parse
 from policy.rules.containers import CONTAINER, NETWORK, SECRET, SERVICE, VOLUME
 from tests.policy import pack
@@ -190,7 +190,7 @@ def test_the_server_may_start_programs_from_its_tmp(swarm: Program) -> None:
     (temporary,) = [one for one in container_of(swarm, "server")["mounts"] if one["target"] == "/tmp"]  # noqa: S108
     assert temporary["type"] == "volume"
     # Without a name: it goes with its task.
-    assert "source" not in temporary
+    assert not temporary["source"]
     options = temporary["volumeOptions"]["driverOptions"]
     assert options["type"] == "tmpfs"
     assert "size=1024m" in options["o"]
@@ -228,3 +228,9 @@ def test_what_does_not_go_together_is_one_line(changed: dict[str, Any], line: st
     with pytest.raises(SettingsError, match=f"^Pulumi.x.yaml: {line}") as refused:
         settings(**given)
     assert len(refused.value.lines) == 1
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (60, "1m"), (61, "1m1s"), (600, "10m"), (3600, "1h"), (3660, "1h1m")])
+def test_durations_are_spelled_as_the_provider_reads_them_back(seconds: int, text: str) -> None:
+    # Seen with the real provider: "1m0s" came back as "1m", and each plan changed it.
+    assert short_duration(seconds) == text
