@@ -243,6 +243,53 @@ def test_no_secret_is_in_a_service_and_parts_reach_what_they_may(swarm: Swarm) -
     assert reaches(swarm.beside.address, 5432) == "no"
 
 
+def test_the_commands_find_each_part(swarm: Swarm) -> None:
+    swarm.wait_until_whole(seconds=60)
+
+    def ops(*arguments: str, check: bool = True) -> str:
+        done = swarm.checkout.run("bin/ops", *arguments, "-s", STACK, check=check)
+        print(f"ops {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    status = ops("status")
+    assert "13 of 13 tasks healthy" in status
+    assert "services: 9 of 9 complete" in status
+    assert f"{PREFIX}-gateway 2 of 2" in status
+    assert re.search(r"^runs: 0 of \d+ in progress", status, re.MULTILINE)
+    assert re.search(r"^database: .*, answers$", status, re.MULTILINE)
+    logs = ops("logs", "--tail", "5")
+    assert {line.split()[1] for line in logs.splitlines()} >= {"gateway.1", "gateway.2", "server"}
+    assert swarm.checkout.output("api_key", STACK) not in logs
+    found = ops("doctor", check=False)
+    of_swarm = re.compile(r"^error +(service|container|health|hardening|isolation|cluster|orphan|database)\b.*", re.MULTILINE)
+    assert [match[0] for match in of_swarm.finditer(found)] == []
+    # From where a command runs in a part: its secrets are files, and PostgreSQL wants one of them.
+    ops("end-sessions")
+    smoke = ops("smoke", check=False)
+    assert [line for line in smoke.splitlines() if line.startswith("FAIL")] == []
+
+
+def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
+    """And what was stopped by hand is started by the next one, which changes nothing else."""
+    source = swarm.checkout.root / "components/host/artifacts.py"
+    good = source.read_text()
+    assert "command=[args.command]" in good
+    try:
+        source.write_text(good.replace("command=[args.command]", 'command=["false"]'))
+        failed = swarm.checkout.run("script/up", "--stack", STACK, "--yes", check=False, timeout_seconds=3600)
+    finally:
+        source.write_text(good)
+    print(failed.stdout[-3000:], failed.stderr[-3000:])
+    assert failed.returncode
+    assert f"{PREFIX}-artifacts: its last update was rolled back: task: non-zero exit (1)" in failed.stdout + failed.stderr
+    swarm.manager("service", "scale", "--detach", f"{PREFIX}-retention=0")
+    again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600)
+    print(again.stdout[-5000:])
+    assert f"service {PREFIX}-retention had no task (0 replicas): started" in again.stdout
+    assert f"{swarm.share}/{PREFIX} is the same on 3 machines" in again.stdout
+    swarm.wait_until_whole(seconds=60)
+
+
 def test_a_broken_version_goes_back_by_itself_and_the_up_fails(swarm: Swarm) -> None:
     source = swarm.checkout.root / "components/host/gateway.py"
     good = source.read_text()
