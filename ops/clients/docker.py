@@ -131,10 +131,6 @@ class Docker:
         self.run("stop", "--time", "30", name, timeout_seconds=120)
         self.run("rm", "--force", name)
 
-    def beside(self, name: str) -> "Docker":
-        """The daemon of the machine on which a part runs."""
-        return self.locate(name)[0]
-
     @property
     def plain(self) -> "Docker":
         """The one daemon that runs what is no part of a stack, such as a copy of its data."""

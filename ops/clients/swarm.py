@@ -179,7 +179,8 @@ class Swarm(Docker):
             printed = self.run("service", "inspect", *names)
         except UserError as failed:
             if "no such service" in str(failed).lower():
-                raise UserError(f"{' '.join(names)}: is no service of the Swarm at {self.host}; script/up makes it") from failed
+                part = " ".join(names)
+                raise UserError(f"{part}: is not a service of the Swarm at {self.host}; script/up makes it") from failed
             raise
         return sorted(map(parse_service, json.loads(printed)), key=lambda service: service.name)
 
@@ -307,7 +308,7 @@ def parse_machine(host: str, printed: str) -> Machine:
     state = swarm["LocalNodeState"]
     if state != "active":
         # A client whose daemon is silent prints an empty one (20.10).
-        return Machine(host=host, problem=f"is in no Swarm ({state})" if state else "no daemon answers")
+        return Machine(host=host, problem=f"is not in a Swarm ({state})" if state else "no daemon answers")
     manages = bool(swarm["ControlAvailable"]) and not swarm.get("Error")
     return Machine(host=host, id=swarm["NodeID"], manages=manages, problem=swarm.get("Error", ""))
 

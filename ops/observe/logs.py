@@ -3,7 +3,8 @@
 Skyvern and the gateway keep secrets out of their logs by themselves (LOG_RAW_API_REQUESTS off, headers and ``apikey`` left out).
 The mask here is a second net and not a promise: it finds the values in the environments of containers, unchanged and in the
 usual encodings of the whole value, and anything in the form of a key. A value that is cut, split over lines or spaces, hashed,
-compressed or encoded twice passes. So does a secret that no container knows, such as a password of a site in a stack trace.
+compressed or encoded twice passes. So does a secret that no container knows, such as a password of a site in a stack trace, and
+on a Swarm one of a part that does not run.
 Control characters are shown as text, so that a page cannot write to the terminal through a log.
 Not here: logs of earlier containers, which Docker removes with them.
 """

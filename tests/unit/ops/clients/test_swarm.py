@@ -44,7 +44,7 @@ def test_without_a_manager_each_machine_has_its_reason(engine: Engine) -> None:
         engine.swarm()
     assert str(told.value) == (
         f"no manager of the Swarm answers ({A}: Docker: no daemon answers at {A}; bin/ops doctor says what to do; "
-        f"{B}: is in no Swarm (inactive); {C}: does not manage it)"
+        f"{B}: is not in a Swarm (inactive); {C}: does not manage it)"
     )
 
 
@@ -59,7 +59,6 @@ def test_a_manager_that_lost_the_others_is_not_asked(engine: Engine) -> None:
 def test_a_part_is_found_on_the_machine_of_its_task(engine: Engine) -> None:
     there, name = engine.swarm().locate("skyvern-dev-server")
     assert (there, name) == (Docker(C), container(engine, "server"))
-    assert engine.swarm().beside("skyvern-dev-server") == Docker(C)
 
 
 def test_on_plain_docker_it_is_the_container_of_that_name() -> None:
@@ -95,7 +94,7 @@ def test_a_command_runs_there_with_the_secrets_of_the_service(engine: Engine) ->
         ("artifacts", "skyvern-dev-artifacts: does not run: no suitable node (scheduling constraints not satisfied on 3 nodes)"),
         ("backup", "skyvern-dev-backup: does not run: task: non-zero exit (3)"),
         ("roles", "skyvern-dev-roles: does not run: it was stopped (0 replicas)"),
-        ("postgres", f"skyvern-dev-postgres: is no service of the Swarm at {A}; script/up makes it"),
+        ("postgres", f"skyvern-dev-postgres: is not a service of the Swarm at {A}; script/up makes it"),
     ],
 )
 def test_why_a_part_does_not_run(engine: Engine, part: str, line: str) -> None:
