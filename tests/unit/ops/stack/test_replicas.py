@@ -91,6 +91,10 @@ def test_a_task_fails_often_or_failed_long_ago(engine: Engine) -> None:
 
 def test_of_a_silent_machine_the_managers_know(engine: Engine) -> None:
     engine.silent = {B}
+    # What became of the one before it, on a machine that answers, says nothing of one that runs.
+    (before,) = [task for task in engine.tasks("backup") if task["Status"]["State"] == "failed"]
+    gateways = engine.service("skyvern-dev-gateway")["ID"]
+    engine.recorded["tasks"].append({**before, "ID": "before", "ServiceID": gateways, "Slot": 2})
     gateway = replicas(engine)["gateway.2"]
     assert (gateway.status, gateway.health, gateway.machine, gateway.id) == ("running", "unknown", "b", "")
     # Asked is the one that can be.
