@@ -2,7 +2,12 @@
 
 FOLDER = "/run/secrets"
 # For ``sh -c``, before a command: docker service inspect shows variables to everyone who may use Docker, and no file.
-OPEN = (
-    f'for file in {FOLDER}/*; do [ -e "$file" ] || continue; name=${{file##*/}}; value=$(cat "$file"); '
-    'export "$name=$value"; done; exec "$@"'
-)
+OPEN = """
+for file in FOLDER/*; do
+  [ -e "$file" ] || continue
+  name=${file##*/}
+  value=$(cat "$file")
+  export "$name=$value"
+done
+exec "$@"
+""".replace("FOLDER", FOLDER)

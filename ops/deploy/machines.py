@@ -22,27 +22,28 @@ from ops.stack.stack import Stack
 
 # Of these, what can be made again.
 STATES = ("backup", "monitor")
-_SHARED = "/shared"
 # As the folders of the images, from which Docker fills a new volume. Root of one machine is nobody on many shares.
-_MAKE = f"""
+_MAKE = """
 set -eu
 umask 027
-stack=$1 token=$2
-shift 2
-cd {_SHARED}
+stack=$1 token=$2 owner=$3
+shift 3
+cd /shared
 mkdir -p "$stack" 2> /dev/null || true
-[ ! -w "$stack" ] || [ "$(id -u)" != 0 ] || chown {SKYVERN_ID}:{SKYVERN_ID} "$stack" 2> /dev/null || true
-[ "$(id -u)" != 0 ] || exit 0
+if [ "$(id -u)" = 0 ]; then
+  chown "$owner:$owner" "$stack" 2> /dev/null || true
+  exit
+fi
 cd "$stack"
 for folder in "$@"; do
-  part=${{folder%=*}}
-  [ -d "$part" ] || mkdir -m "${{folder#*=}}" "$part"
+  part=${folder%=*}
+  [ -d "$part" ] || mkdir -m "${folder#*=}" "$part"
   : > "$part/.try"
   rm "$part/.try"
 done
 : > "$token"
 """
-_LOOK = f'cd {_SHARED}/"$1" && [ -e "$2" ] && : > "$2.try" && rm "$2.try"'
+_LOOK = 'cd /shared/"$1" && [ -e "$2" ] && : > "$2.try" && rm "$2.try"'
 
 
 def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> None:
@@ -86,8 +87,9 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
     ours = f"{SKYVERN_ID}:{SKYVERN_ID}"
     give = f"sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {shared}/{name}"
     try:
-        _run(first, shared, image, _MAKE, [name, token, *folders], "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
-        _run(first, shared, image, _MAKE, [name, token, *folders], f"--user={ours}")
+        made = [name, token, str(SKYVERN_ID), *folders]
+        _run(first, shared, image, _MAKE, made, "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
+        _run(first, shared, image, _MAKE, made, f"--user={ours}")
     except UserError as failed:
         raise UserError(f"{where}: {_why(failed)} at {first.host}: user {SKYVERN_ID} has to write there; run: {give}") from failed
     try:
@@ -100,13 +102,13 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
                     f"({_why(failed)}); mount the same share at that path on every machine"
                 ) from failed
     finally:
-        _run(first, shared, image, f'rm -f {_SHARED}/"$1/$2"', [name, token], f"--user={ours}")
+        _run(first, shared, image, 'rm -f /shared/"$1/$2"', [name, token], f"--user={ours}")
     say(f"{shared}/{name} is the same on {len(docker.daemons)} machines")
 
 
 def _run(docker: Docker, shared: str, image: str, script: str, arguments: Sequence[str], *flags: str) -> None:
     # Not --volume, which would make a folder that is missing.
-    mount = f"--mount=type=bind,source={shared},target={_SHARED}"
+    mount = f"--mount=type=bind,source={shared},target=/shared"
     docker.run(*OFFLINE, *flags, mount, image, "sh", "-c", script, "shared", *arguments)
 
 

@@ -67,8 +67,8 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: 
         code = terminal.run_attended(stack.command("up", *flags), env=variables, ask=not unasked, folder=stack.root)
     if code and (failures := [f"{one.name}: {one.problem}" for one in _replicas(stack) if one.problem]):
         raise UserError(
-            f"pulumi up: exit {code}: {'; '.join(failures)}; bin/ops logs -s {stack} shows more; correct that, then run "
-            f"script/up --stack {stack} again"
+            f"pulumi up: exit {code}: {'; '.join(failures)}; correct what bin/ops logs -s {stack} shows, then script/up "
+            f"--stack {stack} goes on"
         )
     if code and (cure := docker_faults.of_containers(stack.docker(), stack.short)):
         raise UserError(f"pulumi up: exit {code}: {cure}, then run script/up --stack {stack} again")

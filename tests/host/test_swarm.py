@@ -271,6 +271,7 @@ def test_the_commands_find_each_part(swarm: Swarm) -> None:
 
 def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     """And what was stopped by hand is started by the next one, which changes nothing else."""
+    load(None, swarm.machines[0], [images.references(IMAGES)["postgres"]], swarm.checkout)
     source = swarm.checkout.root / "components/host/artifacts.py"
     good = source.read_text()
     assert "command=[args.command]" in good
@@ -283,10 +284,16 @@ def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     assert failed.returncode
     assert f"{PREFIX}-artifacts: its last update was rolled back: task: non-zero exit (1)" in failed.stdout + failed.stderr
     swarm.manager("service", "scale", "--detach", f"{PREFIX}-retention=0")
+    # The one image that no task here needs: it is brought from the first machine to the others.
+    postgres = images.references(IMAGES)["postgres"]
+    assert [needs.present(machine.docker, postgres) for machine in swarm.machines] == [True] * 3
+    swarm.machines[1].docker.run("image", "rm", postgres)
+    assert "is not at" in swarm.checkout.run("bin/ops", "doctor", "-s", STACK, check=False).stdout
     again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600)
     print(again.stdout[-5000:])
     assert f"service {PREFIX}-retention had no task (0 replicas): started" in again.stdout
     assert f"{swarm.share}/{PREFIX} is the same on 3 machines" in again.stdout
+    assert needs.present(swarm.machines[1].docker, postgres)
     swarm.wait_until_whole(seconds=60)
 
 

@@ -16,8 +16,9 @@ def restart(observation: Observation, part: str) -> str:
 
 def restart_container(observation: Observation, name: str) -> str:
     """The same by its name. A Swarm makes new tasks of a service, one after the other."""
-    verb = "service update --force" if on_swarm(observation) else "restart"
-    return f"{docker_command(observation)} {verb} {name}"
+    if on_swarm(observation):
+        return f"{docker_command(observation)} service update --force {name}"
+    return f"{docker_command(observation)} restart {name}"
 
 
 def on_swarm(observation: Observation) -> bool:

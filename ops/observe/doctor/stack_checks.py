@@ -46,14 +46,13 @@ def check_containers_exist(observation: Observation) -> Iterator[Finding]:
         return
     existing = {container.name for container in observation.host.containers}
     existing |= {service.name for service in observation.host.services}
-    remove = "service rm" if on_swarm(observation) else "rm --force"
     planned = {container.name for container in observation.pulumi.deployed.containers}
     for name in sorted(planned - existing):
         yield error("container", name, "does not exist", refresh(observation))
     for name in sorted(existing - planned):
-        yield error(
-            "orphan", name, "has this stack's label and is not in its state", f"{docker_command(observation)} {remove} {name}"
-        )
+        docker = docker_command(observation)
+        fix = f"{docker} service rm {name}" if on_swarm(observation) else f"{docker} rm --force {name}"
+        yield error("orphan", name, "has this stack's label and is not in its state", fix)
 
 
 def check_services(observation: Observation) -> Iterator[Finding]:

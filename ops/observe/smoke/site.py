@@ -175,8 +175,9 @@ class Check:
             return "the function's log of the project on Vercel"
         part = "gateway" if self.part == UI else self.part
         container = outputs.containers.get(part, part)
-        kind = "logs" if outputs.docker_nodes is None else "service logs"
-        return f"docker --host {outputs.docker_host} {kind} --since 10m {container}"
+        if outputs.docker_nodes is not None:
+            return f"docker --host {outputs.docker_host} service logs --since 10m {container}"
+        return f"docker --host {outputs.docker_host} logs --since 10m {container}"
 
 
 def expect(condition: bool, message: str) -> None:

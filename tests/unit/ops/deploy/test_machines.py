@@ -200,7 +200,7 @@ def test_an_update_that_failed_says_why(engine: Engine, stack: Stack, monkeypatc
         update.pulumi_up(stack, unasked=True)
     assert str(told.value) == (
         "pulumi up: exit 255: skyvern-dev-gateway: its last update was rolled back: No such image: localhost/skyvern/none:2; "
-        "bin/ops logs -s dev shows more; correct that, then run script/up --stack dev again"
+        "correct what bin/ops logs -s dev shows, then script/up --stack dev goes on"
     )
 
 
