@@ -79,6 +79,8 @@ class SkyvernPlatform(pulumi.ComponentResource):
             "ui_password": secrets.ui_password,
             "ui_username": UI_USER,
         }
+        if settings.host.engine == "swarm":
+            self.outputs["docker_nodes"] = settings.host.nodes
         if not isinstance(settings.backup, NoBackup) and settings.backup.drilled is not None:
             self.outputs["backup_drilled"] = settings.backup.drilled
         if secrets.gateway_key is not None:

@@ -18,7 +18,6 @@ from ops.automations.server import Server
 from ops.backups import commands as backup_commands
 from ops.backups import drill as backup_drill
 from ops.clients import process, terminal
-from ops.clients.docker import Docker
 from ops.deploy import cluster, guard, kakao, sessions, takeover
 from ops.deploy import database_upgrade as stack_database
 from ops.deploy import init as stack_init
@@ -233,7 +232,7 @@ def logs(
 def end_sessions(stack: StackOption = DEV) -> None:
     """End every session of the UI: issued tokens are refused at once. Stops nothing; the UI logs in again by itself."""
     outputs = stack.outputs()
-    sessions.end(Docker(outputs.docker_host), outputs)
+    sessions.end(outputs.docker(), outputs)
     typer.echo(f"stack {stack}: every session token issued until now is refused")
 
 

@@ -1,11 +1,11 @@
 """Read-only file servers: recordings and screenshots for the gateway, and the pages of the smoke run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
-from components.host.service import HardenedService, Health, Mount, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, Mount, ServiceArgs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class FileServerArgs:
 
     part, command: ``artifacts`` serves the mounted folders, ``smoke-site`` the pages in the image.
     image: ours, with nginx. group: numeric; it may read the mounted files.
-    network: internal, on which it serves. mounts: read-only.
+    network: internal, on which it serves. mounts: read-only. engine: what runs it, and replicas: how many of it.
     """
 
     part: str
@@ -24,6 +24,8 @@ class FileServerArgs:
     group: int
     network: pulumi.Input[str]
     mounts: Sequence[Mount] = ()
+    engine: Engine = field(default_factory=DockerEngine)
+    replicas: int = 1
 
 
 class FileServer(pulumi.ComponentResource):
@@ -50,6 +52,8 @@ class FileServer(pulumi.ComponentResource):
                 cpus=0.5,
                 health=Health(command=["artifacts-healthy"], start_seconds=15),
                 hand_over=True,
+                engine=args.engine,
+                replicas=args.replicas,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

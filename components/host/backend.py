@@ -20,7 +20,9 @@ from components.host.network import Addressing, Networks, NetworksArgs
 from components.host.ollama import Ollama, OllamaArgs
 from components.host.postgres import Access, Postgres, PostgresArgs
 from components.host.retention import Retention, RetentionArgs, rules
+from components.host.service import DockerEngine, Engine
 from components.host.skyvern import SKYVERN_ID, SkyvernServer, SkyvernServerArgs
+from components.host.swarm import SwarmEngine
 from components.host.volumes import SERVED_FOLDERS, DataVolumes, DataVolumesArgs
 from components.secrets import StackSecrets
 from components.settings import CdpBrowser, CloudflareEdge, NgrokEdge, NoBackup, NoEdge, OllamaLlm, RemoteBackup, Settings
@@ -56,7 +58,7 @@ class DockerBackendArgs:
 
 
 class DockerBackend(pulumi.ComponentResource):
-    """Skyvern, PostgreSQL (unless it is elsewhere), the gateway and the egress proxy on one Docker daemon."""
+    """Skyvern, PostgreSQL (unless it is elsewhere), the gateway and the egress proxy on one Docker daemon, or on a Swarm."""
 
     def __init__(self, name: str, args: DockerBackendArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:DockerBackend", name, None, opts)
@@ -80,7 +82,19 @@ class DockerBackend(pulumi.ComponentResource):
         self._references = references = images.references(settings.images.source)
 
         tunnelled = not isinstance(settings.edge, NoEdge)
-        addressing = Addressing(prefix=prefix, networks=settings.host.networks, mtu=settings.host.mtu)
+        swarm = settings.host.engine == "swarm"
+        self._engine: Engine = SwarmEngine(secrets.secret_key) if swarm else DockerEngine()
+        # By a volume that both mount, so on one machine.
+        self._monitored = settings.monitor.enabled and not swarm
+        shared = settings.host.shared_folder
+        days = rules(settings.retention)
+        addressing = Addressing(
+            prefix=prefix,
+            networks=settings.host.networks,
+            mtu=settings.host.mtu,
+            overlay=swarm,
+            encrypted=settings.host.encrypted,
+        )
         elsewhere = settings.database.address
         has_backup = not isinstance(settings.backup, NoBackup)
         self._networks = networks = Networks(
@@ -92,11 +106,14 @@ class DockerBackend(pulumi.ComponentResource):
                 monitor=settings.monitor.enabled,
                 alerts=settings.monitor.sends or (settings.monitor.enabled and elsewhere is not None),
                 database_elsewhere=elsewhere is not None,
+                retention=swarm and bool(days),
             ),
             opts=child,
         )
         source = settings.images.source if elsewhere is None else None
-        self.data = volumes = DataVolumes(f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=source), opts=child)
+        self.data = volumes = DataVolumes(
+            f"{name}-data", DataVolumesArgs(prefix=prefix, image_source=source, shared_folder=shared), opts=child
+        )
         ollama = (
             Ollama(
                 f"{name}-ollama",
@@ -124,7 +141,8 @@ class DockerBackend(pulumi.ComponentResource):
                 ),
                 opts=child,
             )
-            if settings.host.firewall
+            # Its rules are about bridges. On a Swarm the walls are internal networks.
+            if settings.host.firewall and not swarm
             else None
         )
         # Whatever has a network starts behind the firewall, and is removed before it.
@@ -143,7 +161,8 @@ class DockerBackend(pulumi.ComponentResource):
                 allow=settings.browser.allow,
                 inside=[networks.subnet(part) for part in ("outgoing", "browsing", "smoke")],
                 parent=outgoing.squid_parent(settings.host),
-                monitored=settings.monitor.enabled,
+                monitored=self._monitored,
+                engine=self._engine,
             ),
             opts=child,
         )
@@ -158,6 +177,8 @@ class DockerBackend(pulumi.ComponentResource):
                 group=SKYVERN_ID,
                 network=networks.files,
                 mounts=volumes.mounts(*SERVED_FOLDERS, read_only=True),
+                engine=self._engine,
+                replicas=2,
             ),
             opts=child,
         )
@@ -170,6 +191,7 @@ class DockerBackend(pulumi.ComponentResource):
                 image=references["artifacts"],
                 group=10003,
                 network=networks.smoke,
+                engine=self._engine,
             ),
             opts=child,
         )
@@ -201,6 +223,7 @@ class DockerBackend(pulumi.ComponentResource):
                 ],
                 command=self._server_command(settings, postgres.access),
                 outgoing_environment=outgoing.server_environment(settings),
+                engine=self._engine,
             ),
             volumes,
             # It migrates at once when it starts, so the role must be there.
@@ -226,15 +249,22 @@ class DockerBackend(pulumi.ComponentResource):
                 monitor_subnet=networks.subnet("dashboard") if networks.dashboard else None,
                 code=settings.server.code_blocks,
                 upload_mib=settings.server.max_upload_mib,
+                engine=self._engine,
             ),
             opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, *args.gateway_after]),
         )
         connector = self._connector(provider, gateway)
-        days = rules(settings.retention)
         retention = (
             Retention(
                 f"{name}-retention",
-                RetentionArgs(prefix=prefix, image=references["server"], days=days, backup=secrets.backup_key is not None),
+                RetentionArgs(
+                    prefix=prefix,
+                    image=references["server"],
+                    days=days,
+                    backup=secrets.backup_key is not None,
+                    engine=self._engine,
+                    network=networks.retention,
+                ),
                 volumes,
                 opts=child,
             )
@@ -252,6 +282,8 @@ class DockerBackend(pulumi.ComponentResource):
                     role_password=secrets.database_password,
                     access=postgres.access,
                     network=networks.backup,
+                    engine=self._engine,
+                    shared_folder=shared,
                 ),
                 volumes,
                 # The first set is made at once, and of a database that has its tables.
@@ -285,6 +317,8 @@ class DockerBackend(pulumi.ComponentResource):
                     alerts=networks.alerts,
                     command=outgoing.with_certificates(settings.host, ["monitor-start"]),
                     outgoing_environment=outgoing.client_environment(settings.host),
+                    engine=self._engine,
+                    shared_folder=shared,
                 ),
                 opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[*guards, postgres.ready]),
             )
@@ -324,6 +358,7 @@ class DockerBackend(pulumi.ComponentResource):
                     role_password=secrets.database_password,
                     session_epochs=epochs,
                     monitor_password=secrets.monitor_password,
+                    engine=self._engine,
                 ),
                 opts=opts,
             )
@@ -348,10 +383,12 @@ class DockerBackend(pulumi.ComponentResource):
 
     @staticmethod
     def _server_command(settings: Settings, access: Access) -> list[pulumi.Input[str]] | None:
-        """None for the image's own, where no certificates have to be written first."""
-        start = ["skyvern-start"]
-        trusting = outgoing.with_certificates(settings.host, start)
-        return trusting if access.certificates is None else access.command(trusting or start)
+        """None for the image's own, where neither certificates have to be written first nor secrets read from files."""
+        start: list[pulumi.Input[str]] = ["skyvern-start"]
+        trusting = outgoing.with_certificates(settings.host, ["skyvern-start"])
+        if access.certificates is None and settings.host.engine == "docker":
+            return trusting
+        return access.command(trusting or start)
 
     @staticmethod
     def _client_header(settings: Settings) -> str | None:
@@ -379,7 +416,8 @@ class DockerBackend(pulumi.ComponentResource):
                     settings=edge,
                     networks=joined,
                     proxy=args.settings.host.proxy,
-                    monitored=args.settings.monitor.enabled,
+                    monitored=self._monitored,
+                    engine=self._engine,
                 ),
                 opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway]),
             )
@@ -393,7 +431,8 @@ class DockerBackend(pulumi.ComponentResource):
                 settings=edge,
                 token=args.tunnel.token,
                 networks=joined,
-                monitored=args.settings.monitor.enabled,
+                monitored=self._monitored,
+                engine=self._engine,
             ),
             # Cloudflare deletes no tunnel with a connector on it, so this one starts last and stops first.
             opts=pulumi.ResourceOptions(parent=self, providers=[provider], depends_on=[gateway, *args.tunnel.routes]),

@@ -1,15 +1,15 @@
 """Backups: sets of the database and of Skyvern's files, encrypted, in a restic repository (docs/backup.md)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pulumi
 
 from components.host.postgres import Access
-from components.host.service import HardenedService, Health, Mount, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, Mount, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
-from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, local_volume
+from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, state_place
 from components.settings import PathBackup, S3Backup, SftpBackup, SomeBackup
 
 # In the container.
@@ -51,6 +51,7 @@ class BackupArgs:
     image: PostgreSQL's with restic beside it, so that a dump is made by the server's own pg_dump.
     key: encrypts the repository; without it no set can be read. role_password: of Skyvern's role, which may read its tables.
     access: to PostgreSQL. network: the way to the machine that keeps the repository, and to a PostgreSQL elsewhere; None without.
+    engine: what runs it. shared_folder: of all machines, if any.
     """
 
     prefix: str
@@ -60,6 +61,8 @@ class BackupArgs:
     role_password: pulumi.Input[str]
     access: Access
     network: pulumi.Input[str] | None
+    engine: Engine = field(default_factory=DockerEngine)
+    shared_folder: str | None = None
 
 
 class Backup(pulumi.ComponentResource):
@@ -75,7 +78,7 @@ class Backup(pulumi.ComponentResource):
         drilled = args.settings.drilled
         super().__init__("skyvern:host:Backup", name, None if drilled is None else {"drilled": drilled}, opts)
         # What it has seen, and a cache of the repository's index: both can be made again, so it is not protected.
-        state = local_volume(f"{name}-state", args.prefix, "backup", self)
+        state = state_place(f"{name}-state", args.prefix, "backup", self, args.shared_folder)
         folder = [Mount(host_folder=args.settings.path, path=REPOSITORY_FOLDER)] if isinstance(args.settings, PathBackup) else []
         service = HardenedService(
             f"{name}-restic",
@@ -90,18 +93,25 @@ class Backup(pulumi.ComponentResource):
                 mounts=[
                     *volumes.mounts(*SKYVERN_FOLDERS, read_only=True),
                     *args.access.mounts,
-                    Mount(volume=state, path=STATE_FOLDER),
+                    state.at(STATE_FOLDER),
                     *folder,
                 ],
                 memory_mib=512,
                 # A set takes what nobody else wants for its half minute, and gives way to the runs.
                 cpu_shares=256,
-                # The first set begins at once; it is the repository that has to be usable by then.
+                # The first set begins at once; it is the repository that has to be usable by then. Later it is about the age of
+                # the newest set, and a restart would end the one that is being made.
                 health=Health(
-                    command=["skyvern-backup", "healthy"], start_seconds=180, interval_seconds=30, timeout_seconds=10, retries=3
+                    command=["skyvern-backup", "healthy"],
+                    start_seconds=180,
+                    interval_seconds=30,
+                    timeout_seconds=10,
+                    retries=3,
+                    restart_cures=False,
                 ),
                 # restic takes its lock off the repository.
                 stop_seconds=20,
+                engine=args.engine,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

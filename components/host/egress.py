@@ -1,13 +1,13 @@
 """Egress for browsers: an HTTP proxy that refuses every address that is not public, and that the stack file does not name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components.addresses import network
 from components.endpoints import EGRESS_PORT
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.host.volumes import started_mount
 from components.settings import split_destination
 
@@ -44,6 +44,7 @@ class EgressProxyArgs:
     port: on 127.0.0.1 of the host, for a Chrome outside of the stack; None publishes none.
     allow: destinations that are not public, as in the stack file. inside: subnets of the networks, which are never among them.
     parent: Squid's lines for a company's proxy (host/outgoing.py). monitored: the monitor counts its starts.
+    engine: what runs it.
     """
 
     prefix: str
@@ -54,6 +55,7 @@ class EgressProxyArgs:
     inside: Sequence[str] = ()
     parent: Sequence[str] = ()
     monitored: bool = False
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 def command(allow: Sequence[str], inside: Sequence[str], parent: Sequence[str]) -> Sequence[str] | None:
@@ -92,6 +94,8 @@ class EgressProxy(pulumi.ComponentResource):
                 health=Health(command=["egress-healthy"], start_seconds=20),
                 hand_over=True,
                 stop_seconds=5,
+                engine=args.engine,
+                replicas=2,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -5,12 +5,12 @@ Not here: what belongs to the server's provider: its backups, its version, its d
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components.host.postgres import AUTHORITY, CONNECTION, END_SESSIONS, MONITORS_BOUNDS, MONITORS_FUNCTIONS, SERVE, Access
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
 from components.settings import DatabaseAddress, DatabaseSettings
 
@@ -143,7 +143,7 @@ class ExternalPostgresArgs:
     """Inputs of a PostgreSQL elsewhere.
 
     image: PostgreSQL's client and the public authorities, the backup's. address, access: of the server. network: the way to it.
-    organization_id: of the stack, for the mark on its role. The others are those of PostgresArgs.
+    organization_id: of the stack, for the mark on its role. engine: what runs it. The others are those of PostgresArgs.
     """
 
     prefix: str
@@ -155,6 +155,7 @@ class ExternalPostgresArgs:
     role_password: pulumi.Input[str]
     session_epochs: str
     monitor_password: pulumi.Input[str] | None = None
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 class ExternalPostgres(pulumi.ComponentResource):
@@ -190,8 +191,15 @@ class ExternalPostgres(pulumi.ComponentResource):
                 memory_mib=64,
                 cpus=0.5,
                 # A login over the network each time.
-                health=Health(command=["bash", "-c", _HEALTH], start_seconds=60, interval_seconds=15, timeout_seconds=10),
+                health=Health(
+                    command=["bash", "-c", _HEALTH],
+                    start_seconds=60,
+                    interval_seconds=15,
+                    timeout_seconds=10,
+                    reads_secrets=True,
+                ),
                 stop_seconds=2,
+                engine=args.engine,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -5,13 +5,13 @@ the file. The same rules apply behind every edge, so they are tested on loopback
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components import endpoints, ui
 from components.endpoints import Endpoints
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 
 HEALTH_PORT = 8081
 
@@ -582,6 +582,7 @@ class GatewayArgs:
     ui_password: of the UI's login. All secrets. language: of the UI, as the stack file says.
     gateway_key: if the UI is on Vercel. metrics_key: if there are metrics.
     code: whether callers may upload code that Skyvern runs. upload_mib: largest file that they may upload.
+    engine: what runs it.
     networks: edge first (the port is published there), app, files, and with a dashboard its own.
     connector_subnet: of the edge network, in CIDR form, and client_header: where the connector writes the client's address.
     monitor_subnet: of the dashboard's network, if there is one.
@@ -604,6 +605,7 @@ class GatewayArgs:
     monitor_subnet: str | None = None
     code: bool = False
     upload_mib: int = 30
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 class Gateway(pulumi.ComponentResource):
@@ -644,6 +646,8 @@ class Gateway(pulumi.ComponentResource):
                 cpus=1,
                 health=Health(command=["gateway-healthy"], start_seconds=30),
                 hand_over=True,
+                engine=args.engine,
+                replicas=2,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pulumi
@@ -10,9 +10,9 @@ import pulumi
 from components.endpoints import Endpoints
 from components.host import backup
 from components.host.postgres import Access
-from components.host.service import HardenedService, Health, Mount, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, Mount, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
-from components.host.volumes import STARTED_FOLDER, local_volume, read_started
+from components.host.volumes import STARTED_FOLDER, Place, read_started, state_place
 from components.settings import MonitorSettings
 
 # In the container.
@@ -24,11 +24,11 @@ class MonitorArgs:
     """Inputs of the monitor.
 
     password: of its role of the database; secret. access: to PostgreSQL. network: of the gateway and of nobody else.
-    organization_id, smoke_organization_id: whose runs are shown. backup: name of the backup's volume, if the stack has one.
+    organization_id, smoke_organization_id: whose runs are shown. backup: where the backup's notes are, if the stack has one.
     drill_days: between two of its drills, 0 for none. timezone: days begin in it. language: ``frontend.language``.
     minutes_by_hand: title of a workflow -> minutes a person needs. started: part -> where its container marks that it began.
     alerts: the network to the channels of its messages, its heartbeat and a PostgreSQL elsewhere; None without these.
-    command, outgoing_environment: for a company's proxy.
+    command, outgoing_environment: for a company's proxy. engine: what runs it. shared_folder: of all machines, if any.
     """
 
     prefix: str
@@ -41,7 +41,7 @@ class MonitorArgs:
     smoke_organization_id: pulumi.Input[str]
     timezone: str
     language: str
-    backup: pulumi.Input[str] | None
+    backup: Place | None
     drill_days: int
     settings: MonitorSettings
     minutes_by_hand: Mapping[str, float]
@@ -49,6 +49,8 @@ class MonitorArgs:
     alerts: pulumi.Input[str] | None
     command: Sequence[pulumi.Input[str]] | None
     outgoing_environment: Mapping[str, pulumi.Input[str]]
+    engine: Engine = field(default_factory=DockerEngine)
+    shared_folder: str | None = None
 
 
 class Monitor(pulumi.ComponentResource):
@@ -62,8 +64,8 @@ class Monitor(pulumi.ComponentResource):
     def __init__(self, name: str, args: MonitorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:Monitor", name, None, opts)
         # What was told, and tokens that a channel renews: both can be made again, so it is not protected.
-        state = local_volume(f"{name}-state", args.prefix, "monitor", self)
-        kept = [] if args.backup is None else [Mount(volume=args.backup, path=backup.STATE_FOLDER, read_only=True)]
+        state = state_place(f"{name}-state", args.prefix, "monitor", self, args.shared_folder)
+        kept = [] if args.backup is None else [args.backup.at(backup.STATE_FOLDER, read_only=True)]
         service = HardenedService(
             f"{name}-pages",
             ServiceArgs(
@@ -93,12 +95,13 @@ class Monitor(pulumi.ComponentResource):
                     "UI_LANGUAGE": args.language,
                 },
                 networks=[args.network, *([] if args.alerts is None else [args.alerts])],
-                mounts=[*args.access.mounts, Mount(volume=state, path=STATE_FOLDER), *kept, *read_started(args.started)],
+                mounts=[*args.access.mounts, state.at(STATE_FOLDER), *kept, *read_started(args.started)],
                 memory_mib=128,
                 cpus=0.5,
                 health=Health(command=["monitor-healthy"], start_seconds=60),
                 # The new one writes when the old one has gone (images/monitor/watch.py).
                 hand_over=True,
+                engine=args.engine,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

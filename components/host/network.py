@@ -29,6 +29,7 @@ PARTS = (
     "dashboard",
     "alerts",
     "database",
+    "retention",
 )
 # Of a stack's block, as a prefix, and how many bits more a network of it has.
 BLOCK_BITS = 23
@@ -59,11 +60,14 @@ class Addressing:
     """What the networks of a stack have in common.
 
     prefix: physical prefix of the stack, ``skyvern-dev``. networks: the range ``host.networks``. mtu: None for Docker's own.
+    overlay: they join the machines of a Swarm. encrypted: what these send each other there.
     """
 
     prefix: str
     networks: str
     mtu: int | None
+    overlay: bool = False
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,7 @@ class NetworksArgs:
     """tunnelled: a connector leads to the gateway, no published port. backup: backups go to another machine.
 
     monitor: the stack has one. alerts: it sends messages or pings. database_elsewhere: PostgreSQL is not in the stack.
+    retention: it needs a network, as a service of a Swarm does.
     """
 
     addressing: Addressing
@@ -79,6 +84,7 @@ class NetworksArgs:
     monitor: bool = False
     alerts: bool = False
     database_elsewhere: bool = False
+    retention: bool = False
 
 
 def bridge(
@@ -91,7 +97,9 @@ def bridge(
     masquerade: bool = True,
     after: pulumi.Resource | None = None,
 ) -> docker.Network:
-    """A new bridge network. internal: without egress; masquerade: how a network that is not internal gets its egress.
+    """A new network: a bridge, or an overlay of a Swarm.
+
+    internal: without egress; masquerade: how a bridge that is not internal gets its egress.
 
     after: is replaced first, if both are, and the containers that are on both go with it. Side by side, this one could not be
     removed while such a container still stops: the provider waits for 30 s, a server that drains takes minutes.
@@ -100,18 +108,30 @@ def bridge(
     options = {} if masquerade else {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     if addressing.mtu is not None:
         options["com.docker.network.driver.mtu"] = str(addressing.mtu)
+    labels = stack_labels(prefix, part)
+    if addressing.encrypted:
+        options["encrypted"] = "true"
+    if addressing.overlay and options:
+        # What is asked for, where the options themselves are not compared: another text makes another network.
+        labels["skyvern.options"] = " ".join(f"{key}={value}" for key, value in sorted(options.items()))
     return docker.Network(
         name,
         name=f"{prefix}-{part}",
-        driver="bridge",
+        driver="overlay" if addressing.overlay else "bridge",
         internal=internal,
         ipv6=False,
         attachable=False,
         options=options,
         # With the gateway that Docker would choose: left out, it is in the state and not in the program, which is a difference.
         ipam_configs=[docker.NetworkIpamConfigArgs(subnet=str(subnet), gateway=str(subnet[1]))],
-        labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in stack_labels(prefix, part).items()],
-        opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True, depends_on=[] if after is None else [after]),
+        labels=[docker.NetworkLabelArgs(label=label, value=value) for label, value in sorted(labels.items())],
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            delete_before_replace=True,
+            depends_on=[] if after is None else [after],
+            # A Swarm adds the number of the network, and a refresh would plan to replace it for that.
+            ignore_changes=["options"] if addressing.overlay else None,
+        ),
     )
 
 
@@ -130,9 +150,11 @@ class Networks(pulumi.ComponentResource):
     backup: backups to the machine that keeps them, if it is another one; apart from all others, because it reads all data.
     database: with a PostgreSQL elsewhere, in place of data: the roles container to it. The server, backups and the monitor reach
     it by outgoing, backup and alerts, which they have to themselves.
+    retention: nobody else, on a Swarm, where nothing can be without a network; internal.
     Docker's rules and the stack's own (host/firewall.py) keep networks apart, and those with egress away from the host and from
     private addresses. inner, outward: part -> Docker's id of each network, without and with egress.
-    app_network: the resource, for networks of the server that others make.
+    app_network: the resource, for networks of the server that others make. The others are what a service is given: a network's
+    name, or its id on a Swarm.
     edge_subnet: the edge network's addresses, as ``subnet`` has them; with a connector.
     Not here: Ollama's two (host/ollama.py), which only some stacks have.
     """
@@ -152,23 +174,28 @@ class Networks(pulumi.ComponentResource):
             (self.inner if internal or not masquerade else self.outward)[part] = made.id
             return made
 
+        def joined(made: docker.Network) -> pulumi.Output[str]:
+            # A service of a Swarm that names a network by its name is replaced at each refresh.
+            return made.id if args.addressing.overlay else made.name
+
         # Server and gateway are on it.
         self.app_network = app = network("app")
         edge = network("edge", internal=args.tunnelled, masquerade=args.tunnelled, after=app)
         outgoing = network("outgoing", internal=False, after=app)
         self.edge_subnet = self.subnet("edge") if args.tunnelled else None
-        self.edge = edge.name
-        self.tunnel = network("tunnel", internal=False, after=edge).name if args.tunnelled else None
-        self.app = app.name
-        self.files = network("files", after=app).name
-        self.data = None if args.database_elsewhere else network("data", after=app).name
-        self.browsing = network("browsing", after=outgoing).name
-        self.smoke = network("smoke", after=outgoing).name
-        self.outgoing = outgoing.name
-        self.dashboard = network("dashboard", after=edge).name if args.monitor else None
-        self.alerts = network("alerts", internal=False, after=edge).name if args.alerts else None
-        self.backup = network("backup", internal=False, after=app).name if args.backup else None
-        self.database = network("database", internal=False, after=app).name if args.database_elsewhere else None
+        self.edge = joined(edge)
+        self.tunnel = joined(network("tunnel", internal=False, after=edge)) if args.tunnelled else None
+        self.app = joined(app)
+        self.files = joined(network("files", after=app))
+        self.data = None if args.database_elsewhere else joined(network("data", after=app))
+        self.browsing = joined(network("browsing", after=outgoing))
+        self.smoke = joined(network("smoke", after=outgoing))
+        self.outgoing = joined(outgoing)
+        self.dashboard = joined(network("dashboard", after=edge)) if args.monitor else None
+        self.alerts = joined(network("alerts", internal=False, after=edge)) if args.alerts else None
+        self.backup = joined(network("backup", internal=False, after=app)) if args.backup else None
+        self.database = joined(network("database", internal=False, after=app)) if args.database_elsewhere else None
+        self.retention = joined(network("retention", after=app)) if args.retention else None
         self.register_outputs({})
 
     def subnet(self, part: str) -> str:

@@ -1,12 +1,12 @@
 """Removes old recordings, downloads and logs, which Skyvern keeps for ever."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import pulumi
 
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import DataVolumes, folder_path
 from components.settings import RetentionSettings
@@ -111,13 +111,16 @@ class RetentionArgs:
     """Inputs of retention.
 
     image: the server's, because an empty volume takes over owner and mode of a folder from it. days: by folder.
-    backup: whether sets of the files are made, during which nothing is removed.
+    backup: whether sets of the files are made, during which nothing is removed. engine: what runs it. network: where that cannot
+    leave it without one, a network with nothing else on it.
     """
 
     prefix: str
     image: str
     days: Mapping[str, int]
     backup: bool = False
+    engine: Engine = field(default_factory=DockerEngine)
+    network: pulumi.Input[str] | None = None
 
 
 class Retention(pulumi.ComponentResource):
@@ -143,13 +146,14 @@ class Retention(pulumi.ComponentResource):
                     "KEPT": _KEPT,
                     "RETENTION": " ".join(f"{folder_path(folder)}={days}" for folder, days in args.days.items()),
                 },
-                networks=[],
+                networks=[] if args.network is None else [args.network],
                 mounts=volumes.mounts(*args.days),
                 memory_mib=64,
                 cpus=0.5,
                 # The first run over a full disk takes a while.
                 health=Health(command=["test", "-e", "/tmp/succeeded"], start_seconds=120),  # noqa: S108
                 stop_seconds=5,
+                engine=args.engine,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -1,8 +1,11 @@
-"""One hardened container: a service has to opt out in writing."""
+"""One hardened service: it has to opt out in writing. And how plain Docker runs it, as a container.
+
+Not here: how a Swarm does (swarm.py).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 import pulumi
 import pulumi_docker as docker
@@ -17,6 +20,8 @@ class Health:
 
     command: program and arguments, run without a shell.
     start_seconds: how long a failing check does not count after the start.
+    restart_cures: whether an engine that restarts what is unhealthy may do so; not where that costs work and changes nothing.
+    reads_secrets: the check needs secret variables, which an engine may keep from it.
     """
 
     command: Sequence[str]
@@ -24,6 +29,8 @@ class Health:
     interval_seconds: int = 5
     timeout_seconds: int = 5
     retries: int = 6
+    restart_cures: bool = True
+    reads_secrets: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,13 @@ class Mount:
     volume: pulumi.Input[str] | None = None
     host_folder: str | None = None
     read_only: bool = False
+
+
+class Engine(Protocol):
+    """What runs the services of a stack. All that a service needs of it is here, so that another one can take its place."""
+
+    def run(self, name: str, args: "ServiceArgs", parent: pulumi.Resource) -> pulumi.Output[str]:
+        """Declares what runs a service, below its parent; the name that it has on the machine. name: logical, of the service."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +71,8 @@ class ServiceArgs:
     filters_packets: on the host's own network, with the capability to change its packet filter; the firewall alone.
     stop_seconds: grace between SIGTERM and SIGKILL.
     hand_over: the new container is healthy before the old one goes (handover.py); without effect where a port is published.
+    engine: what runs it. replicas: how many at once, where it has several machines.
+    reads_secret_files: the image has no shell; for each secret, its program reads the file that ``KEY_FILE`` names.
     """
 
     part: str
@@ -81,6 +97,9 @@ class ServiceArgs:
     shm_mib: int = 64
     stop_seconds: int = 10
     hand_over: bool = False
+    engine: Engine = field(default_factory=lambda: DockerEngine())
+    replicas: int = 1
+    reads_secret_files: bool = False
 
 
 def go_duration(seconds: int) -> str:
@@ -104,7 +123,7 @@ def delete_timeout(stop_seconds: int) -> pulumi.CustomTimeouts | None:
 
 
 class HardenedService(pulumi.ComponentResource):
-    """A container with a read-only root, no capabilities, no new privileges, limits, rotated logs and a health check.
+    """A service with a read-only root, no capabilities, no new privileges, limits, rotated logs and a health check.
 
     ``pulumi up`` waits until it is healthy. Not here: a process limit, which the provider cannot express (an nproc ulimit counts
     per user of the host, not per container).
@@ -112,6 +131,15 @@ class HardenedService(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("skyvern:host:HardenedService", name, None, opts)
+        self.container_name = args.engine.run(name, args, self)
+        self.register_outputs({"containerName": self.container_name})
+
+
+class DockerEngine:
+    """One Docker daemon: a service is a container."""
+
+    def run(self, name: str, args: ServiceArgs, parent: pulumi.Resource) -> pulumi.Output[str]:
+        """As the protocol says; the container's name."""
         health = args.health
         # Room for a slow disk on top of the time in which the check may fail.
         wait_seconds = health.start_seconds + health.retries * (health.interval_seconds + health.timeout_seconds) + 30
@@ -189,18 +217,18 @@ class HardenedService(pulumi.ComponentResource):
             wait_timeout=wait_seconds,
             # The name is fixed, so the old container has to be removed first, or to give it away.
             opts=pulumi.ResourceOptions(
-                parent=self,
+                parent=parent,
                 delete_before_replace=not hands_over,
                 custom_timeouts=delete_timeout(args.stop_seconds),
                 # A preview makes nothing.
-                hooks=self._hand_over(name, container_name) if hands_over and not pulumi.runtime.is_dry_run() else None,
+                hooks=self._hand_over(name, container_name, parent) if hands_over and not pulumi.runtime.is_dry_run() else None,
             ),
         )
-        self.container_name = container.name
-        self.register_outputs({"containerName": self.container_name})
+        return container.name
 
-    def _hand_over(self, name: str, container: str) -> pulumi.ResourceHookBinding:
-        provider = self.get_provider("docker:index/container:Container")
+    @staticmethod
+    def _hand_over(name: str, container: str, parent: pulumi.Resource) -> pulumi.ResourceHookBinding:
+        provider = parent.get_provider("docker:index/container:Container")
         if provider is None:
             raise TypeError("a container needs the provider of its daemon")
         return Handover(container, cast("docker.Provider", provider).host).hooks(name)

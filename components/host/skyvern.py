@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pulumi
 from components import endpoints
 from components.addresses import network
 from components.endpoints import Endpoints
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.host.volumes import SKYVERN_FOLDERS, DataVolumes, folder_path
 from components.settings import (
     AnthropicLlm,
@@ -177,6 +177,7 @@ class SkyvernServerArgs:
     link_key: signs links to files; a change makes every link invalid.
     networks: app (gateway), data (PostgreSQL), browsing (egress proxy), outgoing (LLMs, webhooks), llm (Ollama).
     command, outgoing_environment: with a company's proxy or certificates (host/outgoing.py); None for the image's own.
+    engine: what runs it.
     """
 
     prefix: str
@@ -198,6 +199,7 @@ class SkyvernServerArgs:
     networks: list[pulumi.Output[str]]
     command: Sequence[pulumi.Input[str]] | None
     outgoing_environment: Mapping[str, pulumi.Input[str]]
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 class SkyvernServer(pulumi.ComponentResource):
@@ -235,6 +237,7 @@ class SkyvernServer(pulumi.ComponentResource):
                 health=Health(command=["skyvern-healthy"], start_seconds=300, timeout_seconds=10),
                 # Runs in progress end first, or are ended (images/server/drain.py); then recordings are saved.
                 stop_seconds=60 * args.settings.drain_minutes + 60,
+                engine=args.engine,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from types import MappingProxyType
 
 import pulumi
@@ -76,17 +77,45 @@ def read_started(mounts: Mapping[str, Mount]) -> list[Mount]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where data is: a volume of one daemon by its name, or a folder that every machine has at the same path."""
+
+    volume: pulumi.Input[str] | None = None
+    host_folder: str | None = None
+
+    def at(self, path: str, *, read_only: bool = False) -> Mount:
+        """Mounted at a path of a container."""
+        return Mount(volume=self.volume, host_folder=self.host_folder, path=path, read_only=read_only)
+
+
+def shared_place(shared_folder: str, prefix: str, part: str) -> Place:
+    """A stack's folder for a part below ``host.shared_folder``. Nothing declares it: ``script/up`` makes it."""
+    return Place(host_folder=str(PurePosixPath(shared_folder, prefix, part)))
+
+
+def state_place(name: str, prefix: str, part: str, parent: pulumi.Resource, shared_folder: str | None) -> Place:
+    """Where a part keeps what can be made again: a new volume, or below the shared folder."""
+    if shared_folder is not None:
+        return shared_place(shared_folder, prefix, part)
+    return Place(volume=local_volume(name, prefix, part, parent))
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataVolumesArgs:
-    """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: of PostgreSQL's image; None if it is elsewhere."""
+    """prefix: physical prefix of the stack, ``skyvern-dev``. image_source: of PostgreSQL's image; None if it is elsewhere.
+
+    shared_folder: of all machines, in which the data is; None for volumes of the daemon.
+    """
 
     prefix: str
     image_source: str | None
+    shared_folder: str | None = None
 
 
 class DataVolumes(pulumi.ComponentResource):
     """Protected volumes: ``pulumi destroy`` refuses to remove them before ``pulumi state unprotect``.
 
-    Not here: backups.
+    Or folders that all machines share: no resource, so a destroy leaves them. Not here: backups.
     """
 
     def __init__(self, name: str, args: DataVolumesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -99,9 +128,13 @@ class DataVolumes(pulumi.ComponentResource):
         # Another build of PostgreSQL may sort text differently, which breaks indexes. A changed label would replace the volume,
         # and the engine refuses that for what is protected.
         self.postgres = None if args.image_source is None else volume("postgres", {SOURCE_LABEL: args.image_source})
-        self.folders = {folder: volume(folder) for folder in SKYVERN_FOLDERS}
+        shared = args.shared_folder
+        self.folders = {
+            folder: Place(volume=volume(folder)) if shared is None else shared_place(shared, args.prefix, folder)
+            for folder in SKYVERN_FOLDERS
+        }
         self.register_outputs({})
 
     def mounts(self, *folders: str, read_only: bool = False) -> list[Mount]:
         """The named folders of Skyvern at their usual paths."""
-        return [Mount(volume=self.folders[folder], path=folder_path(folder), read_only=read_only) for folder in folders]
+        return [self.folders[folder].at(folder_path(folder), read_only=read_only) for folder in folders]

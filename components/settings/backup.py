@@ -1,6 +1,5 @@
 """The section ``backup``: whether and where sets of the database and the files are kept."""
 
-import re
 from collections.abc import Sequence
 from datetime import date
 from functools import partial
@@ -8,11 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from components.settings.base import ENCRYPTED, Section, check_machine, given
+from components.settings.base import ENCRYPTED, Section, check_folder, check_machine, given
 from components.settings.storage import AccessKeyId, Region, SecretAccessKey, check_endpoint
-
-# Folders of the host that no repository belongs into: Docker's own, the system's, and what is empty after a restart.
-_NOT_THERE = ("/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/run")  # noqa: S108
 
 Hours = Annotated[int, Field(ge=1, le=8760)]
 Count = Annotated[int, Field(ge=0, le=1000)]
@@ -73,22 +69,11 @@ class _Backup(Section):
         return ("--keep-last", "1", *kept)
 
 
-def _place(path: str) -> str:
-    clean = path.rstrip("/")
-    if not clean.startswith("/") or re.search(r"//|/\.{1,2}(/|$)", clean) or not re.fullmatch(r"/[^\x00-\x1f:,\"']+", clean):
-        raise ValueError("is not a folder of the Docker host; write its whole path, for example /mnt/d/skyvern-backup")
-    if any(clean == folder or clean.startswith(f"{folder}/") for folder in _NOT_THERE):
-        raise ValueError(
-            "belongs to the system or to Docker, or is emptied; write a separate folder, such as /mnt/d/skyvern-backup"
-        )
-    return clean
-
-
 class PathBackup(_Backup):
     """A folder of the Docker host: another disk, a drive of Windows under WSL (/mnt/d), a mounted network share."""
 
     type: Literal["path"]
-    path: Annotated[str, given(_place)] = Field(
+    path: Annotated[str, given(partial(check_folder, example="/mnt/d/skyvern-backup"))] = Field(
         description="The folder. It has to exist, and to belong to user 10001; an empty one that is not usable is given to that "
         "user by script/up. On the disk that also has Docker's data it protects against mistakes alone, not against the loss of "
         "the disk.",

@@ -121,6 +121,20 @@ def check_machine(value: str, whose: str, kind: str, form: str) -> str:
     return value
 
 
+# Folders of the host that none of the stack's data belongs into: Docker's own, the system's, and what is empty after a restart.
+_NOT_THERE = ("/boot", "/dev", "/etc", "/lib", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var/lib/docker", "/var/run")  # noqa: S108
+
+
+def check_folder(value: str, example: str) -> str:
+    """A folder of the Docker host for data of the stack, without a trailing slash; ValueError for anything else."""
+    clean = value.rstrip("/")
+    if not clean.startswith("/") or re.search(r"//|/\.{1,2}(/|$)", clean) or not re.fullmatch(r"/[^\x00-\x1f:,\"']+", clean):
+        raise ValueError(f"is not a folder of the Docker host; write its whole path, for example {example}")
+    if any(clean == folder or clean.startswith(f"{folder}/") for folder in _NOT_THERE):
+        raise ValueError(f"belongs to the system or to Docker, or is emptied; write a separate folder, such as {example}")
+    return clean
+
+
 # In a list ``allow``: the Docker host itself, by whichever of its addresses.
 THIS_HOST = "host"
 # What Skyvern's own check of URLs takes are single hosts, so a network of ``browser.allow`` is written out.

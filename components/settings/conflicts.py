@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from components.settings.browser import CdpBrowser
 from components.settings.database import DatabaseSettings
-from components.settings.edge import HOSTS, OF_THE_ZONE, CloudflareEdge, Plan, Tunnel
+from components.settings.edge import HOSTS, OF_THE_ZONE, CloudflareEdge, NoEdge, Plan, Tunnel
 from components.settings.frontend import VercelFrontend
+from components.settings.llm import OllamaLlm
 from components.settings.schema import Settings
 from components.settings.smtp import SmtpSettings, is_mail_address
 
@@ -37,6 +38,7 @@ def conflicts(settings: Settings) -> Iterator[str]:
         )
     yield from _smtp_conflicts(settings.smtp)
     yield from _database_conflicts(settings.database)
+    yield from _engine_conflicts(settings)
     edge = settings.edge
     on_vercel = isinstance(settings.frontend, VercelFrontend)
     if on_vercel and not isinstance(edge, CloudflareEdge):
@@ -84,6 +86,30 @@ def conflicts(settings: Settings) -> Iterator[str]:
             yield "edge.access_team: would admit no one; set edge.access_emails or edge.access_domains as well"
         if edge.access_team is None and (edge.access_emails or edge.access_domains):
             yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
+
+
+def _engine_conflicts(settings: Settings) -> Iterator[str]:
+    """On a Swarm a task is on any machine, so nothing may be on one of them; and its ports are open on every address."""
+    host = settings.host
+    if host.engine == "docker":
+        for key in ("shared_folder", "encrypted"):
+            if getattr(host, key):
+                yield f'host.{key}: is about several machines, and host.engine is "docker"; remove it, or write engine: swarm'
+        return
+    swarm = 'host.engine: "swarm"'
+    if host.shared_folder is None:
+        yield f"{swarm} needs a folder that all machines have; write host.shared_folder, for example /mnt/skyvern"
+    if not settings.database.elsewhere:
+        yield f"{swarm} needs a PostgreSQL beside it, which no machine takes down with it; set database.url (docs/database.md)"
+    if isinstance(settings.edge, NoEdge):
+        yield f"{swarm} would open a port to the network of its machines; write edge.provider: cloudflare or ngrok"
+    if isinstance(settings.browser, CdpBrowser):
+        yield f'browser.type: "cdp-connect" has its proxy on 127.0.0.1 of one machine, and {swarm} has several; write headless'
+    if isinstance(settings.llm, OllamaLlm):
+        yield (
+            f'llm.provider: "ollama" has its models and its GPU on one machine, and {swarm} has several; write openai-compatible '
+            "and the address of an Ollama beside it"
+        )
 
 
 def _cell_conflicts(edge: CloudflareEdge) -> Iterator[str]:

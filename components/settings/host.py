@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from functools import partial
 from importlib import resources
 from ipaddress import IPv4Network
 from typing import Annotated, Literal
@@ -10,7 +11,19 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from components import addresses
 from components.settings import certificates
-from components.settings.base import LABEL, Cpus, Port, PrivateDestinations, Section, each, entries, given, redacted, split_url
+from components.settings.base import (
+    LABEL,
+    Cpus,
+    Port,
+    PrivateDestinations,
+    Section,
+    check_folder,
+    each,
+    entries,
+    given,
+    redacted,
+    split_url,
+)
 
 # official: public images by digest, and ours built on them. packages: all built from Debian, PyPI and Go packages.
 ImageSource = Literal["official", "packages"]
@@ -101,11 +114,29 @@ class HostSettings(Section):
         "environment (DOCKER_HOST, docker context) never chooses it.",
         examples=["unix:///run/user/1000/docker.sock", "ssh://deploy@host.example.com:22"],
     )
+    engine: Literal["docker", "swarm"] = Field(
+        "docker",
+        description="What runs the stack: containers of the one daemon `docker_host`, or services of the Docker Swarm that "
+        "`docker_host` manages, on any of its machines (docs/cluster.md). It cannot change on existing data.",
+        examples=["swarm"],
+    )
     nodes: Annotated[list[str], entries(daemon_problem)] = Field(
         [],
         description="The other machines of a Docker Swarm, by their daemons; `docker_host` is its first. `ops cluster` makes the "
-        "Swarm, `ops doctor` looks at it (docs/cluster.md). The stack itself runs on `docker_host` alone.",
+        "Swarm, `ops doctor` looks at it (docs/cluster.md). With `engine: docker` the stack itself runs on `docker_host` alone.",
         examples=["[ssh://deploy@b.example.net, ssh://deploy@c.example.net]"],
+    )
+    shared_folder: Annotated[str | None, given(partial(check_folder, example="/mnt/skyvern"))] = Field(
+        None,
+        description="With `engine: swarm`: a folder that every machine has at the same path and with the same content, such as a "
+        "share of a NAS mounted by NFS. The stack's files are in `skyvern-STACK` in it; `script/up` makes that.",
+        examples=["/mnt/skyvern"],
+    )
+    encrypted: bool = Field(
+        False,
+        description="With `engine: swarm`: whether the machines encrypt what the stack's services send each other. The kernel "
+        "of each needs ESP for it, which WSL lacks. With `false` their network has to be private (docs/cluster.md).",
+        examples=["true"],
     )
     port: Port = Field(
         8080,
@@ -116,7 +147,7 @@ class HostSettings(Section):
         True,
         description="A container that keeps the stack's own packet filter on the host (docs/security.md): networks apart, the "
         "host and private addresses out of reach, containers unreachable from outside. `false` only where it cannot work, as on "
-        "a kernel without nf_tables.",
+        "a kernel without nf_tables. With `engine: swarm` there is none.",
         examples=["false"],
     )
     proxy: Annotated[str | None, given(_proxy)] = Field(

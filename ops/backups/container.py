@@ -45,7 +45,7 @@ def ask(stack: Stack, docker: Docker, *arguments: str, timeout_seconds: float = 
             f"--stack {stack}"
         )
     with explained(lambda failed: f"backup of stack {stack}: {clause(failed)}"):
-        return docker.run("exec", name, PROGRAM, *arguments, timeout_seconds=timeout_seconds)
+        return docker.execute(name, PROGRAM, *arguments, timeout_seconds=timeout_seconds)
 
 
 def clause(failed: UserError) -> str:

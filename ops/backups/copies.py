@@ -329,7 +329,7 @@ def _refuse_full_disk(copy: Copy) -> None:
 
 def last_lines(docker: Docker, name: str) -> str:
     """The end of a container's log, on one line."""
-    return process.BETWEEN_LINES.join(docker.logs(name, "--tail", "3").strip().splitlines())
+    return process.BETWEEN_LINES.join(docker.plain.logs(name, "--tail", "3").strip().splitlines())
 
 
 def _start_postgres(copy: Copy, marks: Sequence[str]) -> None:

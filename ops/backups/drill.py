@@ -204,7 +204,7 @@ def server_environment(copy: Copy) -> Mapping[str, str]:
     """That of the stack's server, with the copy's database and without schedules."""
     name = copy.source.stack.prefix("server")
     try:
-        elements: list[str] = json.loads(copy.source.docker.run("inspect", "--format", "{{json .Config.Env}}", name))
+        elements = copy.source.docker.environment_of(name)
     except UserError as failed:
         raise Unfit(f"the stack has no server whose settings could be used ({failed})") from failed
     environment = dict(element.split("=", 1) for element in elements)

@@ -31,7 +31,7 @@ def read(stack: Stack, docker: Docker, image: str, path: str) -> str:
 
 
 def _run(stack: Stack, docker: Docker, image: str, script: str, stdin: bytes | None = None) -> str:
-    mount = f"--volume={stack.prefix('backup')}:{STATE_FOLDER}"
+    mount = f"--volume={stack.place('backup')}:{STATE_FOLDER}"
     flags = ("--interactive", f"--user={SKYVERN_ID}:{SKYVERN_ID}", mount)
     return docker.run(*OFFLINE, *flags, image, "sh", "-c", script, stdin=stdin)
 

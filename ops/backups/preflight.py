@@ -100,7 +100,11 @@ def _is_in_use(stack: Stack, docker: Docker, wanted: SomeBackup) -> bool:
     name = stack.prefix("backup")
     if not docker.has(name):
         return False
-    document = docker.inspect(name)
+    try:
+        document = docker.inspect(name)
+    except UserError:
+        # On a Swarm, no task of it runs.
+        return False
     if isinstance(wanted, PathBackup):
         return any(mount.get("Source") == wanted.path for mount in document.get("Mounts") or [])
     return f"RESTIC_REPOSITORY={wanted.repository}" in (document["Config"].get("Env") or [])

@@ -19,6 +19,7 @@ from components.settings import Settings
 from components.settings.host import daemon_problem
 from ops.clients import terminal
 from ops.clients.docker import Docker
+from ops.deploy import drain as drains
 from ops.errors import UserError
 from ops.machine import daemon_config
 from ops.observe import cluster as clusters
@@ -134,7 +135,7 @@ def drain(
         return
     if not any(other.id != member.id and other.ready and other.availability == "active" for other in cluster.members or ()):
         raise UserError(f"ops cluster drain: no other machine takes services, so those of {member.name} would be down")
-    empty(manager, member, say=typer.echo)
+    empty(manager, member, say=typer.echo, stop_seconds=drains.stop_seconds(stack))
     there = cluster.node(member)
     if there is not None and (rest := len(Docker(there.host).run("ps", "--quiet").split())):
         typer.echo(f"{member.name}: {rest} containers of no service stay there")
@@ -166,7 +167,7 @@ def leave(
     # Who stays decides from now on.
     manager = _promoted_before(cluster, member, manager)
     if not gone:
-        empty(manager, member, say=typer.echo)
+        empty(manager, member, say=typer.echo, stop_seconds=drains.stop_seconds(stack))
     if member.manager:
         manager.run("node", "demote", member.id)
         typer.echo(f"{member.name}: manages no longer")
@@ -281,15 +282,19 @@ def settle(hosts: Sequence[str], *, say: Callable[[str], None]) -> None:
         say(f"{member.name} ({member.address}): manages no longer")
 
 
-def empty(manager: Docker, member: Member, *, say: Callable[[str], None]) -> None:
-    """Gives a machine no services any more, and waits until those that it has are elsewhere; UserError if that takes too long."""
+def empty(manager: Docker, member: Member, *, say: Callable[[str], None], stop_seconds: float = 0) -> None:
+    """Gives a machine no services any more, and waits until those that it has are elsewhere; UserError if that takes too long.
+
+    stop_seconds: what the slowest of them has to end.
+    """
     manager.run("node", "update", "--availability", "drain", member.id)
 
     def stopped() -> bool:
         states = manager.run("node", "ps", "--format", "{{.CurrentState}}", member.id).splitlines()
         return all(state.startswith(_STOPPED) for state in states)
 
-    _wait(stopped, f"services still run on {member.name}; see docker --host {manager.host} node ps {member.id}", DRAIN_SECONDS)
+    see = f"see docker --host {manager.host} node ps {member.id}"
+    _wait(stopped, f"services still run on {member.name}; {see}", max(DRAIN_SECONDS, stop_seconds))
     say(f"{member.name} ({member.address}): has no services any more")
 
 

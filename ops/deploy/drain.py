@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ops.clients.terminal import Progress
+from ops.errors import UserError
 from ops.observe import logs
 from ops.stack.stack import Stack
 
@@ -48,11 +49,15 @@ def countdown(stack: Stack, progress: Progress) -> Iterator[None]:
 
 def _follow(stack: Stack) -> subprocess.Popen[str] | None:
     """``docker logs`` of the server, from now on; of one that does not run, it ends at once."""
-    docker = stack.docker()
+    try:
+        daemon, server = stack.docker().locate(stack.prefix("server"))
+    except UserError:
+        # No task of it runs, so none drains.
+        return None
     try:
         return subprocess.Popen(
-            docker.command("logs", "--follow", "--tail", "0", stack.prefix("server")),
-            env=docker.environment(),
+            daemon.command("logs", "--follow", "--tail", "0", server),
+            env=daemon.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ from ops.clients.docker import HARDENED, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError, explained
 from ops.machine import docker_faults, windows
+from ops.observe import isolation
 from ops.observe.doctor.observation import port_free, published_ports
 from ops.stack import routes
 from ops.stack.stack import Stack
@@ -34,9 +35,12 @@ def check_addresses(stack: Stack, docker: Docker, settings: Settings) -> None:
 
     A host that is another machine can be looked at once the image of the egress proxy is there.
     """
-    network = routes.observe(docker, stack, images.references(settings.images.source)["egress"])
-    if network is None:
-        return
+    image = images.references(settings.images.source)["egress"]
+    for network in filter(None, (routes.observe(daemon, stack, image) for daemon in docker.daemons)):
+        _refuse_overlap(stack, settings, network)
+
+
+def _refuse_overlap(stack: Stack, settings: Settings, network: routes.HostNetwork) -> None:
     missing = [subnet for subnet in routes.planned(stack, settings) if subnet not in network.own]
     if overlapped := network.overlaps(missing):
         raise UserError(
@@ -60,7 +64,7 @@ def check_ports(stack: Stack, settings: Settings) -> None:
 
 def check(docker: Docker, settings: Settings, progress: Progress) -> None:
     """Raises UserError with one line for the first thing that the host does not allow; the images have to be there."""
-    if settings.host.firewall:
+    if isolation.has_firewall(settings):
         try_firewall(docker, images.references(settings.images.source)["egress"])
         progress("the kernel takes the stack's firewall")
     if not isinstance(settings.browser, CdpBrowser) and settings.browser.sandbox:

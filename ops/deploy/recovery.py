@@ -37,13 +37,17 @@ def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
         # Clears the notes, and looks at every resource; the orphans themselves it does not see.
         state.refresh(stack, "--clear-pending-creates")
         left = state.leftovers(stack.state(), state.disposable(docker, stack.short))
-    for item in sorted(left, key=lambda item: (item.kind, item.name)):
+    # A network cannot be removed before what is on it, nor a secret before what has it.
+    order = ("container", "service", "secret", "network")
+    for item in sorted(left, key=lambda item: (order.index(item.kind), item.name)):
         progress(f"{item.kind} {item.name} is not in the state: removed (it holds no data; volumes stay)")
         if item.kind == "container":
             docker.run("container", "stop", "--time", "60", item.id)
             docker.run("container", "rm", "--force", item.id)
+        elif item.kind == "service":
+            docker.remove_part(item.name)
         else:
-            docker.run("network", "rm", item.id)
+            docker.run(item.kind, "rm", item.id)
 
 
 def refuse_foreign_before(stack: Stack, docker: Docker, url: str) -> None:
@@ -68,21 +72,26 @@ def refuse_foreign(stack: Stack, docker: Docker, recorded: Mapping[str, Any], ur
     """
     if recorded.get("pending_operations") or state.docker_resources(recorded) or state.has_secrets(recorded):
         return
-    names = {
-        "container": [item.name for item in inventory.labelled(docker, stack.short, "container")],
-        "network": [item.name for item in inventory.labelled(docker, stack.short, "network")],
-        "volume": [volume.name for volume in inventory.volumes(docker, stack.short)],
-    }
+    names: dict[str, list[str]] = {"container": [], "network": []}
+    for item in state.disposable(docker, stack.short):
+        names.setdefault(item.kind, []).append(item.name)
+    names["volume"] = [volume.name for volume in inventory.volumes(docker, stack.short)]
     if not any(names.values()):
         return
     found = "; ".join(f"{kind}s {', '.join(sorted(some))}" for kind, some in names.items() if some)
     # In this order: a network with a container and a volume of one cannot be removed.
-    removals = {"container": "rm --force", "network": "network rm", "volume": "volume rm"}
+    removals = {
+        "container": "rm --force",
+        "service": "service rm",
+        "secret": "secret rm",
+        "network": "network rm",
+        "volume": "volume rm",
+    }
     host = "" if docker.host == DEFAULT_SOCKET else f"--host {docker.host} "
     commands = [
         f"{'with all its data, ' if kind == 'volume' else ''}docker {host}{command} {' '.join(sorted(names[kind]))}"
         for kind, command in removals.items()
-        if names[kind]
+        if names.get(kind)
     ]
     raise UserError(
         f"stack {stack}: on {docker.host} there are {found}, which another state made than this one ({url}), and nothing was "

@@ -1,8 +1,8 @@
 """Repairs around the next ``pulumi up``, after changes on the daemon that Pulumi did not make.
 
 A plain ``pulumi up`` compares the program with the state and does not look at the daemon, so it sees neither a container that was
-killed or stopped by hand, which Docker leaves down for good, nor one that was removed. Only containers and networks are made
-again: a data volume that has gone is refused, because an empty volume in its place would hide the loss.
+killed or stopped by hand, which Docker leaves down for good, nor one that was removed. Only what holds no data is made again: a
+data volume that has gone is refused, because an empty volume in its place would hide the loss.
 Not here: what an interrupted up leaves (ops/deploy/recovery.py).
 """
 
@@ -12,19 +12,22 @@ from typing import Any
 
 from ops.clients import process
 from ops.clients.docker import Docker
+from ops.clients.swarm import Swarm
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.stack import inventory, state
+from ops.stack.inventory import Replica
 from ops.stack.stack import Stack
 
 # Longer than the longest start of a container after a power cut.
 HEALTHY_SECONDS = 240
+_KINDS = ("container", "network", "volume", "service", "secret")
 _DOWN = {"created", "dead", "exited", "paused"}
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A container, network or volume of the state. id: as Docker has it (a volume's is its name)."""
+    """A container, network or volume of the state, or a service or secret. id: as Docker has it (a volume's is its name)."""
 
     kind: str
     id: str
@@ -44,6 +47,7 @@ def repair(stack: Stack, docker: Docker, progress: Progress) -> list[Recorded]:
         "container": set(states),
         "network": set(docker.run("network", "ls", "--no-trunc", "--quiet").split()),
         "volume": set(docker.run("volume", "ls", "--quiet").split()),
+        **_of_swarm(stack, docker, progress),
     }
     gone = [resource for resource in recorded if resource.id not in present[resource.kind]]
     if lost := [resource.name for resource in gone if resource.protected]:
@@ -64,7 +68,7 @@ def repair(stack: Stack, docker: Docker, progress: Progress) -> list[Recorded]:
 @process.reads("pulumi")
 def parse(recorded: dict[str, Any]) -> list[Recorded]:
     """The daemon's objects of a state, in its order."""
-    kinds = {f"docker:index/{kind}:{kind.capitalize()}": kind for kind in ("container", "network", "volume")}
+    kinds = {f"docker:index/{kind}:{kind.capitalize()}": kind for kind in _KINDS}
     return [
         Recorded(kind, resource["id"], resource["outputs"]["name"], bool(resource.get("protect")))
         for resource in recorded.get("resources") or []
@@ -77,7 +81,7 @@ def wait_until_healthy(stack: Stack, docker: Docker, progress: Progress) -> None
     until = time.monotonic() + HEALTHY_SECONDS
     printed = False
     while unhealthy := [
-        container.name
+        f"{container.name}{f' ({container.reason})' if isinstance(container, Replica) and container.reason else ''}"
         for container in inventory.containers(docker, stack.short)
         if container.status != "running" or container.health not in {"", "healthy"}
     ]:
@@ -90,6 +94,18 @@ def wait_until_healthy(stack: Stack, docker: Docker, progress: Progress) -> None
             progress(f"waiting until healthy: {', '.join(unhealthy)}")
             printed = True
         time.sleep(1)
+
+
+def _of_swarm(stack: Stack, docker: Docker, progress: Progress) -> dict[str, set[str]]:
+    """The ids of a Swarm's services and secrets. A service that was stopped is started; the engine itself replaces what died."""
+    if not isinstance(docker, Swarm):
+        return {"service": set(), "secret": set()}
+    services = docker.services(label=f"skyvern.stack={stack.short}")
+    for service in services:
+        if service.replicas == 0:
+            docker.start_part(service.name)
+            progress(f"service {service.name} had no task (0 replicas): started")
+    return {"service": {service.id for service in services}, "secret": set(docker.run("secret", "ls", "--quiet").split())}
 
 
 @process.reads("docker")

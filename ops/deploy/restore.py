@@ -48,6 +48,7 @@ for one in json.load(sys.stdin):
 
 def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -> None:
     """A set, or the newest one, into the stack. UserError before anything is touched, or with the next step."""
+    refuse_swarm(stack, "ops restore")
     with notes.alone(stack):
         source = copies.source(stack)
         docker = source.docker
@@ -121,6 +122,7 @@ def replace(
 
 def undo(stack: Stack, *, yes: bool) -> None:
     """What the last restore replaced becomes the stack's data again; UserError if nothing is kept."""
+    refuse_swarm(stack, "ops restore --undo")
     with notes.alone(stack):
         docker, image = stack.docker(), exchange.image_of(stack)
         server = external.server(stack, docker, stack.settings())
@@ -142,6 +144,16 @@ def undo(stack: Stack, *, yes: bool) -> None:
 
 
 # --- Refusals and questions -----------------------------------------------------------------------------------------------
+
+
+def refuse_swarm(stack: Stack, command: str) -> None:
+    """UserError for a stack on a Swarm, whose files are in a shared folder: here, volumes of one daemon change places."""
+    if stack.settings().host.engine == "swarm":
+        raise UserError(
+            f"{command}: nothing was changed: stack {stack} runs on a Swarm, where a whole set cannot take the place of the "
+            "data; --workflow, --credential and --file bring back a part, and a stack on plain Docker takes a whole set "
+            "(docs/cluster.md)"
+        )
 
 
 def _parts(settings: Settings) -> list[str]:
@@ -319,7 +331,7 @@ def _resume(stack: Stack, *, yes: bool) -> None:
     rows: list[dict[str, Any]] = json.loads(database.ask(stack, docker, f"{query};", as_owner=True) or "[]")
     if not rows:
         raise UserError(f"ops resume: no schedule of stack {stack} is paused by a restore")
-    printed = docker.run("exec", "--interactive", stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
+    printed = docker.execute(stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
     over = []
     for row in map(json.loads, printed.splitlines()):
         if row["over"]:
@@ -348,8 +360,9 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
         raise UserError(f"recovery kit: is of stack {kit.stack}; write -s {kit.stack}")
     terminal.need_answer("ops restore", yes=yes)
     _take_files(stack, kit, say)
-    settings, docker = stack.settings(), stack.docker()
-    daemon.ensure_docker(docker.host, say)
+    settings = stack.settings()
+    daemon.ensure_docker(settings.host.docker_host, say)
+    docker = stack.docker()
     optional = needs.asked_for(settings)
     missing = needs.prepare(docker, settings.images.source, say, optional)
     up.make_engine_and_images(
@@ -358,6 +371,15 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
         say,
     )
     _take_state(stack, kit, say)
+    if settings.host.engine == "swarm":
+        say(f"the data is in {settings.host.shared_folder} and on the server of database.url, and stays as it is there")
+    else:
+        _take_data(stack, docker, name, yes=yes)
+    up.deploy(stack, images_source=None, engine_choice=None, yes=True, unreviewed=True)
+
+
+def _take_data(stack: Stack, docker: Docker, name: str | None, *, yes: bool) -> None:
+    """A set, or the newest one, into a stack that has nothing but its state."""
     with notes.alone(stack):
         source = copies.source(stack)
         clear(source, say)
@@ -375,7 +397,6 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
             # Nothing was there before.
             if left.stamp == stamp:
                 exchange.remove(docker, left, None if keep else server)
-    up.deploy(stack, images_source=None, engine_choice=None, yes=True, unreviewed=True)
 
 
 def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:

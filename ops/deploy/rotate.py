@@ -144,9 +144,10 @@ def previous_is_rejected(name: str, old: PreviousSecrets, http: httpx.Client) ->
             return _status(http, old.outputs.app_url + "/", auth=login) == 401
         case _:
             answer = (
-                Docker(old.outputs.docker_host)
-                .run(
-                    *("exec", "--interactive", old.outputs.containers["server"], *PYTHON, _LOGIN),
+                old.outputs.docker()
+                .execute(
+                    old.outputs.containers["server"],
+                    *(*PYTHON, _LOGIN),
                     stdin=old.database_password.get_secret_value().encode(),
                 )
                 .strip()

@@ -14,4 +14,4 @@ from ops.stack.outputs import Outputs
 def end(docker: Docker, outputs: Outputs) -> None:
     """Ends all sessions; UserError if the database does not answer."""
     with explained(lambda failed: f"sessions: not ended ({failed}); see bin/ops logs roles postgres"):
-        docker.run("exec", outputs.containers["roles"], "bash", "-c", f"set -eu\n{END_SESSIONS}")
+        docker.execute(outputs.containers["roles"], "bash", "-c", f"set -eu\n{END_SESSIONS}")

@@ -196,7 +196,7 @@ def _credential(source: Source, record: Record, identifier: str, *, over: bool) 
 
 def _file(source: Source, record: Record, path: str, *, over: bool) -> str:
     folder = folder_of(path)
-    mount = f"--volume={source.stack.prefix(folder)}:{folder_path(folder)}"
+    mount = f"--volume={source.stack.place(folder)}:{folder_path(folder)}"
     try:
         source.ask("file", record.name, path, *(["replace"] if over else []), flags=(mount,), timeout_seconds=3600)
     except UserError as failed:

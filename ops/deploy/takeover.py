@@ -83,6 +83,7 @@ def take_over(
 def _refuse(source: Source, old: Upstream) -> None:
     """UserError for a stack that cannot take anything over."""
     stack = source.stack
+    restore.refuse_swarm(stack, COMMAND)
     if isinstance(source.settings.storage, S3Storage):
         raise UserError(
             f"{stack.file_name}: storage.type: is s3, which does not serve the files that come along; take over into a stack "

@@ -18,7 +18,7 @@ from ops.backups import preflight as backup_preflight
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, Steps
-from ops.deploy import danger, database_upgrade, guard, preflight, recovery, releases, repair, update, upgrade
+from ops.deploy import danger, database_upgrade, guard, machines, preflight, recovery, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs, source
 from ops.machine import backend, daemon, engine, system
@@ -106,7 +106,6 @@ def deploy(
     preflight.check_automations(stack, settings)
     guard.check(stack, unreviewed=unreviewed, confirm=terminal.confirm if terminal.attended() else None)
     unasked = goes_unasked(stack, yes=yes)
-    docker = stack.docker()
     # Before anything is made.
     check_belongings(stack)
     system.check_room()
@@ -114,11 +113,13 @@ def deploy(
     with steps.step("Docker") as say:
         if remark := shell.remark():
             say(remark)
-        daemon.ensure_docker(docker.host, say)
+        daemon.ensure_docker(settings.host.docker_host, say)
+        docker = stack.docker()
         recovery.refuse_foreign_before(stack, docker, backend.current_state().url)
         # Before the engine, which takes minutes where it has to be built: what cannot be had is known now.
         preflight.check_ports(stack, settings)
         preflight.check_addresses(stack, docker, settings)
+        machines.check(stack, docker, settings, say)
         chosen = source.choose_source(stack, images_source, docker, say)
         optional = needs.asked_for(settings)
         missing = needs.prepare(docker, chosen, say, optional)
@@ -134,6 +135,7 @@ def deploy(
         )
         preflight.check_addresses(stack, docker, stack.settings())
         preflight.check(docker, stack.settings(), say)
+        machines.make_shared_folder(stack, docker, stack.settings(), say)
     with notes.alone(stack):
         _update(stack, docker, steps, unasked=unasked)
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 from components.settings import CloudflareEdge
 from ops.clients import process, terminal
-from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.deploy import drain, gap
 from ops.errors import UserError
 from ops.machine import docker_faults, environment
 from ops.observe import alerts, smoke
 from ops.observe.smoke.site import Resolver, Site, client_for
-from ops.stack import locks
+from ops.stack import inventory, locks
+from ops.stack.inventory import Replicas
 from ops.stack.outputs import Outputs
 from ops.stack.stack import PROJECT, Stack
 
@@ -65,6 +65,11 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: 
     # Once Pulumi's tree is complete, the terminal is free for a line.
     with gap.shown(settings, terminal.say), drain.countdown(stack, progress):
         code = terminal.run_attended(stack.command("up", *flags), env=variables, ask=not unasked, folder=stack.root)
+    if code and (failures := [f"{one.name}: {one.problem}" for one in _replicas(stack) if one.problem]):
+        raise UserError(
+            f"pulumi up: exit {code}: {'; '.join(failures)}; correct what bin/ops logs -s {stack} shows, then script/up "
+            f"--stack {stack} goes on"
+        )
     if code and (cure := docker_faults.of_containers(stack.docker(), stack.short)):
         raise UserError(f"pulumi up: exit {code}: {cure}, then run script/up --stack {stack} again")
     if code:
@@ -74,6 +79,14 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: 
             "again"
         )
     alerts.record(stack, terminal.say)
+
+
+def _replicas(stack: Stack) -> list[Replicas]:
+    """The services of a stack on a Swarm, with what the engine says of them; none on plain Docker, or without an answer."""
+    try:
+        return inventory.replicas(stack.docker(), stack.short)
+    except UserError:
+        return []
 
 
 def run_smoke(
@@ -86,7 +99,7 @@ def run_smoke(
     """
     results = []
     with client_for(outputs, resolver) as client:
-        for result in smoke.run_checks(Site(outputs, client, Docker(outputs.docker_host))):
+        for result in smoke.run_checks(Site(outputs, client, outputs.docker())):
             progress(smoke.render(result))
             results.append(result)
             if result.mark == "warn" and warn is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from components.host import images
 from components.host.postgres import DATA_FOLDER
@@ -161,12 +161,12 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     wanted = images.references(settings.images.source)["server"]
     note = read(stack)
     switching = note if note is not None and note.state == "switching" else None
-    server = _server(docker, stack)
+    server = docker.image_of(stack.prefix("server"))
     if switching is None:
         if server is None:
             _refuse_untried(stack, docker, wanted)
             return None
-        if server["Config"]["Image"] == wanted:
+        if server[0] == wanted:
             return None
     # Cut off while PostgreSQL's container was replaced too, of which the up makes a new one.
     without_database = switching is not None and not all(docker.has(name) for name in _containers(stack, settings))
@@ -177,7 +177,7 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     pending = _pending(stack, docker, here, reached)
     if switching is not None:
         untouched = reached == switching.database and not without_database
-        if untouched and server is not None and server["Config"]["Image"] != switching.image:
+        if untouched and server is not None and server[0] != switching.image:
             # The new server has changed nothing, and the old one has gone on meanwhile: what was kept is too old.
             NOTES.forget(stack)
         else:
@@ -193,9 +193,9 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
                 good=None,
                 resumed=replace(switching, image=wanted, after=here.version),
             )
-    if server is None or server["Config"]["Image"] == wanted:
+    if server is None or server[0] == wanted:
         return None
-    old = migrations.of_image(docker, server["Image"])
+    old = migrations.of_image(docker, server[1])
     if old.version == here.version and not pending:
         return None
     good = releases.last_good(stack)
@@ -363,7 +363,7 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     earlier = read(stack)
     try:
         with drain.countdown(stack, progress):
-            docker.run("stop", server, timeout_seconds=drain.stop_seconds(stack))
+            docker.stop_part(server, timeout_seconds=drain.stop_seconds(stack))
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
         NOTES.forget(stack)
@@ -372,7 +372,7 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
         with suppress(UserError):
             if earlier is not None and kept(stack).before in _databases(stack, docker):
                 _write(stack, earlier)
-        docker.run("start", server)
+        docker.start_part(server)
         raise UserError(
             f"stack {stack}: nothing was changed, and Skyvern {change.before} goes on: its database cannot be kept: {failed}"
         ) from failed
@@ -395,8 +395,7 @@ def _has_run(stack: Stack, docker: Docker, note: Note) -> bool:
 
     Pulumi makes it last of all, and leaves one that does not become healthy where it is.
     """
-    server = _server(docker, stack)
-    return server is not None and bool(server["Config"]["Image"] == note.image)
+    return docker.has_run(stack.prefix("server"), note.image)
 
 
 # --- Back -----------------------------------------------------------------------------------------------------------------
@@ -409,9 +408,8 @@ def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str
     """
     note = _write(stack, note if note.state == "data back" else replace(note, state="going back"))
     # Removed, and not only stopped: the up of the old commit starts what is stopped, and it would migrate again.
-    if note.state == "going back" and _server(docker, stack) is not None:
-        docker.run("stop", "--time", "30", stack.prefix("server"), timeout_seconds=120)
-        docker.run("rm", "--force", stack.prefix("server"))
+    if note.state == "going back" and docker.has(stack.prefix("server")):
+        docker.remove_part(stack.prefix("server"))
     lost = _finish_data(stack, docker, note, progress)
     if not note.commit:
         NOTES.forget(stack)
@@ -547,11 +545,6 @@ def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) ->
 
 
 # --- The database -----------------------------------------------------------------------------------------------------
-
-
-def _server(docker: Docker, stack: Stack) -> dict[str, Any] | None:
-    name = stack.prefix("server")
-    return docker.inspect(name) if docker.has(name) else None
 
 
 def _database(stack: Stack, docker: Docker) -> tuple[str, ...] | None:

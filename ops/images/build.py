@@ -17,9 +17,10 @@ from components.host.images import ImageSource
 from components.settings import HostSettings
 from ops.clients import process, proxies
 from ops.clients.docker import Docker
+from ops.clients.swarm import Swarm
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.images import needs
+from ops.images import needs, spread
 from ops.machine import docker_faults, go
 from ops.paths import cache_dir
 
@@ -60,6 +61,8 @@ def build(
 ) -> None:
     """Builds or pulls what is missing, in dependency order, with a line before, every minute and after each image.
 
+    On a Swarm, every machine then gets them.
+
     optional: what this stack asks for beyond the parts that every stack has. stop: no further image is begun once it is set.
     missing: what needs.prepare has answered, where it was asked before. host: of the stack file, for its proxy and certificates.
     Raises UserError with the log file of the image that failed, or when the host lacks a tool for the images from packages.
@@ -67,9 +70,23 @@ def build(
     references = images.references(source)
     if missing is None:
         missing = needs.prepare(docker, source, progress, optional)
-    if not missing:
+    if missing:
+        _make(docker, missing, source, progress, stop, host)
+    else:
         progress(f"all {len(needs.parts(source, optional))} images are present")
-        return
+    if isinstance(docker, Swarm) and not (stop is not None and stop.is_set()):
+        spread.spread(docker, [references[image] for image in needs.parts(source, optional)], progress)
+
+
+def _make(
+    docker: Docker,
+    missing: Sequence[str],
+    source: ImageSource,
+    progress: Progress,
+    stop: threading.Event | None,
+    host: HostSettings,
+) -> None:
+    references = images.references(source)
     minutes = sum(expected_minutes(image, source) for image in missing)
     progress(f"{len(missing)} to build or pull: {', '.join(missing)}; about {minutes} min in all on 2 cores")
     for image in missing:

@@ -74,7 +74,7 @@ def ask(stack: Stack, *question: str) -> str:
     docker, name = stack.docker(), stack.prefix("monitor")
     if not docker.has(name, running=True):
         raise UserError(f"stack {stack}: {name} does not run; run script/up --stack {stack}")
-    return docker.run("exec", name, "monitor-alerts", *question, timeout_seconds=ANSWER_SECONDS).strip()
+    return docker.execute(name, "monitor-alerts", *question, timeout_seconds=ANSWER_SECONDS).strip()
 
 
 def record(stack: Stack, say: Progress) -> None:

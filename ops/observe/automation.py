@@ -63,7 +63,7 @@ def figures(docker: Docker, monitor: str, days: int) -> Figures:
 
     UserError where it does not answer, or is of a version that counts today only.
     """
-    answer = docker.run("exec", monitor, *COMMAND, str(days), timeout_seconds=PERIOD_SECONDS)
+    answer = docker.execute(monitor, *COMMAND, str(days), timeout_seconds=PERIOD_SECONDS)
     if answer.strip() == "null":
         raise UserError(f"{monitor}: Skyvern has not made its tables yet; try again once the server has started")
     counted = inventory.parsed(Figures, answer)

@@ -89,7 +89,7 @@ def look(stack: Stack, see: Callable[[Stack, Settings, Docker], T]) -> Answer[T]
     settings = None
     try:
         settings = stack.settings()
-        docker = Docker(settings.host.docker_host)
+        docker = stack.docker()
         # First, and for some seconds only: what follows would wait for a machine that is off, one call after the other.
         docker.run("version", "--format", "{{.Server.Version}}", timeout_seconds=ANSWER_SECONDS)
         return Answer(stack=stack, settings=settings, found=see(stack, settings, docker))

@@ -83,7 +83,7 @@ def ask(docker: Docker, server: str, hosts: Sequence[str], *, every: bool = Fals
     """
     wanted = "every" if every else "first"
     proxy = EGRESS_URL.removeprefix("http://")
-    printed = docker.run("exec", server, *PYTHON, _PROBE.read_text(), proxy, wanted, *hosts, timeout_seconds=SECONDS)
+    printed = docker.execute(server, *PYTHON, _PROBE.read_text(), proxy, wanted, *hosts, timeout_seconds=SECONDS)
     try:
         return [Answer(**answer) for answer in json.loads(printed)]
     except (ValueError, TypeError) as strange:

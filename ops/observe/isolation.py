@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from components.host.firewall import bridge_name
+from components.settings import Settings
 from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
 from ops.stack import inventory
@@ -153,13 +154,20 @@ def openings(tried: Sequence[Attempt], answers: str, *, walled: bool) -> Iterato
             yield Opening(attempt=attempt, answered=result == "open")
 
 
+def has_firewall(settings: Settings) -> bool:
+    """Whether a stack has its own packet filter. On a Swarm, whose networks are not bridges of one host, none could keep them."""
+    return settings.host.firewall and settings.host.engine == "docker"
+
+
 def probe(docker: Docker, stack: Stack, *, walled: bool, parts: Collection[str] | None = None) -> list[str]:
     """Tries everything from every part, or from the named ones: the openings, as ``clauses``. UserError if it could not probe.
 
     walled: whether the stack has the firewall by its settings. Without, the host and private addresses are not tried: nothing
     stops connections to them.
     """
-    containers = inventory.documents(docker, stack.short)
+    found = inventory.documents_by_daemon(docker, stack.short)
+    containers = [document for _, documents in found for document in documents]
+    daemons = {document["Id"]: daemon for daemon, documents in found for document in documents}
     by_part = {_part(container): container for container in containers}
     # Their image has the tools; by its id, because its name may be gone.
     image = next((by_part[part]["Image"] for part in ("firewall", "egress") if part in by_part), None)
@@ -177,7 +185,7 @@ def probe(docker: Docker, stack: Stack, *, walled: bool, parts: Collection[str] 
         rest = sorted({attempt.address for attempt in tried} - set(first))
         lines = "".join(f"{address} {PORT}\n" if address else "\n" for address in [*first, "", *rest])
         command = ("run", "--rm", "--interactive", f"--network=container:{source}", *HARDENING, image, "bash", "-c", TRY)
-        return list(openings(tried, docker.run(*command, stdin=lines.encode()), walled=walled))
+        return list(openings(tried, daemons[source].run(*command, stdin=lines.encode()), walled=walled))
 
     sources = [source for source, tried in planned.items() if tried and (parts is None or tried[0].source in parts)]
     if not sources:

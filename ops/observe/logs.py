@@ -3,7 +3,8 @@
 Skyvern and the gateway keep secrets out of their logs by themselves (LOG_RAW_API_REQUESTS off, headers and ``apikey`` left out).
 The mask here is a second net and not a promise: it finds the values in the environments of containers, unchanged and in the
 usual encodings of the whole value, and anything in the form of a key. A value that is cut, split over lines or spaces, hashed,
-compressed or encoded twice passes. So does a secret that no container knows, such as a password of a site in a stack trace.
+compressed or encoded twice passes. So does a secret that no container knows, such as a password of a site in a stack trace, and
+on a Swarm one of a part that does not run.
 Control characters are shown as text, so that a page cannot write to the terminal through a log.
 Not here: logs of earlier containers, which Docker removes with them.
 """
@@ -24,7 +25,7 @@ from ops import redaction
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack import inventory
-from ops.stack.inventory import Container
+from ops.stack.inventory import Container, Replica
 from ops.stack.stack import Stack
 
 MASK = "***"
@@ -105,12 +106,25 @@ def render(line: Line, width: int) -> str:
 
 def choose(stack: Stack, containers: Sequence[Container], wanted: Sequence[str]) -> list[Container]:
     """The containers of the named services, all if none is named. UserError for a name that the stack does not have."""
-    known = {container.part: container for container in containers}
+    known = {container.part for container in containers}
     if not known:
         raise UserError(f"stack {stack}: has no container, so there are no logs; script/up --stack {stack} starts it")
-    if unknown := sorted(set(wanted) - set(known)):
+    if unknown := sorted(set(wanted) - known):
         raise UserError(f"stack {stack}: has no service {unknown[0]}; write one of {', '.join(sorted(known))}")
-    return [container for part, container in sorted(known.items()) if not wanted or part in wanted]
+    chosen = [container for container in containers if not wanted or container.part in wanted]
+    without = [container for container in chosen if isinstance(container, Replica) and not container.id]
+    if chosen == without:
+        reasons = "; ".join(f"{task.name}: {task.reason or task.status}" for task in without)
+        raise UserError(f"stack {stack}: there is no container whose log could be shown: {reasons}")
+    # Plain Docker has one of each part, but while one hands over to the next.
+    by_name = {name_of(container, chosen): container for container in chosen if container not in without}
+    return [container for _, container in sorted(by_name.items())]
+
+
+def name_of(container: Container, containers: Sequence[Container]) -> str:
+    """What a container's lines are shown with: its part, with its number where a Swarm has several."""
+    several = isinstance(container, Replica) and sum(other.part == container.part for other in containers) > 1
+    return container.key.replace(container.name, container.part, 1) if several else container.part
 
 
 def merged(lines: Iterable[Line]) -> list[Line]:
@@ -124,7 +138,8 @@ def merged(lines: Iterable[Line]) -> list[Line]:
 
 
 def _command(docker: Docker, container: Container, options: Sequence[str]) -> list[str]:
-    return docker.command("logs", "--timestamps", *options, container.name)
+    daemon, name = container.place(docker)
+    return daemon.command("logs", "--timestamps", *options, name)
 
 
 def read(docker: Docker, containers: Sequence[Container], options: Sequence[str]) -> list[Line]:
@@ -144,7 +159,7 @@ def read(docker: Docker, containers: Sequence[Container], options: Sequence[str]
         if done.returncode:
             raise UserError(f"docker logs {container.name}: {(text.strip().splitlines() or ['no answer'])[-1]}")
         # Not splitlines: it also splits at characters that a service wrote inside a line.
-        lines += [parse_line(container.part, raw) for raw in text.removesuffix("\n").split("\n") if text]
+        lines += [parse_line(name_of(container, containers), raw) for raw in text.removesuffix("\n").split("\n") if text]
     return merged(lines)
 
 
@@ -158,7 +173,7 @@ def follow(docker: Docker, containers: Sequence[Container], options: Sequence[st
 
     def pump(container: Container, process: "subprocess.Popen[bytes]") -> None:
         for raw in process.stdout or ():
-            arrived.put(parse_line(container.part, raw.decode(errors="replace")))
+            arrived.put(parse_line(name_of(container, containers), raw.decode(errors="replace")))
         arrived.put(None)
 
     try:
@@ -193,7 +208,7 @@ def main(stack: Stack, services: Sequence[str], *, following: bool, since: str |
     docker = stack.docker()
     chosen = choose(stack, inventory.containers(docker, stack.short), services)
     secrets = secrets_of(inventory.environments(docker, stack.short))
-    width = max(len(container.part) for container in chosen)
+    width = max(len(name_of(container, chosen)) for container in chosen)
     options = [*(["--since", since] if since else []), *(["--tail", str(tail)] if tail is not None else [])]
     batches = follow(docker, chosen, options) if following else iter([read(docker, chosen, options)])
     try:

@@ -1,4 +1,4 @@
-"""``ops status``: a stack's containers and volumes, with health, memory and disk. Reads stack file and daemon, needs no Pulumi.
+"""``ops status``: a stack's containers and volumes, with health, memory and disk. Reads stack file and daemons, needs no Pulumi.
 
 Not here: faults and their fixes (ops doctor).
 """
@@ -19,7 +19,7 @@ from ops.observe import version as project
 from ops.observe.automation import Today
 from ops.observe.backups import BackupFacts
 from ops.stack import inventory
-from ops.stack.inventory import MIB, Container, Volume
+from ops.stack.inventory import MIB, Container, Replica, Replicas, Volume
 from ops.stack.stack import Stack
 
 ANSWER_SECONDS = 5
@@ -53,8 +53,9 @@ class Status:
 
     version: of this checkout. address: of the gateway, from the stack file. api_version: the API's own, None if it does not
     answer; "development" with every Skyvern from PyPI (1.0.56). skyvern_version: of the package in the server.
-    memory: container name -> bytes in use. runs: None if the server does not run or does not answer. backup, today: None if the
-    stack has no backup or monitor, or it does not answer. database: a PostgreSQL elsewhere, and whether it answers.
+    memory: key of a container -> bytes in use. runs: None if the server does not run or does not answer. backup, today: None if
+    the stack has no backup or monitor, or it does not answer. database: a PostgreSQL elsewhere, and whether it answers.
+    services: of a Swarm; the containers are then their tasks.
     """
 
     stack: str
@@ -70,6 +71,7 @@ class Status:
     backup: BackupFacts | None = None
     today: Today | None = None
     database: str | None = None
+    services: Sequence[Replicas] = ()
 
     @property
     def running(self) -> list[Container]:
@@ -88,7 +90,7 @@ def observe(stack: Stack) -> Status:
     docker = stack.docker()
     address = endpoints.derive(settings).app_url
     containers = inventory.containers(docker, stack.short)
-    running = [container.name for container in containers if container.status == "running"]
+    running = [container for container in containers if container.status == "running"]
     return Status(
         stack=stack.name,
         version=project.read(),
@@ -97,12 +99,13 @@ def observe(stack: Stack) -> Status:
         api_version=api_version(address) if running else None,
         skyvern_version=skyvern_version(docker, containers),
         containers=containers,
-        memory=inventory.memory_in_use(docker, running),
+        memory=inventory.memory_of(docker, running),
         volumes=inventory.volumes(docker, stack.short, sizes=True),
         runs=runs(docker, containers),
         backup=backups.read(docker, containers),
         today=automation.read(docker, containers),
         database=database(docker, containers) if settings.database.elsewhere else None,
+        services=inventory.replicas(docker, stack.short),
     )
 
 
@@ -150,7 +153,8 @@ def summary(status: Status) -> str:
     skyvern = f", Skyvern {status.skyvern_version}" if status.skyvern_version else ""
     versions = f"{skyvern}; {project.NAME} {status.version}"
     hint = "" if status.healthy == len(status.containers) else f"; {doctor}"
-    health = f"{status.healthy} of {len(status.containers)} containers healthy"
+    kind = "tasks" if status.services else "containers"
+    health = f"{status.healthy} of {len(status.containers)} {kind} healthy"
     return f"stack {status.stack}: {health}; {status.address}, {api}{versions}{hint}"
 
 
@@ -161,24 +165,42 @@ def runs_line(runs: Runs) -> str:
     return f"runs: {len(runs.running)} of {runs.max_runs} in progress, {runs.queued} queued{interrupted}{draining}"
 
 
+def counted(service: Replicas) -> str:
+    """``1 of 2 run``."""
+    return f"{service.running} of {service.wanted} run"
+
+
+def services_line(services: Sequence[Replicas]) -> str:
+    """``services: 9 of 10 complete; skyvern-prod-gateway 2 of 2``, those that are there more than once."""
+    complete = sum(service.running >= service.wanted > 0 for service in services)
+    several = ", ".join(f"{service.name} {service.running} of {service.wanted}" for service in services if service.wanted > 1)
+    return f"services: {complete} of {len(services)} complete{f'; {several}' if several else ''}"
+
+
 def render(status: Status, now: datetime) -> str:
     """The summary, the runs, the backup, and one table of containers and volumes."""
+    on_swarm = bool(status.services)
     rows = [
         (
             container.name,
+            *([container.machine or "-"] if isinstance(container, Replica) else []),
             container.status,
             container.health or "-",
             str(container.restarts),
             uptime(container, now),
-            memory(status.memory.get(container.name), container.memory_mib),
+            memory(status.memory.get(container.key), container.memory_mib),
             container.image,
         )
         for container in status.containers
     ]
-    rows += [(volume.name, "volume", "-", "-", "-", size(volume.size_bytes), "-") for volume in status.volumes]
-    head = ("name", "state", "health", "restarts", "up", "memory or disk", "image")
+    of_volumes = ("-", "volume") if on_swarm else ("volume",)
+    rows += [(volume.name, *of_volumes, "-", "-", "-", size(volume.size_bytes), "-") for volume in status.volumes]
+    machine = ("machine",) if on_swarm else ()
+    head = ("name", *machine, "state", "health", "restarts", "up", "memory or disk", "image")
     lines = [
         summary(status),
+        *([services_line(status.services)] if on_swarm else []),
+        *(f"{service.name}: {counted(service)}: {service.problem}" for service in status.services if service.problem),
         *([runs_line(status.runs)] if status.runs else []),
         *([f"database: {status.database}"] if status.database else []),
         *([automation.line(status.today)] if status.today else []),
@@ -217,8 +239,10 @@ def document(status: Status) -> dict[str, Any]:
     """The status for a JSON document, in which a time is text."""
     fields = asdict(status)
     memory = fields.pop("memory")
-    for container in fields["containers"]:
-        container["memory_bytes"] = memory.get(container["name"])
+    for container, shown in zip(status.containers, fields["containers"], strict=True):
+        shown["memory_bytes"] = memory.get(container.key)
+    if not status.services:
+        del fields["services"]
     return fields | {"up": bool(status.running)}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.settings.skyvern_settings import SKYVERN_VERSION
-from ops.clients import git, process
+from ops.clients import git, process, swarm
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.machine.daemon import DEFAULT_SOCKET
@@ -135,7 +135,8 @@ def _unmanaged(context: _Context) -> tuple[str, ...]:
     """Containers and networks with the stack's labels that are not in the state; UserError if the daemon does not answer."""
     # From the file as it is: drift is checked for even if a setting is wrong.
     host = context.stack.config().get("skyvern:host") or {}
-    docker = Docker(str(host.get("docker_host", DEFAULT_SOCKET)))
+    first, nodes = str(host.get("docker_host", DEFAULT_SOCKET)), [str(node) for node in host.get("nodes") or []]
+    docker = swarm.find([first, *nodes]) if host.get("engine") == "swarm" else Docker(first)
     left = leftovers(context.deployment, disposable(docker, context.stack.short))
     return tuple(sorted(f"{item.kind} {item.name}" for item in left))
 

@@ -12,7 +12,7 @@ from ops.backups import external, notes
 from ops.clients import git
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import danger, database_upgrade, guard, preflight, releases, repair, update, upgrade
+from ops.deploy import danger, database_upgrade, guard, machines, preflight, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.preview import engine
@@ -89,6 +89,8 @@ def _update(stack: Stack, docker: Docker, reviewed: Record, tree: str, progress:
     if planned.steps:
         preflight.check_addresses(stack, docker, settings)
         preflight.check(docker, settings, progress)
+        machines.check(stack, docker, settings, progress)
+        machines.make_shared_folder(stack, docker, settings, progress)
         external.check(external.server(stack, docker, settings), progress)
         if change is None:
             danger.take_set(stack, docker, settings, recorded, progress)

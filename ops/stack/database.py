@@ -71,8 +71,9 @@ def ask(
     """
     assignments = [part for variable, value in variables.items() for part in ("-v", f"{variable}={value}")]
     begin = _AS_OWNER if as_owner else ""
-    return docker.run(
-        *("exec", "--interactive", stack.prefix("roles"), "bash", "-c", _PSQL, "psql", name, *assignments),
+    return docker.execute(
+        stack.prefix("roles"),
+        *("bash", "-c", _PSQL, "psql", name, *assignments),
         stdin=f"{begin}{script}".encode(),
         timeout_seconds=timeout_seconds,
     ).strip()

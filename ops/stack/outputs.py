@@ -7,6 +7,8 @@ import json
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from ops.clients import swarm
+from ops.clients.docker import Docker
 from ops.errors import UserError
 
 
@@ -18,8 +20,8 @@ class Outputs(BaseModel):
     browser_type: ``headless``, ``headful`` or ``cdp-connect``, as in the stack file.
     gateway_key: where the UI is on Vercel. artifact_url: origin of recordings there, for that key; None where none are shown.
     smoke_url: origin of the static pages inside the stack, as the stack's browser sees it.
-    docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``.
-    containers: part (``gateway``) to container name (``skyvern-dev-gateway``).
+    docker_host: ``unix:///var/run/docker.sock`` or ``ssh://user@host``. docker_nodes: the other machines of its Swarm; None on
+    plain Docker. containers: part (``gateway``) to name of its container or service (``skyvern-dev-gateway``).
     internet_hosts: who is asked whether browsers reach the internet; empty on a machine that is offline on purpose. None in the
     outputs of a version before it.
     """
@@ -36,12 +38,17 @@ class Outputs(BaseModel):
     ui_password: SecretStr
     api_key: SecretStr
     docker_host: str
+    docker_nodes: list[str] | None = None
     containers: dict[str, str]
     smoke_api_key: SecretStr | None = None
     metrics_key: SecretStr | None = None
     gateway_key: SecretStr | None = None
     artifact_url: str | None = None
     internet_hosts: list[str] | None = None
+
+    def docker(self) -> Docker:
+        """The daemon on which the stack was deployed, or its Swarm; UserError if no manager of that answers."""
+        return Docker(self.docker_host) if self.docker_nodes is None else swarm.find([self.docker_host, *self.docker_nodes])
 
     @property
     def on_vercel(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import shell
-from ops.clients import git, process
+from ops.clients import git, process, swarm
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.machine import backend, environment
@@ -97,6 +97,11 @@ class Stack:
         """The name of a part's container, ``skyvern-prod-postgres``; its volume and network have the same."""
         return f"skyvern-{self.short}-{part}"
 
+    def place(self, part: str) -> str:
+        """Where the data of a part is, for ``--volume=PLACE:PATH``: a volume, or a folder that all machines of a Swarm have."""
+        shared = self.settings().host.shared_folder
+        return self.prefix(part) if shared is None else f"{shared}/{self.prefix('').removesuffix('-')}/{part}"
+
     def config(self) -> dict[str, Any]:
         """The ``config`` of the stack file, secrets encrypted; UserError if it is not valid YAML."""
         return file.read(self.file)
@@ -106,8 +111,14 @@ class Stack:
         return file.settings(self.file)
 
     def docker(self) -> Docker:
-        """The daemon that the stack file names."""
-        return Docker(self.settings().host.docker_host)
+        """The daemon that the stack file names, or its Swarm; UserError if no manager of that answers."""
+        host = self.settings().host
+        if host.engine == "docker":
+            return Docker(host.docker_host)
+        try:
+            return swarm.find([host.docker_host, *host.nodes])
+        except UserError as failed:
+            raise UserError(f"stack {self}: {failed}; bin/ops cluster status -s {self} says what to do") from failed
 
     def plugins(self) -> frozenset[str]:
         """The plugins of Pulumi that it needs beyond those of every stack."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ops.clients.docker import Docker
+from ops.clients.swarm import Swarm
 from ops.stack import inventory
-from ops.stack.inventory import Labelled
+from ops.stack.inventory import Kind, Labelled
 from ops.stack.stack import Stack
 
 REFRESH_SECONDS = 300
@@ -35,9 +36,10 @@ def has_secrets(state: Mapping[str, Any]) -> bool:
 def disposable(docker: Docker, stack: str) -> list[Labelled]:
     """The stack's containers and networks, which the next ``up`` makes again without a loss. Containers before their networks.
 
-    stack: its short name.
+    On a Swarm, its services in place of containers, and their secrets. stack: its short name.
     """
-    return inventory.labelled(docker, stack, "container") + inventory.labelled(docker, stack, "network")
+    kinds: tuple[Kind, ...] = ("service", "secret", "network") if isinstance(docker, Swarm) else ("container", "network")
+    return [item for kind in kinds for item in inventory.labelled(docker, stack, kind)]
 
 
 def refresh(stack: Stack, *flags: str) -> None:

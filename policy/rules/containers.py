@@ -3,7 +3,7 @@
 A service of a Swarm is containers, too, with the same properties at other paths. A rule that judges both is a ``program_rule``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -92,6 +92,14 @@ def variables(container: Resource) -> Iterator[Variable]:
         yield Variable(path, name, value)
 
 
+def has_variable(container: Resource, wanted: Collection[str]) -> bool:
+    """Whether it has one of these with a value, or as a secret of a Swarm: a file, by the last part of its name."""
+    if any(variable.value and variable.name in wanted for variable in variables(container)):
+        return True
+    files = spec(container).each("secrets") if container.type == SERVICE else ()
+    return any(str(secret.get("fileName", "")).rpartition("/")[2] in wanted for _, secret in files)
+
+
 def arguments(container: Resource) -> Iterator[tuple[str, Any]]:
     """Program and arguments, each with its path."""
     for key in ("commands", "args") if container.type == SERVICE else ("command",):
@@ -169,11 +177,7 @@ def is_datastore(container: Resource) -> bool:
 
 def connectors(containers: list[Resource]) -> list[Resource]:
     """Those that bring requests in from outside: by their image, or by the token that such a program is started with."""
-    return [
-        container
-        for container in containers
-        if image_name(container) in _CONNECTORS or _TOKENS & {variable.name for variable in variables(container)}
-    ]
+    return [container for container in containers if image_name(container) in _CONNECTORS or has_variable(container, _TOKENS)]
 
 
 def reached(containers: list[Resource]) -> list[Resource]:

@@ -30,6 +30,7 @@ from .containers import (
     arguments,
     connectors,
     containers_of,
+    has_variable,
     names,
     need_variables,
     networks,
@@ -369,9 +370,8 @@ def _connect_sources(policy: str) -> list[str]:
 def frontend_login_asked(stack: Stack, parameters: Parameters) -> Findings:
     why = "whoever opens the UI drives the browsers, with every login in them"
     for container in containers_of(stack):
-        environment = {variable.name: variable.value for variable in variables(container)}
-        serves = any(is_for_browsers(name) and "://" in value for name, value in environment.items())
-        if serves and not any(environment.get(name) for name in parameters["container_variables"]):
+        serves = any(is_for_browsers(variable.name) and "://" in variable.value for variable in variables(container))
+        if serves and not has_variable(container, parameters["container_variables"]):
             need_variables(container)  # an unknown variable may be the login
             yield container.finding(
                 place(container, "envs"), why=why, write=" or ".join(parameters["container_variables"]) or "a login"
@@ -404,7 +404,7 @@ def artifact_host_keyed(stack: Stack, parameters: Parameters) -> Findings:
 
 def _has(container: Resource, wanted: Sequence[str]) -> bool:
     """Whether a container has one of the variables. Without one, an unknown variable may be it, which ends the check."""
-    if any(variable.name in wanted and variable.value for variable in variables(container)):
+    if has_variable(container, wanted):
         return True
     need_variables(container)
     return False

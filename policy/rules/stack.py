@@ -16,6 +16,7 @@ from .containers import (
     SERVICE,
     VOLUME,
     containers_of,
+    has_variable,
     is_datastore,
     is_published,
     mounted_paths,
@@ -276,7 +277,7 @@ def heartbeat_outside(stack: Stack, parameters: Parameters) -> Findings:
 def _told(stack: Stack, parameters: Parameters) -> bool:
     """Whether a monitor has one of the variables."""
     monitors = [container for container in containers_of(stack) if matches(container.name, parameters["monitors"])]
-    if any(variable.value and variable.name in parameters["variables"] for one in monitors for variable in variables(one)):
+    if any(has_variable(monitor, parameters["variables"]) for monitor in monitors):
         return True
     for monitor in monitors:
         need_variables(monitor)  # an unknown variable may be it

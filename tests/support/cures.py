@@ -32,6 +32,7 @@ _ELSEWHERE = "host/test_external_postgres.py::test_the_data_comes_along"
 _RUNBOOKS = "host/test_runbooks.py::test_the_runbooks_one_after_the_other"
 _REHEARSAL = "host/test_takeover.py::test_a_rehearsal_leaves_nothing"
 _SWARM = "host/test_cluster.py::test_a_swarm_from_nothing_to_nothing"
+_ON_SWARM = "host/test_swarm.py::test_an_update_that_fails_says_why_in_one_line"
 _SWITCH = "host/test_takeover.py::test_everything_is_there_after_the_switch_and_back_again"
 _GOOD = "host/test_upgrade.py::test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data"
 _ON = "host/test_upgrade.py::test_killed_during_the_upgrade_the_next_up_goes_on"
@@ -135,6 +136,10 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/clients/terminal.py": {
         "HOME: is not set": "unit/ops/test_shell.py::test_a_home_that_is_no_folder_is_one_line_whose_cure_works"
     },
+    "ops/clients/swarm.py": {
+        "service ps": "open: a service that stays on a real Swarm",
+        "script/up makes it": "open: a service that was removed by hand",
+    },
     "ops/deploy/cluster.py": {
         "bin/ops cluster join … -s … lets": _SWARM,
         "manages a Swarm; run bin/ops cluster init": _SWARM,
@@ -174,6 +179,10 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "is written; … script/up": _FIRST_UP,
         "script/up says what to do": "unit/ops/machine/test_daemon.py::test_a_machine_that_cannot_get_docker_gets_one_line",
         "bin/ops alerts kakao": "outside: an account of KakaoTalk",
+    },
+    "ops/deploy/machines.py": {
+        "run bin/ops cluster init": _SWARM,
+        "sudo install -d": "open: a share on which root is nobody",
     },
     "ops/deploy/kakao.py": {"next: script/up": "outside: an account of KakaoTalk"},
     "ops/deploy/recovery.py": {
@@ -228,6 +237,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "pulumi up -s …": _PLAIN,
     },
     "ops/deploy/update.py": {
+        "shows, then script/up": _ON_SWARM,
         "then run script/up": _INTERRUPTED,
         "and run script/up": _INTERRUPTED,
         "bin/ops status -s … too": _STATUS,
@@ -339,6 +349,11 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "… restart …": _DOCTOR,
     },
     "ops/observe/doctor/stack_checks.py": {
+        "bin/ops cluster status": _SWARM,
+        "shows more; correct that, then script/up": _ON_SWARM,
+        "brings the images to every machine": _ON_SWARM,
+        "starts it": _ON_SWARM,
+        "brings it there": _ON_SWARM,
         "or correct its certificate": "host/test_external_postgres.py::test_from_nothing_to_a_restore_and_back",
         "bin/ops backup now -s …": _SETS,
         "shows what it waits for": _SETS,
@@ -359,8 +374,6 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "shows why; correct that": _DOCTOR,
         "… rm --force …": _DOCTOR,
         "… rm --force …, then …": _BY_HAND,
-        "… restart …": _DOCTOR,
-        "… restart … (… shows why)": _DOCTOR,
         "… start …": _DOCTOR,
         "… unpause …": _DOCTOR,
     },
@@ -385,7 +398,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/observe/smoke/internet_checks.py": {"update it with script/up": _GOOD},
     "ops/observe/smoke/site.py": {
-        "logs --since": _LOGS,
+        "… logs --since": _LOGS,
+        "service logs --since": "open: a check that fails on a real Swarm",
         "update it with script/up": _GOOD,
     },
     "ops/observe/status.py": {
@@ -432,6 +446,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "set each of them again": _SECRET,
     },
     "ops/stack/stack.py": {
+        "bin/ops cluster status": _SWARM,
         "git checkout HEAD": "unit/ops/stack/test_stack.py::test_a_stack_file_that_pulumi_removed_is_brought_back_by_git",
         "export PULUMI_BACKEND_URL": "engine/test_backend.py::test_a_backend_with_the_stack_of_another_project",
     },

@@ -1,11 +1,11 @@
 """The connector of a Cloudflare Tunnel: it dials out to Cloudflare, so no port of the host is open."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.host.volumes import STARTED_FOLDER, started_mount
 from components.settings import CloudflareEdge
 
@@ -25,7 +25,7 @@ class ConnectorArgs:
     """Inputs of the connector.
 
     image: with cloudflared, by digest. token: of the tunnel; secret.
-    networks: tunnel (the internet), edge (the gateway). monitored: the monitor counts its starts.
+    networks: tunnel (the internet), edge (the gateway). monitored: the monitor counts its starts. engine: what runs it.
     """
 
     prefix: str
@@ -34,6 +34,7 @@ class ConnectorArgs:
     token: pulumi.Input[str]
     networks: Sequence[pulumi.Input[str]]
     monitored: bool = False
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 class Connector(pulumi.ComponentResource):
@@ -75,6 +76,9 @@ class Connector(pulumi.ComponentResource):
                     start_seconds=FALLBACK_SECONDS if args.settings.protocol == "auto" else START_SECONDS,
                 ),
                 hand_over=True,
+                engine=args.engine,
+                replicas=2,
+                reads_secret_files=True,
                 stop_seconds=GRACE_SECONDS + 5,
             ),
             opts=pulumi.ResourceOptions(parent=self),

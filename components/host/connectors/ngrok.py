@@ -1,12 +1,12 @@
 """ngrok: one host for UI and API, by an agent that dials out. Not here: the account, which nothing manages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components.endpoints import GATEWAY_URL
-from components.host.service import HardenedService, Health, ServiceArgs
+from components.host.service import DockerEngine, Engine, HardenedService, Health, ServiceArgs
 from components.host.volumes import STARTED_FOLDER, started_mount
 from components.settings import NgrokEdge
 
@@ -54,7 +54,7 @@ endpoints:
 class NgrokAgentArgs:
     """image: with the agent, by digest. networks: tunnel (the internet), edge (the gateway). proxy: a company's, or None.
 
-    monitored: the monitor counts its starts.
+    monitored: the monitor counts its starts. engine: what runs it.
     """
 
     prefix: str
@@ -63,6 +63,7 @@ class NgrokAgentArgs:
     networks: Sequence[pulumi.Input[str]]
     proxy: str | None = None
     monitored: bool = False
+    engine: Engine = field(default_factory=DockerEngine)
 
 
 class NgrokAgent(pulumi.ComponentResource):
@@ -96,6 +97,7 @@ class NgrokAgent(pulumi.ComponentResource):
                 memory_mib=args.settings.memory_mib,
                 cpus=1,
                 health=Health(command=["sh", "-c", _HEALTH, url], start_seconds=60),
+                engine=args.engine,
             ),
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -94,6 +94,9 @@ def _whole(cluster: Cluster, stack: Stack) -> Iterator[Finding]:
             "start Docker on the managers that are off; docs/cluster.md has what to do without them",
         )
     answering = [node for node in cluster.nodes if not node.problem]
+    if cluster.members is None and not cluster.problem and any(node.state == "active" for node in answering):
+        fix = f"start Docker on those that do, or write their daemons into host.nodes of {stack.file_name}"
+        yield error("cluster", "managers", "none of the machines that answer manages the Swarm", fix)
     if answering:
         skews = sorted(node.skew_seconds for node in answering)
         if skews[-1] - skews[0] > SKEW_SECONDS:

@@ -9,7 +9,7 @@ from ops.machine.daemon import DEFAULT_SOCKET, Daemon, over_ssh, without_socket
 from ops.observe import internet
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import Observation
-from ops.observe.doctor.remedies import restart, write
+from ops.observe.doctor.remedies import on_swarm, restart, write
 from ops.ownership import shown
 from ops.stack import routes
 
@@ -120,7 +120,8 @@ def check_memory(observation: Observation) -> Iterator[Finding]:
             f"write a smaller {name}.memory_mib into {file}",
         )
     total = _sum_of_limits(observation, limits)
-    if total > host_mib and not too_large:
+    # On a Swarm they are on several machines.
+    if total > host_mib and not too_large and not on_swarm(observation):
         fix = (
             "raise memory= below [wsl2] in %UserProfile%\\.wslconfig, then wsl --shutdown"
             if observation.machine.wsl

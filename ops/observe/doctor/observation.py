@@ -11,7 +11,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from components.settings import CdpBrowser, NoEdge, OllamaLlm, Settings
 from ops import shell
 from ops.clients import process
 from ops.clients.docker import PYTHON, Docker
+from ops.clients.swarm import Swarm
 from ops.errors import UserError
 from ops.images import needs
 from ops.machine import backend, docker_faults, engine, environment, system, windows
@@ -39,7 +40,7 @@ from ops.observe.doctor.policies import Policies
 from ops.observe.internet import Answer
 from ops.stack import checkpoint, inventory, kits, routes
 from ops.stack.checkpoint import Broken
-from ops.stack.inventory import MIB, Container
+from ops.stack.inventory import MIB, Container, Replica, Replicas
 from ops.stack.routes import HostNetwork
 from ops.stack.secrets import last_change
 from ops.stack.stack import Stack
@@ -140,7 +141,7 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A container as the last ``pulumi up`` recorded it."""
+    """A container, or a service of a Swarm, as the last ``pulumi up`` recorded it."""
 
     name: str
     image: str
@@ -227,7 +228,8 @@ class HostFacts:
     today: the same of the monitor.
     answers: of the hosts that are asked whether browsers reach the internet; None if nobody was asked.
     gpu_error: why Ollama's container does not use its GPU, "" if it does; None where it has none by the stack file.
-    windows: on WSL 2.
+    windows: on WSL 2. services: of a Swarm; the containers are then their tasks. lacking: its other machines, by their daemons ->
+    images that are not there.
     """
 
     containers: Sequence[Container]
@@ -249,6 +251,8 @@ class HostFacts:
     windows: "WindowsFacts | None" = None
     backup: BackupFacts | None = None
     today: Today | None = None
+    services: Sequence[Replicas] = ()
+    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def running(self) -> dict[str, Container]:
@@ -265,7 +269,7 @@ class Observation:
     machine: this machine, which need not be the daemon's. clock_synchronized: None if unknown (no timedatectl).
     namespace_limit: the kernel setting that keeps Chromium from making user namespaces, "" for none.
     network: the Docker host's. kit_made: when the last recovery kit was made here, None if none is known.
-    cluster: None without host.nodes. full: a folder of ours whose disk is full, and its free MiB.
+    cluster: None without host.nodes on plain Docker. full: a folder of ours whose disk is full, and its free MiB.
     """
 
     stack: Stack
@@ -294,11 +298,12 @@ def observe(stack: Stack) -> Observation:
     settings, mistakes, salt = observe_stack_file(stack)
     pulumi_facts = observe_pulumi(stack)
     host = settings.host.docker_host if settings else ""
-    docker = Docker(host)
+    docker = _reach(stack, settings)
     daemon = observe_daemon(host) if settings else Daemon.SILENT
     facts, host_facts, network = None, None, None
     machine = system.observe_machine()
-    if settings is not None and daemon is Daemon.ANSWERS:
+    # Of a Swarm, another manager may answer for the whole.
+    if settings is not None and (daemon is Daemon.ANSWERS or isinstance(docker, Swarm)):
         try:
             facts = observe_daemon_facts(docker)
             host_facts = observe_host(stack, docker, settings, pulumi_facts.deployed, wsl=machine.wsl == 2)
@@ -331,9 +336,25 @@ def observe(stack: Stack) -> Observation:
         edge=edge,
         network=network,
         kit_made=kits.made_at(stack),
-        cluster=cluster.observe([host, *settings.host.nodes]) if settings and settings.host.nodes else None,
+        cluster=_observe_cluster(settings),
         full=system.without_room(),
     )
+
+
+def _observe_cluster(settings: Settings | None) -> Cluster | None:
+    if settings is None or (not settings.host.nodes and settings.host.engine == "docker"):
+        return None
+    return cluster.observe([settings.host.docker_host, *settings.host.nodes])
+
+
+def _reach(stack: Stack, settings: Settings | None) -> Docker:
+    """The stack's daemon, or its Swarm if a manager of it answers; what keeps the others from it, the checks of machines say."""
+    if settings is None:
+        return Docker("")
+    try:
+        return stack.docker()
+    except UserError:
+        return Docker(settings.host.docker_host)
 
 
 # --- The checkout --------------------------------------------------------------------------------------------------------
@@ -409,10 +430,12 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
     volumes = [volume.name for volume in inventory.volumes(docker, stack.short)]
     return HostFacts(
         containers=containers,
+        services=inventory.replicas(docker, stack.short),
+        lacking=_lacking(docker, wanted),
         volumes=volumes,
         networks=inventory.networks(docker, stack.short),
         present={reference: needs.image_id(docker, reference) for reference in sorted(wanted)},
-        disk=observe_disk(docker, [container.name for container in running.values()], volumes),
+        disk=min(_disks(docker, containers, volumes), key=lambda disk: disk.free_mib, default=None),
         free_ports={key: port_free(port) for key, port in published_ports(settings).items()},
         heartbeat=heartbeat_status(settings.host.port) if "gateway" in running else 0,
         llm_error=llm_error(docker, server.name, settings) if server else None,
@@ -430,6 +453,15 @@ def observe_host(stack: Stack, docker: Docker, settings: Settings, deployed: Dep
     )
 
 
+def _lacking(docker: Docker, wanted: Collection[str]) -> dict[str, list[str]]:
+    """The images that are not on the other machines of a Swarm, where a task may be any time."""
+    others = [daemon for daemon in docker.daemons if daemon.host != docker.host]
+    found = {
+        daemon.host: [reference for reference in sorted(wanted) if not needs.present(daemon, reference)] for daemon in others
+    }
+    return {host: references for host, references in found.items() if references}
+
+
 def same_image(reference: str, named: Mapping[str, str]) -> str | None:
     """The reference of this version of the project with the same repository, perhaps another tag or digest; None for none."""
 
@@ -442,7 +474,7 @@ def same_image(reference: str, named: Mapping[str, str]) -> str | None:
 def find_openings(docker: Docker, stack: Stack, settings: Settings) -> list[str] | None:
     """Forbidden connections that succeed, tried from the parts that most people reach; None if they could not be tried."""
     try:
-        return isolation.probe(docker, stack, walled=settings.host.firewall, parts=PROBED_PARTS)
+        return isolation.probe(docker, stack, walled=isolation.has_firewall(settings), parts=PROBED_PARTS)
     except UserError:
         return None
 
@@ -452,7 +484,7 @@ def observe_connections(docker: Docker, roles: str) -> tuple[int, int] | None:
     query = "SELECT count(*), current_setting('max_connections') FROM pg_stat_activity WHERE backend_type = 'client backend'"
     # Elsewhere, the one in which the user of database.url logs in.
     script = 'exec psql -X -A -t -F " " -d "${PGDATABASE:-postgres}" -c "$1"'
-    answer = _output(docker, "exec", roles, "bash", "-c", script, "psql", query)
+    answer = _ask(docker, roles, "bash", "-c", script, "psql", query)
     numbers = (answer or "").split()
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
@@ -462,7 +494,7 @@ def database_error(docker: Docker, roles: str, settings: Settings) -> str | None
     if not settings.database.elsewhere:
         return None
     try:
-        docker.run("exec", roles, "psql", "-X", "-q", "-A", "-t", "-c", "SELECT 1", timeout_seconds=30)
+        docker.execute(roles, "psql", "-X", "-q", "-A", "-t", "-c", "SELECT 1", timeout_seconds=30)
     except UserError as failed:
         lines = process.lines_of(str(failed))
         return next((line.rpartition("error: ")[2] for line in lines if "error: " in line), lines[-1]).strip()
@@ -472,6 +504,20 @@ def database_error(docker: Docker, roles: str, settings: Settings) -> str | None
 def retention_waits(docker: Docker, retention: str) -> str:
     """The reason in the last round's line if the clock has jumped, else ""."""
     return docker.logs(retention, "--tail", "1").strip().partition("WAITS: ")[2]
+
+
+def _disks(docker: Docker, containers: Sequence[Container], volumes: Sequence[str]) -> Iterator[Disk]:
+    """The fullest of each machine."""
+    if not isinstance(docker, Swarm):
+        names = [container.name for container in inventory.running(containers).values()]
+        if (disk := observe_disk(docker, names, volumes)) is not None:
+            yield disk
+        return
+    for daemon in docker.daemons:
+        ids = [one.id for one in containers if isinstance(one, Replica) and one.status == "running" and one.host == daemon.host]
+        with contextlib.suppress(UserError):
+            if (disk := _docker_disk(daemon, ids)) is not None:
+                yield replace(disk, where=f"{disk.where} at {daemon.host}")
 
 
 def observe_disk(docker: Docker, running: Sequence[str], volumes: Sequence[str]) -> Disk | None:
@@ -566,7 +612,7 @@ def gpu_error(docker: Docker, ollama: str, settings: Settings) -> str | None:
     if not isinstance(settings.llm, OllamaLlm) or not settings.llm.gpu:
         return None
     try:
-        listed = docker.run("exec", ollama, "nvidia-smi", "-L", timeout_seconds=30)
+        listed = docker.execute(ollama, "nvidia-smi", "-L", timeout_seconds=30)
     except UserError as failed:
         return re.sub(r"^docker: exit \d+: ", "", str(failed))
     return "" if "GPU" in listed else "nvidia-smi lists none"
@@ -587,7 +633,7 @@ def llm_error(docker: Docker, server: str, settings: Settings) -> str | None:
     address = provider_address(settings)
     if address is None:
         return None
-    failure = _output(docker, "exec", server, *PYTHON, _CONNECT, address[0], str(address[1]), timeout_seconds=40)
+    failure = _ask(docker, server, *PYTHON, _CONNECT, address[0], str(address[1]), timeout_seconds=40)
     return None if failure is None else failure.strip()
 
 
@@ -596,8 +642,16 @@ def ask_chrome(docker: Docker, server: str, settings: Settings) -> ChromeAnswer 
     if not isinstance(settings.browser, CdpBrowser):
         return None
     # A server that was started with another browser has no such variable, so that this fails.
-    answer = _output(docker, "exec", server, *PYTHON, _ASK_CHROME, timeout_seconds=40)
+    answer = _ask(docker, server, *PYTHON, _ASK_CHROME, timeout_seconds=40)
     return None if answer is None else ChromeAnswer(**json.loads(answer))
+
+
+def _ask(docker: Docker, part: str, *command: str, timeout_seconds: float = 20) -> str | None:
+    """Output of a command in a part's container; None if it fails or does not answer."""
+    try:
+        return docker.execute(part, *command, timeout_seconds=timeout_seconds)
+    except UserError:
+        return None
 
 
 def _output(docker: Docker, *arguments: str, timeout_seconds: float = 20) -> str | None:
@@ -669,6 +723,13 @@ def passphrase_problem(path: Path) -> str:
     return "" if facts.st_size else "empty"
 
 
+def _planned_service(service: Mapping[str, Any]) -> Planned:
+    task = service["taskSpec"]
+    limits = (task.get("resources") or {}).get("limits") or {}
+    memory_mib = int(limits.get("memoryBytes") or 0) // MIB
+    return Planned(name=service["name"], image=task["containerSpec"]["image"], memory_mib=memory_mib)
+
+
 def parse_state(document: Mapping[str, Any]) -> Deployed:
     """The Docker objects of an exported state, without resources that wait for their deletion."""
     deployment = document.get("deployment") or {}
@@ -681,7 +742,8 @@ def parse_state(document: Mapping[str, Any]) -> Deployed:
         containers=[
             Planned(name=container["name"], image=container["image"], memory_mib=int(container.get("memory") or 0))
             for container in inputs("container:Container")
-        ],
+        ]
+        + [_planned_service(service) for service in inputs("service:Service")],
         volumes=[volume["name"] for volume in inputs("volume:Volume")],
         networks=[network["name"] for network in inputs("network:Network")],
         pending=[

@@ -11,7 +11,19 @@ def docker_command(observation: Observation) -> str:
 
 def restart(observation: Observation, part: str) -> str:
     """Restarts the container of a part."""
-    return f"{docker_command(observation)} restart {observation.stack.prefix(part)}"
+    return restart_container(observation, observation.stack.prefix(part))
+
+
+def restart_container(observation: Observation, name: str) -> str:
+    """The same by its name. A Swarm makes new tasks of a service, one after the other."""
+    if on_swarm(observation):
+        return f"{docker_command(observation)} service update --force {name}"
+    return f"{docker_command(observation)} restart {name}"
+
+
+def on_swarm(observation: Observation) -> bool:
+    """Whether what runs are services of a Swarm."""
+    return observation.settings is not None and observation.settings.host.engine == "swarm"
 
 
 def refresh(observation: Observation) -> str:

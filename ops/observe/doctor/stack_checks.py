@@ -6,8 +6,8 @@ from components.settings import CdpBrowser, NoBackup, NoEdge
 from ops.observe import backups, internet
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import PROBED_PARTS, Observation, Planned, published_ports, same_image
-from ops.observe.doctor.remedies import docker_command, refresh, restart, write
-from ops.stack.inventory import Container
+from ops.observe.doctor.remedies import docker_command, on_swarm, refresh, restart, restart_container, write
+from ops.stack.inventory import Container, Replica
 
 LOOPBACK = {"127.0.0.1", "::1"}
 # A container that Docker has restarted more often since it was created is in a loop, or was.
@@ -23,6 +23,9 @@ def check_images(observation: Observation) -> Iterator[Finding]:
     for reference, image_id in observation.host.present.items():
         if image_id is None:
             yield error("image", reference, "is not on the daemon", f"bin/ops images build -s {observation.stack}")
+    for host, references in observation.host.lacking.items():
+        names = f"{references[0]}{f' and {len(references) - 1} more' if len(references) > 1 else ''}"
+        yield error("image", names, f"is not at {host}", f"script/up --stack {observation.stack} brings it there")
 
 
 def check_port(observation: Observation) -> Iterator[Finding]:
@@ -42,13 +45,35 @@ def check_containers_exist(observation: Observation) -> Iterator[Finding]:
     if observation.host is None or observation.pulumi.deployed is None:
         return
     existing = {container.name for container in observation.host.containers}
+    existing |= {service.name for service in observation.host.services}
     planned = {container.name for container in observation.pulumi.deployed.containers}
     for name in sorted(planned - existing):
         yield error("container", name, "does not exist", refresh(observation))
     for name in sorted(existing - planned):
-        yield error(
-            "orphan", name, "has this stack's label and is not in its state", f"{docker_command(observation)} rm --force {name}"
-        )
+        docker = docker_command(observation)
+        fix = f"{docker} service rm {name}" if on_swarm(observation) else f"{docker} rm --force {name}"
+        yield error("orphan", name, "has this stack's label and is not in its state", fix)
+
+
+def check_services(observation: Observation) -> Iterator[Finding]:
+    """Of each service of a Swarm, as many tasks run as there should be, and its last update was not given up."""
+    stack = observation.stack
+    for service in observation.host.services if observation.host else ():
+        if not service.problem:
+            continue
+        count = f"{service.running} of {service.wanted} tasks run: "
+        part = service.name.removeprefix(stack.prefix(""))
+        if "no suitable node" in service.problem:
+            fix = f"bin/ops cluster status -s {stack} shows the machines, docs/cluster.md where tasks may be"
+        elif "No such image" in service.problem:
+            fix = f"script/up --stack {stack} brings the images to every machine"
+        elif not service.wanted:
+            fix = f"script/up --stack {stack} starts it"
+        else:
+            fix = f"bin/ops logs -s {stack} {part} shows more; correct that, then script/up --stack {stack}"
+        complete = service.running >= service.wanted > 0
+        report = warning if complete else error
+        yield report("service", service.name, f"{'' if complete else count}{service.problem}", fix)
 
 
 def check_containers_run(observation: Observation) -> Iterator[Finding]:
@@ -56,14 +81,19 @@ def check_containers_run(observation: Observation) -> Iterator[Finding]:
     docker = docker_command(observation)
     for container, _ in _known_containers(observation):
         name = container.name
-        if container.status == "paused":
+        if isinstance(container, Replica) and container.status != "running":
+            # Of its service there is a finding, with the engine's reason; what the kernel did, the engine does not know.
+            if container.oom_killed:
+                yield error("container", name, "was killed: out of memory", _more_memory(observation, container))
+        elif container.status == "paused":
             yield error("container", name, "is paused", f"{docker} unpause {name}")
         elif container.status == "restarting" or (container.status == "running" and container.restarts > MANY_RESTARTS):
             yield error(
                 "container",
                 name,
                 f"restart loop: Docker has restarted it {container.restarts} times, last exit {container.exit_code}",
-                f"bin/ops logs -s {observation.stack} {container.part} shows why; correct that, then {docker} restart {name}",
+                f"bin/ops logs -s {observation.stack} {container.part} shows why; correct that, then "
+                f"{restart_container(observation, name)}",
             )
         elif container.status != "running":
             killed = ", killed: out of memory" if container.oom_killed else ""
@@ -79,7 +109,7 @@ def check_health(observation: Observation) -> Iterator[Finding]:
             continue
         if container.health == "unhealthy":
             logs = f"bin/ops logs -s {observation.stack} {container.part}"
-            fix = f"{docker_command(observation)} restart {name} ({logs} shows why)"
+            fix = f"{restart_container(observation, name)} ({logs} shows why)"
             yield error("health", name, "runs and is unhealthy", fix)
         elif container.health == "starting":
             yield warning("health", name, "is still starting", "wait a minute and run this again")
@@ -90,7 +120,7 @@ def check_health(observation: Observation) -> Iterator[Finding]:
 def _more_memory(observation: Observation, container: Container) -> str:
     key = {"server": "server.memory_mib", "postgres": "database.memory_mib"}.get(container.part)
     if key is None:
-        return f"{docker_command(observation)} restart {container.name}"
+        return restart_container(observation, container.name)
     return write(observation, f"a larger {key}")
 
 
@@ -155,7 +185,7 @@ def check_isolation(observation: Observation) -> Iterator[Finding]:
             "its own rules for the stack's networks are gone (a flush, firewalld, another daemon); the firewall still holds",
             "sudo systemctl restart docker",
         )
-    if not settings.host.firewall:
+    if not settings.host.firewall and not on_swarm(observation):
         problem = "is false: containers reach the host and private addresses, and Docker's rules alone keep networks apart"
         fix = write(observation, "host.firewall: true")
         yield warning("isolation", "host.firewall", problem, fix)
@@ -403,6 +433,8 @@ def _known_containers(observation: Observation) -> Iterator[tuple[Container, Pla
 
 
 def _recreate(observation: Observation, container: Container) -> str:
+    if on_swarm(observation):
+        return restart_container(observation, container.name)
     return f"{docker_command(observation)} rm --force {container.name}, then {refresh(observation)}"
 
 
@@ -410,6 +442,7 @@ CHECKS = (
     check_images,
     check_port,
     check_containers_exist,
+    check_services,
     check_containers_run,
     check_health,
     check_image_drift,

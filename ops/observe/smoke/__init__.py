@@ -15,7 +15,6 @@ from typing import Literal
 
 import httpx
 
-from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe.smoke import (
     api_checks,
@@ -174,7 +173,7 @@ def main(stack: Stack, *, as_json: bool = False, resolver: Resolver | None = Non
     outputs = stack.outputs()
     results = []
     with client_for(outputs, resolver) as client:
-        for result in run_checks(Site(outputs, client, Docker(outputs.docker_host))):
+        for result in run_checks(Site(outputs, client, outputs.docker())):
             results.append(result)
             if not as_json:
                 print(render(result), flush=True)

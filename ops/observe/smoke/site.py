@@ -142,9 +142,7 @@ class Site:
 
     def execute(self, part: str, *command: str, stdin: bytes | None = None, timeout_seconds: float = 60) -> bytes:
         """Output of a command run in a part's container, as that container's own user."""
-        interactive = () if stdin is None else ("--interactive",)
-        name = self.container(part)
-        return self.docker.run_bytes("exec", *interactive, name, *command, stdin=stdin, timeout_seconds=timeout_seconds)
+        return self.docker.execute_bytes(self.container(part), *command, stdin=stdin, timeout_seconds=timeout_seconds)
 
     def now(self) -> str:
         """The Docker daemon's clock, RFC 3339: it stamps the logs, and may be on another machine."""
@@ -174,6 +172,8 @@ class Check:
             return "the function's log of the project on Vercel"
         part = "gateway" if self.part == UI else self.part
         container = outputs.containers.get(part, part)
+        if outputs.docker_nodes is not None:
+            return f"docker --host {outputs.docker_host} service logs --since 10m {container}"
         return f"docker --host {outputs.docker_host} logs --since 10m {container}"
 
 

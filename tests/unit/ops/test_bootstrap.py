@@ -108,7 +108,8 @@ def test_the_daemon_is_the_one_of_the_stack_file(home: Home, tmp_path: Path, mon
     (tmp_path / "Pulumi.other.yaml").write_text("config:\n  skyvern:host:\n    docker_host: unix:///run/other.sock\n")
     prepared(home)
     assert bootstrap.main(["--stack", "organization/skyvern/other"]) == 0
-    assert home.calls("docker") == ["--host unix:///run/other.sock version --format {{json .Server}}"]
+    asked = ("version --format {{json .Server}}", "info --format {{json .SecurityOptions}}")
+    assert sorted(home.calls("docker")) == sorted(f"--host unix:///run/other.sock {one}" for one in asked)
     assert backend.passphrase_file().is_file()
 
 

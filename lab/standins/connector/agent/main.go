@@ -93,7 +93,11 @@ func askReady(metrics string) error {
 }
 
 func serve(metrics string) error {
-	credentials, err := readToken(os.Getenv("TUNNEL_TOKEN"))
+	given, err := givenToken()
+	if err != nil {
+		return err
+	}
+	credentials, err := readToken(given)
 	if err != nil {
 		return err
 	}
@@ -116,6 +120,16 @@ func serve(metrics string) error {
 	defer stop()
 	tunnel.run(stopping, grace)
 	return nil
+}
+
+// givenToken is the variable, or what the file of TUNNEL_TOKEN_FILE holds.
+func givenToken() (string, error) {
+	path := os.Getenv("TUNNEL_TOKEN_FILE")
+	if path == "" {
+		return os.Getenv("TUNNEL_TOKEN"), nil
+	}
+	content, err := os.ReadFile(path)
+	return strings.TrimSpace(string(content)), err
 }
 
 func readToken(text string) (credentials token, err error) {

@@ -180,6 +180,15 @@ FAULTS = {
         with_b(skew_seconds=10.2),
         ("error", B, "its clock is 10 s ahead of that of ssh://deploy@a.example.net", "sudo timedatectl set-ntp true, on both"),
     ),
+    "no manager": (
+        Cluster(nodes=[node("a", manager=False), node("b", manager=False)]),
+        (
+            "error",
+            "managers",
+            "none of the machines that answer manages the Swarm",
+            "start Docker on those that do, or write their daemons into host.nodes of Pulumi.dev.yaml",
+        ),
+    ),
     "no majority": (
         Cluster(nodes=THREE.nodes, problem="docker: exit 1: The swarm does not have a leader."),
         (

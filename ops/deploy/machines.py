@@ -1,0 +1,116 @@
+"""What ``script/up`` needs of a Swarm's machines before it changes anything, and the shared folder that it makes.
+
+A machine that is down keeps no update from being carried out: the others take its tasks. Not here: what is wrong with machines
+besides (ops/observe/doctor/cluster_checks.py), and the images on them (ops/images/spread.py).
+"""
+
+import secrets
+from collections.abc import Sequence
+
+from components.host import images
+from components.host.skyvern import SKYVERN_ID
+from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
+from components.settings import Settings
+from ops.backups.preflight import OFFLINE
+from ops.clients.docker import Docker
+from ops.clients.swarm import Swarm
+from ops.clients.terminal import Progress
+from ops.errors import UserError
+from ops.observe import cluster as clusters
+from ops.observe.doctor import cluster_checks
+from ops.stack.stack import Stack
+
+# Of these, what can be made again.
+STATES = ("backup", "monitor")
+# As the folders of the images, from which Docker fills a new volume. Root of one machine is nobody on many shares.
+_MAKE = """
+set -eu
+umask 027
+stack=$1 token=$2 owner=$3
+shift 3
+cd /shared
+mkdir -p "$stack" 2> /dev/null || true
+if [ "$(id -u)" = 0 ]; then
+  chown "$owner:$owner" "$stack" 2> /dev/null || true
+  exit
+fi
+cd "$stack"
+for folder in "$@"; do
+  part=${folder%=*}
+  [ -d "$part" ] || mkdir -m "${folder#*=}" "$part"
+  : > "$part/.try"
+  rm "$part/.try"
+done
+: > "$token"
+"""
+_LOOK = 'cd /shared/"$1" && [ -e "$2" ] && : > "$2.try" && rm "$2.try"'
+
+
+def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> None:
+    """UserError where services could not run, or would run unprotected; a line for what else is wrong.
+
+    Nothing on plain Docker.
+    """
+    if not isinstance(docker, Swarm):
+        return
+    refused = f"nothing was changed: {stack.file_name}: host"
+    if docker.host != settings.host.docker_host:
+        first = docker.machines[0]
+        raise UserError(
+            f"{refused}.docker_host: {first.host}: {first.problem or 'does not manage the Swarm'}, and Pulumi asks that one; "
+            f"start it, or write {docker.host}, which manages it, as docker_host and {first.host} among host.nodes"
+        )
+    cluster = clusters.observe([machine.host for machine in docker.machines])
+    soft = [node.host for node in cluster.nodes if node.state == "active" and not node.hardened]
+    if soft:
+        raise UserError(
+            f"{refused}: what runs at {', '.join(soft)} would have another seccomp profile than the stack's, or may gain "
+            f"privileges; run bin/ops cluster init -s {stack}"
+        )
+    for finding in cluster_checks.problems(cluster, stack):
+        say(f"{finding.level}: {finding.subject}: {finding.problem}; {finding.fix}")
+
+
+def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> None:
+    """The stack's folders below ``host.shared_folder``, which every machine has to see; UserError for one that does not.
+
+    The images have to be there. Nothing without such a folder.
+    """
+    shared = settings.host.shared_folder
+    if shared is None:
+        return
+    image = images.references(settings.images.source)["backup"]
+    name, token = stack.prefix("").removesuffix("-"), f".seen-{secrets.token_hex(8)}"
+    folders = [f"{part}={'0750' if part in SERVED_FOLDERS else '0700'}" for part in (*SKYVERN_FOLDERS, *STATES)]
+    first, *others = docker.daemons
+    where = f"nothing was changed: {stack.file_name}: host.shared_folder: {shared}"
+    ours = f"{SKYVERN_ID}:{SKYVERN_ID}"
+    give = f"sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {shared}/{name}"
+    try:
+        made = [name, token, str(SKYVERN_ID), *folders]
+        _run(first, shared, image, _MAKE, made, "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
+        _run(first, shared, image, _MAKE, made, f"--user={ours}")
+    except UserError as failed:
+        raise UserError(f"{where}: {_why(failed)} at {first.host}: user {SKYVERN_ID} has to write there; run: {give}") from failed
+    try:
+        for daemon in others:
+            try:
+                _run(daemon, shared, image, _LOOK, [name, token], f"--user={ours}")
+            except UserError as failed:
+                raise UserError(
+                    f"{where}: what {first.host} wrote there is not there at {daemon.host}, or cannot be written to "
+                    f"({_why(failed)}); mount the same share at that path on every machine"
+                ) from failed
+    finally:
+        _run(first, shared, image, 'rm -f /shared/"$1/$2"', [name, token], f"--user={ours}")
+    say(f"{shared}/{name} is the same on {len(docker.daemons)} machines")
+
+
+def _run(docker: Docker, shared: str, image: str, script: str, arguments: Sequence[str], *flags: str) -> None:
+    # Not --volume, which would make a folder that is missing.
+    mount = f"--mount=type=bind,source={shared},target=/shared"
+    docker.run(*OFFLINE, *flags, mount, image, "sh", "-c", script, "shared", *arguments)
+
+
+def _why(failed: UserError) -> str:
+    return "the folder does not exist" if "bind source path does not exist" in str(failed) else failed.line

@@ -1,0 +1,370 @@
+"""A stack on a Docker Swarm: three daemons in their own networks, real Skyvern, a PostgreSQL and a share beside them.
+
+Real are Pulumi's engine, Docker, Skyvern and the gateway; Cloudflare and its connector are stand-ins, as in test_edge.py. The
+share of a NAS is a folder of this machine, which all three have. The tests tell one story in the order in which they stand.
+Nightly: each machine gets all images.
+"""
+
+import json
+import os
+import re
+import shutil
+import ssl
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import httpx
+import pytest
+
+from components.host import images
+from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
+from lab.standins import connector
+from lab.standins.edge import Edge
+from lab.standins.providers import cloudflare, install
+from ops.images import needs
+from ops.machine import daemon_config
+from ops.observe.smoke.site import Site
+from ops.observe.smoke.workflow_checks import check_workflow_run
+from ops.stack.outputs import parse
+from tests.host.conftest import IMAGES, Checkout, client_of
+from tests.host.test_external_postgres import BOSS, make_authority, openssl
+from tests.support.machines import Machine, machines
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.timeout(7200), pytest.mark.nightly]
+
+STACK = "moved"
+PREFIX = f"skyvern-{STACK}"
+TWICE = {"artifacts", "connector", "egress", "gateway"}
+ONCE = {"monitor", "retention", "roles", "server", "smoke-site"}
+
+
+@dataclass
+class Swarm:
+    """The stack on three machines. beside: a fourth, with PostgreSQL. dead: those whose power is off."""
+
+    checkout: Checkout
+    edge: Edge
+    machines: list[Machine]
+    beside: Machine
+    share: Path
+    dead: list[Machine] = field(default_factory=list)
+
+    def site(self) -> Site:
+        """The stack as a client sees it, from outside."""
+        outputs = parse(STACK, self.checkout.pulumi(f"stack output --json --show-secrets -s {STACK}").stdout)
+        trusted = ssl.create_default_context(cafile=self.edge.ca_file)
+        return Site(outputs, httpx.Client(proxy=self.edge.proxy_url, verify=trusted, timeout=20), self.machines[0].docker)
+
+    @property
+    def alive(self) -> list[Machine]:
+        return [machine for machine in self.machines if machine not in self.dead]
+
+    def manager(self, *arguments: str) -> str:
+        return self.alive[0].docker.run(*arguments)
+
+    def service(self, part: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.manager("service", "inspect", f"{PREFIX}-{part}"))[0]
+        return found
+
+    def tasks(self, part: str) -> list[tuple[Machine, str]]:
+        """Machine and container of the tasks of a part that run."""
+        wanted = ("ps", "--quiet", "--filter", f"name=^{PREFIX}-{part}\\.", "--filter", "health=healthy")
+        return [(machine, one) for machine in self.alive for one in machine.docker.run(*wanted).split()]
+
+    def wait_until_whole(self, *, seconds: float) -> float:
+        """Returns once each part has its tasks; after how many seconds."""
+        began = time.monotonic()
+        wanted = {**dict.fromkeys(TWICE, 2), **dict.fromkeys(ONCE, 1)}
+        wait_for(lambda: {part: len(self.tasks(part)) for part in wanted} == wanted, seconds=seconds, pause=2)
+        return time.monotonic() - began
+
+
+def load(source: Machine | None, target: Machine, references: list[str], checkout: Checkout) -> None:
+    """Gives a machine images of another, or of the tests' daemon."""
+    daemon = checkout.docker if source is None else source.docker
+    with tempfile.NamedTemporaryFile(dir="/var/tmp", suffix=".tar") as archive:
+        daemon.run("save", "--output", archive.name, *references, timeout_seconds=1800)
+        target.docker.run("load", "--quiet", "--input", archive.name, timeout_seconds=1800)
+
+
+def start_postgres(beside: Machine, folder: Path) -> str:
+    """A PostgreSQL with TLS at the machine's address; its URL."""
+    make_authority(folder, "ca")
+    openssl(folder, *"req -newkey rsa:2048 -nodes -subj /CN=database -keyout server.key -out server.csr".split())
+    (folder / "extension").write_text(f"subjectAltName=IP:{beside.address}\n")
+    signing = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extension -out server.crt"
+    openssl(folder, *signing.split())
+    for path in (folder, folder / "server.key", folder / "server.crt"):
+        os.chown(path, 999, 999)
+    tls = ("-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.crt", "-c", "ssl_key_file=/tls/server.key")
+    name = "their-postgres"
+    run = ("run", "--detach", f"--name={name}", "--network=host", "--env=POSTGRES_PASSWORD=theirs", f"--volume={folder}:/tls:ro")
+    here = ("-c", f"listen_addresses={beside.address}", "-c", "unix_socket_directories=/var/run/postgresql")
+    beside.docker.run(*run, images.references(IMAGES)["postgres"], "postgres", *tls, *here)
+    wait_for(lambda: f'listening on IPv4 address "{beside.address}"' in beside.docker.logs(name), seconds=120, pause=1)
+    role = f"CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD '{BOSS}'"
+    beside.docker.run("exec", "--env=PGPASSWORD=theirs", name, "psql", "-q", "-U", "postgres", "-c", role)
+    return f"postgresql://boss:{BOSS}@{beside.address}:5432/postgres?sslmode=verify-full"
+
+
+def make_folders(share: Path) -> None:
+    """What script/up makes in the share."""
+    for part in (*SKYVERN_FOLDERS, "backup", "monitor"):
+        folder = share / PREFIX / part
+        folder.mkdir(parents=True)
+        folder.chmod(0o750 if part in SERVED_FOLDERS else 0o700)
+        os.chown(folder, 10001, 10001)
+
+
+def join(three: list[Machine]) -> None:
+    """A Swarm of them, whose daemons have the two flags that ops cluster sets."""
+    for machine in three:
+        (machine.file.parent / daemon_config.profile_name()).write_text(daemon_config.profile())
+        machine.file.write_text(json.dumps(daemon_config.hardened({}, PurePosixPath(machine.file.parent))))
+        machine.restart()
+    first, *others = three
+    pool = ("--default-addr-pool=10.212.0.0/16", "--default-addr-pool-mask-length=24")
+    first.docker.run("swarm", "init", f"--advertise-addr={first.address}", *pool)
+    token = first.docker.run("swarm", "join-token", "--quiet", "manager").strip()
+    for machine in others:
+        machine.docker.run("swarm", "join", f"--token={token}", f"{first.address}:2377")
+
+
+@pytest.fixture(scope="module")
+def swarm(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    folder = tmp_path_factory.mktemp("swarm")
+    share = Path(tempfile.mkdtemp(prefix="skyvern-share-", dir="/var/tmp"))
+    share.chmod(0o755)
+    checkout.write_stack(STACK, port=8080, monitor={"enabled": True})
+    checkout.run("script/bootstrap", "--stack", STACK)
+    checkout.run("bin/ops", "images", "build", "--stack", STACK, timeout_seconds=4500)
+    asked = checkout.run(".venv/bin/python", "-c", "from ops.machine import engine; print(engine.record_file())")
+    record = Path(asked.stdout.strip())
+    before = record.read_text()
+    world = cloudflare.new_world(folder / "world.json")
+    named = json.loads(before)["pulumi_home"]
+    home = install(folder / "home", Path(named or f"{checkout.environment['HOME']}/.pulumi"), "cloudflare")
+    record.write_text(json.dumps({**json.loads(before), "pulumi_home": str(home)}))
+    try:
+        with machines(4) as (*three, beside), Edge(world, folder / "edge") as edge:
+            join(three)
+            make_folders(share)
+            tls = folder / "tls"
+            tls.mkdir()
+            load(None, beside, [images.references(IMAGES)["postgres"]], checkout)
+            url = start_postgres(beside, tls)
+            references = images.references(IMAGES)
+            wanted = [references[part] for part in needs.parts(IMAGES, frozenset({"backup", "monitor"})) if part != "postgres"]
+            for machine in three:
+                load(None, machine, wanted, checkout)
+                # The address of the bridge between the machines, which is of the tests' network.
+                image = connector.ensure_image(machine.docker, f"{machine.address.rpartition('.')[0]}.1:{edge.connector_port}")
+            variables = {**checkout.environment, **world.variables(), **edge.variables()}
+            found = Swarm(replace(checkout, environment=variables), edge, three, beside, share)
+            (checkout.root / "database-ca.pem").write_bytes((tls / "ca.pem").read_bytes())
+            write(found, image, url)
+            found.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
+            yield found
+    finally:
+        record.write_text(before)
+        shutil.rmtree(share)
+
+
+def write(swarm: Swarm, image: str, url: str) -> None:
+    """The stack file, with its two secrets encrypted."""
+    checkout = swarm.checkout
+    edge = {"provider": "cloudflare", "domain": "example.com", "connector_image": image}
+    checkout.write_stack(STACK, port=8080, monitor={"enabled": True}, edge=edge, database={"ca_file": "database-ca.pem"})
+    checkout.pulumi(f"stack init {STACK} --no-select")
+    one, *others = (machine.host for machine in swarm.machines)
+    for key, value in {"engine": "swarm", "shared_folder": str(swarm.share), "docker_host": one}.items():
+        checkout.pulumi(f"config set --path skyvern:host.{key} {value} -s {STACK}")
+    for index, host in enumerate(others):
+        checkout.pulumi(f"config set --path 'skyvern:host.nodes[{index}]' {host} -s {STACK}")
+    checkout.pulumi(f"config set --secret --path skyvern:edge.api_token {cloudflare.TOKEN} -s {STACK}")
+    checkout.pulumi(f"config set --secret --path skyvern:database.url '{url}' -s {STACK}")
+
+
+def test_a_workflow_runs_and_a_second_plan_and_a_refresh_are_empty(swarm: Swarm) -> None:
+    swarm.wait_until_whole(seconds=60)
+    site = swarm.site()
+    check_workflow_run(site)
+    assert site.run is not None
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+    swarm.checkout.pulumi(f"refresh --yes --skip-preview --expect-no-changes -s {STACK}")
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+
+
+def test_each_task_is_held_as_a_container_is(swarm: Swarm) -> None:
+    """What a service cannot ask for, it has from its daemon."""
+    for part in sorted(TWICE | ONCE):
+        for machine, container in swarm.tasks(part):
+            document = machine.docker.inspect(container)
+            host = document["HostConfig"]
+            assert host["ReadonlyRootfs"], part
+            assert host["CapDrop"] == ["ALL"]
+            assert not host["PortBindings"]
+            status = Path(f"/proc/{document['State']['Pid']}/status").read_text()
+            assert dict(re.findall(r"^(NoNewPrivs|Seccomp|CapEff|CapBnd):\s+(\w+)", status, re.MULTILINE)) == {
+                "NoNewPrivs": "1",
+                "Seccomp": "2",
+                "CapEff": "0" * 16,
+                "CapBnd": "0" * 16,
+            }, part
+    machine, server = swarm.tasks("server")[0]
+    mounted = machine.docker.run("exec", server, "sh", "-c", "grep ' /tmp ' /proc/mounts")
+    assert "noexec" not in mounted
+    assert "nosuid" in mounted
+
+
+def test_no_secret_is_in_a_service_and_parts_reach_what_they_may(swarm: Swarm) -> None:
+    password = swarm.checkout.output("ui_password", STACK)
+    key = swarm.checkout.output("api_key", STACK)
+    for part in sorted(TWICE | ONCE):
+        described = json.dumps(swarm.service(part))
+        assert key not in described
+        assert password not in described
+        assert BOSS not in described
+    machine, gateway = swarm.tasks("gateway")[0]
+    reach = 'timeout 5 bash -c "exec 3<> /dev/tcp/$0/$1" 2> /dev/null && echo yes || echo no'
+
+    def reaches(host: str, port: int) -> str:
+        return machine.docker.run("exec", gateway, "bash", "-c", reach, host, str(port)).strip()
+
+    assert reaches("server", 8000) == "yes"
+    # Neither another network of the stack nor anything outside.
+    assert reaches("egress", 3128) == "no"
+    assert reaches(swarm.beside.address, 5432) == "no"
+
+
+def test_the_commands_find_each_part(swarm: Swarm) -> None:
+    swarm.wait_until_whole(seconds=60)
+
+    def ops(*arguments: str, check: bool = True) -> str:
+        done = swarm.checkout.run("bin/ops", *arguments, "-s", STACK, check=check)
+        print(f"ops {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    status = ops("status")
+    assert "13 of 13 tasks healthy" in status
+    assert "services: 9 of 9 complete" in status
+    assert f"{PREFIX}-gateway 2 of 2" in status
+    assert re.search(r"^runs: 0 of \d+ in progress", status, re.MULTILINE)
+    assert re.search(r"^database: .*, answers$", status, re.MULTILINE)
+    logs = ops("logs", "--tail", "5")
+    assert {line.split()[1] for line in logs.splitlines()} >= {"gateway.1", "gateway.2", "server"}
+    assert swarm.checkout.output("api_key", STACK) not in logs
+    found = ops("doctor", check=False)
+    of_swarm = re.compile(r"^error +(service|container|health|hardening|isolation|cluster|orphan|database)\b.*", re.MULTILINE)
+    assert [match[0] for match in of_swarm.finditer(found)] == []
+    # From where a command runs in a part: its secrets are files, and PostgreSQL wants one of them.
+    ops("end-sessions")
+    smoke = ops("smoke", check=False)
+    assert [line for line in smoke.splitlines() if line.startswith("FAIL")] == []
+
+
+def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
+    """And what was stopped by hand is started by the next one, which changes nothing else."""
+    load(None, swarm.machines[0], [images.references(IMAGES)["postgres"]], swarm.checkout)
+    source = swarm.checkout.root / "components/host/artifacts.py"
+    good = source.read_text()
+    assert "command=[args.command]" in good
+    try:
+        source.write_text(good.replace("command=[args.command]", 'command=["false"]'))
+        failed = swarm.checkout.run("script/up", "--stack", STACK, "--yes", check=False, timeout_seconds=3600)
+    finally:
+        source.write_text(good)
+    print(failed.stdout[-3000:], failed.stderr[-3000:])
+    assert failed.returncode
+    assert f"{PREFIX}-artifacts: its last update was rolled back: task: non-zero exit (1)" in failed.stdout + failed.stderr
+    swarm.manager("service", "scale", "--detach", f"{PREFIX}-retention=0")
+    # The one image that no task here needs: it is brought from the first machine to the others.
+    postgres = images.references(IMAGES)["postgres"]
+    assert [needs.present(machine.docker, postgres) for machine in swarm.machines] == [True] * 3
+    swarm.machines[1].docker.run("image", "rm", postgres)
+    assert "is not at" in swarm.checkout.run("bin/ops", "doctor", "-s", STACK, check=False).stdout
+    again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600)
+    print(again.stdout[-5000:])
+    assert f"service {PREFIX}-retention had no task (0 replicas): started" in again.stdout
+    assert f"{swarm.share}/{PREFIX} is the same on 3 machines" in again.stdout
+    assert needs.present(swarm.machines[1].docker, postgres)
+    swarm.wait_until_whole(seconds=60)
+
+
+def test_a_broken_version_goes_back_by_itself_and_the_up_fails(swarm: Swarm) -> None:
+    source = swarm.checkout.root / "components/host/gateway.py"
+    good = source.read_text()
+    command = 'command=["gateway-start", rules]'
+    assert command in good
+    before = swarm.service("gateway")["Spec"]["TaskTemplate"]["ContainerSpec"]["Args"]
+    try:
+        source.write_text(good.replace(command, 'command=["gateway-start", rules + "\\nimport nothing\\n"]'))
+        with client_of(swarm.site(), pause=0.5) as answers:
+            failed = swarm.checkout.pulumi(f"up --yes --skip-preview -s {STACK}", check=False)
+        assert failed.returncode
+        assert "rollback completed" in failed.stdout + failed.stderr
+        assert {status for status, _ in answers} == {200}
+    finally:
+        source.write_text(good)
+    assert swarm.service("gateway")["Spec"]["TaskTemplate"]["ContainerSpec"]["Args"] == before
+    swarm.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+    swarm.wait_until_whole(seconds=120)
+
+
+def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
+    """That of the server: gateway and connector answer on, and the server is back elsewhere within 90 s."""
+    ((doomed, _),) = swarm.tasks("server")
+    site = swarm.site()
+    key = {"x-api-key": site.outputs.api_key.get_secret_value()}
+    pages: list[tuple[float, int]] = []
+    ended = False
+
+    def ask_for_pages() -> None:
+        # A page that needs no server: 401 is the gateway's own answer.
+        while not ended:
+            began = time.monotonic()
+            pages.append((began, site.http.send(site.http.build_request("GET", site.outputs.app_url, timeout=30)).status_code))
+            time.sleep(0.5)
+
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(ask_for_pages)
+        began = time.monotonic()
+        # As in a power cut: nothing of it is sent any more.
+        doomed.pull_cable()
+        swarm.dead.append(doomed)
+        try:
+            wait_for(lambda: bool(swarm.tasks("server")), seconds=180, pause=1)
+            back = time.monotonic() - began
+        finally:
+            ended = True
+        asking.result()
+    answer = site.http.get(f"{site.outputs.api_url}/v1/workflows?page_size=1", headers=key, timeout=120)
+    assert answer.status_code == 200
+    print(f"the server was back after {back:.0f} s; pages: {[status for _, status in pages]}")
+    assert back < 90
+    # Until the Swarm and the edge know, the dead one's share gets no answer.
+    assert all(status == 401 for at, status in pages if at > began + 30)
+    swarm.wait_until_whole(seconds=120)
+    check_workflow_run(swarm.site())
+    doomed.plug_cable()
+    swarm.dead.remove(doomed)
+    wait_for(lambda: swarm.manager("node", "ls").count(" Ready ") == 3, seconds=120, pause=2)
+    # What it kept running without the managers is ended.
+    wait_for(lambda: len(swarm.tasks("server")) == 1, seconds=120, pause=2)
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+
+
+def test_a_destroy_leaves_the_files_alone(swarm: Swarm) -> None:
+    swarm.checkout.pulumi(f"destroy --yes --skip-preview -s {STACK}")
+    swarm.checkout.pulumi(f"stack rm --yes {STACK}")
+    for kind in ("service", "secret"):
+        assert swarm.manager(kind, "ls", "--quiet") == ""
+    assert PREFIX not in swarm.manager("network", "ls", "--format", "{{.Name}}")
+    assert any((swarm.share / PREFIX / "artifacts").iterdir())

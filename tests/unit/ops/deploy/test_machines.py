@@ -1,0 +1,211 @@
+"""What an update needs of the machines of a Swarm, its images among it, and what it says after one that failed."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.host import images
+from components.settings import Settings
+from ops.clients import process
+from ops.clients.docker import Docker
+from ops.clients.swarm import Machine, Swarm
+from ops.deploy import machines, restore, update
+from ops.errors import UserError
+from ops.images import spread
+from ops.observe.cluster import Cluster
+from ops.stack.stack import Stack
+from tests.support import cluster
+from tests.support import swarm as support
+from tests.support.swarm import A, B, C, Engine
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    return support.engine(monkeypatch)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return support.stack_at(tmp_path)
+
+
+@pytest.fixture
+def settings(stack: Stack) -> Settings:
+    return stack.settings()
+
+
+def seen(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
+    monkeypatch.setattr("ops.deploy.machines.clusters.observe", lambda hosts: cluster)
+
+
+# --- The machines --------------------------------------------------------------------------------------------------------
+
+
+def test_machines_that_are_right(engine: Engine, stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen(monkeypatch, cluster.THREE)
+    lines: list[str] = []
+    machines.check(stack, engine.swarm(), settings, lines.append)
+    machines.check(stack, Docker("unix:///x"), settings, lines.append)
+    assert lines == []
+
+
+def test_one_that_is_down_keeps_no_update(
+    engine: Engine, stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [*cluster.THREE.nodes[:2], cluster.node("c", problem="no daemon answers")]
+    seen(monkeypatch, replace(cluster.THREE, nodes=nodes))
+    lines: list[str] = []
+    machines.check(stack, engine.swarm(), settings, lines.append)
+    assert lines[0].startswith(f"error: {C}: does not answer: no daemon answers; ")
+
+
+def test_services_are_not_made_where_they_would_be_unprotected(
+    engine: Engine, stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [cluster.node("a"), cluster.node("b", seccomp="default"), cluster.node("c", no_new_privileges=False)]
+    seen(monkeypatch, replace(cluster.THREE, nodes=nodes))
+    with pytest.raises(UserError) as told:
+        machines.check(stack, engine.swarm(), settings, print)
+    assert str(told.value) == (
+        f"nothing was changed: Pulumi.dev.yaml: host: what runs at {B}, {C} would have another seccomp profile than the stack's, "
+        "or may gain privileges; run bin/ops cluster init -s dev"
+    )
+
+
+def test_pulumi_asks_the_first_one(engine: Engine, stack: Stack, settings: Settings) -> None:
+    engine.silent = {A}
+    with pytest.raises(UserError) as told:
+        machines.check(stack, engine.swarm(), settings, print)
+    assert str(told.value).startswith(f"nothing was changed: Pulumi.dev.yaml: host.docker_host: {A}: ")
+    assert str(told.value).endswith(f"or write {B}, which manages it, as docker_host and {A} among host.nodes")
+
+
+# --- The shared folder ---------------------------------------------------------------------------------------------------
+
+
+def runs(monkeypatch: pytest.MonkeyPatch, failing: dict[str, str]) -> list[tuple[str, str, str]]:
+    """What was run: host, user and script. failing: a host or a user -> what it printed."""
+    calls: list[tuple[str, str, str]] = []
+
+    def run(self: Docker, *arguments: Any, **options: Any) -> str:
+        words = list(map(str, arguments))
+        user = next(word for word in words if word.startswith("--user="))
+        calls.append((self.host, user.removeprefix("--user="), words[words.index("-c") + 1]))
+        assert "--mount=type=bind,source=/mnt/skyvern,target=/shared" in words
+        assert words[words.index("shared") + 1] == "skyvern-dev"
+        for key, printed in failing.items():
+            if key in (self.host, calls[-1][1]) and not calls[-1][2].startswith("rm"):
+                raise UserError(f"docker: exit 1: {printed}")
+        return ""
+
+    monkeypatch.setattr(Docker, "run", run)
+    return calls
+
+
+def found() -> Swarm:
+    made = [Machine(host=host, id=host, manages=True) for host in (A, B, C)]
+    return Swarm(A, tuple(made))
+
+
+def test_the_folder_is_made_and_seen_by_all(stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, lines = runs(monkeypatch, {}), list[str]()
+    machines.make_shared_folder(stack, found(), settings, lines.append)
+    assert [(host, user) for host, user, _ in calls] == [
+        (A, "0:0"),
+        (A, "10001:10001"),
+        (B, "10001:10001"),
+        (C, "10001:10001"),
+        (A, "10001:10001"),
+    ]
+    assert lines == ["/mnt/skyvern/skyvern-dev is the same on 3 machines"]
+
+
+@pytest.mark.parametrize(
+    ("failing", "line"),
+    [
+        (
+            {A: "invalid mount config for type bind: bind source path does not exist: /mnt/skyvern"},
+            f"nothing was changed: Pulumi.dev.yaml: host.shared_folder: /mnt/skyvern: the folder does not exist at {A}: user "
+            "10001 has to write there; run: sudo install -d -o 10001 -g 10001 /mnt/skyvern/skyvern-dev",
+        ),
+        (
+            {C: "no file"},
+            f"nothing was changed: Pulumi.dev.yaml: host.shared_folder: /mnt/skyvern: what {A} wrote there is not there at {C}, "
+            "or cannot be written to (docker: exit 1: no file); mount the same share at that path on every machine",
+        ),
+    ],
+)
+def test_a_folder_that_is_not_shared(
+    stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch, failing: dict[str, str], line: str
+) -> None:
+    calls = runs(monkeypatch, failing)
+    with pytest.raises(UserError) as told:
+        machines.make_shared_folder(stack, found(), settings, print)
+    assert str(told.value) == line
+    # What was written to be seen is gone again.
+    assert A in failing or calls[-1][2].startswith("rm")
+
+
+def test_a_stack_of_one_daemon_has_none(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack.file.write_text("config: {}\n")
+    calls = runs(monkeypatch, {})
+    machines.make_shared_folder(stack, Docker("unix:///x"), stack.settings(), print)
+    assert calls == []
+
+
+# --- Images --------------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_brought_to_the_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = engine.answer
+
+    def run(self: Engine, machine: int, arguments: Any) -> str:
+        if arguments[:2] == ["image", "inspect"] and machine == 2 and arguments[-1] != "has:1":
+            raise UserError("docker: exit 1: Error: No such image: x")
+        return "sha256:1" if arguments[0] == "image" else answer(machine, arguments)
+
+    monkeypatch.setattr(Engine, "answer", run)
+    piped: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(process, "pipe", lambda source, target, **options: piped.append((source, target)))
+    public = next(iter(images.OFFICIAL.values()))
+    lines: list[str] = []
+    spread.spread(engine.swarm(), ["own:1", "has:1", public], lines.append)
+    assert lines == [f"{C}: 2 of 3 images are brought there"]
+    assert piped == [(["docker", "--host", A, "save", "own:1"], ["docker", "--host", C, "load", "--quiet"])]
+    assert engine.said("pull") == [(C, "pull", "--quiet", public)]
+
+
+def test_a_machine_that_cannot_take_them_is_named(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UserError("docker: exit 1: no space left on device")
+
+    monkeypatch.setattr("ops.images.spread.needs.present", lambda docker, reference: docker.host != B)
+    monkeypatch.setattr(process, "pipe", refuse)
+    with pytest.raises(UserError) as told:
+        spread.spread(engine.swarm(), ["own:1"], print)
+    assert str(told.value) == f"{B}: the images could not be brought there: docker: exit 1: no space left on device"
+
+
+# --- After an update that failed -----------------------------------------------------------------------------------------
+
+
+def test_an_update_that_failed_says_why(engine: Engine, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stack, "environment", lambda self: {})
+    monkeypatch.setattr("ops.deploy.update.terminal.run_attended", lambda *_, **__: 255)
+    for part in ("artifacts", "backup", "monitor", "roles"):
+        engine.recorded["services"].remove(engine.service(f"skyvern-dev-{part}"))
+    with pytest.raises(UserError) as told:
+        update.pulumi_up(stack, unasked=True)
+    assert str(told.value) == (
+        "pulumi up: exit 255: skyvern-dev-gateway: its last update was rolled back: No such image: localhost/skyvern/none:2; "
+        "correct what bin/ops logs -s dev shows, then script/up --stack dev goes on"
+    )
+
+
+def test_a_whole_set_is_refused(stack: Stack) -> None:
+    with pytest.raises(UserError, match="ops restore: nothing was changed: stack dev runs on a Swarm"):
+        restore.restore(stack, None, yes=True, discard_newer=True)
+    with pytest.raises(UserError, match="ops restore --undo: nothing was changed: stack dev runs on a Swarm"):
+        restore.undo(stack, yes=True)
