@@ -16,9 +16,6 @@ from ops.stack.inventory import Replicas
 from ops.stack.outputs import Outputs
 from ops.stack.stack import PROJECT, Stack
 
-# Calls at a time to a Docker host over SSH: sshd takes ten sessions on one connection (MaxSessions).
-SSH_PARALLEL = 8
-
 
 @process.reads("pulumi")
 def ensure_stack(stack: Stack, progress: Progress) -> None:
@@ -47,8 +44,6 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: 
     flags = [*(["--yes", "--non-interactive"] if unasked else []), *(["--skip-preview"] if previewed else [])]
     flags += [f"--target={target}" for target in targets]
     settings = stack.settings()
-    if settings.host.docker_host.startswith("ssh://"):
-        flags += ["--parallel", str(SSH_PARALLEL)]
     progress = terminal.say
     if not unasked and terminal.attended():
         # Pulumi draws its tree over whatever another program prints (3.256, display/tree.go).

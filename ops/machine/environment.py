@@ -13,6 +13,9 @@ from ops.paths import ROOT, cache_dir
 
 # By itself, so that plain pulumi checks the rules, too.
 POLICY_PACK = "PULUMI_OPTION_POLICY_PACK"
+# Calls at a time. Pulumi makes four a core by itself, and sshd of a Docker host takes ten sessions on a connection (MaxSessions).
+# As an option (PULUMI_OPTION_PARALLEL) it ends 3.256 in a panic.
+PARALLEL = "8"
 
 
 def for_engine() -> dict[str, str]:
@@ -28,6 +31,7 @@ def for_engine() -> dict[str, str]:
         # The published language host names the plugin of every installed package, and the engine would fetch the edge's before
         # a preview of a stack that has none. Those that a stack asks for are fetched nevertheless.
         "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
+        "PULUMI_PARALLEL": PARALLEL,
         # The program's Python takes no compiled module from the checkout, where one that is not of its source could be.
         "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX") or str(cache_dir() / "pycache"),
     }

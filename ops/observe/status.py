@@ -88,15 +88,15 @@ def observe(stack: Stack) -> Status:
     """The stack now. Raises UserError if its file is wrong or its daemon does not answer."""
     settings = stack.settings()
     docker = stack.docker()
-    address = endpoints.derive(settings).app_url
+    public = endpoints.derive(settings)
     containers = inventory.containers(docker, stack.short)
     running = [container for container in containers if container.status == "running"]
     return Status(
         stack=stack.name,
         version=project.read(),
         docker_host=docker.host,
-        address=address,
-        api_version=api_version(address) if running else None,
+        address=public.app_url,
+        api_version=api_version(public.api_url) if running else None,
         skyvern_version=skyvern_version(docker, containers),
         containers=containers,
         memory=inventory.memory_of(docker, running),

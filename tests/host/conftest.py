@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -202,13 +202,23 @@ def remove_everything(docker: Docker) -> None:
             docker.run(*removal, *found)
 
 
+def images_of(docker: Docker) -> list[str]:
+    """References of the images of ours that a daemon has."""
+    form = ("--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=localhost/skyvern/*")
+    return docker.run("image", "ls", *form).split()
+
+
+def copy_images(source: Docker, target: Docker, references: Sequence[str]) -> None:
+    """Images of ours, as a file that is never written: the two daemons talk through a pipe."""
+    with subprocess.Popen(source.command("save", *references), stdout=subprocess.PIPE) as save:
+        loaded = subprocess.run(target.command("load", "--quiet"), stdin=save.stdout, capture_output=True, check=False)
+    assert (save.returncode, loaded.returncode) == (0, 0), loaded.stderr.decode()
+
+
 def _remove_old_images(docker: Docker) -> None:
     """Images of ours under tags that this version of the project does not name, so that the cache does not grow for ever."""
     named = set(images.references(IMAGES).values())
-    listed = docker.run(
-        "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=localhost/skyvern/*"
-    ).split()
-    if old := [reference for reference in listed if reference not in named]:
+    if old := [reference for reference in images_of(docker) if reference not in named]:
         docker.run("image", "rm", "--force", *old)
 
 

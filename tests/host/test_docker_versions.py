@@ -22,7 +22,7 @@ from lab.workspace import copy_checkout, free_port
 from ops.clients.docker import Docker
 from ops.paths import cache_dir
 from tests.host import docker_newest
-from tests.host.conftest import IMAGES, PARTS, Checkout
+from tests.host.conftest import IMAGES, PARTS, Checkout, copy_images, images_of
 from tests.support import debian
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(4800)]
@@ -113,14 +113,6 @@ def command_of(tree: Path, folder: Path) -> Path:
     return folder
 
 
-def copy_images(source: Docker, target: Docker) -> None:
-    """Every image of ours, as a file that is never written: the two daemons talk through a pipe."""
-    ours = source.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=localhost/skyvern/*").split()
-    with subprocess.Popen(source.command("save", *ours), stdout=subprocess.PIPE) as save:
-        loaded = subprocess.run(target.command("load", "--quiet"), stdin=save.stdout, capture_output=True, check=False)
-    assert (save.returncode, loaded.returncode) == (0, 0), loaded.stderr.decode()
-
-
 @pytest.fixture(params=RELEASES)
 def release(request: pytest.FixtureRequest, checkout: Checkout, first_up: str, tmp_path: Path) -> Iterator[Release]:
     """A daemon of the release with the images of the tests' own, in a network inside theirs."""
@@ -146,7 +138,7 @@ def release(request: pytest.FixtureRequest, checkout: Checkout, first_up: str, t
             daemon.start()
             if IMAGES == "packages":
                 # Public ones are pulled, by digest, which a copy would lose.
-                copy_images(checkout.docker, daemon.docker)
+                copy_images(checkout.docker, daemon.docker, images_of(checkout.docker))
             path = f"{programs or command_of(tree, tmp_path / 'bin')}:{checkout.environment['PATH']}"
             environment = {**checkout.environment, "HOME": str(home), "PATH": path}
             yield Release(name, Checkout(root, daemon.docker, environment))

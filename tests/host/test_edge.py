@@ -1,168 +1,50 @@
 """Production's way in on the real stack: from the public names through the tunnel to the gateway and Skyvern, and away again.
 
-Real are Pulumi's engine, Docker, the gateway, Skyvern and all commands. Stand-ins are the APIs of Cloudflare and Vercel
-(lab/standins/providers), the edge and the connector (lab/standins/edge, connector), which dials out as cloudflared does.
+What is real and what is not: tests/host/public.py.
 The tests tell one story in the order in which they stand: up, ask, rotate, reboot, the UI on Vercel, ask, rotate, destroy.
 """
 
 import base64
-import http.client
 import json
 import re
-import socket
-import ssl
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from ruamel.yaml import YAML
 
 from lab.standins import connector
-from lab.standins.edge import Edge
-from lab.standins.providers import World, cloudflare, install, vercel
-from lab.workspace import free_port
-from ops.observe.smoke.site import Site
+from lab.standins.providers import vercel
 from ops.observe.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
-from ops.stack.outputs import Outputs, parse
 from skyvern_provider.api import FINAL
 from tests.host.callers import Answer, calling, ends_of
 from tests.host.conftest import Checkout, Dockerd, as_person, client_of, sql
+from tests.host.public import TUNNEL_PARTS, Public, internet_of
 from tests.support import security_table as table
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
 STACK = "public"
 PREFIX = f"skyvern-{STACK}"
-TUNNEL_PARTS = 4
-
-
-@dataclass
-class Public:
-    """The stack and what stands for the internet. checkout: its commands find the stand-ins and the public names."""
-
-    checkout: Checkout
-    world: World
-    edge: Edge
-    image: str
-    recording: str = ""
-
-    def write(self, frontend: Mapping[str, object] | None = None) -> None:
-        """The stack file, with the vendors' tokens encrypted and the epochs that it has."""
-        file = self.checkout.root / f"Pulumi.{STACK}.yaml"
-        before = YAML().load(file).get("config", {}) if file.exists() else {}
-        edge = {
-            "provider": "cloudflare",
-            "domain": "example.com",
-            "connector_image": self.image,
-            # Where the stand-in of Cloudflare's network listens.
-            "allow": [f"host:{self.edge.connector_port}"],
-        }
-        rotation = before.get("skyvern:rotation")
-        self.checkout.write_stack(STACK, port=free_port(), edge=edge, frontend=frontend, rotation=rotation)
-        tokens = {"edge": cloudflare.TOKEN} | ({} if frontend is None else {"frontend": vercel.TOKEN})
-        for section, token in tokens.items():
-            self.checkout.pulumi(f"config set --secret --path skyvern:{section}.api_token {token} -s {STACK}")
-
-    def up(self) -> None:
-        self.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
-        self.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
-
-    def outputs(self) -> Outputs:
-        return parse(STACK, self.checkout.pulumi(f"stack output --json --show-secrets -s {STACK}").stdout)
-
-    def site(self) -> Site:
-        """The stack as ``ops smoke`` sees it, from outside."""
-        trusted = ssl.create_default_context(cafile=self.edge.ca_file)
-        return Site(self.outputs(), httpx.Client(proxy=self.edge.proxy_url, verify=trusted, timeout=20), self.checkout.docker)
-
-    def line(self, host: str) -> ssl.SSLSocket:
-        """A TLS connection to a public name."""
-        raw = socket.create_connection(("127.0.0.1", self.edge.https_port), timeout=30)
-        # Whoever has no certificate here is asked for by the zone's own.
-        name = host if host.endswith(".example.com") else "example.com"
-        return ssl.create_default_context(cafile=self.edge.ca_file).wrap_socket(raw, server_hostname=name)
-
-    def ask(self, host: str, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
-        """Status, and what the edge says it did itself."""
-        client = http.client.HTTPConnection(host)
-        with self.line(host) as line:
-            client.sock = line
-            client.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-            for name, value in {"Host": host, **headers}.items():
-                client.putheader(name, value)
-            client.endheaders()
-            answer = client.getresponse()
-            return answer.status, answer.headers.get("x-rehearsal", "")
-
-    def answers(self, layout: str) -> list[str]:
-        """Rows of the security table that are not answered as it says, with this stack's secrets in the place of the table's."""
-        outputs = self.outputs()
-        login = f"{outputs.ui_username}:{outputs.ui_password.get_secret_value()}"
-        known = {
-            table.KEY["X-Api-Key"]: outputs.api_key.get_secret_value(),
-            table.GATEWAY_KEY: "" if outputs.gateway_key is None else outputs.gateway_key.get_secret_value(),
-            table.LOGIN["Authorization"]: f"Basic {base64.b64encode(login.encode()).decode()}",
-        }
-        wrong = []
-        for row, host, path, headers, wanted in table.WHO_GETS_WHAT:
-            if row != layout or (host == table.APP and layout == "vercel"):
-                continue
-            real = path.replace("apikey=k", f"apikey={known[table.KEY['X-Api-Key']]}")
-            real = real.replace(table.RECORDING, f"/artifact/recording?path={self.recording}")
-            status, mark = self.ask(host, real, {name: known.get(value, value) for name, value in headers.items()})
-            # Cloudflare may refuse first, and a host that the gateway does not know has no record.
-            refused = wanted >= 400 and (mark.startswith("blocked by ") or (wanted == 421 and mark == "DNS"))
-            if status != wanted and not refused:
-                wrong.append(f"{host} {path} {sorted(headers)}: {status} {mark}, not {wanted}")
-        return wrong
-
-    def token(self) -> str:
-        """What the connector's container has."""
-        environment: list[str] = self.checkout.docker.inspect(f"{PREFIX}-connector")["Config"]["Env"]
-        return next(entry.partition("=")[2] for entry in environment if entry.startswith("TUNNEL_TOKEN="))
-
-    def refusal(self, token: str) -> str:
-        """What the edge answers a connector with a token: its word, and why."""
-        given = json.loads(base64.b64decode(token))
-        with socket.create_connection(("127.0.0.1", self.edge.connector_port), timeout=20) as line:
-            hello = {"kind": "register", "connector": "x", "account": given["a"], "tunnel": given["t"], "secret": given["s"]}
-            line.sendall(json.dumps(hello).encode() + b"\n")
-            answer: dict[str, Any] = json.loads(line.makefile().readline())
-        return f"{answer['kind']} {answer.get('text', '')}".strip()
 
 
 @pytest.fixture(scope="module")
 def public(checkout: Checkout, first_up: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Public]:
-    folder = tmp_path_factory.mktemp("edge")
-    world = cloudflare.new_world(folder / "world.json")
-    vercel.add_account(world)
-    asked = checkout.run(".venv/bin/python", "-c", "from ops.machine import engine; print(engine.record_file())")
-    record = Path(asked.stdout.strip())
-    before = record.read_text()
-    named = json.loads(before)["pulumi_home"]
-    home = install(folder / "home", Path(named or f"{checkout.environment['HOME']}/.pulumi"), "cloudflare", "vercel")
-    record.write_text(json.dumps({**json.loads(before), "pulumi_home": str(home)}))
-    try:
-        with Edge(world, folder / "edge") as edge:
-            image = connector.ensure_image(checkout.docker, edge.connector_port)
-            variables = {**checkout.environment, **world.variables(), **edge.variables()}
-            found = Public(replace(checkout, environment=variables), world, edge, image)
-            found.checkout.pulumi(f"stack init {STACK} --no-select")
-            found.write()
-            found.up()
-            yield found
-    finally:
-        record.write_text(before)
+    with internet_of(checkout, tmp_path_factory.mktemp("edge")) as internet:
+        port = internet.edge.connector_port
+        image = connector.ensure_image(checkout.docker, port)
+        # Where the stand-in of Cloudflare's network listens.
+        found = Public(internet, internet.checkout, STACK, f"host:{port}", image)
+        found.checkout.pulumi(f"stack init {STACK} --no-select")
+        found.write()
+        found.up()
+        yield found
 
 
 def test_the_connector_runs_and_every_name_leads_to_the_gateway(public: Public) -> None:
-    wait_for(lambda: public.edge.connections(PREFIX) == TUNNEL_PARTS)
+    wait_for(lambda: public.connections() == TUNNEL_PARTS)
     container = public.checkout.docker.inspect(f"{PREFIX}-connector")
     assert container["State"]["Health"]["Status"] == "healthy"
     assert (container["Config"]["User"], container["HostConfig"]["ReadonlyRootfs"]) == ("65532:65532", True)
@@ -232,7 +114,7 @@ def test_the_doctor_finds_what_is_wrong_with_the_way_in(public: Public) -> None:
         public.checkout.docker.run("start", f"{PREFIX}-connector")
     assert {("api.example.com", "no connector is connected"), ("app.example.com", "no connector is connected")} <= planted
     assert (PREFIX, "no connector is connected to it") in planted
-    wait_for(lambda: public.edge.connections(PREFIX) == TUNNEL_PARTS)
+    wait_for(lambda: public.connections() == TUNNEL_PARTS)
 
 
 def test_a_rotated_tunnel_secret_shuts_old_connectors_out(public: Public) -> None:
@@ -313,13 +195,13 @@ def test_a_reboot_loses_no_run_and_cloudflare_alone_answers_while_the_host_is_of
     print(f"{len(caller.runs)} runs: {ends}")
     assert all(reason for status, reason in ends if status != "completed")
     assert runs_in_progress(public) == ""
-    wait_for(lambda: public.edge.connections(PREFIX) == TUNNEL_PARTS)
+    wait_for(lambda: public.connections() == TUNNEL_PARTS)
 
 
 def test_with_the_ui_on_vercel_the_other_hosts_answer(public: Public) -> None:
-    public.write({"provider": "vercel", "team": vercel.TEAM, "plan": "pro"})
+    public.write(frontend={"provider": "vercel", "team": vercel.TEAM, "plan": "pro"})
     public.up()
-    wait_for(lambda: public.edge.connections(PREFIX) == TUNNEL_PARTS)
+    wait_for(lambda: public.connections() == TUNNEL_PARTS)
     assert public.answers("vercel") == []
 
 
@@ -370,15 +252,11 @@ def test_a_rotated_gateway_key_is_the_only_one(public: Public) -> None:
 
 
 def test_destroy_lets_the_tunnel_go(public: Public) -> None:
-    public.checkout.pulumi(f"state unprotect --all --yes -s {STACK}")
-    # With a connector on it, the tunnel would not go (1022).
-    public.checkout.pulumi(f"destroy --yes --skip-preview -s {STACK}")
-    data = public.world.read()
+    public.destroy()
+    data = public.internet.world.read()
     left = ("tunnels", "records", "rulesets", "policies", "applications")
     assert {name: data[name] for name in left} == {name: {} for name in left}
     assert not {name for name in public.checkout.names("container", "--all") if name.startswith(PREFIX)}
-    public.checkout.pulumi(f"stack rm --yes {STACK}")
-    (public.checkout.root / f"Pulumi.{STACK}.yaml").unlink(missing_ok=True)
 
 
 def read_frame(stream: Any) -> bytes:

@@ -21,6 +21,8 @@ from ops.clients.docker import Docker
 # Of the network between them, and the first two numbers of each machine's own; none of own_network() and of other daemons' tests.
 _LAN = "10.217.0"
 _POOLS = "10.218"
+# Of this machine among them.
+LAN_ADDRESS = f"{_LAN}.1"
 _BRIDGE = "machines"
 SSHD = Path("/usr/sbin/sshd")
 # What an image needs to be asked how a container is held.
@@ -72,9 +74,13 @@ class Machine:
         (folder / "server").write_text(
             f"ListenAddress {self.address}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
             "PidFile none\nStrictModes no\nLogLevel ERROR\n"
+            # A session whose client has gone with the network would stay.
+            "ClientAliveInterval 15\n"
             f"PermitRootLogin prohibit-password\nPasswordAuthentication no\nSetEnv DOCKER_HOST={self.host}\n"
         )
         client = f"ssh -F none -i {folder}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known"
+        # The first counts. In the folder of the user, machines of two tests would share one: they have the same address.
+        client += f" -o ControlPath={folder}/%C"
         (folder / "bin").mkdir()
         (folder / "bin/ssh").write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]}\nexec {client} "$@"\n')
         (folder / "bin/ssh").chmod(0o755)
@@ -102,7 +108,7 @@ def machines(count: int) -> Iterator[list[Machine]]:
         stack.callback(shutil.rmtree, folder)
         _run("ip", "link", "add", _BRIDGE, "type", "bridge")
         stack.callback(_run, "ip", "link", "delete", _BRIDGE)
-        _run("ip", "address", "add", f"{_LAN}.1/24", "dev", _BRIDGE)
+        _run("ip", "address", "add", f"{LAN_ADDRESS}/24", "dev", _BRIDGE)
         _run("ip", "link", "set", _BRIDGE, "up")
         yield [stack.enter_context(_machine(folder, number)) for number in range(1, count + 1)]
 
@@ -122,7 +128,7 @@ def _machine(folder: Path, number: int) -> Iterator[Machine]:
             f"address add {address}/24 dev eth0",
             "link set eth0 up",
             "link set lo up",
-            f"route add default via {_LAN}.1",
+            f"route add default via {LAN_ADDRESS}",
         ):
             _run(*inside, "ip", *words.split())
         base = folder / str(number)

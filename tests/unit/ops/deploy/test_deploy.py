@@ -254,14 +254,6 @@ def test_pulumi_up_runs_on_the_decided_engine(prepared: Stack, home: Home, unask
     assert home.calls("pulumi") == [command]
 
 
-def test_a_docker_host_over_ssh_gets_few_calls_at_a_time(prepared: Stack, home: Home) -> None:
-    home.program("pulumi", "true")
-    over_ssh = "config:\n  skyvern:host:\n    docker_host: ssh://deploy@h.example\n"
-    prepared.file.write_text(over_ssh)
-    update.pulumi_up(prepared, unasked=True)
-    assert home.calls("pulumi") == ["up --yes --non-interactive --parallel 8 --stack dev"]
-
-
 def test_a_failed_up_is_one_line(prepared: Stack, home: Home) -> None:
     home.program("pulumi", "exit 255")
     with pytest.raises(UserError, match=r"^pulumi up: exit 255; .*script/up --stack dev again$"):

@@ -27,10 +27,12 @@ from ops.observe.automation import Today
 from ops.observe.doctor import observation, policies, stack_checks
 from ops.observe.doctor.observation import ChromeAnswer, Deployed, Disk, Observation, Planned, WindowsFacts
 from ops.observe.internet import Answer
+from ops.paths import ROOT
 from ops.stack.checkpoint import Broken
 from ops.stack.inventory import Container
 from ops.stack.routes import HostNetwork, Route
 from ops.stack.stack import Stack
+from tests.support.cloudflare import edge_section
 from tests.support.daemon import daemon
 from tests.support.observations import DAEMON, DEPLOYED, GATEWAY, HEALTHY, HOST, PULUMI, SERVER
 
@@ -707,6 +709,7 @@ def test_pulumi_is_asked_also_without_its_passphrase(monkeypatch: pytest.MonkeyP
     assert refused.export_error == "no stack named 'dev' found"
 
 
+LEVELS = (ROOT / "policy" / "levels.yaml").read_text()
 JUDGED = {
     "docker-container-unprivileged": ("mandatory", "helper: privileged: root on the host; write no"),
     "docker-container-image-pinned": ("advisory", "<{%fg 3%}>helper: image: latest moves; write its digest<{%reset%}>"),
@@ -744,6 +747,19 @@ def test_what_is_deployed_is_judged_by_the_rules_of_this_checkout() -> None:
     )
     assert (second.level, second.problem) == ("warning", "helper: image: latest moves")
     assert doctor.examine(with_pulumi(policies=policies.Policies(violations=policies.parse(analyzed())))) == []
+
+
+def test_a_member_of_a_zone_hears_nothing_of_what_its_owner_has() -> None:
+    """It may not even have it: with ``zone_owner: false``, a setting of the zone is refused."""
+    rules = [f"stack-zone-{rule}" for rule in ("firewall-present", "rate-limited", "https-set", "tls-set")]
+    rules = [rule for rule in rules if rule in LEVELS]
+    assert len(rules) == 4
+    found = [policies.Violation(rule=rule, message="ingress: x; write y", mandatory=False) for rule in rules]
+    for owner, told in ((True, rules), (False, [])):
+        section = edge_section(cell="shop", zone_owner=owner)
+        settings = parse(section, file="Pulumi.shop.yaml", secret_keys=frozenset({"edge", "frontend"}))
+        observed = replace(with_pulumi(policies=policies.Policies(violations=found)), settings=settings)
+        assert [finding.subject for finding in doctor.examine(observed) if finding.check == "policy"] == told
 
 
 def test_rules_that_did_not_end_are_not_green(monkeypatch: pytest.MonkeyPatch) -> None:

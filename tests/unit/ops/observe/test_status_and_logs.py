@@ -19,6 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.settings import parse
+from lab import loopback
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
@@ -30,8 +32,10 @@ from ops.paths import ROOT
 from ops.stack import inventory
 from ops.stack.inventory import Container, Volume
 from ops.stack.stack import Stack
+from tests.support.cloudflare import edge_section
 from tests.support.containers import GATEWAY, INSPECTED
 from tests.support.daemon import daemon
+from tests.support.program import VERCEL
 
 NOW = datetime(2026, 1, 31, 12, 5, 30, tzinfo=UTC)
 STATUS = Status(
@@ -168,6 +172,40 @@ def test_the_api_version_is_the_heartbeats() -> None:
     assert status.api_version("http://localhost:8080", httpx.MockTransport(answer)) == "1.0.56"
     assert status.api_version("http://localhost:8080", httpx.MockTransport(lambda request: httpx.Response(502))) is None
     assert status.api_version("http://localhost:8080", httpx.MockTransport(fail)) is None
+
+
+def test_the_api_is_asked_at_its_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the UI's, Vercel or a login of Access answers."""
+    asked: list[str] = []
+    settings = parse({**edge_section(), "frontend": VERCEL}, file="Pulumi.prod.yaml", secret_keys=frozenset({"edge", "frontend"}))
+    monkeypatch.setattr(Stack, "settings", lambda stack: settings)
+    monkeypatch.setattr(inventory, "containers", lambda docker, stack: [GATEWAY])
+    monkeypatch.setattr(inventory, "volumes", lambda docker, stack, sizes: [])
+    monkeypatch.setattr(inventory, "memory_in_use", lambda docker, names: {})
+    monkeypatch.setattr(inventory, "ask", lambda *arguments, **options: None)
+    monkeypatch.setattr(status, "api_version", asked.append)
+    assert status.observe(Stack("prod")).address == "https://app.example.com"
+    assert asked == ["https://api.example.com"]
+
+
+def test_a_public_api_is_asked_through_the_proxy_of_the_shell_and_loopback_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Proxy(loopback.Handler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("X-Skyvern-API-Version", self.path)
+            self.end_headers()
+
+    with loopback.serving(Proxy) as port:
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "")
+        assert status.api_version("http://api.example.test") == "http://api.example.test/api/v1/heartbeat"
+        assert status.api_version(f"http://localhost:{port}") == "/api/v1/heartbeat"
+        # Of a desktop, which no request of ours can use.
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"socks://127.0.0.1:{port}")
+        assert status.api_version("http://api.example.test") is None
+        assert status.api_version(f"http://localhost:{port}") == "/api/v1/heartbeat"
 
 
 def test_skyverns_version_is_its_packages() -> None:
