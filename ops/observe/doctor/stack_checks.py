@@ -67,6 +67,8 @@ def check_services(observation: Observation) -> Iterator[Finding]:
             fix = f"bin/ops cluster status -s {stack} shows the machines, docs/cluster.md where tasks may be"
         elif "No such image" in service.problem:
             fix = f"script/up --stack {stack} brings the images to every machine"
+        elif "bind source path does not exist" in service.problem:
+            fix = "mount the share of host.shared_folder on every machine; the Swarm then starts it by itself"
         elif not service.wanted:
             fix = f"script/up --stack {stack} starts it"
         else:

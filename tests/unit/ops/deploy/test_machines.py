@@ -174,6 +174,7 @@ def test_images_are_brought_to_the_others(engine: Engine, monkeypatch: pytest.Mo
     spread.spread(engine.swarm(), ["own:1", "has:1", public], lines.append)
     assert lines == [f"{C}: 2 of 3 images are brought there"]
     assert piped == [(["docker", "--host", A, "save", "own:1"], ["docker", "--host", C, "load", "--quiet"])]
+    assert {call[0] for call in engine.said("image")} == {B, C}
     assert engine.said("pull") == [(C, "pull", "--quiet", public)]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from components.settings import Settings, parse
+from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import isolation, logs, status
 from ops.observe.doctor import observation as doctor
@@ -181,6 +182,14 @@ def test_each_service_that_is_not_well_is_named_with_its_cure(engine: Engine, ob
     ]
 
 
+def test_a_share_that_is_not_mounted_after_a_reboot(engine: Engine, observed: Callable[[], Observation]) -> None:
+    (task,) = [one for one in engine.tasks("backup") if one["Status"]["State"] == "failed"]
+    # Docker's words for a bind mount without its folder (20.10).
+    task["Status"]["Err"] = 'invalid mount config for type "bind": bind source path does not exist: /mnt/skyvern/skyvern-dev/har'
+    (finding,) = [one for one in stack_checks.check_services(observed()) if one.subject == "skyvern-dev-backup"]
+    assert finding.fix == "mount the share of host.shared_folder on every machine; the Swarm then starts it by itself"
+
+
 def test_a_task_that_does_not_run_is_no_second_finding(engine: Engine, observed: Callable[[], Observation]) -> None:
     sick = observed()
     assert list(stack_checks.check_containers_run(sick)) == []
@@ -214,6 +223,30 @@ def test_images_have_to_be_on_every_machine(engine: Engine, observed: Callable[[
     assert sick.host is not None
     sick = replace(sick, host=replace(sick.host, lacking={B: ["x:1", "y:1"]}))
     assert [(one.subject, one.problem) for one in stack_checks.check_images(sick)] == [("x:1 and 1 more", f"is not at {B}")]
+
+
+def test_what_the_doctor_asks_each_machine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    containers = inventory.containers(engine.swarm(), "dev")
+    answer = engine.answer
+    free = (9_000_000, 1_000_000, 2_000_000)
+
+    def run(self: Engine, machine: int, arguments: Any) -> str:
+        if arguments[:2] == ["image", "inspect"]:
+            if (machine, arguments[-1]) == (1, "y:1"):
+                raise UserError("docker: exit 1: Error: No such image: y:1")
+            return "sha256:1"
+        if arguments[0] == "exec" and arguments[2] == "df":
+            return f"Filesystem blocks used free\noverlay 99 9 {free[machine]} 3% /\n"
+        return answer(machine, arguments)
+
+    monkeypatch.setattr(Engine, "answer", run)
+    assert doctor._lacking(engine.swarm(), {"x:1", "y:1"}) == {B: ["y:1"]}
+    disks = list(doctor._disks(engine.swarm(), containers, []))
+    assert [(one.free_mib, one.where) for one in disks] == [
+        (number // 1024, f"Docker's storage at {host}") for number, host in zip(free, (A, B, C), strict=True)
+    ]
+    # Plain Docker has no other machine.
+    assert doctor._lacking(Docker(A), {"x:1"}) == {}
 
 
 def test_a_swarm_has_no_firewall_of_the_stack(settings: Settings) -> None:
