@@ -84,7 +84,7 @@ def test_starts_of_the_egress_proxy_are_marked_where_the_monitor_reads_them(moni
         times.append(began())
     assert times[-1] - times[0] < 600
     # The monitor reads only, and the proxy fills nothing.
-    refused = docker.command("exec", MONITOR, "touch", "/run/started/egress/at")
+    refused = docker.command("exec", MONITOR, "touch", "/run/started/egress/another")
     done = subprocess.run(refused, env=docker.environment(), capture_output=True, text=True, check=False)
     assert "Read-only file system" in done.stderr
     docker.run("exec", EGRESS, "sh", "-c", "head -c 1000000 /dev/zero > /run/started/full || true")
