@@ -20,6 +20,7 @@ from ops.clients.docker import Docker
 from ops.observe.smoke.site import Site, client_for
 from ops.stack.outputs import parse
 from tests.host.conftest import IMAGES, Checkout, as_person, make_workflow
+from tests.support.openssl import make_authority, openssl
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(4800), pytest.mark.nightly]
@@ -31,17 +32,6 @@ BOSS = "boss-of-their-databases"
 ENCRYPTED = """
 SELECT count(*), count(*) FILTER (WHERE ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL
 """
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def make_authority(folder: Path, name: str) -> None:
-    """``NAME.pem`` and its key."""
-    extension = ("-addext", "basicConstraints=critical,CA:TRUE")
-    openssl(folder, *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={name}", *extension),
-            *("-keyout", f"{name}.key", "-out", f"{name}.pem"))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,15 @@ from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack.outputs import parse
 from tests.host.conftest import IMAGES, Checkout, client_of
-from tests.host.test_external_postgres import BOSS, make_authority, openssl
 from tests.support.machines import Machine, machines
+from tests.support.openssl import make_authority, openssl
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(7200), pytest.mark.nightly]
 
 STACK = "moved"
 PREFIX = f"skyvern-{STACK}"
+BOSS = "boss-of-their-databases"
 TWICE = {"artifacts", "connector", "egress", "gateway"}
 ONCE = {"monitor", "retention", "roles", "server", "smoke-site"}
 

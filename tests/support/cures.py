@@ -199,6 +199,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops doctor -s … says what to do": _DOCTOR,
     },
     "ops/deploy/restore.py": {
+        "pulumi up --refresh -s … applies their files again": "host/test_backup.py::test_an_automation_survives_a_restore",
         "does not start on that; bring back a set": _RESTORE,
         "to go back: bin/ops restore --undo": _UNDO,
         "bin/ops resume": _RESUME,

@@ -410,12 +410,11 @@ def test_following_ends_with_ctrl_c(docker: Docker, tmp_path: Path) -> None:
         import sys
         sys.path.insert(0, {str(ROOT)!r})
         from pathlib import Path
-        from types import SimpleNamespace
         from ops.observe import logs
         from ops.stack import inventory
         from ops.stack.stack import Stack
-        gateway = SimpleNamespace(name="skyvern-dev-gateway", part="gateway")
-        inventory.containers = lambda docker, stack: [gateway] if stack == "dev" else []
+        from tests.support.containers import GATEWAY
+        inventory.containers = lambda docker, stack: [GATEWAY] if stack == "dev" else []
         inventory.environments = lambda docker, stack: []
         stack = Stack("organization/skyvern/dev", root=Path({str(tmp_path)!r}))
         sys.exit(logs.main(stack, [], following=True, since=None, tail=None))
