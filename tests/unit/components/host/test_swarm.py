@@ -74,7 +74,7 @@ def test_each_part_but_the_firewall_is_a_service_as_hard_as_its_container(contai
         }
         assert {key: described["healthcheck"][key] for key in checks} == checks
         assert described["healthcheck"]["tests"][-1] == container["healthcheck"]["tests"][-1]
-        assert described["stopGracePeriod"].endswith("s")
+        assert described["stopGracePeriod"] == short_duration(int(container["stopTimeout"]))
         limits = service(swarm, part)["taskSpec"]["resources"]["limits"]
         assert limits["memoryBytes"] == int(container["memory"]) << 20
         # The backup has a weight in place of a limit, which no service has.
