@@ -138,7 +138,7 @@ def merged(lines: Iterable[Line]) -> list[Line]:
 
 
 def _command(docker: Docker, container: Container, options: Sequence[str]) -> list[str]:
-    daemon, name = container.place(docker)
+    daemon, name = inventory.place(docker, container)
     return daemon.command("logs", "--timestamps", *options, name)
 
 

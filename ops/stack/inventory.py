@@ -63,10 +63,6 @@ class Container:
         """Its name among all containers of the stack."""
         return self.name
 
-    def place(self, docker: Docker) -> tuple[Docker, str]:
-        """Its daemon, and its name there. docker: the stack's. UserError if that daemon cannot be asked."""
-        return docker, self.name
-
 
 @dataclass(frozen=True, kw_only=True)
 class Replica(Container):
@@ -89,12 +85,6 @@ class Replica(Container):
     def key(self) -> str:
         """As Docker calls the task."""
         return f"{self.name}.{self.slot}"
-
-    def place(self, docker: Docker) -> tuple[Docker, str]:
-        """The daemon of its machine, and its id there."""
-        if not self.id:
-            raise UserError(f"{self.name}: {self.reason or self.status} on {self.machine or 'no machine yet'}")
-        return Docker(self.host), self.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +234,15 @@ def parse_replica(
         id="" if shown is None else shown.container,
         reason="" if task.state == "running" else reason(tasks),
     )
+
+
+def place(docker: Docker, container: Container) -> tuple[Docker, str]:
+    """The daemon of a container, and its name there. docker: the stack's. UserError if it cannot be asked."""
+    if not isinstance(container, Replica):
+        return docker, container.name
+    if not container.id:
+        raise UserError(f"{container.name}: {container.reason or container.status} on {container.machine or 'no machine yet'}")
+    return Docker(container.host), container.id
 
 
 def _unseen(service: Service, health: str) -> Container:
@@ -400,7 +399,7 @@ def ask(docker: Docker, containers: Iterable[Container], part: str, *command: st
 
 def _output_of(docker: Docker, container: Container, *command: str, timeout_seconds: float = 20) -> str | None:
     try:
-        daemon, name = container.place(docker)
+        daemon, name = place(docker, container)
         return daemon.run("exec", name, *docker.opened, *command, timeout_seconds=timeout_seconds)
     except UserError:
         return None
@@ -420,7 +419,7 @@ def memory_of(docker: Docker, containers: Iterable[Container]) -> dict[str, int]
     by_daemon: dict[str, tuple[Docker, dict[str, str]]] = {}
     for container in containers:
         with suppress(UserError):
-            daemon, name = container.place(docker)
+            daemon, name = place(docker, container)
             by_daemon.setdefault(daemon.host, (daemon, {}))[1][name] = container.key
     measured = [(keys, memory_in_use(daemon, keys)) for daemon, keys in by_daemon.values()]
     return {keys[name]: size for keys, used in measured for name, size in used.items()}

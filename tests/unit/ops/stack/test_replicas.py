@@ -75,11 +75,11 @@ def test_the_tasks_that_there_should_be(engine: Engine) -> None:
     }
     server = found["server.1"]
     assert (server.name, server.part, server.memory_mib, server.read_only) == ("skyvern-dev-server", "server", 64, True)
-    assert server.place(engine.swarm()) == (Docker(C), server.id)
+    assert inventory.place(engine.swarm(), server) == (Docker(C), server.id)
     # What became of the task before, while the next one is about to be made.
     assert (found["backup.1"].exit_code, found["backup.1"].host) == (3, A)
     with pytest.raises(UserError, match="skyvern-dev-monitor: No such image: localhost/skyvern/none:1 on c"):
-        found["monitor.1"].place(engine.swarm())
+        inventory.place(engine.swarm(), found["monitor.1"])
 
 
 def test_a_task_fails_often_or_failed_long_ago(engine: Engine) -> None:
