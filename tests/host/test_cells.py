@@ -43,7 +43,7 @@ pytestmark = [
     pytest.mark.skipif(IMAGES == "official", reason="the second machine gets its images from the first"),
 ]
 
-RUNS = 64
+RUNS = 200
 PAGE_SECONDS = 40.0
 # Eight runs at once.
 SETTINGS = ServerSettings(memory_mib=6656)
