@@ -141,6 +141,14 @@ def test_a_task_that_is_forgotten_meanwhile(engine: Engine) -> None:
     assert swarm.why(service, []) == "the engine has made no task yet"
 
 
+def test_what_is_left_of_a_replica_that_is_not_wanted_any_more(engine: Engine) -> None:
+    for task in engine.tasks("gateway"):
+        if task["Slot"] == 2:
+            task["DesiredState"] = "shutdown"
+    found = engine.swarm()
+    assert [tasks[0].slot for tasks in found.slots(found.services("skyvern-dev-gateway"))] == ["1"]
+
+
 def test_the_log_is_of_all_its_tasks(engine: Engine) -> None:
     engine.swarm().logs("skyvern-dev-gateway", "--since", "x")
     assert [(call[0], call[2:4]) for call in engine.said("logs")] == [(A, ("--since", "x")), (B, ("--since", "x"))]
