@@ -18,6 +18,8 @@ from components.host.service import Mount, ServiceArgs, delete_timeout, go_durat
 
 MIB = 1024 * 1024
 Label = TypeVar("Label")
+# From the end of a program to the end of its container, on a busy machine.
+REMOVAL_SECONDS = 30
 # A check that a restart does not cure never makes a task unhealthy: a day of it, asked every nine seconds.
 _PATIENCE = 10_000
 
@@ -69,7 +71,8 @@ class SwarmEngine:
                     read_only=True,
                     cap_drops=["ALL"],
                     init=True,
-                    stop_grace_period=short_duration(args.stop_seconds),
+                    # When a service is removed, the provider waits as long for its tasks' containers to go, and then gives up.
+                    stop_grace_period=short_duration(args.stop_seconds + REMOVAL_SECONDS),
                     healthcheck=docker.ServiceTaskSpecContainerSpecHealthcheckArgs(
                         # What a check is given is the service's environment, without what the command has opened for itself.
                         tests=["CMD", *(opened if health.reads_secrets else ()), *health.command],
@@ -170,7 +173,7 @@ def _converge_seconds(args: ServiceArgs) -> int:
     """How long an update may take: each task stops and starts, and where one fails all of it goes back."""
     health = args.health
     start = health.start_seconds + health.retries * (health.interval_seconds + health.timeout_seconds)
-    return 2 * args.replicas * (start + args.stop_seconds) + 60
+    return 2 * args.replicas * (start + args.stop_seconds + REMOVAL_SECONDS) + 60
 
 
 def _digest(names_key: str, text: str, key: str) -> str:

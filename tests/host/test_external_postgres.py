@@ -3,7 +3,6 @@
 Nightly: it deploys a stack of its own, restores into it and takes it back.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ from ops.clients.docker import Docker
 from ops.observe.smoke.site import Site, client_for
 from ops.stack.outputs import parse
 from tests.host.conftest import IMAGES, Checkout, as_person, make_workflow
-from tests.support.openssl import make_authority, openssl
+from tests.support.tls import make_authority, make_server
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(4800), pytest.mark.nightly]
@@ -62,12 +61,7 @@ def server(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iter
     checkout.run("bin/ops", "images", "build", "--stack", STACK, timeout_seconds=4500)
     for name in ("ca", "other"):
         make_authority(folder, name)
-    openssl(folder, *"req -newkey rsa:2048 -nodes -subj /CN=database -keyout server.key -out server.csr".split())
-    (folder / "extension").write_text(f"subjectAltName=IP:{LAN}\n")
-    signing = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extension -out server.crt"
-    openssl(folder, *signing.split())
-    for path in (folder, folder / "server.key", folder / "server.crt"):
-        os.chown(path, 999, 999)
+    make_server(folder, LAN)
     subprocess.run(["ip", "address", "replace", f"{LAN}/32", "dev", "lo"], check=True)
     tls = ("-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.crt", "-c", "ssl_key_file=/tls/server.key")
     docker.run(

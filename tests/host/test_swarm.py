@@ -33,7 +33,7 @@ from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack.outputs import parse
 from tests.host.conftest import IMAGES, Checkout, client_of
 from tests.support.machines import Machine, machines
-from tests.support.openssl import make_authority, openssl
+from tests.support.tls import make_authority, make_server
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(7200), pytest.mark.nightly]
@@ -97,12 +97,7 @@ def load(source: Machine | None, target: Machine, references: list[str], checkou
 def start_postgres(beside: Machine, folder: Path) -> str:
     """A PostgreSQL with TLS at the machine's address; its URL."""
     make_authority(folder, "ca")
-    openssl(folder, *"req -newkey rsa:2048 -nodes -subj /CN=database -keyout server.key -out server.csr".split())
-    (folder / "extension").write_text(f"subjectAltName=IP:{beside.address}\n")
-    signing = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extension -out server.crt"
-    openssl(folder, *signing.split())
-    for path in (folder, folder / "server.key", folder / "server.crt"):
-        os.chown(path, 999, 999)
+    make_server(folder, beside.address)
     tls = ("-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.crt", "-c", "ssl_key_file=/tls/server.key")
     name = "their-postgres"
     run = ("run", "--detach", f"--name={name}", "--network=host", "--env=POSTGRES_PASSWORD=theirs", f"--volume={folder}:/tls:ro")
