@@ -358,6 +358,7 @@ def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
 
 
 def test_a_destroy_leaves_the_files_alone(swarm: Swarm) -> None:
+    swarm.checkout.pulumi(f"state unprotect --all --yes -s {STACK}")
     swarm.checkout.pulumi(f"destroy --yes --skip-preview -s {STACK}")
     swarm.checkout.pulumi(f"stack rm --yes {STACK}")
     for kind in ("service", "secret"):
