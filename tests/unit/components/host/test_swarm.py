@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.host.service import Health, ServiceArgs
-from components.host.swarm import refuse, short_duration
+from components.host.swarm import REMOVAL_SECONDS, refuse, short_duration
 from components.host.volumes import STARTED_FOLDER
 from components.settings import Settings, SettingsError, parse
 from policy.rules.containers import CONTAINER, NETWORK, SECRET, SERVICE, VOLUME
@@ -69,7 +69,7 @@ def test_each_part_but_the_firewall_is_a_service_as_hard_as_its_container(contai
             # The same time, as each of the provider's two resources spells it.
             assert described["healthcheck"][key] == container["healthcheck"][key].replace("m0s", "m")
         assert described["healthcheck"]["tests"][-1] == container["healthcheck"]["tests"][-1]
-        assert described["stopGracePeriod"] == short_duration(int(container["stopTimeout"]))
+        assert described["stopGracePeriod"] == short_duration(int(container["stopTimeout"]) + REMOVAL_SECONDS)
         limits = service(swarm, part)["taskSpec"]["resources"]["limits"]
         assert limits["memoryBytes"] == int(container["memory"]) << 20
         # The backup has a weight in place of a limit, which no service has.
