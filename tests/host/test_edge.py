@@ -187,9 +187,11 @@ def test_a_reboot_loses_no_run_and_cloudflare_alone_answers_while_the_host_is_of
         print(
             [(round(one.began - began, 1), round(one.seconds, 1), one.status, one.text) for one in answers if one.status != 200]
         )
-        # Nobody is connected for Cloudflare to ask.
-        assert wrong(answers, 200, 530) == []
-        off = [one.began for one in answers if one.status == 530]
+        # Nobody is connected for Cloudflare to ask; then the connector is, a moment before the gateway listens, because Docker
+        # starts what was there in no order.
+        assert wrong(answers, 200, 502, 530) == []
+        assert {one.text for one in answers if one.status == 502} <= {"error code: 502\n"}
+        off = [one.began for one in answers if one.status in {502, 530}]
         assert [one for one in answers if one.status == 200 and off and off[0] <= one.began <= off[-1]] == []
     ends = ends_of(site, caller.runs, seconds=60 + 30 * len(caller.runs))
     print(f"{len(caller.runs)} runs: {ends}")
