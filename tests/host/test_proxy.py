@@ -26,6 +26,8 @@ STACK = "proxied"
 PREFIX = f"skyvern-{STACK}"
 ADDRESS, PORT = "10.99.0.1", 3128
 NETWORK, SITE, PROXY = "company-internet", "company-site", "company-proxy"
+# Skyvern goes to no address that is reserved, those for examples among them. The network leads nowhere.
+INTERNET, SITE_ADDRESS = "11.22.33.0/24", "11.22.33.9"
 MODEL = "registry.invalid/tests/tiny:1m"
 CONFIGURATION = f"""
 http_port {ADDRESS}:{PORT}
@@ -66,7 +68,7 @@ def docker(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iter
     subprocess.run(["ip", "address", "add", f"{ADDRESS}/32", "dev", "lo"], check=True)
     try:
         with deployed(checkout, STACK):
-            docker.run("network", "create", "--internal", "--subnet", "198.51.100.0/24", NETWORK)
+            docker.run("network", "create", "--internal", "--subnet", INTERNET, NETWORK)
             try:
                 serve_internet(docker, folder)
                 yield docker
@@ -84,12 +86,12 @@ def serve_internet(docker: Docker, folder: Path) -> None:
     image = docker.inspect(f"{PREFIX}-server")["Config"]["Image"]
     names = ("www.internet.test", "model.internet.test")
     docker.run(
-        *("run", "--detach", "--user=0:0", "--network", NETWORK, "--ip=198.51.100.9", "--name", SITE),
+        *("run", "--detach", "--user=0:0", "--network", NETWORK, f"--ip={SITE_ADDRESS}", "--name", SITE),
         *(f"--network-alias={name}" for name in names),
         *("--volume", f"{folder}:/certificates:ro", image, *PYTHON, SERVE_TLS),
     )
     docker.run(
-        *("run", "--detach", "--network=host", "--name", PROXY, *(f"--add-host={name}:198.51.100.9" for name in names)),
+        *("run", "--detach", "--network=host", "--name", PROXY, *(f"--add-host={name}:{SITE_ADDRESS}" for name in names)),
         *("--volume", f"{folder}/squid.conf:/company.conf:ro", "--entrypoint=squid"),
         *(images.references(IMAGES)["egress"], "--foreground", "-f", "/company.conf"),
     )
@@ -127,16 +129,21 @@ def test_pages_come_through_both_proxies_and_are_trusted(checkout: Checkout, doc
 
 def test_the_server_asks_a_model_through_it(docker: Docker) -> None:
     assert docker.run("exec", f"{PREFIX}-server", *PYTHON, ASK).strip().endswith("Through the proxy.")
-    (who,) = {who for who, what in asked(docker) if what == "model.internet.test:443"}
-    assert who in addresses(docker, "server")
+
+    def asking() -> set[str]:
+        return {who for who, what in asked(docker) if what == "model.internet.test:443"}
+
+    # Squid writes it down once the connection has ended.
+    wait_for(lambda: bool(asking()), lambda: docker.logs(PROXY), seconds=60, pause=1)
+    assert asking() <= addresses(docker, "server")
 
 
 def test_ollamas_download_asks_it(docker: Docker) -> None:
     def pulling() -> set[str]:
         return {who for who, what in asked(docker) if what == "registry.invalid:443"}
 
-    # It tries again every minute.
-    wait_for(lambda: bool(pulling()), lambda: docker.logs(f"{PREFIX}-ollama-pull"), seconds=90, pause=1)
+    # Its first tries were before the proxy was there, and it waits twice as long after each.
+    wait_for(lambda: bool(pulling()), lambda: docker.logs(f"{PREFIX}-ollama-pull"), seconds=300, pause=1)
     assert pulling() <= addresses(docker, "ollama-pull")
 
 
