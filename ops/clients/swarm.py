@@ -209,23 +209,26 @@ class Swarm(Docker):
         command = self.command("inspect", "--type=task", *ids)
         return [parse_task(document) for document in json.loads(process.capture(command, env=self.environment(), any_code=True))]
 
-    def has(self, name: str, *, running: bool = False) -> bool:
-        """Whether there is a service of this name, or one of which a task runs."""
+    def _find(self, name: str) -> Service | None:
+        """The service of this name, if there is one."""
         listed = self.run("service", "ls", "--quiet", "--filter", f"name={name}").split()
         # The filter is of a beginning.
-        found = [service for service in self.services(*listed) if service.name == name] if listed else []
-        return bool(found) and (not running or any(tasks[0].state == "running" for tasks in self.slots(found)))
+        return next((service for service in self.services(*listed) if service.name == name), None) if listed else None
+
+    def has(self, name: str, *, running: bool = False) -> bool:
+        """Whether there is a service of this name, or one of which a task runs."""
+        service = self._find(name)
+        return service is not None and (not running or any(tasks[0].state == "running" for tasks in self.slots([service])))
 
     def image_of(self, name: str) -> tuple[str, str] | None:
         """As its service has it."""
-        if not self.has(name):
-            return None
-        (service,) = self.services(name)
-        return service.image, service.image
+        service = self._find(name)
+        return None if service is None else (service.image, service.image)
 
     def has_run(self, name: str, image: str) -> bool:
         """Also where the engine has rolled back to the image of before: a task of it is remembered."""
-        return self.has(name) and any(task.image == image for task in self._tasks(self.services(name)))
+        service = self._find(name)
+        return service is not None and any(task.image == image for task in self._tasks([service]))
 
     def environment_of(self, name: str) -> list[str]:
         """As a task that runs has it."""

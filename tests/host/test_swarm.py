@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,13 +25,14 @@ from components.host import images
 from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from lab.standins import connector
 from lab.standins.edge import Edge
-from lab.standins.providers import cloudflare, install
+from lab.standins.providers import cloudflare
 from ops.images import needs
 from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack.outputs import parse
 from tests.host.conftest import IMAGES, Checkout, client_of
+from tests.host.public import internet_of
 from tests.support.machines import Machine, machines
 from tests.support.tls import make_authority, make_server
 from tests.support.waiting import wait_for
@@ -140,15 +141,8 @@ def swarm(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Itera
     checkout.write_stack(STACK, port=8080, monitor={"enabled": True})
     checkout.run("script/bootstrap", "--stack", STACK)
     checkout.run("bin/ops", "images", "build", "--stack", STACK, timeout_seconds=4500)
-    asked = checkout.run(".venv/bin/python", "-c", "from ops.machine import engine; print(engine.record_file())")
-    record = Path(asked.stdout.strip())
-    before = record.read_text()
-    world = cloudflare.new_world(folder / "world.json")
-    named = json.loads(before)["pulumi_home"]
-    home = install(folder / "home", Path(named or f"{checkout.environment['HOME']}/.pulumi"), "cloudflare")
-    record.write_text(json.dumps({**json.loads(before), "pulumi_home": str(home)}))
     try:
-        with machines(4) as (*three, beside), Edge(world, folder / "edge") as edge:
+        with internet_of(checkout, folder) as internet, machines(4) as (*three, beside):
             join(three)
             make_folders(share)
             tls = folder / "tls"
@@ -160,15 +154,15 @@ def swarm(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Itera
             for machine in three:
                 load(None, machine, wanted, checkout)
                 # The address of the bridge between the machines, which is of the tests' network.
-                image = connector.ensure_image(machine.docker, f"{machine.address.rpartition('.')[0]}.1:{edge.connector_port}")
-            variables = {**checkout.environment, **world.variables(), **edge.variables()}
-            found = Swarm(replace(checkout, environment=variables), edge, three, beside, share)
+                image = connector.ensure_image(
+                    machine.docker, f"{machine.address.rpartition('.')[0]}.1:{internet.edge.connector_port}"
+                )
+            found = Swarm(internet.checkout, internet.edge, three, beside, share)
             (checkout.root / "database-ca.pem").write_bytes((tls / "ca.pem").read_bytes())
             write(found, image, url)
             found.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
             yield found
     finally:
-        record.write_text(before)
         shutil.rmtree(share)
 
 

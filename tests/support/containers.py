@@ -1,7 +1,8 @@
-"""A container of a stack as Docker describes it, and as the inventory reads it."""
+"""A container of a stack as Docker describes it, and as the inventory reads it, and the status of a stack that has no other."""
 
 from typing import Any
 
+from ops.observe.status import Status
 from ops.stack import inventory
 
 INSPECTED: dict[str, Any] = {
@@ -31,3 +32,14 @@ INSPECTED: dict[str, Any] = {
     },
 }
 GATEWAY = inventory.parse_container(INSPECTED)
+STATUS = Status(
+    stack="dev",
+    docker_host="unix:///s",
+    address="http://localhost:8080",
+    version="0.1.0",
+    api_version="development",
+    skyvern_version="1.0.56",
+    containers=[GATEWAY],
+    memory={},
+    volumes=[],
+)

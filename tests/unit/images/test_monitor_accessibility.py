@@ -20,10 +20,9 @@ import pytest
 from lab.standins.vercel.build import node_modules
 from ops.observe import fleet_page
 from ops.observe.automation import Figures
-from ops.observe.status import Status
 from ops.paths import ROOT
 from tests.support import chromium
-from tests.support.containers import GATEWAY
+from tests.support.containers import GATEWAY, STATUS
 from tests.support.monitor import FOLDER
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
@@ -145,17 +144,7 @@ def test_axe_finds_nothing(
 
 def all_stacks(language: fleet_page.Language) -> str:
     """The page over two stacks and one that does not answer."""
-    shop = Status(
-        stack="shop",
-        version="0.1.0",
-        docker_host="unix:///var/run/docker.sock",
-        address="https://app.example.com",
-        api_version="development",
-        skyvern_version="1.0.56",
-        containers=[GATEWAY],
-        memory={},
-        volumes=[],
-    )
+    shop = replace(STATUS, stack="shop", address="https://app.example.com")
     ill = replace(shop, api_version=None, containers=[replace(GATEWAY, health="unhealthy")])
     good = fleet_page.Row("shop", shop, Figures(runs=4, completed=3, failed=1, cost=1.5))
     bad = fleet_page.Row("blog", ill, None, "monitor.enabled is false")

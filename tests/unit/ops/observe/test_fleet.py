@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,15 @@ from ops.observe import status as one_status
 from ops.observe.automation import Figures
 from ops.observe.doctor.findings import error, warning
 from ops.observe.fleet import Answer
-from ops.observe.status import Runs, Status
+from ops.observe.status import Runs
 from ops.stack.stack import Stack
-from tests.support.containers import GATEWAY
+from tests.support import containers
 
-STATUS = Status(
+STATUS = replace(
+    containers.STATUS,
     stack="shop",
     docker_host="ssh://deploy@shop.example.net",
     address="https://shop-app.example.com",
-    version="0.1.0",
-    api_version="development",
-    skyvern_version="1.0.56",
-    containers=[GATEWAY],
-    memory={},
-    volumes=[],
     runs=Runs(max_runs=4, running=["wr_1"], queued=2, interrupted=0, draining=False),
 )
 CLOUDFLARE = {"provider": "cloudflare", "domain": "example.com", "api_token": {"secure": "v1:x:y"}}

@@ -27,25 +27,21 @@ from ops.errors import UserError
 from ops.observe import automation, logs, status
 from ops.observe.automation import Today
 from ops.observe.logs import Line
-from ops.observe.status import Runs, Status
+from ops.observe.status import Runs
 from ops.paths import ROOT
 from ops.stack import inventory
 from ops.stack.inventory import Container, Volume
 from ops.stack.stack import Stack
+from tests.support import containers
 from tests.support.cloudflare import edge_section
 from tests.support.containers import GATEWAY, INSPECTED
 from tests.support.daemon import daemon
 from tests.support.program import VERCEL
 
 NOW = datetime(2026, 1, 31, 12, 5, 30, tzinfo=UTC)
-STATUS = Status(
-    stack="dev",
-    docker_host="unix:///s",
-    address="http://localhost:8080",
+STATUS = replace(
+    containers.STATUS,
     version="0.1.0+0123456789ab",
-    api_version="development",
-    skyvern_version="1.0.56",
-    containers=[GATEWAY],
     memory={"skyvern-dev-gateway": 26 * 2**20},
     volumes=[Volume(name="skyvern-dev-videos", part="videos", size_bytes=3 * 2**20)],
 )
