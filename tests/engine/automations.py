@@ -1,10 +1,11 @@
 """A stack with automations behind the real engine, against a double of Skyvern's API."""
 
+import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,3 +96,30 @@ class Story:
 
     def title(self) -> str:
         return str(self.skyvern.versions[self.identifier][-1]["title"])
+
+
+def cut_at_each_request(story: Story, change: Callable[[int], None]) -> Iterator[int]:
+    """The update of a change loses its provider at its first request, that of the next change at its second one, and so on.
+
+    The request is carried out and nobody hears of it. change: makes the one of a number. Yields the number once the next update
+    has finished the work; ends with the first update that makes fewer requests.
+    """
+    for number in itertools.count(1):
+        change(number)
+        story.skyvern.requests.clear()
+
+        def cut(at: int = number) -> None:
+            if len(story.skyvern.requests) == at:
+                story.kill_provider()
+
+        story.skyvern.before_answer = cut
+        done = story.project.run("up", "--yes", "--skip-preview")
+        story.skyvern.before_answer = lambda: None
+        assert "Traceback" not in done.stdout
+        if len(story.skyvern.requests) < number:
+            assert done.returncode == 0, done.stdout
+            assert number > 8
+            return
+        if done.returncode:
+            story.up()
+        yield number

@@ -1,7 +1,6 @@
 """Automations behind the real engine, against a double of Skyvern's API: plans, drift, keys, and what is left at the end."""
 
 import copy
-import itertools
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from ops.machine.engine_from_modules import Engine
 from ops.stack import state
-from tests.engine.automations import FILE, PASSWORD, Story
+from tests.engine.automations import FILE, PASSWORD, Story, cut_at_each_request
 from tests.engine.project import OwnStack
 from tests.support.automation_mistakes import COMMON, GOOD, MISTAKES
 from tests.support.skyvern_api import Skyvern, api_key
@@ -291,41 +290,33 @@ def test_no_mistake_reaches_the_server(story: Story) -> None:
 def test_an_update_that_loses_its_provider_at_any_request_is_finished_by_the_next(
     engine: Engine, tmp_path: Path, renamed: bool
 ) -> None:
-    """The request is carried out and nobody hears of it; once for each request that an update makes."""
+    """Once for each request that an update makes."""
+
+    def named(number: int) -> tuple[str, str]:
+        """The file and its folder on the server."""
+        return (f"daily-{number}", f"Blog {number}") if renamed else ("daily", "Blog")
+
     skyvern = Skyvern()
     with skyvern.serving() as url:
         story = Story(engine, tmp_path, skyvern, url)
         if not renamed:
             story.up()
-        for number in itertools.count(1):
-            name, folder = ("daily", "Blog") if not renamed else (f"daily-{number}", f"Blog {number}")
+
+        def change(number: int) -> None:
+            name, folder = named(number)
             text = FILE.replace("title: Daily", f"title: Daily {number}").replace("folder: Blog", f"folder: {folder}")
             story.write(text.replace("0 9", f"{number % 60} 9"), name)
             story.give([name], password=f"{PASSWORD}-{number}")
-            skyvern.requests.clear()
 
-            def cut(at: int = number) -> None:
-                if len(skyvern.requests) == at:
-                    story.kill_provider()
-
-            skyvern.before_answer = cut
-            done = story.project.run("up", "--yes", "--skip-preview")
-            skyvern.before_answer = lambda: None
-            assert "Traceback" not in done.stdout
-            if len(skyvern.requests) < number:
-                assert done.returncode == 0, done.stdout
-                break
-            if done.returncode:
-                story.up()
+        for number in cut_at_each_request(story, change):
             [workflow] = [versions[-1] for key, versions in skyvern.versions.items() if key not in skyvern.deleted]
             [schedule], [credential], [kept] = skyvern.schedules.values(), skyvern.credentials.values(), skyvern.folders.values()
             assert (workflow["title"], workflow["folder_id"]) == (f"Daily {number}", kept["folder_id"])
-            assert (schedule["cron_expression"], kept["title"]) == (f"{number % 60} 9 * * 1-5", folder)
+            assert (schedule["cron_expression"], kept["title"]) == (f"{number % 60} 9 * * 1-5", named(number)[1])
             assert credential["credential"]["password"] == f"{PASSWORD}-{number}"
             # Without its tags an interrupted creation is written again.
             assert workflow["version"] in ({1, 2} if renamed else {number + 1})
             story.project.succeed("preview", "--expect-no-changes")
-        assert number > 8
 
 
 FILES = 200

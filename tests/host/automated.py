@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from ops.observe.smoke.site import Site
 from tests.host.conftest import Checkout, as_person
+from tests.support.skyvern_api import Json, Refused, Skyvern
 
 NAME = "wait-a-little"
 TITLE = "Wait a little"
@@ -75,3 +76,20 @@ def on_server(site: Site) -> tuple[list[tuple[str, int]], list[tuple[str, str]],
         [(schedule["workflow_schedule_id"], schedule["modified_at"]) for schedule in schedules(site)],
         credentials(site),
     )
+
+
+class Relay(Skyvern):
+    """Between a provider and the server of a stack: the double's requests are carried out there."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        self.person = as_person(site)
+        self.key = site.outputs.api_key.get_secret_value()
+
+    def _route(self, method: str, parts: list[str], query: Json, headers: Json, body: Any) -> Any:
+        sent = {name: value for name, value in headers.items() if name in {"x-api-key", "idempotency-key"}}
+        url = f"{self.person.outputs.api_url}/{'/'.join(parts)}"
+        answer = self.person.http.request(method, url, params=query, headers=sent, json=body, timeout=60)
+        if answer.status_code >= 400:
+            raise Refused(answer.status_code, answer.text)
+        return answer.json() if answer.content else None

@@ -10,11 +10,26 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from lab.workspace import free_port
+from ops.machine.engine_from_modules import ensure
 from ops.observe.smoke.site import Site
 from ops.stack import file
 from skyvern_provider.api import FINAL
-from tests.host.automated import AUTOMATION, PASSWORD, SCHEDULE, automated, credentials, on_server, schedules, workflows
-from tests.host.conftest import Checkout, as_person, site_of, sql
+from tests.engine.automations import FILE, Story, cut_at_each_request
+from tests.host.automated import (
+    AUTOMATION,
+    NAME,
+    PASSWORD,
+    SCHEDULE,
+    TITLE,
+    Relay,
+    automated,
+    credentials,
+    on_server,
+    schedules,
+    workflows,
+)
+from tests.host.conftest import Checkout, as_person, remove, site_of, sql
 from tests.support import schema_check
 from tests.support.schema_samples import samples
 from tests.support.waiting import wait_for
@@ -165,6 +180,61 @@ def test_a_server_that_is_gone_is_made_again_without_asking_it_for_automations(c
         checkout.docker.run("rm", "--force", "skyvern-dev-server")
         assert "container skyvern-dev-server is gone: the up makes it again" in checkout.run("script/up", "--yes").stdout
         assert on_server(target) == before
+
+
+@pytest.mark.nightly
+def test_an_update_that_loses_its_provider_at_any_request_is_finished_by_the_next(
+    checkout: Checkout, deployed: str, tmp_path: Path
+) -> None:
+    """As tests/engine does with the double, on the server itself."""
+    with site_of(checkout) as site:
+        relay, person = Relay(site), as_person(site)
+
+        def listed(path: str, key: str, prefix: str) -> list[dict[str, Any]]:
+            answer = person.api("GET", f"/v1/{path}?page_size=100").json()
+            some = answer if isinstance(answer, list) else answer[path]
+            return [one for one in some if one[key].startswith(prefix)]
+
+        with relay.serving() as url:
+            story = Story(ensure(progress=print), tmp_path, relay, url)
+            story.up()
+
+            def change(number: int) -> None:
+                story.write(FILE.replace("title: Daily", f"title: Daily {number}").replace("0 9", f"{number % 60} 9"))
+                story.give(password=f"{PASSWORD}-{number}")
+
+            for number in cut_at_each_request(story, change):
+                [workflow] = listed("workflows", "title", "Daily")
+                assert (workflow["title"], workflow["version"]) == (f"Daily {number}", number + 1)
+                [schedule] = listed("schedules", "name", "pulumi/morning")
+                assert schedule["cron_expression"] == f"{number % 60} 9 * * 1-5"
+                assert len(listed("credentials", "name", "pulumi/naver-account")) == 1
+                story.project.succeed("preview", "--expect-no-changes")
+            print(f"an update loses its provider at each of {number} requests")
+            story.give(files=())
+            story.up()
+            assert listed("workflows", "title", "Daily") == []
+            assert listed("schedules", "name", "pulumi/morning") == []
+
+
+@pytest.mark.nightly
+def test_two_stacks_beside_each_other_do_not_meet(checkout: Checkout, deployed: str) -> None:
+    """Each with its server and the same file; one goes without the other."""
+    credential = {"type": "password", "tested_url": "https://shop.example.com", "username": "someone"}
+    automations = {"files": [NAME], "credentials": {"shop": credential}}
+    checkout.write_stack("beside", port=free_port(), automations=automations)
+    checkout.run("script/bootstrap", "--stack", "beside")
+    checkout.pulumi("stack init beside --no-select")
+    checkout.pulumi(f"config set --secret --path skyvern:automations.credentials.shop.password {PASSWORD} -s beside")
+    with site_of(checkout) as target:
+        before = on_server(target)
+        checkout.pulumi("up --yes --skip-preview -s beside")
+        with site_of(checkout, "beside") as other:
+            assert [title["title"] for title in workflows(other)] == [TITLE]
+            assert len(schedules(other)) == 1
+        remove(checkout, "beside")
+        assert on_server(target) == before
+    checkout.pulumi("preview --expect-no-changes -s dev")
 
 
 def test_without_its_file_nothing_is_left(checkout: Checkout, deployed: str) -> None:
