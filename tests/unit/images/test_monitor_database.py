@@ -287,6 +287,7 @@ def served(server: database.Server, folder: Path) -> Iterator[tuple[Callable[...
         "PATH": os.environ["PATH"],
         "SMOKE_ORGANIZATION_ID": "o_2",
         "STACK": "dev",
+        "STARTED_FOLDER": str(folder / "started"),
         "STATE_FOLDER": str(folder),
         "TZ": "Asia/Seoul",
         "UI_LANGUAGE": "ko",
