@@ -223,7 +223,6 @@ def test_two_stacks_beside_each_other_do_not_meet(checkout: Checkout, deployed: 
     credential = {"type": "password", "tested_url": "https://shop.example.com", "username": "someone"}
     automations = {"files": [NAME], "credentials": {"shop": credential}}
     checkout.write_stack("beside", port=free_port(), automations=automations)
-    checkout.run("script/bootstrap", "--stack", "beside")
     checkout.pulumi("stack init beside --no-select")
     checkout.pulumi(f"config set --secret --path skyvern:automations.credentials.shop.password {PASSWORD} -s beside")
     with site_of(checkout) as target:
