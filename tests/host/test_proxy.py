@@ -93,7 +93,8 @@ def serve_internet(docker: Docker, folder: Path) -> None:
     docker.run(
         *("run", "--detach", "--network=host", "--name", PROXY, *(f"--add-host={name}:{SITE_ADDRESS}" for name in names)),
         *("--volume", f"{folder}/squid.conf:/company.conf:ro", "--entrypoint=squid"),
-        *(images.references(IMAGES)["egress"], "--foreground", "-f", "/company.conf"),
+        # A process of its own for the work would write its log nowhere.
+        *(images.references(IMAGES)["egress"], "-N", "-f", "/company.conf"),
     )
     for part in ("egress", "server"):
         docker.run("network", "connect", NETWORK, f"{PREFIX}-{part}")

@@ -26,6 +26,7 @@ from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from lab.standins import connector
 from lab.standins.edge import Edge
 from lab.standins.providers import cloudflare
+from ops.deploy import cluster
 from ops.images import needs
 from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
@@ -120,17 +121,17 @@ def make_folders(share: Path) -> None:
 
 
 def join(three: list[Machine]) -> None:
-    """A Swarm of them, whose daemons have the two flags that ops cluster sets."""
+    """A Swarm of them, whose daemons have the two flags that ops cluster sets; all three manage it."""
     for machine in three:
         (machine.file.parent / daemon_config.profile_name()).write_text(daemon_config.profile())
         machine.file.write_text(json.dumps(daemon_config.hardened({}, PurePosixPath(machine.file.parent))))
         machine.restart()
-    first, *others = three
+    first = three[0]
     pool = ("--default-addr-pool=10.212.0.0/16", "--default-addr-pool-mask-length=24")
     first.docker.run("swarm", "init", f"--advertise-addr={first.address}", *pool)
-    token = first.docker.run("swarm", "join-token", "--quiet", "manager").strip()
-    for machine in others:
-        machine.docker.run("swarm", "join", f"--token={token}", f"{first.address}:2377")
+    hosts = [machine.host for machine in three]
+    cluster.let_join(hosts, say=print)
+    cluster.settle(hosts, say=print)
 
 
 @pytest.fixture(scope="module")
