@@ -8,8 +8,10 @@ Nightly: each machine gets all images.
 import json
 import os
 import re
+import shlex
 import shutil
 import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,7 +28,9 @@ from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from lab.standins import connector
 from lab.standins.edge import Edge
 from lab.standins.providers import cloudflare
+from ops.clients import swarm as clients
 from ops.deploy import cluster
+from ops.errors import UserError
 from ops.images import needs
 from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
@@ -260,6 +264,40 @@ def test_the_commands_find_each_part(swarm: Swarm) -> None:
     assert [line for line in smoke.splitlines() if line.startswith("FAIL")] == []
 
 
+def test_what_a_person_took_away_is_named_and_made_again(swarm: Swarm) -> None:
+    """Each message's command is run to its end."""
+
+    def run_from(text: str, pattern: str) -> str:
+        command = re.search(pattern, text)
+        assert command, text
+        return subprocess.run(shlex.split(command[0]), check=True, capture_output=True, text=True, timeout=60).stdout
+
+    # A task that does not end: a process that is frozen gets no signal.
+    ((machine, container),) = swarm.tasks("smoke-site")
+    engine = clients.find([machine.host for machine in swarm.machines])
+    machine.docker.run("pause", container)
+    try:
+        with pytest.raises(UserError, match="still runs after 5 s") as told:
+            engine.stop_part(f"{PREFIX}-smoke-site", timeout_seconds=5)
+        assert f"{PREFIX}-smoke-site.1" in run_from(str(told.value), r"docker --host \S+ service ps \S+$")
+    finally:
+        machine.docker.run("unpause", container)
+    swarm.manager("service", "rm", f"{PREFIX}-smoke-site")
+    swarm.manager("service", "scale", "--detach", f"{PREFIX}-artifacts=0")
+    wait_for(lambda: not swarm.tasks("artifacts"), seconds=60, pause=1)
+    smoke = swarm.checkout.run("bin/ops", "smoke", "-s", STACK, check=False, timeout_seconds=1800)
+    print(smoke.stdout, smoke.stderr)
+    assert smoke.returncode
+    with pytest.raises(UserError, match=f"{PREFIX}-smoke-site: is not a service of the Swarm at .*; script/up makes it"):
+        engine.execute(f"{PREFIX}-smoke-site", "true")
+    run_from(smoke.stdout + smoke.stderr, rf"docker --host \S+ service logs --since 10m {PREFIX}-artifacts")
+    again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600).stdout
+    print(again[-5000:])
+    assert f"service {PREFIX}-smoke-site is gone: the up makes it again" in again
+    assert f"service {PREFIX}-artifacts had no task (0 replicas): started" in again
+    swarm.wait_until_whole(seconds=60)
+
+
 def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     """And what was stopped by hand is started by the next one, which changes nothing else."""
     load(None, swarm.machines[0], [images.references(IMAGES)["postgres"]], swarm.checkout)
@@ -307,6 +345,19 @@ def test_a_broken_version_goes_back_by_itself_and_the_up_fails(swarm: Swarm) -> 
     swarm.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
     swarm.wait_until_whole(seconds=120)
+
+
+def test_a_machine_is_emptied_for_maintenance_under_a_client(swarm: Swarm) -> None:
+    """That of the server, which moves: requests wait for it, and none is lost with the gateway or the connector beside it."""
+    ((machine, _),) = swarm.tasks("server")
+    with client_of(swarm.site(), pause=0.5) as answers:
+        print(swarm.checkout.run("bin/ops", "cluster", "drain", machine.host, "-s", STACK, timeout_seconds=1200).stdout)
+        swarm.wait_until_whole(seconds=300)
+    print(f"{len(answers)} answers, the longest after {max(seconds for _, seconds in answers):.0f} s")
+    assert [status for status, _ in answers if status != 200] == []
+    assert not any(on is machine for part in TWICE | ONCE for on, _ in swarm.tasks(part))
+    swarm.checkout.run("bin/ops", "cluster", "drain", "--undo", machine.host, "-s", STACK)
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
 
 
 def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:

@@ -32,6 +32,7 @@ _ELSEWHERE = "host/test_external_postgres.py::test_the_data_comes_along"
 _RUNBOOKS = "host/test_runbooks.py::test_the_runbooks_one_after_the_other"
 _REHEARSAL = "host/test_takeover.py::test_a_rehearsal_leaves_nothing"
 _SWARM = "host/test_cluster.py::test_a_swarm_from_nothing_to_nothing"
+_TAKEN_AWAY = "host/test_swarm.py::test_what_a_person_took_away_is_named_and_made_again"
 _ON_SWARM = "host/test_swarm.py::test_an_update_that_fails_says_why_in_one_line"
 _SWITCH = "host/test_takeover.py::test_everything_is_there_after_the_switch_and_back_again"
 _GOOD = "host/test_upgrade.py::test_a_good_version_comes_and_its_predecessor_comes_back_with_its_data"
@@ -137,8 +138,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "HOME: is not set": "unit/ops/test_shell.py::test_a_home_that_is_no_folder_is_one_line_whose_cure_works"
     },
     "ops/clients/swarm.py": {
-        "service ps": "open: a service that stays on a real Swarm",
-        "script/up makes it": "open: a service that was removed by hand",
+        "service ps": _TAKEN_AWAY,
+        "script/up makes it": _TAKEN_AWAY,
     },
     "ops/deploy/cluster.py": {
         "bin/ops cluster join … -s … lets": _SWARM,
@@ -400,7 +401,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/observe/smoke/internet_checks.py": {"update it with script/up": _GOOD},
     "ops/observe/smoke/site.py": {
         "… logs --since": _LOGS,
-        "service logs --since": "open: a check that fails on a real Swarm",
+        "service logs --since": _TAKEN_AWAY,
         "update it with script/up": _GOOD,
     },
     "ops/observe/status.py": {
