@@ -110,6 +110,10 @@ def machines(count: int) -> Iterator[list[Machine]]:
         stack.callback(_run, "ip", "link", "delete", _BRIDGE)
         _run("ip", "address", "add", f"{LAN_ADDRESS}/24", "dev", _BRIDGE)
         _run("ip", "link", "set", _BRIDGE, "up")
+        # Beside them, a daemon of the tests' own network drops what it does not know, on this bridge as well.
+        between = ("FORWARD", "--in-interface", _BRIDGE, "--out-interface", _BRIDGE, "--jump", "ACCEPT")
+        _run("iptables", "--wait", "--insert", *between)
+        stack.callback(_run, "iptables", "--wait", "--delete", *between)
         yield [stack.enter_context(_machine(folder, number)) for number in range(1, count + 1)]
 
 
