@@ -18,7 +18,7 @@ from components.host import images
 from components.host.postgres import DATA_FOLDER, DATABASE, INITDB_ARGUMENTS, MAKE_ROLE, ROLE, SOCKET_FOLDER, SUPERUSER, USER
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from components.settings import NoBackup, Settings
-from ops.backups import migrations, preflight
+from ops.backups import migrations, preflight, share
 from ops.backups.container import LONG_SECONDS, PROGRAM, clause
 from ops.backups.preflight import KEPT, OFFLINE, Place
 from ops.clients import process
@@ -229,8 +229,15 @@ class Copy:
         """Name of the volume with its socket."""
         return self.volume("postgres-socket")
 
+    @property
+    def shared_folder(self) -> str | None:
+        """Of the stack on a Swarm, whose files change places there; None for what is thrown away, and on one daemon."""
+        return self.source.stack.shared_folder if self.purpose == "restore" else None
+
     def volume(self, part: str) -> str:
-        """Name of its volume for a part; after a restore, what the stack had before is under this name."""
+        """Name of its volume for a part, or folder on a share; after a restore, what the stack had before is there."""
+        if self.shared_folder and part in SKYVERN_FOLDERS:
+            return share.copy_of(self.shared_folder, self.stamp, part)
         tail = self.stamp if self.purpose == "restore" else f"{self.purpose}-{self.stamp}"
         return f"{self.source.stack.prefix(part)}-{tail}"
 
@@ -294,20 +301,27 @@ def filled(
         f"--label=skyvern.stamp={copy.stamp}",
     ]
     made: list[str] = []
+    folder = copy.shared_folder
+    image = source.references["backup"]
     try:
         for part in (*PARTS, "postgres-socket"):
-            docker.run("volume", "create", *marks, f"--label=skyvern.copy={part}", copy.volume(part))
-            made.append(copy.volume(part))
+            if not share.is_folder(copy.volume(part)):
+                docker.run("volume", "create", *marks, f"--label=skyvern.copy={part}", copy.volume(part))
+                made.append(copy.volume(part))
+        if folder:
+            share.make_copy(docker, image, folder, copy.stamp, record.name, SKYVERN_FOLDERS)
         _refuse_full_disk(copy)
         _start_postgres(copy, marks)
         fill(copy, progress)
         yield copy
         # What is left for whoever asked for the copy.
-        made = [copy.socket]
+        made, folder = [copy.socket], None
     finally:
         remove_containers(docker, stack, purpose)
         for name in made:
             docker.run("volume", "rm", "--force", name)
+        if folder:
+            share.remove_copy(docker, image, folder, copy.stamp)
 
 
 def free_bytes(df: str) -> int:
@@ -317,14 +331,20 @@ def free_bytes(df: str) -> int:
 
 def _refuse_full_disk(copy: Copy) -> None:
     """PostgreSQL writes what it restores to its log as well; a tenth is left for the rest."""
-    needed = int((copy.record.bytes + copy.record.database_bytes + 200 * MIB) * 1.1)
-    mount = f"--volume={copy.volume('postgres')}:{DATA_FOLDER}"
-    free = free_bytes(copy.source.docker.run(*OFFLINE, mount, copy.source.references["postgres"], "df", "-Pk", DATA_FOLDER))
-    if free < needed:
-        raise Unfit(
-            f"{copy.record} needs {needed / MIB:.0f} MiB more, and Docker's disk has {free / MIB:.0f} MiB free; make "
-            "room first. Nothing was changed"
-        )
+    record, folder = copy.record, copy.shared_folder
+    files, database = record.bytes - record.database_bytes, 2 * record.database_bytes + 200 * MIB
+    disks = [("Docker's disk", copy.volume("postgres"), database if folder else database + files)]
+    if folder:
+        disks.append((folder, folder, files))
+    for disk, place, bytes_there in disks:
+        needed = int(bytes_there * 1.1)
+        look = (f"--volume={place}:{DATA_FOLDER}", copy.source.references["postgres"], "df", "-Pk", DATA_FOLDER)
+        free = free_bytes(copy.source.docker.run(*OFFLINE, *look))
+        if free < needed:
+            raise Unfit(
+                f"{record} needs {needed / MIB:.0f} MiB more, and {disk} has {free / MIB:.0f} MiB free; make room first. "
+                "Nothing was changed"
+            )
 
 
 def last_lines(docker: Docker, name: str) -> str:

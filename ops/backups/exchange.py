@@ -1,14 +1,17 @@
-"""Puts a copy of a set in the place of a stack's data, and back: the contents of volumes change places, whatever their size.
+"""Puts a copy of a set in the place of a stack's data, and back: the folders of volumes change places, whatever their size.
 
 Each volume of the stack and its copy exchange their folders in one step of the file system (renameat2), so each is whole at any
 moment. A mark in each folder says whether it is the new one or the old one: after a power cut in the middle it is known which
 ones have changed places, and these change back. The stack's containers do not run meanwhile.
+On a Swarm it is the same with the folders of the share, whose file system may need three renames for it.
 With a PostgreSQL elsewhere, its database there is one more part beside the folders, with the same states.
 Not here: filling the copy (ops/backups/copies.py), that database (ops/backups/external.py), and stopping the containers
 (ops/deploy/restore.py).
 """
 
 import json
+import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,7 +19,8 @@ from typing import Any, Literal
 
 from components.host.images import SOURCE_LABEL, references
 from components.host.labels import stack_labels
-from ops.backups import external
+from components.host.volumes import SKYVERN_FOLDERS
+from ops.backups import external, share
 from ops.backups.copies import PARTS, Source, volumes
 from ops.backups.external import Server
 from ops.clients import process
@@ -34,8 +38,18 @@ set -eu
 cd /volumes
 mark=$1
 shift
+# Cut off in the middle, the rest of them.
+by_renames() {
+  [ -e "$2.was" ] || mv --no-target-directory "$1" "$2.was"
+  [ -e "$1" ] || mv --no-target-directory "$2" "$1"
+  mv --no-target-directory "$2.was" "$2"
+}
 while [ $# -gt 0 ]; do
-  if [ -e "$2/_data/$mark" ]; then mv --exchange --no-copy --no-target-directory "$1/_data" "$2/_data"; fi
+  [ ! -e "$2.was" ] || by_renames "$1" "$2"
+  if [ -e "$2/$mark" ]; then
+    # NFS has no exchange.
+    mv --exchange --no-copy --no-target-directory "$1" "$2" 2> /dev/null || by_renames "$1" "$2"
+  fi
   shift 2
 done
 sync -f .
@@ -46,7 +60,7 @@ cd /volumes
 new=$1 old=$2
 shift 2
 while [ $# -gt 0 ]; do
-  touch "$1/_data/$old" "$2/_data/$new"
+  touch "$1/$old" "$2/$new"
   shift 2
 done
 sync -f .
@@ -55,15 +69,27 @@ _LOOK = """
 cd /volumes
 new=$1 old=$2
 shift 2
-for volume in "$@"; do
-  if [ -e "$volume/_data/$new" ]; then echo new; elif [ -e "$volume/_data/$old" ]; then echo old; else echo unmarked; fi
+for folder in "$@"; do
+  if [ -e "$folder.was" ]; then echo torn
+  elif [ -e "$folder/$new" ]; then echo new
+  elif [ -e "$folder/$old" ]; then echo old
+  else echo unmarked; fi
 done
 """
+# A machine may have the folder of before in its cache.
+_SEEN = """
+cd /volumes
+mark=$1
+shift
+for folder in "$@"; do [ -e "$folder/$mark" ] || exit 1; done
+"""
+# NFS looks again after at most a minute, unless the mount says otherwise (acdirmax).
+SEEN_SECONDS = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """Volumes beside the stack's, of one restore. set: what it restored.
+    """What is beside the stack's data, of one restore. set: what it restored. volumes: part -> volume, or folder on a share.
 
     state: filled: the copy, which was never put in place. exchanged: what the stack had before. torn: some of each.
     """
@@ -77,30 +103,44 @@ class Kept:
 @process.reads("docker")
 def kept(docker: Docker, stack: Stack, image: str, server: Server | None = None) -> list[Kept]:
     """What earlier restores have left beside the stack's volumes, the oldest first. server: a PostgreSQL elsewhere."""
-    listed = volumes(docker, stack, "restore")
-    if not listed:
-        return []
-    documents: list[dict[str, Any]] = json.loads(docker.run("volume", "inspect", *listed))
-    by_stamp: dict[str, list[dict[str, Any]]] = {}
-    for document in documents:
-        by_stamp.setdefault(document["Labels"]["skyvern.stamp"], []).append(document)
+    folder = stack.shared_folder
+    sets, places = _copies(docker, stack, image)
     found = []
-    for stamp, inspected in sorted(by_stamp.items()):
-        names = {one["Labels"]["skyvern.copy"]: one["Name"] for one in inspected}
-        data = {part: name for part, name in names.items() if part in PARTS}
-        marks = set(_run(docker, image, _LOOK, list(data.values()), _NEW + stamp, _OLD + stamp).split())
+    for stamp, names in sorted(places.items()):
+        data = [name for part, name in names.items() if part in PARTS and share.is_folder(name) == bool(folder)]
+        marks = set(_run(docker, image, _LOOK, data, _NEW + stamp, _OLD + stamp).split())
         marks |= {external.look(server, stamp)} - {""} if server else set()
-        state: State = "exchanged" if marks == {"old"} else "torn" if "old" in marks else "filled"
-        found.append(Kept(stamp=stamp, set=inspected[0]["Labels"]["skyvern.set"], volumes=names, state=state))
+        state: State = "exchanged" if marks == {"old"} else "torn" if marks & {"old", "torn"} else "filled"
+        found.append(Kept(stamp=stamp, set=sets[stamp], volumes=names, state=state))
     return found
+
+
+def _copies(docker: Docker, stack: Stack, image: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """By stamp, the set of a copy, and its places: part -> volume, or folder on the share."""
+    sets: dict[str, str] = {}
+    places: dict[str, dict[str, str]] = {}
+    listed = volumes(docker, stack, "restore")
+    documents: list[dict[str, Any]] = json.loads(docker.run("volume", "inspect", *listed)) if listed else []
+    for document in documents:
+        marks = document["Labels"]
+        sets[marks["skyvern.stamp"]] = marks["skyvern.set"]
+        places.setdefault(marks["skyvern.stamp"], {})[marks["skyvern.copy"]] = document["Name"]
+    if folder := stack.shared_folder:
+        for stamp, name in share.copies(docker, image, folder).items():
+            sets[stamp] = name
+            places.setdefault(stamp, {}).update({part: share.copy_of(folder, stamp, part) for part in SKYVERN_FOLDERS})
+    return sets, places
 
 
 def prepare(source: Source, fresh: dict[str, str], stamp: str) -> None:
     """Marks the copy, and makes those of the stack's volumes that are gone, empty and as Pulumi would."""
     docker, stack = source.docker, source.stack
-    existing = set(docker.run("volume", "ls", "--quiet").split())
     # Also the one with the backup's notes, which the restore writes to.
-    for part in (*fresh, "backup"):
+    parts = (*fresh, "backup")
+    if folder := stack.shared_folder:
+        share.make_parts(docker, source.references["backup"], folder, parts)
+    existing = set() if folder else set(docker.run("volume", "ls", "--quiet").split())
+    for part in () if folder else parts:
         if stack.prefix(part) not in existing:
             marks = stack_labels(f"skyvern-{stack.short}", part)
             if part == "postgres":
@@ -134,31 +174,61 @@ def take_back(
 
 
 def _exchange(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], mark: str) -> None:
-    _run(docker, image, _EXCHANGE, _pairs(stack, fresh), mark)
+    pairs = _pairs(stack, fresh)
+    _run(docker, image, _EXCHANGE, pairs, mark)
+    if stack.shared_folder:
+        # A service that starts before its machine knows would go on with the data that has gone.
+        for daemon in docker.daemons:
+            _wait_until_seen(daemon, image, pairs[::2], mark)
+
+
+def _wait_until_seen(daemon: Docker, image: str, folders: Sequence[str], mark: str) -> None:
+    until = time.monotonic() + SEEN_SECONDS
+    while True:
+        try:
+            _run(daemon, image, _SEEN, folders, mark)
+        except UserError as failed:
+            if time.monotonic() > until:
+                raise UserError(f"{daemon.host}: does not see what has changed places on the share ({failed})") from failed
+            time.sleep(1)
+        else:
+            return
 
 
 def _pairs(stack: Stack, fresh: Mapping[str, str]) -> list[str]:
-    """The stack's volume and the one beside it, of each part in turn."""
-    return [name for part, volume in fresh.items() if part in PARTS for name in (stack.prefix(part), volume)]
+    """Where the stack has its data and the place beside it, of each part in turn."""
+    shared = bool(stack.shared_folder)
+    parts = {part: place for part, place in fresh.items() if part in PARTS and share.is_folder(place) == shared}
+    return [name for part, place in parts.items() for name in (stack.place(part), place)]
 
 
-def remove(docker: Docker, left: Kept, server: Server | None = None) -> None:
+def remove(docker: Docker, stack: Stack, image: str, left: Kept, server: Server | None = None) -> None:
     """What an earlier restore left. The volumes last: by them it is known that there is something."""
     if server:
         external.remove(server, left.stamp)
-    docker.run("volume", "rm", "--force", *left.volumes.values())
+    if folder := stack.shared_folder:
+        share.remove_copy(docker, image, folder, left.stamp)
+    if names := [name for name in left.volumes.values() if not share.is_folder(name)]:
+        docker.run("volume", "rm", "--force", *names)
 
 
-def _run(docker: Docker, image: str, script: str, volumes: Sequence[str], *head: str) -> str:
-    """A script in the folder of Docker's volumes, as root, without a network: only there do two volumes share a file system.
+def _run(docker: Docker, image: str, script: str, places: Sequence[str], *head: str) -> str:
+    """A script in the folder that all of these places are in, without a network: only there do they share a file system.
 
-    head: its arguments before the volumes.
+    As root for volumes, which have several owners. head: its arguments before the folders, which are relative.
     """
-    if not volumes:
+    if not places:
         return ""
-    flags = ("--rm", "--network=none", *HARDENED, "--cap-add=DAC_OVERRIDE", "--userns=host", "--user=0:0")
-    folder = f"--volume={_root(docker, volumes)}:/volumes"
-    return docker.run("run", *flags, folder, image, "bash", "-c", script, "exchange", *head, *volumes)
+    if share.is_folder(places[0]):
+        root, folders = PurePosixPath(os.path.commonpath([PurePosixPath(place).parent for place in places])), list(places)
+        flags: tuple[str, ...] = (share.OURS,)
+    else:
+        root, folders = _root(docker, places), [f"{volume}/_data" for volume in places]
+        flags = ("--cap-add=DAC_OVERRIDE", "--userns=host", "--user=0:0")
+    relative = [folder.removeprefix(f"{root}/") for folder in folders]
+    mount = f"--mount=type=bind,source={root},target=/volumes"
+    given = ("run", "--rm", "--network=none", *HARDENED, *flags, mount, image, "bash", "-c", script, "exchange", *head)
+    return docker.run(*given, *relative)
 
 
 def _root(docker: Docker, volumes: Sequence[str]) -> PurePosixPath:

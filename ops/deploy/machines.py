@@ -5,13 +5,12 @@ besides (ops/observe/doctor/cluster_checks.py), and the images on them (ops/imag
 """
 
 import secrets
-from collections.abc import Sequence
 
 from components.host import images
 from components.host.skyvern import SKYVERN_ID
-from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
+from components.host.volumes import SKYVERN_FOLDERS
 from components.settings import Settings
-from ops.backups.preflight import OFFLINE
+from ops.backups import share
 from ops.clients.docker import Docker
 from ops.clients.swarm import Swarm
 from ops.clients.terminal import Progress
@@ -22,8 +21,10 @@ from ops.stack.stack import Stack
 
 # Of these, what can be made again.
 STATES = ("backup", "monitor")
-# As the folders of the images, from which Docker fills a new volume. Root of one machine is nobody on many shares.
-_MAKE = """
+# Root of one machine is nobody on many shares.
+_MAKE = (
+    share.MAKE_PARTS
+    + """
 set -eu
 umask 027
 stack=$1 token=$2 owner=$3
@@ -35,14 +36,14 @@ if [ "$(id -u)" = 0 ]; then
   exit
 fi
 cd "$stack"
+make_parts "$@"
 for folder in "$@"; do
-  part=${folder%=*}
-  [ -d "$part" ] || mkdir -m "${folder#*=}" "$part"
-  : > "$part/.try"
-  rm "$part/.try"
+  : > "${folder%=*}/.try"
+  rm "${folder%=*}/.try"
 done
 : > "$token"
 """
+)
 _LOOK = 'cd /shared/"$1" && [ -e "$2" ] && : > "$2.try" && rm "$2.try"'
 
 
@@ -81,35 +82,28 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
         return
     image = images.references(settings.images.source)["backup"]
     name, token = stack.prefix("").removesuffix("-"), f".seen-{secrets.token_hex(8)}"
-    folders = [f"{part}={'0750' if part in SERVED_FOLDERS else '0700'}" for part in (*SKYVERN_FOLDERS, *STATES)]
+    folders = share.parts_with_modes((*SKYVERN_FOLDERS, *STATES))
     first, *others = docker.daemons
     where = f"nothing was changed: {stack.file_name}: host.shared_folder: {shared}"
-    ours = f"{SKYVERN_ID}:{SKYVERN_ID}"
     give = f"sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {shared}/{name}"
     try:
         made = [name, token, str(SKYVERN_ID), *folders]
-        _run(first, shared, image, _MAKE, made, "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
-        _run(first, shared, image, _MAKE, made, f"--user={ours}")
+        share.run(first, shared, image, _MAKE, made, "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
+        share.run(first, shared, image, _MAKE, made)
     except UserError as failed:
         raise UserError(f"{where}: {_why(failed)} at {first.host}: user {SKYVERN_ID} has to write there; run: {give}") from failed
     try:
         for daemon in others:
             try:
-                _run(daemon, shared, image, _LOOK, [name, token], f"--user={ours}")
+                share.run(daemon, shared, image, _LOOK, [name, token])
             except UserError as failed:
                 raise UserError(
                     f"{where}: what {first.host} wrote there is not there at {daemon.host}, or cannot be written to "
                     f"({_why(failed)}); mount the same share at that path on every machine"
                 ) from failed
     finally:
-        _run(first, shared, image, 'rm -f /shared/"$1/$2"', [name, token], f"--user={ours}")
+        share.run(first, shared, image, 'rm -f /shared/"$1/$2"', [name, token])
     say(f"{shared}/{name} is the same on {len(docker.daemons)} machines")
-
-
-def _run(docker: Docker, shared: str, image: str, script: str, arguments: Sequence[str], *flags: str) -> None:
-    # Not --volume, which would make a folder that is missing.
-    mount = f"--mount=type=bind,source={shared},target=/shared"
-    docker.run(*OFFLINE, *flags, mount, image, "sh", "-c", script, "shared", *arguments)
 
 
 def _why(failed: UserError) -> str:

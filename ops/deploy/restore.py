@@ -15,7 +15,7 @@ from typing import Any
 
 from components.settings import Settings
 from components.settings.automations import AutomationSettings
-from ops.backups import copies, exchange, external, notes, paused
+from ops.backups import copies, exchange, external, notes, paused, share
 from ops.backups import kit as kits
 from ops.backups.copies import PARTS, STAMP, Copy, Record, Schedule, Source
 from ops.backups.exchange import Kept
@@ -48,7 +48,6 @@ for one in json.load(sys.stdin):
 
 def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -> None:
     """A set, or the newest one, into the stack. UserError before anything is touched, or with the next step."""
-    refuse_swarm(stack, "ops restore")
     with notes.alone(stack):
         source = copies.source(stack)
         docker = source.docker
@@ -59,13 +58,12 @@ def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -
             refuse_newer_data(source, record)
         _ask(stack, record, yes=yes)
         stamp = replace(source, record, say)
-        missing = [part for part in _parts(source.settings) if not _users(docker, stack, part)]
-        if missing:
+        if not _has_users(docker, stack, source.settings):
             say(f"containers are missing; next: script/up --stack {stack}")
             return
         wait(stack, docker, stamp)
     say(f"stack {stack} has the data of set {record.name} ({record.at:%Y-%m-%d %H:%M} UTC)")
-    say(f"what it had before is kept in volumes that end in -{stamp}; to go back: bin/ops restore --undo -s {stack}")
+    say(f"what it had before is kept {_kept_in(stack, stamp)}; to go back: bin/ops restore --undo -s {stack}")
 
 
 def replace(
@@ -122,7 +120,6 @@ def replace(
 
 def undo(stack: Stack, *, yes: bool) -> None:
     """What the last restore replaced becomes the stack's data again; UserError if nothing is kept."""
-    refuse_swarm(stack, "ops restore --undo")
     with notes.alone(stack):
         docker, image = stack.docker(), exchange.image_of(stack)
         server = external.server(stack, docker, stack.settings())
@@ -136,7 +133,7 @@ def undo(stack: Stack, *, yes: bool) -> None:
         question = f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"
         terminal.agree("ops restore --undo", question, yes=yes)
         _go_back(docker, stack, image, last, say, server)
-        exchange.remove(docker, last, server)
+        exchange.remove(docker, stack, image, last, server)
         # What an earlier restore paused is off in the data that is here again.
         paused.forget(stack, docker, image, last.stamp)
         repair.wait_until_healthy(stack, docker, say)
@@ -144,16 +141,6 @@ def undo(stack: Stack, *, yes: bool) -> None:
 
 
 # --- Refusals and questions -----------------------------------------------------------------------------------------------
-
-
-def refuse_swarm(stack: Stack, command: str) -> None:
-    """UserError for a stack on a Swarm, whose files are in a shared folder: here, volumes of one daemon change places."""
-    if stack.settings().host.engine == "swarm":
-        raise UserError(
-            f"{command}: nothing was changed: stack {stack} runs on a Swarm, where a whole set cannot take the place of the "
-            "data; --workflow, --credential and --file bring back a part, and a stack on plain Docker takes a whole set "
-            "(docs/cluster.md)"
-        )
 
 
 def _parts(settings: Settings) -> list[str]:
@@ -234,7 +221,7 @@ def clear(source: Source, progress: Progress) -> None:
             _go_back(docker, stack, image, left, progress, server)
             progress(f"the restore of {left.stamp} was interrupted: what the stack had before is in place again")
         paused.forget(stack, docker, image, left.stamp)
-        exchange.remove(docker, left, server)
+        exchange.remove(docker, stack, image, left, server)
 
 
 # --- Containers -----------------------------------------------------------------------------------------------------------
@@ -242,6 +229,13 @@ def clear(source: Source, progress: Progress) -> None:
 
 def _users(docker: Docker, stack: Stack, part: str) -> list[str]:
     return docker.run("ps", "--all", "--quiet", "--no-trunc", "--filter", f"volume={stack.prefix(part)}").split()
+
+
+def _has_users(docker: Docker, stack: Stack, settings: Settings) -> bool:
+    """Whether all that works with the stack's data has been made: containers for each volume, or the services of a Swarm."""
+    if stack.shared_folder:
+        return docker.has(stack.prefix("server"))
+    return all(_users(docker, stack, part) for part in _parts(settings))
 
 
 def _stop(docker: Docker, stack: Stack, progress: Progress) -> list[str]:
@@ -254,7 +248,7 @@ def _stop(docker: Docker, stack: Stack, progress: Progress) -> list[str]:
         progress(f"stopping {', '.join(part for part in STOP_ORDER if part in running)}; runs in progress may end first")
     seconds = drain.stop_seconds(stack)
     for name in stopped:
-        docker.run("stop", name, timeout_seconds=seconds)
+        docker.stop_part(name, timeout_seconds=seconds)
     # Docker takes several of one filter for any of them.
     others = docker.run("ps", "--quiet", *(f"--filter=volume={stack.prefix(part)}" for part in PARTS)).split()
     if others:
@@ -265,7 +259,12 @@ def _stop(docker: Docker, stack: Stack, progress: Progress) -> list[str]:
 
 def _start(docker: Docker, stopped: Sequence[str]) -> None:
     for name in reversed(stopped):
-        docker.run("start", name)
+        docker.start_part(name)
+
+
+def _kept_in(stack: Stack, stamp: str) -> str:
+    folder = stack.shared_folder
+    return f"in volumes that end in -{stamp}" if folder is None else f"in {share.copy_of(folder, stamp, '')}"
 
 
 def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Progress, server: Server | None) -> None:
@@ -276,7 +275,7 @@ def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Pro
 
 
 def wait(stack: Stack, docker: Docker, stamp: str) -> None:
-    kept = f"what was there before is in volumes that end in -{stamp}; bin/ops restore --undo -s {stack} puts it back"
+    kept = f"what was there before is {_kept_in(stack, stamp)}; bin/ops restore --undo -s {stack} puts it back"
     with explained(lambda failed: f"the data is restored, and then: {failed}; {kept}"):
         repair.repair(stack, docker, say)
         repair.wait_until_healthy(stack, docker, say)
@@ -372,7 +371,10 @@ def restore_from_kit(stack: Stack, path: Path, name: str | None, *, passphrase_f
     )
     _take_state(stack, kit, say)
     if settings.host.engine == "swarm":
-        say(f"the data is in {settings.host.shared_folder} and on the server of database.url, and stays as it is there")
+        say(
+            f"the data is in {settings.host.shared_folder} and on the server of database.url, and stays as it is there; what is "
+            f"lost as well, bin/ops restore -s {stack} brings back after this"
+        )
     else:
         _take_data(stack, docker, name, yes=yes)
     up.deploy(stack, images_source=None, engine_choice=None, yes=True, unreviewed=True)
@@ -396,7 +398,7 @@ def _take_data(stack: Stack, docker: Docker, name: str | None, *, yes: bool) -> 
         for left in exchange.kept(docker, stack, source.references["backup"]):
             # Nothing was there before.
             if left.stamp == stamp:
-                exchange.remove(docker, left, None if keep else server)
+                exchange.remove(docker, stack, source.references["backup"], left, None if keep else server)
 
 
 def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:

@@ -83,7 +83,11 @@ def take_over(
 def _refuse(source: Source, old: Upstream) -> None:
     """UserError for a stack that cannot take anything over."""
     stack = source.stack
-    restore.refuse_swarm(stack, COMMAND)
+    if stack.shared_folder:
+        raise UserError(
+            f"{COMMAND}: nothing was changed: stack {stack} runs on a Swarm, and what is taken over is on one machine; take over "
+            f"into a stack on plain Docker, and bring its set here with bin/ops restore (docs/cluster.md)"
+        )
     if isinstance(source.settings.storage, S3Storage):
         raise UserError(
             f"{stack.file_name}: storage.type: is s3, which does not serve the files that come along; take over into a stack "

@@ -99,8 +99,14 @@ class Stack:
 
     def place(self, part: str) -> str:
         """Where the data of a part is, for ``--volume=PLACE:PATH``: a volume, or a folder that all machines of a Swarm have."""
+        folder = self.shared_folder
+        return self.prefix(part) if folder is None else f"{folder}/{part}"
+
+    @property
+    def shared_folder(self) -> str | None:
+        """The stack's folder in the one that all machines of a Swarm have; None where its data is in volumes of one daemon."""
         shared = self.settings().host.shared_folder
-        return self.prefix(part) if shared is None else f"{shared}/{self.prefix('').removesuffix('-')}/{part}"
+        return None if shared is None else f"{shared}/{self.prefix('').removesuffix('-')}"
 
     def config(self) -> dict[str, Any]:
         """The ``config`` of the stack file, secrets encrypted; UserError if it is not valid YAML."""

@@ -36,7 +36,7 @@ from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack.outputs import parse
-from tests.host.conftest import IMAGES, Checkout, client_of
+from tests.host.conftest import IMAGES, Checkout, client_of, make_workflow
 from tests.host.public import internet_of
 from tests.support.machines import Machine, machines
 from tests.support.tls import make_authority, make_server
@@ -48,7 +48,7 @@ STACK = "moved"
 PREFIX = f"skyvern-{STACK}"
 BOSS = "boss-of-their-databases"
 TWICE = {"artifacts", "connector", "egress", "gateway"}
-ONCE = {"monitor", "retention", "roles", "server", "smoke-site"}
+ONCE = {"backup", "monitor", "retention", "roles", "server", "smoke-site"}
 
 
 @dataclass
@@ -143,7 +143,9 @@ def swarm(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("swarm")
     share = Path(tempfile.mkdtemp(prefix="skyvern-share-", dir="/var/tmp"))
     share.chmod(0o755)
-    checkout.write_stack(STACK, port=8080, monitor={"enabled": True})
+    backup = {"type": "path", "path": str(share / "backup")}
+    (share / "backup").mkdir()
+    checkout.write_stack(STACK, port=8080, monitor={"enabled": True}, backup=backup)
     checkout.run("script/bootstrap", "--stack", STACK)
     checkout.run("bin/ops", "images", "build", "--stack", STACK, timeout_seconds=4500)
     try:
@@ -164,18 +166,19 @@ def swarm(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 )
             found = Swarm(internet.checkout, internet.edge, three, beside, share)
             (checkout.root / "database-ca.pem").write_bytes((tls / "ca.pem").read_bytes())
-            write(found, image, url)
+            write(found, image, url, backup)
             found.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
             yield found
     finally:
         shutil.rmtree(share)
 
 
-def write(swarm: Swarm, image: str, url: str) -> None:
+def write(swarm: Swarm, image: str, url: str, backup: dict[str, str]) -> None:
     """The stack file, with its two secrets encrypted."""
     checkout = swarm.checkout
     edge = {"provider": "cloudflare", "domain": "example.com", "connector_image": image}
-    checkout.write_stack(STACK, port=8080, monitor={"enabled": True}, edge=edge, database={"ca_file": "database-ca.pem"})
+    database = {"ca_file": "database-ca.pem"}
+    checkout.write_stack(STACK, port=8080, monitor={"enabled": True}, edge=edge, database=database, backup=backup)
     checkout.pulumi(f"stack init {STACK} --no-select")
     one, *others = (machine.host for machine in swarm.machines)
     for key, value in {"engine": "swarm", "shared_folder": str(swarm.share), "docker_host": one}.items():
@@ -187,7 +190,8 @@ def write(swarm: Swarm, image: str, url: str) -> None:
 
 
 def test_a_workflow_runs_and_a_second_plan_and_a_refresh_are_empty(swarm: Swarm) -> None:
-    swarm.wait_until_whole(seconds=60)
+    # A backup is healthy with its first set.
+    swarm.wait_until_whole(seconds=240)
     site = swarm.site()
     check_workflow_run(site)
     assert site.run is not None
@@ -239,7 +243,7 @@ def test_no_secret_is_in_a_service_and_parts_reach_what_they_may(swarm: Swarm) -
 
 
 def test_the_commands_find_each_part(swarm: Swarm) -> None:
-    swarm.wait_until_whole(seconds=60)
+    swarm.wait_until_whole(seconds=120)
 
     def ops(*arguments: str, check: bool = True) -> str:
         done = swarm.checkout.run("bin/ops", *arguments, "-s", STACK, check=check)
@@ -247,8 +251,8 @@ def test_the_commands_find_each_part(swarm: Swarm) -> None:
         return done.stdout
 
     status = ops("status")
-    assert "13 of 13 tasks healthy" in status
-    assert "services: 9 of 9 complete" in status
+    assert "14 of 14 tasks healthy" in status
+    assert "services: 10 of 10 complete" in status
     assert f"{PREFIX}-gateway 2 of 2" in status
     assert re.search(r"^runs: 0 of \d+ in progress", status, re.MULTILINE)
     assert re.search(r"^database: .*, answers$", status, re.MULTILINE)
@@ -295,7 +299,7 @@ def test_what_a_person_took_away_is_named_and_made_again(swarm: Swarm) -> None:
     print(again[-5000:])
     assert f"service {PREFIX}-smoke-site is gone: the up makes it again" in again
     assert f"service {PREFIX}-artifacts had no task (0 replicas): started" in again
-    swarm.wait_until_whole(seconds=60)
+    swarm.wait_until_whole(seconds=120)
 
 
 def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
@@ -323,7 +327,7 @@ def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     assert f"service {PREFIX}-retention had no task (0 replicas): started" in again.stdout
     assert f"{swarm.share}/{PREFIX} is the same on 3 machines" in again.stdout
     assert needs.present(swarm.machines[1].docker, postgres)
-    swarm.wait_until_whole(seconds=60)
+    swarm.wait_until_whole(seconds=120)
 
 
 def test_a_broken_version_goes_back_by_itself_and_the_up_fails(swarm: Swarm) -> None:
@@ -345,6 +349,48 @@ def test_a_broken_version_goes_back_by_itself_and_the_up_fails(swarm: Swarm) -> 
     swarm.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
     swarm.wait_until_whole(seconds=120)
+
+
+def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
+    """In the folder that all three have; every machine sees what has changed places before a service starts there."""
+
+    def ops(*arguments: str, check: bool = True) -> str:
+        done = swarm.checkout.run("bin/ops", *arguments, "-s", STACK, check=check, timeout_seconds=1800)
+        print(f"ops {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+        assert check or done.returncode
+        return done.stdout + done.stderr
+
+    def titles() -> set[str]:
+        listed = swarm.site().api("GET", "/v1/workflows?page_size=100")
+        return {one["title"] for one in listed.json()}
+
+    def marked(mark: str) -> bool:
+        """Whether each task with the folder has the one with this mark."""
+        script = f"ls -A /data/artifacts | grep -c '^{mark}'"
+        return all(
+            machine.docker.run("exec", one, "sh", "-c", script).strip() == "1" for machine, one in swarm.tasks("artifacts")
+        )
+
+    make_workflow(swarm.site(), "Before the set")
+    ops("backup", "now")
+    make_workflow(swarm.site(), "After the set")
+    assert "1 workflows" in ops("restore", "--yes", check=False)
+    with client_of(swarm.site(), pause=0.5) as answers:
+        ops("restore", "--yes", "--discard-newer")
+        swarm.wait_until_whole(seconds=240)
+    print(f"{len(answers)} answers, the longest after {max(seconds for _, seconds in answers):.0f} s")
+    assert {status for status, _ in answers} == {200}
+    assert titles() >= {"Before the set"}
+    assert "After the set" not in titles()
+    assert marked(".restore-new-")
+    check_workflow_run(swarm.site())
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+    ops("restore", "--undo", "--yes")
+    swarm.wait_until_whole(seconds=240)
+    assert titles() >= {"Before the set", "After the set"}
+    assert marked(".restore-old-")
+    assert not list((swarm.share / PREFIX).glob(".restored-*"))
+    assert "nothing that a restore replaced" in ops("restore", "--undo", "--yes", check=False)
 
 
 def test_a_machine_is_emptied_for_maintenance_under_a_client(swarm: Swarm) -> None:

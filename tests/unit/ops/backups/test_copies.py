@@ -273,6 +273,8 @@ def volumes(stamp: str) -> list[dict[str, Any]]:
         (["old"] * 8, "exchanged"),
         (["old"] * 3 + ["new"] * 5, "torn"),
         (["old"] + ["unmarked"] * 7, "torn"),
+        # On a share, between two of its three renames.
+        (["torn"] + ["new"] * 7, "torn"),
     ],
 )
 def test_what_a_restore_left_is_known_by_its_marks(marks: list[str], state: str) -> None:
@@ -292,36 +294,92 @@ def test_a_volume_that_is_not_dockers_own_is_not_exchanged(change: dict[str, Any
         exchange.put_in_place(there, Stack("dev"), "image", {"postgres": "skyvern-dev-postgres-x"}, "x")
 
 
-def exchanged(root: Path, mark: str, *pairs: str) -> None:
-    """The script itself, on folders; with a mv that swaps, where this machine's cannot."""
-    mv = root / "bin" / "mv"
-    mv.parent.mkdir(exist_ok=True)
-    mv.write_text('#!/bin/bash\nset -e\nshift 3\n/bin/mv -T "$1" "$1.x"\n/bin/mv -T "$2" "$1"\n/bin/mv -T "$1.x" "$2"\n')
-    mv.chmod(0o755)
-    script = exchange._EXCHANGE.replace("cd /volumes", f"cd {root}")
-    environment = {"PATH": f"{mv.parent}:/usr/bin:/bin"}
-    subprocess.run(["bash", "-c", script, "exchange", mark, *pairs], env=environment, check=True)
+# Where it can: swaps. Of a share it says that it cannot. With a file "moves", the power goes before that many moves more.
+_MV = """#!/bin/bash
+set -e
+if [ "$1" = --exchange ]; then
+  [ ! -e "$ROOT/share" ] || { echo "mv: Invalid argument" >&2; exit 1; }
+  shift 3
+  /bin/mv -T "$1" "$1.x"; /bin/mv -T "$2" "$1"; /bin/mv -T "$1.x" "$2"
+  exit
+fi
+if [ -e "$ROOT/moves" ]; then
+  left=$(< "$ROOT/moves")
+  [ "$left" -gt 0 ] || kill -9 "$PPID"
+  [ "$left" -gt 0 ] || exit
+  echo "$((left - 1))" > "$ROOT/moves"
+fi
+exec /bin/mv "$@"
+"""
 
 
-def test_an_exchange_that_was_cut_off_goes_back_and_twice_is_once(tmp_path: Path) -> None:
+@pytest.fixture(params=["volumes", "share"])
+def pairs(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """Two folders in use and two beside them, with their marks."""
+    if request.param == "share":
+        (tmp_path / "share").touch()
     for name, content in (("a", "old a"), ("a-1", "new a"), ("b", "old b"), ("b-1", "new b")):
         folder = tmp_path / name / "_data"
         folder.mkdir(parents=True)
         (folder / "content").write_text(content)
         (folder / (".restore-new-1" if name.endswith("-1") else ".restore-old-1")).touch()
+    return [f"{name}/_data" for name in ("a", "a-1", "b", "b-1")]
 
-    def contents() -> list[str]:
-        return [(tmp_path / name / "_data" / "content").read_text() for name in ("a", "b", "a-1", "b-1")]
 
+def exchanged(root: Path, mark: str, *pairs: str, check: bool = True) -> None:
+    """The script itself, on folders; with a mv of its own."""
+    mv = root / "bin" / "mv"
+    mv.parent.mkdir(exist_ok=True)
+    mv.write_text(_MV)
+    mv.chmod(0o755)
+    script = exchange._EXCHANGE.replace("cd /volumes", f"cd {root}")
+    environment = {"PATH": f"{mv.parent}:/usr/bin:/bin", "ROOT": str(root)}
+    subprocess.run(["bash", "-c", script, "exchange", mark, *pairs], env=environment, check=check)
+
+
+def contents(root: Path) -> list[str]:
+    """Of a and b, then of what is beside them."""
+    return [(root / name / "_data" / "content").read_text() for name in ("a", "b", "a-1", "b-1")]
+
+
+def test_an_exchange_that_was_cut_off_goes_back_and_twice_is_once(tmp_path: Path, pairs: list[str]) -> None:
     # The power goes after the first of two.
-    exchanged(tmp_path, ".restore-new-1", "a", "a-1")
-    assert contents() == ["new a", "old b", "old a", "new b"]
+    exchanged(tmp_path, ".restore-new-1", *pairs[:2])
+    assert contents(tmp_path) == ["new a", "old b", "old a", "new b"]
     for _ in range(2):
-        exchanged(tmp_path, ".restore-old-1", "a", "a-1", "b", "b-1")
-        assert contents() == ["old a", "old b", "new a", "new b"]
+        exchanged(tmp_path, ".restore-old-1", *pairs)
+        assert contents(tmp_path) == ["old a", "old b", "new a", "new b"]
     for _ in range(2):
-        exchanged(tmp_path, ".restore-new-1", "a", "a-1", "b", "b-1")
-        assert contents() == ["new a", "new b", "old a", "old b"]
+        exchanged(tmp_path, ".restore-new-1", *pairs)
+        assert contents(tmp_path) == ["new a", "new b", "old a", "old b"]
+
+
+@pytest.mark.parametrize("pairs", ["share"], indirect=True)
+@pytest.mark.parametrize("moves", range(6))
+@pytest.mark.parametrize(("mark", "after"), [(".restore-new-1", ["new a", "new b"]), (".restore-old-1", ["old a", "old b"])])
+def test_three_renames_that_were_cut_off_are_finished_or_undone(
+    tmp_path: Path, pairs: list[str], moves: int, mark: str, after: list[str]
+) -> None:
+    (tmp_path / "moves").write_text(str(moves))
+    exchanged(tmp_path, ".restore-new-1", *pairs, check=False)
+    (tmp_path / "moves").unlink()
+    found = subprocess.run(
+        [
+            "bash",
+            "-c",
+            exchange._LOOK.replace("cd /volumes", f"cd {tmp_path}"),
+            "look",
+            ".restore-new-1",
+            ".restore-old-1",
+            *pairs[1::2],
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert found == [["torn", "old"][moves // 3] if moves else "new", "torn" if moves > 3 else "new"]
+    exchanged(tmp_path, mark, *pairs)
+    assert contents(tmp_path)[:2] == after
 
 
 def test_marks_are_in_no_set_and_in_no_count() -> None:

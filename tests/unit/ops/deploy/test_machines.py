@@ -1,17 +1,19 @@
 """What an update needs of the machines of a Swarm, its images among it, and what it says after one that failed."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from components.host import images
 from components.settings import Settings
+from ops.backups import exchange, share
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.swarm import Machine, Swarm
-from ops.deploy import machines, restore, update
+from ops.deploy import machines, takeover, update
 from ops.errors import UserError
 from ops.images import spread
 from ops.observe.cluster import Cluster
@@ -205,8 +207,73 @@ def test_an_update_that_failed_says_why(engine: Engine, stack: Stack, monkeypatc
     )
 
 
-def test_a_whole_set_is_refused(stack: Stack) -> None:
-    with pytest.raises(UserError, match="ops restore: nothing was changed: stack dev runs on a Swarm"):
-        restore.restore(stack, None, yes=True, discard_newer=True)
-    with pytest.raises(UserError, match="ops restore --undo: nothing was changed: stack dev runs on a Swarm"):
-        restore.undo(stack, yes=True)
+# --- A restore into the shared folder ------------------------------------------------------------------------------------
+
+FOLDER = "/mnt/skyvern/skyvern-dev"
+STAMP = "20261129-130000"
+
+
+@dataclass
+class Share:
+    """What is asked of the daemons in the place of Docker.run: host, folder that is mounted, and the words behind the script.
+
+    late: so often a machine does not see what has changed places.
+    """
+
+    late: int = 0
+    asked: list[tuple[str, str, list[str]]] = field(default_factory=list)
+
+    def run(self, docker: Docker, *words: str, **_: Any) -> str:
+        if words[:2] == ("volume", "ls"):
+            return ""
+        (mount,) = (word for word in words if word.startswith("--mount="))
+        assert "--user=10001:10001" in words
+        script = words.index("-c") + 1
+        self.asked.append(
+            (docker.host, mount.removeprefix("--mount=type=bind,source=").partition(",")[0], list(words[script + 2 :]))
+        )
+        if words[script] == exchange._SEEN and self.late:
+            self.late -= 1
+            raise UserError("docker: exit 1")
+        return {share._LIST: f".restored-{STAMP} S\n", exchange._LOOK: "old\n" * 7}.get(words[script], "")
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Share:
+    made = Share()
+    monkeypatch.setattr(Docker, "run", lambda docker, *words, **options: made.run(docker, *words, **options))
+    monkeypatch.setattr("ops.backups.exchange.time.sleep", lambda _: None)
+    return made
+
+
+def test_what_a_restore_has_replaced_is_beside_the_data(stack: Stack, shared: Share) -> None:
+    (left,) = exchange.kept(found(), stack, "image")
+    assert (left.stamp, left.set, left.state) == (STAMP, "S", "exchanged")
+    assert left.volumes["har"] == f"{FOLDER}/.restored-{STAMP}/har"
+    exchange.remove(found(), stack, "image", left)
+    assert shared.asked[-1] == (A, FOLDER, [f".restored-{STAMP}"])
+
+
+def test_every_machine_has_to_see_what_changed_places(stack: Stack, shared: Share) -> None:
+    """A service that starts where the folder of before is in the cache would go on with that."""
+    shared.late = 3
+    fresh = {part: share.copy_of(FOLDER, STAMP, part) for part in ("har", "log")}
+    exchange.put_in_place(found(), stack, "image", fresh, STAMP)
+    mark = f".restore-new-{STAMP}"
+    pairs = ["har", f".restored-{STAMP}/har", "log", f".restored-{STAMP}/log"]
+    assert shared.asked[0] == (A, FOLDER, [mark, *pairs])
+    assert [host for host, _, _ in shared.asked[1:]] == [A, A, A, A, B, C]
+    assert {(folder, tuple(words)) for _, folder, words in shared.asked[1:]} == {(FOLDER, (mark, "har", "log"))}
+
+
+def test_one_that_never_sees_it_is_named(stack: Stack, shared: Share, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "SEEN_SECONDS", -1.0)
+    shared.late = 1
+    with pytest.raises(UserError, match=f"{A}: does not see what has changed places on the share"):
+        exchange.take_back(found(), stack, "image", {"har": share.copy_of(FOLDER, STAMP, "har")}, STAMP)
+
+
+def test_what_is_taken_over_is_on_one_machine(stack: Stack) -> None:
+    source: Any = SimpleNamespace(stack=stack)
+    with pytest.raises(UserError, match="ops import compose: nothing was changed: stack dev runs on a Swarm"):
+        takeover._refuse(source, source)

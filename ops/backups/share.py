@@ -1,0 +1,81 @@
+"""A stack's folder in the one that all machines of a Swarm have (``host.shared_folder``), and copies of sets beside its data.
+
+A copy is a folder ``.restored-STAMP`` with one folder for each part: on the same file system as the data, so that both can change
+places (ops/backups/exchange.py). Everything is done by the user that Skyvern is, because root of one machine is nobody on many
+shares. Not here: whether every machine has the folder (ops/deploy/machines.py).
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+from components.host.skyvern import SKYVERN_ID
+from components.host.volumes import SERVED_FOLDERS
+from ops.backups.preflight import OFFLINE
+from ops.clients.docker import Docker
+
+OURS = f"--user={SKYVERN_ID}:{SKYVERN_ID}"
+_COPY = ".restored-"
+# Parts as NAME=MODE.
+MAKE_PARTS = """
+make_parts() {
+  for folder in "$@"; do
+    [ -d "${folder%=*}" ] || mkdir -m "${folder#*=}" "${folder%=*}"
+  done
+}
+"""
+_MAKE = f"""{MAKE_PARTS}
+set -eu
+mkdir -m 0700 -p "/shared/$1"
+cd "/shared/$1"
+printf '%s\\n' "$2" > set
+shift 2
+make_parts "$@"
+sync -f .
+"""
+_LIST = (
+    f'cd /shared && for copy in {_COPY}*/set; do [ ! -e "$copy" ] || printf "%s %s\\n" "${{copy%/set}}" "$(cat "$copy")"; done'
+)
+_PARTS = f'{MAKE_PARTS}\nset -eu\ncd /shared\nmake_parts "$@"'
+
+
+def parts_with_modes(parts: Iterable[str]) -> list[str]:
+    """``NAME=MODE`` for each: as the folders of the images, from which Docker fills a new volume."""
+    return [f"{part}={'0750' if part in SERVED_FOLDERS else '0700'}" for part in parts]
+
+
+def copy_of(folder: str, stamp: str, part: str) -> str:
+    """The path of a part in a copy. folder: the stack's on the share."""
+    return f"{folder}/{_COPY}{stamp}/{part}"
+
+
+def run(docker: Docker, folder: str, image: str, script: str, arguments: Sequence[str], *flags: str) -> str:
+    """Output of a script that sees a folder of the machine at /shared; UserError if it fails, or the folder is not there."""
+    # Not --volume, which would make a folder that is missing.
+    mount = f"--mount=type=bind,source={folder},target=/shared"
+    return docker.run(*OFFLINE, *(flags or (OURS,)), mount, image, "sh", "-c", script, "shared", *arguments)
+
+
+def make_copy(docker: Docker, image: str, folder: str, stamp: str, name: str, parts: Iterable[str]) -> None:
+    """Empty folders for a copy of a set of this name."""
+    run(docker, folder, image, _MAKE, [f"{_COPY}{stamp}", name, *parts_with_modes(parts)])
+
+
+def make_parts(docker: Docker, image: str, folder: str, parts: Iterable[str]) -> None:
+    """The stack's own folders, where they are missing."""
+    run(docker, folder, image, _PARTS, parts_with_modes(parts))
+
+
+def copies(docker: Docker, image: str, folder: str) -> dict[str, str]:
+    """Of the copies there, stamp -> set."""
+    lines = (line.split(" ", 1) for line in run(docker, folder, image, _LIST, []).splitlines())
+    return {name.removeprefix(_COPY): of for name, of in lines}
+
+
+def remove_copy(docker: Docker, image: str, folder: str, stamp: str) -> None:
+    """A copy, with all that is in it."""
+    run(docker, folder, image, 'rm -rf "/shared/$1"', [f"{_COPY}{stamp}"])
+
+
+def is_folder(place: str) -> bool:
+    """Whether a place is a folder of a share, and not a volume's name."""
+    return PurePosixPath(place).is_absolute()
