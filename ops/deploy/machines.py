@@ -44,6 +44,7 @@ done
 : > "$token"
 """
 )
+_NO_FOLDER = "bind source path does not exist"
 _LOOK = 'cd /shared/"$1" && [ -e "$2" ] && : > "$2.try" && rm "$2.try"'
 
 
@@ -85,13 +86,16 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
     folders = share.parts_with_modes((*SKYVERN_FOLDERS, *STATES))
     first, *others = docker.daemons
     where = f"nothing was changed: {stack.file_name}: host.shared_folder: {shared}"
-    give = f"sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {shared}/{name}"
+    # Where root is nobody, only there.
+    give = f"in the share's folder on the machine that keeps it, run: sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {name}"
     try:
         made = [name, token, str(SKYVERN_ID), *folders]
         share.run(first, shared, image, _MAKE, made, "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
         share.run(first, shared, image, _MAKE, made)
     except UserError as failed:
-        raise UserError(f"{where}: {_why(failed)} at {first.host}: user {SKYVERN_ID} has to write there; run: {give}") from failed
+        if _NO_FOLDER in str(failed):
+            raise UserError(f"{where}: does not exist at {first.host}; mount the share there, on every machine") from failed
+        raise UserError(f"{where}: user {SKYVERN_ID} cannot write there at {first.host} ({failed.line}); {give}") from failed
     try:
         for daemon in others:
             try:
@@ -99,12 +103,8 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
             except UserError as failed:
                 raise UserError(
                     f"{where}: what {first.host} wrote there is not there at {daemon.host}, or cannot be written to "
-                    f"({_why(failed)}); mount the same share at that path on every machine"
+                    f"({failed.line}); mount the same share at that path on every machine"
                 ) from failed
     finally:
         share.run(first, shared, image, 'rm -f /shared/"$1/$2"', [name, token])
     say(f"{shared}/{name} is the same on {len(docker.daemons)} machines")
-
-
-def _why(failed: UserError) -> str:
-    return "the folder does not exist" if "bind source path does not exist" in str(failed) else failed.line

@@ -1,10 +1,11 @@
 """A stack on a Docker Swarm: three daemons in their own networks, real Skyvern, a PostgreSQL and a share beside them.
 
 Real are Pulumi's engine, Docker, Skyvern and the gateway; Cloudflare and its connector are stand-ins, as in test_edge.py. The
-share of a NAS is a folder of this machine, which all three have. The tests tell one story in the order in which they stand.
+share of a NAS is a file system in user space, which all three have. The tests tell one story in the order in which they stand.
 Nightly: each machine gets all images.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -24,18 +25,19 @@ import httpx
 import pytest
 
 from components.host import images
-from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from lab.standins import connector
 from lab.standins.edge import Edge
 from lab.standins.providers import cloudflare
 from ops.clients import swarm as clients
 from ops.deploy import cluster
+from ops.deploy import machines as deploy
 from ops.errors import UserError
 from ops.images import needs
 from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack.outputs import parse
+from ops.stack.stack import Stack
 from tests.host.conftest import IMAGES, Checkout, client_of, make_workflow
 from tests.host.public import internet_of
 from tests.support.machines import Machine, machines
@@ -115,13 +117,52 @@ def start_postgres(beside: Machine, folder: Path) -> str:
     return f"postgresql://boss:{BOSS}@{beside.address}:5432/postgres?sslmode=verify-full"
 
 
-def make_folders(share: Path) -> None:
-    """What script/up makes in the share."""
-    for part in (*SKYVERN_FOLDERS, "backup", "monitor"):
-        folder = share / PREFIX / part
-        folder.mkdir(parents=True)
-        folder.chmod(0o750 if part in SERVED_FOLDERS else 0o700)
-        os.chown(folder, 10001, 10001)
+@contextlib.contextmanager
+def share_of_a_nas() -> Iterator[tuple[Path, Path]]:
+    """A folder of its disk, and where the machines have it.
+
+    As by NFS: root of a machine is nobody there, and two folders cannot be exchanged in one step. All that is made belongs to one
+    user, as many a NAS has it.
+    """
+    fuse = Path("/dev/fuse")
+    mode = fuse.stat().st_mode
+    disk, mounted = (Path(tempfile.mkdtemp(prefix=f"skyvern-{kind}-", dir="/var/tmp")) for kind in ("nas", "share"))
+    as_user = (
+        "setpriv",
+        "--reuid=10001",
+        "--regid=10001",
+        "--clear-groups",
+        "--inh-caps=+sys_admin",
+        "--ambient-caps=+sys_admin",
+    )
+    fuse.chmod(0o666)  # as Debian has it
+    disk.chmod(0o755)
+    try:
+        subprocess.run([*as_user, "bindfs", "-o", "allow_other", disk, mounted], cwd="/", check=True)
+        try:
+            yield disk, mounted
+        finally:
+            subprocess.run(["umount", "--lazy", mounted], check=True)
+    finally:
+        fuse.chmod(mode)
+        mounted.rmdir()
+        shutil.rmtree(disk)
+
+
+def make_folders(swarm: Swarm, disk: Path) -> None:
+    """As script/up does it. Where the share does not let it, its one line says what to do."""
+
+    def make() -> None:
+        stack = Stack(STACK, swarm.checkout.root)
+        machines_of_it = clients.find([machine.host for machine in swarm.machines])
+        deploy.make_shared_folder(stack, machines_of_it, stack.settings(), print)
+
+    with pytest.raises(UserError, match="user 10001 cannot write there") as told:
+        make()
+    command = re.search(r"run: sudo (install .*)$", str(told.value))
+    assert command, told.value
+    subprocess.run(shlex.split(command[1]), cwd=disk, check=True)
+    make()
 
 
 def join(three: list[Machine]) -> None:
@@ -140,37 +181,37 @@ def join(three: list[Machine]) -> None:
 
 @pytest.fixture(scope="module")
 def swarm(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
-    folder = tmp_path_factory.mktemp("swarm")
-    share = Path(tempfile.mkdtemp(prefix="skyvern-share-", dir="/var/tmp"))
-    share.chmod(0o755)
+    with share_of_a_nas() as (disk, share):
+        (disk / "backup").mkdir()
+        os.chown(disk / "backup", 10001, 10001)
+        yield from _made(checkout, tmp_path_factory.mktemp("swarm"), disk, share)
+
+
+def _made(checkout: Checkout, folder: Path, disk: Path, share: Path) -> Iterator[Swarm]:
     backup = {"type": "path", "path": str(share / "backup")}
-    (share / "backup").mkdir()
     checkout.write_stack(STACK, port=8080, monitor={"enabled": True}, backup=backup)
     checkout.run("script/bootstrap", "--stack", STACK)
     checkout.run("bin/ops", "images", "build", "--stack", STACK, timeout_seconds=4500)
-    try:
-        with internet_of(checkout, folder) as internet, machines(4) as (*three, beside):
-            join(three)
-            make_folders(share)
-            tls = folder / "tls"
-            tls.mkdir()
-            load(None, beside, [images.references(IMAGES)["postgres"]], checkout)
-            url = start_postgres(beside, tls)
-            references = images.references(IMAGES)
-            wanted = [references[part] for part in needs.parts(IMAGES, frozenset({"backup", "monitor"})) if part != "postgres"]
-            for machine in three:
-                load(None, machine, wanted, checkout)
-                # The address of the bridge between the machines, which is of the tests' network.
-                image = connector.ensure_image(
-                    machine.docker, f"{machine.address.rpartition('.')[0]}.1:{internet.edge.connector_port}"
-                )
-            found = Swarm(internet.checkout, internet.edge, three, beside, share)
-            (checkout.root / "database-ca.pem").write_bytes((tls / "ca.pem").read_bytes())
-            write(found, image, url, backup)
-            found.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
-            yield found
-    finally:
-        shutil.rmtree(share)
+    with internet_of(checkout, folder) as internet, machines(4) as (*three, beside):
+        join(three)
+        tls = folder / "tls"
+        tls.mkdir()
+        load(None, beside, [images.references(IMAGES)["postgres"]], checkout)
+        url = start_postgres(beside, tls)
+        references = images.references(IMAGES)
+        wanted = [references[part] for part in needs.parts(IMAGES, frozenset({"backup", "monitor"})) if part != "postgres"]
+        for machine in three:
+            load(None, machine, wanted, checkout)
+            # The address of the bridge between the machines, which is of the tests' network.
+            image = connector.ensure_image(
+                machine.docker, f"{machine.address.rpartition('.')[0]}.1:{internet.edge.connector_port}"
+            )
+        found = Swarm(internet.checkout, internet.edge, three, beside, share)
+        (checkout.root / "database-ca.pem").write_bytes((tls / "ca.pem").read_bytes())
+        write(found, image, url, backup)
+        make_folders(found, disk)
+        found.checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
+        yield found
 
 
 def write(swarm: Swarm, image: str, url: str, backup: dict[str, str]) -> None:

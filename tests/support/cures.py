@@ -183,7 +183,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/deploy/machines.py": {
         "run bin/ops cluster init": _SWARM,
-        "sudo install -d": "open: a share on which root is nobody",
+        "sudo install -d": _ON_SWARM,
     },
     "ops/deploy/kakao.py": {"next: script/up": "outside: an account of KakaoTalk"},
     "ops/deploy/recovery.py": {

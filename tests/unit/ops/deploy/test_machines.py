@@ -129,8 +129,14 @@ def test_the_folder_is_made_and_seen_by_all(stack: Stack, settings: Settings, mo
     [
         (
             {A: "invalid mount config for type bind: bind source path does not exist: /mnt/skyvern"},
-            f"nothing was changed: Pulumi.dev.yaml: host.shared_folder: /mnt/skyvern: the folder does not exist at {A}: user "
-            "10001 has to write there; run: sudo install -d -o 10001 -g 10001 /mnt/skyvern/skyvern-dev",
+            f"nothing was changed: Pulumi.dev.yaml: host.shared_folder: /mnt/skyvern: does not exist at {A}; mount the share "
+            "there, on every machine",
+        ),
+        (
+            {A: "sh: 8: cd: can't cd to skyvern-dev"},
+            f"nothing was changed: Pulumi.dev.yaml: host.shared_folder: /mnt/skyvern: user 10001 cannot write there at {A} "
+            "(docker: exit 1: sh: 8: cd: can't cd to skyvern-dev); in the share's folder on the machine that keeps it, run: "
+            "sudo install -d -o 10001 -g 10001 skyvern-dev",
         ),
         (
             {C: "no file"},
