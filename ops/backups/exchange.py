@@ -23,6 +23,7 @@ from components.host.volumes import SKYVERN_FOLDERS
 from ops.backups import external, share
 from ops.backups.copies import PARTS, Source, volumes
 from ops.backups.external import Server
+from ops.backups.preflight import OURS
 from ops.clients import process
 from ops.clients.docker import HARDENED, Docker
 from ops.errors import UserError
@@ -221,7 +222,7 @@ def _run(docker: Docker, image: str, script: str, places: Sequence[str], *head: 
         return ""
     if share.is_folder(places[0]):
         root, folders = PurePosixPath(os.path.commonpath([PurePosixPath(place).parent for place in places])), list(places)
-        flags: tuple[str, ...] = (share.OURS,)
+        flags: tuple[str, ...] = (OURS,)
     else:
         root, folders = _root(docker, places), [f"{volume}/_data" for volume in places]
         flags = ("--cap-add=DAC_OVERRIDE", "--userns=host", "--user=0:0")

@@ -5,7 +5,8 @@ Not here: what the running backup finds (ops/observe/backups.py).
 """
 
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from components.host import images
@@ -16,7 +17,7 @@ from ops.backups.container import PROGRAM, clause
 from ops.clients.docker import HARDENED, Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
-from ops.stack import secrets
+from ops.stack.secrets import generated, given
 from ops.stack.stack import Stack
 
 TRY_SECONDS = 60
@@ -47,7 +48,7 @@ def check(stack: Stack, docker: Docker, settings: Settings, progress: Progress) 
     where = f"{stack.file_name}: backup"
     if isinstance(wanted, PathBackup):
         _check_folder(stack, docker, wanted, image, where)
-    key = secrets.generated(stack, "backup").get("backup")
+    key = generated(stack, "backup").get("backup")
     there = place(stack, wanted, _NO_KEY if key is None else key.get_secret_value())
     try:
         run(docker, image, there, PROGRAM, "try")
@@ -72,7 +73,7 @@ def place(stack: Stack, wanted: SomeBackup, key: str) -> Place:
     flags: tuple[str, ...] = ("--network=host",)
     if isinstance(wanted, PathBackup):
         flags = ("--network=none", f"--volume={wanted.path}:{REPOSITORY_FOLDER}")
-    opened = repository_environment(wanted, lambda name: secrets.given(stack, f"backup.{name}").get_secret_value())
+    opened = repository_environment(wanted, lambda name: given(stack, f"backup.{name}").get_secret_value())
     return Place(variables={**common, **opened}, flags=flags)
 
 
@@ -87,12 +88,47 @@ def run(
 ) -> str:
     """Output of a command in a throw-away container that reaches the repository; UserError when it fails."""
     names = [f"--env={name}" for name in there.variables]
-    scratch = ("--tmpfs=/tmp:mode=1777", f"--user={SKYVERN_ID}:{SKYVERN_ID}", "--hostname=backup-ops")
+    scratch = ("--tmpfs=/tmp:mode=1777", OURS, "--hostname=backup-ops")
     return docker.run_with(
         there.variables,
         *("run", *HARDENING, *scratch, *there.flags, *names, *flags, image, *command),
         timeout_seconds=timeout_seconds,
     )
+
+
+# Of the user that Skyvern is.
+OURS = f"--user={SKYVERN_ID}:{SKYVERN_ID}"
+_SEE = 'cd /shared && [ -e "$1" ] && : > "$1.try" && rm "$1.try"'
+
+
+def in_folder(docker: Docker, folder: str, image: str, script: str, arguments: Sequence[str], *flags: str) -> str:
+    """Output of a script that has a folder of the machine at /shared; UserError if it fails, or the folder is not there.
+
+    flags: of ``docker run`` in place of the user.
+    """
+    # Not --volume, which would make a folder that is missing.
+    mount = f"--mount=type=bind,source={folder},target=/shared"
+    return docker.run(*OFFLINE, *(flags or (OURS,)), mount, image, "sh", "-c", script, "shared", *arguments)
+
+
+def refuse_different(daemons: Sequence[Docker], folder: str, image: str, where: str) -> None:
+    """UserError unless a folder has the same content on the machines of all daemons, and can be written to there."""
+    token = f".seen-{secrets.token_hex(8)}"
+    first, *others = daemons
+    if not others:
+        return
+    in_folder(first, folder, image, ': > "/shared/$1"', [token])
+    try:
+        for daemon in others:
+            try:
+                in_folder(daemon, folder, image, _SEE, [token])
+            except UserError as failed:
+                raise UserError(
+                    f"{where}: what {first.host} wrote there is not there at {daemon.host}, or cannot be written to "
+                    f"({failed.line}); mount the same share at that path on every machine"
+                ) from failed
+    finally:
+        in_folder(first, folder, image, 'rm -f "/shared/$1"', [token])
 
 
 def _is_in_use(stack: Stack, docker: Docker, wanted: SomeBackup) -> bool:
@@ -119,9 +155,11 @@ def _check_folder(stack: Stack, docker: Docker, wanted: PathBackup, image: str, 
     mounted = f"--volume={wanted.path}:{REPOSITORY_FOLDER}"
     try:
         docker.run(*OFFLINE, "--user=0:0", "--cap-add=CHOWN", mounted, image, "bash", "-c", _GIVE)
-        docker.run(*OFFLINE, f"--user={SKYVERN_ID}:{SKYVERN_ID}", mounted, image, "bash", "-c", _USABLE)
+        docker.run(*OFFLINE, OURS, mounted, image, "bash", "-c", _USABLE)
     except UserError as failed:
         raise UserError(
             f"nothing was changed: {where}.path: {wanted.path} cannot be written to by user {SKYVERN_ID} ({failed}); run: sudo "
             f"install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {wanted.path}"
         ) from failed
+    # On a Swarm, the backup is on any machine.
+    refuse_different(docker.daemons, wanted.path, image, f"nothing was changed: {where}.path: {wanted.path}")

@@ -5,15 +5,13 @@ places (ops/backups/exchange.py). Everything is done by the user that Skyvern is
 shares. Not here: whether every machine has the folder (ops/deploy/machines.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import SERVED_FOLDERS
-from ops.backups.preflight import OFFLINE
+from ops.backups.preflight import in_folder
 from ops.clients.docker import Docker
 
-OURS = f"--user={SKYVERN_ID}:{SKYVERN_ID}"
 _COPY = ".restored-"
 # Parts as NAME=MODE.
 MAKE_PARTS = """
@@ -48,32 +46,25 @@ def copy_of(folder: str, stamp: str, part: str) -> str:
     return f"{folder}/{_COPY}{stamp}/{part}"
 
 
-def run(docker: Docker, folder: str, image: str, script: str, arguments: Sequence[str], *flags: str) -> str:
-    """Output of a script that sees a folder of the machine at /shared; UserError if it fails, or the folder is not there."""
-    # Not --volume, which would make a folder that is missing.
-    mount = f"--mount=type=bind,source={folder},target=/shared"
-    return docker.run(*OFFLINE, *(flags or (OURS,)), mount, image, "sh", "-c", script, "shared", *arguments)
-
-
 def make_copy(docker: Docker, image: str, folder: str, stamp: str, name: str, parts: Iterable[str]) -> None:
     """Empty folders for a copy of a set of this name."""
-    run(docker, folder, image, _MAKE, [f"{_COPY}{stamp}", name, *parts_with_modes(parts)])
+    in_folder(docker, folder, image, _MAKE, [f"{_COPY}{stamp}", name, *parts_with_modes(parts)])
 
 
 def make_parts(docker: Docker, image: str, folder: str, parts: Iterable[str]) -> None:
     """The stack's own folders, where they are missing."""
-    run(docker, folder, image, _PARTS, parts_with_modes(parts))
+    in_folder(docker, folder, image, _PARTS, parts_with_modes(parts))
 
 
 def copies(docker: Docker, image: str, folder: str) -> dict[str, str]:
     """Of the copies there, stamp -> set."""
-    lines = (line.split(" ", 1) for line in run(docker, folder, image, _LIST, []).splitlines())
+    lines = (line.split(" ", 1) for line in in_folder(docker, folder, image, _LIST, []).splitlines())
     return {name.removeprefix(_COPY): of for name, of in lines}
 
 
 def remove_copy(docker: Docker, image: str, folder: str, stamp: str) -> None:
     """A copy, with all that is in it."""
-    run(docker, folder, image, 'rm -rf "/shared/$1"', [f"{_COPY}{stamp}"])
+    in_folder(docker, folder, image, 'rm -rf "/shared/$1"', [f"{_COPY}{stamp}"])
 
 
 def is_folder(place: str) -> bool:

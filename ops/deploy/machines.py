@@ -4,13 +4,12 @@ A machine that is down keeps no update from being carried out: the others take i
 besides (ops/observe/doctor/cluster_checks.py), and the images on them (ops/images/spread.py).
 """
 
-import secrets
-
 from components.host import images
 from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import SKYVERN_FOLDERS
 from components.settings import Settings
 from ops.backups import share
+from ops.backups.preflight import in_folder, refuse_different
 from ops.clients.docker import Docker
 from ops.clients.swarm import Swarm
 from ops.clients.terminal import Progress
@@ -27,8 +26,8 @@ _MAKE = (
     + """
 set -eu
 umask 027
-stack=$1 token=$2 owner=$3
-shift 3
+stack=$1 owner=$2
+shift 2
 cd /shared
 mkdir -p "$stack" 2> /dev/null || true
 if [ "$(id -u)" = 0 ]; then
@@ -41,11 +40,9 @@ for folder in "$@"; do
   : > "${folder%=*}/.try"
   rm "${folder%=*}/.try"
 done
-: > "$token"
 """
 )
 _NO_FOLDER = "bind source path does not exist"
-_LOOK = 'cd /shared/"$1" && [ -e "$2" ] && : > "$2.try" && rm "$2.try"'
 
 
 def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> None:
@@ -82,29 +79,17 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
     if shared is None:
         return
     image = images.references(settings.images.source)["backup"]
-    name, token = stack.prefix("").removesuffix("-"), f".seen-{secrets.token_hex(8)}"
-    folders = share.parts_with_modes((*SKYVERN_FOLDERS, *STATES))
-    first, *others = docker.daemons
+    name, first = stack.prefix("").removesuffix("-"), docker.daemons[0]
     where = f"nothing was changed: {stack.file_name}: host.shared_folder: {shared}"
     # Where root is nobody, only there.
     give = f"in the share's folder on the machine that keeps it, run: sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {name}"
     try:
-        made = [name, token, str(SKYVERN_ID), *folders]
-        share.run(first, shared, image, _MAKE, made, "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
-        share.run(first, shared, image, _MAKE, made)
+        made = [name, str(SKYVERN_ID), *share.parts_with_modes((*SKYVERN_FOLDERS, *STATES))]
+        in_folder(first, shared, image, _MAKE, made, "--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
+        in_folder(first, shared, image, _MAKE, made)
     except UserError as failed:
         if _NO_FOLDER in str(failed):
             raise UserError(f"{where}: does not exist at {first.host}; mount the share there, on every machine") from failed
         raise UserError(f"{where}: user {SKYVERN_ID} cannot write there at {first.host} ({failed.line}); {give}") from failed
-    try:
-        for daemon in others:
-            try:
-                share.run(daemon, shared, image, _LOOK, [name, token])
-            except UserError as failed:
-                raise UserError(
-                    f"{where}: what {first.host} wrote there is not there at {daemon.host}, or cannot be written to "
-                    f"({failed.line}); mount the same share at that path on every machine"
-                ) from failed
-    finally:
-        share.run(first, shared, image, 'rm -f /shared/"$1/$2"', [name, token])
+    refuse_different(docker.daemons, f"{shared}/{name}", image, where)
     say(f"{shared}/{name} is the same on {len(docker.daemons)} machines")

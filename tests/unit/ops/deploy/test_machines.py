@@ -9,7 +9,7 @@ import pytest
 
 from components.host import images
 from components.settings import Settings
-from ops.backups import exchange, share
+from ops.backups import exchange, preflight, share
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.swarm import Machine, Swarm
@@ -95,8 +95,8 @@ def runs(monkeypatch: pytest.MonkeyPatch, failing: dict[str, str]) -> list[tuple
         words = list(map(str, arguments))
         user = next(word for word in words if word.startswith("--user="))
         calls.append((self.host, user.removeprefix("--user="), words[words.index("-c") + 1]))
-        assert "--mount=type=bind,source=/mnt/skyvern,target=/shared" in words
-        assert words[words.index("shared") + 1] == "skyvern-dev"
+        made = f"--mount=type=bind,source=/mnt/skyvern{'' if 'skyvern-dev' in words else '/skyvern-dev'},target=/shared"
+        assert made in words
         for key, printed in failing.items():
             if key in (self.host, calls[-1][1]) and not calls[-1][2].startswith("rm"):
                 raise UserError(f"docker: exit 1: {printed}")
@@ -116,6 +116,7 @@ def test_the_folder_is_made_and_seen_by_all(stack: Stack, settings: Settings, mo
     machines.make_shared_folder(stack, found(), settings, lines.append)
     assert [(host, user) for host, user, _ in calls] == [
         (A, "0:0"),
+        (A, "10001:10001"),
         (A, "10001:10001"),
         (B, "10001:10001"),
         (C, "10001:10001"),
@@ -154,6 +155,25 @@ def test_a_folder_that_is_not_shared(
     assert str(told.value) == line
     # What was written to be seen is gone again.
     assert A in failing or calls[-1][2].startswith("rm")
+
+
+def test_the_backups_folder_is_looked_at_everywhere_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On any machine may be the one that makes the next set."""
+    asked: list[str] = []
+
+    def run(self: Docker, *arguments: Any, **_: Any) -> str:
+        asked.append(self.host)
+        if self.host == B:
+            raise UserError("docker: exit 1: bind source path does not exist: /mnt/nas/backup")
+        return ""
+
+    monkeypatch.setattr(Docker, "run", run)
+    where = "nothing was changed: Pulumi.dev.yaml: backup.path: /mnt/nas/backup"
+    with pytest.raises(UserError, match=f"^{where}: what {A} wrote there is not there at {B}"):
+        preflight.refuse_different(found().daemons, "/mnt/nas/backup", "image", where)
+    assert asked == [A, B, A]
+    preflight.refuse_different([Docker(A)], "/mnt/nas/backup", "image", where)
+    assert asked == [A, B, A]
 
 
 def test_a_stack_of_one_daemon_has_none(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
