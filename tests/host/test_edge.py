@@ -121,6 +121,7 @@ def test_a_rotated_tunnel_secret_shuts_old_connectors_out(public: Public) -> Non
     old = public.token()
     with client_of(public.site(), pause=0.2) as answers:
         done = public.checkout.run("bin/ops", "rotate", "tunnel", "--stack", STACK, "--yes")
+    print(f"{len(answers)} answers, the longest after {max(seconds for _, seconds in answers):.1f} s")
     # The new connector was connected before the old one went.
     assert {status for status, _ in answers} == {200}
     # With it comes the whole smoke run, through the tunnel.
@@ -243,7 +244,11 @@ def test_a_rotated_gateway_key_is_the_only_one(public: Public) -> None:
     old = public.outputs().gateway_key
     assert old is not None
     # Nobody serves the UI here, so not every check of the smoke run is green.
-    done = public.checkout.run("bin/ops", "rotate", "gateway", "--stack", STACK, "--yes", check=False)
+    with client_of(public.site(), pause=0.2) as answers:
+        done = public.checkout.run("bin/ops", "rotate", "gateway", "--stack", STACK, "--yes", check=False)
+    print(f"{len(answers)} answers, the longest after {max(seconds for _, seconds in answers):.1f} s")
+    # With another key, the gateway is replaced as well: the new one is healthy before the old one goes.
+    assert {status for status, _ in answers} == {200}
     assert "ok    the old secret is refused: key by which Vercel and the gateway know each other" in done.stdout, done.stdout
     new = public.outputs().gateway_key
     assert new is not None
