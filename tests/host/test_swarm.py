@@ -136,7 +136,8 @@ def share_of_a_nas() -> Iterator[tuple[Path, Path]]:
         "--ambient-caps=+sys_admin",
     )
     fuse.chmod(0o666)  # as Debian has it
-    disk.chmod(0o755)
+    for folder in (disk, mounted):
+        folder.chmod(0o755)
     try:
         subprocess.run([*as_user, "bindfs", "-o", "allow_other", disk, mounted], cwd="/", check=True)
         try:
