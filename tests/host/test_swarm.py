@@ -163,6 +163,20 @@ def first_up(swarm: Swarm, disk: Path) -> None:
     assert f"{swarm.share}/{PREFIX} is the same on 3 machines" in up(check=True)
 
 
+def join(three: list[Machine]) -> None:
+    """A Swarm of them, whose daemons have the two flags that ops cluster sets; all three manage it."""
+    for machine in three:
+        (machine.file.parent / daemon_config.profile_name()).write_text(daemon_config.profile())
+        machine.file.write_text(json.dumps(daemon_config.hardened({}, PurePosixPath(machine.file.parent))))
+        machine.restart()
+    first = three[0]
+    pool = ("--default-addr-pool=10.212.0.0/16", "--default-addr-pool-mask-length=24")
+    first.docker.run("swarm", "init", f"--advertise-addr={first.address}", *pool)
+    hosts = [machine.host for machine in three]
+    cluster.let_join(hosts, say=print)
+    cluster.settle(hosts, say=print)
+
+
 @pytest.fixture(scope="module")
 def swarm(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
     with share_of_a_nas() as (disk, share):
