@@ -92,12 +92,12 @@ class Swarm:
         return time.monotonic() - began
 
 
-def load(source: Machine | None, target: Machine, references: list[str], checkout: Checkout) -> None:
-    """Gives a machine images of another, or of the tests' daemon."""
-    daemon = checkout.docker if source is None else source.docker
+def load(targets: list[Machine], references: list[str], checkout: Checkout) -> None:
+    """Gives machines images of the tests' daemon."""
     with tempfile.NamedTemporaryFile(dir="/var/tmp", suffix=".tar") as archive:
-        daemon.run("save", "--output", archive.name, *references, timeout_seconds=1800)
-        target.docker.run("load", "--quiet", "--input", archive.name, timeout_seconds=1800)
+        checkout.docker.run("save", "--output", archive.name, *references, timeout_seconds=1800)
+        for target in targets:
+            target.docker.run("load", "--quiet", "--input", archive.name, timeout_seconds=1800)
 
 
 def start_postgres(beside: Machine, folder: Path) -> str:
@@ -194,12 +194,12 @@ def _made(checkout: Checkout, folder: Path, disk: Path, share: Path) -> Iterator
         join(three)
         tls = folder / "tls"
         tls.mkdir()
-        load(None, beside, [images.references(IMAGES)["postgres"]], checkout)
+        load([beside], [images.references(IMAGES)["postgres"]], checkout)
         url = start_postgres(beside, tls)
         references = images.references(IMAGES)
         wanted = [references[part] for part in needs.parts(IMAGES, frozenset({"backup", "monitor"})) if part != "postgres"]
+        load(three, wanted, checkout)
         for machine in three:
-            load(None, machine, wanted, checkout)
             # The address of the bridge between the machines, which is of the tests' network.
             image = connector.ensure_image(
                 machine.docker, f"{machine.address.rpartition('.')[0]}.1:{internet.edge.connector_port}"
@@ -342,7 +342,7 @@ def test_what_a_person_took_away_is_named_and_made_again(swarm: Swarm) -> None:
 
 def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     """And what was stopped by hand is started by the next one, which changes nothing else."""
-    load(None, swarm.machines[0], [images.references(IMAGES)["postgres"]], swarm.checkout)
+    load(swarm.machines[:1], [images.references(IMAGES)["postgres"]], swarm.checkout)
     source = swarm.checkout.root / "components/host/artifacts.py"
     good = source.read_text()
     assert "command=[args.command]" in good
