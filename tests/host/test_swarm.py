@@ -194,7 +194,8 @@ def _made(checkout: Checkout, folder: Path, disk: Path, share: Path) -> Iterator
         join(three)
         tls = folder / "tls"
         tls.mkdir()
-        load([beside], [images.references(IMAGES)["postgres"]], checkout)
+        # Of the others, script/up brings it to the rest.
+        load([beside, three[0]], [images.references(IMAGES)["postgres"]], checkout)
         url = start_postgres(beside, tls)
         references = images.references(IMAGES)
         wanted = [references[part] for part in needs.parts(IMAGES, frozenset({"backup", "monitor"})) if part != "postgres"]
@@ -342,7 +343,6 @@ def test_what_a_person_took_away_is_named_and_made_again(swarm: Swarm) -> None:
 
 def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     """And what was stopped by hand is started by the next one, which changes nothing else."""
-    load(swarm.machines[:1], [images.references(IMAGES)["postgres"]], swarm.checkout)
     source = swarm.checkout.root / "components/host/artifacts.py"
     good = source.read_text()
     assert "command=[args.command]" in good
