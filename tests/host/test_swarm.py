@@ -194,7 +194,7 @@ def _made(checkout: Checkout, folder: Path, disk: Path, share: Path) -> Iterator
         join(three)
         tls = folder / "tls"
         tls.mkdir()
-        # Of the others, script/up brings it to the rest.
+        # From the first of the three, script/up brings it to the others.
         load([beside, three[0]], [images.references(IMAGES)["postgres"]], checkout)
         url = start_postgres(beside, tls)
         references = images.references(IMAGES)
