@@ -1,6 +1,6 @@
 """The plugin process that the engine starts: ``python -m skyvern_provider ENGINE``."""
 
-from skyvern_provider.server import serve
+from skyvern_provider.server import Provider, serve
 
 if __name__ == "__main__":
-    serve()
+    serve(Provider())

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 # Parts of the protocol, which pulumi.runtime.rpc has under private names.
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-_SIGNATURE, _SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
+SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 _Diff = provider_pb2.DiffResponse
 _Change = provider_pb2.PropertyDiff
 
@@ -131,9 +131,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         """In a preview, the inputs alone."""
         kind, inputs = self._kind(request, context), _decode(request.properties)
         if request.preview:
-            return provider_pb2.CreateResponse(properties=_struct(inputs))
+            return provider_pb2.CreateResponse(properties=to_struct(inputs))
         identifier, outputs = self._asking(context, lambda call: kind.create(call, inputs))
-        return provider_pb2.CreateResponse(id=identifier, properties=_struct(outputs))
+        return provider_pb2.CreateResponse(id=identifier, properties=to_struct(outputs))
 
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
         """For a refresh and for an import."""
@@ -143,15 +143,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return provider_pb2.ReadResponse()
         self._read.add(request.id)
         inputs, outputs = found
-        return provider_pb2.ReadResponse(id=request.id, inputs=_struct(inputs), properties=_struct(outputs))
+        return provider_pb2.ReadResponse(id=request.id, inputs=to_struct(inputs), properties=to_struct(outputs))
 
     def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
         """In a preview, the new inputs over what is recorded."""
         kind, state, news = self._kind(request, context), _decode(request.olds), _decode(request.news)
         if request.preview:
-            return provider_pb2.UpdateResponse(properties=_struct({**state, **news}))
+            return provider_pb2.UpdateResponse(properties=to_struct({**state, **news}))
         outputs = self._asking(context, lambda call: kind.update(call, request.id, state, news))
-        return provider_pb2.UpdateResponse(properties=_struct(outputs))
+        return provider_pb2.UpdateResponse(properties=to_struct(outputs))
 
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> empty_pb2.Empty:
         """What is gone already is deleted."""
@@ -202,7 +202,7 @@ def _decode(struct: struct_pb2.Struct) -> Json:
 def _whole(value: Any) -> Any:
     if isinstance(value, dict):
         # Its configuration a provider gets with marks, whatever it says of secrets.
-        if value.get(_SIGNATURE) == _SECRET:
+        if value.get(SIGNATURE) == SECRET:
             return _whole(value["value"])
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -210,16 +210,17 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
+def to_struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
+    """As the wire has them. A null is an absent property."""
     struct = struct_pb2.Struct()
     struct.update({name: value for name, value in properties.items() if value is not None})
     return struct
 
 
-def serve() -> None:
+def serve(provider: provider_pb2_grpc.ResourceProviderServicer) -> None:
     """Serves on a free loopback port, which is printed for the engine, until the engine ends."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(), server)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)

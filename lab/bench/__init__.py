@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from components import endpoints
 from lab.bench import edge, first_run, load
-from lab.workspace import EMPTY_PACK, Workspace, write_project
+from lab.workspace import EMPTY_PACK, Program, Workspace, write_project
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
@@ -72,6 +73,11 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
+def preview_seconds(program: Program) -> float:
+    """Seconds of a preview without a change."""
+    return seconds_of(lambda: program.pulumi("preview", "--expect-no-changes"))
+
+
 def take_turns(rounds: int, *works: Callable[[], float], say: terminal.Progress = print) -> list[float]:
     """The median of each work's figures over rounds in which they take turns, after one round that does not count."""
     for work in works:
@@ -95,10 +101,7 @@ def compare_previews(workspace: Workspace, say: terminal.Progress) -> list[Row]:
     pack = write_project(workspace.folder / "pack", EMPTY_PACK, "PulumiPolicy.yaml")
     judged = replace(flat, env={**flat.env, environment.POLICY_PACK: str(pack)})
     with empty.deployed(), flat.deployed():
-        previews = [
-            lambda program=program: seconds_of(lambda: program.pulumi("preview", "--expect-no-changes"))
-            for program in (workspace.stack, empty, flat, judged)
-        ]
+        previews = [partial(preview_seconds, program) for program in (workspace.stack, empty, flat, judged)]
         ours, nothing, same, with_pack = take_turns(PREVIEW_ROUNDS, *previews, say=say)
     return [
         Row(name="preview, no change", ours=ours, against="an empty program", theirs=nothing, unit="s", goal="<= 1.2"),
@@ -114,10 +117,7 @@ def compare_edge_previews(say: terminal.Progress) -> list[Row]:
     """
     with edge.programs() as (ours, flat):
         checked = replace(ours, env={**ours.env, environment.POLICY_PACK: str(ROOT / "policy")})
-        previews = [
-            lambda program=program: seconds_of(lambda: program.pulumi("preview", "--expect-no-changes"))
-            for program in (ours, flat, checked)
-        ]
+        previews = [partial(preview_seconds, program) for program in (ours, flat, checked)]
         here, there, with_policies = take_turns(PREVIEW_ROUNDS, *previews, say=say)
     name = "preview with an edge, no change"
     return [

@@ -22,8 +22,6 @@ from ops.errors import UserError
 ANSWER_SECONDS = 20
 AT_ONCE = 8
 POLL_SECONDS = 1.0
-# The label that Docker gives to the container of a task.
-TASK_LABEL = "com.docker.swarm.task.id"
 # Variables that the shell and Docker add.
 _SHELLS = frozenset({"HOME", "HOSTNAME", "OLDPWD", "PWD", "SHLVL", "_"})
 # States of a task in which it has a container that a command can be run in: also before its health check has passed.

@@ -79,20 +79,13 @@ def refuse_foreign(stack: Stack, docker: Docker, recorded: Mapping[str, Any], ur
     if not any(names.values()):
         return
     found = "; ".join(f"{kind}s {', '.join(sorted(some))}" for kind, some in names.items() if some)
-    # In this order: a network with a container and a volume of one cannot be removed.
-    removals = {
-        "container": "rm --force",
-        "service": "service rm",
-        "secret": "secret rm",
-        "network": "network rm",
-        "volume": "volume rm",
-    }
     host = "" if docker.host == DEFAULT_SOCKET else f"--host {docker.host} "
-    commands = [
-        f"{'with all its data, ' if kind == 'volume' else ''}docker {host}{command} {' '.join(sorted(names[kind]))}"
-        for kind, command in removals.items()
-        if names.get(kind)
-    ]
+    commands = []
+    # In this order: a network with a container and a volume of one cannot be removed.
+    for kind in ("container", "service", "secret", "network", "volume"):
+        if some := names.get(kind):
+            command = "rm --force" if kind == "container" else f"{kind} rm"
+            commands.append(f"{'with all its data, ' if kind == 'volume' else ''}docker {host}{command} {' '.join(sorted(some))}")
     raise UserError(
         f"stack {stack}: on {docker.host} there are {found}, which another state made than this one ({url}), and nothing was "
         "changed; use the state that made them (the same user as then, as with sudo script/up, or PULUMI_BACKEND_URL), or remove "

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from components.host import images
@@ -175,6 +176,8 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         return None
     here = migrations.of_image(docker, wanted)
     pending = _pending(stack, docker, here, reached)
+    drops = tuple(migration.id for migration in pending if migration.drops)
+    upgrade_to_here = partial(Upgrade, after=here.version, pending=len(pending), drops=drops, image=wanted)
     if switching is not None:
         untouched = reached == switching.database and not without_database
         if untouched and server is not None and server[0] != switching.image:
@@ -183,16 +186,8 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         else:
             # Also to another version than was begun, the old one included: what the first one has migrated, or is about to,
             # must not be kept in the place of the data of before.
-            return Upgrade(
-                before=switching.before,
-                after=here.version,
-                database=switching.database,
-                pending=len(pending),
-                drops=tuple(one.id for one in pending if one.drops),
-                image=wanted,
-                good=None,
-                resumed=replace(switching, image=wanted, after=here.version),
-            )
+            resumed = replace(switching, image=wanted, after=here.version)
+            return upgrade_to_here(before=switching.before, database=switching.database, good=None, resumed=resumed)
     if server is None or server[0] == wanted:
         return None
     old = migrations.of_image(docker, server[1])
@@ -200,15 +195,7 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         return None
     good = releases.last_good(stack)
     fits = good is not None and releases.migrations_of(good.database) == reached and good.commit != git.commit(stack.root)
-    return Upgrade(
-        before=old.version,
-        after=here.version,
-        database=reached,
-        pending=len(pending),
-        drops=tuple(one.id for one in pending if one.drops),
-        image=wanted,
-        good=good if fits else None,
-    )
+    return upgrade_to_here(before=old.version, database=reached, good=good if fits else None)
 
 
 def _refuse_untried(stack: Stack, docker: Docker, wanted: str) -> None:

@@ -29,13 +29,11 @@ def exposures(type_: str, name: str, old: Properties | None, new: Properties | N
             # All of it comes or goes with its site, which is reported.
             continue
         was, will = before.get((kind, what)), after.get((kind, what))
-        if was is None and will is not None:
-            yield Exposure(change="gained", kind=kind, what=_line(what, will), where=name)
-        elif was is not None and will is None:
-            yield Exposure(change="lost", kind=kind, what=_line(what, was), where=name)
-        elif was is not None and will is not None and was != will:
-            change = f"{was} → {will}" if len(was) + len(will) <= LONGEST else "see the diff"
-            yield Exposure(change="changed", kind=kind, what=f"{what}: {change}", where=name)
+        if was is None or will is None:
+            yield Exposure(change="gained" if was is None else "lost", kind=kind, what=_line(what, was or will or ""), where=name)
+        elif was != will:
+            how = f"{was} → {will}" if len(was) + len(will) <= LONGEST else "see the diff"
+            yield Exposure(change="changed", kind=kind, what=f"{what}: {how}", where=name)
 
 
 def _part(line: str) -> str:

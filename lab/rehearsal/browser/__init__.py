@@ -27,6 +27,7 @@ from ops.stack.outputs import Outputs
 
 UI_SECONDS = 600
 SCRIPTS = Path(__file__).parent
+NETWORK = "skyvern-rehearsal-ui"
 # Adds an artifact beside the step's recording, named as Skyvern does, and returns its path.
 PLANT = """
 INSERT INTO artifacts (artifact_id, organization_id, task_id, step_id, artifact_type, uri, created_at, modified_at,
@@ -51,12 +52,10 @@ def policy(certificate: Path) -> str:
     return json.dumps({"CACertificates": [encoded]})
 
 
-def run(
-    docker: Docker, image: str, network: str, *, proxy_url: str, ca_file: Path, script: str, task: str, pictures: Path
-) -> str:
-    """Runs a script of SCRIPTS in the server's image with ``task`` on its standard input; returns its output.
+def run(docker: Docker, image: str, *, proxy_url: str, ca_file: Path, task: str, pictures: Path) -> str:
+    """Runs ui.py in the server's image with ``task`` on its standard input; returns its output.
 
-    network: made for it, and removed afterwards. Raises UserError with the end of the output if it fails.
+    Its network is made for it, and removed afterwards. Raises UserError with the end of the output if it fails.
     """
     proxy = urlsplit(proxy_url)
     # Only this user can enter it; Docker, which is root, mounts what is inside.
@@ -74,7 +73,7 @@ def run(
             f"{outside}/authority.json": "/etc/chromium/policies/managed/authority.json:ro",
             f"{pictures}": "/pictures",
         }
-        options = ["--rm", "--interactive", f"--network={network}", "--init", "--cap-drop=ALL", "--shm-size=512m"]
+        options = ["--rm", "--interactive", f"--network={NETWORK}", "--init", "--cap-drop=ALL", "--shm-size=512m"]
         # The pages are ours, and without its namespaces Chromium runs under any profile of the host.
         # The image keeps a script's folder from what Python imports from (PYTHONSAFEPATH).
         options += [
@@ -83,22 +82,13 @@ def run(
             *(f"--volume={source}:{target}" for source, target in mounts.items()),
         ]
         # With an interface besides loopback: without it, Chromium reports to its pages that they are offline.
-        docker.run("network", "create", "--internal", "--label=skyvern.stack=rehearsal", network)
+        docker.run("network", "create", "--internal", "--label=skyvern.stack=rehearsal", NETWORK)
         try:
-            command = docker.command("run", *options, image, "python", f"/rehearsal/{script}")
+            command = docker.command("run", *options, image, "python", "/rehearsal/ui.py")
             output = process.capture(command, env=docker.environment(), stdin=task.encode(), timeout_seconds=UI_SECONDS)
             return output.decode()
         finally:
-            docker.run("network", "rm", network)
-
-
-def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pictures: Path, say: Progress) -> None:
-    """Uses the UI as a person does, with a line for each action; its pictures are in ``pictures``, readable for this user only.
-
-    Raises UserError with the first thing that is wrong.
-    """
-    with open_to_the_container(pictures) as taken:
-        _use_ui(docker, outputs, proxy_url, ca_file, taken, pictures, say)
+            docker.run("network", "rm", NETWORK)
 
 
 @contextmanager
@@ -120,7 +110,11 @@ def open_to_the_container(pictures: Path) -> Iterator[Path]:
                 (pictures / picture.name).chmod(0o600)
 
 
-def _use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, taken: Path, pictures: Path, say: Progress) -> None:
+def use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, pictures: Path, say: Progress) -> None:
+    """Uses the UI as a person does, with a line for each action; its pictures are in ``pictures``, readable for this user only.
+
+    Raises UserError with the first thing that is wrong.
+    """
     task: dict[str, Any] = {
         "app_url": outputs.app_url,
         "own_urls": sorted({outputs.app_url, outputs.api_url, outputs.stream_url}),
@@ -130,26 +124,18 @@ def _use_ui(docker: Docker, outputs: Outputs, proxy_url: str, ca_file: Path, tak
     }
     image = docker.inspect(outputs.containers["server"])["Config"]["Image"]
     run_id = ""
-    for _ in range(2):
-        try:
-            output = run(
-                docker,
-                image,
-                "skyvern-rehearsal-ui",
-                proxy_url=proxy_url,
-                ca_file=ca_file,
-                script="ui.py",
-                task=json.dumps(task),
-                pictures=taken,
-            )
-        except UserError as failed:
-            raise UserError(f"UI: {failed} (pictures: {pictures})") from failed
-        for line in output.splitlines():
-            if line.startswith("run "):
-                run_id = line.split()[1]
-            else:
-                say(line)
-        task |= {"run": run_id, "panels": plant(docker, outputs, run_id)} if "run" not in task else {}
+    with open_to_the_container(pictures) as taken:
+        for _ in range(2):
+            try:
+                output = run(docker, image, proxy_url=proxy_url, ca_file=ca_file, task=json.dumps(task), pictures=taken)
+            except UserError as failed:
+                raise UserError(f"UI: {failed} (pictures: {pictures})") from failed
+            for line in output.splitlines():
+                if line.startswith("run "):
+                    run_id = line.split()[1]
+                else:
+                    say(line)
+            task |= {"run": run_id, "panels": plant(docker, outputs, run_id)} if "run" not in task else {}
 
 
 def plant(docker: Docker, outputs: Outputs, run_id: str) -> dict[str, str]:

@@ -180,13 +180,6 @@ def _zone(call: Call, method: str, zone_id: str, path: str = "") -> Data:
     return zone
 
 
-def _account(call: Call, method: str, account_id: str, path: str) -> Data:
-    account: Data | None = call.data["accounts"].get(account_id)
-    if account is None:
-        refuse(method, f"/accounts/{account_id}{path}", 403, 10000, "Authentication error")
-    return account
-
-
 def _one_of(inputs: Mapping[str, Any], name: str, allowed: Collection[str]) -> list[Failure]:
     value = inputs.get(name, UNKNOWN)
     if value == UNKNOWN or str(value).lower() in allowed:
@@ -195,14 +188,19 @@ def _one_of(inputs: Mapping[str, Any], name: str, allowed: Collection[str]) -> l
 
 
 class _Stored(Kind):
-    """A kind in a collection of the world, by its id, below an account or a zone."""
+    """A kind in a collection of the world, by its id, below an account or a zone.
+
+    location: the path of the collection in the API, with properties in braces. scope: what an import id of two parts begins with.
+    """
 
     collection: ClassVar[str]
+    location: ClassVar[str]
     permissions: ClassVar[Collection[str]] = ()
+    scope: ClassVar[str] = "accountId"
 
     def path(self, known: Mapping[str, Any]) -> str:
         """The path of the collection in the API."""
-        raise NotImplementedError
+        return self.location.format_map(known)
 
     def allow(self, call: Call, method: str, known: Mapping[str, Any], path: str = "") -> None:
         """Refuses a wrong token, a missing permission and another account's account or zone."""
@@ -213,8 +211,8 @@ class _Stored(Kind):
         authorize(call, method, where, accepted if method == "GET" else _writing(accepted))
         if "zoneId" in known:
             _zone(call, method, known["zoneId"])
-        elif "accountId" in known:
-            _account(call, method, known["accountId"], where.removeprefix(f"/accounts/{known['accountId']}"))
+        elif "accountId" in known and known["accountId"] not in call.data["accounts"]:
+            refuse(method, where, 403, 10000, "Authentication error")
 
     def read(self, call: Call, identifier: str, known: Mapping[str, Any]) -> Properties | None:
         self.allow(call, "GET", known, f"{self.path(known)}/{identifier}")
@@ -240,7 +238,29 @@ class _Stored(Kind):
             return last, {"zoneId" if scope[0] == "zones" else "accountId": scope[1]}
         return last, {self.scope: scope[0]} if scope else {}
 
-    scope: ClassVar[str] = "accountId"
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        self.allow(call, "POST", inputs)
+        identifier = self.new_id()
+        return identifier, self.write(call, "POST", self.path(inputs), identifier, inputs, {})
+
+    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
+        before = self.stored(call, "PUT", identifier, known)
+        return self.write(call, "PUT", f"{self.path(inputs)}/{identifier}", identifier, inputs, before)
+
+    def new_id(self) -> str:
+        """An id as the API gives them."""
+        return hex_id()
+
+    def write(
+        self, call: Call, method: str, path: str, identifier: str, inputs: Properties, before: Mapping[str, Any]
+    ) -> Properties:
+        """Outputs after a write that is allowed. method, path: of the request. before: the record that it replaces, or empty."""
+        raise NotImplementedError
+
+    def save(self, call: Call, identifier: str, record: Properties) -> Properties:
+        """Puts a record into the collection and returns a copy."""
+        call.data[self.collection][identifier] = record
+        return dict(record)
 
 
 # --- Tunnels -------------------------------------------------------------------------------------------------------------
@@ -251,12 +271,10 @@ class Tunnel(_Stored):
 
     resource = "ZeroTrustTunnelCloudflared"
     collection = "tunnels"
+    location = "/accounts/{accountId}/cfd_tunnel"
     replaces = frozenset({"accountId", "configSrc"})
     defaults: ClassVar = {"configSrc": "local"}
     unread = frozenset({"tunnelSecret"})
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/accounts/{known['accountId']}/cfd_tunnel"
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         return _one_of(inputs, "configSrc", {"local", "cloudflare"})
@@ -267,7 +285,8 @@ class Tunnel(_Stored):
         secret = self._secret(inputs, "POST") or base64.b64encode(secrets.token_bytes(32)).decode()
         identifier, created = str(uuid.uuid4()), now()
         source = inputs.get("configSrc", "local")
-        call.data[self.collection][identifier] = {
+        call.data["tunnel_secrets"][identifier] = secret
+        record = {
             **{name: value for name, value in inputs.items() if name != "tunnelSecret"},
             "id": identifier,
             "configSrc": source,
@@ -280,8 +299,7 @@ class Tunnel(_Stored):
             "status": "inactive",
             "tunType": "cfd_tunnel",
         }
-        call.data["tunnel_secrets"][identifier] = secret
-        return identifier, {**call.data[self.collection][identifier], **_given(inputs, "tunnelSecret")}
+        return identifier, {**self.save(call, identifier, record), **_given(inputs)}
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
         tunnel = self.stored(call, "PATCH", identifier, known)
@@ -289,7 +307,7 @@ class Tunnel(_Stored):
         tunnel["name"] = inputs["name"]
         if secret := self._secret(inputs, "PATCH"):
             call.data["tunnel_secrets"][identifier] = secret
-        return {**tunnel, **_given(inputs, "tunnelSecret")}
+        return {**tunnel, **_given(inputs)}
 
     def read(self, call: Call, identifier: str, known: Mapping[str, Any]) -> Properties | None:
         tunnel = super().read(call, identifier, known)
@@ -331,8 +349,8 @@ class Tunnel(_Stored):
         return secret
 
 
-def _given(inputs: Properties, *names: str) -> Properties:
-    return {name: inputs[name] for name in names if name in inputs}
+def _given(inputs: Properties) -> Properties:
+    return {name: inputs[name] for name in Tunnel.unread if name in inputs}
 
 
 class TunnelConfiguration(_Stored):
@@ -340,12 +358,10 @@ class TunnelConfiguration(_Stored):
 
     resource = "ZeroTrustTunnelCloudflaredConfig"
     collection = "configurations"
+    location = "/accounts/{accountId}/cfd_tunnel/{tunnelId}/configurations"
     replaces = frozenset({"accountId", "tunnelId"})
     defaults: ClassVar = {"source": "cloudflare"}
     forgets = True
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/accounts/{known['accountId']}/cfd_tunnel/{known['tunnelId']}/configurations"
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         return _one_of(inputs, "source", {"local", "cloudflare"})
@@ -365,17 +381,8 @@ class TunnelConfiguration(_Stored):
         if problem := ingress_problem((inputs.get("config") or {}).get("ingresses")):
             refuse("PUT", path, 400, 1056, f"Bad Configuration: {problem}")
         version = call.data[self.collection].get(identifier, {}).get("version", 0) + 1
-        call.data[self.collection][identifier] = {
-            "source": "cloudflare",
-            **inputs,
-            "id": identifier,
-            "version": version,
-            "createdAt": now(),
-        }
-        return dict(call.data[self.collection][identifier])
-
-    def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
-        raise AssertionError("is never called")
+        record = {**self.defaults, **inputs, "id": identifier, "version": version, "createdAt": now()}
+        return self.save(call, identifier, record)
 
 
 def ingress_problem(rules: Any) -> str | None:
@@ -416,13 +423,11 @@ class Record(_Stored):
 
     resource = "DnsRecord"
     collection = "records"
+    location = "/zones/{zoneId}/dns_records"
     replaces = frozenset({"zoneId", "type"})
     defaults: ClassVar = {"proxied": False}
     computed = frozenset({"tags", "settings", "data"})
     scope = "zoneId"
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/zones/{known['zoneId']}/dns_records"
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         kinds = "A AAAA CAA CERT CNAME DNSKEY DS HTTPS LOC MX NAPTR NS OPENPGPKEY PTR SMIMEA SRV SSHFP SVCB TLSA TXT URI"
@@ -432,17 +437,11 @@ class Record(_Stored):
         if inputs.get("proxied") is True and inputs["ttl"] != 1:
             # The provider itself, before any request.
             raise Refused("ttl must be set to 1 when `proxied` is true", "ttl")
-        identifier = hex_id()
-        outputs = self._write(call, "POST", identifier, inputs, {"createdOn": now()})
-        return identifier, outputs
+        return super().create(call, inputs)
 
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.stored(call, "PUT", identifier, known)
-        return self._write(call, "PUT", identifier, inputs, {"createdOn": stored["createdOn"]})
-
-    def _write(self, call: Call, method: str, identifier: str, inputs: Properties, kept: Properties) -> Properties:
-        path = self.path(inputs) if method == "POST" else f"{self.path(inputs)}/{identifier}"
-        self.allow(call, method, inputs)
+    def write(
+        self, call: Call, method: str, path: str, identifier: str, inputs: Properties, before: Mapping[str, Any]
+    ) -> Properties:
         zone = _zone(call, method, inputs["zoneId"])
         kind, name, content = inputs["type"].upper(), inputs["name"], inputs.get("content")
         proxiable = kind in {"A", "AAAA", "CNAME"}
@@ -462,30 +461,28 @@ class Record(_Stored):
                 refuse(method, path, 400, 81053, "An A, AAAA, or CNAME record with that host already exists.")
             if (kind, content) == (other["type"], other.get("content")):
                 refuse(method, path, 400, 81058, "An identical record already exists.")
-        call.data[self.collection][identifier] = {
-            "proxied": False,
+        record = {
+            **self.defaults,
             "tags": [],
             "settings": {},
             **inputs,
-            **kept,
             "id": identifier,
             "proxiable": proxiable,
             "meta": "{}",
+            "createdOn": before.get("createdOn", now()),
             "modifiedOn": now(),
         }
-        return dict(call.data[self.collection][identifier])
+        return self.save(call, identifier, record)
 
 
 class Setting(_Stored):
     """A zone always has all settings: creating is changing, and deleting leaves the value."""
 
     resource = "ZoneSetting"
+    location = "/zones/{zoneId}/settings"
     replaces = frozenset({"zoneId", "settingId"})
     forgets = True
     scope = "zoneId"
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/zones/{known['zoneId']}/settings"
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         return inputs["settingId"], self.update(call, inputs["settingId"], inputs, inputs)
@@ -508,9 +505,6 @@ class Setting(_Stored):
         zone["settings"][identifier] = value
         return self._outputs(zone, identifier)
 
-    def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
-        raise AssertionError("is never called")
-
     def _outputs(self, zone: Data, identifier: str) -> Properties:
         value = zone["settings"][identifier]
         described = {"editable": True, "modifiedOn": zone["modifiedOn"], "value": value}
@@ -530,14 +524,12 @@ class Ruleset(_Stored):
 
     resource = "Ruleset"
     collection = "rulesets"
+    location = "/zones/{zoneId}/rulesets"
     # The SDK documents none, because they depend on the phase (Cloudflare's documentation, API token permissions).
     permissions = ("Zone WAF Write",)
     replaces = frozenset({"accountId", "zoneId", "kind", "name", "phase"})
     defaults: ClassVar = {"description": ""}
     scope = "zoneId"
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/zones/{known['zoneId']}/rulesets"
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         problems = _one_of(inputs, "kind", {"zone"}) + _one_of(inputs, "phase", set(MOST_RULES))
@@ -546,34 +538,26 @@ class Ruleset(_Stored):
             problems.append(Failure("zoneId", "is not 32 hex digits"))
         return problems
 
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        path, phase = self.path(inputs), inputs["phase"]
-        self.allow(call, "POST", inputs)
-        if any((other["zoneId"], other["phase"]) == (inputs["zoneId"], phase) for other in call.data["rulesets"].values()):
+    def write(
+        self, call: Call, method: str, path: str, identifier: str, inputs: Properties, before: Mapping[str, Any]
+    ) -> Properties:
+        phase, rules = inputs["phase"], inputs.get("rules") or []
+        phases = [(other["zoneId"], other["phase"]) for other in call.data[self.collection].values()]
+        if not before and (inputs["zoneId"], phase) in phases:
             message = f"'zone' is not a valid value for kind because exceeded maximum number of zone rulesets for phase {phase}"
-            refuse("POST", path, 400, 20217, message, "/kind")
-        identifier = hex_id()
-        return identifier, self._write(call, "POST", identifier, inputs, 1)
-
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.stored(call, "PUT", identifier, known)
-        return self._write(call, "PUT", identifier, inputs, int(stored["version"]) + 1)
-
-    def _write(self, call: Call, method: str, identifier: str, inputs: Properties, version: int) -> Properties:
-        path = self.path(inputs) if method == "POST" else f"{self.path(inputs)}/{identifier}"
-        rules = inputs.get("rules") or []
-        for problem, pointer in rule_problems(inputs["phase"], rules):
+            refuse(method, path, 400, 20217, message, "/kind")
+        for problem, pointer in rule_problems(phase, rules):
             refuse(method, path, 400, 20127, problem, pointer)
-        before = {rule["ref"]: rule["id"] for rule in call.data[self.collection].get(identifier, {}).get("rules", [])}
-        call.data[self.collection][identifier] = {
-            "description": "",
+        ids = {rule["ref"]: rule["id"] for rule in before.get("rules", [])}
+        record = {
+            **self.defaults,
             **inputs,
             "id": identifier,
-            "version": str(version),
+            "version": str(int(before.get("version", 0)) + 1),
             "lastUpdated": now(),
-            "rules": [_written_rule(rule, before) for rule in rules],
+            "rules": [_written_rule(rule, ids) for rule in rules],
         }
-        return dict(call.data[self.collection][identifier])
+        return self.save(call, identifier, record)
 
 
 def _written_rule(rule: Properties, before: Mapping[str, str]) -> Properties:
@@ -650,22 +634,22 @@ class _AccessKind(_Stored):
     """A kind of an account that needs Zero Trust, which an account gets once and by hand."""
 
     permissions = ("Access: Apps and Policies Read", "Access: Apps and Policies Write")
-    segment: ClassVar[str]
 
     def allow(self, call: Call, method: str, known: Mapping[str, Any], path: str = "") -> None:
         super().allow(call, method, known, path)
         if not call.data["accounts"][known["accountId"]]["zero_trust"]:
             refuse(method, path or self.path(known), 403, 9999, "access.api.error.not_enabled: Access is not enabled")
 
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/accounts/{known['accountId']}/access/{self.segment}"
+    def new_id(self) -> str:
+        return str(uuid.uuid4())
 
 
 class Policy(_AccessKind):
     """A reusable policy of an account."""
 
     resource = "ZeroTrustAccessPolicy"
-    collection = segment = "policies"
+    collection = "policies"
+    location = "/accounts/{accountId}/access/policies"
     replaces = frozenset({"accountId"})
     defaults: ClassVar = {
         "sessionDuration": "24h",
@@ -678,29 +662,22 @@ class Policy(_AccessKind):
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         return _one_of(inputs, "decision", {"allow", "deny", "non_identity", "bypass"})
 
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        identifier = str(uuid.uuid4())
-        return identifier, self._write(call, "POST", identifier, inputs, now())
-
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.stored(call, "PUT", identifier, known)
-        return self._write(call, "PUT", identifier, inputs, stored["createdAt"])
-
-    def _write(self, call: Call, method: str, identifier: str, inputs: Properties, created: str) -> Properties:
-        self.allow(call, method, inputs)
+    def write(
+        self, call: Call, method: str, path: str, identifier: str, inputs: Properties, before: Mapping[str, Any]
+    ) -> Properties:
         if not inputs.get("includes"):
-            refuse(method, self.path(inputs), 400, 12130, "access.api.error.invalid_request: policy must have an include rule")
-        call.data[self.collection][identifier] = {
+            refuse(method, path, 400, 12130, "access.api.error.invalid_request: policy must have an include rule")
+        record = {
             **self.defaults,
             "excludes": [],
             "requires": [],
             **inputs,
             "id": identifier,
             "reusable": True,
-            "createdAt": created,
+            "createdAt": before.get("createdAt", now()),
             "updatedAt": now(),
         }
-        return dict(call.data[self.collection][identifier])
+        return self.save(call, identifier, record)
 
 
 class Application(_AccessKind):
@@ -708,7 +685,7 @@ class Application(_AccessKind):
 
     resource = "ZeroTrustAccessApplication"
     collection = "applications"
-    segment = "apps"
+    location = "/accounts/{accountId}/access/apps"
     replaces = frozenset({"accountId", "zoneId"})
     defaults: ClassVar = {
         "sessionDuration": "24h",
@@ -724,17 +701,10 @@ class Application(_AccessKind):
         problems += [Failure(name, "is required by the stand-in") for name in ("accountId", "domain") if name not in inputs]
         return problems
 
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        identifier = str(uuid.uuid4())
-        return identifier, self._write(call, "POST", identifier, inputs, secrets.token_hex(32))
-
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.stored(call, "PUT", identifier, known)
-        return self._write(call, "PUT", identifier, inputs, stored["aud"])
-
-    def _write(self, call: Call, method: str, identifier: str, inputs: Properties, audience: str) -> Properties:
-        path, domain, applications = self.path(inputs), inputs["domain"], call.data[self.collection]
-        self.allow(call, method, inputs)
+    def write(
+        self, call: Call, method: str, path: str, identifier: str, inputs: Properties, before: Mapping[str, Any]
+    ) -> Properties:
+        domain, applications = inputs["domain"], call.data[self.collection]
         zones = [zone["name"] for zone in call.data["zones"].values()]
         if not any(domain == zone or domain.endswith(f".{zone}") for zone in zones):
             refuse(method, path, 400, 12130, f"access.api.error.invalid_request: domain {domain} does not belong to a zone")
@@ -743,7 +713,7 @@ class Application(_AccessKind):
         for link in inputs.get("policies") or []:
             if link["id"] not in call.data["policies"]:
                 refuse(method, path, 400, 12130, f"access.api.error.invalid_request: policy {link['id']} does not exist")
-        applications[identifier] = {
+        record = {
             **self.defaults,
             "tags": [],
             "policies": [],
@@ -751,9 +721,9 @@ class Application(_AccessKind):
             "destinations": [{"type": "public", "uri": domain}],
             **inputs,
             "id": identifier,
-            "aud": audience,
+            "aud": before.get("aud", secrets.token_hex(32)),
         }
-        return dict(applications[identifier])
+        return self.save(call, identifier, record)
 
 
 # --- Notifications -------------------------------------------------------------------------------------------------------
@@ -764,26 +734,16 @@ class Notification(_Stored):
 
     resource = "NotificationPolicy"
     collection = "notifications"
+    location = "/accounts/{accountId}/alerting/v3/policies"
     replaces = frozenset({"accountId"})
     defaults: ClassVar = {"enabled": True}
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/accounts/{known['accountId']}/alerting/v3/policies"
 
     def check(self, inputs: Mapping[str, Any]) -> list[Failure]:
         return _one_of(inputs, "alertType", {"tunnel_health_event"})
 
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        self.allow(call, "POST", inputs)
-        identifier = hex_id()
-        return identifier, self._write(call, "POST", identifier, inputs, now())
-
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.stored(call, "PUT", identifier, known)
-        return self._write(call, "PUT", identifier, inputs, stored["created"])
-
-    def _write(self, call: Call, method: str, identifier: str, inputs: Properties, created: str) -> Properties:
-        path = self.path(inputs) if method == "POST" else f"{self.path(inputs)}/{identifier}"
+    def write(
+        self, call: Call, method: str, path: str, identifier: str, inputs: Properties, before: Mapping[str, Any]
+    ) -> Properties:
         # The API leaves out what is empty, a difference for ever (provider 7342).
         mechanisms = {kind: targets for kind, targets in inputs["mechanisms"].items() if targets}
         if not set(mechanisms) & {"emails", "webhooks"}:
@@ -794,9 +754,8 @@ class Notification(_Stored):
         # The code is the one of a wrong filter of another kind (provider 3272).
         if unknown or not set(filters.get("newStatuses", ())) <= TUNNEL_STATUSES or set(filters) - {"tunnelIds", "newStatuses"}:
             refuse(method, path, 400, 17003, "Invalid object selections")
-        stored = {**self.defaults, **inputs, "mechanisms": mechanisms, "id": identifier, "created": created, "modified": now()}
-        call.data[self.collection][identifier] = stored
-        return dict(stored)
+        record = {**self.defaults, **inputs, "mechanisms": mechanisms, "id": identifier, "modified": now()}
+        return self.save(call, identifier, {**record, "created": before.get("created", now())})
 
 
 # --- R2 and tokens -------------------------------------------------------------------------------------------------------
@@ -807,13 +766,11 @@ class Bucket(_Stored):
 
     resource = "R2Bucket"
     collection = "buckets"
+    location = "/accounts/{accountId}/r2/buckets"
     permissions = ("Workers R2 Storage Write", "Workers R2 Storage Read")
     replaces = frozenset({"accountId", "name", "location", "jurisdiction"})
     defaults: ClassVar = {"jurisdiction": "default", "storageClass": "Standard"}
     computed = frozenset({"location"})
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/accounts/{known['accountId']}/r2/buckets"
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         self.allow(call, "POST", inputs)
@@ -821,8 +778,7 @@ class Bucket(_Stored):
         if name in call.data[self.collection]:
             refuse("POST", self.path(inputs), 409, 10004, "The bucket you tried to create already exists, and you own it.")
         bucket = {"location": "APAC", **self.defaults, **inputs, "id": name, "creationDate": now()}
-        call.data[self.collection][name] = bucket
-        return name, dict(bucket)
+        return name, self.save(call, name, bucket)
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
         bucket = self.stored(call, "PATCH", identifier, known)
@@ -835,12 +791,10 @@ class BucketLock(_Stored):
 
     resource = "R2BucketLock"
     collection = "bucket_locks"
+    location = "/accounts/{accountId}/r2/buckets/{bucketName}/lock"
     permissions = Bucket.permissions
     replaces = frozenset({"accountId", "bucketName", "jurisdiction"})
     defaults: ClassVar = {"jurisdiction": "default"}
-
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/accounts/{known['accountId']}/r2/buckets/{known['bucketName']}/lock"
 
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         return inputs["bucketName"], self.update(call, inputs["bucketName"], inputs, inputs)
@@ -849,8 +803,7 @@ class BucketLock(_Stored):
         self.allow(call, "PUT", inputs)
         if identifier not in call.data["buckets"]:
             refuse("PUT", self.path(inputs), 404, 10006, "The specified bucket does not exist.")
-        call.data[self.collection][identifier] = {**self.defaults, **inputs}
-        return dict(call.data[self.collection][identifier])
+        return self.save(call, identifier, {**self.defaults, **inputs})
 
 
 class AccountToken(_Stored):
@@ -858,19 +811,17 @@ class AccountToken(_Stored):
 
     resource = "AccountToken"
     collection = "account_tokens"
+    location = "/accounts/{accountId}/tokens"
     permissions = ("Account API Tokens Write", "Account API Tokens Read")
     replaces = frozenset({"accountId"})
     defaults: ClassVar = {"status": "active"}
     unread = frozenset({"value"})
 
-    def path(self, known: Mapping[str, Any]) -> str:
-        return f"/accounts/{known['accountId']}/tokens"
-
     def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
         self.allow(call, "POST", inputs)
         identifier = hex_id()
-        call.data[self.collection][identifier] = {**self.defaults, **inputs, "id": identifier, "issuedOn": now()}
-        return identifier, {**call.data[self.collection][identifier], "value": secrets.token_hex(20)}
+        token = self.save(call, identifier, {**self.defaults, **inputs, "id": identifier, "issuedOn": now()})
+        return identifier, {**token, "value": secrets.token_hex(20)}
 
     def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
         token = self.stored(call, "PUT", identifier, known)

@@ -65,9 +65,9 @@ def vendor(name: str) -> Vendor:
 def main(name: str, schema: str, engine_address: str = "") -> None:
     """The plugin process."""
     # Here for the start time of commands that only install: they do not need gRPC.
-    from lab.standins.providers.provider import serve
+    from lab.standins.providers.provider import serve_vendor
 
     if WORLD_VARIABLE not in os.environ:
         sys.exit(f"pulumi-resource-{name}: {WORLD_VARIABLE} names no world")
     world = World(Path(os.environ[WORLD_VARIABLE]))
-    serve(vendor(name), Schema.model_validate_json(Path(schema).read_text()), world, engine_address)
+    serve_vendor(vendor(name), Schema.model_validate_json(Path(schema).read_text()), world, engine_address)

@@ -8,11 +8,8 @@ is the API's. Values that the API computes are unknown until it has answered. Re
 import copy
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent import futures
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc  # type: ignore[import-untyped]  # it has no stubs
 from google.protobuf import empty_pb2, json_format, struct_pb2
@@ -23,15 +20,9 @@ from lab.standins.providers.schema import Failure, Schema
 from lab.standins.providers.vendor import Call, Kind, Properties, Refused, Vendor
 from lab.standins.providers.wire import UNKNOWN, Secret, marked, plain, sealed
 from lab.standins.providers.world import World, take_fault
+from skyvern_provider.server import Context, serve, to_struct
 
 Result = TypeVar("Result")
-
-
-class Context(Protocol):
-    """The used part of a call's context."""
-
-    def abort(self, code: Any, details: str) -> NoReturn:
-        """Ends the call with an error."""
 
 
 _CHANGE = provider_pb2.PropertyDiff.Kind
@@ -220,7 +211,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self._assert_declared(function.outputs, answer)
         # A result is never secret: the bridge drops the mark (pkg/pf/tfbridge/provider_invoke.go).
         response = provider_pb2.InvokeResponse()
-        getattr(response, "return").CopyFrom(_struct(answer))
+        getattr(response, "return").CopyFrom(to_struct(answer))
         return response
 
     # --- Calls ---
@@ -317,12 +308,12 @@ def _with_sealed(news: struct_pb2.Struct, names: Collection[str]) -> struct_pb2.
     for name in set(names) & set(inputs):
         sent = marked(inputs[name])
         inputs[name] = inputs[name] if plain(sent) == sent else sealed(plain(sent))
-    return _struct(inputs)
+    return to_struct(inputs)
 
 
 def _encode(properties: Mapping[str, Any], resource: schemas.Resource, sent: Mapping[str, Any]) -> struct_pb2.Struct:
     """``sent``: inputs or state with ``Secret``; what was secret there is secret again, and so is what the SDK marks."""
-    return _struct(
+    return to_struct(
         {
             name: sealed(value) if name in resource.secrets else _annotated(value, sent.get(name))
             for name, value in properties.items()
@@ -340,12 +331,6 @@ def _annotated(value: Any, sent: Any) -> Any:
     if isinstance(value, list) and isinstance(sent, list) and len(value) == len(sent):
         return [_annotated(item, sent[index]) for index, item in enumerate(value)]
     return value
-
-
-def _struct(properties: Mapping[str, Any]) -> struct_pb2.Struct:
-    struct = struct_pb2.Struct()
-    struct.update({name: value for name, value in properties.items() if value is not None})
-    return struct
 
 
 def _check_failures(failures: list[Failure]) -> list[provider_pb2.CheckFailure]:
@@ -372,23 +357,12 @@ def _camel(name: str) -> str:
 # --- The process ---------------------------------------------------------------------------------------------------------
 
 
-def serve(vendor: Vendor, schema: Schema, world: World, engine_address: str) -> None:
-    """Serves on a free loopback port, which is printed for the engine, until the engine ends."""
+def serve_vendor(vendor: Vendor, schema: Schema, world: World, engine_address: str) -> None:
+    """Serves until the engine ends."""
     engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(engine_address)) if engine_address else None
 
     def warn(urn: str, message: str) -> None:
         if engine is not None:
             engine.Log(engine_pb2.LogRequest(severity=engine_pb2.WARNING, urn=urn, message=message))
 
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(vendor, schema, world, warn), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print(port, flush=True)
-    # The engine kills its plugins; an engine that was killed leaves them to init.
-    engine_process = os.getppid()
-    ended = threading.Event()
-    while os.getppid() == engine_process and not ended.wait(1):
-        pass
-    server.stop(grace=None)
-    sys.exit()
+    serve(Provider(vendor, schema, world, warn))

@@ -172,10 +172,29 @@ def _identifier(prefix: str) -> str:
 
 
 class _Stored(Kind):
-    """A kind in a collection of the world, by its id. noun: for messages."""
+    """A kind in a collection of the world, by its id. noun: for messages. prefix: of ids."""
 
     collection: ClassVar[str]
     noun: ClassVar[str]
+    prefix: ClassVar[str]
+
+    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
+        title = f"Error creating {self.noun}: Could not create {self.noun}"
+        team, identifier = authorize(call, title), _identifier(self.prefix)
+        return identifier, self._save(call, title, identifier, inputs, {"teamId": team})
+
+    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
+        stored = self.stored(call, "update", identifier)
+        return self._save(call, f"Error updating {self.noun}: Could not update {self.noun}", identifier, inputs, stored)
+
+    def _save(self, call: Call, title: str, identifier: str, inputs: Properties, before: Properties) -> Properties:
+        record = {**self.written(call, title, identifier, inputs, before), "id": identifier, "teamId": before["teamId"]}
+        call.data["vercel"][self.collection][identifier] = record
+        return self.outputs(call, record, inputs)
+
+    def written(self, call: Call, title: str, identifier: str, inputs: Properties, before: Properties) -> Properties:
+        """The record that a write leaves. title: of a refusal. before: the record that it replaces; of a new one, its team."""
+        raise NotImplementedError
 
     def stored(self, call: Call, verb: str, identifier: str) -> Properties:
         """The record of an id; refuses an id that is gone."""
@@ -220,6 +239,7 @@ class Project(_Stored):
     resource = "Project"
     collection = "projects"
     noun = "project"
+    prefix = "prj"
     replaces = frozenset({"teamId"})
     # No property of a project has a default of the provider: what is not given is the API's.
     computed = frozenset(
@@ -239,28 +259,13 @@ class Project(_Stored):
         problems += _one_of("nodeVersion", inputs.get("nodeVersion"), ("18.x", "20.x", "22.x", "24.x"))
         return problems
 
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        title = "Error creating project: Could not create project"
-        team = authorize(call, title)
-        self._refuse_taken(call, title, inputs["name"], "")
-        self._refuse_unseen_repository(call, title, inputs)
-        identifier = _identifier("prj")
-        call.data["vercel"]["projects"][identifier] = {
-            **self._filled(inputs),
-            "id": identifier,
-            "teamId": team,
-            "production": None,
-        }
-        return identifier, self.outputs(call, call.data["vercel"]["projects"][identifier], inputs)
-
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        title = "Error updating project: Could not update project"
-        stored = self.stored(call, "update", identifier)
-        self._refuse_taken(call, title, inputs["name"], identifier)
-        self._refuse_unseen_repository(call, title, inputs)
-        kept = {name: stored[name] for name in ("id", "teamId", "production")}
-        call.data["vercel"]["projects"][identifier] = {**self._filled(inputs), **kept}
-        return self.outputs(call, call.data["vercel"]["projects"][identifier], inputs)
+    def written(self, call: Call, title: str, identifier: str, inputs: Properties, before: Properties) -> Properties:
+        projects, link = call.data["vercel"]["projects"], inputs.get("gitRepository")
+        if any(other["name"] == inputs["name"] and key != identifier for key, other in projects.items()):
+            refuse(title, "conflict", f'Project "{inputs["name"]}" already exists, please use a new name.')
+        if link is not None and link["repo"] not in call.data["vercel"]["repositories"]:
+            refuse(title, "bad_request", "To link a GitHub repository, you need to install the GitHub integration first. (400)")
+        return {**self._filled(inputs), "production": before.get("production")}
 
     def outputs(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
         return {name: value for name, value in stored.items() if name != "production"}
@@ -293,17 +298,6 @@ class Project(_Stored):
             },
         }
 
-    @staticmethod
-    def _refuse_taken(call: Call, title: str, name: str, own: str) -> None:
-        if any(other["name"] == name and key != own for key, other in call.data["vercel"]["projects"].items()):
-            refuse(title, "conflict", f'Project "{name}" already exists, please use a new name.')
-
-    @staticmethod
-    def _refuse_unseen_repository(call: Call, title: str, inputs: Properties) -> None:
-        link = inputs.get("gitRepository")
-        if link is not None and link["repo"] not in call.data["vercel"]["repositories"]:
-            refuse(title, "bad_request", "To link a GitHub repository, you need to install the GitHub integration first. (400)")
-
 
 # --- Variables -----------------------------------------------------------------------------------------------------------
 
@@ -317,6 +311,7 @@ class Variable(_Stored):
     resource = "ProjectEnvironmentVariable"
     collection = "variables"
     noun = "project environment variable"
+    prefix = "env"
     replaces = frozenset({"key", "projectId", "sensitive", "customEnvironmentIds", "teamId"})
     computed = frozenset({"customEnvironmentIds", "comment", "teamId"})
 
@@ -328,21 +323,12 @@ class Variable(_Stored):
         unknown = sorted({"customEnvironmentIds", "gitBranch", "valueWo"} & set(inputs))
         return [*problems, *(Failure(name, "is not known to the stand-in") for name in unknown)]
 
-    def create(self, call: Call, inputs: Properties) -> tuple[str, Properties]:
-        title = "Error creating project environment variable: Could not create project environment variable"
-        team = authorize(call, title)
+    def written(self, call: Call, title: str, identifier: str, inputs: Properties, before: Properties) -> Properties:
         self._project(call, inputs)
-        self._refuse(call, title, inputs, "")
-        identifier = _identifier("env")
-        self._write(call, identifier, team, inputs)
-        return identifier, self.outputs(call, call.data["vercel"]["variables"][identifier], inputs)
-
-    def update(self, call: Call, identifier: str, inputs: Properties, known: Mapping[str, Any]) -> Properties:
-        stored = self.stored(call, "update", identifier)
-        title = "Error updating project environment variable: Could not update project environment variable"
         self._refuse(call, title, inputs, identifier)
-        self._write(call, identifier, stored["teamId"], inputs)
-        return self.outputs(call, call.data["vercel"]["variables"][identifier], inputs)
+        call.data["vercel"]["values"][identifier] = inputs["value"]
+        shown = {name: value for name, value in inputs.items() if name != "value"}
+        return {"comment": "", "customEnvironmentIds": [], **shown}
 
     def outputs(self, call: Call, stored: Properties, known: Mapping[str, Any]) -> Properties:
         value = known.get("value") if stored["sensitive"] else call.data["vercel"]["values"][stored["id"]]
@@ -351,17 +337,6 @@ class Variable(_Stored):
     def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
         super().delete(call, identifier, known)
         call.data["vercel"]["values"].pop(identifier, None)
-
-    @staticmethod
-    def _write(call: Call, identifier: str, team: str, inputs: Properties) -> None:
-        call.data["vercel"]["values"][identifier] = inputs["value"]
-        call.data["vercel"]["variables"][identifier] = {
-            "comment": "",
-            "customEnvironmentIds": [],
-            **{name: value for name, value in inputs.items() if name != "value"},
-            "id": identifier,
-            "teamId": team,
-        }
 
     @staticmethod
     def _refuse(call: Call, title: str, inputs: Properties, own: str) -> None:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-# Part of the protocol between engine and plugins; pulumi.runtime.rpc has them under private names.
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+from skyvern_provider.server import SECRET, SIGNATURE
+from skyvern_provider.server import UNKNOWN as UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ def plain(value: Any) -> Any:
 def marked(value: Any) -> Any:
     """A value from the wire with ``Secret`` in place of each mark."""
     if isinstance(value, dict):
-        if value.get(_SIGNATURE) == _SECRET:
+        if value.get(SIGNATURE) == SECRET:
             return Secret(marked(value["value"]))
         return {key: marked(item) for key, item in value.items()}
     return [marked(item) for item in value] if isinstance(value, list) else value
@@ -39,4 +37,4 @@ def marked(value: Any) -> Any:
 
 def sealed(value: Any) -> dict[str, Any]:
     """A plain value as a secret on the wire."""
-    return {_SIGNATURE: _SECRET, "value": value}
+    return {SIGNATURE: SECRET, "value": value}

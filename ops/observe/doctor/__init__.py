@@ -14,12 +14,12 @@ from ops.observe.doctor.findings import Finding
 from ops.observe.doctor.observation import Observation, observe
 from ops.stack.stack import Stack
 
-CHECKS: tuple[Callable[[Observation], Iterator[Finding]], ...] = (
-    *pulumi_checks.CHECKS,
-    *machine_checks.CHECKS,
-    *cluster_checks.CHECKS,
-    *stack_checks.CHECKS,
-    *edge_checks.CHECKS,
+# Each function ``check_*`` of these modules, in its order there.
+CHECKS: tuple[Callable[[Observation], Iterator[Finding]], ...] = tuple(
+    function
+    for module in (pulumi_checks, machine_checks, cluster_checks, stack_checks, edge_checks)
+    for name, function in vars(module).items()
+    if name.startswith("check_")
 )
 
 

@@ -131,6 +131,3 @@ def _subject(cluster: Cluster, member: Member) -> str:
 
 def _error(node: Node, problem: str, fix: str) -> Finding:
     return error("cluster", node.host, problem, fix)
-
-
-CHECKS = (check_cluster,)

@@ -207,14 +207,3 @@ def _protocol(observation: Observation) -> str:
 
 def _complaint(observation: Observation) -> str:
     return "" if observation.edge is None else observation.edge.connector
-
-
-CHECKS = (
-    check_token,
-    check_zone,
-    check_permissions,
-    check_records,
-    check_tunnel,
-    check_connector,
-    check_public_names,
-)

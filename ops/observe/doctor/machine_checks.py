@@ -255,20 +255,3 @@ def check_mtu(observation: Observation) -> Iterator[Finding]:
             f"their packets have up to {ours} bytes, and those of the host's {interface} {size}: pages may hang over TLS",
             write(observation, f"host.mtu: {size}"),
         )
-
-
-CHECKS = (
-    check_docker,
-    check_version,
-    check_remapping,
-    check_limits,
-    check_storage_driver,
-    check_wsl,
-    check_memory,
-    check_cpus,
-    check_gpu,
-    check_disk,
-    check_clock,
-    check_networks,
-    check_mtu,
-)

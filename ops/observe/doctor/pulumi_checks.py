@@ -97,6 +97,3 @@ def check_policies(observation: Observation) -> Iterator[Finding]:
         level = error if violation.mandatory else warning
         update = f"script/up --stack {observation.stack}"
         yield level("policy", violation.rule, problem or cure, f"{cure}, then {update}" if problem else update)
-
-
-CHECKS = (check_stack_file, check_engine, check_passphrase, check_state, check_salt, check_policies)

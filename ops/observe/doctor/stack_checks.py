@@ -438,29 +438,3 @@ def _recreate(observation: Observation, container: Container) -> str:
     if on_swarm(observation):
         return restart_container(observation, container.name)
     return f"{docker_command(observation)} rm --force {container.name}, then {refresh(observation)}"
-
-
-CHECKS = (
-    check_images,
-    check_port,
-    check_containers_exist,
-    check_services,
-    check_containers_run,
-    check_health,
-    check_image_drift,
-    check_hardening,
-    check_isolation,
-    check_volumes_and_networks,
-    check_gateway,
-    check_in_windows,
-    check_internet,
-    check_connections,
-    check_database,
-    check_retention,
-    check_automation,
-    check_backup,
-    check_kit,
-    check_llm,
-    check_chrome,
-    check_sandbox,
-)

@@ -148,13 +148,10 @@ class Evaluation:
                 continue
             # Unknown values are replaced by those deployed last, so a violation is caught at preview time.
             filled, still = run(rule, self._filled(subject, stack), parameters)
-            old = [finding for finding in filled if finding not in findings]
-            reports += [
-                self._judged(
-                    rule, level, replace(finding, why=f"{finding.why} (as it was last deployed)"), urn or finding.urn, name
-                )
-                for finding in old
+            old = [
+                replace(finding, why=f"{finding.why} (as it was last deployed)") for finding in filled if finding not in findings
             ]
+            reports += [self._judged(rule, level, finding, urn or finding.urn, name) for finding in old]
             if still:
                 unchecked.setdefault(", ".join(still), []).append(rule.name)
         if self.level(stack, value_known) == "disabled":

@@ -4,7 +4,8 @@ The wire format is the engine's (pulumi/runtime/rpc.py). The SDK opens secrets b
 the first unknown value; here a rule may ask whether a value is a secret, and an unknown element hides nothing but itself.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
@@ -88,27 +89,20 @@ def agree(value: Any, last: Any) -> bool:
     return bool(value == last)
 
 
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """A read-only view of properties, by the engine's names (``networkMode``). Reading an unknown one raises Unread."""
 
-    def __init__(
-        self,
-        values: Mapping[str, Any],
-        *,
-        secrets: frozenset[str] = frozenset(),
-        skipped: frozenset[str] = frozenset(),
-        path: str = "",
-        element: str | None = None,
-    ) -> None:
-        self.values = values
-        self.secrets = secrets
-        self._skipped = skipped
-        self._path = path
-        self._element = element
+    values: Mapping[str, Any]
+    _: KW_ONLY
+    secrets: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+    path: str = ""
+    element: str | None = None
 
     def skipping(self, elements: frozenset[str]) -> "Inputs":
         """The same properties, without the list elements at these paths."""
-        return Inputs(self.values, secrets=self.secrets, skipped=elements, path=self._path, element=self._element)
+        return replace(self, skipped=elements)
 
     def under(self, path: str) -> "Inputs":
         """The same properties with longer paths, so that those of two resources differ."""
@@ -120,47 +114,45 @@ class Inputs:
         Not if a known value has changed: unknown values may change with it, and a mixture of both was never deployed.
         """
         values = fill(self.values, last) if agree(self.values, last) else self.values
-        return Inputs(values, secrets=self.secrets, path=self._path)
+        return Inputs(values, secrets=self.secrets, path=self.path)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, ``default`` when it is missing or null."""
         value = self.values.get(key)
         if value is UNKNOWN:
-            raise Unread(_join(self._path, key), self._element)
+            raise Unread(_join(self.path, key), self.element)
         return default if value is None else value
 
     def section(self, key: str) -> "Inputs":
         """The object at ``key``; empty when it is missing."""
-        return self._view(self.get(key, {}), _join(self._path, key), self._element)
+        return self._view(self.get(key, {}), _join(self.path, key), self.element)
 
     def each(self, key: str) -> Iterator[tuple[str, Any]]:
         """Path and value of each element of a list, for what must not be in it; an object is an Inputs.
 
         An unknown element is left out when the check runs again, so it hides no other.
         """
-        path = _join(self._path, key)
-        for index, item in enumerate(self.get(key, [])):
-            where = _join(path, index)
-            if where in self._skipped:
-                continue
-            if item is UNKNOWN:
-                raise Unread(where, where)
+        for _, where, item in self._known(key, enumerate(self.get(key, []))):
             yield where, self._view(item, where, where) if isinstance(item, dict) else item
 
     def entries(self, key: str) -> Iterator[tuple[str, str, Any]]:
         """Path, name and value of each entry of an object, as ``each`` of a list: an unknown one hides no other."""
-        path = _join(self._path, key)
-        for name, item in self.get(key, {}).items():
-            where = _join(path, name)
-            if where in self._skipped:
+        for name, where, item in self._known(key, self.get(key, {}).items()):
+            yield where, name, item
+
+    def _known(self, key: str, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, str, Any]]:
+        """Index or name, path and value of each."""
+        for name, item in items:
+            where = _join(_join(self.path, key), name)
+            if where in self.skipped:
                 continue
             if item is UNKNOWN:
                 raise Unread(where, where)
-            yield where, name, item
+            yield name, where, item
 
     def whole(self, key: str) -> list[Any]:
         """All elements of a list, for what must be in it: an unknown element may be just that, so it ends the check."""
-        path = _join(self._path, key)
+        path = _join(self.path, key)
         items = self.get(key, [])
         for index, item in enumerate(items):
             if item is UNKNOWN:
@@ -176,7 +168,7 @@ class Inputs:
         elif rest:
             yield from self.section(key).at(rest)
         else:
-            yield _join(self._path, key), self.get(key)
+            yield _join(self.path, key), self.get(key)
 
     def is_secret(self, path: str) -> bool:
         """Whether the value at a path was sent as a secret, by itself or within another."""
@@ -184,4 +176,4 @@ class Inputs:
 
     def _view(self, value: Any, path: str, element: str | None) -> "Inputs":
         values = value if isinstance(value, Mapping) else {}
-        return Inputs(values, secrets=self.secrets, skipped=self._skipped, path=path, element=element)
+        return Inputs(values, secrets=self.secrets, skipped=self.skipped, path=path, element=element)
