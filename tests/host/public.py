@@ -48,12 +48,19 @@ def internet_of(checkout: Checkout, folder: Path) -> Iterator[Internet]:
     asked = checkout.run(".venv/bin/python", "-c", "from ops.machine import engine; print(engine.record_file())")
     record = Path(asked.stdout.strip())
     before = record.read_text()
-    named = json.loads(before)["pulumi_home"]
-    home = install(folder / "home", Path(named or f"{checkout.environment['HOME']}/.pulumi"), "cloudflare", "vercel")
-    record.write_text(json.dumps({**json.loads(before), "pulumi_home": str(home)}))
+    found = json.loads(before)
+    official = Path(found["pulumi_home"] or f"{checkout.environment['HOME']}/.pulumi")
+    home = install(folder / "home", official, "cloudflare", "vercel")
+    # As a CLI of the user's own with all plugins, so that script/up decides for it, too.
+    programs = folder / "bin"
+    programs.mkdir()
+    for program in Path(found["bin_dir"]).iterdir():
+        (programs / program.name).symlink_to(program)
+    record.write_text(json.dumps({**found, "kind": "path", "bin_dir": str(programs), "pulumi_home": None, "forced": False}))
+    own = {"PATH": f"{programs}:{checkout.environment['PATH']}", "PULUMI_HOME": str(home)}
     try:
         with Edge(world, folder / "edge") as edge:
-            variables = {**checkout.environment, **world.variables(), **edge.variables()}
+            variables = {**checkout.environment, **own, **world.variables(), **edge.variables()}
             yield Internet(replace(checkout, environment=variables), world, edge)
     finally:
         record.write_text(before)
