@@ -27,6 +27,8 @@ FORBIDDEN = (
     "http://192.168.1.1",
     "http://10.0.0.1",
 )
+# Which of the names have no address there; all at once, because each may take ten seconds.
+NAMELESS = 'for name in "$@"; do (getent ahosts "$name" > /dev/null || echo "$name") & done; wait'
 # The page tries for about five seconds; Skyvern adds five after every navigation before the wait begins.
 STAY_SECONDS = 8
 POSTGRES_COMPLAINT = "invalid length of startup packet"
@@ -194,7 +196,9 @@ def check_hostile_page(site: Site) -> None:
         # However it ends: a page that is held may well fail.
         wait_for_end(site, visit.run_id)
     accesses = egress_log.parse(site.log("egress", visit.since))
-    problems = egress_log.problems(accesses, visit.marker, FORBIDDEN, site.outputs.smoke_url)
+    asked = egress_log.given_up(accesses, FORBIDDEN)
+    nameless = site.execute("egress", "sh", "-c", NAMELESS, "sh", *asked).decode().split() if asked else []
+    problems = egress_log.problems(accesses, visit.marker, FORBIDDEN, site.outputs.smoke_url, nameless=nameless)
     packets = packets_file(visit.marker)
     problems += packet_problems(site.execute("server", "sh", "-c", 'cat "$0"; rm "$0"', packets).decode().splitlines())
     # The page's own URL names the marker in its query; only a request made by the page has it in the path.

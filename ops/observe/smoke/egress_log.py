@@ -5,7 +5,7 @@ any other. So the proof is here. Pure functions; browser_checks.py passes the li
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -42,7 +42,10 @@ class Access:
 
     @property
     def given_up(self) -> bool:
-        """Whether the page was gone before Squid had decided, so that no request was sent on (observed on a busy machine)."""
+        """Whether the page was gone before Squid had decided, so that no request was sent on.
+
+        Observed on a busy machine, and where no name server answers: there, a name takes Docker ten seconds.
+        """
         return "ABORTED" in self.result and self.peer == "-"
 
     @property
@@ -64,11 +67,20 @@ def authority(url: str) -> tuple[str, int]:
     return Access("", 0, "GET", url, "-").authority
 
 
-def problems(accesses: Iterable[Access], marker: str, forbidden: Iterable[str], control: str) -> list[str]:
+def given_up(accesses: Iterable[Access], forbidden: Iterable[str]) -> list[str]:
+    """The hosts among the targets of which a request was given up."""
+    hosts = {authority(url)[0] for url in forbidden}
+    return sorted({line.authority[0] for line in accesses if line.given_up} & hosts)
+
+
+def problems(
+    accesses: Iterable[Access], marker: str, forbidden: Iterable[str], control: str, *, nameless: Collection[str] = ()
+) -> list[str]:
     """Why a hostile page's run does not prove that it was held, in words; empty if it does.
 
     marker: the random path segment of every request of the page, which distinguishes its lines from others.
     forbidden: targets that the page was given. control: a target that it must reach, so that silence does not pass for safety.
+    nameless: hosts that have no address for the proxy, so that a request to them which was given up has led nowhere.
     """
     lines = list(accesses)
     targets = {authority(url): url for url in forbidden}
@@ -82,7 +94,7 @@ def problems(accesses: Iterable[Access], marker: str, forbidden: Iterable[str], 
     marked = [line for line in lines if f"/{marker}/" in line.url]
     if not any(line.reached and line.authority == authority(control) for line in marked):
         faults.append(f"the page did not reach {control}, so what it did not reach proves nothing")
-    refused = [line for line in marked if line.refused]
+    refused = [line for line in marked if line.refused or (line.given_up and line.authority[0] in nameless)]
     tried = {(line.authority, technique) for line in refused for technique in TECHNIQUES if line.url.endswith(technique)}
     faults += [f"the log has no refusal of {url} by fetch" for key, url in targets.items() if (key, "fetch") not in tried]
     for technique in TECHNIQUES:

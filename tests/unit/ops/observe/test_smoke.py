@@ -460,8 +460,8 @@ def held_log() -> list[str]:
     return lines
 
 
-def judge(lines: list[str]) -> list[str]:
-    return egress_log.problems(egress_log.parse(lines), MARKER, browser_checks.FORBIDDEN, SMOKE)
+def judge(lines: list[str], *nameless: str) -> list[str]:
+    return egress_log.problems(egress_log.parse(lines), MARKER, browser_checks.FORBIDDEN, SMOKE, nameless=nameless)
 
 
 class TestEgressLog:
@@ -498,6 +498,20 @@ class TestEgressLog:
         fetched = [line for line in held_log() if f"http://10.0.0.1/{MARKER}/fetch" not in line]
         given_up = squid("NONE_NONE_ABORTED/000", "GET", f"http://10.0.0.1/{MARKER}/fetch", "-")
         assert judge([*fetched, given_up]) == ["the log has no refusal of http://10.0.0.1 by fetch"]
+
+    def test_what_has_no_address_leads_nowhere_also_when_the_page_gave_up(self) -> None:
+        """Where no name server answers, each name takes longer than the page stays."""
+        lines = [line.replace("TCP_DENIED/502", "NONE_NONE_ABORTED/000") for line in held_log()]
+        accesses = egress_log.parse(lines)
+        assert egress_log.given_up(accesses, browser_checks.FORBIDDEN) == ["gateway", "host.docker.internal", "postgres"]
+        assert len(judge(lines)) == 3
+        assert judge(lines, "gateway", "host.docker.internal", "postgres") == []
+        assert judge(lines, "gateway", "postgres") == ["the log has no refusal of http://host.docker.internal by fetch"]
+
+    def test_which_names_have_no_address_is_asked_at_once(self) -> None:
+        names = ("localhost", "127.0.0.1", "no-such-host.invalid")
+        done = subprocess.run(["sh", "-c", browser_checks.NAMELESS, "sh", *names], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["no-such-host.invalid"]
 
     def test_public_traffic_of_the_browser_is_nobodys_business(self) -> None:
         assert judge([*held_log(), squid("TCP_TUNNEL/200", "CONNECT", "accounts.google.com:443", "1.2.3.4")]) == []
@@ -545,6 +559,14 @@ class TestHostilePage:
         query = parse_qs(urlsplit(visit["url"]).query)
         assert query == {"marker": [MARKER], "to": list(browser_checks.FORBIDDEN), "around": json.loads(PLACES)}
         assert stay["wait_sec"] == browser_checks.STAY_SECONDS
+
+    def test_green_where_no_name_server_answers(self) -> None:
+        log = "\n".join(held_log()).replace("TCP_DENIED/502", "NONE_NONE_ABORTED/000")
+        docker = self.docker(egress=log)
+        docker.programs[browser_checks.NAMELESS] = b"gateway\npostgres\nhost.docker.internal\n"
+        browser_checks.check_hostile_page(site(Skyvern(), docker))
+        docker.programs[browser_checks.NAMELESS] = b"gateway\npostgres\n"
+        assert "host.docker.internal by fetch" in fails(browser_checks.check_hostile_page, site(Skyvern(), docker))
 
     def test_one_visit_serves_both_looks_and_leaves_nothing(self) -> None:
         skyvern = Skyvern()
