@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 import signal
@@ -327,17 +328,15 @@ def _locked_at_once(lock: TextIO) -> bool:
 
 @contextlib.contextmanager
 def _free_storage() -> Iterator[Path]:
-    """One of two folders of the cache, because two daemons on one storage destroy it; a third test run waits."""
+    """One of two folders of the cache, because two daemons on one storage destroy it; a third test run waits for either."""
     folders = [cache_dir() / name for name in ("test-docker", "test-docker-2")]
-    for folder in folders:
+    for folder in itertools.cycle(folders):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             if _locked_at_once(lock):
                 yield folder
                 return
-    with (folders[0] / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folders[0]
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")
