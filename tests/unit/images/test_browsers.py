@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -17,7 +18,7 @@ from components.host.skyvern import PROFILE
 from components.settings import Settings
 from tests.support import program
 from tests.support.program import Program, plain
-from tests.support.server_image import load
+from tests.support.server_image import FOLDER, load
 
 CHROME = {"type": "cdp-connect", "url": "http://10.222.222.1:9222/"}
 # Flags of clone(2) that make namespaces, as linux/sched.h has them.
@@ -182,19 +183,21 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, list[st
     wrapper = load("sandboxed")
 
     def start(called: str, *arguments: str, **environment: str) -> tuple[str, list[str], dict[str, str], bool]:
-        apart: list[bool] = []
+        apart: list[str] = []
         ran: list[Any] = []
 
         def enclose(given: list[str]) -> list[str]:
-            apart.append(True)
+            apart.append("network")
             return given
 
         monkeypatch.setattr(wrapper, "enclose", enclose)
+        monkeypatch.setattr(wrapper, "refuse_other_sockets", lambda: apart.append("sockets"))
         monkeypatch.setattr(wrapper.os, "environ", environment)
         monkeypatch.setattr(wrapper.os, "execve", lambda *given: ran.append(given))
         wrapper.main(called, list(arguments))
         [(program, [own, *rest], given)] = ran
         assert own == program
+        assert apart in ([], ["network", "sockets"])
         return program, rest, given, bool(apart)
 
     return start
@@ -229,6 +232,64 @@ def test_no_secret_of_the_server_is_in_their_environment(started: Callable[..., 
     )
     for name in ("chrome", "ffmpeg-linux"):
         assert started(name, **kept, **dropped, BROWSER_SANDBOX=sandbox)[2] == kept
+
+
+# In a process of its own, which keeps the filter.
+_TRY_SOCKETS = """
+import ctypes, importlib.machinery, importlib.util, json, socket, sys
+
+loader = importlib.machinery.SourceFileLoader("sandboxed", sys.argv[1])
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader("sandboxed", loader))
+loader.exec_module(module)
+module.refuse_other_sockets()
+outcomes = {}
+for given in json.loads(sys.argv[2]):
+    try:
+        socket.socket(*given).close()
+        outcomes[str(given)] = "made"
+    except PermissionError:
+        outcomes[str(given)] = "refused"
+    except OSError as failure:
+        outcomes[str(given)] = failure.strerror
+socket.socketpair()
+libc = ctypes.CDLL(None, use_errno=True)
+ring = libc.syscall(425, 1, None)
+print(json.dumps([outcomes, ring, ctypes.get_errno(), open("/proc/self/status").read().count("Seccomp:\\t2")]))
+"""
+_MADE = [(1, 1), (1, 2), (2, 1), (2, 2), (10, 1), (10, 2), (2, 1, 6), (2, 2, 17), (2, 1 | 0o2000000)]
+_REFUSED = [
+    (16, 3),
+    (16, 3, 9),
+    (17, 3),
+    (2, 3, 1),
+    (10, 3, 58),
+    (2, 1, 132),
+    (2, 1, 262),
+    (2, 2, 136),
+    (2, 2, 1),
+    (38, 5),
+    (40, 1),
+]
+
+
+def test_no_socket_but_local_ones_tcp_and_udp() -> None:
+    """As the profile of one daemon has it (tests/host/test_browsers.py), wherever the browser runs."""
+    command = [sys.executable, "-c", _TRY_SOCKETS, FOLDER / "sandboxed", json.dumps([*_MADE, *_REFUSED])]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    outcomes, ring, code, filtered = json.loads(told)
+    assert outcomes == {str(list(one)): "made" for one in _MADE} | {str(list(one)): "refused" for one in _REFUSED}
+    assert (ring, code, filtered) == (-1, 1, 1)
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_both_machines_have_a_filter(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = load("sandboxed")
+    monkeypatch.setattr(wrapper.os, "uname", lambda: SimpleNamespace(machine=machine))
+    steps = list(struct.iter_unpack("=HBBI", wrapper.socket_filter()))
+    assert (steps[1][3], steps[5][3]) == wrapper.MACHINES[machine]
+    # Each jump stays within the program, whose last two steps end it.
+    assert all(at + 1 + most < len(steps) for at, (_, yes, no, _) in enumerate(steps[:-2]) for most in (yes, no))
+    assert [operation for operation, *_ in steps[-2:]] == [wrapper.RETURN] * 2
 
 
 def test_of_several_flags_the_last_counts() -> None:

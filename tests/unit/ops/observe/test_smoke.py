@@ -654,7 +654,7 @@ class TestHostilePage:
 
 class TestSandbox:
     PAGE: ClassVar = {"filters": 2, "no_new_privileges": True, "own": ["user", "pid", "net"]}
-    PROCESSES: ClassVar = {"container_filters": 1, "flags": [], "pages": [PAGE, PAGE], "browsers": [["lo"]], "secrets": []}
+    PROCESSES: ClassVar = {"browser_filters": 1, "flags": [], "pages": [PAGE, PAGE], "browsers": [["lo"]], "secrets": []}
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
