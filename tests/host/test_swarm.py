@@ -36,7 +36,7 @@ from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run
 from ops.stack.outputs import parse
-from tests.host.conftest import IMAGES, Checkout, client_of, make_workflow
+from tests.host.conftest import IMAGES, Checkout, as_person, client_of, make_workflow
 from tests.host.public import internet_of
 from tests.support.machines import Machine, machines
 from tests.support.tls import make_authority, make_server
@@ -315,28 +315,23 @@ def test_what_a_person_took_away_is_named_and_made_again(swarm: Swarm) -> None:
         assert command, text
         return subprocess.run(shlex.split(command[0]), check=True, capture_output=True, text=True, timeout=60).stdout
 
-    # A task that does not end: a process that is frozen gets no signal.
-    ((machine, container),) = swarm.tasks("smoke-site")
     engine = clients.find([machine.host for machine in swarm.machines])
-    machine.docker.run("pause", container)
-    try:
-        with pytest.raises(UserError, match="still runs after 5 s") as told:
-            engine.stop_part(f"{PREFIX}-smoke-site", timeout_seconds=5)
-        assert f"{PREFIX}-smoke-site.1" in run_from(str(told.value), r"docker --host \S+ service ps \S+$")
-    finally:
-        machine.docker.run("unpause", container)
-    swarm.manager("service", "rm", f"{PREFIX}-smoke-site")
+    # No task ends at once.
+    with pytest.raises(UserError, match="still runs after 0 s") as told:
+        engine.stop_part(f"{PREFIX}-retention", timeout_seconds=0)
+    assert f"{PREFIX}-retention.1" in run_from(str(told.value), r"docker --host \S+ service ps \S+$")
+    swarm.manager("service", "rm", f"{PREFIX}-retention")
     swarm.manager("service", "scale", "--detach", f"{PREFIX}-artifacts=0")
     wait_for(lambda: not swarm.tasks("artifacts"), seconds=60, pause=1)
     smoke = swarm.checkout.run("bin/ops", "smoke", "-s", STACK, check=False, timeout_seconds=1800)
     print(smoke.stdout, smoke.stderr)
     assert smoke.returncode
-    with pytest.raises(UserError, match=f"{PREFIX}-smoke-site: is not a service of the Swarm at .*; script/up makes it"):
-        engine.execute(f"{PREFIX}-smoke-site", "true")
+    with pytest.raises(UserError, match=f"{PREFIX}-retention: is not a service of the Swarm at .*; script/up makes it"):
+        engine.execute(f"{PREFIX}-retention", "true")
     run_from(smoke.stdout + smoke.stderr, rf"docker --host \S+ service logs --since 10m {PREFIX}-artifacts")
     again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600).stdout
     print(again[-5000:])
-    assert f"service {PREFIX}-smoke-site is gone: the up makes it again" in again
+    assert f"service {PREFIX}-retention is gone: the up makes it again" in again
     assert f"service {PREFIX}-artifacts had no task (0 replicas): started" in again
     swarm.wait_until_whole(seconds=120)
 
@@ -398,7 +393,7 @@ def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
         return done.stdout + done.stderr
 
     def titles() -> set[str]:
-        listed = swarm.site().api("GET", "/v1/workflows?page_size=100")
+        listed = as_person(swarm.site()).api("GET", "/v1/workflows?page_size=100")
         return {one["title"] for one in listed.json()}
 
     def marked(mark: str) -> bool:
@@ -408,9 +403,9 @@ def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
             machine.docker.run("exec", one, "sh", "-c", script).strip() == "1" for machine, one in swarm.tasks("artifacts")
         )
 
-    make_workflow(swarm.site(), "Before the set")
+    make_workflow(as_person(swarm.site()), "Before the set")
     ops("backup", "now")
-    make_workflow(swarm.site(), "After the set")
+    make_workflow(as_person(swarm.site()), "After the set")
     assert "1 workflows" in ops("restore", "--yes", check=False)
     with client_of(swarm.site(), pause=0.5) as answers:
         ops("restore", "--yes", "--discard-newer")
@@ -480,7 +475,14 @@ def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
     check_workflow_run(swarm.site())
     doomed.plug_cable()
     swarm.dead.remove(doomed)
-    wait_for(lambda: swarm.manager("node", "ls").count(" Ready ") == 3, seconds=120, pause=2)
+
+    def together() -> bool:
+        # When a manager comes back, they may choose a leader anew.
+        with contextlib.suppress(UserError):
+            return swarm.manager("node", "ls").count(" Ready ") == 3
+        return False
+
+    wait_for(together, seconds=180, pause=2)
     # What it kept running without the managers is ended.
     wait_for(lambda: len(swarm.tasks("server")) == 1, seconds=120, pause=2)
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
