@@ -216,6 +216,10 @@ http://127.0.0.1:{HEALTH_PORT} {{
 	# While the server restarts, whoever asks waits for it instead of getting a 502. Nothing was sent, so nothing happens twice.
 	lb_try_duration {SERVER_BACK_SECONDS}s
 	lb_try_interval 500ms
+	# On a kept connection to a machine that has died, nobody ever answers. As in images/caddy/credentials.go.
+	transport http {{
+		keepalive 30s
+	}}
 }}
 
 (server) {{
