@@ -274,7 +274,7 @@ _REFUSED = [
 
 def test_no_socket_but_local_ones_tcp_and_udp() -> None:
     """As the profile of one daemon has it (tests/host/test_browsers.py), wherever the browser runs."""
-    command = [sys.executable, "-c", _TRY_SOCKETS, FOLDER / "sandboxed", json.dumps([*_MADE, *_REFUSED])]
+    command = [sys.executable, "-c", _TRY_SOCKETS, str(FOLDER / "sandboxed"), json.dumps([*_MADE, *_REFUSED])]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     outcomes, ring, code, filtered = json.loads(told)
     assert outcomes == {str(list(one)): "made" for one in _MADE} | {str(list(one)): "refused" for one in _REFUSED}
