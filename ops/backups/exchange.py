@@ -104,16 +104,21 @@ class Kept:
 @process.reads("docker")
 def kept(docker: Docker, stack: Stack, image: str, server: Server | None = None) -> list[Kept]:
     """What earlier restores have left beside the stack's volumes, the oldest first. server: a PostgreSQL elsewhere."""
-    folder = stack.shared_folder
     sets, places = _copies(docker, stack, image)
     found = []
     for stamp, names in sorted(places.items()):
-        data = [name for part, name in names.items() if part in PARTS and share.is_folder(name) == bool(folder)]
-        marks = set(_run(docker, image, _LOOK, data, _NEW + stamp, _OLD + stamp).split())
+        data = _data(stack, names)
+        marks = set(_run(docker, image, _LOOK, list(data.values()), _NEW + stamp, _OLD + stamp).split())
         marks |= {external.look(server, stamp)} - {""} if server else set()
         state: State = "exchanged" if marks == {"old"} else "torn" if marks & {"old", "torn"} else "filled"
         found.append(Kept(stamp=stamp, set=sets[stamp], volumes=names, state=state))
     return found
+
+
+def _data(stack: Stack, places: Mapping[str, str]) -> dict[str, str]:
+    """Of the places of a copy, those that change places with the stack's: on a share its folders, and no volume beside them."""
+    shared = stack.shared_folder is not None
+    return {part: place for part, place in places.items() if part in PARTS and share.is_folder(place) == shared}
 
 
 def _copies(docker: Docker, stack: Stack, image: str) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -134,21 +139,27 @@ def _copies(docker: Docker, stack: Stack, image: str) -> tuple[dict[str, str], d
 
 
 def prepare(source: Source, fresh: dict[str, str], stamp: str) -> None:
-    """Marks the copy, and makes those of the stack's volumes that are gone, empty and as Pulumi would."""
-    docker, stack = source.docker, source.stack
+    """Marks the copy, and makes those of the stack's volumes or folders that are gone, empty and as Pulumi or script/up would."""
+    docker, stack, image = source.docker, source.stack, source.references["backup"]
     # Also the one with the backup's notes, which the restore writes to.
     parts = (*fresh, "backup")
     if folder := stack.shared_folder:
-        share.make_parts(docker, source.references["backup"], folder, parts)
-    existing = set() if folder else set(docker.run("volume", "ls", "--quiet").split())
-    for part in () if folder else parts:
+        share.make_parts(docker, image, folder, parts)
+    else:
+        _make_volumes(source, parts)
+    mark(docker, stack, image, fresh, stamp)
+
+
+def _make_volumes(source: Source, parts: Sequence[str]) -> None:
+    docker, stack = source.docker, source.stack
+    existing = set(docker.run("volume", "ls", "--quiet").split())
+    for part in parts:
         if stack.prefix(part) not in existing:
             marks = stack_labels(f"skyvern-{stack.short}", part)
             if part == "postgres":
                 # As the program labels it; another label would be a replacement.
                 marks[SOURCE_LABEL] = source.settings.images.source
             docker.run("volume", "create", *(f"--label={name}={value}" for name, value in marks.items()), stack.prefix(part))
-    mark(docker, stack, source.references["backup"], fresh, stamp)
 
 
 def mark(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str], stamp: str) -> None:
@@ -198,9 +209,7 @@ def _wait_until_seen(daemon: Docker, image: str, folders: Sequence[str], mark: s
 
 def _pairs(stack: Stack, fresh: Mapping[str, str]) -> list[str]:
     """Where the stack has its data and the place beside it, of each part in turn."""
-    shared = bool(stack.shared_folder)
-    parts = {part: place for part, place in fresh.items() if part in PARTS and share.is_folder(place) == shared}
-    return [name for part, place in parts.items() for name in (stack.place(part), place)]
+    return [name for part, place in _data(stack, fresh).items() for name in (stack.place(part), place)]
 
 
 def remove(docker: Docker, stack: Stack, image: str, left: Kept, server: Server | None = None) -> None:

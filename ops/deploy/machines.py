@@ -75,11 +75,11 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
 
     The images have to be there. Nothing without such a folder.
     """
-    shared = settings.host.shared_folder
-    if shared is None:
+    folder = stack.shared_folder
+    if folder is None:
         return
     image = images.references(settings.images.source)["backup"]
-    name, first = stack.prefix("").removesuffix("-"), docker.daemons[0]
+    (shared, _, name), first = folder.rpartition("/"), docker.daemons[0]
     where = f"nothing was changed: {stack.file_name}: host.shared_folder: {shared}"
     # Where root is nobody, only there.
     give = f"in the share's folder on the machine that keeps it, run: sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {name}"
@@ -91,5 +91,5 @@ def make_shared_folder(stack: Stack, docker: Docker, settings: Settings, say: Pr
         if _NO_FOLDER in str(failed):
             raise UserError(f"{where}: does not exist at {first.host}; mount the share there, on every machine") from failed
         raise UserError(f"{where}: user {SKYVERN_ID} cannot write there at {first.host} ({failed.line}); {give}") from failed
-    refuse_different(docker.daemons, f"{shared}/{name}", image, where)
-    say(f"{shared}/{name} is the same on {len(docker.daemons)} machines")
+    refuse_different(docker.daemons, folder, image, where)
+    say(f"{folder} is the same on {len(docker.daemons)} machines")
