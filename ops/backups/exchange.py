@@ -23,9 +23,9 @@ from components.host.volumes import SKYVERN_FOLDERS
 from ops.backups import external, share
 from ops.backups.copies import PARTS, Source, volumes
 from ops.backups.external import Server
-from ops.backups.preflight import OURS
+from ops.backups.preflight import in_folder
 from ops.clients import process
-from ops.clients.docker import HARDENED, Docker
+from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.stack.stack import Stack
 
@@ -36,7 +36,7 @@ _NEW, _OLD = ".restore-new-", ".restore-old-"
 # Exchanges where the volume beside the stack's has the mark: the new one to put it in place, the old one to take it back.
 _EXCHANGE = """
 set -eu
-cd /volumes
+cd /shared
 mark=$1
 shift
 # Cut off in the middle, the rest of them.
@@ -57,7 +57,7 @@ sync -f .
 """
 _MARK = """
 set -eu
-cd /volumes
+cd /shared
 new=$1 old=$2
 shift 2
 while [ $# -gt 0 ]; do
@@ -67,7 +67,7 @@ done
 sync -f .
 """
 _LOOK = """
-cd /volumes
+cd /shared
 new=$1 old=$2
 shift 2
 for folder in "$@"; do
@@ -79,7 +79,7 @@ done
 """
 # A machine may have the folder of before in its cache.
 _SEEN = """
-cd /volumes
+cd /shared
 mark=$1
 shift
 for folder in "$@"; do [ -e "$folder/$mark" ] || exit 1; done
@@ -231,14 +231,11 @@ def _run(docker: Docker, image: str, script: str, places: Sequence[str], *head: 
         return ""
     if share.is_folder(places[0]):
         root, folders = PurePosixPath(os.path.commonpath([PurePosixPath(place).parent for place in places])), list(places)
-        flags: tuple[str, ...] = (OURS,)
+        flags: tuple[str, ...] = ()
     else:
         root, folders = _root(docker, places), [f"{volume}/_data" for volume in places]
         flags = ("--cap-add=DAC_OVERRIDE", "--userns=host", "--user=0:0")
-    relative = [folder.removeprefix(f"{root}/") for folder in folders]
-    mount = f"--mount=type=bind,source={root},target=/volumes"
-    given = ("run", "--rm", "--network=none", *HARDENED, *flags, mount, image, "bash", "-c", script, "exchange", *head)
-    return docker.run(*given, *relative)
+    return in_folder(docker, str(root), image, script, [*head, *(folder.removeprefix(f"{root}/") for folder in folders)], *flags)
 
 
 def _root(docker: Docker, volumes: Sequence[str]) -> PurePosixPath:

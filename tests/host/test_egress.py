@@ -199,6 +199,40 @@ def test_an_exception_is_one_host_and_one_port_whatever_else_leads_there(site: S
     assert {one: status for one, status in got.items() if status != ("503" if one[1] in opened else "403")} == {}
 
 
+@pytest.mark.nightly
+def test_a_part_that_has_moved_is_found_again_within_two_minutes(site: Site) -> None:
+    """As smoke-site does on a Swarm. Docker's name server gives its names for ten minutes."""
+    docker, image = site.docker, site.docker.inspect(site.container("egress"))["Config"]["Image"]
+    server = docker.inspect(site.container("server"))["Config"]["Image"]
+    network, squid, page = "egress-moves", "egress-moves-squid", "egress-moves-page"
+    listen = "import http.server; http.server.HTTPServer(('', 80), http.server.SimpleHTTPRequestHandler).serve_forever()"
+    on = (f"--network={network}", "--read-only", "--tmpfs=/tmp", "--user=13:13")
+    docker.run("network", "create", "--internal", network)
+
+    def status() -> str:
+        return docker.run("exec", "--interactive", squid, "bash", "-c", ASK_INSIDE, stdin=b"GET smoke-site\n").strip()
+
+    def start(name: str) -> str:
+        as_page = ("--network-alias=smoke-site", "--sysctl=net.ipv4.ip_unprivileged_port_start=0", "--workdir=/usr/share/doc")
+        docker.run("run", "--detach", "--name", name, *on, *as_page, "--entrypoint=python3", server, "-c", listen)
+        return docker.run("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
+
+    try:
+        docker.run("run", "--detach", "--name", squid, *on, image)
+        first = start(f"{page}-1")
+        wait_for(lambda: is_healthy(site, squid), lambda: docker.logs(squid), pause=0.25)
+        wait_for(lambda: status() == "200", lambda: docker.logs(squid))
+        second = start(f"{page}-2")
+        assert first != second
+        docker.run("rm", "--force", f"{page}-1")
+        # It is the old address that is asked for now.
+        assert status() == "503"
+        wait_for(lambda: status() == "200", lambda: docker.logs(squid), seconds=120)
+    finally:
+        docker.run("rm", "--force", squid, f"{page}-1", f"{page}-2")
+        docker.run("network", "rm", network)
+
+
 def is_healthy(site: Site, container: str) -> bool:
     """Whether Squid refuses what it has to."""
     return "healthy" in site.docker.run("exec", container, "sh", "-c", "egress-healthy 2> /dev/null && echo healthy || true")

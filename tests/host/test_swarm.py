@@ -68,6 +68,14 @@ class Swarm:
         trusted = ssl.create_default_context(cafile=self.edge.ca_file)
         return Site(outputs, httpx.Client(proxy=self.edge.proxy_url, verify=trusted, timeout=20), self.machines[0].docker)
 
+    def ops(self, *arguments: str, code: int | None = 0) -> str:
+        """What ``ops ARGUMENTS`` prints. code: of its end; None for any."""
+        done = self.checkout.run("bin/ops", *arguments, "-s", STACK, check=False, timeout_seconds=1800)
+        said = done.stdout + done.stderr
+        print(f"ops {' '.join(arguments)}\n{said}")
+        assert code in (None, done.returncode), said
+        return said
+
     @property
     def alive(self) -> list[Machine]:
         return [machine for machine in self.machines if machine not in self.dead]
@@ -284,26 +292,21 @@ def test_no_secret_is_in_a_service_and_parts_reach_what_they_may(swarm: Swarm) -
 def test_the_commands_find_each_part(swarm: Swarm) -> None:
     swarm.wait_until_whole(seconds=120)
 
-    def ops(*arguments: str, check: bool = True) -> str:
-        done = swarm.checkout.run("bin/ops", *arguments, "-s", STACK, check=check)
-        print(f"ops {' '.join(arguments)}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
-    status = ops("status")
+    status = swarm.ops("status")
     assert "14 of 14 tasks healthy" in status
     assert "services: 10 of 10 complete" in status
     assert f"{PREFIX}-gateway 2 of 2" in status
     assert re.search(r"^runs: 0 of \d+ in progress", status, re.MULTILINE)
     assert re.search(r"^database: .*, answers$", status, re.MULTILINE)
-    logs = ops("logs", "--tail", "5")
+    logs = swarm.ops("logs", "--tail", "5")
     assert {line.split()[1] for line in logs.splitlines()} >= {"gateway.1", "gateway.2", "server"}
     assert swarm.checkout.output("api_key", STACK) not in logs
-    found = ops("doctor", check=False)
+    found = swarm.ops("doctor", code=None)
     of_swarm = re.compile(r"^error +(service|container|health|hardening|isolation|cluster|orphan|database)\b.*", re.MULTILINE)
     assert [match[0] for match in of_swarm.finditer(found)] == []
     # From where a command runs in a part: its secrets are files, and PostgreSQL wants one of them.
-    ops("end-sessions")
-    smoke = ops("smoke", check=False)
+    swarm.ops("end-sessions")
+    smoke = swarm.ops("smoke", code=None)
     assert [line for line in smoke.splitlines() if line.startswith("FAIL")] == []
 
 
@@ -323,12 +326,10 @@ def test_what_a_person_took_away_is_named_and_made_again(swarm: Swarm) -> None:
     swarm.manager("service", "rm", f"{PREFIX}-retention")
     swarm.manager("service", "scale", "--detach", f"{PREFIX}-artifacts=0")
     wait_for(lambda: not swarm.tasks("artifacts"), seconds=60, pause=1)
-    smoke = swarm.checkout.run("bin/ops", "smoke", "-s", STACK, check=False, timeout_seconds=1800)
-    print(smoke.stdout, smoke.stderr)
-    assert smoke.returncode
+    smoke = swarm.ops("smoke", code=1)
     with pytest.raises(UserError, match=f"{PREFIX}-retention: is not a service of the Swarm at .*; script/up makes it"):
         engine.execute(f"{PREFIX}-retention", "true")
-    run_from(smoke.stdout + smoke.stderr, rf"docker --host \S+ service logs --since 10m {PREFIX}-artifacts")
+    run_from(smoke, rf"docker --host \S+ service logs --since 10m {PREFIX}-artifacts")
     again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600).stdout
     print(again[-5000:])
     assert f"service {PREFIX}-retention is gone: the up makes it again" in again
@@ -354,7 +355,7 @@ def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     postgres = images.references(IMAGES)["postgres"]
     assert [needs.present(machine.docker, postgres) for machine in swarm.machines] == [True] * 3
     swarm.machines[1].docker.run("image", "rm", postgres)
-    assert "is not at" in swarm.checkout.run("bin/ops", "doctor", "-s", STACK, check=False).stdout
+    assert "is not at" in swarm.ops("doctor", code=1)
     again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600)
     print(again.stdout[-5000:])
     assert f"service {PREFIX}-retention had no task (0 replicas): started" in again.stdout
@@ -386,12 +387,6 @@ def test_a_broken_version_goes_back_by_itself_and_the_up_fails(swarm: Swarm) -> 
 def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
     """In the folder that all three have; every machine sees what has changed places before a service starts there."""
 
-    def ops(*arguments: str, check: bool = True) -> str:
-        done = swarm.checkout.run("bin/ops", *arguments, "-s", STACK, check=check, timeout_seconds=1800)
-        print(f"ops {' '.join(arguments)}\n{done.stdout}{done.stderr}")
-        assert check or done.returncode
-        return done.stdout + done.stderr
-
     def titles() -> set[str]:
         listed = as_person(swarm.site()).api("GET", "/v1/workflows?page_size=100")
         return {one["title"] for one in listed.json()}
@@ -404,11 +399,11 @@ def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
         )
 
     make_workflow(as_person(swarm.site()), "Before the set")
-    ops("backup", "now")
+    swarm.ops("backup", "now")
     make_workflow(as_person(swarm.site()), "After the set")
-    assert "1 workflows" in ops("restore", "--yes", check=False)
+    assert "1 workflows" in swarm.ops("restore", "--yes", code=1)
     with client_of(swarm.site(), pause=0.5) as answers:
-        ops("restore", "--yes", "--discard-newer")
+        swarm.ops("restore", "--yes", "--discard-newer")
         swarm.wait_until_whole(seconds=240)
     print(f"{len(answers)} answers, the longest after {max(seconds for _, seconds in answers):.0f} s")
     assert {status for status, _ in answers} == {200}
@@ -417,24 +412,24 @@ def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
     assert marked(".restore-new-")
     check_workflow_run(swarm.site())
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
-    ops("restore", "--undo", "--yes")
+    swarm.ops("restore", "--undo", "--yes")
     swarm.wait_until_whole(seconds=240)
     assert titles() >= {"Before the set", "After the set"}
     assert marked(".restore-old-")
     assert not list((swarm.share / PREFIX).glob(".restored-*"))
-    assert "nothing that a restore replaced" in ops("restore", "--undo", "--yes", check=False)
+    assert "nothing that a restore replaced" in swarm.ops("restore", "--undo", "--yes", code=1)
 
 
 def test_a_machine_is_emptied_for_maintenance_under_a_client(swarm: Swarm) -> None:
     """That of the server, which moves: requests wait for it, and none is lost with the gateway or the connector beside it."""
     ((machine, _),) = swarm.tasks("server")
     with client_of(swarm.site(), pause=0.5) as answers:
-        print(swarm.checkout.run("bin/ops", "cluster", "drain", machine.host, "-s", STACK, timeout_seconds=1200).stdout)
+        swarm.ops("cluster", "drain", machine.host)
         swarm.wait_until_whole(seconds=300)
     print(f"{len(answers)} answers, the longest after {max(seconds for _, seconds in answers):.0f} s")
     assert [status for status, _ in answers if status != 200] == []
     assert not any(on is machine for part in TWICE | ONCE for on, _ in swarm.tasks(part))
-    swarm.checkout.run("bin/ops", "cluster", "drain", "--undo", machine.host, "-s", STACK)
+    swarm.ops("cluster", "drain", "--undo", machine.host)
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
 
 

@@ -332,9 +332,9 @@ def exchanged(root: Path, mark: str, *pairs: str, check: bool = True) -> None:
     mv.parent.mkdir(exist_ok=True)
     mv.write_text(_MV)
     mv.chmod(0o755)
-    script = exchange._EXCHANGE.replace("cd /volumes", f"cd {root}")
+    script = exchange._EXCHANGE.replace("cd /shared", f"cd {root}")
     environment = {"PATH": f"{mv.parent}:/usr/bin:/bin", "ROOT": str(root)}
-    subprocess.run(["bash", "-c", script, "exchange", mark, *pairs], env=environment, check=check)
+    subprocess.run(["sh", "-c", script, "exchange", mark, *pairs], env=environment, check=check)
 
 
 def contents(root: Path) -> list[str]:
@@ -365,9 +365,9 @@ def test_three_renames_that_were_cut_off_are_finished_or_undone(
     (tmp_path / "moves").unlink()
     found = subprocess.run(
         [
-            "bash",
+            "sh",
             "-c",
-            exchange._LOOK.replace("cd /volumes", f"cd {tmp_path}"),
+            exchange._LOOK.replace("cd /shared", f"cd {tmp_path}"),
             "look",
             ".restore-new-1",
             ".restore-old-1",
