@@ -161,16 +161,41 @@ def client_of(site: Site, pause: float) -> Iterator[list[tuple[int, float]]]:
         yield answers
 
 
-def make_workflow(site: Site, title: str) -> str:
+def make_workflow(site: Site, title: str, wait_seconds: int = 1) -> str:
     """A workflow that needs neither a model nor a page; its id."""
-    definition = {
-        "title": title,
-        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
-    }
+    block = {"block_type": "wait", "label": "wait", "wait_sec": wait_seconds}
+    definition = {"title": title, "workflow_definition": {"parameters": [], "blocks": [block]}}
     made = site.api("POST", "/v1/workflows", body={"json_definition": definition})
     assert made.status_code == 200, made.text
     identifier: str = made.json()["workflow_permanent_id"]
     return identifier
+
+
+# With a person's authenticator.
+CREDENTIAL = {
+    "name": "shop",
+    "credential_type": "password",
+    "credential": {
+        "username": "kim",
+        "password": "a password",
+        "totp": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+        "totp_type": "authenticator",
+    },
+}
+
+
+def make_credential(site: Site) -> str:
+    """A credential with an authenticator, which works; its id."""
+    made = site.api("POST", "/v1/credentials", body=CREDENTIAL)
+    assert made.status_code == 201, made.text
+    identifier: str = made.json()["credential_id"]
+    assert code_status(site, identifier) == 200
+    return identifier
+
+
+def code_status(site: Site, credential: str) -> int:
+    """Status of the answer with the code of the moment, for which the vault's file has to be read."""
+    return site.api("GET", f"/v1/credentials/{credential}/totp-code").status_code
 
 
 def kill_when(checkout: Checkout, log: Path, words: str, *command: str, seconds: float = 0) -> None:

@@ -17,7 +17,17 @@ import pytest
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import definition, start_run, wait_for_end, workflow
 from tests.host.automated import AUTOMATION, NAME, SCHEDULE, automated, on_server, schedules, workflows
-from tests.host.conftest import Checkout, as_person, client_of, memory_in_use, site_of, sql
+from tests.host.conftest import (
+    Checkout,
+    as_person,
+    client_of,
+    code_status,
+    make_credential,
+    make_workflow,
+    memory_in_use,
+    site_of,
+    sql,
+)
 from tests.support import runbooks
 from tests.support.waiting import wait_for, watched
 
@@ -41,15 +51,6 @@ SELECT 'a_' || i, (SELECT min(organization_id) FROM organizations), 'bulk',
 FROM generate_series(1, 300000) i
 """
 SCHEDULES = "SELECT name, enabled FROM workflow_schedules ORDER BY name"
-
-
-# Of a person's authenticator.
-SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-
-
-def code_status(site: Site, credential: str) -> int:
-    """Status of the answer with the code of the moment, for which the vault's file has to be read."""
-    return site.api("GET", f"/v1/credentials/{credential}/totp-code").status_code
 
 
 def files(checkout: Checkout) -> str:
@@ -92,22 +93,10 @@ def site(stack: Checkout) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def credential(stack: Checkout, site: Site) -> str:
     """A workflow with a schedule, a credential with TOTP and a file, in a set; the credential's id."""
-    definition = {
-        "title": "매일 보고서",
-        "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
-    }
-    workflow = site.api("POST", "/v1/workflows", body={"json_definition": definition}).json()["workflow_permanent_id"]
+    workflow = make_workflow(site, "매일 보고서")
     schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
     assert site.api("POST", f"/v1/workflows/{workflow}/schedules", body=schedule).status_code == 200
-    body = {
-        "name": "shop",
-        "credential_type": "password",
-        "credential": {"username": "kim", "password": "a password", "totp": SEED, "totp_type": "authenticator"},
-    }
-    made = site.api("POST", "/v1/credentials", body=body)
-    assert made.status_code == 201, made.text
-    identifier: str = made.json()["credential_id"]
-    assert code_status(site, identifier) == 200
+    identifier = make_credential(site)
     command = f"mkdir -p '{FILE.rpartition('/')[0]}' && head -c 300000 /dev/urandom > '{FILE}'"
     stack.docker.run("exec", "skyvern-dev-server", "sh", "-c", command)
     assert "set 2" in ops(stack, "backup", "now")

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,9 +35,9 @@ from ops.errors import UserError
 from ops.images import needs
 from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
-from ops.observe.smoke.workflow_checks import check_workflow_run
+from ops.observe.smoke.workflow_checks import check_workflow_run, read_run, start_run, wait_for_end
 from ops.stack.outputs import parse
-from tests.host.conftest import IMAGES, Checkout, as_person, client_of, make_workflow
+from tests.host.conftest import IMAGES, Checkout, as_person, client_of, code_status, make_credential, make_workflow
 from tests.host.public import internet_of
 from tests.support.machines import Machine, machines
 from tests.support.tls import make_authority, make_server
@@ -82,6 +83,11 @@ class Swarm:
 
     def manager(self, *arguments: str) -> str:
         return self.alive[0].docker.run(*arguments)
+
+    def sql(self, question: str) -> dict[str, str]:
+        """Rows of two columns."""
+        psql = ("psql", "-X", "-A", "-t", "-U", "postgres", "-d", f"skyvern_{STACK}", "-c", question)
+        return dict(line.split("|") for line in self.beside.docker.run("exec", "their-postgres", *psql).splitlines())
 
     def service(self, part: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.manager("service", "inspect", f"{PREFIX}-{part}"))[0]
@@ -434,10 +440,20 @@ def test_a_machine_is_emptied_for_maintenance_under_a_client(swarm: Swarm) -> No
 
 
 def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
-    """That of the server: gateway and connector answer on, and the server is back elsewhere within 90 s."""
+    """That of the server: gateway and connector answer on, and the server is back elsewhere within 90 s.
+
+    What ran there has a reason, what was due meanwhile begins once, and files and credentials are there.
+    """
     ((doomed, _),) = swarm.tasks("server")
     site = swarm.site()
     key = {"x-api-key": site.outputs.api_key.get_secret_value()}
+    person = as_person(site)
+    check_workflow_run(person)
+    credential = make_credential(person)
+    run = start_run(person, make_workflow(person, "Long", wait_seconds=900))
+    wait_for(lambda: read_run(person, run)["status"] == "running", seconds=120, pause=1)
+    due = make_workflow(person, "Due")
+    schedules = schedule_each(person, due)
     pages: list[tuple[float, int]] = []
     ended = False
 
@@ -467,6 +483,14 @@ def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
     # Until the Swarm and the edge know, the dead one's share gets no answer.
     assert all(status == 401 for at, status in pages if at > began + 30)
     swarm.wait_until_whole(seconds=120)
+    assert person.run is not None
+    assert person.run.recording_link is not None
+    assert site.ask("GET", person.run.recording_link).status_code == 200
+    assert code_status(person, credential) == 200
+    outcome = wait_for_end(person, run, 300)
+    print(f"the run that was on the dead machine: {outcome['status']}: {outcome['failure_reason']}")
+    assert outcome["status"] != "completed"
+    assert outcome["failure_reason"]
     check_workflow_run(swarm.site())
     doomed.plug_cable()
     swarm.dead.remove(doomed)
@@ -480,7 +504,24 @@ def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
     wait_for(together, seconds=180, pause=2)
     # What it kept running without the managers is ended.
     wait_for(lambda: len(swarm.tasks("server")) == 1, seconds=120, pause=2)
+    counted = f"SELECT workflow_schedule_id, count(*) FROM workflow_runs WHERE workflow_permanent_id = '{due}' GROUP BY 1"  # noqa: S608
+    wait_for(lambda: len(swarm.sql(counted)) == len(schedules), lambda: str(swarm.sql(counted)), seconds=400, pause=5)
+    # The last of them has been begun; a second time would follow at once.
+    time.sleep(20)
+    assert swarm.sql(counted) == dict.fromkeys(schedules, "1")
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+
+
+def schedule_each(site: Site, workflow_id: str) -> list[str]:
+    """Ids of schedules that fire once each, every 15 seconds from in a good minute on, for four minutes."""
+    made = []
+    for seconds in range(70, 310, 15):
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        body = {"run_at": at.isoformat(), "timezone": "UTC", "name": f"after {seconds} s", "enabled": True, "parameters": {}}
+        answer = site.api("POST", f"/v1/workflows/{workflow_id}/schedules", body=body)
+        assert answer.status_code == 200, answer.text
+        made.append(str(answer.json()["schedule"]["workflow_schedule_id"]))
+    return made
 
 
 def test_a_destroy_leaves_the_files_alone(swarm: Swarm) -> None:

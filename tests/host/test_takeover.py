@@ -26,7 +26,7 @@ from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
 from ops.images import build
 from ops.observe.smoke.site import Site
-from tests.host.conftest import IMAGES, Checkout, as_person, site_of
+from tests.host.conftest import CREDENTIAL, IMAGES, Checkout, as_person, code_status, site_of
 from tests.support.debian import debootstrap
 from tests.support.waiting import wait_for
 
@@ -68,8 +68,6 @@ os.execv(sys.executable, [sys.executable, "-m", "skyvern.forge"])
 SKYVERN = f"localhost/test/skyvern-1.0.48:{hashlib.sha256((DOCKERFILE + START).encode()).hexdigest()[:12]}"
 ORGANIZATION = "o_429000000000000001"
 SECRET_KEY = "PLACEHOLDER"
-# Of a person's authenticator.
-SEED = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 PICTURE = f"artifacts/production/{ORGANIZATION}/workflow_runs/wr_1/보고서 1.png"
 COOKIES = f"browser_sessions/{ORGANIZATION}/wpid_1/Default/Cookies"
 CALL = f"""
@@ -232,12 +230,7 @@ def old(stack: Checkout) -> Old:
     workflow = made.call("POST", "/v1/workflows", {"json_definition": definition})[1]["workflow_permanent_id"]
     schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
     assert made.call("POST", f"/v1/workflows/{workflow}/schedules", schedule)[0] == 200
-    body = {
-        "name": "shop",
-        "credential_type": "password",
-        "credential": {"username": "kim", "password": "a password", "totp": SEED, "totp_type": "authenticator"},
-    }
-    status, answer = made.call("POST", "/v1/credentials", body)
+    status, answer = made.call("POST", "/v1/credentials", CREDENTIAL)
     assert status == 201, answer
     for path in (PICTURE, COOKIES):
         (FOLDER / path).parent.mkdir(parents=True)
@@ -291,7 +284,7 @@ def test_everything_is_there_after_the_switch_and_back_again(stack: Checkout, si
     assert rows
     assert sql(stack, definition) == rows
     assert site.api("GET", f"/v1/workflows/{old.workflow}").json()["title"] == "매일 보고서"
-    assert site.api("GET", f"/v1/credentials/{old.credential}/totp-code").status_code == 200
+    assert code_status(site, old.credential) == 200
     assert sql(stack, "SELECT name, enabled FROM workflow_schedules") == "아침|f"
     for path in (sql(stack, "SELECT uri FROM artifacts WHERE artifact_id = 'a_1'").removeprefix("file://"), f"/data/{COOKIES}"):
         here = path.replace(ORGANIZATION, stack.output("organization_id"))

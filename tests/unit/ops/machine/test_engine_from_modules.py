@@ -1,6 +1,7 @@
 """The decisions of ops.machine.engine_from_modules and of the language host; no build, no engine."""
 
 import os
+import re
 import shutil
 import stat
 import sys
@@ -68,6 +69,15 @@ class TestVersions:
     def test_cli_is_the_module_that_is_built(self) -> None:
         module = (engine.SOURCES / "cli" / "go.mod").read_text()
         assert f"github.com/pulumi/pulumi/pkg/v3 v{engine.versions()['pulumi']} " in module
+
+    def test_what_the_modules_share_has_one_version_and_is_compiled_once(self) -> None:
+        versions: dict[str, set[str]] = {}
+        for file in engine.SOURCES.glob("*/go.mod"):
+            text = file.read_text()
+            replaced = dict(re.findall(r"^(?:\t|replace )(\S+) => (\S+ v\S+)$", text, re.MULTILINE))
+            for module, version in re.findall(r"^\t(\S+) (v\S+)", text, re.MULTILINE):
+                versions.setdefault(module, set()).add(replaced.get(module, version))
+        assert {module: found for module, found in versions.items() if len(found) > 1} == {}
 
 
 class TestEnsure:
