@@ -11,7 +11,6 @@ Not here: filling the copy (ops/backups/copies.py), that database (ops/backups/e
 
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,14 +18,14 @@ from typing import Any, Literal
 
 from components.host.images import SOURCE_LABEL, references
 from components.host.labels import stack_labels
-from components.host.volumes import SKYVERN_FOLDERS
 from ops.backups import external, share
 from ops.backups.copies import PARTS, Source, volumes
 from ops.backups.external import Server
 from ops.backups.preflight import in_folder
 from ops.clients import process
 from ops.clients.docker import Docker
-from ops.errors import UserError
+from ops.errors import UserError, explained
+from ops.stack import database
 from ops.stack.stack import Stack
 
 State = Literal["filled", "exchanged", "torn"]
@@ -110,7 +109,9 @@ def kept(docker: Docker, stack: Stack, image: str, server: Server | None = None)
         data = _data(stack, names)
         marks = set(_run(docker, image, _LOOK, list(data.values()), _NEW + stamp, _OLD + stamp).split())
         marks |= {external.look(server, stamp)} - {""} if server else set()
-        state: State = "exchanged" if marks == {"old"} else "torn" if marks & {"old", "torn"} else "filled"
+        # Without a mark is what was removed since, and a folder of a later version.
+        torn = "torn" in marks or {"new", "old"} <= marks
+        state: State = "torn" if torn else "exchanged" if "old" in marks else "filled"
         found.append(Kept(stamp=stamp, set=sets[stamp], volumes=names, state=state))
     return found
 
@@ -132,9 +133,9 @@ def _copies(docker: Docker, stack: Stack, image: str) -> tuple[dict[str, str], d
         sets[marks["skyvern.stamp"]] = marks["skyvern.set"]
         places.setdefault(marks["skyvern.stamp"], {})[marks["skyvern.copy"]] = document["Name"]
     if folder := stack.shared_folder:
-        for stamp, name in share.copies(docker, image, folder).items():
+        for stamp, (name, parts) in share.copies(docker, image, folder).items():
             sets[stamp] = name
-            places.setdefault(stamp, {}).update({part: share.copy_of(folder, stamp, part) for part in SKYVERN_FOLDERS})
+            places.setdefault(stamp, {}).update({part: share.copy_of(folder, stamp, part) for part in parts})
     return sets, places
 
 
@@ -191,20 +192,8 @@ def _exchange(docker: Docker, stack: Stack, image: str, fresh: Mapping[str, str]
     if stack.shared_folder:
         # A service that starts before its machine knows would go on with the data that has gone.
         for daemon in docker.daemons:
-            _wait_until_seen(daemon, image, pairs[::2], mark)
-
-
-def _wait_until_seen(daemon: Docker, image: str, folders: Sequence[str], mark: str) -> None:
-    until = time.monotonic() + SEEN_SECONDS
-    while True:
-        try:
-            _run(daemon, image, _SEEN, folders, mark)
-        except UserError as failed:
-            if time.monotonic() > until:
-                raise UserError(f"{daemon.host}: does not see what has changed places on the share ({failed})") from failed
-            time.sleep(1)
-        else:
-            return
+            with explained(lambda failed: f"{daemon.host}: does not see what has changed places on the share ({failed})"):  # noqa: B023
+                database.until_ready(lambda: _run(daemon, image, _SEEN, pairs[::2], mark), SEEN_SECONDS)  # noqa: B023
 
 
 def _pairs(stack: Stack, fresh: Mapping[str, str]) -> list[str]:

@@ -101,14 +101,23 @@ OURS = f"--user={SKYVERN_ID}:{SKYVERN_ID}"
 _SEE = 'cd /shared && [ -e "$1" ] && : > "$1.try" && rm "$1.try"'
 
 
-def in_folder(docker: Docker, folder: str, image: str, script: str, arguments: Sequence[str], *flags: str) -> str:
+def in_folder(
+    docker: Docker,
+    folder: str,
+    image: str,
+    script: str,
+    arguments: Sequence[str],
+    *flags: str,
+    timeout_seconds: float = 120,
+) -> str:
     """Output of a script that has a folder of the machine at /shared; UserError if it fails, or the folder is not there.
 
     flags: of ``docker run`` in place of the user.
     """
     # Not --volume, which would make a folder that is missing.
     mount = f"--mount=type=bind,source={folder},target=/shared"
-    return docker.run(*OFFLINE, *(flags or (OURS,)), mount, image, "sh", "-c", script, "shared", *arguments)
+    command = (mount, image, "sh", "-c", script, "shared", *arguments)
+    return docker.run(*OFFLINE, *(flags or (OURS,)), *command, timeout_seconds=timeout_seconds)
 
 
 def refuse_different(daemons: Sequence[Docker], folder: str, image: str, where: str) -> None:

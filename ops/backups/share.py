@@ -8,7 +8,8 @@ shares. Not here: whether every machine has the folder (ops/deploy/machines.py).
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from components.host.volumes import SERVED_FOLDERS
+from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
+from ops.backups.container import LONG_SECONDS
 from ops.backups.preflight import in_folder
 from ops.clients.docker import Docker
 
@@ -17,7 +18,9 @@ _COPY = ".restored-"
 MAKE_PARTS = """
 make_parts() {
   for folder in "$@"; do
-    [ -d "${folder%=*}" ] || mkdir -m "${folder#*=}" "${folder%=*}"
+    # Between two renames of a restore (ops/backups/exchange.py) it is gone, and not missing.
+    set -- .restored-*/"${folder%=*}.was"
+    [ -d "${folder%=*}" ] || [ -e "$1" ] || mkdir -m "${folder#*=}" "${folder%=*}"
   done
 }
 """
@@ -30,9 +33,14 @@ shift 2
 make_parts "$@"
 sync -f .
 """
-_LIST = (
-    f'cd /shared && for copy in {_COPY}*/set; do [ ! -e "$copy" ] || printf "%s %s\\n" "${{copy%/set}}" "$(cat "$copy")"; done'
-)
+_LIST = f"""
+cd /shared
+for copy in {_COPY}*; do
+  [ ! -e "$copy/set" ] || printf '%s|%s|%s\\n' "$copy" "$(cat "$copy/set")" "$(cd "$copy" && echo */)"
+done
+"""
+# The list knows a copy by its file "set", which goes last.
+_REMOVE = 'cd /shared && rm -rf "$1"/*/ && rm -rf "$1"'
 _PARTS = f'{MAKE_PARTS}\nset -eu\ncd /shared\nmake_parts "$@"'
 
 
@@ -56,15 +64,20 @@ def make_parts(docker: Docker, image: str, folder: str, parts: Iterable[str]) ->
     in_folder(docker, folder, image, _PARTS, parts_with_modes(parts))
 
 
-def copies(docker: Docker, image: str, folder: str) -> dict[str, str]:
-    """Of the copies there, stamp -> set."""
-    lines = (line.split(" ", 1) for line in in_folder(docker, folder, image, _LIST, []).splitlines())
-    return {name.removeprefix(_COPY): of for name, of in lines}
+def copies(docker: Docker, image: str, folder: str) -> dict[str, tuple[str, list[str]]]:
+    """Of the copies there, stamp -> set and the parts of which a folder is there."""
+    found = {}
+    for line in in_folder(docker, folder, image, _LIST, []).splitlines():
+        name, of, folders = line.split("|")
+        # In the middle of three renames, a part is NAME.was (ops/backups/exchange.py).
+        there = {one.rstrip("/").removesuffix(".was") for one in folders.split()}
+        found[name.removeprefix(_COPY)] = of, [part for part in SKYVERN_FOLDERS if part in there]
+    return found
 
 
 def remove_copy(docker: Docker, image: str, folder: str, stamp: str) -> None:
     """A copy, with all that is in it."""
-    in_folder(docker, folder, image, 'rm -rf "/shared/$1"', [f"{_COPY}{stamp}"])
+    in_folder(docker, folder, image, _REMOVE, [f"{_COPY}{stamp}"], timeout_seconds=LONG_SECONDS)
 
 
 def is_folder(place: str) -> bool:

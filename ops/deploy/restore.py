@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components.host.volumes import SKYVERN_FOLDERS
 from components.settings import Settings
 from components.settings.automations import AutomationSettings
 from ops.backups import copies, exchange, external, notes, paused, share
@@ -25,16 +26,14 @@ from ops.backups.paused import Pause
 from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import danger, database_upgrade, drain, newer, repair, up, update
+from ops.deploy import danger, database_upgrade, newer, put_back, repair, up, update
 from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
 from ops.paths import write_whole
-from ops.stack import database, inventory, state
+from ops.stack import database, state
 from ops.stack.stack import Stack
 
-# Of those that have a data volume mounted: who stops first, and starts last.
-STOP_ORDER = ("server", "retention", "backup", "artifacts", "roles", "postgres")
 _NEXT_TICKS = """
 import datetime, json, sys, zoneinfo
 from croniter import croniter
@@ -89,8 +88,15 @@ def replace(
         schedules = [] if keep_database else copies.quiet(copy, reason)
         if server:
             progress("writing the database to the server of database.url")
-            external.fill(server, copy.socket, source.role_password, copy.stamp)
-        copies.stop_postgres(copy)
+            try:
+                external.fill(server, copy.socket, source.role_password, copy.stamp)
+                copies.stop_postgres(copy)
+            except BaseException:
+                # The copy goes, and without it nothing would find this.
+                external.remove(server, copy.stamp)
+                raise
+        else:
+            copies.stop_postgres(copy)
     if source.settings.database.elsewhere:
         # It has served its purpose, and what is left with its mark counts as a part of the restore.
         docker.run("volume", "rm", "--force", copy.volume("postgres"))
@@ -99,19 +105,17 @@ def replace(
     image = source.references["backup"]
     ids = [one.id for one in schedules]
     deleted = _deleted_here(stack, docker, ids)
-    stopped = _stop(docker, stack, progress)
-    try:
-        paused.add(stack, docker, image, Pause(stamp=copy.stamp, made=record.at.strftime(STAMP), schedules=ids))
-        exchange.put_in_place(docker, stack, image, fresh, copy.stamp, server)
-    except BaseException:
-        exchange.take_back(docker, stack, image, fresh, copy.stamp, server)
-        _start(docker, stopped)
-        paused.forget(stack, docker, image, copy.stamp)
-        raise
-    if server and is_first:
-        # What was there before is the empty one that was made beside it.
-        external.remove(server, copy.stamp)
-    _start(docker, stopped)
+    with put_back.stopped(docker, stack, image, progress):
+        try:
+            paused.add(stack, docker, image, Pause(stamp=copy.stamp, made=record.at.strftime(STAMP), schedules=ids))
+            exchange.put_in_place(docker, stack, image, fresh, copy.stamp, server)
+        except BaseException:
+            put_back.take_back(docker, stack, image, fresh, copy.stamp, server)
+            paused.forget(stack, docker, image, copy.stamp)
+            raise
+        if server and is_first:
+            # What was there before is the empty one that was made beside it.
+            external.remove(server, copy.stamp)
     progress("the restored data is in place")
     _tell_automations(stack, source.settings.automations, progress)
     _tell_paused(stack, schedules, deleted, progress)
@@ -129,14 +133,18 @@ def undo(stack: Stack, *, yes: bool) -> None:
         last = replaced[-1]
         database_upgrade.refuse_unfinished(stack, "ops restore --undo")
         _refuse_other_place(stack, last, server)
+        _refuse_incomplete(stack, last)
         _refuse_other_major(stack, docker, last)
         question = f"stack {stack}: put back what was there before {last.stamp} (set {last.set})?"
         terminal.agree("ops restore --undo", question, yes=yes)
-        _go_back(docker, stack, image, last, say, server)
-        exchange.remove(docker, stack, image, last, server)
-        # What an earlier restore paused is off in the data that is here again.
-        paused.forget(stack, docker, image, last.stamp)
-        repair.wait_until_healthy(stack, docker, say)
+        put_back.go_back(docker, stack, image, last, say, server)
+        with explained(lambda failed: f"stack {stack} has the data from before {last.stamp} again, and then: {failed}"):
+            # What an earlier restore paused is off in the data that is here again.
+            paused.forget(stack, docker, image, last.stamp)
+            # What was stopped when an earlier one was cut off.
+            repair.repair(stack, docker, say)
+            exchange.remove(docker, stack, image, last, server)
+            repair.wait_until_healthy(stack, docker, say)
     say(f"stack {stack} has the data from before {last.stamp} again")
 
 
@@ -150,10 +158,19 @@ def _parts(settings: Settings) -> list[str]:
 
 def _refuse_other_place(stack: Stack, last: Kept, server: Server | None) -> None:
     """UserError where what a restore replaced was in another place than the stack file names now."""
-    if ("postgres" in last.volumes) == (server is not None) or (server and external.look(server, last.stamp) != "old"):
+    if ("postgres" in last.volumes) == (server is not None) or (server and not external.look(server, last.stamp)):
         raise UserError(
             f"ops restore --undo: nothing was changed: what was there before {last.stamp} had its database in another place than "
             f"{stack.file_name} names (database.url); bring back a set (bin/ops restore SET -s {stack})"
+        )
+
+
+def _refuse_incomplete(stack: Stack, last: Kept) -> None:
+    """UserError where some of what a restore replaced has been removed since: the rest would be mixed with what is there now."""
+    if missing := [part for part in SKYVERN_FOLDERS if part not in last.volumes]:
+        raise UserError(
+            f"ops restore --undo: nothing was changed: of what was there before {last.stamp}, {', '.join(missing)} has been "
+            f"removed; bring back a set (bin/ops restore SET -s {stack})"
         )
 
 
@@ -213,15 +230,7 @@ def clear(source: Source, progress: Progress) -> None:
     docker, stack, image = source.docker, source.stack, source.references["backup"]
     database_upgrade.refuse_unfinished(stack, "ops restore")
     server = external.server(stack, docker, source.settings)
-    copies.remove_containers(docker, stack, "restore")
-    for left in exchange.kept(docker, stack, image, server):
-        if left.state == "exchanged":
-            continue
-        if left.state == "torn":
-            _go_back(docker, stack, image, left, progress, server)
-            progress(f"the restore of {left.stamp} was interrupted: what the stack had before is in place again")
-        paused.forget(stack, docker, image, left.stamp)
-        exchange.remove(docker, stack, image, left, server)
+    put_back.clear(docker, stack, image, progress, server)
 
 
 # --- Containers -----------------------------------------------------------------------------------------------------------
@@ -238,40 +247,9 @@ def _has_users(docker: Docker, stack: Stack, settings: Settings) -> bool:
     return all(_users(docker, stack, part) for part in _parts(settings))
 
 
-def _stop(docker: Docker, stack: Stack, progress: Progress) -> list[str]:
-    """Stops whoever has a data volume mounted: names of what ran, in the order in which it stopped."""
-    running = {
-        one.part: one for one in inventory.containers(docker, stack.short) if one.status in {"running", "paused", "restarting"}
-    }
-    stopped = [running[part].name for part in STOP_ORDER if part in running]
-    if stopped:
-        progress(f"stopping {', '.join(part for part in STOP_ORDER if part in running)}; runs in progress may end first")
-    seconds = drain.stop_seconds(stack)
-    for name in stopped:
-        docker.stop_part(name, timeout_seconds=seconds)
-    # Docker takes several of one filter for any of them.
-    others = docker.run("ps", "--quiet", *(f"--filter=volume={stack.prefix(part)}" for part in PARTS)).split()
-    if others:
-        _start(docker, stopped)
-        raise UserError(f"stack {stack}: containers {', '.join(sorted(others))} use its volumes; stop them. Nothing was changed")
-    return stopped
-
-
-def _start(docker: Docker, stopped: Sequence[str]) -> None:
-    for name in reversed(stopped):
-        docker.start_part(name)
-
-
 def _kept_in(stack: Stack, stamp: str) -> str:
     folder = stack.shared_folder
     return f"in volumes that end in -{stamp}" if folder is None else f"in {share.copy_of(folder, stamp, '')}"
-
-
-def _go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Progress, server: Server | None) -> None:
-    """What the stack had before a restore, in place again."""
-    stopped = _stop(docker, stack, progress)
-    exchange.take_back(docker, stack, image, left.volumes, left.stamp, server)
-    _start(docker, stopped)
 
 
 def wait(stack: Stack, docker: Docker, stamp: str) -> None:

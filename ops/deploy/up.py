@@ -18,7 +18,7 @@ from ops.backups import preflight as backup_preflight
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, Steps
-from ops.deploy import danger, database_upgrade, guard, machines, preflight, recovery, releases, repair, update, upgrade
+from ops.deploy import danger, database_upgrade, guard, machines, preflight, put_back, recovery, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs, source
 from ops.machine import backend, daemon, engine, system
@@ -135,7 +135,6 @@ def deploy(
         )
         preflight.check_addresses(stack, docker, stack.settings())
         preflight.check(docker, stack.settings(), say)
-        machines.make_shared_folder(stack, docker, stack.settings(), say)
     with notes.alone(stack):
         _update(stack, docker, steps, unasked=unasked)
 
@@ -143,7 +142,9 @@ def deploy(
 def _update(stack: Stack, docker: Docker, steps: Steps, *, unasked: bool) -> None:
     """The steps that change the stack, on a machine that has what they need."""
     with steps.step(f"stack {stack}") as say:
+        machines.make_shared_folder(stack, docker, stack.settings(), say)
         update.ensure_stack(stack, say)
+        put_back.finish(stack, docker, stack.settings(), say)
         recovery.recover(stack, docker, say)
         database_upgrade.finish(stack, docker, stack.settings(), say)
         recorded = repair.repair(stack, docker, say)

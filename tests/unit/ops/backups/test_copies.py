@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.settings import parse
-from ops.backups import copies, drill, exchange, notes, trial
+from ops.backups import copies, drill, exchange, notes, share, trial
 from ops.backups.copies import PARTS, Copy, Source, parse_record
 from ops.backups.preflight import Place
 from ops.clients.docker import Docker
@@ -272,7 +272,9 @@ def volumes(stamp: str) -> list[dict[str, Any]]:
         (["new"] * 8, "filled"),
         (["old"] * 8, "exchanged"),
         (["old"] * 3 + ["new"] * 5, "torn"),
-        (["old"] + ["unmarked"] * 7, "torn"),
+        # One that somebody has emptied since, and the folder of a later version.
+        (["old"] + ["unmarked"] * 7, "exchanged"),
+        (["new"] + ["unmarked"] * 7, "filled"),
         # On a share, between two of its three renames.
         (["torn"] + ["new"] * 7, "torn"),
     ],
@@ -380,6 +382,40 @@ def test_three_renames_that_were_cut_off_are_finished_or_undone(
     assert found == [["torn", "old"][moves // 3] if moves else "new", "torn" if moves > 3 else "new"]
     exchanged(tmp_path, mark, *pairs)
     assert contents(tmp_path)[:2] == after
+
+
+def on_share(root: Path, script: str, *arguments: str) -> str:
+    """What one of the scripts for a share prints, on a folder."""
+    here = script.replace("cd /shared", f"cd {root}")
+    return subprocess.run(["sh", "-c", here, "shared", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def test_of_a_copy_on_a_share_what_has_been_removed_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("artifacts", "har.was", "log", "lost+found"):
+        (tmp_path / ".restored-1" / name).mkdir(parents=True)
+    (tmp_path / ".restored-1" / "set").write_text("S\n")
+    # Not whole yet, or not any more.
+    (tmp_path / ".restored-2" / "artifacts").mkdir(parents=True)
+    monkeypatch.setattr(share, "in_folder", lambda docker, folder, image, script, given: on_share(tmp_path, script, *given))
+    assert share.copies(daemon(), "image", "/x") == {"1": ("S", ["artifacts", "har", "log"])}
+
+
+def test_the_file_that_names_a_copy_on_a_share_goes_last(tmp_path: Path) -> None:
+    for name in ("artifacts", "har"):
+        (tmp_path / ".restored-1" / name / "x").mkdir(parents=True)
+    (tmp_path / ".restored-1" / "set").touch()
+    # The power goes behind the first step.
+    on_share(tmp_path, share._REMOVE.rpartition(" && ")[0], ".restored-1")
+    assert [one.name for one in (tmp_path / ".restored-1").iterdir()] == ["set"]
+    for _ in range(2):
+        on_share(tmp_path, share._REMOVE, ".restored-1")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_between_two_renames_is_not_made_anew(tmp_path: Path) -> None:
+    (tmp_path / ".restored-1" / "har.was").mkdir(parents=True)
+    on_share(tmp_path, share._PARTS, "har=0700", "log=0750")
+    assert sorted(one.name for one in tmp_path.iterdir()) == [".restored-1", "log"]
 
 
 def test_marks_are_in_no_set_and_in_no_count() -> None:

@@ -13,6 +13,7 @@ import pytest
 from components.host import images
 from ops.backups import copies, exchange, trial
 from ops.backups import preflight as backup_preflight
+from ops.backups.copies import PARTS
 from ops.backups.exchange import Kept
 from ops.clients import git, terminal
 from ops.clients.docker import Docker
@@ -415,7 +416,7 @@ def test_other_commands_wait_until_it_is_ended(stack: Stack, host: Host, step: d
 
 
 def test_what_a_restore_replaced_is_not_put_back_under_another_major(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Kept(stamp="x", set="y", volumes={"postgres": "skyvern-dev-postgres-x"}, state="exchanged")
+    kept = Kept(stamp="x", set="y", volumes={part: f"skyvern-dev-{part}-x" for part in PARTS}, state="exchanged")
     monkeypatch.setattr(exchange, "kept", lambda *_: [kept])
     monkeypatch.setattr(exchange, "image_of", lambda stack: "backup")
     with pytest.raises(UserError, match="what was there before x is of PostgreSQL 15, and 17 does not start on that"):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from components.host import images
+from components.host.volumes import SKYVERN_FOLDERS
 from components.settings import Settings
 from ops.backups import exchange, preflight, share
 from ops.clients import process
@@ -261,14 +262,15 @@ class Share:
         if words[script] == exchange._SEEN and self.late:
             self.late -= 1
             raise UserError("docker: exit 1")
-        return {share._LIST: f".restored-{STAMP} S\n", exchange._LOOK: "old\n" * 7}.get(words[script], "")
+        folders = " ".join(f"{part}/" for part in SKYVERN_FOLDERS)
+        return {share._LIST: f".restored-{STAMP}|S|{folders}\n", exchange._LOOK: "old\n" * 7}.get(words[script], "")
 
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Share:
     made = Share()
     monkeypatch.setattr(Docker, "run", lambda docker, *words, **options: made.run(docker, *words, **options))
-    monkeypatch.setattr("ops.backups.exchange.time.sleep", lambda _: None)
+    monkeypatch.setattr("ops.stack.database.time.sleep", lambda _: None)
     return made
 
 

@@ -12,7 +12,8 @@ from components.settings import Settings, parse
 from ops.backups import copies, exchange, external, paused
 from ops.backups.copies import PARTS
 from ops.backups.exchange import Kept
-from ops.deploy import restore
+from ops.deploy import put_back, restore
+from ops.deploy.put_back import Mixed
 from ops.errors import UserError
 from ops.stack.stack import Stack
 from tests.support.daemon import Daemon
@@ -29,7 +30,7 @@ FOLDERS = [part for part in PARTS if part != "postgres"]
 class Restored:
     """A stack into which a set is restored: what was done, in order. fails: at which of these steps."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings, databases: list[str], fails: str = "") -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings, databases: list[str], *fails: str) -> None:
         self.done: list[str] = []
         self.fails = fails
         self.stack, self.docker = Stack("dev"), Daemon(answers={"ps ": ""})
@@ -49,14 +50,14 @@ class Restored:
         monkeypatch.setattr(exchange, "prepare", lambda source, fresh, stamp: self.step(f"mark {sorted(fresh)}"))
         monkeypatch.setattr(exchange, "put_in_place", lambda *given: self.step(f"put in place, server {given[-1] is not None}"))
         monkeypatch.setattr(exchange, "take_back", lambda *given: self.step(f"take back, server {given[-1] is not None}"))
-        monkeypatch.setattr(restore, "_stop", lambda *_: self.gives("stop", ["x"]))
-        monkeypatch.setattr(restore, "_start", lambda *_: self.step("start"))
+        monkeypatch.setattr(put_back, "_stop", lambda *_: self.step("stop"))
+        monkeypatch.setattr(put_back, "_start", lambda *_: self.step("start"))
         for name in ("add", "forget"):
             monkeypatch.setattr(paused, name, lambda *_, name=name: self.step(f"schedules: {name}"))
 
     def step(self, what: str) -> None:
         self.done.append(what)
-        if self.fails and self.fails in what:
+        if what.partition(",")[0] in self.fails:
             raise UserError("full")
 
     def gives(self, what: str, value: list[str]) -> list[str]:
@@ -119,21 +120,44 @@ def test_a_stack_with_its_own_changes_its_volume(monkeypatch: pytest.MonkeyPatch
     assert stack.removed == []
 
 
-@pytest.mark.parametrize("fails", ["check", "fill", "put in place"])
+@pytest.mark.parametrize("fails", ["check", "fill from socket", "stop the copy", "stop", "put in place"])
 def test_what_fails_leaves_the_stack_as_it_was(monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
     stack = Restored(monkeypatch, ELSEWHERE, ["skyvern_dev"], fails)
     with pytest.raises(UserError, match="full"):
         stack.run()
-    if fails == "put in place":
-        assert stack.done[-3:] == ["take back, server True", "start", "schedules: forget"]
-    else:
-        assert "stop" not in stack.done
+    match fails:
+        case "put in place":
+            assert stack.done[-3:] == ["take back, server True", "schedules: forget", "start"]
+        case "stop":
+            # In the middle of it, some have stopped.
+            assert stack.done[-2:] == ["stop", "start"]
+        case _:
+            assert "stop" not in stack.done
+    # Without the copy, nothing would find the database that was written.
+    assert ("drop what was there" in stack.done) == (fails in {"fill from socket", "stop the copy"})
+
+
+def test_on_a_mixture_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Restored(monkeypatch, ELSEWHERE, ["skyvern_dev"], "put in place", "take back")
+    with pytest.raises(Mixed, match=r"stack dev is stopped, .*: full; script/up --stack dev puts it back and starts it"):
+        stack.run()
+    assert stack.done[-1] == "take back, server True"
+
+
+def test_what_is_not_whole_any_more_is_not_put_back() -> None:
+    left = Kept(stamp=STAMP, set="S", volumes=dict.fromkeys(FOLDERS, "x"), state="exchanged")
+    restore._refuse_incomplete(Stack("dev"), left)
+    del left.volumes["artifacts"]
+    with pytest.raises(UserError, match=f"of what was there before {STAMP}, artifacts has been removed; bring back a set"):
+        restore._refuse_incomplete(Stack("dev"), left)
 
 
 @pytest.mark.parametrize(
     ("volumes", "elsewhere", "look", "refused"),
     [
         (["har"], True, "old", False),
+        # It was cut off between the folders and the database, which has its new name still.
+        (["har"], True, "new", False),
         (["har", "postgres"], False, "", False),
         # Its database was in the stack, or on a server that the file does not name any more; and the first restore into a server.
         (["har", "postgres"], True, "", True),
