@@ -51,7 +51,7 @@ app.add_typer(alerts.app, name="alerts", help="Messages about what goes wrong: t
 # Here, because it writes a stack file, and what observes a stack may not.
 alerts.app.command("kakao")(kakao.add)
 app.add_typer(backup_commands.app, name="backup", help="Sets of the database and the files: now, list, check, kit.")
-app.add_typer(fleet.app, name="fleet", help="All stacks of the backend, a line each: status, doctor, cost.")
+app.add_typer(fleet.app, name="fleet", help="All stacks of the backend, a line each: status, doctor, cost, dashboard.")
 app.add_typer(cluster.app, name="cluster", help="A Docker Swarm over several machines: init, join, status, drain, leave.")
 app.add_typer(takeover.app, name="import", help="Take over another installation of Skyvern: compose.")
 app.add_typer(automation_commands.app, name="automations", help="Workflows as files: list, pull, next.")

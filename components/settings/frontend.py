@@ -25,7 +25,7 @@ class GatewayFrontend(Section):
 
 
 class VercelFrontend(Section):
-    """The UI on Vercel, which needs `edge: cloudflare`; the API and streams are separate origins (docs/vercel.md)."""
+    """The UI on Vercel, which needs `edge.provider: cloudflare`; the API and streams are separate origins (docs/vercel.md)."""
 
     # Variables that guides for Skyvern on Vercel set by hand.
     instead: ClassVar[Mapping[str, str]] = {

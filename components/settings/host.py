@@ -153,14 +153,15 @@ class HostSettings(Section):
     proxy: Annotated[str | None, given(_proxy)] = Field(
         None,
         description="A company's HTTP proxy, where nothing leaves the network without one: for the server's calls (language "
-        "models, webhooks, downloads), Ollama's models, ngrok, and as parent of the egress proxy. What cannot use it: "
-        "docs/offline.md.",
+        "models, webhooks, downloads), Ollama's models, ngrok, the monitor's messages, and as parent of the egress proxy. What "
+        "cannot use it: docs/offline.md.",
         examples=["http://proxy.example.com:3128"],
     )
     ca_file: Annotated[str | None, given(certificates.check)] = Field(
         None,
         description="A company's certificates in PEM, for a proxy that opens TLS: a file in the checkout, by its path there. The "
-        "server, Ollama's download and builds of images trust them beside the public ones; browsers do not (docs/offline.md).",
+        "server, its browsers, Ollama's download, the monitor's messages and builds of images trust them beside the public ones "
+        "(docs/offline.md).",
         examples=["company-ca.pem"],
     )
     timezone: Annotated[str, each(_timezone_problem)] = Field(
@@ -298,7 +299,8 @@ class ServerSettings(Section):
         [],
         description="What the server may reach besides the public internet, by TCP: `ADDRESS:PORT`, `NETWORK/BITS:PORT` "
         "(IPv6 in brackets) or `host:PORT` for a service of the Docker host, such as a mail server or the receiver of webhooks. "
-        "`llm.base_url`, `browser.url` and `smtp.host` need no entry. Skyvern's own validation of URLs still applies.",
+        "`llm.base_url`, `browser.url`, `smtp.host`, `storage.endpoint`, `database.url` and `host.proxy` need no entry. "
+        "Skyvern's own validation of URLs still applies.",
         examples=["[192.168.1.20:587, host:5678]"],
     )
 

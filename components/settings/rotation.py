@@ -16,9 +16,9 @@ class RotationSettings(Section):
     api_key: Epoch = Field(1, description="The organisation's API key; the old one is refused afterwards.")
     ui_login: Epoch = Field(1, description="Password of the UI.")
     gateway: Epoch = Field(
-        1, description="Key by which Vercel's middleware and the gateway know each other; only with `frontend: vercel`."
+        1, description="Key by which Vercel's middleware and the gateway know each other; only with `frontend.provider: vercel`."
     )
-    tunnel: Epoch = Field(1, description="Secret of the Cloudflare Tunnel; only with `edge: cloudflare`.")
+    tunnel: Epoch = Field(1, description="Secret of the Cloudflare Tunnel; only with `edge.provider: cloudflare`.")
 
 
 class DeploymentSettings(Section):

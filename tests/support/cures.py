@@ -77,6 +77,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "sudo apt-get install -y $packages": _PACKAGES,
         "sudo chown -R": "unit/ops/test_ownership.py::test_an_environment_that_root_made_is_one_line_whose_cure_works",
     },
+    "script/check-shell": {"are left out": "outside: the packages of the tests themselves"},
+    "script/check-workflows": {"is left out": "engine/test_actionlint.py::test_a_planted_mistake_fails_the_check"},
     "script/test": {
         "these packages are missing": "outside: the packages of the tests themselves",
         "run script/test unit without it": "names: another lane of the tests",

@@ -1,6 +1,8 @@
 """The files that people expect of a repository, where they repeat what is written elsewhere."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -31,6 +33,27 @@ def test_script_test_unit_says_which_programs_tests_are_left_out_without() -> No
     needed = {name for path in lane for name in skips.findall(path.read_text())}
     (pairs,) = re.findall(r"\n  absent=\(\)\n  for pair in (.+); do\n", (ROOT / "script" / "test").read_text())
     assert {pair.partition(":")[0] for pair in pairs.split()} == needed
+
+
+@pytest.mark.parametrize(
+    ("script", "left_out", "program"),
+    [("check-shell", "the shell scripts", "shellcheck"), ("check-workflows", "actionlint", "Go")],
+)
+def test_a_check_without_its_program_says_what_is_left_out(script: str, left_out: str, program: str, tmp_path: Path) -> None:
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    workflow = tmp_path / "workflow.yml"
+    head = "on: push\npermissions: {}\njobs:\n  a:\n    runs-on: ubuntu-latest\n"
+    workflow.write_text(f"{head}    steps:\n      - run: 'true'\n")
+    files = [str(workflow)] if script == "check-workflows" else []
+    environment = {"HOME": str(tmp_path), "PATH": str(tmp_path)}
+    done = subprocess.run(
+        [ROOT / "script" / script, *files], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{script}: {left_out} ")
+    assert program in line
 
 
 def test_whoever_changes_what_runs_on_a_host_needs_its_owner() -> None:
