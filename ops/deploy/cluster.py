@@ -253,8 +253,8 @@ def let_join(
             try:
                 _swarm(Docker(node.host), "join", "--token", token, *advertise, remote)
             except UserError:
-                # After a timeout, Docker goes on trying for ever, and refuses a second attempt meanwhile. What was refused at once
-                # it has forgotten, and so it refuses this, too.
+                # After a timeout, Docker goes on trying for ever, and refuses a second attempt meanwhile. What was refused at
+                # once it has forgotten, and so it refuses this, too.
                 with suppress(UserError):
                     Docker(node.host).run("swarm", "leave", "--force")
                 raise
