@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.host.volumes import SERVED_FOLDERS
-from ops.backups.preflight import in_folder
+from ops.backups.preflight import NO_FOLDER, in_folder
 from ops.clients.docker import Docker
+from ops.errors import UserError
 
 _COPY = ".restored-"
 # Parts as NAME=MODE.
@@ -57,8 +58,14 @@ def make_parts(docker: Docker, image: str, folder: str, parts: Iterable[str]) ->
 
 
 def copies(docker: Docker, image: str, folder: str) -> dict[str, str]:
-    """Of the copies there, stamp -> set."""
-    lines = (line.split(" ", 1) for line in in_folder(docker, folder, image, _LIST, []).splitlines())
+    """Of the copies there, stamp -> set; UserError where the machine does not have the folder."""
+    try:
+        printed = in_folder(docker, folder, image, _LIST, [])
+    except UserError as failed:
+        if NO_FOLDER in str(failed):
+            raise UserError(f"host.shared_folder: {folder} is not there at {docker.host}; mount the share there") from failed
+        raise
+    lines = (line.split(" ", 1) for line in printed.splitlines())
     return {name.removeprefix(_COPY): of for name, of in lines}
 
 

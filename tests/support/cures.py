@@ -183,7 +183,9 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/deploy/machines.py": {
         "run bin/ops cluster init": _SWARM,
-        "sudo install -d": _ON_SWARM,
+        "sudo install -d": f"{_ON_SWARM} unit/ops/deploy/test_machines.py::test_a_share_that_refuses_has_a_cure_that_works",
+        "has lost it, run bin/ops restore": "unit/ops/deploy/test_machines.py::"
+        "test_a_share_that_has_lost_the_folder_gets_it_back_by_a_restore",
     },
     "ops/deploy/kakao.py": {"next: script/up": "outside: an account of KakaoTalk"},
     "ops/deploy/recovery.py": {
