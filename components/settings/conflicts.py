@@ -18,10 +18,13 @@ _UPLOAD_MIB: Mapping[Plan, int] = {"free": 94, "pro": 94, "business": 189}
 _HOST_CHARACTERS = 253
 # The server's /tmp has 1024 MiB (components/host/skyvern.py); a quarter of it is for browser profiles and recordings.
 FILES_MIB = 768
+# The longest name of a stack on a Swarm, in which a secret's has at most 64 characters: skyvern-STACK-connector- and 16 of a hash
+# (components/host/swarm.py). Networks and services have 63 and no period (swarmkit, manager/controlapi/common.go and secret.go).
+STACK_CHARACTERS = 29
 
 
-def conflicts(settings: Settings) -> Iterator[str]:
-    """A line for each: ``PATH: what is wrong; what to write``."""
+def conflicts(settings: Settings, stack: str = "") -> Iterator[str]:
+    """A line for each: ``PATH: what is wrong; what to write``. stack: its name, where that is known."""
     browser = settings.browser
     if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
         yield f"browser.proxy_port: {browser.proxy_port} is also host.port; write another port"
@@ -38,7 +41,7 @@ def conflicts(settings: Settings) -> Iterator[str]:
         )
     yield from _smtp_conflicts(settings.smtp)
     yield from _database_conflicts(settings.database)
-    yield from _engine_conflicts(settings)
+    yield from _engine_conflicts(settings, stack)
     edge = settings.edge
     on_vercel = isinstance(settings.frontend, VercelFrontend)
     if on_vercel and not isinstance(edge, CloudflareEdge):
@@ -88,7 +91,7 @@ def conflicts(settings: Settings) -> Iterator[str]:
             yield "edge.access_team: is missing; write the NAME of NAME.cloudflareaccess.com, for example example"
 
 
-def _engine_conflicts(settings: Settings) -> Iterator[str]:
+def _engine_conflicts(settings: Settings, stack: str) -> Iterator[str]:
     """On a Swarm a task is on any machine, so nothing may be on one of them; and its ports are open on every address."""
     host = settings.host
     if host.engine == "docker":
@@ -97,6 +100,14 @@ def _engine_conflicts(settings: Settings) -> Iterator[str]:
                 yield f'host.{key}: is about several machines, and host.engine is "docker"; remove it, or write engine: swarm'
         return
     swarm = 'host.engine: "swarm"'
+    shorter = stack.replace(".", "-")[:STACK_CHARACTERS]
+    if "." in stack:
+        yield f"{swarm} takes no period in the name of a stack; rename the file, for example to Pulumi.{shorter}.yaml"
+    if len(stack) > STACK_CHARACTERS:
+        yield (
+            f"{swarm} takes at most {STACK_CHARACTERS} characters in the name of a stack, and this one has {len(stack)}; rename "
+            f"the file, for example to Pulumi.{shorter}.yaml"
+        )
     if host.shared_folder is None:
         yield f"{swarm} needs a folder that all machines have; write host.shared_folder, for example /mnt/skyvern"
     if not settings.database.elsewhere:

@@ -13,11 +13,11 @@ from components.settings.errors import SettingsError, describe
 from components.settings.schema import Settings
 
 
-def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = frozenset()) -> Settings:
+def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = frozenset(), stack: str = "") -> Settings:
     """Settings from the decoded values of the stack file.
 
     raw: section name -> decoded value, secrets in plain text. secret_keys: paths of the encrypted values, such as
-    ``automations.credentials.shop.password``; that of a section stands for all values in it.
+    ``automations.credentials.shop.password``; that of a section stands for all values in it. stack: its name, if known.
     Raises SettingsError with one line for each mistake.
     """
     try:
@@ -32,7 +32,7 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     ]
     if plain:
         raise SettingsError(plain)
-    if lines := [f"{file}: {line}" for line in conflicts(settings)]:
+    if lines := [f"{file}: {line}" for line in conflicts(settings, stack)]:
         raise SettingsError(lines)
     return settings
 
@@ -82,7 +82,7 @@ def load() -> Settings:
     secret_keys = frozenset(
         path for section, value in encrypted.items() for path in encrypted_paths(value, config.get(prefix + section), section)
     )
-    return parse(raw, file=_file(), secret_keys=secret_keys)
+    return parse(raw, file=_file(), secret_keys=secret_keys, stack=pulumi.get_stack())
 
 
 def _written_config() -> Mapping[str, Any]:

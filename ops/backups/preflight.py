@@ -16,7 +16,7 @@ from components.settings import NoBackup, PathBackup, Settings, SomeBackup
 from ops.backups.container import PROGRAM, clause
 from ops.clients.docker import HARDENED, Docker
 from ops.clients.terminal import Progress
-from ops.errors import UserError
+from ops.errors import UserError, explained
 from ops.stack.secrets import generated, given
 from ops.stack.stack import Stack
 
@@ -98,6 +98,8 @@ def run(
 
 # Of the user that Skyvern is.
 OURS = f"--user={SKYVERN_ID}:{SKYVERN_ID}"
+# What Docker says of a folder to mount that is missing.
+NO_FOLDER = "bind source path does not exist"
 _SEE = 'cd /shared && [ -e "$1" ] && : > "$1.try" && rm "$1.try"'
 
 
@@ -126,7 +128,8 @@ def refuse_different(daemons: Sequence[Docker], folder: str, image: str, where: 
     first, *others = daemons
     if not others:
         return
-    in_folder(first, folder, image, ': > "/shared/$1"', [token])
+    with explained(lambda failed: f"{where}: cannot be written to at {first.host} ({failed.line}); correct that"):
+        in_folder(first, folder, image, ': > "/shared/$1"', [token])
     try:
         for daemon in others:
             try:

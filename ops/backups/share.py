@@ -10,8 +10,9 @@ from pathlib import PurePosixPath
 
 from components.host.volumes import SERVED_FOLDERS, SKYVERN_FOLDERS
 from ops.backups.container import LONG_SECONDS
-from ops.backups.preflight import in_folder
+from ops.backups.preflight import NO_FOLDER, in_folder
 from ops.clients.docker import Docker
+from ops.errors import UserError
 
 _COPY = ".restored-"
 # Parts as NAME=MODE.
@@ -65,9 +66,15 @@ def make_parts(docker: Docker, image: str, folder: str, parts: Iterable[str]) ->
 
 
 def copies(docker: Docker, image: str, folder: str) -> dict[str, tuple[str, list[str]]]:
-    """Of the copies there, stamp -> set and the parts of which a folder is there."""
+    """Of the copies there, stamp -> set and the parts of which a folder is there; UserError without the stack's folder."""
+    try:
+        printed = in_folder(docker, folder, image, _LIST, [])
+    except UserError as failed:
+        if NO_FOLDER in str(failed):
+            raise UserError(f"host.shared_folder: {folder} is not there at {docker.host}; mount the share there") from failed
+        raise
     found = {}
-    for line in in_folder(docker, folder, image, _LIST, []).splitlines():
+    for line in printed.splitlines():
         name, of, folders = line.split("|")
         # In the middle of three renames, a part is NAME.was (ops/backups/exchange.py).
         there = {one.rstrip("/").removesuffix(".was") for one in folders.split()}

@@ -7,6 +7,7 @@ it. Not here: what is wrong with a cluster (ops/observe/doctor/cluster_checks.py
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from ipaddress import IPv4Network
@@ -252,8 +253,10 @@ def let_join(
             try:
                 _swarm(Docker(node.host), "join", "--token", token, *advertise, remote)
             except UserError:
-                # Docker goes on trying for ever, and refuses a second attempt meanwhile.
-                Docker(node.host).run("swarm", "leave", "--force")
+                # After a timeout, Docker goes on trying for ever, and refuses a second attempt meanwhile. What was refused at
+                # once it has forgotten, and so it refuses this, too.
+                with suppress(UserError):
+                    Docker(node.host).run("swarm", "leave", "--force")
                 raise
             say(f"{node.host}: joined")
     finally:

@@ -26,7 +26,7 @@ from ops.backups.paused import Pause
 from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import danger, database_upgrade, newer, put_back, repair, up, update
+from ops.deploy import danger, database_upgrade, machines, newer, put_back, repair, up, update
 from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
@@ -47,7 +47,7 @@ for one in json.load(sys.stdin):
 
 def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -> None:
     """A set, or the newest one, into the stack. UserError before anything is touched, or with the next step."""
-    with notes.alone(stack):
+    with notes.alone(stack), machines.folder_for_restore(stack, say):
         source = copies.source(stack)
         docker = source.docker
         clear(source, say)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from components.host.firewall import bridge_name
 from components.settings import Settings
 from ops.clients.docker import HARDENED, Docker
+from ops.clients.swarm import Swarm
 from ops.errors import UserError
 from ops.stack import inventory
 from ops.stack.stack import Stack
@@ -168,11 +169,13 @@ def probe(docker: Docker, stack: Stack, *, walled: bool, parts: Collection[str] 
     found = inventory.documents_by_daemon(docker, stack.short)
     containers = [document for _, documents in found for document in documents]
     daemons = {document["Id"]: daemon for daemon, documents in found for document in documents}
-    by_part = {_part(container): container for container in containers}
-    # Their image has the tools; by its id, because its name may be gone.
-    image = next((by_part[part]["Image"] for part in ("firewall", "egress") if part in by_part), None)
-    if image is None:
-        raise UserError("could not probe: there is neither a firewall nor an egress container, whose image would be used")
+    by_part = {_part(container): container for container in containers if container["State"]["Running"]}
+    # Their image has the tools.
+    source = next((by_part[part] for part in ("firewall", "egress") if part in by_part), None)
+    if source is None:
+        raise UserError("could not probe: neither a firewall nor an egress container runs, whose image would be used")
+    # One daemon has it by its id, also where the name is gone. On a Swarm, every machine has it by its name (images/spread.py).
+    image = source["Config"]["Image"] if isinstance(docker, Swarm) else source["Image"]
     host_addresses = _host_addresses(docker, by_part["firewall"]["Id"]) if walled and "firewall" in by_part else []
     planned = attempts(containers, inventory.network_documents(docker, stack.short), host_addresses)
     if not walled:

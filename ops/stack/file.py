@@ -80,8 +80,8 @@ def encrypted_paths(value: Any, path: str = "") -> Iterator[str]:
             yield from encrypted_paths(item, f"{path}[{index}]")
 
 
-def settings(path: Path) -> "Settings":
-    """The settings of a stack file, checked without the engine and without decrypting anything.
+def settings(path: Path, stack: str = "") -> "Settings":
+    """The settings of a stack file, checked without the engine and without decrypting anything. stack: its name, if known.
 
     Raises UserError with the schema's lines when the file is wrong, so that nothing has been touched by then.
     """
@@ -93,7 +93,7 @@ def settings(path: Path) -> "Settings":
     plain = {name: _without_ciphertext(value, schema.ENCRYPTED) for name, value in raw.items()}
     encrypted = frozenset(path for name, value in raw.items() for path in schema.encrypted_paths(plain[name], value, name))
     try:
-        return schema.parse(plain, file=path.name, secret_keys=encrypted)
+        return schema.parse(plain, file=path.name, secret_keys=encrypted, stack=stack)
     except schema.SettingsError as wrong:
         raise UserError(str(wrong)) from wrong
 

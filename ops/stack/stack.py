@@ -114,7 +114,7 @@ class Stack:
 
     def settings(self) -> "Settings":
         """The settings of the stack file; UserError with the schema's lines if one is wrong."""
-        return file.settings(self.file)
+        return file.settings(self.file, self.short)
 
     def docker(self) -> Docker:
         """The daemon that the stack file names, or its Swarm; UserError if no manager of that answers."""

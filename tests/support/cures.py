@@ -26,6 +26,7 @@ _NOTHING_LEFT = "host/test_deployment.py::test_unprotect_and_destroy_leave_nothi
 _SETS = "host/test_backup.py::test_a_set_is_listed_and_seen_by_status_and_doctor"
 _RESTORE = "host/test_backup.py::test_what_is_lost_comes_back"
 _UNDO = "host/test_backup.py::test_what_a_restore_replaced_goes_back"
+_CUT_OFF_RESTORE = "host/test_backup.py::test_a_restore_that_is_killed_leaves_what_was_or_the_whole_set"
 _RESUME = "host/test_backup.py::test_schedules_wait_for_a_person"
 _DRILL = "host/test_backup.py::test_a_drill_serves_the_set_and_reaches_nothing"
 _ELSEWHERE = "host/test_external_postgres.py::test_the_data_comes_along"
@@ -153,8 +154,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/deploy/database_upgrade.py": {
         "to go back to it: bin/…": _MAJOR,
-        "was interrupted; run bin/ops restore -s … first": "host/test_backup.py::"
-        "test_a_restore_that_is_killed_leaves_what_was_or_the_whole_set",
+        "was interrupted; run bin/ops restore -s … first": _CUT_OFF_RESTORE,
         "was interrupted; run script/up --stack … in a checkout of that version": _ON,
         "so a switch that fails could not go back": "unit/ops/deploy/test_database_upgrade.py::"
         "test_without_a_commit_to_go_back_to_an_up_of_the_version_before_makes_one",
@@ -185,7 +185,9 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/deploy/machines.py": {
         "run bin/ops cluster init": _SWARM,
-        "sudo install -d": _ON_SWARM,
+        "sudo install -d": f"{_ON_SWARM} unit/ops/deploy/test_machines.py::test_a_share_that_refuses_has_a_cure_that_works",
+        "has lost it, run bin/ops restore": "unit/ops/deploy/test_machines.py::"
+        "test_a_share_that_has_lost_the_folder_gets_it_back_by_a_restore",
     },
     "ops/deploy/kakao.py": {"next: script/up": "outside: an account of KakaoTalk"},
     "ops/deploy/recovery.py": {
@@ -197,6 +199,10 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "to roll back to …": _ROLLBACK,
         "look at what changed around it": f"{_DOCTOR} host/test_pull_requests.py::test_what_somebody_changed_is_one_issue",
     },
+    "ops/deploy/put_back.py": {
+        "puts it back and starts it": _CUT_OFF_RESTORE,
+        "script/up --stack … starts it": _KILLED,
+    },
     "ops/deploy/repair.py": {
         "the volume and the data in it are gone": f"engine/test_cures.py::test_a_volume_that_is_gone_begins_empty {_RUNBOOKS}",
         "bin/ops doctor -s … says what to do": _DOCTOR,
@@ -204,6 +210,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/deploy/restore.py": {
         "pulumi up --refresh -s … applies their files again": "host/test_backup.py::test_an_automation_survives_a_restore",
         "does not start on that; bring back a set": _RESTORE,
+        "has been removed; bring back a set": _RESTORE,
         "to go back: bin/ops restore --undo": _UNDO,
         "bin/ops resume": _RESUME,
         "bin/ops backup now keeps them": f"host/test_backup.py::test_newer_data_is_not_replaced_unasked {_RESTORE}",

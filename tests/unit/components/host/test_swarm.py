@@ -9,7 +9,7 @@ import pytest
 from components.host.service import Health, ServiceArgs
 from components.host.swarm import REMOVAL_SECONDS, refuse, short_duration
 from components.host.volumes import STARTED_FOLDER
-from components.settings import Settings, SettingsError, parse
+from components.settings import STACK_CHARACTERS, Settings, SettingsError, parse
 from policy.rules.containers import CONTAINER, NETWORK, SECRET, SERVICE, VOLUME
 from tests.policy import pack
 from tests.policy.pack import registered
@@ -116,6 +116,39 @@ def test_a_secret_is_a_file_and_in_no_environment(containers: Program, swarm: Pr
             assert isinstance(data, Secret)
             assert base64.b64decode(plain(data)).decode() == value
     assert all(name.startswith("skyvern-dev-") and len(name) <= 64 for name in made)
+
+
+def test_the_longest_name_of_a_stack_fits_what_a_swarm_takes() -> None:
+    made = program.run(settings(host={"engine": "swarm", "shared_folder": SHARE}), stack="s" * STACK_CHARACTERS)
+    for kind, most in ((NETWORK, 63), (SECRET, 64), (SERVICE, 63)):
+        assert max(len(str(plain(one.inputs["name"]))) for one in made.of_type(kind)) <= most, kind
+    # And no shorter one is refused.
+    assert max(len(str(plain(one.inputs["name"]))) for one in made.of_type(SECRET)) == 64
+
+
+def test_a_stack_whose_name_a_swarm_does_not_take_is_refused() -> None:
+    swarm = {"host": {"engine": "swarm", "shared_folder": SHARE}}
+
+    def refused(stack: str, **sections: dict[str, Any]) -> list[str]:
+        try:
+            parse({**SECTIONS, **sections}, file=f"Pulumi.{stack}.yaml", secret_keys=SECRETS, stack=stack)
+        except SettingsError as wrong:
+            return wrong.lines
+        return []
+
+    assert refused("shop.example.com", **swarm) == [
+        'Pulumi.shop.example.com.yaml: host.engine: "swarm" takes no period in the name of a stack; rename the file, for example '
+        "to Pulumi.shop-example-com.yaml"
+    ]
+    assert refused("s" * 30, **swarm) == [
+        f'Pulumi.{"s" * 30}.yaml: host.engine: "swarm" takes at most 29 characters in the name of a stack, and this one has 30; '
+        f"rename the file, for example to Pulumi.{'s' * 29}.yaml"
+    ]
+    both = refused("s." * 20, **swarm)
+    assert [line.rpartition(" ")[2] for line in both] == [f"Pulumi.{'s-' * 14}s.yaml"] * 2
+    for stack in ("s" * 29, "Shop_1-a"):
+        assert refused(stack, **swarm) == []
+    assert refused(f"shop.example.{'s' * 30}") == []
 
 
 def test_a_check_that_needs_a_secret_opens_it(swarm: Program) -> None:

@@ -801,6 +801,10 @@ def test_the_stack_decides_which_file_an_error_names(monkeypatch: pytest.MonkeyP
     ]
     runtime_config.set_all_config({"skyvern:host": '{"port": 9000}'}, [])
     assert settings.load().host.port == 9000
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "shop.example")
+    runtime_config.set_all_config({"skyvern:host": '{"engine": "swarm"}'}, [])
+    with pytest.raises(SettingsError, match=r"rename the file, for example to Pulumi\.shop-example\.yaml"):
+        settings.load()
 
 
 _ONE_OF_TWO = """\

@@ -62,6 +62,7 @@ class DockerDouble(Docker):
     broken: bool = False
     rules: str | None = None
     tried: dict[str, list[str]] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
 
     def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
         words = [str(argument) for argument in arguments]
@@ -85,6 +86,7 @@ class DockerDouble(Docker):
         if self.broken:
             raise UserError("docker: exit 125: no such container")
         (source,) = (word.removeprefix("--network=container:") for word in words if word.startswith("--network="))
+        self.images.add(words[words.index("bash") - 1])
         addresses = [line.split()[0] for line in (stdin or b"").decode().splitlines() if line]
         self.tried[source] = addresses
         results = {
@@ -132,6 +134,14 @@ def test_without_a_firewall_only_dockers_own_walls_are_tried() -> None:
     assert set(docker.tried) == {"id-egress", "id-gateway", "id-postgres"}
     # A firewall that should exist and does not leaves nothing untried.
     assert isolation.probe(DockerDouble(containers=without, open=frozenset({"10.1.0.1"})), STACK, walled=True) != []
+
+
+def test_on_one_daemon_the_image_is_named_by_the_id_of_a_container_that_runs() -> None:
+    """Its name may be gone there, and a firewall that has ended may be of an image of before."""
+    ended = {**container("firewall", 0, running=False), "Image": "sha256:before"}
+    docker = DockerDouble(containers=[*(one for one in CONTAINERS if one["Id"] != "id-firewall"), ended])
+    isolation.probe(docker, STACK, walled=True)
+    assert docker.images == {"sha256:egress"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ops.machine import environment
 from ops.observe import status
 from ops.paths import ROOT
 from ops.stack.stack import Stack
+from tests.support import swarm as support
 from tests.support.checkout import commit
 from tests.support.stack_outputs import OUTPUTS
 
@@ -38,6 +39,15 @@ def test_files_and_containers_have_the_short_name_and_pulumi_gets_the_full_one(t
     assert stack.file == tmp_path / "Pulumi.prod.yaml"
     assert stack.settings().host.port == 18090
     assert stack.docker().host == "unix:///run/x.sock"
+
+
+def test_a_name_that_a_swarm_does_not_take_is_refused_before_a_machine_is_asked(tmp_path: Path) -> None:
+    stack = Stack("organization/skyvern/shop.example", root=support.stack_at(tmp_path).root)
+    (tmp_path / "Pulumi.dev.yaml").rename(tmp_path / "Pulumi.shop.example.yaml")
+    with pytest.raises(UserError, match=r"^Pulumi\.shop\.example\.yaml: host\.engine: .* to Pulumi\.shop-example\.yaml$"):
+        stack.docker()
+    (tmp_path / "Pulumi.shop.example.yaml").rename(tmp_path / "Pulumi.shop-example.yaml")
+    assert Stack("shop-example", root=tmp_path).settings().host.engine == "swarm"
 
 
 def test_a_stack_file_that_pulumi_removed_is_brought_back_by_git(checkout: Path) -> None:
