@@ -524,9 +524,11 @@ def observe_disk(docker: Docker, running: Sequence[str], volumes: Sequence[str])
     """The file system with the least free space: Docker's own, or that of a volume that this user can examine on this machine."""
     disks = [_docker_disk(docker, running)]
     for name in volumes:
-        if folder := _output(docker, "volume", "inspect", "--format", "{{.Mountpoint}}", name):
-            with contextlib.suppress(OSError):
-                disks.append(_disk_of(folder.strip(), f"volume {name}"))
+        for volume in json.loads(_output(docker, "volume", "inspect", name) or "[]"):
+            # One in memory is as small as it was asked for.
+            if (volume["Options"] or {}).get("type") != "tmpfs":
+                with contextlib.suppress(OSError):
+                    disks.append(_disk_of(volume["Mountpoint"], f"volume {name}"))
     return min((disk for disk in disks if disk is not None), key=lambda disk: disk.free_mib, default=None)
 
 

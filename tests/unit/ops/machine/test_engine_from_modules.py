@@ -77,7 +77,8 @@ class TestVersions:
             replaced = dict(re.findall(r"^(?:\t|replace )(\S+) => (\S+ v\S+)$", text, re.MULTILINE))
             for module, version in re.findall(r"^\t(\S+) (v\S+)", text, re.MULTILINE):
                 versions.setdefault(module, set()).add(replaced.get(module, version))
-        assert {module: found for module, found in versions.items() if len(found) > 1} == {}
+        # The CLI does not compile with the version that the random plugin needs.
+        assert [module for module, found in versions.items() if len(found) > 1] == ["github.com/olekukonko/tablewriter"]
 
 
 class TestEnsure:

@@ -548,13 +548,15 @@ class OneVolume(Docker):
 
     def command(self, *arguments: str | Path) -> list[str]:
         if arguments[0] == "volume":
-            return ["echo", "/proc" if arguments[-1] == "full" else "/nowhere"]
+            folder = "/nowhere" if arguments[-1] == "elsewhere" else "/proc"
+            options = {"type": "tmpfs"} if arguments[-1] == "in-memory" else None
+            return ["echo", json.dumps([{"Mountpoint": folder, "Options": options}])]
         return ["printf", "%s\\n", "Filesystem 1024-blocks Used Available Capacity Mounted", "overlay 99 99 44711044 3% /"]
 
 
 def test_the_fullest_disk_is_reported() -> None:
     docker = OneVolume("unix:///x")
-    disk = observation.observe_disk(docker, ["server"], ["elsewhere"])
+    disk = observation.observe_disk(docker, ["server"], ["elsewhere", "in-memory"])
     assert disk is not None
     assert (disk.free_mib, disk.where) == (43663, "Docker's storage")
     # /proc has no room at all.
