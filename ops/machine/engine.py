@@ -249,7 +249,7 @@ def _modules_engine(why: str, progress: Progress, *, forced: bool) -> EngineReco
     if not _is_built():
         progress(f"Pulumi: {why}.")
         progress("Building the CLI and the docker and random plugins from Go modules instead (tools/engine):")
-        progress("about 10 minutes on 2 cores the first time, kept in the cache afterwards.")
+        progress("about 6 minutes on 2 cores the first time, kept in the cache afterwards.")
         go.ensure_go(progress)
     built = engine_from_modules.ensure(progress=progress)
     return EngineRecord(

@@ -107,7 +107,7 @@ def _build(staging: Path, progress: Progress) -> None:
 def _compile(
     what: str, version: str, module: Path, package: str, linker_flags: str, output: Path, log: Path, progress: Progress
 ) -> None:
-    progress(f"building {what} {version} from Go modules (about 3 min on 2 cores) ...")
+    progress(f"building {what} {version} from Go modules (up to 4 min on 2 cores) ...")
     process.stream(
         ["go", "build", "-ldflags", f"-s -w {linker_flags}", "-o", output, package],
         cwd=module,

@@ -223,7 +223,7 @@ def test_the_engine_from_modules_is_announced_before_it_is_built(home: Home, bui
     assert made.pulumi_home == str(built.pulumi_home)
     before = "\n".join(home.lines[: home.lines.index("built")])
     assert "get.pulumi.com does not answer" in before
-    assert "10 minutes" in before
+    assert "6 minutes" in before
 
 
 def test_the_engine_from_modules_gives_way_once_the_official_engine_is_available(
