@@ -31,8 +31,7 @@ def read(stack: Stack, docker: Docker, image: str, path: str) -> str:
 
 
 def _run(stack: Stack, docker: Docker, image: str, script: str, stdin: bytes | None = None) -> str:
-    mount = f"--volume={stack.place('backup')}:{STATE_FOLDER}"
-    flags = ("--interactive", f"--user={SKYVERN_ID}:{SKYVERN_ID}", mount)
+    flags = ("--interactive", f"--user={SKYVERN_ID}:{SKYVERN_ID}", stack.mount("backup", STATE_FOLDER))
     return docker.run(*OFFLINE, *flags, image, "sh", "-c", script, stdin=stdin)
 
 

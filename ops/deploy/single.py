@@ -196,9 +196,9 @@ def _credential(source: Source, record: Record, identifier: str, *, over: bool) 
 
 def _file(source: Source, record: Record, path: str, *, over: bool) -> str:
     folder = folder_of(path)
-    mount = f"--volume={source.stack.place(folder)}:{folder_path(folder)}"
+    flags = (source.stack.mount(folder, folder_path(folder)),)
     try:
-        source.ask("file", record.name, path, *(["replace"] if over else []), flags=(mount,), timeout_seconds=3600)
+        source.ask("file", record.name, path, *(["replace"] if over else []), flags=flags, timeout_seconds=3600)
     except UserError as failed:
         again = "; add --discard-newer to replace it" if " is newer here " in str(failed) else ""
         raise UserError(f"{failed}{again}") from failed

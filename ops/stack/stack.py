@@ -98,9 +98,14 @@ class Stack:
         return f"skyvern-{self.short}-{part}"
 
     def place(self, part: str) -> str:
-        """Where the data of a part is, for ``--volume=PLACE:PATH``: a volume, or a folder that all machines of a Swarm have."""
+        """Where the data of a part is: a volume, or a folder that all machines of a Swarm have."""
         folder = self.shared_folder
         return self.prefix(part) if folder is None else f"{folder}/{part}"
+
+    def mount(self, part: str, path: str) -> str:
+        """Flag of ``docker run`` for the data of a part. With --volume, Docker makes a folder that is missing on its own disk."""
+        kind = "volume" if self.shared_folder is None else "bind"
+        return f"--mount=type={kind},source={self.place(part)},target={path}"
 
     @property
     def shared_folder(self) -> str | None:
