@@ -448,7 +448,7 @@ def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
     site = swarm.site()
     key = {"x-api-key": site.outputs.api_key.get_secret_value()}
     person = as_person(site)
-    check_workflow_run(person)
+    check_workflow_run(site)
     credential = make_credential(person)
     run = start_run(person, make_workflow(person, "Long", wait_seconds=900))
     wait_for(lambda: read_run(person, run)["status"] == "running", seconds=120, pause=1)
@@ -483,9 +483,9 @@ def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
     # Until the Swarm and the edge know, the dead one's share gets no answer.
     assert all(status == 401 for at, status in pages if at > began + 30)
     swarm.wait_until_whole(seconds=120)
-    assert person.run is not None
-    assert person.run.recording_link is not None
-    assert site.ask("GET", person.run.recording_link).status_code == 200
+    assert site.run is not None
+    assert site.run.recording_link is not None
+    assert site.ask("GET", site.run.recording_link).status_code == 200
     assert code_status(person, credential) == 200
     outcome = wait_for_end(person, run, 300)
     print(f"the run that was on the dead machine: {outcome['status']}: {outcome['failure_reason']}")
