@@ -73,6 +73,15 @@ def _no_modules_are_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     shutil.rmtree(compiled / folder.relative_to(folder.root), ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def _umask_stays() -> Iterator[None]:
+    """The monitor's program sets its own, and a test that calls it would leave that to all after it."""
+    before = os.umask(0o077)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 _seconds: dict[str, float] = collections.defaultdict(float)
 
 

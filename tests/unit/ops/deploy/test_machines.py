@@ -234,9 +234,11 @@ class Disks:
 def disks(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disks]:
     # Not pytest's own folder, which other users cannot enter.
     with tempfile.TemporaryDirectory(prefix="skyvern-share-", dir="/var/tmp") as root:
-        Path(root).chmod(0o755)
         for name in ("share", "disk"):
-            (Path(root) / name).mkdir(mode=0o755)
+            (Path(root) / name).mkdir()
+        # Whatever the umask of these tests.
+        for folder in (Path(root), *Path(root).iterdir()):
+            folder.chmod(0o755)
         made = Disks(Path(root) / "share", engine)
         monkeypatch.setattr(Docker, "run", lambda docker, *words, **options: made.run(docker, *words, **options))
         monkeypatch.setattr("time.sleep", lambda _: None)
