@@ -292,7 +292,7 @@ def test_what_was_not_compared_is_not_as_recorded(box: Box) -> None:
 # Three files by their rows: one that has become another, one that has not come, and one that is there.
 FOLLOWED = """#!/bin/sh
 case "$*" in
-  *artifact_id*) printf 'a_1\\tone.webm\\na_2\\ttwo.webm\\na_3\\tthree.webm\\n' ;;
+  *-F*) cat > /dev/null; printf 'a_1\\tone.webm\\na_2\\ttwo.webm\\na_3\\tthree.webm\\n' ;;
   *--single-transaction*) cat > "$FAKE/followed" ;;
   *) cat > /dev/null; echo 'workflows|3|5' ;;
 esac
