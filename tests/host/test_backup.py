@@ -238,12 +238,14 @@ def test_a_restore_that_is_killed_leaves_what_was_or_the_whole_set(
     done = there.run("bin/ops", "restore", "--yes", "--discard-newer", check=False)
     assert (killed.exists(), done.returncode) == (True, -9), done.stdout + done.stderr
     if point == "in the middle of the exchange":
-        # Before it starts anything.
+        # Before it starts anything. Its smoke run has workflows, too.
         assert "what the stack had before is in place again" in stack.run("script/up", "--yes").stdout
+        assert "매일 보고서 later" in sql(stack, "SELECT title FROM workflows").splitlines()
+        assert files(stack) == before[1]
     else:
         # A next one that restores nothing: it ends at a set that is not there.
         ops(stack, "restore", "20200101T000000Z", "--yes", check=False)
-    assert serving(stack) == (in_the_set if point == "after the exchange" else before)
+        assert serving(stack) == (in_the_set if point == "after the exchange" else before)
     ops(stack, "restore", "--yes", "--discard-newer")
     assert (sql(stack, CONTENT), files(stack)) == in_the_set
     assert stack.docker.inspect("skyvern-dev-server")["State"]["Running"]
