@@ -33,8 +33,10 @@ from ops.stack.stack import Stack
 Purpose = Literal["restore", "drill", "trial", "upgrade"]
 PARTS = ("postgres", *SKYVERN_FOLDERS)
 READY_SECONDS = 120
-# Faster, and safe: a copy that a power cut damages is thrown away, and what is kept is written out before it is used.
-UNSAFE = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_wal_size=4GB")
+# Faster, and safe: a copy that a power cut damages is thrown away, and what is kept is written out before it is used. Without
+# replicas, what is loaded into a new table of the same transaction is not written to the log.
+_UNSAFE = ("fsync=off", "full_page_writes=off", "max_wal_size=4GB", "wal_level=minimal", "max_wal_senders=0")
+UNSAFE = tuple(word for option in _UNSAFE for word in ("-c", option))
 STAMP = "%Y%m%d-%H%M%S"
 
 # Of what was in progress or waited when the set was made, nothing may go on: it has gone on since, or a person will decide.

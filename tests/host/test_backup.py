@@ -362,6 +362,7 @@ box=/var/lib/backup/twenty
 rm -rf $box && mkdir -p $box/data
 initdb --no-sync -D $box/postgres -U drill --auth trust --encoding UTF8 --locale C.UTF-8 > /dev/null
 export PGHOST=$box PGUSER=drill PGDATABASE=back BACKUP_DATA=$box/data
+minimal='-c shared_buffers=32MB -c wal_level=minimal -c max_wal_senders=0'
 options="-c listen_addresses='' -c unix_socket_directories=$box -c fsync=off -c shared_buffers=32MB"
 pg_ctl start -s -w -D $box/postgres -l $box/log -o "$options" < /dev/null
 trap 'pg_ctl stop -s -m immediate -D $box/postgres; rm -rf $box' EXIT
@@ -426,8 +427,9 @@ BACK_BY_HAND = """
 set -e
 cd /var/lib/backup && mkdir -p hand/data
 initdb --no-sync --pgdata hand/pg --username hand --auth trust --encoding UTF8 --locale C.UTF-8
+minimal='-c shared_buffers=32MB -c wal_level=minimal -c max_wal_senders=0'
 options="-c listen_addresses='' -c unix_socket_directories=$PWD/hand -c fsync=off -c full_page_writes=off"
-pg_ctl start --wait --pgdata hand/pg --log hand/log --options "$options -c shared_buffers=32MB -c max_wal_size=256MB"
+pg_ctl start --wait --pgdata hand/pg --log hand/log --options "$options $minimal -c max_wal_size=256MB"
 psql="psql -X -q -v ON_ERROR_STOP=1 -h $PWD/hand -U hand"
 $psql -d postgres -c 'CREATE DATABASE hand'
 $psql -d hand -f /repository/hand/dump
