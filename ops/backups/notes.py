@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from components.host.backup import STATE_FOLDER
-from components.host.skyvern import SKYVERN_ID
 from ops.backups.copies import Unfit
-from ops.backups.preflight import OFFLINE
+from ops.backups.preflight import OFFLINE, OURS
 from ops.clients.docker import Docker
 from ops.paths import config_dir
 from ops.stack.stack import Stack
@@ -31,7 +30,7 @@ def read(stack: Stack, docker: Docker, image: str, path: str) -> str:
 
 
 def _run(stack: Stack, docker: Docker, image: str, script: str, stdin: bytes | None = None) -> str:
-    flags = ("--interactive", f"--user={SKYVERN_ID}:{SKYVERN_ID}", stack.mount("backup", STATE_FOLDER))
+    flags = ("--interactive", OURS, stack.mount("backup", STATE_FOLDER))
     return docker.run(*OFFLINE, *flags, image, "sh", "-c", script, stdin=stdin)
 
 

@@ -10,12 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from components.host import images
 from components.host.skyvern import SKYVERN_ID
 from components.host.volumes import SKYVERN_FOLDERS
 from components.settings import Settings
 from ops.backups import share
-from ops.backups.exchange import SEEN_SECONDS
+from ops.backups.exchange import SEEN_SECONDS, image_of
 from ops.backups.preflight import NO_FOLDER, in_folder, refuse_different
 from ops.clients.docker import Docker
 from ops.clients.swarm import Swarm
@@ -182,7 +181,7 @@ def _shared(stack: Stack, docker: Docker, settings: Settings) -> _Shared | None:
     return _Shared(
         stack=stack,
         folder=PurePosixPath(folder),
-        image=images.references(settings.images.source)["backup"],
+        image=image_of(stack),
         daemons=docker.daemons,
         alone=bool(settings.host.nodes) and len(docker.daemons) == 1,
     )

@@ -7,8 +7,7 @@ While folders change places nothing may work with them, so whoever does is stopp
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from components.settings import Settings
-from ops.backups import copies, exchange, external, paused, preflight
+from ops.backups import copies, exchange, paused, preflight
 from ops.backups.copies import PARTS
 from ops.backups.exchange import Kept
 from ops.backups.external import Server
@@ -95,12 +94,12 @@ def go_back(docker: Docker, stack: Stack, image: str, left: Kept, progress: Prog
         take_back(docker, stack, image, left.volumes, left.stamp, server)
 
 
-def finish(stack: Stack, docker: Docker, settings: Settings, progress: Progress) -> None:
+def finish(stack: Stack, docker: Docker, server: Server | None, progress: Progress) -> None:
     """For an update, which must not start the stack on what an interrupted restore has left."""
     image = exchange.image_of(stack)
     # Without a section backup, no set was restored.
     if needs.present(docker, image):
-        clear(docker, stack, image, progress, external.server(stack, docker, settings))
+        clear(docker, stack, image, progress, server)
 
 
 def clear(docker: Docker, stack: Stack, image: str, progress: Progress, server: Server | None) -> None:

@@ -86,17 +86,16 @@ def replace(
     is_first = server is not None and server.database not in external.databases(server)
     with copies.filled(source, "restore", record, progress, fill) as copy:
         schedules = [] if keep_database else copies.quiet(copy, reason)
-        if server:
-            progress("writing the database to the server of database.url")
-            try:
+        try:
+            if server:
+                progress("writing the database to the server of database.url")
                 external.fill(server, copy.socket, source.role_password, copy.stamp)
-                copies.stop_postgres(copy)
-            except BaseException:
+            copies.stop_postgres(copy)
+        except BaseException:
+            if server:
                 # The copy goes, and without it nothing would find this.
                 external.remove(server, copy.stamp)
-                raise
-        else:
-            copies.stop_postgres(copy)
+            raise
     if source.settings.database.elsewhere:
         # It has served its purpose, and what is left with its mark counts as a part of the restore.
         docker.run("volume", "rm", "--force", copy.volume("postgres"))

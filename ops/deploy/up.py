@@ -144,14 +144,15 @@ def _update(stack: Stack, docker: Docker, steps: Steps, *, unasked: bool) -> Non
     with steps.step(f"stack {stack}") as say:
         machines.make_shared_folder(stack, docker, stack.settings(), say)
         update.ensure_stack(stack, say)
-        put_back.finish(stack, docker, stack.settings(), say)
+        server = external.server(stack, docker, stack.settings())
+        put_back.finish(stack, docker, server, say)
         recovery.recover(stack, docker, say)
         database_upgrade.finish(stack, docker, stack.settings(), say)
         recorded = repair.repair(stack, docker, say)
         upgrade.finish(stack, docker, say)
         backup_preflight.check(stack, docker, stack.settings(), say)
         danger.refuse_other_place(stack, docker, stack.settings(), recorded)
-        external.check(external.server(stack, docker, stack.settings()), say)
+        external.check(server, say)
         change = upgrade.plan(stack, docker, stack.settings())
         if change is None:
             danger.take_set(stack, docker, stack.settings(), recorded, say)

@@ -5,7 +5,6 @@ Not here: what a restore puts back when it fails (test_restore_external.py).
 
 import pytest
 
-from components.settings import parse
 from ops.backups import exchange, paused
 from ops.backups.exchange import Kept, State
 from ops.clients.docker import Docker
@@ -128,5 +127,5 @@ def test_an_update_puts_back_what_was_interrupted(
     )
     monkeypatch.setattr(exchange, "remove", lambda docker, stack, image, left, server: parts.step(f"remove {left.stamp}"))
     monkeypatch.setattr(paused, "forget", lambda stack, docker, image, stamp: parts.step(f"forget {stamp}"))
-    put_back.finish(DEV, Docker("unix:///x"), parse({}, file="x"), lambda line: None)
+    put_back.finish(DEV, Docker("unix:///x"), None, lambda line: None)
     assert parts.done == done
