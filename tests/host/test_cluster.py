@@ -5,10 +5,12 @@ Nightly: the daemons are started several times. Their images are a few programs 
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from ruamel.yaml import YAML
 from lab.workspace import copy_checkout
 from ops.machine import daemon_config
 from tests.support.machines import SSHD, Machine, machines, small_image
+from tests.support.virtual_machine import QEMU, VirtualMachine, time_server, virtual_machine
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
@@ -82,6 +85,14 @@ def checkout_of_dev(outside: Path, tmp_path: Path) -> Path:
 def place(checkout_of_dev: Path) -> Iterator[Place]:
     with machines(3) as three:
         yield Place(checkout_of_dev, three)
+
+
+@pytest.fixture
+def with_another(pair: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Place, VirtualMachine]]:
+    """Two machines in one Swarm, and one with its own kernel and a clock of its own, which is in none."""
+    with virtual_machine(9, ahead=timedelta(seconds=10)) as (machine, programs):
+        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        yield replace(pair, path=os.environ["PATH"]), machine
 
 
 @pytest.fixture
@@ -279,6 +290,41 @@ def test_a_machine_that_does_not_reach_the_managers_joins_again(pair: Place) -> 
     subprocess.run(command.split(), check=True)
     pair.ops("cluster", "join", two.host, code=None)
     assert two.docker.run("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "active"
+
+
+@pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}")
+def test_a_clock_apart_is_named_and_set_right(with_another: tuple[Place, VirtualMachine]) -> None:
+    """Ten seconds; the Swarm goes on meanwhile. Docker is a service of systemd there, so ``ops cluster`` restarts it."""
+    place, machine = with_another
+    one, two = place.machines
+    joined = place.ops("cluster", "join", machine.host, code=1)
+    assert f"{machine.host}: restarted Docker" in joined
+    assert f"{machine.host}: joined" in joined
+    place.name_nodes(one.host, two.host, machine.host)
+
+    named = rf"error.* {re.escape(machine.host)}:? +its clock is (\d+) s ahead of that of unix://[^; ]+;? +(sudo .+?) *$"
+    for command in ("cluster status", "doctor"):
+        seen = re.search(named, place.ops(*command.split(), code=1), re.MULTILINE)
+        assert seen is not None, command
+        # The way there takes an emulated machine a second or two.
+        assert 8 <= int(seen[1]) <= 13, seen[0]
+        assert seen[2] == "sudo timedatectl set-ntp true, on both"
+
+    # Services start there all the same.
+    for each in (one.docker, two.docker, machine.docker):
+        image = small_image(each)
+    create = ("service", "create", "--no-resolve-image", "--detach", "--name=everywhere", "--mode=global")
+    one.docker.run(*create, image, "sleep", "9999")
+    on_it = ("ps", "--quiet", "--filter", "name=^everywhere\\.")
+    wait_for(lambda: len(machine.docker.run(*on_it).split()) == 1, seconds=180, pause=2)
+
+    with time_server():
+        machine.type("sudo timedatectl set-ntp true")
+        wait_for(lambda: "its clock is" not in place.ops("cluster", "status", code=None), seconds=120, pause=3)
+    # Its Docker may be of another version, which is a warning.
+    assert "error: " not in place.ops("cluster", "status")
+    assert place.running("everywhere") == [1, 1]
+    assert len(machine.docker.run(*on_it).split()) == 1
 
 
 # script/test does not install it: on a machine with systemd, that would open port 22.

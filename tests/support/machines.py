@@ -19,24 +19,38 @@ from lab.dockerd import Dockerd
 from ops.clients.docker import Docker
 
 # Of the network between them, and the first two numbers of each machine's own; none of own_network() and of other daemons' tests.
-_LAN = "10.217.0"
+LAN = "10.217.0"
 _POOLS = "10.218"
 # Of this machine among them.
-LAN_ADDRESS = f"{_LAN}.1"
-_BRIDGE = "machines"
+LAN_ADDRESS = f"{LAN}.1"
+BRIDGE = "machines"
 SSHD = Path("/usr/sbin/sshd")
 # What an image needs to be asked how a container is held.
 _PROGRAMS = ("sh", "sleep", "cat", "grep", "ip", "nft", "true", "unshare")
 
 
-@dataclass(frozen=True)
-class Machine:
-    """A daemon in its network. file: its daemon.json, in /etc/docker as it sees it. address: at which the others reach it."""
+@dataclass(frozen=True, kw_only=True)
+class Cabled:
+    """A machine on the network between them. address: at which the others reach it."""
+
+    address: str
+    cable: str
+
+    def pull_cable(self) -> None:
+        """No packet comes or goes any more; its containers run on."""
+        _run("ip", "link", "set", self.cable, "down")
+
+    def plug_cable(self) -> None:
+        """As before."""
+        _run("ip", "link", "set", self.cable, "up")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Cabled):
+    """A daemon in its network. file: its daemon.json, in /etc/docker as it sees it."""
 
     daemon: Dockerd
     file: Path
-    address: str
-    cable: str
     network: str
 
     @property
@@ -54,14 +68,6 @@ class Machine:
         self.daemon.stop()
         self.daemon.start()
 
-    def pull_cable(self) -> None:
-        """No packet comes or goes any more; its containers run on."""
-        _run("ip", "link", "set", self.cable, "down")
-
-    def plug_cable(self) -> None:
-        """As before."""
-        _run("ip", "link", "set", self.cable, "up")
-
     @contextlib.contextmanager
     def sshd(self) -> Iterator[Path]:
         """Lets root log in by a key. Yields a folder for PATH with the ``ssh`` that has the key, and knows the machine's."""
@@ -69,8 +75,6 @@ class Machine:
         folder.mkdir()
         for key in ("host", "user"):
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key))
-        host_key = (folder / "host.pub").read_text().split()[:2]
-        (folder / "known").write_text(f"{self.address} {' '.join(host_key)}\n")
         (folder / "server").write_text(
             f"ListenAddress {self.address}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
             "PidFile none\nStrictModes no\nLogLevel ERROR\n"
@@ -78,18 +82,13 @@ class Machine:
             "ClientAliveInterval 15\n"
             f"PermitRootLogin prohibit-password\nPasswordAuthentication no\nSetEnv DOCKER_HOST={self.host}\n"
         )
-        client = f"ssh -F none -i {folder}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known"
-        # The first counts. In the folder of the user, machines of two tests would share one: they have the same address.
-        client += f" -o ControlPath={folder}/%C"
-        (folder / "bin").mkdir()
-        (folder / "bin/ssh").write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]}\nexec {client} "$@"\n')
-        (folder / "bin/ssh").chmod(0o755)
+        programs = ssh_client(folder, self.address)
         Path("/run/sshd").mkdir(exist_ok=True)  # as Debian's service does
         pid = (self.daemon.run / "docker.pid").read_text()
         inside = ["nsenter", f"--net={self.network}", f"--mount=/proc/{pid}/ns/mnt"]
         with subprocess.Popen([*inside, SSHD, "-D", "-e", "-f", folder / "server"]) as server:
             try:
-                yield folder / "bin"
+                yield programs
             finally:
                 server.terminate()
 
@@ -106,13 +105,13 @@ def machines(count: int) -> Iterator[list[Machine]]:
     folder = Path(tempfile.mkdtemp(prefix="skyvern-machines-", dir="/run"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
-        _run("ip", "link", "add", _BRIDGE, "type", "bridge")
-        stack.callback(_run, "ip", "link", "delete", _BRIDGE)
-        _run("ip", "address", "add", f"{LAN_ADDRESS}/24", "dev", _BRIDGE)
-        _run("ip", "link", "set", _BRIDGE, "up")
+        _run("ip", "link", "add", BRIDGE, "type", "bridge")
+        stack.callback(_run, "ip", "link", "delete", BRIDGE)
+        _run("ip", "address", "add", f"{LAN_ADDRESS}/24", "dev", BRIDGE)
+        _run("ip", "link", "set", BRIDGE, "up")
         # Beside them, a daemon of the tests' own network drops what it does not know, on this bridge as well.
         # So what leads elsewhere gets no answer, as behind a router without a line: name servers, too.
-        between = ("FORWARD", "--in-interface", _BRIDGE, "--out-interface", _BRIDGE, "--jump", "ACCEPT")
+        between = ("FORWARD", "--in-interface", BRIDGE, "--out-interface", BRIDGE, "--jump", "ACCEPT")
         _run("iptables", "--wait", "--insert", *between)
         stack.callback(_run, "iptables", "--wait", "--delete", *between)
         yield [stack.enter_context(_machine(folder, number)) for number in range(1, count + 1)]
@@ -120,14 +119,16 @@ def machines(count: int) -> Iterator[list[Machine]]:
 
 @contextlib.contextmanager
 def _machine(folder: Path, number: int) -> Iterator[Machine]:
-    cable, address = f"cable{number}", f"{_LAN}.{10 + number}"
+    cable, address = f"cable{number}", f"{LAN}.{10 + number}"
     with subprocess.Popen(["unshare", "--net", "sleep", "infinity"]) as holder, contextlib.ExitStack() as stack:
         stack.callback(holder.kill)
         network = f"/proc/{holder.pid}/ns/net"
         while os.stat(network).st_ino == os.stat("/proc/thread-self/ns/net").st_ino:  # noqa: PTH116  links of this kind have no target
             time.sleep(0.01)
         _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
-        _run("ip", "link", "set", cable, "master", _BRIDGE, "up")
+        # The kernel removes it some time after the network's last process.
+        stack.callback(_run, "ip", "link", "delete", cable)
+        _run("ip", "link", "set", cable, "master", BRIDGE, "up")
         inside = ("nsenter", f"--net={network}")
         for words in (
             f"address add {address}/24 dev eth0",
@@ -160,14 +161,29 @@ def _machine(folder: Path, number: int) -> Iterator[Machine]:
         daemon = Dockerd(base / "run", data, base / "log", pool=pool, program=program)
         stack.callback(daemon.stop)
         daemon.start()
-        yield Machine(daemon, file, address, cable, network)
+        yield Machine(address=address, cable=cable, daemon=daemon, file=file, network=network)
 
 
-def small_image(docker: Docker, name: str = "localhost/skyvern/small:1") -> str:
-    """An image of some programs of this machine with their libraries, given to a daemon."""
+def ssh_client(folder: Path, address: str) -> Path:
+    """A folder for PATH, whose ``ssh`` has the key ``user`` of a folder and knows a machine by ``host.pub`` there."""
+    host_key = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known").write_text(f"{address} {' '.join(host_key)}\n")
+    # Of many, the first connection serves those that follow soon: an emulated machine takes seconds for each.
+    client = f"ssh -F none -i {folder}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known"
+    client += " -o ControlMaster=auto -o ControlPersist=20"
+    # The first counts. In the folder of the user, machines of two tests would share one: they have the same address.
+    client += f" -o ControlPath={folder}/%C"
+    (folder / "bin").mkdir()
+    (folder / "bin/ssh").write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]}\nexec {client} "$@"\n')
+    (folder / "bin/ssh").chmod(0o755)
+    return folder / "bin"
+
+
+def small_image(docker: Docker, *more: str, name: str = "localhost/skyvern/small:1") -> str:
+    """An image of some programs of this machine, and more, with their libraries, given to a daemon."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for program in _PROGRAMS:
+        for program in (*_PROGRAMS, *more):
             found = Path(shutil.which(program) or program).resolve()
             linked = subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout.split()
             for source in {found, *(Path(word) for word in linked if word.startswith("/"))}:

@@ -1,0 +1,159 @@
+"""A machine with its own kernel, clock and service manager among those of machines.py: Debian, emulated by QEMU. Needs root.
+
+QEMU emulates the processor as well, so it runs where a machine has no help for virtual machines; programs take about ten times as
+long there. It starts from an image that is made once, and what it writes is gone with it.
+"""
+
+import base64
+import contextlib
+import hashlib
+import shutil
+import socketserver
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ops.clients.docker import Docker
+from ops.paths import cache_dir, made_once
+from tests.support.machines import BRIDGE, LAN, LAN_ADDRESS, Cabled, ssh_client
+from tests.support.waiting import wait_for
+
+QEMU = "qemu-system-x86_64"
+RELEASE = "trixie"
+# With Docker as a service of systemd, what the lines of ops doctor and ops cluster have a person type there, and a NAS.
+PACKAGES = (
+    *("ca-certificates", "dbus", "docker-cli", "docker.io", "iproute2", "iptables", "linux-image-cloud-amd64"),
+    *("nfs-common", "nfs-kernel-server", "openssh-server", "sudo", "systemd-sysv", "systemd-timesyncd"),
+)
+DISK = "6G"
+# Until sshd answers, beside other tests.
+BOOT_SECONDS = 600
+_NETWORK = """[Match]
+Type=ether
+[Network]
+Address={address}/24
+Gateway={gateway}
+NTP={gateway}
+"""
+# From 1900, as NTP counts (RFC 5905, 6).
+_NTP_EPOCH = 2_208_988_800
+
+
+@dataclass(frozen=True, kw_only=True)
+class VirtualMachine(Cabled):
+    """Docker on it, by SSH as root. ``ssh``, on PATH, has the key while it runs."""
+
+    @property
+    def host(self) -> str:
+        """As a stack file names it."""
+        return f"ssh://root@{self.address}"
+
+    @property
+    def docker(self) -> Docker:
+        """Its daemon."""
+        return Docker(self.host)
+
+    def type(self, line: str) -> str:
+        """What a command line of a person prints there."""
+        typed = ["ssh", f"root@{self.address}", line]
+        return subprocess.run(typed, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout
+
+
+@contextlib.contextmanager
+def virtual_machine(number: int, *, ahead: timedelta) -> Iterator[tuple[VirtualMachine, Path]]:
+    """Inside ``machines()``: it, and the folder for PATH with the ``ssh`` that has its key.
+
+    number: of its address, apart from the others'. ahead: how far its clock is before this machine's, until it is set there.
+    """
+    image = made_once(cache_dir() / f"virtual-machine-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}", _make)
+    cable, address = f"cable{number}", f"{LAN}.{10 + number}"
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skyvern-virtual-", dir="/run")))
+        _run("ip", "tuntap", "add", "dev", cable, "mode", "tap")
+        stack.callback(_run, "ip", "link", "delete", cable)
+        _run("ip", "link", "set", cable, "master", BRIDGE, "up")
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "user")
+        shutil.copy(image / "host.pub", folder)
+        credentials = {
+            "ssh.authorized_keys.root": (folder / "user.pub").read_text(),
+            "network.network.lan": _NETWORK.format(address=address, gateway=LAN_ADDRESS),
+        }
+        clock = datetime.now(UTC) + ahead
+        command: list[str | Path] = [
+            *(QEMU, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1536", "-nographic", "-no-reboot", "-monitor", "none"),
+            *("-kernel", image / "vmlinuz", "-initrd", image / "initrd", "-append", "root=/dev/vda rw console=ttyS0 panic=-1"),
+            *("-drive", f"file={image / 'disk'},if=virtio,format=raw,snapshot=on"),
+            *("-netdev", f"tap,id=lan,ifname={cable},script=no,downscript=no", "-device", "virtio-net-pci,netdev=lan"),
+            *("-rtc", f"base={clock:%Y-%m-%dT%H:%M:%S}"),
+        ]
+        for name, text in credentials.items():
+            coded = base64.b64encode(text.encode()).decode()
+            command += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"]
+        log = folder / "console"
+        with log.open("wb") as console:
+            machine = stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+            )
+        stack.callback(machine.kill)
+        programs = ssh_client(folder, address)
+        ask: list[str | Path] = [programs / "ssh", f"root@{address}", "systemctl is-active docker"]
+
+        def end_of_log() -> str:
+            return log.read_text(errors="replace")[-2000:]
+
+        def serves() -> bool:
+            assert machine.poll() is None, end_of_log()
+            return subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout == b"active\n"
+
+        wait_for(serves, end_of_log, seconds=BOOT_SECONDS, pause=1)
+        yield VirtualMachine(address=address, cable=cable), programs
+
+
+@contextlib.contextmanager
+def time_server() -> Iterator[None]:
+    """Inside ``machines()``: this machine's time by NTP, for the others."""
+
+    class Request(socketserver.DatagramRequestHandler):
+        def handle(self) -> None:
+            asked = self.rfile.read(48)
+            now = struct.pack("!II", *divmod(int((time.time() + _NTP_EPOCH) * 2**32), 2**32))
+            # Version 4, a server; a time of its own, that is known to a second of a million (RFC 5905, 7.3).
+            self.wfile.write(struct.pack("!BBbbII4s", 0x24, 1, 6, -20, 0, 0, b"LOCL") + now + asked[40:48] + now + now)
+
+    with socketserver.ThreadingUDPServer((LAN_ADDRESS, 123), Request) as server, ThreadPoolExecutor(1) as thread:
+        thread.submit(server.serve_forever, 0.1)
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+def _make(folder: Path) -> None:
+    """disk: a file system; vmlinuz and initrd: of its kernel; host.pub: by which its sshd is known."""
+    root = folder / "root"
+    checked = ("--force-check-gpg", "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg")
+    what = ("--variant=minbase", "--components=main", f"--include={','.join(PACKAGES)}", RELEASE, root)
+    # debootstrap of an older release may not know this one, and all have one script.
+    _run("debootstrap", *checked, *what, "http://deb.debian.org/debian", "/usr/share/debootstrap/scripts/sid")
+    (root / "etc/hostname").write_text("virtual\n")
+    inside = ("chroot", root, "systemctl", "--quiet")
+    _run(*inside, "enable", "systemd-networkd")
+    # What a person switches on.
+    _run(*inside, "disable", "systemd-timesyncd")
+    for name in ("vmlinuz", "initrd"):
+        (found,) = (root / "boot").glob(f"{name}*")
+        shutil.copy(found, folder / name)
+    shutil.copy(root / "etc/ssh/ssh_host_ed25519_key.pub", folder / "host.pub")
+    _run("truncate", f"--size={DISK}", folder / "disk")
+    _run("mke2fs", "-q", "-t", "ext4", "-d", root, folder / "disk")
+    shutil.rmtree(root)
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
