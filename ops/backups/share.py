@@ -27,7 +27,7 @@ make_parts() {
 """
 _MAKE = f"""{MAKE_PARTS}
 set -eu
-mkdir -m 0700 -p "/shared/$1"
+mkdir -m 0711 -p "/shared/$1"
 cd "/shared/$1"
 printf '%s\\n' "$2" > set
 shift 2

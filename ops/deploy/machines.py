@@ -27,10 +27,11 @@ from ops.stack.stack import Stack
 
 # Of these, what can be made again.
 STATES = ("backup", "monitor")
-# First as root, who is nobody on many shares, then as the user that Skyvern is, who has to be let in.
+# First as root, who is nobody on many shares, then as the user that Skyvern is, who has to be let in. Docker is root, and has to
+# get through to the parts.
 _MAKE = """
 set -eu
-umask 027
+umask 066
 if [ "$(id -u)" = 0 ]; then
   mkdir -p "/shared/$1" 2> /dev/null || true
   chown "$2:$2" "/shared/$1" 2> /dev/null || true
@@ -45,6 +46,8 @@ set -eu
 # It says why it cannot be entered, and cd does not.
 ls /shared > /dev/null
 cd /shared
+# Of a version that let nobody through.
+[ ! -O . ] || chmod go+x .
 make_parts "$@"
 for folder in "$@"; do
   : > "${folder%=*}/.try"
