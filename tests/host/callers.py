@@ -91,6 +91,11 @@ def calling(site: Site) -> Iterator[Caller]:
         caller.wait_for_answers()
 
 
+def wrong(answers: list[Answer], *allowed: int) -> list[Answer]:
+    """Answers with another status. That the server is about to restart, and when to come back, is an answer to a new run."""
+    return [one for one in answers if one.status not in allowed and not (one.status == 503 and "about to restart" in one.text)]
+
+
 def ends_of(site: Site, runs: list[str], *, seconds: float) -> Counter[tuple[str, str]]:
     """How many runs ended with which status and reason; AssertionError where one has not ended in time, or is not there."""
     left, ends = list(runs), Counter[tuple[str, str]]()

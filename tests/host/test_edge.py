@@ -19,7 +19,7 @@ from lab.standins import connector
 from lab.standins.providers import vercel
 from ops.observe.smoke.workflow_checks import check_workflow_run, definition, read_run, start_run, wait_for_end, workflow
 from skyvern_provider.api import FINAL
-from tests.host.callers import Answer, calling, ends_of
+from tests.host.callers import calling, ends_of, wrong
 from tests.host.conftest import Checkout, Dockerd, as_person, client_of, sql
 from tests.host.public import TUNNEL_PARTS, Public, internet_of
 from tests.support import security_table as table
@@ -130,11 +130,6 @@ def test_a_rotated_tunnel_secret_shuts_old_connectors_out(public: Public) -> Non
     assert public.refusal(old) == "refused Unauthorized: Invalid tunnel secret"
     assert public.refusal(public.token()) == "registered"
     assert old not in done.stdout + done.stderr
-
-
-def wrong(answers: list[Answer], *allowed: int) -> list[Answer]:
-    """Answers with another status. That the server is about to restart, and when to come back, is an answer to a new run."""
-    return [one for one in answers if one.status not in allowed and not (one.status == 503 and "about to restart" in one.text)]
 
 
 def runs_in_progress(public: Public) -> str:

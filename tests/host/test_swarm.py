@@ -37,6 +37,8 @@ from ops.machine import daemon_config
 from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import check_workflow_run, read_run, start_run, wait_for_end
 from ops.stack.outputs import parse
+from skyvern_provider.api import FINAL
+from tests.host.callers import calling, ends_of, wrong
 from tests.host.conftest import IMAGES, Checkout, as_person, client_of, code_status, make_credential, make_workflow
 from tests.host.public import internet_of
 from tests.support.machines import Machine, machines
@@ -97,6 +99,13 @@ class Swarm:
         """Machine and container of the tasks of a part that run."""
         wanted = ("ps", "--quiet", "--filter", f"name=^{PREFIX}-{part}\\.", "--filter", "health=healthy")
         return [(machine, one) for machine in self.alive for one in machine.docker.run(*wanted).split()]
+
+    def is_together(self) -> bool:
+        """Whether all machines are in it, by the word of the managers."""
+        # When a manager comes back, they may choose a leader anew.
+        with contextlib.suppress(UserError):
+            return self.manager("node", "ls").count(" Ready ") == len(self.machines)
+        return False
 
     def wait_until_whole(self, *, seconds: float) -> float:
         """Returns once each part has its tasks; after how many seconds."""
@@ -426,16 +435,32 @@ def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
     assert "nothing that a restore replaced" in swarm.ops("restore", "--undo", "--yes", code=1)
 
 
-def test_a_machine_is_emptied_for_maintenance_under_a_client(swarm: Swarm) -> None:
-    """That of the server, which moves: requests wait for it, and none is lost with the gateway or the connector beside it."""
+def test_a_machine_is_rebooted_under_a_client(swarm: Swarm) -> None:
+    """That of the server, emptied before: calls wait for the server that moves, no run is lost, and the machine comes back."""
     ((machine, _),) = swarm.tasks("server")
-    with client_of(swarm.site(), pause=0.5) as answers:
+    site = as_person(swarm.site())
+    with calling(site) as caller:
+        wait_for(lambda: len(caller.runs) > 2, caller.summary, seconds=120)
         swarm.ops("cluster", "drain", machine.host)
         swarm.wait_until_whole(seconds=300)
-    print(f"{len(answers)} answers, the longest after {max(seconds for _, seconds in answers):.0f} s")
-    assert [status for status, _ in answers if status != 200] == []
-    assert not any(on is machine for part in TWICE | ONCE for on, _ in swarm.tasks(part))
-    swarm.ops("cluster", "drain", "--undo", machine.host)
+        assert not any(on is machine for part in TWICE | ONCE for on, _ in swarm.tasks(part))
+        swarm.dead.append(machine)
+        machine.daemon.stop()
+        machine.pull_cable()
+        caller.wait_for_answers(40)
+        machine.plug_cable()
+        machine.daemon.start()
+        swarm.dead.remove(machine)
+        wait_for(swarm.is_together, seconds=180, pause=2)
+        swarm.ops("cluster", "drain", "--undo", machine.host)
+        caller.wait_for_answers(40)
+        swarm.wait_until_whole(seconds=300)
+    ends = ends_of(site, caller.runs, seconds=60 + 30 * len(caller.runs))
+    print(f"{caller.summary()}; {len(caller.runs)} runs: {ends}")
+    assert wrong(caller.answers, 200) == wrong(caller.starts, 200) == []
+    assert all(reason for status, reason in ends if status != "completed")
+    running = ", ".join(f"'{status}'" for status in FINAL)
+    assert swarm.sql(f"SELECT workflow_run_id, status FROM workflow_runs WHERE status NOT IN ({running})") == {}  # noqa: S608
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
 
 
@@ -495,13 +520,7 @@ def test_a_machine_dies_and_the_rest_goes_on(swarm: Swarm) -> None:
     doomed.plug_cable()
     swarm.dead.remove(doomed)
 
-    def together() -> bool:
-        # When a manager comes back, they may choose a leader anew.
-        with contextlib.suppress(UserError):
-            return swarm.manager("node", "ls").count(" Ready ") == 3
-        return False
-
-    wait_for(together, seconds=180, pause=2)
+    wait_for(swarm.is_together, seconds=180, pause=2)
     # What it kept running without the managers is ended.
     wait_for(lambda: len(swarm.tasks("server")) == 1, seconds=120, pause=2)
     counted = f"SELECT workflow_schedule_id, count(*) FROM workflow_runs WHERE workflow_permanent_id = '{due}' GROUP BY 1"  # noqa: S608
