@@ -3,12 +3,16 @@
 Nightly: the daemons are started several times. Their images are a few programs of this machine.
 """
 
+import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -20,7 +24,7 @@ from ruamel.yaml import YAML
 from lab.workspace import copy_checkout
 from ops.machine import daemon_config
 from tests.support.machines import SSHD, Machine, machines, small_image
-from tests.support.virtual_machine import QEMU, VirtualMachine, time_server, virtual_machine
+from tests.support.virtual_machine import QEMU, VirtualMachine, time_server, virtual_machines
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
@@ -90,7 +94,7 @@ def place(checkout_of_dev: Path) -> Iterator[Place]:
 @pytest.fixture
 def with_another(pair: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Place, VirtualMachine]]:
     """Two machines in one Swarm, and one with its own kernel and a clock of its own, which is in none."""
-    with virtual_machine(9, ahead=timedelta(seconds=10)) as (machine, programs):
+    with virtual_machines(1, ahead=timedelta(seconds=10)) as ((machine,), programs):
         monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
         yield replace(pair, path=os.environ["PATH"]), machine
 
@@ -327,6 +331,81 @@ def test_a_clock_apart_is_named_and_set_right(with_another: tuple[Place, Virtual
     assert "error: " not in place.ops("cluster", "status")
     assert place.running("everywhere") == [1, 1]
     assert len(machine.docker.run(*on_it).split()) == 1
+
+
+@pytest.fixture
+def emulated(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[VirtualMachine]]:
+    """Two in one Swarm, whose kernels have ESP."""
+    with machines(0), virtual_machines(2) as (two, programs):
+        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+        manager, worker = two
+        manager.docker.run("swarm", "init", f"--advertise-addr={manager.address}")
+        token = manager.docker.run("swarm", "join-token", "--quiet", "worker").strip()
+        worker.docker.run("swarm", "join", f"--token={token}", f"{manager.address}:2377")
+        for machine in two:
+            small_image(machine.docker, "bash")
+        yield two
+
+
+@pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}")
+def test_what_machines_send_each_other_is_readable_unless_it_is_encrypted(emulated: list[VirtualMachine]) -> None:
+    """A packet from a service on one to a service on the other, seen on the cable; the answer is that no one listens there."""
+    one, two = emulated
+
+    def seen(name: str, *options: str) -> tuple[bool, set[int]]:
+        """Whether a text that is sent can be read on the way, and the protocols of the packets between the machines."""
+        one.docker.run("network", "create", "--driver=overlay", *options, name)
+        create = ("service", "create", "--no-resolve-image", "--detach", f"--name={name}", f"--network={name}", "--mode=global")
+        one.docker.run(*create, "localhost/skyvern/small:1", "sleep", "9999")
+        ask = ("ps", "--quiet", "--filter", f"name=^{name}\\.")
+        wait_for(lambda: all(machine.docker.run(*ask) for machine in emulated), seconds=240, pause=2)
+        here, there = (machine.docker.run(*ask).strip() for machine in emulated)
+        address = two.docker.inspect(there)["NetworkSettings"]["Networks"][name]["IPAddress"]
+        text = f"a text of {name}"
+        send = f"exec 3<> /dev/udp/{address}/9; for i in 1 2 3 4 5 6; do sleep 1; echo {text} >&3 || exit 0; done; exit 1"
+        with cable_of(one) as packets:
+            one.docker.run("exec", here, "bash", "-c", send)
+        return any(text.encode() in packet for packet in packets), {
+            packet[23] for packet in packets if is_between(packet, one, two)
+        }
+
+    readable, protocols = seen("plain")
+    assert readable
+    assert socket.IPPROTO_ESP not in protocols
+    # As the stack's networks have it (components/host/network.py).
+    readable, protocols = seen("secret", "--opt=encrypted=true")
+    assert not readable
+    assert socket.IPPROTO_ESP in protocols
+
+
+def is_between(packet: bytes, one: VirtualMachine, two: VirtualMachine) -> bool:
+    """Of IPv4, behind the 14 bytes of Ethernet."""
+    addresses = {socket.inet_aton(machine.address) for machine in (one, two)}
+    return packet[12:14] == b"\x08\x00" and {packet[26:30], packet[30:34]} == addresses
+
+
+@contextlib.contextmanager
+def cable_of(machine: VirtualMachine) -> Iterator[list[bytes]]:
+    """The packets on it meanwhile."""
+    packets: list[bytes] = []
+    every_protocol = 0x0003  # linux/if_ether.h
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(every_protocol)) as line:
+        line.bind((machine.cable, 0))
+        line.settimeout(0.2)
+        ended = threading.Event()
+
+        def listen() -> None:
+            while not ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    packets.append(line.recv(65535))
+
+        with ThreadPoolExecutor(1) as thread:
+            listening = thread.submit(listen)
+            try:
+                yield packets
+            finally:
+                ended.set()
+            listening.result()
 
 
 # script/test does not install it: on a machine with systemd, that would open port 22.

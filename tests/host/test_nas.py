@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -19,7 +18,7 @@ from ops.errors import UserError
 from ops.stack.stack import Stack
 from tests.support.machines import machines, small_image
 from tests.support.swarm import stack_at
-from tests.support.virtual_machine import QEMU, VirtualMachine, virtual_machine
+from tests.support.virtual_machine import QEMU, VirtualMachine, virtual_machines
 
 pytestmark = [
     pytest.mark.nightly,
@@ -40,7 +39,7 @@ PROGRAMS = ("chmod", "chown", "id", "ls", "mkdir", "mv", "rm", "rmdir", "sync", 
 def nas(outside: Path) -> Iterator[VirtualMachine]:
     """Which keeps a share and has it mounted, as the first machine of some does; it sees a change of rights at once."""
     path = os.environ["PATH"]
-    with machines(0), virtual_machine(9, ahead=timedelta()) as (machine, programs):
+    with machines(0), virtual_machines(1) as ((machine,), programs):
         os.environ["PATH"] = f"{programs}:{path}"
         try:
             machine.type(f"mkdir {DISK} {SHARE} && echo '{DISK} 127.0.0.1(rw,root_squash,fsid=0)' > /etc/exports && exportfs -ra")

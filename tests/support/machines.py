@@ -164,10 +164,10 @@ def _machine(folder: Path, number: int) -> Iterator[Machine]:
         yield Machine(address=address, cable=cable, daemon=daemon, file=file, network=network)
 
 
-def ssh_client(folder: Path, address: str) -> Path:
-    """A folder for PATH, whose ``ssh`` has the key ``user`` of a folder and knows a machine by ``host.pub`` there."""
+def ssh_client(folder: Path, *addresses: str) -> Path:
+    """A folder for PATH, whose ``ssh`` has the key ``user`` of a folder and knows machines by ``host.pub`` there."""
     host_key = (folder / "host.pub").read_text().split()[:2]
-    (folder / "known").write_text(f"{address} {' '.join(host_key)}\n")
+    (folder / "known").write_text(f"{','.join(addresses)} {' '.join(host_key)}\n")
     # Of many, the first connection serves those that follow soon: an emulated machine takes seconds for each.
     client = f"ssh -F none -i {folder}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known"
     client += " -o ControlMaster=auto -o ControlPersist=20"

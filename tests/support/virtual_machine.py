@@ -66,53 +66,65 @@ class VirtualMachine(Cabled):
 
 
 @contextlib.contextmanager
-def virtual_machine(number: int, *, ahead: timedelta) -> Iterator[tuple[VirtualMachine, Path]]:
-    """Inside ``machines()``: it, and the folder for PATH with the ``ssh`` that has its key.
+def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[tuple[list[VirtualMachine], Path]]:
+    """Inside ``machines()``: so many, and the folder for PATH with the ``ssh`` that has their key.
 
-    number: of its address, apart from the others'. ahead: how far its clock is before this machine's, until it is set there.
+    ahead: how far their clock is before this machine's, until it is set there.
     """
     image = made_once(cache_dir() / f"virtual-machine-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}", _make)
-    cable, address = f"cable{number}", f"{LAN}.{10 + number}"
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skyvern-virtual-", dir="/run")))
-        _run("ip", "tuntap", "add", "dev", cable, "mode", "tap")
-        stack.callback(_run, "ip", "link", "delete", cable)
-        _run("ip", "link", "set", cable, "master", BRIDGE, "up")
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "user")
         shutil.copy(image / "host.pub", folder)
-        credentials = {
-            "ssh.authorized_keys.root": (folder / "user.pub").read_text(),
-            "network.network.lan": _NETWORK.format(address=address, gateway=LAN_ADDRESS),
-        }
-        clock = datetime.now(UTC) + ahead
-        command: list[str | Path] = [
-            *(QEMU, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1536", "-nographic", "-no-reboot", "-monitor", "none"),
-            *("-kernel", image / "vmlinuz", "-initrd", image / "initrd", "-append", "root=/dev/vda rw console=ttyS0 panic=-1"),
-            *("-drive", f"file={image / 'disk'},if=virtio,format=raw,snapshot=on"),
-            *("-netdev", f"tap,id=lan,ifname={cable},script=no,downscript=no", "-device", "virtio-net-pci,netdev=lan"),
-            *("-rtc", f"base={clock:%Y-%m-%dT%H:%M:%S}"),
-        ]
-        for name, text in credentials.items():
-            coded = base64.b64encode(text.encode()).decode()
-            command += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"]
-        log = folder / "console"
-        with log.open("wb") as console:
-            machine = stack.enter_context(
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
-            )
-        stack.callback(machine.kill)
-        programs = ssh_client(folder, address)
-        ask: list[str | Path] = [programs / "ssh", f"root@{address}", "systemctl is-active docker"]
+        # Apart from the others' addresses.
+        made = [VirtualMachine(address=f"{LAN}.{50 + number}", cable=f"cable{50 + number}") for number in range(count)]
+        programs = ssh_client(folder, *(machine.address for machine in made))
+        consoles = [stack.enter_context(_started(machine, image, folder, ahead)) for machine in made]
+        for machine, console in zip(made, consoles, strict=True):
+            ask: list[str | Path] = [programs / "ssh", f"root@{machine.address}", "systemctl is-active docker"]
 
-        def end_of_log() -> str:
-            return log.read_text(errors="replace")[-2000:]
+            def serves(ask: list[str | Path] = ask) -> bool:
+                return subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout == b"active\n"
 
-        def serves() -> bool:
-            assert machine.poll() is None, end_of_log()
-            return subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout == b"active\n"
+            def end(console: Path = console) -> str:
+                return console.read_text(errors="replace")[-2000:]
 
-        wait_for(serves, end_of_log, seconds=BOOT_SECONDS, pause=1)
-        yield VirtualMachine(address=address, cable=cable), programs
+            wait_for(serves, end, seconds=BOOT_SECONDS, pause=1)
+        yield made, programs
+
+
+@contextlib.contextmanager
+def _started(machine: VirtualMachine, image: Path, folder: Path, ahead: timedelta) -> Iterator[Path]:
+    """Yields the file of what its console shows."""
+    credentials = {
+        "ssh.authorized_keys.root": (folder / "user.pub").read_text(),
+        "network.network.lan": _NETWORK.format(address=machine.address, gateway=LAN_ADDRESS),
+    }
+    command: list[str | Path] = [
+        *(QEMU, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1536", "-nographic", "-no-reboot", "-monitor", "none"),
+        *("-kernel", image / "vmlinuz", "-initrd", image / "initrd", "-append", "root=/dev/vda rw console=ttyS0 panic=-1"),
+        *("-drive", f"file={image / 'disk'},if=virtio,format=raw,snapshot=on"),
+        *("-netdev", f"tap,id=lan,ifname={machine.cable},script=no,downscript=no"),
+        *("-device", f"virtio-net-pci,netdev=lan,mac=52:54:00:00:00:{machine.address.rpartition('.')[2]}"),
+        *("-rtc", f"base={datetime.now(UTC) + ahead:%Y-%m-%dT%H:%M:%S}"),
+    ]
+    for name, text in credentials.items():
+        coded = base64.b64encode(text.encode()).decode()
+        command += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"]
+    _run("ip", "tuntap", "add", "dev", machine.cable, "mode", "tap")
+    try:
+        _run("ip", "link", "set", machine.cable, "master", BRIDGE, "up")
+        console = folder / machine.cable
+        with (
+            console.open("wb") as sink,
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT) as running,
+        ):
+            try:
+                yield console
+            finally:
+                running.kill()
+    finally:
+        _run("ip", "link", "delete", machine.cable)
 
 
 @contextlib.contextmanager
