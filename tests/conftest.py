@@ -149,8 +149,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Beside host tests, the others give way: the images come sooner, and these have time at the end."""
-    if item.session.stash.get(_BESIDE_HOST, False) and not item.nodeid.startswith(HOST):
-        os.setpriority(os.PRIO_PROCESS, 0, GIVES_WAY)
+    if not item.nodeid.startswith(HOST) and item.session.stash.get(_BESIDE_HOST, False):
+        item.session.stash[_BESIDE_HOST] = False
+        os.nice(GIVES_WAY)
 
 
 def _place(item: pytest.Item) -> tuple[int, int, int, int]:

@@ -244,7 +244,7 @@ def cure(printed: str, pattern: str) -> str:
 
 
 def test_a_service_that_stays_keeps_its_machine(pair: Place) -> None:
-    """It waits for a quarter of an hour by itself; here it is told to wait for ten seconds."""
+    """It waits for ten minutes by itself; here it is told to wait for ten seconds."""
     one, two = pair.machines
     image = small_image(two.docker)
     create = ("service", "create", "--no-resolve-image", "--detach", "--name=stays", "--stop-grace-period=20m")

@@ -459,8 +459,8 @@ def test_a_machine_is_rebooted_under_a_client(swarm: Swarm) -> None:
     print(f"{caller.summary()}; {len(caller.runs)} runs: {ends}")
     assert wrong(caller.answers, 200) == wrong(caller.starts, 200) == []
     assert all(reason for status, reason in ends if status != "completed")
-    running = ", ".join(f"'{status}'" for status in FINAL)
-    assert swarm.sql(f"SELECT workflow_run_id, status FROM workflow_runs WHERE status NOT IN ({running})") == {}  # noqa: S608
+    finals = ", ".join(f"'{status}'" for status in FINAL)
+    assert swarm.sql(f"SELECT workflow_run_id, status FROM workflow_runs WHERE status NOT IN ({finals})") == {}  # noqa: S608
     swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
 
 

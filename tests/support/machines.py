@@ -164,13 +164,11 @@ def _machine(folder: Path, number: int) -> Iterator[Machine]:
         yield Machine(address=address, cable=cable, daemon=daemon, file=file, network=network)
 
 
-def ssh_client(folder: Path, *addresses: str) -> Path:
+def ssh_client(folder: Path, *addresses: str, options: str = "") -> Path:
     """A folder for PATH, whose ``ssh`` has the key ``user`` of a folder and knows machines by ``host.pub`` there."""
     host_key = (folder / "host.pub").read_text().split()[:2]
     (folder / "known").write_text(f"{','.join(addresses)} {' '.join(host_key)}\n")
-    # Of many, the first connection serves those that follow soon: an emulated machine takes seconds for each.
-    client = f"ssh -F none -i {folder}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known"
-    client += " -o ControlMaster=auto -o ControlPersist=20"
+    client = f"ssh -F none {options} -i {folder}/user -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known"
     # The first counts. In the folder of the user, machines of two tests would share one: they have the same address.
     client += f" -o ControlPath={folder}/%C"
     (folder / "bin").mkdir()

@@ -78,7 +78,9 @@ def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[
         shutil.copy(image / "host.pub", folder)
         # Apart from the others' addresses.
         made = [VirtualMachine(address=f"{LAN}.{50 + number}", cable=f"cable{50 + number}") for number in range(count)]
-        programs = ssh_client(folder, *(machine.address for machine in made))
+        # The first connection serves those that follow soon: each takes seconds there.
+        one = "-o ControlMaster=auto -o ControlPersist=20"
+        programs = ssh_client(folder, *(machine.address for machine in made), options=one)
         consoles = [stack.enter_context(_started(machine, image, folder, ahead)) for machine in made]
         for machine, console in zip(made, consoles, strict=True):
             ask: list[str | Path] = [programs / "ssh", f"root@{machine.address}", "systemctl is-active docker"]
@@ -90,7 +92,11 @@ def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[
                 return console.read_text(errors="replace")[-2000:]
 
             wait_for(serves, end, seconds=BOOT_SECONDS, pause=1)
-        yield made, programs
+        try:
+            yield made, programs
+        finally:
+            for machine in made:
+                subprocess.run([programs / "ssh", "-O", "exit", f"root@{machine.address}"], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
