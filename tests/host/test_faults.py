@@ -162,7 +162,7 @@ def test_a_migration_that_is_killed_is_begun_again(checkout: Checkout, site: Sit
     )
     try:
         running = subprocess.Popen(docker.command(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait(lambda: int(query(exclusive)) > 300 or running.poll() is not None)
+        wait(lambda: int(query(exclusive)) > 100 or running.poll() is not None)
         docker.run("kill", "half-migrated")
         running.wait(60)
         wait(lambda: query("SELECT count(*) FROM pg_stat_activity WHERE datname = 'half' AND usename = 'skyvern'") == "0")
