@@ -325,6 +325,12 @@ def test_rows_follow_the_files_of_runs_in_progress(box: Box, links: str, followe
     assert (told.read_text().splitlines()[1:5] if told.exists() else None) == followed
 
 
+@pytest.mark.parametrize(("asked", "told"), [("latest", "no set"), ("20261130T000000Z", "no set 20261130T000000Z")])
+def test_a_set_that_is_not_there_is_named(box: Box, asked: str, told: str) -> None:
+    no_snapshot = {"FAIL": "dump", "SAY": "Fatal: failed to find snapshot: no snapshot found"}
+    assert box.run("record", asked, check=False, **no_snapshot) == f"backup: there is {told} in the repository\n"
+
+
 # --- What others read -----------------------------------------------------------------------------------------------------
 
 
