@@ -105,8 +105,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 _WRITTEN = pytest.StashKey[int]()
 _BESIDE_HOST = pytest.StashKey[bool]()
-# As a nice value: a third of what the lanes of host tests get where both want a processor.
-GIVES_WAY = 5
+# As a nice value: half of what the lanes of host tests get where both want a processor.
+GIVES_WAY = 3
 _number = itertools.count()
 
 

@@ -1,5 +1,6 @@
 """The backup of a stack: what it may read, where it may go, and that a stack without one is as it was."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from components.host.volumes import SKYVERN_FOLDERS, folder_path
 from components.settings import NoBackup, PathBackup, S3Backup, SftpBackup, parse
 from tests.support import program
 from tests.support.program import Program, Secret
+from tests.support.waiting import wait_for
 
 PATH = {"type": "path", "path": "/mnt/d/skyvern"}
 BUCKET = {"type": "s3", "bucket": "acme", "access_key_id": "key", "secret_access_key": "sk-live-1234567890"}
@@ -136,19 +138,16 @@ def test_retention_waits_for_a_set_and_is_healthy_meanwhile(on_disk: Program, tm
         "JUMP_DAYS": "2",
         "TMPDIR": str(tmp_path),
     }
-    with (
-        subprocess.Popen(["flock", "--shared", folder, "sleep", "4"]) as holder,
-        subprocess.Popen(["bash", "-c", script], env=environment, start_new_session=True) as retention,
-    ):
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    with subprocess.Popen(["bash", "-c", script], env=environment, start_new_session=True) as retention:
         try:
+            wait_for((tmp_path / "succeeded").exists)
             with pytest.raises(subprocess.TimeoutExpired):
                 retention.wait(2)
             assert (folder / "old").exists()
-            assert (tmp_path / "succeeded").exists()
-            holder.wait(10)
-            with pytest.raises(subprocess.TimeoutExpired):
-                retention.wait(2)
-            assert not (folder / "old").exists()
+            os.close(lock)
+            wait_for(lambda: not (folder / "old").exists())
         finally:
             os.killpg(retention.pid, signal.SIGTERM)
 
