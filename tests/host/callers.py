@@ -96,8 +96,17 @@ def wrong(answers: list[Answer], *allowed: int) -> list[Answer]:
     return [one for one in answers if one.status not in allowed and not (one.status == 503 and "about to restart" in one.text)]
 
 
-def ends_of(site: Site, runs: list[str], *, seconds: float) -> Counter[tuple[str, str]]:
-    """How many runs ended with which status and reason; AssertionError where one has not ended in time, or is not there."""
+def unended_runs() -> str:
+    """The question to Skyvern's database for the runs that have not ended: id and status."""
+    finals = ", ".join(f"'{status}'" for status in FINAL)
+    return f"SELECT workflow_run_id, status FROM workflow_runs WHERE status NOT IN ({finals})"  # noqa: S608
+
+
+def ends_of(site: Site, runs: list[str]) -> Counter[tuple[str, str]]:
+    """How many runs ended with which status and reason.
+
+    AssertionError where one has not ended in time, is not there, or was not completed and has no reason.
+    """
     left, ends = list(runs), Counter[tuple[str, str]]()
 
     def all_ended() -> bool:
@@ -108,5 +117,7 @@ def ends_of(site: Site, runs: list[str], *, seconds: float) -> Counter[tuple[str
                 ends[found["status"], str(found["failure_reason"] or "")[:120]] += 1
         return not left
 
-    wait_for(all_ended, lambda: f"not ended: {left}; {ends}", seconds=seconds, pause=2)
+    wait_for(all_ended, lambda: f"not ended: {left}; {ends}", seconds=60 + 30 * len(runs), pause=2)
+    print(f"{len(runs)} runs: {ends}")
+    assert all(reason for status, reason in ends if status != "completed")
     return ends

@@ -6,7 +6,6 @@ Nightly: the daemons are started several times. Their images are a few programs 
 import contextlib
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from ruamel.yaml import YAML
 
 from lab.workspace import copy_checkout
 from ops.machine import daemon_config
-from tests.support.machines import SSHD, Machine, machines, small_image
-from tests.support.virtual_machine import QEMU, VirtualMachine, time_server, virtual_machines
+from tests.support.machines import SMALL, SSHD, Machine, machines, small_image
+from tests.support.virtual_machine import NEEDS_QEMU, VirtualMachine, time_server, virtual_machines
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
@@ -92,10 +91,9 @@ def place(checkout_of_dev: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def with_another(pair: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Place, VirtualMachine]]:
+def with_another(pair: Place) -> Iterator[tuple[Place, VirtualMachine]]:
     """Two machines in one Swarm, and one with its own kernel and a clock of its own, which is in none."""
-    with virtual_machines(1, ahead=timedelta(seconds=10)) as ((machine,), programs):
-        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with virtual_machines(1, ahead=timedelta(seconds=10)) as (machine,):
         yield replace(pair, path=os.environ["PATH"]), machine
 
 
@@ -298,7 +296,7 @@ def test_a_machine_that_does_not_reach_the_managers_joins_again(pair: Place) -> 
     assert two.docker.run("info", "--format", "{{.Swarm.LocalNodeState}}").strip() == "active"
 
 
-@pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}")
+@NEEDS_QEMU
 def test_a_clock_apart_is_named_and_set_right(with_another: tuple[Place, VirtualMachine]) -> None:
     """Ten seconds; the Swarm goes on meanwhile. Docker is a service of systemd there, so ``ops cluster`` restarts it."""
     place, machine = with_another
@@ -318,9 +316,9 @@ def test_a_clock_apart_is_named_and_set_right(with_another: tuple[Place, Virtual
 
     # Services start there all the same.
     for each in (one.docker, two.docker, machine.docker):
-        image = small_image(each)
+        small_image(each)
     create = ("service", "create", "--no-resolve-image", "--detach", "--name=everywhere", "--mode=global")
-    one.docker.run(*create, image, "sleep", "9999")
+    one.docker.run(*create, SMALL, "sleep", "9999")
     on_it = ("ps", "--quiet", "--filter", "name=^everywhere\\.")
     wait_for(lambda: len(machine.docker.run(*on_it).split()) == 1, seconds=180, pause=2)
 
@@ -334,10 +332,9 @@ def test_a_clock_apart_is_named_and_set_right(with_another: tuple[Place, Virtual
 
 
 @pytest.fixture
-def emulated(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[VirtualMachine]]:
+def emulated(outside: Path) -> Iterator[list[VirtualMachine]]:
     """Two in one Swarm, whose kernels have ESP."""
-    with machines(0), virtual_machines(2) as (two, programs):
-        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with machines(0), virtual_machines(2) as two:
         manager, worker = two
         manager.docker.run("swarm", "init", f"--advertise-addr={manager.address}")
         token = manager.docker.run("swarm", "join-token", "--quiet", "worker").strip()
@@ -347,7 +344,7 @@ def emulated(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Vi
         yield two
 
 
-@pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}")
+@NEEDS_QEMU
 def test_what_machines_send_each_other_is_readable_unless_it_is_encrypted(emulated: list[VirtualMachine]) -> None:
     """A packet from a service on one to a service on the other, seen on the cable; the answer is that no one listens there."""
     one, two = emulated
@@ -356,7 +353,7 @@ def test_what_machines_send_each_other_is_readable_unless_it_is_encrypted(emulat
         """Whether a text that is sent can be read on the way, and the protocols of the packets between the machines."""
         one.docker.run("network", "create", "--driver=overlay", *options, name)
         create = ("service", "create", "--no-resolve-image", "--detach", f"--name={name}", f"--network={name}", "--mode=global")
-        one.docker.run(*create, "localhost/skyvern/small:1", "sleep", "9999")
+        one.docker.run(*create, SMALL, "sleep", "9999")
         ask = ("ps", "--quiet", "--filter", f"name=^{name}\\.")
         wait_for(lambda: all(machine.docker.run(*ask) for machine in emulated), seconds=240, pause=2)
         here, there = (machine.docker.run(*ask).strip() for machine in emulated)

@@ -3,9 +3,7 @@
 Nightly: the machine is emulated. What a whole stack does with a share: test_swarm.py.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,21 +14,16 @@ from ops.backups import exchange, share
 from ops.deploy import machines as deploy
 from ops.errors import UserError
 from ops.stack.stack import Stack
-from tests.support.machines import machines, small_image
+from tests.support.machines import SMALL, machines, small_image
 from tests.support.swarm import stack_at
-from tests.support.virtual_machine import QEMU, VirtualMachine, virtual_machines
+from tests.support.virtual_machine import NEEDS_QEMU, VirtualMachine, virtual_machines
 
-pytestmark = [
-    pytest.mark.nightly,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}"),
-]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800), NEEDS_QEMU]
 
 # Of the stack file of stack_at().
 SHARE = "/mnt/skyvern"
 FOLDER = f"{SHARE}/skyvern-dev"
 DISK = "/srv/nas"
-IMAGE = "localhost/skyvern/small:1"
 STAMP = "20261130T000000Z"
 PROGRAMS = ("chmod", "chown", "id", "ls", "mkdir", "mv", "rm", "rmdir", "sync", "touch")
 
@@ -38,16 +31,11 @@ PROGRAMS = ("chmod", "chown", "id", "ls", "mkdir", "mv", "rm", "rmdir", "sync", 
 @pytest.fixture(scope="module")
 def nas(outside: Path) -> Iterator[VirtualMachine]:
     """Which keeps a share and has it mounted, as the first machine of some does; it sees a change of rights at once."""
-    path = os.environ["PATH"]
-    with machines(0), virtual_machines(1) as ((machine,), programs):
-        os.environ["PATH"] = f"{programs}:{path}"
-        try:
-            machine.type(f"mkdir {DISK} {SHARE} && echo '{DISK} 127.0.0.1(rw,root_squash,fsid=0)' > /etc/exports && exportfs -ra")
-            machine.type(f"mount -t nfs4 -o actimeo=0 127.0.0.1:/ {SHARE}")
-            small_image(machine.docker, *PROGRAMS)
-            yield machine
-        finally:
-            os.environ["PATH"] = path
+    with machines(0), virtual_machines(1) as (machine,):
+        machine.type(f"mkdir {DISK} {SHARE} && echo '{DISK} 127.0.0.1(rw,root_squash,fsid=0)' > /etc/exports && exportfs -ra")
+        machine.type(f"mount -t nfs4 -o actimeo=0 127.0.0.1:/ {SHARE}")
+        small_image(machine.docker, *PROGRAMS)
+        yield machine
 
 
 @pytest.fixture
@@ -59,19 +47,19 @@ def stack(tmp_path: Path) -> Stack:
 def shared(nas: VirtualMachine, stack: Stack) -> deploy._Shared:
     """The stack's folder on an empty share, not made yet. Its top belongs to one user, as many a NAS has it."""
     nas.type(f"rm -rf {DISK}/* && chown 10001:10001 {DISK} && chmod 755 {DISK}")
-    return deploy._Shared(stack=stack, folder=PurePosixPath(FOLDER), image=IMAGE, daemons=[nas.docker], alone=False)
+    return deploy._Shared(stack=stack, folder=PurePosixPath(FOLDER), image=SMALL, daemons=[nas.docker], alone=False)
 
 
 def in_parts(nas: VirtualMachine, folder: str, script: str) -> list[str]:
     """Lines of a script in each part of a folder, as services have them: mounted by Docker, which is nobody on the share."""
     mounts = [f"--mount=type=bind,source={folder}/{part},target=/data/{part}" for part in SKYVERN_FOLDERS]
     loop = f"for part in /data/*; do cd $part && {script} || exit 1; done"
-    return nas.docker.run("run", "--rm", "--network=none", "--user=10001:10001", *mounts, IMAGE, "sh", "-c", loop).splitlines()
+    return nas.docker.run("run", "--rm", "--network=none", "--user=10001:10001", *mounts, SMALL, "sh", "-c", loop).splitlines()
 
 
 def refuse_others(nas: VirtualMachine) -> None:
     """Other users of the machine get no further than to the parts."""
-    other = ("run", "--rm", f"--mount=type=bind,source={SHARE},target=/s", "--user=5:5", IMAGE, "ls")
+    other = ("run", "--rm", f"--mount=type=bind,source={SHARE},target=/s", "--user=5:5", SMALL, "ls")
     for path in ("/s/skyvern-dev", "/s/skyvern-dev/har"):
         with pytest.raises(UserError, match="ermission denied"):
             nas.docker.run(*other, path)
@@ -112,25 +100,25 @@ def test_a_copy_and_the_data_change_places_and_back(nas: VirtualMachine, shared:
     nas.type(f"install -d -o 10001 -g 10001 {DISK}/skyvern-dev")
     shared.fill()
     docker = nas.docker
-    share.make_copy(docker, IMAGE, FOLDER, STAMP, "the set", SKYVERN_FOLDERS)
+    share.make_copy(docker, SMALL, FOLDER, STAMP, "the set", SKYVERN_FOLDERS)
     fresh = {part: share.copy_of(FOLDER, STAMP, part) for part in SKYVERN_FOLDERS}
     in_parts(nas, FOLDER, "echo old > file")
     in_parts(nas, share.copy_of(FOLDER, STAMP, ""), "echo new > file")
-    exchange.mark(docker, stack, IMAGE, fresh, STAMP)
+    exchange.mark(docker, stack, SMALL, fresh, STAMP)
 
     def seen() -> tuple[str, set[str]]:
         """What a command says of the copy, and what services have."""
-        (left,) = exchange.kept(docker, stack, IMAGE)
+        (left,) = exchange.kept(docker, stack, SMALL)
         return left.state, set(in_parts(nas, FOLDER, "cat file"))
 
     assert seen() == ("filled", {"old"})
-    exchange.put_in_place(docker, stack, IMAGE, fresh, STAMP)
+    exchange.put_in_place(docker, stack, SMALL, fresh, STAMP)
     assert seen() == ("exchanged", {"new"})
     # The power goes out between two of three renames.
     nas.type(f"cd {DISK}/skyvern-dev && mv har .restored-{STAMP}/har.was")
-    assert exchange.kept(docker, stack, IMAGE)[0].state == "torn"
-    exchange.take_back(docker, stack, IMAGE, fresh, STAMP)
+    assert exchange.kept(docker, stack, SMALL)[0].state == "torn"
+    exchange.take_back(docker, stack, SMALL, fresh, STAMP)
     assert seen() == ("filled", {"old"})
-    exchange.remove(docker, stack, IMAGE, exchange.kept(docker, stack, IMAGE)[0])
-    assert exchange.kept(docker, stack, IMAGE) == []
+    exchange.remove(docker, stack, SMALL, exchange.kept(docker, stack, SMALL)[0])
+    assert exchange.kept(docker, stack, SMALL) == []
     assert set(in_parts(nas, FOLDER, "cat file")) == {"old"}

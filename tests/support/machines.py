@@ -25,6 +25,7 @@ _POOLS = "10.218"
 LAN_ADDRESS = f"{LAN}.1"
 BRIDGE = "machines"
 SSHD = Path("/usr/sbin/sshd")
+SMALL = "localhost/skyvern/small:1"
 # What an image needs to be asked how a container is held.
 _PROGRAMS = ("sh", "sleep", "cat", "grep", "ip", "nft", "true", "unshare")
 
@@ -177,7 +178,7 @@ def ssh_client(folder: Path, *addresses: str, options: str = "") -> Path:
     return folder / "bin"
 
 
-def small_image(docker: Docker, *more: str, name: str = "localhost/skyvern/small:1") -> str:
+def small_image(docker: Docker, *more: str, name: str = SMALL) -> str:
     """An image of some programs of this machine, and more, with their libraries, given to a daemon."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

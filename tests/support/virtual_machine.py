@@ -7,6 +7,7 @@ long there. It starts from an image that is made once, and what it writes is gon
 import base64
 import contextlib
 import hashlib
+import os
 import shutil
 import socketserver
 import struct
@@ -19,12 +20,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from ops.clients.docker import Docker
 from ops.paths import cache_dir, made_once
 from tests.support.machines import BRIDGE, LAN, LAN_ADDRESS, Cabled, ssh_client
 from tests.support.waiting import wait_for
 
 QEMU = "qemu-system-x86_64"
+NEEDS_QEMU = pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}")
 RELEASE = "trixie"
 # With Docker as a service of systemd, what the lines of ops doctor and ops cluster have a person type there, and a NAS.
 PACKAGES = (
@@ -32,7 +36,7 @@ PACKAGES = (
     *("nfs-common", "nfs-kernel-server", "openssh-server", "sudo", "systemd-sysv", "systemd-timesyncd"),
 )
 DISK = "6G"
-# Until sshd answers, beside other tests.
+# Until Docker answers, beside other tests.
 BOOT_SECONDS = 600
 _NETWORK = """[Match]
 Type=ether
@@ -47,7 +51,7 @@ _NTP_EPOCH = 2_208_988_800
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachine(Cabled):
-    """Docker on it, by SSH as root. ``ssh``, on PATH, has the key while it runs."""
+    """Docker on it, by SSH as root."""
 
     @property
     def host(self) -> str:
@@ -66,8 +70,8 @@ class VirtualMachine(Cabled):
 
 
 @contextlib.contextmanager
-def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[tuple[list[VirtualMachine], Path]]:
-    """Inside ``machines()``: so many, and the folder for PATH with the ``ssh`` that has their key.
+def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[list[VirtualMachine]]:
+    """Inside ``machines()``: so many, and on PATH the ``ssh`` that has their key.
 
     ahead: how far their clock is before this machine's, until it is set there.
     """
@@ -81,11 +85,12 @@ def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[
         # The first connection serves those that follow soon: each takes seconds there.
         one = "-o ControlMaster=auto -o ControlPersist=20"
         programs = ssh_client(folder, *(machine.address for machine in made), options=one)
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("PATH", str(programs), prepend=os.pathsep)
         consoles = [stack.enter_context(_started(machine, image, folder, ahead)) for machine in made]
         for machine, console in zip(made, consoles, strict=True):
-            ask: list[str | Path] = [programs / "ssh", f"root@{machine.address}", "systemctl is-active docker"]
+            ask = ["ssh", f"root@{machine.address}", "systemctl is-active docker"]
 
-            def serves(ask: list[str | Path] = ask) -> bool:
+            def serves(ask: list[str] = ask) -> bool:
                 return subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout == b"active\n"
 
             def end(console: Path = console) -> str:
@@ -93,10 +98,10 @@ def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[
 
             wait_for(serves, end, seconds=BOOT_SECONDS, pause=1)
         try:
-            yield made, programs
+            yield made
         finally:
             for machine in made:
-                subprocess.run([programs / "ssh", "-O", "exit", f"root@{machine.address}"], capture_output=True, check=False)
+                subprocess.run(["ssh", "-O", "exit", f"root@{machine.address}"], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
