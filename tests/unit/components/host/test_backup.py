@@ -148,6 +148,8 @@ def test_retention_waits_for_a_set_and_is_healthy_meanwhile(on_disk: Program, tm
             assert (folder / "old").exists()
             os.close(lock)
             wait_for(lambda: not (folder / "old").exists())
+            with pytest.raises(subprocess.TimeoutExpired):
+                retention.wait(2)
         finally:
             os.killpg(retention.pid, signal.SIGTERM)
 

@@ -253,7 +253,7 @@ def not_mounted(disks: Disks, *hosts: str) -> None:
 def test_a_first_up_makes_the_folders_of_skyverns_user(stack: Stack, settings: Settings, disks: Disks) -> None:
     machines.make_shared_folder(stack, found(), settings, print)
     folder = disks.share / "skyvern-dev"
-    made = [path.stat() for path in folder.iterdir()]
+    made = [path.stat() for path in folder.rglob("*")]
     assert {(one.st_uid, one.st_gid, one.st_mode & 0o7027) for one in made} == {(10001, 10001, 0)}
     # Through it Docker gets to them, who is nobody on a share by NFS.
     assert (folder.stat().st_uid, folder.stat().st_mode & 0o7777) == (10001, 0o711)
