@@ -171,8 +171,10 @@ def make_workflow(site: Site, title: str, wait_seconds: int = 1) -> str:
     return identifier
 
 
+# On workdays; the name of a schedule that tests look for.
+MORNING = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
 # With a person's authenticator.
-CREDENTIAL = {
+CREDENTIAL: dict[str, Any] = {
     "name": "shop",
     "credential_type": "password",
     "credential": {
@@ -184,9 +186,9 @@ CREDENTIAL = {
 }
 
 
-def make_credential(site: Site) -> str:
-    """A credential with an authenticator, which works; its id."""
-    made = site.api("POST", "/v1/credentials", body=CREDENTIAL)
+def make_credential(site: Site, **more: str) -> str:
+    """A credential with an authenticator, which works; its id. more: of its fields, such as ``tested_url``."""
+    made = site.api("POST", "/v1/credentials", body={**CREDENTIAL, **more})
     assert made.status_code == 201, made.text
     identifier: str = made.json()["credential_id"]
     assert code_status(site, identifier) == 200

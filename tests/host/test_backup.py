@@ -18,6 +18,7 @@ from ops.observe.smoke.site import Site
 from ops.observe.smoke.workflow_checks import definition, start_run, wait_for_end, workflow
 from tests.host.automated import AUTOMATION, NAME, SCHEDULE, automated, on_server, schedules, workflows
 from tests.host.conftest import (
+    MORNING,
     Checkout,
     as_person,
     client_of,
@@ -94,8 +95,7 @@ def site(stack: Checkout) -> Iterator[Site]:
 def credential(stack: Checkout, site: Site) -> str:
     """A workflow with a schedule, a credential with TOTP and a file, in a set; the credential's id."""
     workflow = make_workflow(site, "매일 보고서")
-    schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
-    assert site.api("POST", f"/v1/workflows/{workflow}/schedules", body=schedule).status_code == 200
+    assert site.api("POST", f"/v1/workflows/{workflow}/schedules", body=MORNING).status_code == 200
     identifier = make_credential(site)
     command = f"mkdir -p '{FILE.rpartition('/')[0]}' && head -c 300000 /dev/urandom > '{FILE}'"
     stack.docker.run("exec", "skyvern-dev-server", "sh", "-c", command)

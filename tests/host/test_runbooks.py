@@ -11,13 +11,17 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from lab.workspace import copy_checkout, free_port
 from ops.clients.docker import Docker
-from tests.host.conftest import Checkout, as_person, remove_everything, site_of
-from tests.support import runbooks
+from tests.host import belongings, contents, programs
+from tests.host.belongings import TITLE, Belongings
+from tests.host.conftest import Checkout, as_person, remove_everything, site_of, sql
+from tests.support import runbooks, shop
+from tests.support.shop import Shop
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.nightly]
@@ -33,7 +37,6 @@ ANSWERS: Mapping[str, str] = {
     "bin/ops rotate": "--yes",
 }
 SCHEDULES = "SELECT name, enabled FROM workflow_schedules ORDER BY name"
-TITLE = "매일 보고서"
 
 
 def follow(machine: Checkout, command: str, **words: str) -> str:
@@ -47,11 +50,6 @@ def follow(machine: Checkout, command: str, **words: str) -> str:
     done = replace(machine, environment=environment).run("bash", "-c", line, timeout_seconds=3000)
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def sql(machine: Checkout, statement: str) -> str:
-    psql = ("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "skyvern", "-c", statement)
-    return machine.docker.run("exec", "skyvern-dev-roles", *psql).strip()
 
 
 def lose(machine: Checkout) -> None:
@@ -81,26 +79,35 @@ def another(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 @pytest.fixture(scope="module")
-def old(another: Callable[..., Checkout], daemon: Docker) -> Iterator[Checkout]:
-    """A machine whose stack has a backup, a workflow with a schedule, and a file; whatever else is on the daemon goes."""
+def store() -> Iterator[Shop]:
+    """Where the stack's runs log in."""
+    with programs.internet() as address, shop.serving(address, **belongings.PERSON) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def old(another: Callable[..., Checkout], daemon: Docker, store: Shop) -> Iterator[Checkout]:
+    """A machine whose stack has a backup; whatever else is on the daemon goes."""
     remove_everything(daemon)
     (FOLDER / "repository").mkdir(parents=True)
     PASSPHRASE_FILE.write_text("a passphrase of the kit\n")
     machine = another()
-    machine.write_stack("dev", port=free_port(), backup={"type": "path", "path": str(FOLDER / "repository")})
+    # The shop's address is this host's, which the firewall refuses.
+    server = {"memory_mib": 3072, "drain_minutes": 1, "code_blocks": True, "allow": [f"host:{urlsplit(store.origin).port}"]}
+    backup = {"type": "path", "path": str(FOLDER / "repository")}
+    machine.write_stack("dev", port=free_port(), backup=backup, server=server)
     try:
         machine.run("script/up", "--yes", timeout_seconds=4500)
-        with site_of(machine) as target:
-            site = as_person(target)
-            blocks = [{"block_type": "wait", "label": "wait", "wait_sec": 1}]
-            definition = {"title": TITLE, "workflow_definition": {"parameters": [], "blocks": blocks}}
-            made = site.api("POST", "/v1/workflows", body={"json_definition": definition})
-            workflow = made.json()["workflow_permanent_id"]
-            schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
-            assert site.api("POST", f"/v1/workflows/{workflow}/schedules", body=schedule).status_code == 200
         yield machine
     finally:
         shutil.rmtree(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def had(old: Checkout, store: Shop) -> Belongings:
+    """What the person of that machine has."""
+    with site_of(old) as target:
+        return belongings.make(as_person(target), store)
 
 
 def serves(machine: Checkout, key: str) -> bool:
@@ -110,27 +117,38 @@ def serves(machine: Checkout, key: str) -> bool:
     return answer.status_code == 200 and TITLE in answer.text
 
 
-def test_the_runbooks_one_after_the_other(old: Checkout, another: Callable[..., Checkout]) -> None:
+def test_the_runbooks_one_after_the_other(old: Checkout, another: Callable[..., Checkout], had: Belongings, store: Shop) -> None:
     """One test, because each begins with what the last one left, and a stack takes minutes."""
+
+    def has_all(machine: Checkout, before: contents.Contents) -> None:
+        """Every row and every file of the set, but schedules, which wait; and each thing works."""
+        lost = before.lost_in(contents.read(machine, "dev"))
+        assert [row for row in lost if "workflow_schedules" not in row] == []
+        with site_of(machine) as target:
+            belongings.all_work(as_person(target), store, had)
+
     key = old.output("api_key")
 
     # To another machine
     kit, stop, now, stop_all, clone, bootstrap, restore, resume, _ = runbooks.commands("moving.md", "To another machine")
     assert clone.startswith("git clone")
-    for command in (kit, stop, now, stop_all):
+    for command in (kit, stop, now):
         follow(old, command)
+    moved = contents.read(old, "dev")
+    follow(old, stop_all)
     assert old.names("container") == set()
     second = another(old.root / "dev-kit.asc")
     lose(old)
     follow(second, bootstrap)
     assert "schedules are paused" in follow(second, restore)
-    assert serves(second, key)
+    has_all(second, moved)
     assert sql(second, SCHEDULES) == "아침|f"
     assert "아침: next at 20" in follow(second, resume)
     assert sql(second, SCHEDULES) == "아침|t"
 
     # The disk died
     follow(second, kit.replace("prod-kit", "other-kit"))
+    before = contents.read_settled(second, "dev")
     follow(second, now)
     clone, bootstrap, restore, _, smoke, resume, new_kit, drill, *without_kit = runbooks.commands("backup.md", "The disk died")
     assert [line.split()[0] for line in without_kit] == ["script/up", "bin/ops"]
@@ -138,7 +156,7 @@ def test_the_runbooks_one_after_the_other(old: Checkout, another: Callable[..., 
     lose(second)
     follow(third, bootstrap)
     follow(third, restore.replace("prod-kit", "other-kit"))
-    assert serves(third, key)
+    has_all(third, before)
     follow(third, smoke)
     follow(third, resume)
     follow(third, new_kit, FILE=str(FOLDER / "new-kit.asc"))

@@ -26,7 +26,7 @@ from ops.clients.docker import PYTHON, Docker
 from ops.errors import UserError
 from ops.images import build
 from ops.observe.smoke.site import Site
-from tests.host.conftest import CREDENTIAL, IMAGES, Checkout, as_person, code_status, site_of
+from tests.host.conftest import CREDENTIAL, IMAGES, MORNING, Checkout, as_person, code_status, site_of
 from tests.support.debian import debootstrap
 from tests.support.waiting import wait_for
 
@@ -228,8 +228,7 @@ def old(stack: Checkout) -> Old:
         "workflow_definition": {"parameters": [], "blocks": [{"block_type": "wait", "label": "wait", "wait_sec": 1}]},
     }
     workflow = made.call("POST", "/v1/workflows", {"json_definition": definition})[1]["workflow_permanent_id"]
-    schedule = {"cron_expression": "0 9 * * 1-5", "timezone": "Asia/Seoul", "name": "아침", "enabled": True}
-    assert made.call("POST", f"/v1/workflows/{workflow}/schedules", schedule)[0] == 200
+    assert made.call("POST", f"/v1/workflows/{workflow}/schedules", MORNING)[0] == 200
     status, answer = made.call("POST", "/v1/credentials", CREDENTIAL)
     assert status == 201, answer
     for path in (PICTURE, COOKIES):
