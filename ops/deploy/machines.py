@@ -5,6 +5,7 @@ besides (ops/observe/doctor/cluster_checks.py), and the images on them (ops/imag
 """
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from components.settings import Settings
 from ops.backups import share
 from ops.backups.exchange import SEEN_SECONDS, image_of
 from ops.backups.preflight import NO_FOLDER, in_folder, refuse_different
+from ops.clients import process
 from ops.clients.docker import Docker
 from ops.clients.swarm import Swarm
 from ops.clients.terminal import Progress
 from ops.errors import UserError, explained
+from ops.machine import daemon_config, system
 from ops.observe import cluster as clusters
+from ops.observe.cluster import Cluster
 from ops.observe.doctor import cluster_checks
 from ops.stack import database, inventory
 from ops.stack.stack import Stack
@@ -65,6 +69,9 @@ rmdir "$@" 2> /dev/null || true
 """
 # Of a service without a task that runs.
 STOP_SECONDS = 60.0
+# Until a machine has the time, also where it takes seconds to answer.
+CLOCK_SECONDS = 60.0
+LOOK_SECONDS = 2.0
 _AS_ROOT = ("--user=0:0", "--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE")
 # Of a program in the container or of Docker there, not of SSH on the way to it.
 _NOT_ALLOWED = re.compile(r"docker: exit .*(permission denied|not permitted)", re.DOTALL | re.IGNORECASE)
@@ -73,7 +80,7 @@ _NOT_ALLOWED = re.compile(r"docker: exit .*(permission denied|not permitted)", r
 def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> None:
     """UserError where services could not run, or would run unprotected; a line for what else is wrong.
 
-    Nothing on plain Docker.
+    Machines whose clocks are apart get their time by the network. Nothing on plain Docker.
     """
     if not isinstance(docker, Swarm):
         return
@@ -91,8 +98,33 @@ def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> No
             f"{refused}: what runs at {', '.join(soft)} would have another seccomp profile than the stack's, or may gain "
             f"privileges; run bin/ops cluster init -s {stack}"
         )
-    for finding in cluster_checks.problems(cluster, stack):
+    for finding in cluster_checks.problems(_with_clocks_set(cluster, say), stack):
         say(f"{finding.level}: {finding.subject}: {finding.problem}; {finding.fix}")
+
+
+def _with_clocks_set(cluster: Cluster, say: Progress) -> Cluster:
+    """The machines, once those whose clocks were apart have their time by the network; as they are where that does not help."""
+    asked: dict[str, bool] = {}
+    deadline = time.monotonic() + CLOCK_SECONDS
+    while (apart := cluster_checks.clocks_apart(cluster)) and time.monotonic() < deadline:
+        asked |= {node.host: _keeps_time(node.host, say) for node in apart if node.host not in asked}
+        if not any(asked.values()):
+            break
+        time.sleep(LOOK_SECONDS)
+        cluster = clusters.observe([node.host for node in cluster.nodes])
+    return cluster
+
+
+def _keeps_time(host: str, say: Progress) -> bool:
+    """Whether a machine has been made to set its clock by the network."""
+    command = daemon_config.on_machine(host, *system.SET_CLOCK.split(), root=True)
+    try:
+        process.capture(command, timeout_seconds=clusters.ANSWER_SECONDS)
+    except UserError as failed:
+        say(f"{host}: its clock cannot be set by the network: {failed.line}")
+        return False
+    say(f"{host}: its clock is set by the network from now on")
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,8 @@ PROC_VERSION = Path("/proc/version")
 # As long as the first update of a fresh server may take.
 APT_LOCK_SECONDS = 600
 _APT_LOCKED = ("Could not get lock", "Unable to acquire", "Unable to lock")
+# From then on, systemd sets the machine's clock by the network's time.
+SET_CLOCK = "timedatectl set-ntp true"
 # What a command writes at most beside images: the state with its copies, logs, plans.
 ROOM_MIB = 300
 # The same path as in images/debian/rootfs.sh.

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -42,6 +42,7 @@ from tests.host.conftest import IMAGES, Checkout, as_person, client_of, code_sta
 from tests.host.public import internet_of
 from tests.support.machines import Machine, machines
 from tests.support.tls import make_authority, make_server
+from tests.support.virtual_machine import NEEDS_QEMU, time_server, virtual_machines
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.timeout(7200), pytest.mark.nightly]
@@ -55,12 +56,13 @@ ONCE = {"backup", "monitor", "retention", "roles", "server", "smoke-site"}
 
 @dataclass
 class Swarm:
-    """The stack on three machines. beside: a fourth, with PostgreSQL. dead: those whose power is off."""
+    """The stack on three machines. beside: a fourth, with PostgreSQL. disk: of the share. dead: those whose power is off."""
 
     checkout: Checkout
     edge: Edge
     machines: list[Machine]
     beside: Machine
+    disk: Path
     share: Path
     dead: list[Machine] = field(default_factory=list)
 
@@ -77,6 +79,12 @@ class Swarm:
         print(f"ops {' '.join(arguments)}\n{said}")
         assert code in (None, done.returncode), said
         return said
+
+    def up(self, *, check: bool = True) -> str:
+        """What ``script/up`` prints."""
+        done = self.checkout.run("script/up", "--stack", STACK, "--yes", check=check, timeout_seconds=3600)
+        print(done.stdout[-5000:], done.stderr[-3000:])
+        return done.stdout + done.stderr
 
     @property
     def alive(self) -> list[Machine]:
@@ -170,19 +178,13 @@ def share_of_a_nas() -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(disk)
 
 
-def first_up(swarm: Swarm, disk: Path) -> None:
+def first_up(swarm: Swarm) -> None:
     """The share does not let it make the stack's folder, and its one line says what to do."""
-
-    def up(*, check: bool) -> str:
-        done = swarm.checkout.run("script/up", "--stack", STACK, "--yes", check=check, timeout_seconds=3600)
-        print(done.stdout, done.stderr)
-        return done.stdout + done.stderr
-
     refused = r"nothing was changed: .* host.shared_folder: .* user 10001 cannot write there .* run: sudo (install .*)$"
-    command = re.search(refused, said := up(check=False), re.MULTILINE)
+    command = re.search(refused, said := swarm.up(check=False), re.MULTILINE)
     assert command, said
-    subprocess.run(shlex.split(command[1]), cwd=disk, check=True)
-    assert f"{swarm.share}/{PREFIX} is the same on 3 machines" in up(check=True)
+    subprocess.run(shlex.split(command[1]), cwd=swarm.disk, check=True)
+    assert f"{swarm.share}/{PREFIX} is the same on 3 machines" in swarm.up()
 
 
 def join(three: list[Machine]) -> None:
@@ -227,10 +229,10 @@ def _made(checkout: Checkout, folder: Path, disk: Path, share: Path) -> Iterator
             image = connector.ensure_image(
                 machine.docker, f"{machine.address.rpartition('.')[0]}.1:{internet.edge.connector_port}"
             )
-        found = Swarm(internet.checkout, internet.edge, three, beside, share)
+        found = Swarm(internet.checkout, internet.edge, three, beside, disk, share)
         (checkout.root / "database-ca.pem").write_bytes((tls / "ca.pem").read_bytes())
         write(found, image, url, backup)
-        first_up(found, disk)
+        first_up(found)
         yield found
 
 
@@ -344,8 +346,7 @@ def test_what_a_person_took_away_is_named_and_made_again(swarm: Swarm) -> None:
     with pytest.raises(UserError, match=f"{PREFIX}-retention: is not a service of the Swarm at .*; script/up makes it"):
         engine.execute(f"{PREFIX}-retention", "true")
     run_from(smoke, rf"docker --host \S+ service logs --since 10m {PREFIX}-artifacts")
-    again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600).stdout
-    print(again[-5000:])
+    again = swarm.up()
     assert f"service {PREFIX}-retention is gone: the up makes it again" in again
     assert f"service {PREFIX}-artifacts had no task (0 replicas): started" in again
     swarm.wait_until_whole(seconds=120)
@@ -358,21 +359,17 @@ def test_an_update_that_fails_says_why_in_one_line(swarm: Swarm) -> None:
     assert "command=[args.command]" in good
     try:
         source.write_text(good.replace("command=[args.command]", 'command=["false"]'))
-        failed = swarm.checkout.run("script/up", "--stack", STACK, "--yes", check=False, timeout_seconds=3600)
+        failed = swarm.up(check=False)
     finally:
         source.write_text(good)
-    print(failed.stdout[-3000:], failed.stderr[-3000:])
-    assert failed.returncode
-    assert f"{PREFIX}-artifacts: its last update was rolled back: task: non-zero exit (1)" in failed.stdout + failed.stderr
+    assert f"{PREFIX}-artifacts: its last update was rolled back: task: non-zero exit (1)" in failed
     swarm.manager("service", "scale", "--detach", f"{PREFIX}-retention=0")
     # The one image that no task here needs: it is brought from the first machine to the others.
     postgres = images.references(IMAGES)["postgres"]
     assert [needs.present(machine.docker, postgres) for machine in swarm.machines] == [True] * 3
     swarm.machines[1].docker.run("image", "rm", postgres)
     assert "is not at" in swarm.ops("doctor", code=1)
-    again = swarm.checkout.run("script/up", "--stack", STACK, "--yes", timeout_seconds=3600)
-    print(again.stdout[-5000:])
-    assert f"service {PREFIX}-retention had no task (0 replicas): started" in again.stdout
+    assert f"service {PREFIX}-retention had no task (0 replicas): started" in swarm.up()
     assert needs.present(swarm.machines[1].docker, postgres)
     swarm.wait_until_whole(seconds=120)
 
@@ -432,6 +429,51 @@ def test_a_set_takes_the_place_of_the_data_and_goes_back(swarm: Swarm) -> None:
     assert marked(".restore-old-")
     assert not list((swarm.share / PREFIX).glob(".restored-*"))
     assert "nothing that a restore replaced" in swarm.ops("restore", "--undo", "--yes", code=1)
+
+
+def test_a_cut_of_a_minute_and_a_restart_are_named_by_doctor(swarm: Swarm) -> None:
+    """And the next ``script/up`` is green, and finds nothing to change."""
+    first, *_, last = swarm.machines
+    last.pull_cable()
+    swarm.dead.append(last)
+    began = time.monotonic()
+    named = re.compile(rf"error +cluster +{re.escape(last.host)} +is down")
+    wait_for(lambda: bool(named.search(swarm.ops("doctor", code=1))), seconds=180, pause=2)
+    time.sleep(max(0.0, 60 - (time.monotonic() - began)))
+    last.plug_cable()
+    swarm.dead.remove(last)
+    wait_for(swarm.is_together, seconds=180, pause=2)
+    swarm.up()
+    # The one that Pulumi asks, and a manager.
+    first.daemon.stop()
+    assert re.search(rf"error +cluster +{re.escape(first.host)} +does not answer", swarm.ops("doctor", code=1))
+    first.daemon.start()
+    wait_for(swarm.is_together, seconds=180, pause=2)
+    swarm.up()
+    swarm.wait_until_whole(seconds=240)
+    assert not re.search(r"error +cluster\b", swarm.ops("doctor", code=None))
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
+
+
+@NEEDS_QEMU
+def test_a_clock_apart_is_named_by_doctor_and_set_by_script_up(swarm: Swarm) -> None:
+    """Of a machine that joins, with its own kernel, ten seconds ahead; services would only slowly start on it."""
+    before = swarm.checkout
+    nodes = f"'skyvern:host.nodes[{len(swarm.machines) - 1}]'"
+    with virtual_machines(1, ahead=timedelta(seconds=10), share=(swarm.disk, swarm.share)) as (machine,), time_server():
+        swarm.checkout = replace(before, environment={**before.environment, "PATH": os.environ["PATH"]})
+        assert f"{machine.host}: joined" in swarm.ops("cluster", "join", machine.host, code=None)
+        swarm.ops("cluster", "drain", machine.host)
+        swarm.checkout.pulumi(f"config set --path {nodes} {machine.host} -s {STACK}")
+        named = re.compile(rf"error +cluster +{re.escape(machine.host)} +its clock is \d+ s ahead of that of ")
+        assert named.search(swarm.ops("doctor", code=1))
+        assert f"{machine.host}: its clock is set by the network from now on" in swarm.up()
+        assert abs(float(machine.type("date +%s.%N")) - time.time()) < 3
+        assert not named.search(swarm.ops("doctor", code=None))
+        swarm.ops("cluster", "leave", machine.host)
+        swarm.checkout.pulumi(f"config rm --path {nodes} -s {STACK}")
+    swarm.checkout = before
+    swarm.checkout.pulumi(f"preview --expect-no-changes -s {STACK}")
 
 
 def test_a_machine_is_rebooted_under_a_client(swarm: Swarm) -> None:

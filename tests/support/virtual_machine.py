@@ -35,7 +35,11 @@ PACKAGES = (
     *("ca-certificates", "dbus", "docker-cli", "docker.io", "iproute2", "iptables", "linux-image-cloud-amd64"),
     *("nfs-common", "nfs-kernel-server", "openssh-server", "sudo", "systemd-sysv", "systemd-timesyncd"),
 )
-DISK = "6G"
+# A stack's images as well; only what is written takes space.
+DISK = "16G"
+MEMORY_MIB = 1536
+# Of Debian 12's QEMU.
+_VIRTIOFSD = Path("/usr/lib/qemu/virtiofsd")
 # Until Docker answers, beside other tests.
 BOOT_SECONDS = 600
 _NETWORK = """[Match]
@@ -70,10 +74,13 @@ class VirtualMachine(Cabled):
 
 
 @contextlib.contextmanager
-def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[list[VirtualMachine]]:
+def virtual_machines(
+    count: int, *, ahead: timedelta = timedelta(), share: tuple[Path, Path] | None = None
+) -> Iterator[list[VirtualMachine]]:
     """Inside ``machines()``: so many, and on PATH the ``ssh`` that has their key.
 
-    ahead: how far their clock is before this machine's, until it is set there.
+    ahead: how far their clock is before this machine's, until it is set there. share: a folder of this machine, and where they
+    have it, as by a NAS.
     """
     image = made_once(cache_dir() / f"virtual-machine-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}", _make)
     with contextlib.ExitStack() as stack:
@@ -86,7 +93,11 @@ def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[
         one = "-o ControlMaster=auto -o ControlPersist=20"
         programs = ssh_client(folder, *(machine.address for machine in made), options=one)
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("PATH", str(programs), prepend=os.pathsep)
-        consoles = [stack.enter_context(_started(machine, image, folder, ahead)) for machine in made]
+        shares = [stack.enter_context(_shared(folder / f"{machine.cable}.share", share)) for machine in made]
+        consoles = [
+            stack.enter_context(_started(machine, image, folder, ahead, options))
+            for machine, options in zip(made, shares, strict=True)
+        ]
         for machine, console in zip(made, consoles, strict=True):
             ask = ["ssh", f"root@{machine.address}", "systemctl is-active docker"]
 
@@ -97,6 +108,8 @@ def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[
                 return console.read_text(errors="replace")[-2000:]
 
             wait_for(serves, end, seconds=BOOT_SECONDS, pause=1)
+            if share is not None:
+                machine.type(f"mkdir -p {share[1]} && mount -t virtiofs share {share[1]}")
         try:
             yield made
         finally:
@@ -105,19 +118,37 @@ def virtual_machines(count: int, *, ahead: timedelta = timedelta()) -> Iterator[
 
 
 @contextlib.contextmanager
-def _started(machine: VirtualMachine, image: Path, folder: Path, ahead: timedelta) -> Iterator[Path]:
+def _shared(socket: Path, share: tuple[Path, Path] | None) -> Iterator[tuple[str, ...]]:
+    """What QEMU needs to know of a folder that a machine mounts."""
+    if share is None:
+        yield ()
+        return
+    with subprocess.Popen([_VIRTIOFSD, f"--socket-path={socket}", "-o", f"source={share[0]},cache=none"]) as server:
+        try:
+            wait_for(socket.exists, seconds=30, pause=0.1)
+            yield (
+                *("-object", f"memory-backend-memfd,id=memory,size={MEMORY_MIB}M,share=on", "-numa", "node,memdev=memory"),
+                *("-chardev", f"socket,id=share,path={socket}", "-device", "vhost-user-fs-pci,chardev=share,tag=share"),
+            )
+        finally:
+            server.terminate()
+
+
+@contextlib.contextmanager
+def _started(machine: VirtualMachine, image: Path, folder: Path, ahead: timedelta, options: tuple[str, ...]) -> Iterator[Path]:
     """Yields the file of what its console shows."""
     credentials = {
         "ssh.authorized_keys.root": (folder / "user.pub").read_text(),
         "network.network.lan": _NETWORK.format(address=machine.address, gateway=LAN_ADDRESS),
     }
     command: list[str | Path] = [
-        *(QEMU, "-accel", "tcg,thread=multi", "-smp", "2", "-m", "1536", "-nographic", "-no-reboot", "-monitor", "none"),
+        *(QEMU, "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(MEMORY_MIB), "-nographic", "-no-reboot", "-monitor", "none"),
         *("-kernel", image / "vmlinuz", "-initrd", image / "initrd", "-append", "root=/dev/vda rw console=ttyS0 panic=-1"),
         *("-drive", f"file={image / 'disk'},if=virtio,format=raw,snapshot=on"),
         *("-netdev", f"tap,id=lan,ifname={machine.cable},script=no,downscript=no"),
         *("-device", f"virtio-net-pci,netdev=lan,mac=52:54:00:00:00:{machine.address.rpartition('.')[2]}"),
         *("-rtc", f"base={datetime.now(UTC) + ahead:%Y-%m-%dT%H:%M:%S}"),
+        *options,
     ]
     for name, text in credentials.items():
         coded = base64.b64encode(text.encode()).decode()

@@ -97,13 +97,10 @@ def _whole(cluster: Cluster, stack: Stack) -> Iterator[Finding]:
     if cluster.members is None and not cluster.problem and any(node.state == "active" for node in answering):
         fix = f"start Docker on those that do, or write their daemons into host.nodes of {stack.file_name}"
         yield error("cluster", "managers", "none of the machines that answer manages the Swarm", fix)
-    if answering:
-        skews = sorted(node.skew_seconds for node in answering)
-        if skews[-1] - skews[0] > SKEW_SECONDS:
-            ahead = max(answering, key=lambda node: node.skew_seconds)
-            behind = min(answering, key=lambda node: node.skew_seconds)
-            problem = f"its clock is {skews[-1] - skews[0]:.0f} s ahead of that of {behind.host}"
-            yield error("cluster", ahead.host, problem, "sudo timedatectl set-ntp true, on both")
+    if apart := clocks_apart(cluster):
+        ahead, behind = apart
+        problem = f"its clock is {ahead.skew_seconds - behind.skew_seconds:.0f} s ahead of that of {behind.host}"
+        yield error("cluster", ahead.host, problem, f"sudo {system.SET_CLOCK}, on both")
     members = cluster.members
     if not members:
         return
@@ -115,6 +112,17 @@ def _whole(cluster: Cluster, stack: Stack) -> Iterator[Finding]:
     if len(versions) > 1:
         fix = "install the newest on all, one machine after the other (bin/ops cluster drain)"
         yield warning("cluster", "Docker", f"the machines have different versions: {', '.join(versions)}", fix)
+
+
+def clocks_apart(cluster: Cluster) -> tuple[Node, Node] | None:
+    """The machine whose clock is furthest ahead and the one furthest behind; None where all clocks agree.
+
+    Which of the two is right is not known here.
+    """
+    answering = sorted((node for node in cluster.nodes if not node.problem), key=lambda node: node.skew_seconds)
+    if not answering or answering[-1].skew_seconds - answering[0].skew_seconds <= SKEW_SECONDS:
+        return None
+    return answering[-1], answering[0]
 
 
 def wanted_managers(members: int, managers: int) -> int:

@@ -83,6 +83,76 @@ def test_services_are_not_made_where_they_would_be_unprotected(
     )
 
 
+@dataclass
+class Clocks:
+    """Machines by host and how far their clocks are ahead. silent: those on which no command can be run. asked: all that were."""
+
+    ahead: dict[str, float]
+    silent: set[str] = field(default_factory=set)
+    follows: bool = True
+    asked: list[str] = field(default_factory=list)
+
+    def observe(self, hosts: list[str]) -> Cluster:
+        nodes = [cluster.node(letter, skew_seconds=self.ahead[host]) for letter, host in zip("abc", hosts, strict=True)]
+        return replace(cluster.THREE, nodes=nodes)
+
+    def capture(self, command: list[str], **_: Any) -> bytes:
+        assert command[-1] == "sudo -n timedatectl set-ntp true"
+        host = f"ssh://{command[-3]}"
+        self.asked.append(host)
+        if host in self.silent:
+            raise UserError("ssh: exit 1: sudo: a password is required")
+        if self.follows:
+            self.ahead[host] = 0.0
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("clocks", "lines"),
+    [
+        (Clocks({A: 0, B: 10, C: 9}), [*(f"{host}: its clock is set by the network from now on" for host in (B, A, C))]),
+        (
+            Clocks({A: 0, B: 10, C: 0}, silent={A}),
+            [
+                f"{B}: its clock is set by the network from now on",
+                f"{A}: its clock cannot be set by the network: ssh: exit 1: sudo: a password is required",
+            ],
+        ),
+        (
+            Clocks({A: 0, B: 10, C: 0}, silent={A, B}),
+            [
+                *(
+                    f"{host}: its clock cannot be set by the network: ssh: exit 1: sudo: a password is required"
+                    for host in (B, A)
+                ),
+                f"error: {B}: its clock is 10 s ahead of that of {A}; sudo timedatectl set-ntp true, on both",
+            ],
+        ),
+        (
+            Clocks({A: 0, B: 10, C: 0}, follows=False),
+            [
+                *(f"{host}: its clock is set by the network from now on" for host in (B, A)),
+                f"error: {B}: its clock is 10 s ahead of that of {A}; sudo timedatectl set-ntp true, on both",
+            ],
+        ),
+        (Clocks({A: 4, B: 0, C: 0}), []),
+    ],
+    ids=["all follow", "one refuses", "all refuse", "no network time", "a little"],
+)
+def test_clocks_that_are_apart_are_set_by_the_network(
+    engine: Engine, stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch, clocks: Clocks, lines: list[str]
+) -> None:
+    swarm = engine.swarm()
+    monkeypatch.setattr("ops.deploy.machines.clusters.observe", clocks.observe)
+    monkeypatch.setattr(process, "capture", clocks.capture)
+    monkeypatch.setattr("ops.deploy.machines.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("ops.deploy.machines.CLOCK_SECONDS", 0.2)
+    said: list[str] = []
+    machines.check(stack, swarm, settings, said.append)
+    assert said == lines
+    assert len(clocks.asked) == len(set(clocks.asked))
+
+
 def test_pulumi_asks_the_first_one(engine: Engine, stack: Stack, settings: Settings) -> None:
     engine.silent = {A}
     with pytest.raises(UserError) as told:
