@@ -46,7 +46,18 @@ HOST = "tests/host/"
 SECOND_LANE = {
     f"{HOST}test_{name}.py"
     for name in (
-        *("approvals", "backup", "docker_versions", "doctor", "edge", "links", "ollama", "own_network", "pull_requests"),
+        *(
+            "approvals",
+            "automations",
+            "backup",
+            "docker_versions",
+            "doctor",
+            "edge",
+            "links",
+            "ollama",
+            "own_network",
+            "pull_requests",
+        ),
         *("rehearsal", "rotation", "signatures", "store"),
     )
 }

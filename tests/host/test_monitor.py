@@ -92,6 +92,7 @@ def test_starts_of_the_egress_proxy_are_marked_where_the_monitor_reads_them(moni
     docker.run("exec", EGRESS, "rm", "/run/started/full")
 
 
+@pytest.mark.nightly  # Two updates.
 def test_one_of_an_earlier_version_counts_days_again_after_an_update(monitored: Site, checkout: Checkout) -> None:
     """The line of ops fleet cost, and its cure to the end. Until there was ops fleet, summary.py took no number of days."""
     summary = checkout.root / "images/monitor/summary.py"

@@ -30,8 +30,8 @@ request = urllib.request.Request(os.environ["OLLAMA_SERVER_URL"] + "/api/generat
 print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=120).read().decode())
 """
 
-# The first run builds every image where the cache has none.
-pytestmark = pytest.mark.timeout(4800)
+# Ollama alone is five minutes of compiling. The first run builds every image where the cache has none.
+pytestmark = [pytest.mark.timeout(4800), pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")
