@@ -7,6 +7,7 @@ long there. It starts from an image that is made once, and what it writes is gon
 import base64
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 import socketserver
@@ -30,6 +31,7 @@ from tests.support.waiting import wait_for
 QEMU = "qemu-system-x86_64"
 NEEDS_QEMU = pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}")
 RELEASE = "trixie"
+USER = "deploy"
 # With Docker as a service of systemd, what the lines of ops doctor and ops cluster have a person type there, and a NAS.
 PACKAGES = (
     *("ca-certificates", "dbus", "docker-cli", "docker.io", "iproute2", "iptables", "linux-image-cloud-amd64"),
@@ -55,12 +57,12 @@ _NTP_EPOCH = 2_208_988_800
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachine(Cabled):
-    """Docker on it, by SSH as root."""
+    """Docker on it, by SSH as a user who may use it and becomes root by ``sudo``, as docs/cluster.md asks for."""
 
     @property
     def host(self) -> str:
         """As a stack file names it."""
-        return f"ssh://root@{self.address}"
+        return f"ssh://{USER}@{self.address}"
 
     @property
     def docker(self) -> Docker:
@@ -68,7 +70,7 @@ class VirtualMachine(Cabled):
         return Docker(self.host)
 
     def type(self, line: str) -> str:
-        """What a command line of a person prints there."""
+        """What a command line of root prints there."""
         typed = ["ssh", f"root@{self.address}", line]
         return subprocess.run(typed, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout
 
@@ -99,7 +101,7 @@ def virtual_machines(
             for machine, options in zip(made, shares, strict=True)
         ]
         for machine, console in zip(made, consoles, strict=True):
-            ask = ["ssh", f"root@{machine.address}", "systemctl is-active docker"]
+            ask = ["ssh", f"{USER}@{machine.address}", "systemctl is-active docker"]
 
             def serves(ask: list[str] = ask) -> bool:
                 return subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout == b"active\n"
@@ -113,8 +115,8 @@ def virtual_machines(
         try:
             yield made
         finally:
-            for machine in made:
-                subprocess.run(["ssh", "-O", "exit", f"root@{machine.address}"], capture_output=True, check=False)
+            for user, machine in itertools.product(("root", USER), made):
+                subprocess.run(["ssh", "-O", "exit", f"{user}@{machine.address}"], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
@@ -137,8 +139,12 @@ def _shared(socket: Path, share: tuple[Path, Path] | None) -> Iterator[tuple[str
 @contextlib.contextmanager
 def _started(machine: VirtualMachine, image: Path, folder: Path, ahead: timedelta, options: tuple[str, ...]) -> Iterator[Path]:
     """Yields the file of what its console shows."""
+    key = (folder / "user.pub").read_bytes()
+    keys = base64.b64encode(key).decode()
     credentials = {
-        "ssh.authorized_keys.root": (folder / "user.pub").read_text(),
+        "ssh.authorized_keys.root": key.decode(),
+        # systemd has such a credential for root alone; this is a line of tmpfiles.d(5).
+        "tmpfiles.extra": f"f~ /home/{USER}/.ssh/authorized_keys 600 {USER} {USER} - {keys}\n",
         "network.network.lan": _NETWORK.format(address=machine.address, gateway=LAN_ADDRESS),
     }
     command: list[str | Path] = [
@@ -196,10 +202,12 @@ def _make(folder: Path) -> None:
     # debootstrap of an older release may not know this one, and all have one script.
     _run("debootstrap", *checked, *what, "http://deb.debian.org/debian", "/usr/share/debootstrap/scripts/sid")
     (root / "etc/hostname").write_text("virtual\n")
-    inside = ("chroot", root, "systemctl", "--quiet")
-    _run(*inside, "enable", "systemd-networkd")
+    inside = ("chroot", root)
+    _run(*inside, "useradd", "--create-home", "--shell=/bin/bash", "--groups=docker", USER)
+    (root / "etc/sudoers.d" / USER).write_text(f"{USER} ALL=(ALL) NOPASSWD: ALL\n")
+    _run(*inside, "systemctl", "--quiet", "enable", "systemd-networkd")
     # What a person switches on.
-    _run(*inside, "disable", "systemd-timesyncd")
+    _run(*inside, "systemctl", "--quiet", "disable", "systemd-timesyncd")
     for name in ("vmlinuz", "initrd"):
         (found,) = (root / "boot").glob(f"{name}*")
         shutil.copy(found, folder / name)
