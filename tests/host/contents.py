@@ -27,8 +27,14 @@ class Contents:
 
     def lost_in(self, later: "Contents") -> list[str]:
         """What is not there any more, or is another: empty when nothing is lost. What was added does not count."""
-        rows = [row[:300] for row in self.rows - later.rows]
+        others = {_row_of(row): row for row in later.rows}
+        rows = [f"{row[:300]} -> {others.get(_row_of(row), 'gone')[:300]}" for row in self.rows - later.rows]
         return sorted(rows) + sorted(name for name, digest in self.files.items() if later.files.get(name) != digest)
+
+
+def _row_of(statement: str) -> str:
+    """Its table and its first value, which names it nearly everywhere."""
+    return statement.partition(",")[0]
 
 
 def read(checkout: Checkout, stack: str) -> Contents:

@@ -44,6 +44,7 @@ MEMORY_MIB = 1536
 _VIRTIOFSD = Path("/usr/lib/qemu/virtiofsd")
 # Until Docker answers, beside other tests.
 BOOT_SECONDS = 600
+_KEYS = "/etc/ssh/keys"
 _NETWORK = """[Match]
 Type=ether
 [Network]
@@ -139,12 +140,10 @@ def _shared(socket: Path, share: tuple[Path, Path] | None) -> Iterator[tuple[str
 @contextlib.contextmanager
 def _started(machine: VirtualMachine, image: Path, folder: Path, ahead: timedelta, options: tuple[str, ...]) -> Iterator[Path]:
     """Yields the file of what its console shows."""
-    key = (folder / "user.pub").read_bytes()
-    keys = base64.b64encode(key).decode()
+    keys = base64.b64encode((folder / "user.pub").read_bytes()).decode()
     credentials = {
-        "ssh.authorized_keys.root": key.decode(),
-        # systemd has such a credential for root alone; this is a line of tmpfiles.d(5).
-        "tmpfiles.extra": f"f~ /home/{USER}/.ssh/authorized_keys 600 {USER} {USER} - {keys}\n",
+        # A line of tmpfiles.d(5).
+        "tmpfiles.extra": f"f~ {_KEYS} 644 root root - {keys}\n",
         "network.network.lan": _NETWORK.format(address=machine.address, gateway=LAN_ADDRESS),
     }
     command: list[str | Path] = [
@@ -205,6 +204,8 @@ def _make(folder: Path) -> None:
     inside = ("chroot", root)
     _run(*inside, "useradd", "--create-home", "--shell=/bin/bash", "--groups=docker", USER)
     (root / "etc/sudoers.d" / USER).write_text(f"{USER} ALL=(ALL) NOPASSWD: ALL\n")
+    # Of root as well.
+    (root / "etc/ssh/sshd_config.d/keys.conf").write_text(f"AuthorizedKeysFile {_KEYS}\n")
     _run(*inside, "systemctl", "--quiet", "enable", "systemd-networkd")
     # What a person switches on.
     _run(*inside, "systemctl", "--quiet", "disable", "systemd-timesyncd")
