@@ -61,10 +61,16 @@ print(status)
 """
 # What images/server/skyvern-start says of variables that it needs.
 _NOT_SET = re.compile(r"not set: ([A-Z0-9_]+(?:, [A-Z0-9_]+)*)")
+# The second as GET /v1/workflows chooses (1.0.56, repositories/workflows.py): the last version of each, and neither what a
+# prompt was made into nor what the copilot tries.
 _COUNTS = """
 SELECT count(*) FROM workflow_runs;
-SELECT least(count(DISTINCT workflow_permanent_id), 100) FROM workflows
-  WHERE deleted_at IS NULL AND organization_id = :'organization' AND NOT is_saved_task;
+SELECT least(count(*), 100) FROM (
+  SELECT DISTINCT ON (workflow_permanent_id) status FROM workflows
+  WHERE deleted_at IS NULL AND organization_id = :'organization'
+    AND created_by IS DISTINCT FROM 'copilot_test'
+  ORDER BY workflow_permanent_id, version DESC
+) AS newest WHERE status IN ('published', 'draft');
 """
 
 

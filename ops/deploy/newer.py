@@ -8,9 +8,10 @@ from ops.errors import UserError
 from ops.stack import database
 from ops.stack.stack import Stack
 
-# Smoke runs have another organisation.
+# Smoke runs have another organisation. A task that a program asked for (POST /v1/run/tasks) is a run without a workflow.
 NEWER = """
-SELECT (SELECT count(*) FROM workflow_runs WHERE created_at > :'at' AND organization_id = :'organization'),
+SELECT (SELECT count(*) FROM workflow_runs WHERE created_at > :'at' AND organization_id = :'organization')
+    + (SELECT count(*) FROM tasks WHERE workflow_run_id IS NULL AND created_at > :'at' AND organization_id = :'organization'),
   (SELECT count(*) FROM workflows WHERE created_at > :'at' AND organization_id = :'organization'),
   (SELECT count(*) FROM credentials WHERE created_at > :'at' AND organization_id = :'organization');
 """

@@ -304,7 +304,14 @@ def test_a_new_container_is_healthy_by_the_sets_that_it_finds(stack: Checkout, c
     wait_for(lambda: stack.docker.run(*healthy).strip() == "yes", seconds=60, pause=1)
 
 
-def test_a_drill_serves_the_set_and_reaches_nothing(stack: Checkout, credential: str) -> None:
+def test_a_drill_serves_the_set_and_reaches_nothing(stack: Checkout, site: Site, credential: str) -> None:
+    """Also with what the API lists differently: what a prompt was made into, a saved task, and what the copilot tries."""
+    for more in ({"status": "auto_generated"}, {"is_saved_task": True}, {}):
+        definition = {"title": "listed differently", "workflow_definition": {"parameters": [], "blocks": []}, **more}
+        assert site.api("POST", "/v1/workflows", body={"json_definition": definition}).status_code == 200
+    last = "(SELECT workflow_id FROM workflows WHERE title = 'listed differently' ORDER BY created_at DESC LIMIT 1)"
+    sql(stack, f"UPDATE workflows SET created_by = 'copilot_test' WHERE workflow_id = {last}")  # noqa: S608
+    ops(stack, "backup", "now")
     printed = ops(stack, "drill")
     assert "no run has started by itself" in printed
     assert ": passed, " in printed.strip().splitlines()[-1]
