@@ -64,6 +64,15 @@ def commit(root: Path) -> str:
         return ""
 
 
+def has(root: Path, commit: str) -> bool:
+    """Whether a commit is in the checkout's repository, which a shallow clone or an archive may lack."""
+    try:
+        run(root, "cat-file", "-e", f"{commit}^{{commit}}")
+    except UserError:
+        return False
+    return True
+
+
 def run(root: Path, *arguments: str) -> str:
     """Output of git in a checkout, whatever the shell's variables say; UserError when it fails.
 

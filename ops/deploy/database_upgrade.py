@@ -102,7 +102,7 @@ def upgrade_database(stack: Stack, *, yes: bool, unreviewed: bool) -> None:
         with explained(lambda failed: f"stack {stack}: nothing was changed, and PostgreSQL {before} goes on: {failed}"):
             _try(stack, docker, say)
         if not yes:
-            terminal.run_attended(stack.command("preview"), env=stack.environment(), ask=True, folder=stack.root)
+            update.preview(stack)
         question = f"stack {stack}: PostgreSQL {before} → {after}, with Skyvern off for the copy and about a minute. Switch now?"
         terminal.agree(COMMAND, question, yes=yes)
         note = _copy(stack, docker, settings, before, after, good)
@@ -136,7 +136,7 @@ def _plan(stack: Stack, docker: Docker, settings: Settings) -> tuple[str, str, G
         raise UserError(f"{refused}: a restore of stack {stack} was interrupted; run bin/ops restore -s {stack} first")
     good = releases.last_good(stack)
     now = releases.schema_version(stack, docker)
-    if good is None or good.database != now or good.commit == git.commit(stack.root):
+    if good is None or good.database != now or good.commit == git.commit(stack.root) or not git.has(stack.root, good.commit):
         raise UserError(
             f"{refused}: no commit is recorded that runs PostgreSQL {before} on this data, so a switch that fails could not go "
             f"back; run script/up --stack {stack} in a checkout of the version that it ran, with every change committed"
@@ -295,6 +295,9 @@ def finish(stack: Stack, docker: Docker, settings: Settings, progress: Progress)
     note = read(stack)
     if note is None or note.step == "served":
         return
+    if note.step == "switching" and newer.came(stack, docker, note.moment):
+        _leave_as_it_serves(stack, docker, settings, note)
+        return
     here = danger.major_of_image(docker, images.references(settings.images.source)["postgres"])
     if here == note.before:
         _put_back(stack, docker, settings, note, progress)
@@ -308,6 +311,16 @@ def finish(stack: Stack, docker: Docker, settings: Settings, progress: Progress)
         f"stack {stack}: PostgreSQL {note.before} serves again with its data of before{lost}: the upgrade to {note.after} was "
         f"interrupted on its way back; bin/{COMMAND} -s {stack} tries it again"
     )
+
+
+def _leave_as_it_serves(stack: Stack, docker: Docker, settings: Settings, note: Note) -> None:
+    """Ends a switch that was cut off and used since: what came is in one of the two clusters alone, and stays."""
+    there = danger.majors(stack, docker, settings)
+    if there is not None and there[0] == note.after:
+        _write(stack, replace(note, step="served"))
+        return
+    NOTES.forget(stack)
+    clear(stack, docker)
 
 
 def finished(stack: Stack) -> None:

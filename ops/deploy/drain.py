@@ -21,8 +21,14 @@ END_SECONDS = 5
 
 
 def stop_seconds(stack: Stack) -> float:
-    """For ``docker stop`` of the server: the drain, what Docker gives it beyond that, and a slow machine."""
-    return 60.0 * stack.settings().server.drain_minutes + 240
+    """For ``docker stop`` of the server: the drain, what Docker gives it beyond that, and a slow machine.
+
+    The server that runs drains as long as it was made for, which the stack file may have shortened since.
+    """
+    running: dict[str, str] = {}
+    with suppress(UserError):
+        running = dict(one.split("=", 1) for one in stack.docker().environment_of(stack.prefix("server")))
+    return max(60.0 * stack.settings().server.drain_minutes, float(running.get("DRAIN_SECONDS", 0))) + 240
 
 
 @contextmanager

@@ -26,6 +26,14 @@ def loss(stack: Stack, docker: Docker, since: datetime) -> str:
     return f"lost: {', '.join(came)} that came since" if came else "nothing came since"
 
 
+def came(stack: Stack, docker: Docker, since: datetime) -> bool:
+    """Whether something is known to have come since."""
+    try:
+        return bool(kinds(stack, docker, since))
+    except (UserError, ValueError):
+        return False
+
+
 def kinds(stack: Stack, docker: Docker, since: datetime) -> list[str]:
     """``["3 runs", "1 workflows"]``; UserError or ValueError when the database does not say."""
     organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")

@@ -12,6 +12,7 @@ from pathlib import Path
 from ops import shell
 from ops.clients import git, terminal
 from ops.clients.terminal import Progress
+from ops.deploy import guard
 from ops.errors import UserError
 from ops.machine import engine
 from ops.paths import cache_dir, write_whole
@@ -21,15 +22,20 @@ from ops.stack.stack import Stack
 def up(stack: Stack, commit: str, *, stack_file: str = "") -> int:
     """The exit code of its ``script/up --yes``. stack_file: the text of the stack's file, where it is not the commit's own.
 
-    The checkout here stays as it is.
+    The checkout here stays as it is. What a guarded stack lets through has been decided when the commit was deployed.
     """
+    if not git.has(stack.root, commit):
+        raise UserError(
+            f"stack {stack}: commit {commit[:12]} is not in this checkout; run git fetch --unshallow there, or run this again in "
+            "a clone that has it"
+        )
     folder = cache_dir() / f"rollback-{stack.short}-{os.getpid()}"
     git.run(stack.root, "worktree", "add", "--force", "--detach", str(folder), commit)
     try:
         if stack_file:
             write_whole(folder / stack.file_name, stack_file)
         _share_environment(stack.root, folder)
-        command = [str(folder / "script" / "up"), "--stack", stack.name, "--yes"]
+        command = [str(folder / "script" / "up"), "--stack", stack.name, "--yes", *([guard.OVERRIDE] if stack.guarded else [])]
         with shared_engine(folder):
             return terminal.run_attended(command, env=shell.variables(), ask=False, folder=folder)
     finally:

@@ -120,14 +120,6 @@ def sessions_are_ended(old: PreviousSecrets, http: httpx.Client) -> bool | None:
     return _status(http, old.outputs.api_url + WORKFLOWS, headers={"x-api-key": old.session_token.get_secret_value()}) == 403
 
 
-def preview(stack: Stack) -> None:
-    """``pulumi preview`` on the terminal; UserError when it fails."""
-    command = stack.command("preview", "--non-interactive")
-    code = terminal.run_attended(command, env=stack.environment(), ask=False, folder=stack.root)
-    if code:
-        raise UserError(f"pulumi preview: exit {code}; nothing was changed; correct what its messages above name")
-
-
 def previous_is_rejected(name: str, old: PreviousSecrets, http: httpx.Client) -> bool | None:
     """Whether the deployed stack refuses an old secret; None if only Cloudflare could say. UserError without an answer."""
     match name:
@@ -193,7 +185,7 @@ def _rotate(stack: Stack, docker: Docker, settings: Settings, rotations: dict[st
     for key, epoch in epochs.items():
         say(f"{path.name}: rotation.{key}: {epoch}")
     try:
-        preview(stack)
+        update.preview(stack)
         if not yes and not terminal.confirm("Rotate now?"):
             raise UserError(f"ops rotate: not rotated; {path.name} is as before")
     except (UserError, KeyboardInterrupt, EOFError):

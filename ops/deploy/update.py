@@ -36,6 +36,14 @@ def ensure_stack(stack: Stack, progress: Progress) -> None:
     progress(f"created {stack}")
 
 
+def preview(stack: Stack) -> None:
+    """``pulumi preview`` on the terminal; UserError when it fails."""
+    command = stack.command("preview", "--non-interactive")
+    code = terminal.run_attended(command, env=stack.environment(), ask=False, folder=stack.root)
+    if code:
+        raise UserError(f"pulumi preview: exit {code}; nothing was changed; correct what its messages above name")
+
+
 def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: Sequence[str] = ()) -> None:
     """``pulumi up`` with its output on the terminal, and what the server waits for; UserError when it fails or is declined.
 

@@ -163,6 +163,10 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     note = read(stack)
     switching = note if note is not None and note.state == "switching" else None
     server = docker.image_of(stack.prefix("server"))
+    if switching and server and server[0] == switching.image and newer.came(stack, docker, switching.moment):
+        # Cut off while it was looked at, and used since: what came is no part of a switch that may go back by itself.
+        _write(stack, replace(switching, state="served"))
+        switching = None
     if switching is None:
         if server is None:
             _refuse_untried(stack, docker, wanted)
@@ -195,7 +199,9 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
         return None
     good = releases.last_good(stack)
     fits = good is not None and releases.migrations_of(good.database) == reached and good.commit != git.commit(stack.root)
-    return upgrade_to_here(before=old.version, database=reached, good=good if fits else None)
+    return upgrade_to_here(
+        before=old.version, database=reached, good=good if fits and good and git.has(stack.root, good.commit) else None
+    )
 
 
 def _refuse_untried(stack: Stack, docker: Docker, wanted: str) -> None:
@@ -238,7 +244,7 @@ def refuse(stack: Stack, docker: Docker, settings: Settings, command: str) -> No
 def _downgrade(stack: Stack, docker: Docker, version: str, reached: tuple[str, ...]) -> str:
     way = f"check out the version that it ran, and run script/up --stack {stack}"
     note = read(stack)
-    if note is not None and kept(stack).before in _databases(stack, docker):
+    if note is not None and note.commit and kept(stack).before in _databases(stack, docker):
         way = f"bin/ops rollback --with-data -s {stack} goes back to Skyvern {note.before} and its data of {note.at}"
     return (
         f"stack {stack}: nothing was changed: its database has been migrated by a newer Skyvern ({', '.join(reached)}), and "
@@ -252,7 +258,7 @@ def prepare(change: Upgrade, stack: Stack, docker: Docker, progress: Progress, *
     ask: shows Pulumi's preview and asks the person at the terminal first.
     """
     if ask:
-        terminal.run_attended(stack.command("preview"), env=stack.environment(), ask=True, folder=stack.root)
+        update.preview(stack)
         if not terminal.confirm(f"stack {stack}: {change}. Try it on a copy of the data, and switch if that works?"):
             raise UserError(f"stack {stack}: nothing was changed")
     if change.resumed is not None:
@@ -336,10 +342,10 @@ def switched(change: Upgrade | None, stack: Stack, docker: Docker, progress: Pro
         NOTES.forget(stack)
         return
     _write(stack, replace(note, state="served"))
-    progress(
-        f"Skyvern {note.after} serves; to go back to {note.before} and the data of {note.at}: bin/ops rollback --with-data -s "
-        f"{stack}"
-    )
+    way = f"to go back to {note.before} and the data of {note.at}: bin/ops rollback --with-data -s {stack}"
+    if not note.commit:
+        way = f"the data of {note.at} is kept in the database {kept(stack).before} until the next upgrade"
+    progress(f"Skyvern {note.after} serves; {way}")
 
 
 def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Progress) -> Note:
@@ -400,6 +406,11 @@ def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str
     lost = _finish_data(stack, docker, note, progress)
     if not note.commit:
         NOTES.forget(stack)
+        server = stack.prefix("server")
+        if note.state == "data back" and (there := docker.image_of(server)) and there[0] != note.image:
+            # The up failed before it came to it.
+            docker.start_part(server)
+            return lost
         raise UserError(
             f"stack {stack}: its data is that of before the upgrade to Skyvern {note.after}{lost}, and its server does not run; "
             f"check out the version of this project that ran Skyvern {note.before}, and run script/up --stack {stack} there"

@@ -181,7 +181,9 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host) -> Stack:
     monkeypatch.setattr(releases, "record_good", lambda *_: host.act("record"))
     monkeypatch.setattr(releases, "schema_version", lambda *_: f"PostgreSQL {host.volumes[VOLUME].major}, migration m2")
     monkeypatch.setattr(git, "commit", lambda root: NEW_COMMIT)
+    monkeypatch.setattr(git, "has", lambda root, commit: True)
     monkeypatch.setattr(newer, "kinds", lambda *_: [])
+    monkeypatch.setattr(drain, "stop_seconds", lambda stack: 540)
     monkeypatch.setattr(drain, "countdown", lambda *_: nullcontext())
     monkeypatch.setattr(database, "ask", lambda *_, **__: host.volumes[VOLUME].tables)
     monkeypatch.setattr(upgrade, "fired_since", lambda *_: ["wfs_1"])
@@ -397,10 +399,10 @@ def test_who_says_no_has_the_old_one(stack: Stack, host: Host, monkeypatch: pyte
     monkeypatch.setattr(terminal, "attended", lambda: True)
     monkeypatch.setattr(terminal, "confirm", lambda question: False)
     monkeypatch.setattr(Stack, "environment", lambda stack: {})
-    monkeypatch.setattr(terminal, "run_attended", lambda command, **_: host.act(" ".join(command)))
+    monkeypatch.setattr(terminal, "run_attended", lambda command, **_: host.act(" ".join(command)) or 0)
     with pytest.raises(UserError, match=r"^ops upgrade-database: nothing was changed$"):
         database_upgrade.upgrade_database(stack, yes=False, unreviewed=False)
-    assert host.calls == ["set", "trial", "pulumi preview --stack dev"]
+    assert host.calls == ["set", "trial", "pulumi preview --non-interactive --stack dev"]
 
 
 @pytest.mark.parametrize("step", ["switching", "going back", "data back", "served"])
@@ -413,6 +415,24 @@ def test_other_commands_wait_until_it_is_ended(stack: Stack, host: Host, step: d
     refused = pytest.raises(UserError, match=r"^ops rotate: nothing was changed: an upgrade of PostgreSQL 15 to 17 was interrupt")
     with nullcontext() if step == "served" else refused:
         database_upgrade.refuse_unfinished(stack, "ops rotate")
+
+
+@pytest.mark.parametrize(("serves", "step"), [("17", "served"), ("15", "")])
+def test_cut_off_and_used_since_it_stays_with_what_serves(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch, serves: str, step: str
+) -> None:
+    """What came is in that cluster alone."""
+    command(stack)
+    note = database_upgrade.read(stack)
+    assert note is not None
+    database_upgrade._write(stack, replace(note, step="switching"))
+    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
+    monkeypatch.setattr(danger, "majors", lambda *_: (serves, "17"))
+    before = len(host.calls)
+    database_upgrade.finish(stack, host, stack.settings(), print)
+    assert noted(stack) == step
+    assert [call for call in host.calls[before:] if not call.startswith("volume rm")] == []
+    assert (KEPT in host.volumes) is (step == "served")
 
 
 def test_what_a_restore_replaced_is_not_put_back_under_another_major(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,17 @@ def wait_for(path: Path) -> str:
     return path.read_text().strip()
 
 
+@pytest.mark.parametrize(
+    ("docker", "minutes"),
+    [("echo '[\"DRAIN_SECONDS=3600\"]'", 60), ("echo '[\"DRAIN_SECONDS=60\"]'", 5), ("echo no such container >&2; exit 1", 5)],
+    ids=["longer before", "shorter before", "none runs"],
+)
+def test_a_stop_waits_for_the_drain_of_the_server_that_runs(stack: Stack, home: Home, docker: str, minutes: int) -> None:
+    """And as long as the stack file says now."""
+    home.program("docker", docker)
+    assert drain.stop_seconds(stack) == 60 * minutes + 240
+
+
 def test_the_lines_of_the_drain_are_shown_while_pulumi_works(stack: Stack, home: Home, capfd: pytest.CaptureFixture[str]) -> None:
     home.program("docker", f"{LOG}\n{FOLLOW}")
     home.program("pulumi", "for _ in $(echo {1..100}); do [[ -s $HOME/pid ]] && break; sleep 0.05; done; sleep 0.3; echo updated")

@@ -36,11 +36,12 @@ def test_it_is_a_fresh_up_of_that_commit_in_its_own_checkout(host: Path, monkeyp
     good = Good(commit=OLD, database=SCHEMA, at="2026-01-31T09:30:00+00:00")
     monkeypatch.setattr(releases, "last_good", lambda asked: good if asked == stack else None)
     monkeypatch.setattr(git, "head", lambda _: Head(commit=NEW, changed=()))
+    monkeypatch.setattr(git, "has", lambda root, commit: True)
     calls: list[str] = []
     monkeypatch.setattr(git, "run", lambda root, *arguments: calls.append(" ".join(arguments[:2]) + f" {arguments[-1]}"))
 
     def up(command: list[str], *, env: dict[str, str], ask: bool, folder: Path) -> int:
-        assert command == [str(folder / "script" / "up"), "--stack", name, "--yes"]
+        assert command == [str(folder / "script" / "up"), "--stack", name, "--yes", "--unreviewed"]
         assert folder == host / "cache" / "skyvern-stack" / f"rollback-prod-{os.getpid()}"
         assert not ask
         calls.append("up")
@@ -67,6 +68,14 @@ def test_it_is_a_fresh_up_of_that_commit_in_its_own_checkout(host: Path, monkeyp
     assert calls[:2] == [f"worktree add {OLD}", "up"]
     assert calls[2].startswith("worktree remove ")
     assert len(questions) == 1
+
+
+def test_a_commit_that_the_clone_lacks_is_one_line(host: Path, checkout: Path) -> None:
+    """As in a shallow clone."""
+    (checkout / "Pulumi.dev.yaml").write_text("config: {}\n")
+    line = f"stack dev: commit {'c' * 12} is not in this checkout; run git fetch --unshallow there, or run this again in a clone"
+    with pytest.raises(UserError, match=f"^{line} that has it$"):
+        other_commit.up(Stack("dev", root=checkout), "c" * 40)
 
 
 def test_beside_another_command_nothing_is_looked_up(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +109,7 @@ def test_with_git_itself(host: Path, checkout: Path, same: bool) -> None:
     stamp = hashlib.sha256((checkout / "requirements.txt").read_bytes()).hexdigest()[:16]
     (checkout / ".venv" / f".requirements-{stamp}").touch()
     rollback.rollback(stack, yes=True)
-    assert (host / "ran").read_text() == f"good --stack prod --yes {'its own' if same else ''}\n"
+    assert (host / "ran").read_text() == f"good --stack prod --yes --unreviewed {'its own' if same else ''}\n"
     assert (checkout / ".venv" / "whose").exists()
     assert git.run(checkout, "worktree", "list").count("\n") == 1
     assert git.run(checkout, "status", "--porcelain") == ""

@@ -53,7 +53,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(upgrade, "refuse", lambda *_: None)
     monkeypatch.setattr(Stack, "outputs", lambda stack: outputs(next(generations)))
     monkeypatch.setattr(rotate, "database_password", lambda stack: SecretStr("old-database-password"))
-    monkeypatch.setattr(rotate, "preview", lambda stack: calls.append("preview"))
+    monkeypatch.setattr(update, "preview", lambda stack: calls.append("preview"))
     monkeypatch.setattr(update, "pulumi_up", lambda stack, unasked, previewed: calls.append(f"up {unasked} {previewed}"))
 
     def green(*_: object) -> tuple[int, int]:
@@ -136,7 +136,7 @@ def test_a_failed_plan_keeps_the_file(seen: list[str], tmp_path: Path, monkeypat
     def fail(stack: Stack) -> None:
         raise UserError("pulumi preview: exit 255")
 
-    monkeypatch.setattr(rotate, "preview", fail)
+    monkeypatch.setattr(update, "preview", fail)
     with pytest.raises(UserError, match=r"^pulumi preview"):
         rotate.rotate("database", Stack("dev"), yes=True)
     assert stack_file(tmp_path) == STACK_FILE

@@ -363,7 +363,7 @@ def test_a_person_is_asked_before_the_trial(stack: Stack, host: Host, tried: lis
     monkeypatch.setattr(terminal, "confirm", recorder(questions, False))
     with pytest.raises(UserError, match=r"^stack dev: nothing was changed$"):
         upgrade.prepare(change(stack, host), stack, host, print, ask=True)
-    assert questions[0] == "pulumi preview --stack dev"
+    assert questions[0] == "pulumi preview --non-interactive --stack dev"
     assert questions[1].startswith("stack dev: Skyvern 1.0.55 → 1.0.56: 2 migrations")
     assert tried == []
 
@@ -539,6 +539,40 @@ def test_without_a_commit_the_data_goes_back_and_the_next_step_is_named(
     assert str(change(stack, host)).startswith("Skyvern 1.0.55 → 1.0.56")
 
 
+def test_without_a_commit_an_old_server_that_is_still_there_goes_on(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The up failed before it came to the server."""
+    monkeypatch.setattr(releases, "last_good", lambda stack: None)
+    assert "Skyvern 1.0.55 serves again" in failed_switch(change(stack, host), stack, host, up=lambda: None)
+    assert host.server == {"image": OLD_IMAGE, "state": "running"}
+    assert upgrade.read(stack) is None
+
+
+def test_without_a_commit_no_way_back_is_promised(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(releases, "last_good", lambda stack: None)
+    with upgrade.switched(change(stack, host), stack, host, print):
+        new_server(host)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "is kept in the database skyvern_before until the next upgrade" in last
+    assert "rollback" not in last
+
+
+def test_a_commit_that_the_clone_lacks_is_no_way_back(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "has", lambda root, commit: commit != OLD_COMMIT)
+    assert change(stack, host).good is None
+
+
+def test_a_preview_that_fails_ends_it(stack: Stack, host: Host, tried: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stack, "environment", lambda stack: {})
+    monkeypatch.setattr(terminal, "run_attended", lambda *_, **__: 255)
+    with pytest.raises(UserError, match="pulumi preview: exit 255; nothing was changed"):
+        upgrade.prepare(change(stack, host), stack, host, print, ask=True)
+    assert tried == []
+
+
 @pytest.mark.parametrize(
     "good",
     [
@@ -616,6 +650,20 @@ def test_killed_during_the_switch_goes_on_and_can_still_go_back(
     assert "serves again" in failed_switch(resumed, stack, host, migrated=migrated)
     assert host.databases["skyvern"] == "m2"
     assert host.server["image"] == OLD_IMAGE
+
+
+def test_killed_while_it_was_looked_at_and_used_since_is_an_upgrade_that_works(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came since is not put aside by a later up that fails; a person may still go back, and is asked."""
+    left(host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", BEFORE: "m2"})
+    upgrade._write(stack, note("switching"))
+    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
+    assert upgrade.plan(stack, host, stack.settings()) is None
+    kept = upgrade.read(stack)
+    assert kept is not None
+    assert kept.state == "served"
+    assert host.databases == {"skyvern": "m4", BEFORE: "m2"}
 
 
 def test_killed_while_postgresql_was_replaced_goes_on(stack: Stack, host: Host) -> None:
