@@ -28,7 +28,7 @@ class Contents:
     def lost_in(self, later: "Contents") -> list[str]:
         """What is not there any more, or is another: empty when nothing is lost. What was added does not count."""
         others = {_row_of(row): row for row in later.rows}
-        rows = [f"{row[:300]} -> {others.get(_row_of(row), 'gone')[:300]}" for row in self.rows - later.rows]
+        rows = [f"{row[:600]} -> {others.get(_row_of(row), 'gone')[:600]}" for row in self.rows - later.rows]
         return sorted(rows) + sorted(name for name, digest in self.files.items() if later.files.get(name) != digest)
 
 
