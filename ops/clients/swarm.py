@@ -6,11 +6,13 @@ No word of Skyvern. Not here: making a Swarm (ops/deploy/cluster.py), and its ma
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from components.host import secret_files
@@ -27,6 +29,10 @@ _SHELLS = frozenset({"HOME", "HOSTNAME", "OLDPWD", "PWD", "SHLVL", "_"})
 # States of a task in which it has a container that a command can be run in: also before its health check has passed.
 _HAS_CONTAINER = ("running", "starting")
 _FAILED = frozenset({"failed", "rejected"})
+# Subcommands that change nothing, and what a manager says that does not know its leader (seen with 20.10 after a cut).
+_ASKS = frozenset({"inspect", "ls", "ps"})
+_CHOOSING = re.compile(r"rpc error: .*context deadline exceeded|does not have a leader", re.DOTALL)
+CHOOSING_SECONDS = 30.0
 _WANTED = frozenset({"running", "ready"})
 
 
@@ -113,6 +119,18 @@ class Swarm(Docker):
     """A Swarm as a whole. host: of a manager, which answers for it and runs what is no service. machines: all that are known."""
 
     machines: tuple[Machine, ...] = ()
+
+    def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        """As on one daemon. While the managers choose a leader, as after one has come back, what only asks is asked again."""
+        deadline = time.monotonic() + CHOOSING_SECONDS
+        while True:
+            try:
+                return super().run(*arguments, stdin=stdin, timeout_seconds=timeout_seconds)
+            except UserError as failed:
+                asks = len(arguments) > 1 and arguments[1] in _ASKS
+                if not asks or not _CHOOSING.search(str(failed)) or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     @property
     def opened(self) -> tuple[str, ...]:

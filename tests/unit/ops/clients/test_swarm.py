@@ -1,5 +1,6 @@
 """Where a part of a stack runs, from what Docker printed."""
 
+import re
 from typing import Any
 
 import pytest
@@ -34,6 +35,42 @@ def test_the_first_manager_that_answers_is_asked(engine: Engine) -> None:
     assert (found.host, [docker.host for docker in found.daemons]) == (B, [B, C])
     engine.recorded["info"][1]["ControlAvailable"] = False
     assert engine.swarm().host == C
+
+
+NO_LEADER = "docker: exit 1: Error response from daemon: rpc error: code = Unknown desc = context deadline exceeded"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line", "asked"),
+    [
+        (("service", "ls", "--quiet"), NO_LEADER, 3),
+        (("node", "inspect", "self"), "docker: exit 1: Error response from daemon: The swarm does not have a leader.", 3),
+        (("service", "ls", "--quiet"), "docker: exit 1: permission denied", 1),
+        (("service", "update", "--force", "x"), NO_LEADER, 1),
+        (("info",), NO_LEADER, 1),
+    ],
+)
+def test_what_only_asks_is_asked_again_while_the_managers_choose(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], line: str, asked: int
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def run(self: Docker, *words: str, **_: Any) -> str:
+        calls.append(words)
+        if len(calls) < 3:
+            raise UserError(line)
+        return "answer"
+
+    monkeypatch.setattr(Docker, "run", run)
+    monkeypatch.setattr(swarm, "POLL_SECONDS", 0)
+    manager = swarm.Swarm(A)
+    if asked == 3:
+        assert manager.run(*arguments) == "answer"
+        monkeypatch.setattr(swarm, "CHOOSING_SECONDS", -1)
+        calls.clear()
+    with pytest.raises(UserError, match=re.escape(line)):
+        manager.run(*arguments)
+    assert calls == [arguments]
 
 
 def test_without_a_manager_each_machine_has_its_reason(engine: Engine) -> None:
