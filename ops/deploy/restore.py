@@ -62,6 +62,10 @@ def restore(stack: Stack, name: str | None, *, yes: bool, discard_newer: bool) -
             return
         wait(stack, docker, stamp)
     say(f"stack {stack} has the data of set {record.name} ({record.at:%Y-%m-%d %H:%M} UTC)")
+    _tell_kept(stack, stamp)
+
+
+def _tell_kept(stack: Stack, stamp: str) -> None:
     say(f"what it had before is kept {_kept_in(stack, stamp)}; to go back: bin/ops restore --undo -s {stack}")
 
 
@@ -367,11 +371,16 @@ def _take_data(stack: Stack, docker: Docker, name: str | None, *, yes: bool) -> 
         if any(_users(docker, stack, part) for part in PARTS):
             raise UserError(f"stack {stack}: has containers on {docker.host}; a kit is for a machine without them")
         _ask(stack, record, yes=yes)
+        # Of an earlier stack, whose containers are gone.
+        there = {stack.prefix(part) for part in PARTS} & set(docker.run("volume", "ls", "--quiet").split())
         server = external.server(stack, docker, source.settings)
         keep = server is not None and external.is_in_use(server)
         if keep:
             say("the stack's database is on the server of database.url and stays as it is; the set's files come beside it")
         stamp = replace(source, record, say, keep_database=keep)
+        if there:
+            _tell_kept(stack, stamp)
+            return
         for left in exchange.kept(docker, stack, source.references["backup"]):
             # Nothing was there before.
             if left.stamp == stamp:

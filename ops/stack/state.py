@@ -13,8 +13,9 @@ from ops.stack.inventory import Kind, Labelled
 from ops.stack.stack import Stack
 
 REFRESH_SECONDS = 300
-# The URNs of the resources of skyvern_provider.
-AUTOMATIONS = "**skyvern:index:**"
+# Flags that leave out the resources of providers which ask someone else than the daemon: the stack's own server, and accounts
+# whose token may have been rolled since; a refresh asks with the one of the state.
+ELSEWHERE = [f"--exclude=**{kind}**" for kind in ("skyvern:index:", "cloudflare:index/", "vercel:index/")]
 
 
 def leftovers(state: Mapping[str, Any], labelled: Sequence[Labelled]) -> list[Labelled]:
@@ -43,8 +44,5 @@ def disposable(docker: Docker, stack: str) -> list[Labelled]:
 
 
 def refresh(stack: Stack, *flags: str) -> None:
-    """Compares each resource with the real one and records in the state what is found; nothing else is changed.
-
-    Not the automations: they are on the stack's own server, which may be what is gone.
-    """
-    stack.pulumi("refresh", *flags, "--exclude", AUTOMATIONS, "--yes", "--skip-preview", timeout_seconds=REFRESH_SECONDS)
+    """Compares what the daemon has with the state and records what is found; nothing else is changed."""
+    stack.pulumi("refresh", *flags, *ELSEWHERE, "--yes", "--skip-preview", timeout_seconds=REFRESH_SECONDS)

@@ -5,6 +5,7 @@ no other call counts. Not here: containers that run (tests/host), and Cloudflare
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from lab.standins.providers import World, cloudflare, vercel
 from ops.deploy.recovery import possibly_created_at_cloudflare
 from ops.machine.engine_from_modules import Engine
 from ops.paths import ROOT
+from ops.stack import state
 from tests.engine.stack import ACCESS, ALERT, CLOUDFLARE, SITE_AND_EDGE, VERCEL, Stack, counts, error_lines
+from tests.support import runbooks
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -172,6 +175,28 @@ def test_day_two_plans(stack: Stack) -> None:
 
     # Whatever happened: the same volumes.
     assert stack.world.read()["volumes"] == volumes
+
+
+def test_after_a_theft_the_daemons_part_needs_no_token_and_a_refresh_by_the_program_brings_the_tunnel_back(stack: Stack) -> None:
+    """As docs/backup.md says: the token is rolled and the tunnel deleted before the kit is taken to another machine."""
+    stack.write(edge=CLOUDFLARE)
+    stack.up()
+    new = "the-next-token-of-a-test_0123456789_abcdefghijk"
+    with stack.world.edit() as data:
+        data["tokens"] = {new: data["tokens"][cloudflare.TOKEN]}
+        for collection in ("tunnels", "tunnel_secrets", "configurations", "containers"):
+            data[collection].clear()
+    assert "Invalid access token" in stack.project.fail("refresh", "--yes", "--skip-preview")
+    stack.project.succeed("refresh", *state.ELSEWHERE, "--yes", "--skip-preview")
+    kept = stack.project.succeed("stack", "--show-urns")
+    assert "Container::skyvern-host-gateway-caddy" not in kept
+    assert "skyvern-edge-tunnel" in kept
+    stack.write(edge={**CLOUDFLARE, "api_token": new})
+    (command,) = (line for line in runbooks.commands("backup.md", "The PC was stolen") if line.startswith("pulumi refresh"))
+    stack.project.succeed(*shlex.split(command.removeprefix("pulumi ").removesuffix(" -s prod")), "--yes", "--skip-preview")
+    stack.up()
+    assert len(stack.names("tunnels")) == 1
+    stack.project.succeed("preview", "--expect-no-changes")
 
 
 def test_another_account_replaces_the_tunnel_behind_its_connector(stack: Stack) -> None:

@@ -10,7 +10,7 @@ from ops.clients import process
 from ops.clients.docker import Docker
 from ops.deploy import recovery
 from ops.errors import UserError
-from ops.stack import checkpoint, locks
+from ops.stack import checkpoint, locks, state
 from ops.stack.inventory import Labelled
 from ops.stack.stack import Stack
 
@@ -19,6 +19,8 @@ SERVER = Labelled("container", "a" * 64, "skyvern-dev-server")
 NETWORK = Labelled("network", "b" * 64, "skyvern-dev-data")
 VOLUME = {"urn": "urn:pulumi:dev::skyvern::x::data", "type": "docker:index/volume:Volume", "id": "skyvern-dev-postgres"}
 CREATING = {"resource": {"urn": "urn:pulumi:dev::skyvern::x::skyvern-host-skyvern-server"}, "type": "creating"}
+
+ELSEWHERE = " ".join(state.ELSEWHERE)
 
 
 class Machine:
@@ -110,7 +112,7 @@ def test_what_is_not_in_the_state_is_removed_containers_first(machine: Machine) 
     machine.labelled = [NETWORK, SERVER]
     lines = machine.recover()
     assert machine.calls == [
-        "refresh --clear-pending-creates --exclude **skyvern:index:** --yes --skip-preview --stack dev --non-interactive",
+        f"refresh --clear-pending-creates {ELSEWHERE} --yes --skip-preview --stack dev --non-interactive",
         f"container stop --time 60 {SERVER.id}",
         f"container rm --force {SERVER.id}",
         f"network rm {NETWORK.id}",

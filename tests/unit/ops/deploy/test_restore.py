@@ -1,14 +1,20 @@
-"""ops.deploy.restore: what is said about schedules that come back, and that a resume is alone on its stack.
+"""ops.deploy.restore: what is said about schedules that come back, that a resume is alone on its stack, what a kit keeps.
 
 Not here: what is refused and the copy that is filled (tests/unit/ops/backups/test_copies.py).
 """
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from components.settings.automations import AutomationSettings
+from ops.backups import copies, exchange, external, notes
 from ops.backups.copies import Schedule
+from ops.backups.exchange import Kept
+from ops.clients.docker import Docker
 from ops.deploy import restore
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -51,3 +57,31 @@ def test_a_resume_beside_another_command_starts_nothing(tmp_path: Path, monkeypa
     with held(), pytest.raises(UserError, match=REFUSED):
         restore.resume(DEV, yes=True)
     assert there.asked == []
+
+
+# --- From the kit --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", [[], ["skyvern-dev-postgres", "skyvern-dev-artifacts"], ["skyvern-prod-postgres"]])
+def test_a_kit_keeps_what_volumes_without_containers_have(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], left: list[str]
+) -> None:
+    """As after docker system prune, or a destroy that stopped at them; of a machine with none, nothing is kept."""
+    stack, image = Stack("dev"), "backup"
+    new = Kept(stamp="20261130-100000", set="20261130T090000Z", volumes={}, state="exchanged")
+    source = SimpleNamespace(record=lambda name: SimpleNamespace(name=name), references={"backup": image}, settings=None)
+    removed: list[Kept] = []
+    monkeypatch.setattr(notes, "alone", lambda stack: nullcontext())
+    monkeypatch.setattr(copies, "source", lambda stack: source)
+    monkeypatch.setattr(copies, "refuse_newer", lambda *_: None)
+    monkeypatch.setattr(external, "server", lambda *_: None)
+    monkeypatch.setattr(restore, "clear", lambda *_: None)
+    monkeypatch.setattr(restore, "_ask", lambda *_, **__: None)
+    monkeypatch.setattr(restore, "replace", lambda *_, **__: new.stamp)
+    monkeypatch.setattr(exchange, "kept", lambda *_: [replace(new, stamp="20261129-100000"), new])
+    monkeypatch.setattr(exchange, "remove", lambda docker, stack, image, one, server: removed.append(one))
+    monkeypatch.setattr(Docker, "run", lambda self, *words, **_: "\n".join(left) if words[:2] == ("volume", "ls") else "")
+    restore._take_data(stack, Docker("unix:///x"), None, yes=True)
+    ours = any("dev" in name for name in left)
+    assert removed == ([] if ours else [new])
+    assert ("to go back: bin/ops restore --undo -s dev" in capsys.readouterr().out) is ours
