@@ -192,9 +192,11 @@ def test_after_a_theft_the_daemons_part_needs_no_token_and_a_refresh_by_the_prog
     assert "Container::skyvern-host-gateway-caddy" not in kept
     assert "skyvern-edge-tunnel" in kept
     stack.write(edge={**CLOUDFLARE, "api_token": new})
-    (command,) = (line for line in runbooks.commands("backup.md", "The PC was stolen") if line.startswith("pulumi refresh"))
+    # Here nothing looks whether the connector is connected.
+    stack.project.succeed("up", "--yes", "--skip-preview")
+    (command,) = (line for line in runbooks.commands("backup.md", "The PC was stolen") if line.startswith("pulumi up"))
     stack.project.succeed(*shlex.split(command.removeprefix("pulumi ").removesuffix(" -s prod")), "--yes", "--skip-preview")
-    stack.up()
+    stack.assert_whole()
     assert len(stack.names("tunnels")) == 1
     stack.project.succeed("preview", "--expect-no-changes")
 

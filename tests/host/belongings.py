@@ -88,7 +88,8 @@ def _workflow(site: Site, shop: Shop, title: str, code: str, *parameters: dict[s
 def _logs_in(site: Site, shop: Shop, workflow: str) -> str:
     """A run, in which the shop got the credential's name, password and code of the moment; its id."""
     before = len(shop.typed)
-    run = wait_for_end(site, start_run(site, workflow), 300)
+    # Skyvern remembers what the workflow's last browser had, too, and the shop would know it.
+    run = wait_for_end(site, start_run(site, workflow, start_fresh_browser=True), 300)
     assert run["status"] == "completed", run
     [(typed, at)] = shop.typed[before:]
     assert {key: typed[key] for key in PERSON} == PERSON

@@ -49,7 +49,7 @@ def workflow(site: Site, body: dict[str, Any]) -> Iterator[str]:
         site.api("POST", f"/v1/workflows/{workflow_id}/delete")
 
 
-def start_run(site: Site, workflow_id: str, **options: str) -> str:
+def start_run(site: Site, workflow_id: str, **options: str | bool) -> str:
     """The id of a new run of a workflow. options: of the request, such as ``run_with``."""
     started = site.api("POST", "/v1/run/workflows", body={"workflow_id": workflow_id, **options})
     expect_status(started, 200)
