@@ -51,7 +51,10 @@ def make(site: Site, shop: Shop) -> Belongings:
     credential = {"parameter_type": "credential", "key": "shop", "credential_id": make_credential(site, tested_url=shop.origin)}
     log_in = _workflow(site, shop, "Log in", LOG_IN, credential)
     run = _logs_in(site, shop, log_in)
-    saved = site.api("POST", "/v1/browser_profiles", body={"name": "shop", "workflow_run_id": run})
+    key = {"x-api-key": site.outputs.api_key.get_secret_value()}
+    # It waits until the browser has closed.
+    body, url = {"name": "shop", "workflow_run_id": run}, f"{site.outputs.api_url}/v1/browser_profiles"
+    saved = site.http.post(url, headers=key, json=body, timeout=180)
     assert saved.status_code == 200, saved.text
     look, profile = _workflow(site, shop, "Look", LOOK), saved.json()["browser_profile_id"]
     _is_remembered(site, shop, look, profile)
