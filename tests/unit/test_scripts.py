@@ -90,6 +90,18 @@ def test_script_test_gives_pytest_its_arguments(checkout: Path, words: list[str]
     assert ran.stdout.splitlines()[-1] == f"ran -m pytest -n auto {LANES} {arguments}".rstrip()
 
 
+@pytest.mark.parametrize("words", [["prod"], ["--stack", "prod"], ["--help"]])
+def test_script_env_refuses_words(checkout: Path, words: list[str]) -> None:
+    """eval "$(script/env prod)" gave a shell that looked like one for prod alone."""
+    ran = run(checkout, "env", *words)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert (
+        ran.stderr
+        == f'env: {words[0]}: this takes no argument, and what it prints is for every stack; write eval "$(script/env)"\n'
+    )
+    assert run(checkout, "env").stdout == "ran -m ops.bootstrap --print-env\n"
+
+
 @pytest.mark.parametrize("words", [[], ["all"], ["nightly", "-k", "word"], ["tests/unit/test_it.py::test_it"], ["-k", "word"]])
 def test_the_other_lanes_begin(checkout: Path, words: list[str]) -> None:
     ran = run(checkout, "test", *words)
