@@ -80,7 +80,9 @@ def read_document(path: Path) -> dict[str, Any]:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failed:
+    except UnicodeDecodeError as failed:
+        raise UserError(f"{path.name}: is not UTF-8 text; save it as UTF-8") from failed
+    except OSError as failed:
         raise UserError(f"{path.name}: cannot be read ({failed})") from failed
 
 

@@ -95,8 +95,8 @@ def test_a_file_without_settings_has_the_defaults(tmp_path: Path, text: str) -> 
         ("a text", "is not a stack file; write its settings below config: (docs/configuration.md)"),
         ("a list as config", "is not a stack file; write its settings below config: (docs/configuration.md)"),
         ("a text as config", "is not a stack file; write its settings below config: (docs/configuration.md)"),
-        ("Latin-1", "cannot be read ('utf-8' codec can't decode byte 0xf6 in position 16: invalid start byte)"),
-        ("UTF-16", "cannot be read ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
+        ("Latin-1", "is not UTF-8 text; save it as UTF-8"),
+        ("UTF-16", "is not UTF-8 text; save it as UTF-8"),
         ("a zero byte", "is not valid YAML; correct it (docs/configuration.md)"),
     ],
 )
