@@ -12,7 +12,10 @@ from lab import bench
 from lab.bench.first_run import seconds_by_step
 from lab.workspace import flatten
 from ops.errors import UserError
+from ops.images import build
+from ops.machine import daemon, engine
 from ops.paths import ROOT
+from ops.stack import inventory
 
 STACK = "urn:pulumi:bench::skyvern::"
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "plaintext": json.dumps("hidden")}
@@ -91,9 +94,9 @@ Duration: 40s
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was made ready, in order; no containers of an earlier bench."""
     made: list[str] = []
-    monkeypatch.setattr(bench.daemon, "ensure_docker", lambda host, say: made.append(host))
-    monkeypatch.setattr(bench.engine, "ensure_engine", lambda choice, say: made.append("engine"))
-    monkeypatch.setattr(bench.inventory, "containers", lambda docker, stack: [])
+    monkeypatch.setattr(daemon, "ensure_docker", lambda host, say: made.append(host))
+    monkeypatch.setattr(engine, "ensure_engine", lambda choice, say: made.append("engine"))
+    monkeypatch.setattr(inventory, "containers", lambda docker, stack: [])
     return made
 
 
@@ -129,7 +132,7 @@ def test_a_part_has_what_it_needs(part: str, made: list[str], prepared: list[str
     def begun(*_: object, **__: object) -> None:
         raise UserError("begun")
 
-    for module, name in ((bench.build, "build"), (bench, "compare_edge_previews"), (bench, "compare_first_run")):
+    for module, name in ((build, "build"), (bench, "compare_edge_previews"), (bench, "compare_first_run")):
         monkeypatch.setattr(module, name, begun)
     with pytest.raises(UserError, match=r"^begun$"):
         bench.run([part], like="dev", say=lambda _: None)
