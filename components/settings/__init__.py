@@ -12,7 +12,7 @@ from components.settings.browser import Browser, CdpBrowser
 from components.settings.conflicts import STACK_CHARACTERS
 from components.settings.database import DatabaseAddress, DatabaseSettings
 from components.settings.edge import CloudflareEdge, NgrokEdge, NoEdge, Tunnel
-from components.settings.errors import SettingsError
+from components.settings.errors import REHEARSAL, SettingsError, set_secret
 from components.settings.frontend import VercelFrontend
 from components.settings.host import HostSettings, ImageSource, RetentionSettings, ServerSettings
 from components.settings.llm import AnthropicLlm, GeminiLlm, Llm, NoLlm, OllamaLlm, OpenAiCompatibleLlm, OpenAiLlm

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from components.settings.browser import CdpBrowser
 from components.settings.database import DatabaseSettings
 from components.settings.edge import HOSTS, OF_THE_ZONE, CloudflareEdge, NoEdge, Plan, Tunnel
+from components.settings.errors import set_secret
 from components.settings.frontend import VercelFrontend
 from components.settings.llm import OllamaLlm
 from components.settings.schema import Settings
@@ -23,8 +24,8 @@ FILES_MIB = 768
 STACK_CHARACTERS = 29
 
 
-def conflicts(settings: Settings, stack: str = "") -> Iterator[str]:
-    """A line for each: ``PATH: what is wrong; what to write``. stack: its name, where that is known."""
+def conflicts(settings: Settings, stack: str) -> Iterator[str]:
+    """A line for each: ``PATH: what is wrong; what to write``. stack: its name."""
     browser = settings.browser
     if isinstance(browser, CdpBrowser) and browser.proxy_port == settings.host.port:
         yield f"browser.proxy_port: {browser.proxy_port} is also host.port; write another port"
@@ -39,7 +40,7 @@ def conflicts(settings: Settings, stack: str = "") -> Iterator[str]:
             f"server.max_download_mib: {download} and server.max_upload_mib: {upload} are more than the {FILES_MIB} MiB "
             f"that /tmp has for files; write {FILES_MIB - upload} or less"
         )
-    yield from _smtp_conflicts(settings.smtp)
+    yield from _smtp_conflicts(settings.smtp, stack)
     yield from _database_conflicts(settings.database)
     yield from _engine_conflicts(settings, stack)
     edge = settings.edge
@@ -157,7 +158,7 @@ def _database_conflicts(database: DatabaseSettings) -> Iterator[str]:
             yield f"database.{key}: is about the stack's own PostgreSQL, and database.url names another; remove it"
 
 
-def _smtp_conflicts(smtp: SmtpSettings) -> Iterator[str]:
+def _smtp_conflicts(smtp: SmtpSettings, stack: str) -> Iterator[str]:
     if smtp.host is None:
         for key in ("username", "password", "sender"):
             if getattr(smtp, key) is not None:
@@ -169,7 +170,7 @@ def _smtp_conflicts(smtp: SmtpSettings) -> Iterator[str]:
     elif smtp.sender is None and not is_mail_address(smtp.username):
         yield "smtp.sender: is missing, and smtp.username is not a mail address; write one such as approvals@example.com"
     if smtp.password is None:
-        yield "smtp.password: is missing; set it with `pulumi config set --secret --path smtp.password`"
+        yield f"smtp.password: is missing; {set_secret('smtp.password', stack)}"
 
 
 def _vercel_conflicts(frontend: VercelFrontend) -> Iterator[str]:

@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails
 from components.settings.base import REDACTED, Section
 from components.settings.schema import CHOICES, Settings, schemas
 
+# The stack of script/rehearse, whose secrets are those that it makes.
+REHEARSAL = "rehearsal"
+
 
 class SettingsError(Exception):
     """A stack file that cannot be deployed; ``lines`` has one line for each mistake."""
@@ -20,8 +23,15 @@ class SettingsError(Exception):
         self.lines = lines
 
 
-def describe(error: ErrorDetails) -> str:
-    """One line for one pydantic error: path, value (never a secret's), what is wrong, what to write."""
+def set_secret(path: str, stack: str) -> str:
+    """What to do about a secret that is missing, or in plain text. path: as in the stack file, ``llm.api_key``."""
+    if stack.rpartition("/")[2] == REHEARSAL:
+        return "run script/rehearse, which adds the tokens of edge and frontend, this stack's only secrets (docs/rehearsal.md)"
+    return f"set it with `pulumi config set --secret --path {path} -s {stack}`"
+
+
+def describe(error: ErrorDetails, stack: str) -> str:
+    """One line for one pydantic error: path, value (never a secret's), what is wrong, what to write. stack: its name."""
     path, schema = _locate(error["loc"])
     kind, context, value = error["type"], error.get("ctx", {}), error["input"]
     field = schema.model_fields.get(path[-1]) if schema is not None and path else None
@@ -30,6 +40,8 @@ def describe(error: ErrorDetails) -> str:
     )
     where = ".".join(path)
     example = f", for example {field.examples[0]}" if field is not None and field.examples else ""
+    if kind == "missing" and _is_secret(field):
+        return f"{where}: is missing; {set_secret(where, stack)}"
     if kind == "missing":
         return f"{where}: is missing; write it below `{'.'.join(path[:-1])}`{example}"
     if kind == "extra_forbidden":

@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from components.settings.base import Section
 from components.settings.conflicts import conflicts
-from components.settings.errors import SettingsError, describe
+from components.settings.errors import SettingsError, describe, set_secret
 from components.settings.schema import Settings
 
 
@@ -17,15 +17,17 @@ def parse(raw: Mapping[str, Any], *, file: str, secret_keys: frozenset[str] = fr
     """Settings from the decoded values of the stack file.
 
     raw: section name -> decoded value, secrets in plain text. secret_keys: paths of the encrypted values, such as
-    ``automations.credentials.shop.password``; that of a section stands for all values in it. stack: its name, if known.
+    ``automations.credentials.shop.password``; that of a section stands for all values in it. stack: its name, by default
+    the one that the file is named after.
     Raises SettingsError with one line for each mistake.
     """
+    stack = stack or file.removeprefix("Pulumi.").removesuffix(".yaml")
     try:
         settings = Settings.model_validate(dict(raw))
     except ValidationError as invalid:
-        raise SettingsError([f"{file}: {describe(error)}" for error in invalid.errors()]) from None
+        raise SettingsError([f"{file}: {describe(error, stack)}" for error in invalid.errors()]) from None
     plain = [
-        f"{file}: {path}: is in plain text; set it with `pulumi config set --secret --path {path}`"
+        f"{file}: {path}: is in plain text; {set_secret(path, stack)}"
         for section, keys in settings
         for path in _secrets(keys, section)
         if not any(path == key or path.startswith(f"{key}.") for key in secret_keys)

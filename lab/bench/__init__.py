@@ -22,7 +22,7 @@ from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.images import build, needs
-from ops.machine import environment
+from ops.machine import daemon, engine, environment
 from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import definition, finished_run
 from ops.paths import ROOT
@@ -187,8 +187,12 @@ def run(parts: Sequence[str], *, like: str, say: terminal.Progress) -> list[Row]
     settings = Stack(like).settings()
     docker = Docker(settings.host.docker_host)
     on_daemon = set(parts) - {EDGE, FIRST_RUN}
+    if set(parts) - {EDGE}:
+        daemon.ensure_docker(docker.host, say)
     if on_daemon and inventory.containers(docker, STACK):
         raise UserError(f"bench: containers of a stack {STACK} run on {docker.host}; remove them, an earlier bench left them")
+    if set(parts) - {FIRST_RUN}:
+        engine.ensure_engine(None, say)
     rows = compare_first_run(like, say) if FIRST_RUN in parts else []
     if EDGE in parts:
         say("preview with an edge")
@@ -227,7 +231,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--like", default="dev", help="the stack whose daemon and images are used (default: dev)")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args(arguments)
-    unknown = set(options.parts) - {*PARTS, FIRST_RUN}
+    known = (*PARTS, FIRST_RUN)
+    for part in options.parts:
+        if part not in known:
+            parser.error(f"{part} is not a part; write one of {', '.join(known)}")
 
     def say(line: str) -> None:
         print(f"      {line}", file=sys.stderr, flush=True)
@@ -236,8 +243,6 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def measure() -> None:
-        if unknown:
-            raise UserError(f"bench: {sorted(unknown)[0]} is not a part; write one of {', '.join((*PARTS, FIRST_RUN))}")
         rows = run(options.parts or PARTS, like=options.like, say=say)
         print(terminal.table(HEAD, [row.cells() for row in rows]))
         if options.json is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from components.settings import ENCRYPTED, THIS_HOST, CloudflareEdge, Settings, SettingsError, parse
+from components.settings import ENCRYPTED, REHEARSAL, THIS_HOST, CloudflareEdge, Settings, SettingsError, parse
 from lab.standins.providers import World, cloudflare, install, vercel
 from lab.workspace import Program, free_port
 from ops.clients import process
@@ -25,7 +25,7 @@ from ops.machine import engine, environment
 from ops.paths import ROOT, config_dir
 from ops.stack import file
 
-NAME = "rehearsal"
+NAME = REHEARSAL
 PREFIX = f"skyvern-{NAME}"
 COMMITTED = ROOT / f"Pulumi.{NAME}.yaml"
 # As the committed stack file has it.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from components.settings import NoBackup
+from components.settings import NoBackup, set_secret
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.stack import kits
@@ -68,8 +68,7 @@ def ask(stack: Stack, *question: str) -> str:
     settings = stack.settings().monitor
     if settings.channels is None:
         raise UserError(
-            f"{stack.file_name}: monitor.channels: is missing; set it with `pulumi config set --secret --path monitor.channels "
-            f"-s {stack}` (docs/monitoring.md)"
+            f"{stack.file_name}: monitor.channels: is missing; {set_secret('monitor.channels', stack.name)} (docs/monitoring.md)"
         )
     docker, name = stack.docker(), stack.prefix("monitor")
     if not docker.has(name, running=True):

@@ -3,6 +3,7 @@
 Not here: the schema itself (components/settings), and which file a stack has (ops/stack/stack.py).
 """
 
+import difflib
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,13 +18,17 @@ from ops.paths import write_whole
 if TYPE_CHECKING:
     from components.settings import Settings
 
-PREFIX = "skyvern:"
+# As Pulumi.yaml names it.
+PROJECT = "skyvern"
+PREFIX = f"{PROJECT}:"
+# Pulumi takes no notice of any other key (3.256, sdk/go/common/workspace/project.go: ProjectStack).
+KEYS = ("config", "encryptionsalt", "secretsprovider", "encryptedkey", "environment")
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
     """The ``config`` of a stack file, encrypted values as ``{"secure": ...}``. name: of the file, for errors.
 
-    Raises UserError for a text that is not YAML or not shaped like a stack file.
+    Raises UserError for a text that is not YAML, not shaped like a stack file, or with keys that would not be read.
     """
     return {str(key): value for key, value in (_document(text, name).get("config") or {}).items()}
 
@@ -38,7 +43,28 @@ def _document(text: str, name: str) -> dict[str, Any]:
         raise UserError(f"{name}: is not valid YAML{line}; correct it (docs/configuration.md)") from broken
     if not isinstance(document, dict) or not isinstance(document.get("config") or {}, dict):
         raise UserError(f"{name}: is not a stack file; write its settings below config: (docs/configuration.md)")
+    if lines := [f"{name}: {line}" for line in _not_read(document)]:
+        raise UserError("\n".join(lines))
     return document
+
+
+def _not_read(document: Mapping[Any, Any]) -> Iterator[str]:
+    """A line for each key that Pulumi reads and this program does not, or neither of them."""
+    for key in map(str, document):
+        if key not in KEYS:
+            near = difflib.get_close_matches(key.lower(), KEYS, n=1)
+            yield f"{key}: unknown key; write {near[0] if near else 'it below config, or remove it'}"
+    for key in map(str, document.get("config") or {}):
+        namespace, colon, section = key.partition(":")
+        # PROJECT:config:KEY is PROJECT:KEY for Pulumi (sdk/go/common/resource/config/key.go).
+        right = f"{PREFIX}{section.removeprefix('config:')}"
+        if not colon:
+            yield f"{key}: is without its prefix; write {PREFIX}{key}"
+        elif namespace == PROJECT:
+            if key != right:
+                yield f"{key}: is an old form; write {right}"
+        elif difflib.get_close_matches(namespace.lower(), [PROJECT], cutoff=0.75):
+            yield f"{key}: unknown prefix; write {right}"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -54,7 +80,9 @@ def read_document(path: Path) -> dict[str, Any]:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failed:
+    except UnicodeDecodeError as failed:
+        raise UserError(f"{path.name}: is not UTF-8 text; save it as UTF-8") from failed
+    except OSError as failed:
         raise UserError(f"{path.name}: cannot be read ({failed})") from failed
 
 

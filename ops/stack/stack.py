@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from components.settings import Settings
     from ops.stack.outputs import Outputs
 
-# As Pulumi.yaml names it.
-PROJECT = "skyvern"
+PROJECT = file.PROJECT
 GUARDED_BY_DEFAULT = "prod"
 PULUMI_SECONDS = 120
 # As in Pulumi 3.256 (sdk/go/common/tokens/stack_name.go); dots alone would be another folder.

@@ -69,7 +69,10 @@ _NO_REGISTRY = "outside: asks a registry of images"
 # Module or script -> a text that names a command, or a part of it that no other one has -> the test.
 MESSAGES: Mapping[str, Mapping[str, str]] = {
     "bin/ops": {"run script/bootstrap": _BESIDE},
-    "script/env": {"run script/bootstrap": _BESIDE},
+    "script/env": {
+        "run script/bootstrap": _BESIDE,
+        "this takes no argument": "unit/test_scripts.py::test_script_env_refuses_words",
+    },
     "script/environment": {
         "HOME: is not set": "unit/ops/test_shell.py::test_a_home_that_is_no_folder_is_one_line_whose_cure_works",
         "apt-get %s failed": "names: the command that failed",
@@ -88,10 +91,12 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "components/frontend/vercel.py": {
         "another account on Vercel": "engine/test_vercel.py::test_from_a_repository_and_at_a_domain_that_another_account_holds"
     },
-    "components/settings/conflicts.py": {"smtp.password: is missing": _SECRET},
+    "components/settings/errors.py": {
+        "pulumi config set --secret": _SECRET,
+        "run script/rehearse": "host/test_rehearsal.py::test_everything_is_green",
+    },
     "components/settings/reference.py": {"bin/ops configuration": "names: what made the page"},
     "components/settings/skyvern_settings.py": {"bin/ops configu": "names: what made the page"},
-    "components/settings/stack_file.py": {"is in plain text": _SECRET},
     "ops/automations/run.py": {"the workflow is gone": _DELETED},
     "ops/automations/server.py": {
         "see ops automations list": "unit/ops/automations/test_commands.py::"
@@ -319,7 +324,6 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/machine/system.py": {"another program holds its locks": _APT},
     "ops/observe/alerts.py": {
-        "monitor.channels: is missing": _SECRET,
         "does not run; run script/up": "host/test_monitor.py::test_the_smoke_run_is_counted_behind_the_login",
     },
     "ops/observe/doctor/cluster_checks.py": {

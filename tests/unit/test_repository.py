@@ -1,5 +1,6 @@
 """The files that people expect of a repository, where they repeat what is written elsewhere."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typer.main import get_command
 from ops import cli
 from ops.observe.smoke import CHECKS
 from ops.paths import ROOT
+from tests.support.messages import tracked
 
 
 def test_the_hooks_before_a_commit_are_the_first_steps_of_script_test() -> None:
@@ -62,6 +64,17 @@ def test_whoever_changes_what_runs_on_a_host_needs_its_owner() -> None:
     assert rules[0] == ["*", "@OWNER/skyvern-host"]
     # Without an owner: what no program reads.
     assert rules[1:] == [["/docs/"], ["/*.md"]]
+
+
+def test_renovate_reads_every_list_of_packages_with_hashes() -> None:
+    settings = json.loads((ROOT / "renovate.json").read_text())
+    managers = ("pip-compile", "pip_requirements")
+    # Regular expressions are between slashes (docs.renovatebot.com/string-pattern-matching).
+    patterns = [re.compile(pattern.strip("/")) for name in managers for pattern in settings[name]["managerFilePatterns"]]
+    lists = {path.relative_to(ROOT).as_posix(): "--hash=" in path.read_text() for path in tracked("*requirements*.txt")}
+    assert sum(lists.values()) > 6
+    read = {name for name in lists if any(pattern.search(name) for pattern in patterns)}
+    assert {name for name, hashed in lists.items() if hashed} - read == set()
 
 
 def test_the_changelog_knows_the_version() -> None:

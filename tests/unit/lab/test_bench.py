@@ -1,6 +1,9 @@
-"""The pure parts of script/bench: what the flat program registers, how a row reads."""
+"""The pure parts of script/bench: what the flat program registers, how a row reads; and what is made before a part begins."""
 
 import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +11,11 @@ import pytest
 from lab import bench
 from lab.bench.first_run import seconds_by_step
 from lab.workspace import flatten
+from ops.errors import UserError
+from ops.images import build
+from ops.machine import daemon, engine
+from ops.paths import ROOT
+from ops.stack import inventory
 
 STACK = "urn:pulumi:bench::skyvern::"
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "plaintext": json.dumps("hidden")}
@@ -82,8 +90,63 @@ Duration: 40s
     assert seconds_by_step(printed, 61.5) == {"Python environment": 11.5, "Docker": 2, "pulumi up -s dev": 48}
 
 
-def test_an_unknown_part_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.main(["previews"]) == 1
-    assert capsys.readouterr().err == (
-        "bench: previews is not a part; write one of preview, edge, memory, requests, artifacts, first-run\n"
-    )
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was made ready, in order; no containers of an earlier bench."""
+    made: list[str] = []
+    monkeypatch.setattr(daemon, "ensure_docker", lambda host, say: made.append(host))
+    monkeypatch.setattr(engine, "ensure_engine", lambda choice, say: made.append("engine"))
+    monkeypatch.setattr(inventory, "containers", lambda docker, stack: [])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["previews", "edge"],
+            "previews is not a part; write one of preview, edge, memory, requests, artifacts, first-run",
+        ),
+        (["--like"], "argument --like: expected one argument"),
+    ],
+)
+def test_a_wrong_word_is_one_line(words: list[str], line: str, prepared: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        bench.main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"script/bench: {line} (see script/bench --help)\n"
+    assert prepared == []
+
+
+@pytest.mark.parametrize(
+    ("part", "made"),
+    [
+        ("memory", ["unix:///var/run/docker.sock", "engine"]),
+        # Stand-ins answer for its daemon.
+        ("edge", ["engine"]),
+        # A fresh machine makes its own engine.
+        ("first-run", ["unix:///var/run/docker.sock"]),
+    ],
+)
+def test_a_part_has_what_it_needs(part: str, made: list[str], prepared: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def begun(*_: object, **__: object) -> None:
+        raise UserError("begun")
+
+    for module, name in ((build, "build"), (bench, "compare_edge_previews"), (bench, "compare_first_run")):
+        monkeypatch.setattr(module, name, begun)
+    with pytest.raises(UserError, match=r"^begun$"):
+        bench.run([part], like="dev", say=lambda _: None)
+    assert prepared == made
+
+
+def test_the_script_makes_the_python_environment_and_nothing_else(tmp_path: Path) -> None:
+    """A daemon was started, and the engine built, before a word was read."""
+    for name in ("bench", "environment"):
+        (tmp_path / "script").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "script" / name, tmp_path / "script")
+    for stub in (tmp_path / "script/bootstrap", tmp_path / ".venv/bin/python"):
+        stub.parent.mkdir(parents=True, exist_ok=True)
+        stub.write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+        stub.chmod(0o755)
+    ran = subprocess.run([tmp_path / "script/bench", "--help"], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["bootstrap --venv", "python -m lab.bench --help"]

@@ -271,10 +271,43 @@ def test_pips_own_words_are_shown(home: Home, tmp_path: Path, monkeypatch: pytes
     assert (warned.code, warned.err) == (0, "WARNING: a cache\n")
 
 
-def test_the_rest_gets_the_arguments(home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--venv", "--dve"], "--dve: is not an option; write --venv, --dev, --stack NAME or --engine auto|official|modules"),
+        (["prod"], "prod: is not an option; write --venv, --dev, --stack NAME or --engine auto|official|modules"),
+        (
+            ["--stack", "dev", "prod"],
+            "prod: is not an option; write --venv, --dev, --stack NAME or --engine auto|official|modules",
+        ),
+        (["--venv", "--stack"], "--stack: is without its value; write it behind"),
+        (["--stack", "--venv"], "--stack: is without its value; write it behind"),
+    ],
+)
+def test_a_wrong_word_is_one_line_before_anything_is_made(home: Home, tmp_path: Path, words: list[str], line: str) -> None:
+    """It was swallowed: an environment without the tools, and exit 0."""
     home.program("python3.11", PYTHON)
-    run_script(home, tmp_path, "--stack", "other", "--engine", "modules")
-    assert home.calls("python3.11")[-1] == "-m ops.bootstrap --stack other --engine modules"
+    ran = run_script(home, tmp_path, *words)
+    assert (ran.code, ran.out, ran.err) == (1, "", f"bootstrap: {line}\n")
+    assert home.calls("python3.11") == []
+    assert not (ran.checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--venv", "-h"]])
+def test_it_explains_itself_and_makes_nothing(home: Home, tmp_path: Path, words: list[str]) -> None:
+    home.program("python3.11", PYTHON)
+    ran = run_script(home, tmp_path, *words)
+    assert (ran.code, ran.err) == (0, "")
+    assert "\n  script/bootstrap [--stack dev] [--engine auto|official|modules]\n" in ran.out
+    assert "#" not in ran.out
+    assert home.calls("python3.11") == []
+
+
+@pytest.mark.parametrize("words", ["--stack other --engine modules", "--stack=other --engine=modules"])
+def test_the_rest_gets_the_arguments(home: Home, tmp_path: Path, words: str) -> None:
+    home.program("python3.11", PYTHON)
+    run_script(home, tmp_path, *words.split())
+    assert home.calls("python3.11")[-1] == f"-m ops.bootstrap {words}"
 
 
 @pytest.mark.parametrize(

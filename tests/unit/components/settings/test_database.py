@@ -90,7 +90,7 @@ def test_it_is_a_secret() -> None:
     with pytest.raises(SettingsError) as wrong:
         parse({"database": {"url": URL}}, file="Pulumi.prod.yaml")
     assert wrong.value.lines == [
-        "Pulumi.prod.yaml: database.url: is in plain text; set it with `pulumi config set --secret --path database.url`"
+        "Pulumi.prod.yaml: database.url: is in plain text; set it with `pulumi config set --secret --path database.url -s prod`"
     ]
 
 

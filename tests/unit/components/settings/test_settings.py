@@ -267,7 +267,7 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         ),
         (
             {"smtp": {"host": "smtp.example.com", "username": "a@example.com"}},
-            "smtp.password: is missing; set it with `pulumi config set --secret --path smtp.password`",
+            "smtp.password: is missing; set it with `pulumi config set --secret --path smtp.password -s prod`",
         ),
         (
             {"smtp": {"password": SECRET}},
@@ -371,7 +371,10 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"llm": {"provider": "gpt"}},
             'llm.provider: "gpt" is not a provider; write one of none, openai, anthropic, gemini, openai-compatible, ollama',
         ),
-        ({"llm": {"provider": "openai"}}, "llm.api_key: is missing; write it below `llm`"),
+        (
+            {"llm": {"provider": "openai"}},
+            "llm.api_key: is missing; set it with `pulumi config set --secret --path llm.api_key -s prod`",
+        ),
         (
             {"llm": {"provider": "openai", "api_key": SECRET, "key": "OPENAI_GPT4OMINI"}},
             'llm.key: "OPENAI_GPT4OMINI" is not an LLM key that Skyvern registers; write one that starts with OPENAI_, '
@@ -434,7 +437,10 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             {"edge": {"provider": "cloudflare", "api_token": TOKEN}},
             "edge.domain: is missing; write it below `edge`, for example example.com",
         ),
-        ({"edge": {"provider": "cloudflare", "domain": "example.com"}}, "edge.api_token: is missing; write it below `edge`"),
+        (
+            {"edge": {"provider": "cloudflare", "domain": "example.com"}},
+            "edge.api_token: is missing; set it with `pulumi config set --secret --path edge.api_token -s prod`",
+        ),
         (
             cloudflare(domain="https://example.com"),
             'edge.domain: "https://example.com" is a URL; write the bare domain, for example example.com',
@@ -566,7 +572,10 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
             'frontend.provider: "vercel" reaches this host through a Cloudflare Tunnel, and edge.provider is "none"; write '
             "gateway, or edge.provider: cloudflare",
         ),
-        (vercel(api_token=None), "frontend.api_token: is missing; write it below `frontend`"),
+        (
+            vercel(api_token=None),
+            "frontend.api_token: is missing; set it with `pulumi config set --secret --path frontend.api_token -s prod`",
+        ),
         (vercel(team=None), "frontend.team: is missing; write it below `frontend`, for example acme"),
         (vercel(plan=None), "frontend.plan: is missing; write it below `frontend`, for example pro"),
         (vercel(api_token="abc"), "frontend.api_token: is too short for a key; write the whole key"),
@@ -649,8 +658,32 @@ def test_all_mistakes_at_once() -> None:
 def test_a_secret_in_plain_text_is_refused_without_showing_it() -> None:
     found = lines({"llm": {"provider": "openai", "api_key": SECRET}}, secret_keys=frozenset())
     assert found == [
-        "Pulumi.prod.yaml: llm.api_key: is in plain text; set it with `pulumi config set --secret --path llm.api_key`"
+        "Pulumi.prod.yaml: llm.api_key: is in plain text; set it with `pulumi config set --secret --path llm.api_key -s prod`"
     ]
+
+
+@pytest.mark.parametrize(("stack", "named"), [("", "shop"), ("acme/shop", "acme/shop")])
+def test_a_secret_is_set_in_the_stack_that_lacks_it(stack: str, named: str) -> None:
+    """It went into the stack that happened to be selected; or below the section, in plain text."""
+    cure = f"set it with `pulumi config set --secret --path llm.api_key -s {named}`"
+    assert secret_lines("Pulumi.shop.yaml", stack) == {"is missing": cure, "is in plain text": cure}
+
+
+def test_the_rehearsals_secrets_are_those_that_it_makes() -> None:
+    cure = "run script/rehearse, which adds the tokens of edge and frontend, this stack's only secrets (docs/rehearsal.md)"
+    assert secret_lines("Pulumi.rehearsal.yaml", "") == {"is missing": cure, "is in plain text": cure}
+
+
+def secret_lines(file_name: str, stack: str) -> dict[str, str]:
+    """What to do about an API key, by what is wrong with it: without one, and with one in plain text."""
+    cures = {}
+    for key in ({}, {"api_key": SECRET}):
+        with pytest.raises(SettingsError) as wrong:
+            parse({"llm": {"provider": "openai", **key}}, file=file_name, stack=stack)
+        (line,) = wrong.value.lines
+        fault, _, cure = line.removeprefix(f"{file_name}: llm.api_key: ").partition("; ")
+        cures[fault] = cure
+    return cures
 
 
 @pytest.mark.parametrize(
@@ -707,7 +740,7 @@ def test_every_variable_of_the_guide_has_an_answer() -> None:
 def test_the_frontends_token_in_plain_text_is_refused() -> None:
     assert lines(vercel(), secret_keys=frozenset({"edge"})) == [
         "Pulumi.prod.yaml: frontend.api_token: is in plain text; set it with "
-        "`pulumi config set --secret --path frontend.api_token`"
+        "`pulumi config set --secret --path frontend.api_token -s prod`"
     ]
 
 
@@ -725,7 +758,7 @@ def test_tokens_of_every_age_are_taken(token: str) -> None:
 )
 def test_an_edges_secret_in_plain_text_is_refused(edge: dict[str, Any], key: str) -> None:
     assert lines(edge, secret_keys=frozenset()) == [
-        f"Pulumi.prod.yaml: edge.{key}: is in plain text; set it with `pulumi config set --secret --path edge.{key}`"
+        f"Pulumi.prod.yaml: edge.{key}: is in plain text; set it with `pulumi config set --secret --path edge.{key} -s prod`"
     ]
 
 
@@ -828,7 +861,7 @@ def test_a_secret_in_plain_text_beside_encrypted_ones_has_its_line(tmp_path: Pat
     settings.load()  # of a file elsewhere
     Path("Pulumi.dev.yaml").write_text(_ONE_OF_TWO)
     path = "automations.credentials.blog.password"
-    line = f"Pulumi.dev.yaml: {path}: is in plain text; set it with `pulumi config set --secret --path {path}`"
+    line = f"Pulumi.dev.yaml: {path}: is in plain text; set it with `pulumi config set --secret --path {path} -s dev`"
     with pytest.raises(SettingsError) as wrong:
         settings.load()
     assert wrong.value.lines == [line]
@@ -851,9 +884,9 @@ def test_the_committed_dev_stack_is_complete() -> None:
 
 def test_the_committed_prod_stack_lacks_only_what_its_owner_must_give() -> None:
     assert lines(committed("prod")) == [
-        "Pulumi.prod.yaml: llm.api_key: is missing; write it below `llm`",
+        "Pulumi.prod.yaml: llm.api_key: is missing; set it with `pulumi config set --secret --path llm.api_key -s prod`",
         "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
-        "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
+        "Pulumi.prod.yaml: edge.api_token: is missing; set it with `pulumi config set --secret --path edge.api_token -s prod`",
     ]
 
 

@@ -416,6 +416,6 @@ def test_missing_settings_of_the_edge_are_named(ops_init: Init) -> None:
     ended = ops_init("prod", {}, *[""] * 8, KEY)
     assert ended.lines[-3:-1] == [
         "Pulumi.prod.yaml: edge.domain: is missing; write it below `edge`, for example example.com",
-        "Pulumi.prod.yaml: edge.api_token: is missing; write it below `edge`",
+        "Pulumi.prod.yaml: edge.api_token: is missing; set it with `pulumi config set --secret --path edge.api_token -s prod`",
     ]
     assert ended.lines[-1].endswith("script/up --stack prod")

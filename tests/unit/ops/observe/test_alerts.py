@@ -23,7 +23,9 @@ def stack_with(text: str, folder: Path) -> Stack:
 
 
 def test_without_channels_it_says_how_to_set_them(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^Pulumi\.dev\.yaml: monitor\.channels: is missing; set it with `pulumi config set"):
+    with pytest.raises(
+        UserError, match=r"^Pulumi\.dev\.yaml: monitor\.channels: is missing; set it with `pulumi .+ -s dev` \(docs"
+    ):
         alerts.ask(stack_with(MONITOR, tmp_path), "list")
 
 

@@ -820,11 +820,11 @@ def test_a_passphrase_in_the_environment_needs_no_file(monkeypatch: pytest.Monke
     [
         (
             b"config:\n  skyvern:host:\n    port: 80\n  skyvern:llm:\n    provider: openai\n",
-            ["write another value", "write it below `llm"],
+            ["write another value", "set it with `pulumi config set --secret --path llm.api_key -s dev`"],
         ),
         (b"config: []\n  x", ["correct it (docs/configuration.md)"]),
         (b"- config\n", ["write its settings below config: (docs/configuration.md)"]),
-        (b"config: {}  # Gr\xf6\xdfe\n", ["see docs/configuration.md"]),
+        (b"config: {}  # Gr\xf6\xdfe\n", ["save it as UTF-8"]),
         (None, ["copy Pulumi.dev.yaml to it and give it its own host.port"]),
     ],
 )

@@ -95,8 +95,8 @@ def test_a_file_without_settings_has_the_defaults(tmp_path: Path, text: str) -> 
         ("a text", "is not a stack file; write its settings below config: (docs/configuration.md)"),
         ("a list as config", "is not a stack file; write its settings below config: (docs/configuration.md)"),
         ("a text as config", "is not a stack file; write its settings below config: (docs/configuration.md)"),
-        ("Latin-1", "cannot be read ('utf-8' codec can't decode byte 0xf6 in position 16: invalid start byte)"),
-        ("UTF-16", "cannot be read ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
+        ("Latin-1", "is not UTF-8 text; save it as UTF-8"),
+        ("UTF-16", "is not UTF-8 text; save it as UTF-8"),
         ("a zero byte", "is not valid YAML; correct it (docs/configuration.md)"),
     ],
 )
@@ -109,6 +109,59 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     assert refused(folder) == f"Pulumi.dev.yaml: cannot be read ([Errno 2] No such file or directory: '{folder}')"
     folder.mkdir()
     assert refused(folder) == f"Pulumi.dev.yaml: cannot be read ([Errno 21] Is a directory: '{folder}')"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        # For Pulumi, a key without a prefix is the project's.
+        ("config:\n  host: {docker_host: ssh://deploy@h.example}\n", ["host: is without its prefix; write skyvern:host"]),
+        ("config:\n  1: {}\n", ["1: is without its prefix; write skyvern:1"]),
+        # As Pulumi once wrote every key, and still reads it.
+        ("config:\n  skyvern:config:host: {}\n", ["skyvern:config:host: is an old form; write skyvern:host"]),
+        ("config:\n  skyvren:host: {}\n", ["skyvren:host: unknown prefix; write skyvern:host"]),
+        ("config:\n  Skyvern:host: {}\n", ["Skyvern:host: unknown prefix; write skyvern:host"]),
+        ("config:\n  skyvren:config:host: {}\n", ["skyvren:config:host: unknown prefix; write skyvern:host"]),
+        ("confg:\n  skyvern:host: {}\n", ["confg: unknown key; write config"]),
+        ("Config:\n  skyvern:host: {}\n", ["Config: unknown key; write config"]),
+        ("encryptionSalt: v1:abc\n", ["encryptionSalt: unknown key; write encryptionsalt"]),
+        ("skyvern:host:\n  port: 8081\n", ["skyvern:host: unknown key; write it below config, or remove it"]),
+        (
+            "confg: {}\nconfig:\n  host: {}\n  deployment: {}\n",
+            [
+                "confg: unknown key; write config",
+                "host: is without its prefix; write skyvern:host",
+                "deployment: is without its prefix; write skyvern:deployment",
+            ],
+        ),
+    ],
+)
+def test_a_key_that_would_not_be_read_is_one_line(tmp_path: Path, text: str, lines: list[str]) -> None:
+    """They were dropped in silence: the stack was updated on this host, whichever the file named."""
+    with pytest.raises(UserError) as raised:
+        file.read(stack_file(tmp_path, text))
+    assert str(raised.value).splitlines() == [f"Pulumi.dev.yaml: {line}" for line in lines]
+
+
+def test_what_pulumi_keeps_and_keys_of_others_are_no_mistakes(tmp_path: Path) -> None:
+    text = """
+secretsprovider: passphrase
+encryptionsalt: v1:abc
+encryptedkey: abc
+environment: [shared]
+config:
+  pulumi:tags: {owner: ops}
+  cloudflare:apiToken: {secure: v1:x}
+  docker:host: unix:///run/mine.sock
+  skyvern:host: {port: 8081}
+"""
+    assert file.settings(stack_file(tmp_path, text)).host.port == 8081
+
+
+@pytest.mark.parametrize("key", ["deployment", "skyvern:config:deployment", "skyvren:deployment"])
+def test_a_guard_under_a_key_that_is_not_read_guards(key: str) -> None:
+    assert only_from_main(f"config:\n  {key}: {{only_from_main: true}}\n", "shop") is True
+    assert only_from_main("config:\n  pulumi:tags: {}\n", "shop") is False
 
 
 def test_each_wrong_setting_is_a_line(tmp_path: Path) -> None:
