@@ -143,6 +143,23 @@ def test_a_folder_that_is_gone_gets_no_new_repository_and_another_one_does(box: 
     assert "the repository that was at /mnt/e is gone" in box.run("now", check=False, **other)
 
 
+def test_how_a_disk_that_was_mounted_later_is_seen_is_said(box: Box) -> None:
+    """A container sees what was mounted when it started. In a bucket, nothing is mounted."""
+    (box.folder / "secrets").mkdir()
+    docker, swarm = {"SECRETS_FOLDER": str(box.folder / "none-here")}, {"SECRETS_FOLDER": str(box.folder / "secrets")}
+    folder, bucket = {"BACKUP_PLACE": "/mnt/d", "RESTIC_REPOSITORY": "/repository"}, {"RESTIC_REPOSITORY": "s3:https://x/y"}
+    ends = (
+        (folder | docker, "choose another place. With the disk mounted, run: docker restart skyvern-test-backup\n"),
+        (folder | swarm, "choose another place. With the disk mounted, run: docker service update --force skyvern-test-backup\n"),
+        (bucket | docker, "choose another place\n"),
+    )
+    for place, end in ends:
+        (box.folder / "none").unlink(missing_ok=True)
+        box.run("now", **place)
+        (box.folder / "none").touch()
+        assert box.run("now", check=False, **place).endswith(end)
+
+
 def test_what_restic_writes_on_the_way_is_on_the_disk_of_docker(box: Box) -> None:
     """In memory, there was so little of it that a database of 100 MB did not fit."""
     place = {"BACKUP_PLACE": "/mnt/d", "RESTIC_REPOSITORY": "/repository"}
@@ -227,6 +244,84 @@ def test_files_come_some_seconds_after_the_snapshot(box: Box) -> None:
     box.run("now", FILES_AFTER_SECONDS="2")
     seen, files = (float((box.folder / name).read_text()) for name in ("seen", "part=files"))
     assert files - seen >= 2
+
+
+# As a full disk ends them: some of what there was to write, and a code.
+CUT_OFF = "#!/bin/sh\nhead -c 10\necho '{program}: write failed: No space left on device' >&2\nexit 2\n"
+KILLED = "#!/bin/sh\nexit 137\n"
+
+
+@pytest.mark.parametrize("program", ["sort", "awk", "sha256sum"])
+@pytest.mark.parametrize(("text", "why"), [(CUT_OFF, "Docker's disk is full"), (KILLED, "exit ")])
+def test_a_set_whose_files_were_not_counted_is_none(box: Box, program: str, text: str, why: str) -> None:
+    """It was recorded with a part of them, and refused at each restore."""
+    (box.folder / "files").write_text(json.dumps({"type": "file", "path": "/downloads/report", "size": 1}))
+    (box.folder / "bin" / program).write_text(text.format(program=program))
+    (box.folder / "bin" / program).chmod(0o755)
+    assert box.run("now", check=False).startswith(f"backup: the files of the set cannot be listed: {why}")
+    assert not (box.folder / "record").exists()
+    assert list((box.folder / "state/spool").iterdir()) == []
+
+
+def small_files(box: Box, number: int) -> list[str]:
+    """Makes files, and lists them as restic would."""
+    names = [f"downloads/{name:040}" for name in range(number)]
+    for name in names:
+        (box.folder / "data" / name).touch()
+    (box.folder / "data/downloads/report").unlink(missing_ok=True)
+    (box.folder / "files").write_text("\n".join(json.dumps({"type": "file", "path": f"/{name}", "size": 0}) for name in names))
+    return names
+
+
+# Writes what is large in the container's /tmp, which is memory, while the lists are there.
+LOOKS = 'find "$FAKE/work" -type f -size +20k >> "$FAKE/large"'
+
+
+def test_no_list_of_files_is_in_memory(box: Box) -> None:
+    """/tmp has 64 MiB, and 250,000 names did not fit."""
+    names = small_files(box, 3000)
+    (box.folder / "bin/sha256sum").write_text(f'#!/bin/sh\n{LOOKS}\nexec {shutil.which("sha256sum")} "$@"\n')
+    (box.folder / "bin/sha256sum").chmod(0o755)
+    box.run("now")
+    assert json.loads((box.folder / "record").read_text())["folders"]["downloads"][:2] == [3000, 0]
+    # Of the rows, none has its file.
+    (box.folder / "links").write_text("".join(f"a_{number}\t{name}.gone\n" for number, name in enumerate(names)))
+    for name, text in (("psql", FOLLOWED.replace("cat >", f"{LOOKS}; cat >")), ("pg_restore", "#!/bin/sh\ncat > /dev/null\n")):
+        (box.folder / "bin" / name).write_text(text)
+        (box.folder / "bin" / name).chmod(0o755)
+    box.run("restore", "x", PGDATABASE="skyvern")
+    assert (box.folder / "followed").read_text().count("\tfalse\n") == 3000
+    assert (box.folder / "large").read_text() == ""
+    assert list((box.folder / "state/spool").iterdir()) == []
+
+
+# Names of the disk -> in restic's JSON, as 0.14 and 0.18 print them.
+NAMES = {
+    "보고서 😀 \ufffd\ufffd.pdf".encode(): "보고서 😀 \ufffd\ufffd.pdf",
+    "보고서".encode("cp949"): "\ufffd" * 6,
+    "가".encode()[:2] + b"x": "\ufffd\ufffdx",
+    b"\xed\xa0\x80 surrogate": "\ufffd\ufffd\ufffd surrogate",
+    b"\xc0\xaf \xe0\x80\xaf overlong": "\ufffd\ufffd \ufffd\ufffd\ufffd overlong",
+    b"\xf4\x90\x80\x80 beyond": "\ufffd\ufffd\ufffd\ufffd beyond",
+    b"a\ttab and\na line \xff": "a\ttab and\na line \ufffd",
+}
+
+
+def test_names_that_are_not_utf_8_are_as_recorded(box: Box) -> None:
+    """Such as those of an archive from Windows: every set with one was refused."""
+    folder = os.fsencode(box.folder / "data/downloads")
+    for name in NAMES:
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(b"x")
+    nodes = [{"type": "file", "path": f"/downloads/{name}", "size": 1} for name in (*NAMES.values(), "report")]
+    (box.folder / "files").write_text("\n".join(map(json.dumps, nodes)))
+    (box.folder / "links").write_text("a_1\tdownloads/report\na_2\tdownloads/보고서\n")
+    box.run("now")
+    for name, text in (("psql", FOLLOWED), ("pg_restore", "#!/bin/sh\ncat > /dev/null\n")):
+        (box.folder / "bin" / name).write_text(text)
+        (box.folder / "bin" / name).chmod(0o755)
+    assert f"1 tables, 3 rows, {len(nodes)} files" in box.run("restore", "x", PGDATABASE="skyvern")
+    assert (box.folder / "followed").read_text().splitlines()[2:4] == ["a_2\tfalse", "\\."]
 
 
 # As 17 writes it.
