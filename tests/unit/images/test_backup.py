@@ -278,7 +278,7 @@ LOOKS = 'find "$FAKE/work" -type f -size +20k >> "$FAKE/large"'
 
 
 def test_no_list_of_files_is_in_memory(box: Box) -> None:
-    """/tmp has 64 MiB, and 250,000 names did not fit."""
+    """The container's has 64 MiB, and 250,000 names did not fit."""
     names = small_files(box, 3000)
     (box.folder / "bin/sha256sum").write_text(f'#!/bin/sh\n{LOOKS}\nexec {shutil.which("sha256sum")} "$@"\n')
     (box.folder / "bin/sha256sum").chmod(0o755)
@@ -309,10 +309,8 @@ NAMES = {
 
 def test_names_that_are_not_utf_8_are_as_recorded(box: Box) -> None:
     """Such as those of an archive from Windows: every set with one was refused."""
-    folder = os.fsencode(box.folder / "data/downloads")
     for name in NAMES:
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write(b"x")
+        (box.folder / "data/downloads" / os.fsdecode(name)).write_text("x")
     nodes = [{"type": "file", "path": f"/downloads/{name}", "size": 1} for name in (*NAMES.values(), "report")]
     (box.folder / "files").write_text("\n".join(map(json.dumps, nodes)))
     (box.folder / "links").write_text("a_1\tdownloads/report\na_2\tdownloads/보고서\n")
