@@ -295,6 +295,21 @@ def test_no_list_of_files_is_in_memory(box: Box) -> None:
     assert list((box.folder / "state/spool").iterdir()) == []
 
 
+def test_more_than_two_gigabytes_are_counted_and_earlier_sets_fit(box: Box) -> None:
+    """awk of Debian 12 printed no larger whole number than 2147483647, and so it was recorded; the sum has each size."""
+    size = 3 * 1024**3
+    os.truncate(box.folder / "data/downloads/report", size)
+    (box.folder / "files").write_text(json.dumps({"type": "file", "path": "/downloads/report", "size": size}))
+    box.run("now")
+    record = json.loads((box.folder / "record").read_text())
+    assert record["folders"]["downloads"][:2] == [1, size]
+    (box.folder / "bin/psql").write_text(RESTORED)
+    for recorded, same in ((size, True), (2147483647, True), (2147483646, False)):
+        record["folders"]["downloads"][1] = recorded
+        (box.folder / "record").write_text(json.dumps(record))
+        assert ("as recorded: " in box.run("compare", "x", check=False)) is same, recorded
+
+
 # Names of the disk -> in restic's JSON, as 0.14 and 0.18 print them.
 NAMES = {
     "보고서 😀 \ufffd\ufffd.pdf".encode(): "보고서 😀 \ufffd\ufffd.pdf",
