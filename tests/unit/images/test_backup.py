@@ -110,6 +110,12 @@ class Box:
         ]
         (self.folder / "snapshots").write_text(json.dumps(snapshots))
 
+    def replace(self, **programs: str) -> None:
+        """Other stand-ins, as texts of scripts."""
+        for name, text in programs.items():
+            (self.folder / "bin" / name).write_text(text)
+            (self.folder / "bin" / name).chmod(0o755)
+
     def next_day(self) -> None:
         """What is done once a day is due again, and restic has not been called yet."""
         for name in ("state/check-day", "state/read-week", "calls"):
@@ -120,11 +126,9 @@ class Box:
 def box(tmp_path: Path) -> Box:
     for name in ("bin", "data/downloads", "state", "work"):
         (tmp_path / name).mkdir(parents=True)
-    for name, text in (("restic", RESTIC), ("psql", PSQL)):
-        (tmp_path / "bin" / name).write_text(text)
-        (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "data/downloads/report").write_text("x")
     made = Box(tmp_path)
+    made.replace(restic=RESTIC, psql=PSQL)
     made.has()
     return made
 
@@ -155,7 +159,7 @@ def test_how_a_disk_that_was_mounted_later_is_seen_is_said(box: Box) -> None:
     )
     for place, end in ends:
         (box.folder / "none").unlink(missing_ok=True)
-        box.run("now", **place)
+        box.run("now", check=True, **place)
         (box.folder / "none").touch()
         assert box.run("now", check=False, **place).endswith(end)
 
@@ -256,8 +260,7 @@ KILLED = "#!/bin/sh\nexit 137\n"
 def test_a_set_whose_files_were_not_counted_is_none(box: Box, program: str, text: str, why: str) -> None:
     """It was recorded with a part of them, and refused at each restore."""
     (box.folder / "files").write_text(json.dumps({"type": "file", "path": "/downloads/report", "size": 1}))
-    (box.folder / "bin" / program).write_text(text.format(program=program))
-    (box.folder / "bin" / program).chmod(0o755)
+    box.replace(**{program: text.format(program=program)})
     assert box.run("now", check=False).startswith(f"backup: the files of the set cannot be listed: {why}")
     assert not (box.folder / "record").exists()
     assert list((box.folder / "state/spool").iterdir()) == []
@@ -280,15 +283,12 @@ LOOKS = 'find "$FAKE/work" -type f -size +20k >> "$FAKE/large"'
 def test_no_list_of_files_is_in_memory(box: Box) -> None:
     """The container's has 64 MiB, and 250,000 names did not fit."""
     names = small_files(box, 3000)
-    (box.folder / "bin/sha256sum").write_text(f'#!/bin/sh\n{LOOKS}\nexec {shutil.which("sha256sum")} "$@"\n')
-    (box.folder / "bin/sha256sum").chmod(0o755)
+    box.replace(sha256sum=f'#!/bin/sh\n{LOOKS}\nexec {shutil.which("sha256sum")} "$@"\n')
     box.run("now")
     assert json.loads((box.folder / "record").read_text())["folders"]["downloads"][:2] == [3000, 0]
     # Of the rows, none has its file.
     (box.folder / "links").write_text("".join(f"a_{number}\t{name}.gone\n" for number, name in enumerate(names)))
-    for name, text in (("psql", FOLLOWED.replace("cat >", f"{LOOKS}; cat >")), ("pg_restore", "#!/bin/sh\ncat > /dev/null\n")):
-        (box.folder / "bin" / name).write_text(text)
-        (box.folder / "bin" / name).chmod(0o755)
+    box.replace(psql=FOLLOWED.replace("cat >", f"{LOOKS}; cat >"), pg_restore=TAKEN)
     box.run("restore", "x", PGDATABASE="skyvern")
     assert (box.folder / "followed").read_text().count("\tfalse\n") == 3000
     assert (box.folder / "large").read_text() == ""
@@ -303,7 +303,7 @@ def test_more_than_two_gigabytes_are_counted_and_earlier_sets_fit(box: Box) -> N
     box.run("now")
     record = json.loads((box.folder / "record").read_text())
     assert record["folders"]["downloads"][:2] == [1, size]
-    (box.folder / "bin/psql").write_text(RESTORED)
+    box.replace(psql=RESTORED)
     for recorded, same in ((size, True), (2147483647, True), (2147483646, False)):
         record["folders"]["downloads"][1] = recorded
         (box.folder / "record").write_text(json.dumps(record))
@@ -330,9 +330,7 @@ def test_names_that_are_not_utf_8_are_as_recorded(box: Box) -> None:
     (box.folder / "files").write_text("\n".join(map(json.dumps, nodes)))
     (box.folder / "links").write_text("a_1\tdownloads/report\na_2\tdownloads/보고서\n")
     box.run("now")
-    for name, text in (("psql", FOLLOWED), ("pg_restore", "#!/bin/sh\ncat > /dev/null\n")):
-        (box.folder / "bin" / name).write_text(text)
-        (box.folder / "bin" / name).chmod(0o755)
+    box.replace(psql=FOLLOWED, pg_restore=TAKEN)
     assert f"1 tables, 3 rows, {len(nodes)} files" in box.run("restore", "x", PGDATABASE="skyvern")
     assert (box.folder / "followed").read_text().splitlines()[2:4] == ["a_2\tfalse", "\\."]
 
@@ -349,8 +347,7 @@ exit 1
 
 def test_what_pg_restore_could_not_do_is_one_line(box: Box) -> None:
     box.run("now")
-    (box.folder / "bin/pg_restore").write_text(PG_RESTORE)
-    (box.folder / "bin/pg_restore").chmod(0o755)
+    box.replace(pg_restore=PG_RESTORE)
     line = 'backup: pg_restore: could not execute query: ERROR:  relation "workflows" already exists'
     assert box.run("restore", "x", check=False, PGDATABASE="skyvern").splitlines()[-1] == line
     assert box.run("rows", "x", "workflows", check=False).splitlines()[-1] == line
@@ -389,12 +386,11 @@ exec {shutil.which("jq")} "$@"
 
 def test_what_was_not_compared_is_not_as_recorded(box: Box) -> None:
     box.run("now")
-    (box.folder / "bin/psql").write_text(RESTORED)
+    box.replace(psql=RESTORED)
     # The repository of this test lists no files.
     differs = "what arrived is not what the set recorded: folder downloads: the set says [0,0,"
     assert differs in box.run("compare", "x", check=False)
-    (box.folder / "bin/jq").write_text(NO_COMPARISON)
-    (box.folder / "bin/jq").chmod(0o755)
+    box.replace(jq=NO_COMPARISON)
     assert box.run("compare", "x", check=False) == "backup: what arrived cannot be compared with the record of the set\n"
 
 
@@ -405,6 +401,9 @@ case "$*" in
   *) cat > /dev/null; echo 'workflows|3|5' ;;
 esac
 """
+
+
+TAKEN = "#!/bin/sh\ncat > /dev/null\n"
 
 
 # By their rows: one that has become another, one that is there, and one that has not come, in the order of a list of files.
@@ -425,9 +424,7 @@ def test_rows_follow_the_files_of_runs_in_progress(box: Box, links: str, followe
     (box.folder / "files").write_text("\n".join(nodes))
     (box.folder / "links").write_text(links)
     box.run("now")
-    for name, text in (("psql", FOLLOWED), ("pg_restore", "#!/bin/sh\ncat > /dev/null\n")):
-        (box.folder / "bin" / name).write_text(text)
-        (box.folder / "bin" / name).chmod(0o755)
+    box.replace(psql=FOLLOWED, pg_restore=TAKEN)
     box.run("restore", "x", PGDATABASE="skyvern")
     told = box.folder / "followed"
     assert (told.read_text().splitlines()[1:5] if told.exists() else None) == followed
