@@ -75,8 +75,8 @@ class PathBackup(_Backup):
     type: Literal["path"]
     path: Annotated[str, given(partial(check_folder, example="/mnt/d/skyvern-backup"))] = Field(
         description="The folder. It has to exist, and to belong to user 10001; an empty one that is not usable is given to that "
-        "user by script/up. On the disk that also has Docker's data it protects against mistakes alone, not against the loss of "
-        "the disk.",
+        "user by script/up. Only /var/backups/skyvern-STACK is made by script/up. On the disk that also has Docker's data it "
+        "protects against mistakes alone, not against the loss of the disk.",
         examples=["/mnt/d/skyvern-backup"],
     )
 

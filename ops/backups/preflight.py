@@ -6,6 +6,7 @@ Not here: what the running backup finds (ops/observe/backups.py).
 
 import json
 import secrets
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,18 +26,22 @@ TRY_SECONDS = 60
 _NO_KEY = "none"
 _GIVE = f"""
 set -eu
-cd {REPOSITORY_FOLDER}
+cd /shared
 [ -n "$(ls -A .)" ] || chown {SKYVERN_ID}:{SKYVERN_ID} . 2> /dev/null || true
 """
-_USABLE = f"cd {REPOSITORY_FOLDER} && touch .try && rm .try && df -Pk . | tail -n 1"
+_USABLE = "cd /shared && touch .try && rm .try"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A repository as a container of ours reaches it. variables: restic's, secrets among them. flags: of ``docker run``."""
+    """A repository as a container of ours reaches it.
+
+    variables: restic's, secrets among them. flags: of ``docker run``. folder: of the Docker host, where the repository is in one.
+    """
 
     variables: Mapping[str, str] = field(repr=False)
     flags: tuple[str, ...]
+    folder: str | None = None
 
 
 def check(stack: Stack, docker: Docker, settings: Settings, progress: Progress) -> None:
@@ -47,7 +52,7 @@ def check(stack: Stack, docker: Docker, settings: Settings, progress: Progress) 
     image = images.references(settings.images.source)["backup"]
     where = f"{stack.file_name}: backup"
     if isinstance(wanted, PathBackup):
-        _check_folder(stack, docker, wanted, image, where)
+        _check_folder(stack, docker, wanted, image, where, progress)
     key = generated(stack, "backup").get("backup")
     there = place(stack, wanted, _NO_KEY if key is None else key.get_secret_value())
     try:
@@ -71,10 +76,16 @@ def place(stack: Stack, wanted: SomeBackup, key: str) -> Place:
     }
     # The stack's own network for another machine may not be there yet, or be of containers that do not run.
     flags: tuple[str, ...] = ("--network=host",)
-    if isinstance(wanted, PathBackup):
-        flags = ("--network=none", f"--volume={wanted.path}:{REPOSITORY_FOLDER}")
+    folder = wanted.path if isinstance(wanted, PathBackup) else None
+    if folder is not None:
+        flags = ("--network=none", _mount(folder, REPOSITORY_FOLDER))
     opened = repository_environment(wanted, lambda name: given(stack, f"backup.{name}").get_secret_value())
-    return Place(variables={**common, **opened}, flags=flags)
+    return Place(variables={**common, **opened}, flags=flags, folder=folder)
+
+
+def _mount(folder: str, path: str) -> str:
+    """The flag for a folder of the machine; not ``--volume``, which would make one that is missing."""
+    return f"--mount=type=bind,source={folder},target={path}"
 
 
 # Of containers that stay for a while, and of those that end by themselves.
@@ -89,11 +100,26 @@ def run(
     """Output of a command in a throw-away container that reaches the repository; UserError when it fails."""
     names = [f"--env={name}" for name in there.variables]
     scratch = ("--tmpfs=/tmp:mode=1777", OURS, "--hostname=backup-ops")
-    return docker.run_with(
-        there.variables,
-        *("run", *HARDENING, *scratch, *there.flags, *names, *flags, image, *command),
-        timeout_seconds=timeout_seconds,
+    with explained(lambda failed: _refusal(docker, there.folder, failed)):
+        return docker.run_with(
+            there.variables,
+            *("run", *HARDENING, *scratch, *there.flags, *names, *flags, image, *command),
+            timeout_seconds=timeout_seconds,
+        )
+
+
+def _refusal(docker: Docker, folder: str | None, failed: UserError) -> str:
+    """What is wrong with a place, by what Docker or the command says."""
+    if folder is None or NO_FOLDER not in str(failed):
+        return str(failed)
+    return (
+        f"{folder} does not exist at {docker.host}: mount its disk; or for a new folder, run there: {_install('-m 700 ', folder)}"
     )
+
+
+def _install(flags: str, folder: str) -> str:
+    """The command that makes a folder of the backup's user, or gives it to that user."""
+    return f"sudo install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {flags}{shlex.quote(folder)}"
 
 
 # Of the user that Skyvern is.
@@ -116,9 +142,7 @@ def in_folder(
 
     flags: of ``docker run`` in place of the user.
     """
-    # Not --volume, which would make a folder that is missing.
-    mount = f"--mount=type=bind,source={folder},target=/shared"
-    command = (mount, image, "sh", "-c", script, "shared", *arguments)
+    command = (_mount(folder, "/shared"), image, "sh", "-c", script, "shared", *arguments)
     return docker.run(*OFFLINE, *(flags or (OURS,)), *command, timeout_seconds=timeout_seconds)
 
 
@@ -158,20 +182,34 @@ def _is_in_use(stack: Stack, docker: Docker, wanted: SomeBackup) -> bool:
     return f"RESTIC_REPOSITORY={wanted.repository}" in (document["Config"].get("Env") or [])
 
 
-def _check_folder(stack: Stack, docker: Docker, wanted: PathBackup, image: str, where: str) -> None:
+def _check_folder(stack: Stack, docker: Docker, wanted: PathBackup, image: str, where: str, progress: Progress) -> None:
     """A folder apart from the checkout and Docker's data, that user 10001 can write to; an empty one is given to that user."""
     docker_root = json.loads(docker.run("info", "--format", "{{json .DockerRootDir}}"))
     for other, whose in ((str(stack.root), "this checkout"), (docker_root, "Docker's data")):
         if wanted.path == other or wanted.path.startswith(f"{other.rstrip('/')}/"):
             raise UserError(f"nothing was changed: {where}.path: {wanted.path} is inside {whose} ({other}); write another")
-    mounted = f"--volume={wanted.path}:{REPOSITORY_FOLDER}"
     try:
-        docker.run(*OFFLINE, "--user=0:0", "--cap-add=CHOWN", mounted, image, "bash", "-c", _GIVE)
-        docker.run(*OFFLINE, OURS, mounted, image, "bash", "-c", _USABLE)
+        try:
+            _give(docker, wanted.path, image)
+        except UserError as failed:
+            # As in Pulumi.prod.yaml: it is on no disk that could be missing.
+            if NO_FOLDER not in str(failed) or wanted.path != f"/var/backups/skyvern-{stack.short}":
+                raise
+            docker.run(*OFFLINE, f"--volume={wanted.path}:/shared", image, "true")
+            _give(docker, wanted.path, image)
+            progress(f"made {wanted.path} at {docker.host}")
+        in_folder(docker, wanted.path, image, _USABLE, [])
     except UserError as failed:
+        if NO_FOLDER in str(failed):
+            raise UserError(f"nothing was changed: {where}.path: {_refusal(docker, wanted.path, failed)}") from failed
         raise UserError(
-            f"nothing was changed: {where}.path: {wanted.path} cannot be written to by user {SKYVERN_ID} ({failed}); run: sudo "
-            f"install -d -o {SKYVERN_ID} -g {SKYVERN_ID} {wanted.path}"
+            f"nothing was changed: {where}.path: {wanted.path} cannot be written to by user {SKYVERN_ID} ({failed}); run: "
+            f"{_install('', wanted.path)}"
         ) from failed
     # On a Swarm, the backup is on any machine.
     refuse_different(docker.daemons, wanted.path, image, f"nothing was changed: {where}.path: {wanted.path}")
+
+
+def _give(docker: Docker, folder: str, image: str) -> None:
+    """Makes an empty folder the backup's user's, where root may."""
+    in_folder(docker, folder, image, _GIVE, [], "--user=0:0", "--cap-add=CHOWN")

@@ -26,7 +26,7 @@ def stop_seconds(stack: Stack) -> float:
     The server that runs drains as long as it was made for, which the stack file may have shortened since.
     """
     running: dict[str, str] = {}
-    with suppress(UserError):
+    with suppress(UserError, ValueError):
         running = dict(one.split("=", 1) for one in stack.docker().environment_of(stack.prefix("server")))
     return max(60.0 * stack.settings().server.drain_minutes, float(running.get("DRAIN_SECONDS", 0))) + 240
 

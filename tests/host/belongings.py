@@ -68,7 +68,8 @@ def all_work(site: Site, shop: Shop, had: Belongings) -> None:
         assert getattr(site.outputs, secret) == getattr(had.outputs, secret), secret
     assert site.ask("GET", site.outputs.app_url, login=True).status_code == 200
     follow(site, _recording(site, had.run))
-    _logs_in(site, shop, had.log_in)
+    # Else the workflow would begin with what its last browser knew.
+    _logs_in(site, shop, had.log_in, start_fresh_browser=True)
     _is_remembered(site, shop, had.look, had.profile)
     # Its link is new, because the port of a stack on loopback belongs to its machine.
     run = read_file(site, had.upload["file_id"])
@@ -88,11 +89,10 @@ def _workflow(site: Site, shop: Shop, title: str, code: str, *parameters: dict[s
     return str(made.json()["workflow_permanent_id"])
 
 
-def _logs_in(site: Site, shop: Shop, workflow: str) -> str:
+def _logs_in(site: Site, shop: Shop, workflow: str, **options: bool) -> str:
     """A run, in which the shop got the credential's name, password and code of the moment; its id."""
     before = len(shop.typed)
-    # Skyvern remembers what the workflow's last browser had, too, and the shop would know it.
-    run = wait_for_end(site, start_run(site, workflow, start_fresh_browser=True), 300)
+    run = wait_for_end(site, start_run(site, workflow, **options), 300)
     assert run["status"] == "completed", run
     [(typed, at)] = shop.typed[before:]
     assert {key: typed[key] for key in PERSON} == PERSON

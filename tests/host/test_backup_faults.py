@@ -220,6 +220,17 @@ def test_a_row_that_was_deleted_comes_back_by_what_the_set_has_of_its_table(box:
         box.run("psql -q -c 'INSERT INTO steps SELECT id FROM workflows'")
 
 
+def test_a_name_that_is_not_utf_8_is_in_a_set_that_passes(box: Box) -> None:
+    """ "보고" in CP949, as of an old archive from Windows."""
+    name = r"""/srv/box/data/downloads/$(printf '\xba\xb8\xb0\xed').txt"""
+    box.run(f'echo old > "{name}"')
+    try:
+        box.run("sleep 1; skyvern-backup now")
+        assert "as recorded: 3 tables, 1001 rows, 3 files" in box.run("skyvern-backup drill").stdout
+    finally:
+        box.run(f'rm "{name}"')
+
+
 # --- The repository -------------------------------------------------------------------------------------------------------
 
 LARGEST = 'find $RESTIC_REPOSITORY/data -type f -printf "%s %p\\n" | sort -rn | head -n 1 | cut -d " " -f 2'

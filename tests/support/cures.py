@@ -121,7 +121,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     "ops/backups/preflight.py": {
         "set -eu": "names: a program",
         "restore that stack with ops restore --kit": _RUNBOOKS,
-        "run: sudo install -d": "unit/ops/backups/test_container.py::test_the_cure_gives_the_folder_to_the_user_of_the_backup",
+        "sudo install -d": "unit/ops/backups/test_container.py::test_the_cure_gives_the_folder_to_the_user_of_the_backup",
     },
     "ops/backups/upstream.py": {
         "was taken over from docker compose": "names: where a run comes from",

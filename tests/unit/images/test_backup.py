@@ -110,6 +110,12 @@ class Box:
         ]
         (self.folder / "snapshots").write_text(json.dumps(snapshots))
 
+    def replace(self, **programs: str) -> None:
+        """Other stand-ins, as texts of scripts."""
+        for name, text in programs.items():
+            (self.folder / "bin" / name).write_text(text)
+            (self.folder / "bin" / name).chmod(0o755)
+
     def next_day(self) -> None:
         """What is done once a day is due again, and restic has not been called yet."""
         for name in ("state/check-day", "state/read-week", "calls"):
@@ -120,11 +126,9 @@ class Box:
 def box(tmp_path: Path) -> Box:
     for name in ("bin", "data/downloads", "state", "work"):
         (tmp_path / name).mkdir(parents=True)
-    for name, text in (("restic", RESTIC), ("psql", PSQL)):
-        (tmp_path / "bin" / name).write_text(text)
-        (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "data/downloads/report").write_text("x")
     made = Box(tmp_path)
+    made.replace(restic=RESTIC, psql=PSQL)
     made.has()
     return made
 
@@ -141,6 +145,23 @@ def test_a_folder_that_is_gone_gets_no_new_repository_and_another_one_does(box: 
     assert "made a repository at /mnt/e\n" in box.run("now", check=True, **other)
     (box.folder / "none").touch()
     assert "the repository that was at /mnt/e is gone" in box.run("now", check=False, **other)
+
+
+def test_how_a_disk_that_was_mounted_later_is_seen_is_said(box: Box) -> None:
+    """A container sees what was mounted when it started. In a bucket, nothing is mounted."""
+    (box.folder / "secrets").mkdir()
+    docker, swarm = {"SECRETS_FOLDER": str(box.folder / "none-here")}, {"SECRETS_FOLDER": str(box.folder / "secrets")}
+    folder, bucket = {"BACKUP_PLACE": "/mnt/d", "RESTIC_REPOSITORY": "/repository"}, {"RESTIC_REPOSITORY": "s3:https://x/y"}
+    ends = (
+        (folder | docker, "choose another place. With the disk mounted, run: docker restart skyvern-test-backup\n"),
+        (folder | swarm, "choose another place. With the disk mounted, run: docker service update --force skyvern-test-backup\n"),
+        (bucket | docker, "choose another place\n"),
+    )
+    for place, end in ends:
+        (box.folder / "none").unlink(missing_ok=True)
+        box.run("now", check=True, **place)
+        (box.folder / "none").touch()
+        assert box.run("now", check=False, **place).endswith(end)
 
 
 def test_what_restic_writes_on_the_way_is_on_the_disk_of_docker(box: Box) -> None:
@@ -229,6 +250,91 @@ def test_files_come_some_seconds_after_the_snapshot(box: Box) -> None:
     assert files - seen >= 2
 
 
+# As a full disk ends them: some of what there was to write, and a code.
+CUT_OFF = "#!/bin/sh\nhead -c 10\necho '{program}: write failed: No space left on device' >&2\nexit 2\n"
+KILLED = "#!/bin/sh\nexit 137\n"
+
+
+@pytest.mark.parametrize("program", ["sort", "awk", "sha256sum"])
+@pytest.mark.parametrize(("text", "why"), [(CUT_OFF, "Docker's disk is full"), (KILLED, "exit ")])
+def test_a_set_whose_files_were_not_counted_is_none(box: Box, program: str, text: str, why: str) -> None:
+    """It was recorded with a part of them, and refused at each restore."""
+    (box.folder / "files").write_text(json.dumps({"type": "file", "path": "/downloads/report", "size": 1}))
+    box.replace(**{program: text.format(program=program)})
+    assert box.run("now", check=False).startswith(f"backup: the files of the set cannot be listed: {why}")
+    assert not (box.folder / "record").exists()
+    assert list((box.folder / "state/spool").iterdir()) == []
+
+
+def small_files(box: Box, number: int) -> list[str]:
+    """Makes files, and lists them as restic would."""
+    names = [f"downloads/{name:040}" for name in range(number)]
+    for name in names:
+        (box.folder / "data" / name).touch()
+    (box.folder / "data/downloads/report").unlink(missing_ok=True)
+    (box.folder / "files").write_text("\n".join(json.dumps({"type": "file", "path": f"/{name}", "size": 0}) for name in names))
+    return names
+
+
+# Writes what is large in the container's /tmp, which is memory, while the lists are there.
+LOOKS = 'find "$FAKE/work" -type f -size +20k >> "$FAKE/large"'
+
+
+def test_no_list_of_files_is_in_memory(box: Box) -> None:
+    """The container's has 64 MiB, and 250,000 names did not fit."""
+    names = small_files(box, 3000)
+    box.replace(sha256sum=f'#!/bin/sh\n{LOOKS}\nexec {shutil.which("sha256sum")} "$@"\n')
+    box.run("now")
+    assert json.loads((box.folder / "record").read_text())["folders"]["downloads"][:2] == [3000, 0]
+    # Of the rows, none has its file.
+    (box.folder / "links").write_text("".join(f"a_{number}\t{name}.gone\n" for number, name in enumerate(names)))
+    box.replace(psql=FOLLOWED.replace("cat >", f"{LOOKS}; cat >"), pg_restore=TAKEN)
+    box.run("restore", "x", PGDATABASE="skyvern")
+    assert (box.folder / "followed").read_text().count("\tfalse\n") == 3000
+    assert (box.folder / "large").read_text() == ""
+    assert list((box.folder / "state/spool").iterdir()) == []
+
+
+def test_more_than_two_gigabytes_are_counted_and_earlier_sets_fit(box: Box) -> None:
+    """awk of Debian 12 printed no larger whole number than 2147483647, and so it was recorded; the sum has each size."""
+    size = 3 * 1024**3
+    os.truncate(box.folder / "data/downloads/report", size)
+    (box.folder / "files").write_text(json.dumps({"type": "file", "path": "/downloads/report", "size": size}))
+    box.run("now")
+    record = json.loads((box.folder / "record").read_text())
+    assert record["folders"]["downloads"][:2] == [1, size]
+    box.replace(psql=RESTORED)
+    for recorded, same in ((size, True), (2147483647, True), (2147483646, False)):
+        record["folders"]["downloads"][1] = recorded
+        (box.folder / "record").write_text(json.dumps(record))
+        assert ("as recorded: " in box.run("compare", "x", check=False)) is same, recorded
+
+
+# Names of the disk -> in restic's JSON, as 0.14 and 0.18 print them.
+NAMES = {
+    "보고서 😀 \ufffd\ufffd.pdf".encode(): "보고서 😀 \ufffd\ufffd.pdf",
+    "보고서".encode("cp949"): "\ufffd" * 6,
+    "가".encode()[:2] + b"x": "\ufffd\ufffdx",
+    b"\xed\xa0\x80 surrogate": "\ufffd\ufffd\ufffd surrogate",
+    b"\xc0\xaf \xe0\x80\xaf overlong": "\ufffd\ufffd \ufffd\ufffd\ufffd overlong",
+    b"\xf4\x90\x80\x80 beyond": "\ufffd\ufffd\ufffd\ufffd beyond",
+    b"a\ttab and\na line \xff": "a\ttab and\na line \ufffd",
+}
+
+
+def test_names_that_are_not_utf_8_are_as_recorded(box: Box) -> None:
+    """Such as those of an archive from Windows: every set with one was refused."""
+    for name in NAMES:
+        (box.folder / "data/downloads" / os.fsdecode(name)).write_text("x")
+    nodes = [{"type": "file", "path": f"/downloads/{name}", "size": 1} for name in (*NAMES.values(), "report")]
+    (box.folder / "files").write_text("\n".join(map(json.dumps, nodes)))
+    (box.folder / "links").write_text("a_1\tdownloads/report\na_2\tdownloads/보고서\n")
+    box.run("now")
+    box.replace(psql=FOLLOWED, pg_restore=TAKEN)
+    assert f"1 tables, 3 rows, {len(nodes)} files" in box.run("restore", "x", PGDATABASE="skyvern")
+    assert (box.folder / "followed").read_text().splitlines()[2:4] == ["a_2\tfalse", "\\."]
+
+
 # As 17 writes it.
 PG_RESTORE = r"""#!/bin/sh
 cat > /dev/null
@@ -241,8 +347,7 @@ exit 1
 
 def test_what_pg_restore_could_not_do_is_one_line(box: Box) -> None:
     box.run("now")
-    (box.folder / "bin/pg_restore").write_text(PG_RESTORE)
-    (box.folder / "bin/pg_restore").chmod(0o755)
+    box.replace(pg_restore=PG_RESTORE)
     line = 'backup: pg_restore: could not execute query: ERROR:  relation "workflows" already exists'
     assert box.run("restore", "x", check=False, PGDATABASE="skyvern").splitlines()[-1] == line
     assert box.run("rows", "x", "workflows", check=False).splitlines()[-1] == line
@@ -281,12 +386,11 @@ exec {shutil.which("jq")} "$@"
 
 def test_what_was_not_compared_is_not_as_recorded(box: Box) -> None:
     box.run("now")
-    (box.folder / "bin/psql").write_text(RESTORED)
+    box.replace(psql=RESTORED)
     # The repository of this test lists no files.
     differs = "what arrived is not what the set recorded: folder downloads: the set says [0,0,"
     assert differs in box.run("compare", "x", check=False)
-    (box.folder / "bin/jq").write_text(NO_COMPARISON)
-    (box.folder / "bin/jq").chmod(0o755)
+    box.replace(jq=NO_COMPARISON)
     assert box.run("compare", "x", check=False) == "backup: what arrived cannot be compared with the record of the set\n"
 
 
@@ -297,6 +401,9 @@ case "$*" in
   *) cat > /dev/null; echo 'workflows|3|5' ;;
 esac
 """
+
+
+TAKEN = "#!/bin/sh\ncat > /dev/null\n"
 
 
 # By their rows: one that has become another, one that is there, and one that has not come, in the order of a list of files.
@@ -317,9 +424,7 @@ def test_rows_follow_the_files_of_runs_in_progress(box: Box, links: str, followe
     (box.folder / "files").write_text("\n".join(nodes))
     (box.folder / "links").write_text(links)
     box.run("now")
-    for name, text in (("psql", FOLLOWED), ("pg_restore", "#!/bin/sh\ncat > /dev/null\n")):
-        (box.folder / "bin" / name).write_text(text)
-        (box.folder / "bin" / name).chmod(0o755)
+    box.replace(psql=FOLLOWED, pg_restore=TAKEN)
     box.run("restore", "x", PGDATABASE="skyvern")
     told = box.folder / "followed"
     assert (told.read_text().splitlines()[1:5] if told.exists() else None) == followed

@@ -198,7 +198,7 @@ def test_ops_rotate(applied: list[str], stack: Stack, offline: Home, monkeypatch
     monkeypatch.setattr(rotate, "database_password", lambda stack: SecretStr("old"))
     monkeypatch.setattr(rotate, "session_token", lambda outputs, http: None)
     monkeypatch.setattr(rotate, "previous_is_rejected", lambda name, old, http: True)
-    monkeypatch.setattr(rotate, "preview", lambda stack: applied.append("preview"))
+    monkeypatch.setattr(update, "preview", lambda stack: applied.append("preview"))
     rotate.rotate("database", stack, yes=True)
     assert stack.settings().rotation.database == 2
     assert (applied, downloads(offline)) == (["preview", "up"], [])

@@ -4,11 +4,14 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from components.settings import Settings, parse
+from components.settings import NoBackup, Settings, parse
 from ops.backups import container, preflight
 from ops.errors import UserError
 from ops.stack.stack import Stack
@@ -87,14 +90,74 @@ def test_a_folder_of_roots_is_named_with_its_cure(stack: Stack) -> None:
         tried(stack, there, "/mnt/d/x")
 
 
+MISSING = UserError(
+    'docker: exit 125: docker: Error response from daemon: invalid mount config for type "bind": bind source path does not '
+    "exist: /mnt/e/sets.\nSee 'docker run --help'."
+)
+
+
+def test_a_folder_that_is_missing_is_not_made(stack: Stack) -> None:
+    """A disk that is not mounted, or a typing error: the sets would have been on the disk of the system."""
+    there = daemon(info='"/var/lib/docker"', **{"--mount=type=bind,source=/mnt/e/sets,": MISSING})
+    with pytest.raises(UserError) as told:
+        tried(stack, there, "/mnt/e/sets")
+    assert str(told.value) == (
+        "nothing was changed: Pulumi.dev.yaml: backup.path: /mnt/e/sets does not exist at unix:///x: mount its disk; or for a "
+        "new folder, run there: sudo install -d -o 10001 -g 10001 -m 700 /mnt/e/sets"
+    )
+    assert "--volume" not in " ".join(there.asked)
+
+
+def test_the_folder_of_the_template_is_made_and_named(stack: Stack) -> None:
+    @dataclass(frozen=True)
+    class Fresh(Daemon):
+        def run(self, *arguments: Any, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+            if "--volume=/var/backups/skyvern-dev:/shared" in arguments:
+                self.asked.append("made")
+            elif "--mount=type=bind,source=/var/backups/" in " ".join(map(str, arguments)) and "made" not in self.asked:
+                raise MISSING
+            return super().run(*arguments)
+
+        def run_with(self, variables: Mapping[str, str], *arguments: Any, timeout_seconds: float = 120) -> str:
+            # A folder is no secret.
+            return self.run(*arguments)
+
+    there = Fresh(answers={"info": '"/var/lib/docker"'})
+    said = tried(stack, there, "/var/backups/skyvern-dev")
+    assert said == ["made /var/backups/skyvern-dev at unix:///x", "the backups' place can be used"]
+    # Which is given to the backup's user, and tried.
+    behind = there.asked[there.asked.index("made") :]
+    assert [sum(word in line for line in behind) for word in ("chown", "touch .try", "skyvern-backup try")] == [1, 1, 1]
+    with pytest.raises(UserError, match=r"/var/backups/skyvern-prod does not exist at"):
+        tried(stack, Fresh(answers={"info": '"/var/lib/docker"'}), "/var/backups/skyvern-prod")
+
+
+def test_no_other_command_makes_the_folder(stack: Stack) -> None:
+    """Restored from a disk that is not mounted, there was "no repository", and a folder on the disk of the system."""
+    wanted = on("/mnt/e/sets").backup
+    assert not isinstance(wanted, NoBackup)
+    there = preflight.place(stack, wanted, "key")
+    asked = daemon(**{"--mount=type=bind,source=/mnt/e/sets,target=/repository": MISSING})
+    with pytest.raises(
+        UserError, match=r"^/mnt/e/sets does not exist at unix:///x: mount its disk; or for a new folder, run there"
+    ):
+        preflight.run(asked, "image", there, "skyvern-backup", "list")
+
+
+# Before the backup's user owns it, and before it is there.
+NOT_OURS = {"touch .try": UserError("docker: exit 1: touch: Permission denied")}
+NOT_THERE = {"--mount=": MISSING}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_the_cure_gives_the_folder_to_the_user_of_the_backup(stack: Stack) -> None:
+@pytest.mark.parametrize("fault", [NOT_OURS, NOT_THERE])
+def test_the_cure_gives_the_folder_to_the_user_of_the_backup(stack: Stack, fault: Mapping[str, UserError]) -> None:
     # Not below /tmp, which the stack file refuses: it is emptied.
-    folder = Path("/srv") / f"skyvern-test-backup-{os.getpid()}"
-    there = daemon(info='"/var/lib/docker"', **{"touch .try": UserError("docker: exit 1: touch: Permission denied")})
+    folder = Path("/srv") / f"skyvern-test backup-{os.getpid()}"
+    there = daemon(info='"/var/lib/docker"', **fault)
     with pytest.raises(UserError) as told:
         tried(stack, there, str(folder))
-    command = shlex.split(str(told.value).partition("run: sudo ")[2])
+    command = shlex.split(str(told.value).rpartition(": sudo ")[2])
     assert command[0] == "install"
     try:
         # Whether it exists or not.

@@ -13,6 +13,7 @@ import yaml
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.deploy import cluster as commands
+from ops.deploy import drain as drains
 from ops.errors import UserError
 from ops.machine import daemon_config
 from ops.observe import cluster as clusters
@@ -260,6 +261,7 @@ def test_a_machine_is_drained_until_its_services_have_stopped(
     monkeypatch.setattr(commands, "POLL_SECONDS", 0)
     states = iter(["Running 2 minutes ago\nShutdown 1 second ago\n", "Shutdown 1 second ago\n"])
     swarm = use(THREE, lambda line: next(states) if "node ps" in line else "id1\nid2\n" if line == "b ps --quiet" else "")
+    monkeypatch.setattr(drains, "stop_seconds", lambda stack: 0)
     commands.drain("b", stack=stack, undo=False)
     assert swarm.asked[0] == "a node update --availability drain idb"
     assert len([line for line in swarm.asked if "node ps" in line]) == 2

@@ -70,12 +70,25 @@ def test_it_is_a_fresh_up_of_that_commit_in_its_own_checkout(host: Path, monkeyp
     assert len(questions) == 1
 
 
-def test_a_commit_that_the_clone_lacks_is_one_line(host: Path, checkout: Path) -> None:
-    """As in a shallow clone."""
+def test_a_commit_that_a_shallow_clone_lacks_is_one_line_whose_command_brings_it(
+    host: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "run_attended", lambda *_, **__: 0)
     (checkout / "Pulumi.dev.yaml").write_text("config: {}\n")
-    line = f"stack dev: commit {'c' * 12} is not in this checkout; run git fetch --unshallow there, or run this again in a clone"
-    with pytest.raises(UserError, match=f"^{line} that has it$"):
-        other_commit.up(Stack("dev", root=checkout), "c" * 40)
+    commit(checkout)
+    old = git.commit(checkout)
+    (checkout / "later").touch()
+    commit(checkout)
+    clone = host / "clone"
+    git.run(checkout, "clone", "--quiet", "--depth=1", f"file://{checkout}", str(clone))
+    with pytest.raises(UserError) as refused:
+        other_commit.up(Stack("dev", root=clone), old)
+    assert str(refused.value) == (
+        f"stack dev: commit {old[:12]} is not in this checkout; run git fetch --unshallow there, or run this again in a clone that "
+        "has it"
+    )
+    git.run(clone, "fetch", "--unshallow")
+    assert other_commit.up(Stack("dev", root=clone), old) == 0
 
 
 def test_beside_another_command_nothing_is_looked_up(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
