@@ -169,6 +169,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "test_without_its_own_postgresql_an_up_of_the_version_before_starts_it",
     },
     "ops/deploy/other_commit.py": {
+        "run git fetch --unshallow": "unit/ops/deploy/test_rollback.py::"
+        "test_a_commit_that_a_shallow_clone_lacks_is_one_line_whose_command_brings_it",
         "script/up of …, which runs": "names: what is in progress",
         "which goes on with that": _ON,
     },

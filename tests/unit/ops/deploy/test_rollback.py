@@ -84,8 +84,8 @@ def test_a_commit_that_a_shallow_clone_lacks_is_one_line_whose_command_brings_it
     with pytest.raises(UserError) as refused:
         other_commit.up(Stack("dev", root=clone), old)
     assert str(refused.value) == (
-        f"stack dev: commit {old[:12]} is not in this checkout; run git fetch --unshallow there, or run this again in a clone that "
-        "has it"
+        f"stack dev: commit {old[:12]} is not in this checkout; run git fetch --unshallow there, or run this again in a clone "
+        "that has it"
     )
     git.run(clone, "fetch", "--unshallow")
     assert other_commit.up(Stack("dev", root=clone), old) == 0
