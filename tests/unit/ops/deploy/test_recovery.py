@@ -165,14 +165,22 @@ def service(*secrets: str, before: tuple[str, ...] = (), update: str = "complete
 
     def spec(names: tuple[str, ...]) -> dict[str, Any]:
         container = {"Image": "x", "Secrets": [{"SecretID": name, "SecretName": name} for name in names]}
-        return {"Name": "skyvern-dev-server", "Mode": {"Replicated": {"Replicas": 1}}, "TaskTemplate": {"ContainerSpec": container}}
+        return {
+            "Name": "skyvern-dev-server",
+            "Mode": {"Replicated": {"Replicas": 1}},
+            "TaskTemplate": {"ContainerSpec": container},
+        }
 
     return {"ID": "s", "Spec": spec(secrets), "PreviousSpec": spec(before), "UpdateStatus": {"State": update}}
 
 
 def left(machine: Machine, *resources: dict[str, Any], running: dict[str, Any], secrets: str) -> list[str]:
     """Recovers from such a state; the lines."""
-    service = {"urn": "urn:pulumi:dev::skyvern::docker:index/service:Service::x", "type": "docker:index/service:Service", "id": "s"}
+    service = {
+        "urn": "urn:pulumi:dev::skyvern::docker:index/service:Service::x",
+        "type": "docker:index/service:Service",
+        "id": "s",
+    }
     machine.state, machine.services = {"resources": [VOLUME, *resources, service]}, [running]
     machine.labelled = [Labelled("secret", name, name) for name in secrets.split()]
     return machine.recover(SWARM)
