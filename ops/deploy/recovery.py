@@ -6,7 +6,7 @@ the stack's own containers and networks, never a volume. Not here: the deploymen
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ops.clients.docker import Docker
@@ -17,7 +17,7 @@ from ops.machine.daemon import DEFAULT_SOCKET
 from ops.stack import checkpoint, inventory, locks, state
 from ops.stack.stack import Stack
 
-_SECRET = "docker:index/secret:Secret"
+_SECRET = "docker:index/secret:Secret"  # noqa: S105
 
 
 def recover(stack: Stack, docker: Docker, progress: Progress) -> None:

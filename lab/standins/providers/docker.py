@@ -1,8 +1,9 @@
 """The records of a Docker daemon, for tests of whole plans that need no running container: what exists, and under which name.
 
-Keys of the world: ``containers``, ``networks``, ``volumes``, of a Swarm also ``services`` and ``secrets`` (by id, with the outputs
-that the SDK names). A container is healthy at once, and so is a service. Beside the world is a folder ``<world>.running`` with a file for each container, which ``World.connect`` can take for the
-life of a tunnel's connector. Not here: images, and refusals other than of names that are taken and networks in use.
+Keys of the world: ``containers``, ``networks``, ``volumes``, and of a Swarm ``services`` and ``secrets`` (by id, with the
+outputs that the SDK names). A container is healthy at once, and so is a service. Beside the world is a folder
+``<world>.running`` with a file for each container, which ``World.connect`` can take for the life of a tunnel's connector.
+Not here: images, and refusals other than of names that are taken, networks in use and secrets in use.
 """
 
 from collections.abc import Mapping
