@@ -147,7 +147,11 @@ def _cell_conflicts(edge: CloudflareEdge) -> Iterator[str]:
     if edge.zone_owner:
         return
     if edge.cell is None:
-        yield "edge.zone_owner: false is for a cell beside others in the zone; write edge.cell as well, for example shop"
+        # Whoever wants to hand a zone over may write this for a stack that runs.
+        yield (
+            "edge.zone_owner: false is for a cell beside others in the zone, and a stack without one keeps the zone; remove it, "
+            "or write edge.cell for a stack that is new: it renames all hosts of another (docs/scale.md)"
+        )
     for key in OF_THE_ZONE:
         # It would have no effect, and somebody believes in it.
         if key in edge.model_fields_set:

@@ -4,7 +4,6 @@ The Swarm is a stand-in that refuses what the real one refuses: a name that is t
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,7 @@ def _service(identifier: str, made: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def place(engine: Engine, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(engine: Engine, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     made = Place(engine, tmp_path, home)
     monkeypatch.setattr(Docker, "run", lambda self, *arguments, **_: made.run(*arguments))
     made.write("a value")
