@@ -202,8 +202,10 @@ def refuse_second_owner(settings: CloudflareEdge, prefix: str, zone: Zone, provi
         problem = "cannot list the zone's rules; give the token Zone: Zone WAF: Edit (docs/cloudflare.md)"
         raise _wrong("api_token", f"{problem}. It answered: {answer}") from refused
     if owner := other_owner(prefix, [ruleset.name for ruleset in rulesets]):
-        add = f", and {settings.cell} into edge.cells of the stack that owns it" if settings.cell else ""
-        raise _wrong("zone_owner", f"the zone {settings.domain} has the rules of {owner} already; write false here{add}")
+        cure = "let that stack hand the zone over first (docs/scale.md)"
+        if settings.cell:
+            cure = f"write false here, and {settings.cell} into edge.cells of the stack that owns it"
+        raise _wrong("zone_owner", f"the zone {settings.domain} has the rules of {owner} already; {cure}")
 
 
 def refuse_long_rules(urls: Endpoints, settings: CloudflareEdge) -> None:

@@ -9,7 +9,7 @@ from components.settings.automations import AutomationSettings, CredentialSettin
 from components.settings.backup import Backup, NoBackup, PathBackup, RemoteBackup, S3Backup, SftpBackup, SomeBackup
 from components.settings.base import ENCRYPTED, THIS_HOST, split_destination
 from components.settings.browser import Browser, CdpBrowser
-from components.settings.conflicts import STACK_CHARACTERS
+from components.settings.conflicts import STACK_CHARACTERS, SWARM_DRAIN_MINUTES
 from components.settings.database import DatabaseAddress, DatabaseSettings
 from components.settings.edge import CloudflareEdge, NgrokEdge, NoEdge, Tunnel
 from components.settings.errors import REHEARSAL, SettingsError, set_secret

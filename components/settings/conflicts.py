@@ -19,6 +19,9 @@ _UPLOAD_MIB: Mapping[Plan, int] = {"free": 94, "pro": 94, "business": 189}
 _HOST_CHARACTERS = 253
 # The server's /tmp has 1024 MiB (components/host/skyvern.py); a quarter of it is for browser profiles and recordings.
 FILES_MIB = 768
+# Pulumi's provider ends an update of a service after 20 minutes, whatever is asked (terraform-plugin-sdk, schema.TimeoutDefault:
+# the resource declares none): the drain, a minute more (components/host/skyvern.py), and the start of the next server.
+SWARM_DRAIN_MINUTES = 15
 # The longest name of a stack on a Swarm, in which a secret's has at most 64 characters: skyvern-STACK-connector- and 16 of a hash
 # (components/host/swarm.py). Networks and services have 63 and no period (swarmkit, manager/controlapi/common.go and secret.go).
 STACK_CHARACTERS = 29
@@ -115,6 +118,11 @@ def _engine_conflicts(settings: Settings, stack: str) -> Iterator[str]:
         yield f"{swarm} needs a PostgreSQL beside it, which no machine takes down with it; set database.url (docs/database.md)"
     if isinstance(settings.edge, NoEdge):
         yield f"{swarm} would open a port to the network of its machines; write edge.provider: cloudflare or ngrok"
+    if (minutes := settings.server.drain_minutes) > SWARM_DRAIN_MINUTES:
+        yield (
+            f"server.drain_minutes: {minutes} does not fit into the 20 minutes that an update of a service has with {swarm}, "
+            f"the start of the next server among them; write {SWARM_DRAIN_MINUTES} or less"
+        )
     if isinstance(settings.browser, CdpBrowser):
         yield f'browser.type: "cdp-connect" has its proxy on 127.0.0.1 of one machine, and {swarm} has several; write headless'
     if isinstance(settings.llm, OllamaLlm):
@@ -140,7 +148,11 @@ def _cell_conflicts(edge: CloudflareEdge) -> Iterator[str]:
     if edge.zone_owner:
         return
     if edge.cell is None:
-        yield "edge.zone_owner: false is for a cell beside others in the zone; write edge.cell as well, for example shop"
+        # Whoever wants to hand a zone over may write this for a stack that runs.
+        yield (
+            "edge.zone_owner: false is for a cell beside others in the zone, and a stack without one keeps the zone; remove it, "
+            "or write edge.cell for a stack that is new: it renames all hosts of another (docs/scale.md)"
+        )
     for key in OF_THE_ZONE:
         # It would have no effect, and somebody believes in it.
         if key in edge.model_fields_set:

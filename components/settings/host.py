@@ -247,7 +247,7 @@ class ServerSettings(Section):
         le=120,
         description="Before the server stops (an update, `docker stop`, shutdown of the host): for how long runs in progress may "
         "go on. Until then no new one starts; what has not ended by then is ended with a reason, and what is queued starts "
-        "afterwards.",
+        "afterwards. At most 15 with `host.engine: swarm`.",
     )
     max_steps: int = Field(25, ge=1, le=200, description="Steps after which a task stops (MAX_STEPS_PER_RUN).")
     max_planned_steps: int = Field(

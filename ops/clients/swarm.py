@@ -60,8 +60,9 @@ class Service:
     """A service, as it is meant to be and as its last update ended.
 
     replicas: None for one on every machine. image: reference. memory_bytes: limit, 0 for none. update: state of the last one,
-    as Docker has it: updating, paused, completed, rollback_started, rollback_paused or rollback_completed, "" for none. Nothing
-    of its environment is kept: secrets are in it.
+    as Docker has it: updating, paused, completed, rollback_started, rollback_paused or rollback_completed, "" for none. secrets:
+    ids of those that its tasks have, while it is updated also of those that they may go back to. Nothing of its environment is
+    kept: secrets are in it.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Service:
     image: str
     memory_bytes: int
     update: str = ""
+    secrets: frozenset[str] = frozenset()
 
     @property
     def rolled_back(self) -> bool:
@@ -336,6 +338,8 @@ def parse_service(document: Mapping[str, Any]) -> Service:
     """From one element of ``docker service inspect``."""
     spec, update = document["Spec"], document.get("UpdateStatus") or {}
     mode, template = spec["Mode"], spec["TaskTemplate"]
+    specs = [spec, document.get("PreviousSpec") or {}] if update.get("State") == "updating" else [spec]
+    containers = [((of.get("TaskTemplate") or {}).get("ContainerSpec") or {}) for of in specs]
     return Service(
         id=document["ID"],
         name=spec["Name"],
@@ -344,6 +348,7 @@ def parse_service(document: Mapping[str, Any]) -> Service:
         image=template["ContainerSpec"]["Image"],
         memory_bytes=((template.get("Resources") or {}).get("Limits") or {}).get("MemoryBytes", 0),
         update=update.get("State", ""),
+        secrets=frozenset(secret["SecretID"] for container in containers for secret in container.get("Secrets") or ()),
     )
 
 

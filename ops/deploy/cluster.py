@@ -72,6 +72,7 @@ def init(
     if taken is not None and first.state == "inactive":
         cure = f"bin/ops cluster join {first.host} -s {stack} lets {first.host} join that one"
         raise UserError(f"{taken.host}: is in a Swarm already, and this would be a second one; {cure}")
+    _refuse(cluster_checks.unlike(cluster.nodes, stack))
     prepare(cluster.nodes, yes=yes, say=typer.echo)
     if first.state == "inactive":
         advertise = ["--advertise-addr", address] if address else []
@@ -95,6 +96,7 @@ def join(nodes: Nodes = None, stack: StackOption = DEV, address: Address = None,
     cluster = clusters.observe(hosts)
     if cluster.manager is None:
         raise UserError(f"ops cluster join: no machine of {stack.file_name} manages a Swarm; run bin/ops cluster init -s {stack}")
+    _refuse(finding for finding in cluster_checks.unlike(cluster.nodes, stack) if finding.subject in joining)
     prepare([node for node in cluster.nodes if node.host in joining], yes=yes, say=typer.echo)
     let_join(hosts, only=joining, address=address, say=typer.echo)
     settle(hosts, say=typer.echo)

@@ -24,7 +24,7 @@ from ops.clients.terminal import Progress
 from ops.errors import UserError, explained
 from ops.machine import daemon_config, system
 from ops.observe import cluster as clusters
-from ops.observe.cluster import Cluster
+from ops.observe.cluster import Cluster, Node
 from ops.observe.doctor import cluster_checks
 from ops.stack import database, inventory
 from ops.stack.stack import Stack
@@ -80,7 +80,7 @@ _NOT_ALLOWED = re.compile(r"docker: exit .*(permission denied|not permitted)", r
 def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> None:
     """UserError where services could not run, or would run unprotected; a line for what else is wrong.
 
-    Machines whose clocks are apart get their time by the network. Nothing on plain Docker.
+    Machines whose clocks are apart are asked to set them. Nothing on plain Docker.
     """
     if not isinstance(docker, Swarm):
         return
@@ -98,16 +98,18 @@ def check(stack: Stack, docker: Docker, settings: Settings, say: Progress) -> No
             f"{refused}: what runs at {', '.join(soft)} would have another seccomp profile than the stack's, or may gain "
             f"privileges; run bin/ops cluster init -s {stack}"
         )
+    for finding in cluster_checks.unlike([node for node in cluster.nodes if node.state == "active"], stack):
+        raise UserError(f"{refused}.nodes: {finding.subject}: {finding.problem}; {finding.fix}")
     for finding in cluster_checks.problems(_with_clocks_set(cluster, say), stack):
         say(f"{finding.level}: {finding.subject}: {finding.problem}; {finding.fix}")
 
 
 def _with_clocks_set(cluster: Cluster, say: Progress) -> Cluster:
-    """The machines, once those whose clocks were apart have their time by the network; as they are where that does not help."""
+    """The machines, once those whose clocks were apart have set them; as they are where that does not help."""
     asked: dict[str, bool] = {}
     deadline = time.monotonic() + CLOCK_SECONDS
     while (apart := cluster_checks.clocks_apart(cluster)) and time.monotonic() < deadline:
-        asked |= {node.host: _keeps_time(node.host, say) for node in apart if node.host not in asked}
+        asked |= {node.host: _keeps_time(node, say) for node in apart if node.host not in asked}
         if not any(asked.values()):
             break
         time.sleep(LOOK_SECONDS)
@@ -115,15 +117,16 @@ def _with_clocks_set(cluster: Cluster, say: Progress) -> Cluster:
     return cluster
 
 
-def _keeps_time(host: str, say: Progress) -> bool:
-    """Whether a machine has been made to set its clock by the network."""
-    command = daemon_config.on_machine(host, *system.SET_CLOCK.split(), root=True)
+def _keeps_time(node: Node, say: Progress) -> bool:
+    """Whether a machine takes the command to set its clock, by the network, or in WSL by Windows. That it does is seen later."""
+    command = daemon_config.on_machine(node.host, *system.set_clock(wsl=node.wsl).split(), root=True)
+    source = "that of Windows" if node.wsl else "the network"
     try:
         process.capture(command, timeout_seconds=clusters.ANSWER_SECONDS)
     except UserError as failed:
-        say(f"{host}: its clock cannot be set by the network: {failed.line}")
+        say(f"{node.host}: its clock cannot be set by {source}: {failed.line}")
         return False
-    say(f"{host}: its clock is set by the network from now on")
+    say(f"{node.host}: was asked to set its clock by {source}")
     return True
 
 

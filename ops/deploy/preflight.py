@@ -36,7 +36,9 @@ def check_addresses(stack: Stack, docker: Docker, settings: Settings) -> None:
     A host that is another machine can be looked at once the image of the egress proxy is there.
     """
     image = images.references(settings.images.source)["egress"]
-    for network in filter(None, (routes.observe(daemon, stack, image) for daemon in docker.daemons)):
+    # Of a Swarm, its manager knows the networks of all.
+    daemons = [docker, *(daemon for daemon in docker.daemons if daemon.host != docker.host)]
+    for network in filter(None, (routes.observe(daemon, stack, image) for daemon in daemons)):
         _refuse_overlap(stack, settings, network)
 
 

@@ -5,15 +5,19 @@ made but that are not in the state. Their fixed names are then taken (seen with 
 the stack's own containers and networks, never a volume. Not here: the deployment that follows.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ops.clients.docker import Docker
+from ops.clients.swarm import Swarm
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.machine.daemon import DEFAULT_SOCKET
 from ops.stack import checkpoint, inventory, locks, state
 from ops.stack.stack import Stack
+
+_SECRET = "docker:index/secret:Secret"  # noqa: S105
 
 
 def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
@@ -27,7 +31,6 @@ def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
     recorded = stack.state()
     refuse_foreign(stack, docker, recorded, url)
     pending = recorded.get("pending_operations") or []
-    left = state.leftovers(recorded, state.disposable(docker, stack.short))
     if pending:
         for operation in pending:
             name = str(operation["resource"]["urn"]).rsplit("::", 1)[-1]
@@ -36,7 +39,10 @@ def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
             progress(line)
         # Clears the notes, and looks at every resource; the orphans themselves it does not see.
         state.refresh(stack, "--clear-pending-creates")
-        left = state.leftovers(stack.state(), state.disposable(docker, stack.short))
+        recorded = stack.state()
+    if isinstance(docker, Swarm):
+        recorded = _with_secrets_in_use(stack, docker, recorded, progress)
+    left = state.leftovers(recorded, state.disposable(docker, stack.short))
     # A network cannot be removed before what is on it, nor a secret before what has it.
     order = ("container", "service", "secret", "network")
     for item in sorted(left, key=lambda item: (order.index(item.kind), item.name)):
@@ -48,6 +54,38 @@ def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
             docker.remove_part(item.name)
         else:
             docker.run(item.kind, "rm", item.id)
+
+
+def _with_secrets_in_use(stack: Stack, swarm: Swarm, recorded: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The state, once no secret in it waits for its deletion, which only an update that ends well carries out.
+
+    A secret's name follows its value (components/host/swarm.py), so one that waits keeps its value from coming back: "already
+    exists". One that a rolled-back service still has cannot be removed: it takes the place of its successor in the state. What
+    the state does not have any more is left over (``recover``).
+    """
+    resources: list[dict[str, Any]] = list(recorded.get("resources") or [])
+    waiting = [resource for resource in resources if resource["type"] == _SECRET and resource.get("delete")]
+    if not waiting:
+        return recorded
+    services = swarm.services(label=f"skyvern.stack={stack.short}")
+    used = {secret for service in services for secret in service.secrets}
+    count = len(resources)
+    for old in waiting:
+        if old["id"] in used:
+            new = next((one for one in resources if one["urn"] == old["urn"] and not one.get("delete")), None)
+            # While its service is updated, both are used.
+            if new is None or new["id"] in used:
+                continue
+            # What depends on it is behind it.
+            resources[resources.index(new)] = {**new, **{key: old[key] for key in ("id", "inputs", "outputs")}}
+            progress(f"secret {old['outputs']['name']} is used again: the update that was to replace it failed")
+        resources.remove(old)
+    if len(resources) == count:
+        return recorded
+    exported = json.loads(stack.pulumi("stack", "export"))
+    exported["deployment"]["resources"] = resources
+    stack.pulumi("stack", "import", stdin=json.dumps(exported).encode())
+    return stack.state()
 
 
 def refuse_foreign_before(stack: Stack, docker: Docker, url: str) -> None:

@@ -24,7 +24,10 @@ PROC_VERSION = Path("/proc/version")
 APT_LOCK_SECONDS = 600
 _APT_LOCKED = ("Could not get lock", "Unable to acquire", "Unable to lock")
 # From then on, systemd sets the machine's clock by the network's time.
-SET_CLOCK = "timedatectl set-ntp true"
+_BY_THE_NETWORK = "timedatectl set-ntp true"
+# At once, and once: WSL's clock stops while Windows sleeps. The other ends well there and does nothing, because systemd-timesyncd
+# does not start in what it takes for a container (ConditionVirtualization).
+_BY_WINDOWS = "hwclock -s"
 # What a command writes at most beside images: the state with its copies, logs, plans.
 ROOM_MIB = 300
 # The same path as in images/debian/rootfs.sh.
@@ -63,6 +66,11 @@ def wsl_version(kernel: str) -> int:
     if "microsoft" not in kernel.lower():
         return 0
     return 1 if re.search(r"-Microsoft\b", kernel) else 2
+
+
+def set_clock(*, wsl: bool) -> str:
+    """The command, for root, that sets a machine's clock."""
+    return _BY_WINDOWS if wsl else _BY_THE_NETWORK
 
 
 def without_room() -> tuple[Path, int] | None:

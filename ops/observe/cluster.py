@@ -15,6 +15,7 @@ from typing import Any
 from ops.clients import process
 from ops.clients.docker import Docker
 from ops.errors import UserError
+from ops.images.needs import PROCESSORS
 from ops.machine import daemon_config, system
 from ops.stack.inventory import parse_time
 
@@ -31,13 +32,16 @@ class Node:
 
     problem: why the daemon does not answer, in one line; then only ``host`` is known. seccomp: path of the profile of what runs
     there, or the name of Docker's own. skew_seconds: its clock minus ours. containers: that run, also those of no service.
-    state: of its membership, as Docker has it: inactive, pending, active, error or locked; error: Docker's reason.
+    processor: as Docker names it for images, such as amd64, "" if it does not say. wsl: it is in WSL. state: of its membership,
+    as Docker has it: inactive, pending, active, error or locked; error: Docker's reason.
     """
 
     host: str
     problem: str = ""
     name: str = ""
     version: str = ""
+    processor: str = ""
+    wsl: bool = False
     desktop: bool = False
     rootless: bool = False
     live_restore: bool = False
@@ -136,10 +140,13 @@ def parse_node(host: str, printed: str, now: datetime) -> Node:
     names = {option["name"] for option in options}
     swarm = document["Swarm"]
     at = parse_time(document.get("SystemTime", ""))
+    machine = document.get("Architecture", "")
     return Node(
         host=host,
         name=document["Name"],
         version=document["ServerVersion"],
+        processor=PROCESSORS.get(machine, machine),
+        wsl=system.wsl_version(document.get("KernelVersion", "")) > 0,
         desktop=document["OperatingSystem"] == "Docker Desktop",
         rootless="rootless" in names,
         live_restore=bool(document["LiveRestoreEnabled"]),

@@ -29,7 +29,7 @@ def _zone_problems(domain: str, edges: Mapping[Stack, CloudflareEdge], complete:
     for cell, same in by_cell.items():
         if len(same) > 1:
             host = f"{cell}-app.{domain}" if cell else f"app.{domain}"
-            other = f"write another edge.cell in {_files(same[1:])}"
+            other = f"write another edge.cell in the newest of {_files(same)}, whose hosts it renames"
             yield f"zone {domain}: {_named(same)} have the same hosts, such as {host}; {other}"
     owners = [stack for stack, edge in edges.items() if edge.zone_owner]
     if not owners:
@@ -39,10 +39,14 @@ def _zone_problems(domain: str, edges: Mapping[Stack, CloudflareEdge], complete:
             yield f"zone {domain}: no stack has its settings and rules; {cure}"
         return
     if len(owners) > 1:
-        yield (
-            f"zone {domain}: {_named(owners)} all have its settings and rules, and one would undo the other's; write "
-            f"edge.zone_owner: false in all but one of {_files(owners)}"
-        )
+        members = [stack for stack in owners if edges[stack].cell]
+        # One without a cell cannot give the zone away. Without any cell they have the same hosts, which is said above.
+        which = _files(members) if len(members) < len(owners) else f"all but one of {_files(owners)}"
+        if members:
+            yield (
+                f"zone {domain}: {_named(owners)} all have its settings and rules, and one would undo the other's; write "
+                f"edge.zone_owner: false in {which}"
+            )
         return
     (owner,) = owners
     missing = sorted({edge.cell for edge in edges.values() if edge.cell} - {edges[owner].cell, *edges[owner].cells})

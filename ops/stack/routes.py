@@ -16,6 +16,7 @@ from components.settings import OllamaLlm, RemoteBackup, Settings
 from components.settings.edge import Tunnel
 from ops.clients import process
 from ops.clients.docker import HARDENED, Docker
+from ops.clients.swarm import Swarm
 from ops.errors import UserError
 from ops.stack import inventory
 from ops.stack.stack import Stack
@@ -46,7 +47,8 @@ class Route:
 class HostNetwork:
     """A Docker host's network, as far as a stack's networks depend on it.
 
-    names: interface -> Docker's network, of bridges. own: subnet -> the stack's network, of those that exist. mtus: by interface.
+    names: interface -> Docker's network, of bridges, and of a Swarm's overlay networks, which count as routes. own: subnet -> the
+    stack's network, of those that exist. mtus: by interface.
     """
 
     routes: Sequence[Route]
@@ -114,25 +116,39 @@ def observe(docker: Docker, stack: Stack, image: str) -> HostNetwork | None:
         else:
             printed = docker.run("run", "--rm", "--pull=never", *HARDENED, *_IDENTITY, image, "sh", "-c", _LOOK)
         listed = docker.run("network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}")
-        return _parse(printed, listed, inventory.network_documents(docker, stack.short))
+        overlays = _overlays(docker) if isinstance(docker, Swarm) else []
+        return _parse(printed, listed, inventory.network_documents(docker, stack.short), overlays)
     except (UserError, ValueError, KeyError, IndexError):
         # Or a form of these listings that is not known here, which is no reason to refuse an update.
         return None
 
 
-def _parse(printed: str, listed: str, documents: Sequence[Mapping[str, Any]]) -> HostNetwork:
+def _overlays(manager: Docker) -> list[dict[str, Any]]:
+    """``docker network inspect`` of all overlay networks of a Swarm."""
+    ids = manager.run("network", "ls", "--no-trunc", "--quiet", "--filter", "driver=overlay").split()
+    inspected: list[dict[str, Any]] = json.loads(manager.run("network", "inspect", *ids)) if ids else []
+    return inspected
+
+
+def _parse(
+    printed: str, listed: str, documents: Sequence[Mapping[str, Any]], overlays: Sequence[Mapping[str, Any]]
+) -> HostNetwork:
     routes, _, links = printed.partition("--\n")
+    # They have no bridge and no route on their machines, and yet their addresses are taken.
+    joined = {f"overlay {document['Id'][:12]}": document for document in overlays}
+    taken = [Route(network=subnet, interface=name) for name, document in joined.items() for subnet in _subnets(document)]
+    bridges = {bridge_name(identifier): name for identifier, _, name in (line.partition(" ") for line in listed.splitlines())}
     return HostNetwork(
-        routes=list(parse(routes)),
+        routes=[*parse(routes), *taken],
         mtus={name: int(mtu) for name, _, mtu in (line.partition(" ") for line in links.splitlines()) if mtu.isdigit()},
-        names={bridge_name(identifier): name for identifier, _, name in (line.partition(" ") for line in listed.splitlines())},
-        own={
-            IPv4Network(config["Subnet"]): document["Name"]
-            for document in documents
-            for config in document["IPAM"]["Config"] or []
-            if ":" not in config.get("Subnet", ":")
-        },
+        names={**bridges, **{name: document["Name"] for name, document in joined.items()}},
+        own={subnet: document["Name"] for document in documents for subnet in _subnets(document)},
     )
+
+
+def _subnets(document: Mapping[str, Any]) -> list[IPv4Network]:
+    configs = document["IPAM"]["Config"] or []
+    return [IPv4Network(config["Subnet"]) for config in configs if ":" not in config.get("Subnet", ":")]
 
 
 def parse(text: str) -> Iterator[Route]:

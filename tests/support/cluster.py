@@ -17,6 +17,7 @@ def node(letter: str = "a", /, **changed: Any) -> Node:
         host=f"ssh://deploy@{letter}.example.net",
         name=letter,
         version="28.2.2",
+        processor="amd64",
         seccomp=PROFILE,
         no_new_privileges=True,
         state="active",

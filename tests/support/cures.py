@@ -338,7 +338,8 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "between the machines; then docker --host": "host/test_cluster.py::"
         "test_a_machine_that_does_not_reach_the_managers_joins_again",
         "start Docker there, or bin/ops cluster leave": _SWARM,
-        "sudo timedatectl set-ntp true": _SYSTEMD,
+        "bin/ops cluster leave … -s …; then ": "outside: a machine with another processor",
+        "sudo …": "host/test_cluster.py::test_a_clock_apart_is_named_and_set_right",
     },
     "ops/observe/doctor/edge_checks.py": {
         "--path edge.api_token": _SECRET,
@@ -346,8 +347,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
     },
     "ops/observe/doctor/machine_checks.py": {
         "docker system prune": "host/test_cures.py::test_space_is_made_without_the_volumes",
-        "sudo hwclock -s": "outside: the clock of the machine",
-        "sudo timedatectl set-ntp": "outside: the clock of the machine",
+        "sudo …": "outside: the clock of the machine",
         "sudo usermod -aG docker": _GROUP,
         "wsl --set-version": _WINDOWS,
         "raise memory=": _WINDOWS,

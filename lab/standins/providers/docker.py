@@ -1,8 +1,9 @@
 """The records of a Docker daemon, for tests of whole plans that need no running container: what exists, and under which name.
 
-Keys of the world: ``containers``, ``networks``, ``volumes`` (by id, with the outputs that the SDK names). A container is healthy
-at once. Beside the world is a folder ``<world>.running`` with a file for each container, which ``World.connect`` can take for the
-life of a tunnel's connector. Not here: images, and refusals other than of names that are taken and networks in use.
+Keys of the world: ``containers``, ``networks``, ``volumes``, and of a Swarm ``services`` and ``secrets`` (by id, with the
+outputs that the SDK names). A container is healthy at once, and so is a service. Beside the world is a folder
+``<world>.running`` with a file for each container, which ``World.connect`` can take for the life of a tunnel's connector.
+Not here: images, and refusals other than of names that are taken, networks in use and secrets in use.
 """
 
 from collections.abc import Mapping
@@ -107,8 +108,41 @@ class Volume(_Named):
     replaces = frozenset({"driver", "labels", "name"})
 
 
+class Service(_Named):
+    """A service of a Swarm."""
+
+    resource = "Service"
+    collection = "services"
+    replaces = frozenset({"name"})
+
+
+class Secret(_Named):
+    """A secret of a Swarm, which cannot be removed while a service has it."""
+
+    resource = "Secret"
+    collection = "secrets"
+    replaces = frozenset({"data", "labels", "name"})
+
+    def delete(self, call: Call, identifier: str, known: Mapping[str, Any]) -> None:
+        for service in call.data["services"].values():
+            if identifier in secrets_of(service):
+                name = call.data[self.collection][identifier]["name"]
+                message = f"secret '{name}' is in use by the following service: {service['name']}"
+                raise Refused(f"Error response from daemon: rpc error: code = InvalidArgument desc = {message}", 400)
+        super().delete(call, identifier, known)
+
+
+def secrets_of(service: Mapping[str, Any]) -> list[str]:
+    """The ids of the secrets that a service has."""
+    return [secret["secretId"] for secret in service["taskSpec"]["containerSpec"].get("secrets") or []]
+
+
 VENDOR = Vendor(
-    sdk="pulumi_docker", kinds=(Container(), Network(), Volume()), functions={}, check_config=lambda config: [], environment={}
+    sdk="pulumi_docker",
+    kinds=(Container(), Network(), Volume(), Service(), Secret()),
+    functions={},
+    check_config=lambda config: [],
+    environment={},
 )
 
 
@@ -116,5 +150,5 @@ def add_daemon(world: World) -> Path:
     """Puts an empty daemon into a world; the folder in which each container has a file as long as it exists."""
     running = world.path.with_suffix(".running")
     with world.edit() as data:
-        data |= {"containers": {}, "networks": {}, "volumes": {}, "running": str(running)}
+        data |= {"containers": {}, "networks": {}, "volumes": {}, "services": {}, "secrets": {}, "running": str(running)}
     return running

@@ -3,7 +3,7 @@
 ``ops cluster`` prints the same lines as ``ops doctor``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ops.machine import daemon_config, system
 from ops.observe.cluster import Cluster, Member, Node
@@ -24,7 +24,7 @@ def check_cluster(observation: Observation) -> Iterator[Finding]:
 def problems(cluster: Cluster, stack: Stack) -> list[Finding]:
     """All faults: of each machine, then of the Swarm as a whole."""
     found = [finding for node in cluster.nodes for finding in (*unfit(node), *_unhardened(node, stack))]
-    return [*found, *_places(cluster, stack), *_whole(cluster, stack)]
+    return [*found, *unlike(cluster.nodes, stack), *_places(cluster, stack), *_whole(cluster, stack)]
 
 
 def unfit(node: Node) -> Iterator[Finding]:
@@ -49,6 +49,19 @@ def unfit(node: Node) -> Iterator[Finding]:
         why = f": {node.error}" if node.error else ""
         fix = f"open {PORTS} between the machines; then docker --host {node.host} swarm leave --force, and join again"
         yield _error(node, f"does not reach the managers of its Swarm{why}", fix)
+
+
+def unlike(nodes: Sequence[Node], stack: Stack) -> Iterator[Finding]:
+    """The machines on which no image would run that was made for the first one."""
+    known = [node for node in nodes if node.processor]
+    for node in known:
+        if node.processor != known[0].processor:
+            problem = (
+                f"is {node.processor}, and {known[0].host} is {known[0].processor}: the images of a stack are made for one "
+                "processor, and copied to all"
+            )
+            leave = f"bin/ops cluster leave {node.host} -s {stack}; then " if node.state == "active" else ""
+            yield _error(node, problem, f"{leave}write a machine with {known[0].processor} in its place")
 
 
 def _unhardened(node: Node, stack: Stack) -> Iterator[Finding]:
@@ -100,7 +113,9 @@ def _whole(cluster: Cluster, stack: Stack) -> Iterator[Finding]:
     if apart := clocks_apart(cluster):
         ahead, behind = apart
         problem = f"its clock is {ahead.skew_seconds - behind.skew_seconds:.0f} s ahead of that of {behind.host}"
-        yield error("cluster", ahead.host, problem, f"sudo {system.SET_CLOCK}, on both")
+        one, other = (f"sudo {system.set_clock(wsl=node.wsl)}" for node in apart)
+        fix = f"{one}, on both" if one == other else f"{one} there, and {other} at {behind.host}"
+        yield error("cluster", ahead.host, problem, fix)
     members = cluster.members
     if not members:
         return

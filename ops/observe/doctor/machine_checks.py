@@ -210,8 +210,7 @@ def check_disk(observation: Observation) -> Iterator[Finding]:
 
 def check_clock(observation: Observation) -> Iterator[Finding]:
     """Keys and session tokens carry times: Docker's clock, this machine's and one outside agree."""
-    # WSL's clock stops while Windows sleeps, and nothing in WSL sets it by a network's time.
-    fix = "sudo hwclock -s" if observation.machine.wsl else f"sudo {system.SET_CLOCK}"
+    fix = f"sudo {system.set_clock(wsl=observation.machine.wsl > 0)}"
     outside = internet.clock_ahead(observation.host.answers or ()) if observation.host else None
     if outside is not None and abs(outside[0]) > SKEW_SECONDS:
         where = "ahead of" if outside[0] > 0 else "behind"

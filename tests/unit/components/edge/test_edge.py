@@ -274,6 +274,13 @@ def test_an_owner_finds_the_rules_of_another_stack_before_anything_is_made() -> 
         "Pulumi.shop.yaml: edge.zone_owner: the zone example.com has the rules of skyvern-prod already; write false here, and "
         "shop into edge.cells of the stack that owns it"
     ]
+    # Without a cell, false would be refused, and a cell would rename its hosts.
+    with pytest.raises(SettingsError) as refused:
+        program.run(settings({**CLOUDFLARE, "cells": ["blog"]}), stack="new", zone=zone)
+    assert refused.value.lines == [
+        "Pulumi.new.yaml: edge.zone_owner: the zone example.com has the rules of skyvern-prod already; let that stack hand the "
+        "zone over first (docs/scale.md)"
+    ]
     # Its own, another's that is not of this program, and a member of the zone.
     assert program.run(settings(CELL), stack="prod", zone=zone).of_type(RULESET)
     assert program.run(settings(CELL), stack="shop", zone={"rulesets": [ruleset("my rate-limit")]}).of_type(RULESET)

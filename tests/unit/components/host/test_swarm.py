@@ -9,7 +9,7 @@ import pytest
 from components.host.service import Health, ServiceArgs
 from components.host.swarm import REMOVAL_SECONDS, refuse, short_duration
 from components.host.volumes import STARTED_FOLDER
-from components.settings import STACK_CHARACTERS, Settings, SettingsError, parse
+from components.settings import STACK_CHARACTERS, SWARM_DRAIN_MINUTES, Settings, SettingsError, parse
 from policy.rules.containers import CONTAINER, NETWORK, SECRET, SERVICE, VOLUME
 from tests.policy import pack
 from tests.policy.pack import registered
@@ -254,6 +254,10 @@ def test_what_a_swarm_cannot_give_is_refused() -> None:
         ({"edge": {"provider": "none"}}, "host.engine: .* write edge.provider: cloudflare or ngrok"),
         ({"browser": {"type": "cdp-connect", "url": "http://192.168.1.5:9222", "proxy_port": 3128}}, "browser.type: .*headless"),
         ({"llm": {"provider": "ollama", "model": "qwen2.5:7b-instruct"}}, "llm.provider: .*openai-compatible"),
+        (
+            {"server": {"drain_minutes": 16}},
+            'server.drain_minutes: 16 .* 20 minutes .* host.engine: "swarm", .*; write 15 or less$',
+        ),
         ({"host": {"shared_folder": SHARE}}, "host.shared_folder: .*write engine: swarm"),
         ({"host": {"encrypted": True}}, "host.encrypted: .*write engine: swarm"),
         ({"host": {"engine": "swarm", "shared_folder": "/tmp/x"}}, "host.shared_folder: .*write a separate folder"),  # noqa: S108
@@ -265,6 +269,13 @@ def test_what_does_not_go_together_is_one_line(changed: dict[str, Any], line: st
     with pytest.raises(SettingsError, match=f"^Pulumi.x.yaml: {line}") as refused:
         settings(**given)
     assert len(refused.value.lines) == 1
+
+
+def test_the_longest_drain_is_taken() -> None:
+    longest = settings(host={"engine": "swarm", "shared_folder": SHARE}, server={"drain_minutes": SWARM_DRAIN_MINUTES})
+    assert longest.server.drain_minutes == 15
+    # On plain Docker, the provider's own limit is the time that is asked for.
+    assert settings(server={"drain_minutes": 120}).server.drain_minutes == 120
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (60, "1m"), (61, "1m1s"), (600, "10m"), (3600, "1h"), (3660, "1h1m")])

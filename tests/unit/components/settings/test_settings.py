@@ -495,7 +495,8 @@ def lines(raw: dict[str, Any], *, secret_keys: frozenset[str] = frozenset({"llm"
         (cloudflare(cells=["shop", "shop"]), 'edge.cells: "shop" is written twice; remove one'),
         (
             cloudflare(zone_owner=False),
-            "edge.zone_owner: false is for a cell beside others in the zone; write edge.cell as well, for example shop",
+            "edge.zone_owner: false is for a cell beside others in the zone, and a stack without one keeps the zone; remove it, "
+            "or write edge.cell for a stack that is new: it renames all hosts of another (docs/scale.md)",
         ),
         (
             cloudflare(cell="shop", zone_owner=False, hsts=True),

@@ -13,7 +13,6 @@ import yaml
 from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.deploy import cluster as commands
-from ops.deploy import drain as drains
 from ops.errors import UserError
 from ops.machine import daemon_config
 from ops.observe import cluster as clusters
@@ -98,6 +97,31 @@ def test_what_cannot_be_in_a_swarm_is_refused_before_anything_changes(use: Calla
         commands.prepare(swarm.seen.nodes, yes=True, say=silent)
     assert [line.partition(": ")[0] for line in str(refused.value).splitlines()] == HOSTS[1:]
     assert (swarm.hardened, swarm.asked) == ([], [])
+
+
+@pytest.mark.parametrize("command", [commands.init, commands.join])
+def test_a_machine_with_another_processor_is_refused_before_anything_changes(
+    use: Callable[..., Swarm], stack: Stack, command: Callable[..., None]
+) -> None:
+    seen = Cluster(
+        nodes=[node("a"), node("b", processor="arm64", **OUTSIDE), node("c", seccomp="builtin")], members=[member("a")]
+    )
+    swarm = use(seen)
+    with pytest.raises(UserError) as refused:
+        command(nodes=[B], stack=stack, address=None, yes=True, **({"pool": commands.POOL} if command is commands.init else {}))
+    assert str(refused.value) == (
+        f"{B}: is arm64, and {HOSTS[0]} is amd64: the images of a stack are made for one processor, and copied to all; write a "
+        "machine with amd64 in its place"
+    )
+    assert (swarm.hardened, swarm.asked) == ([], [])
+
+
+def test_a_machine_joins_beside_one_with_another_processor(use: Callable[..., Swarm], stack: Stack) -> None:
+    """It is the other one's fault, which ``show`` names."""
+    swarm = use(Cluster(nodes=[node("a"), node("b", processor="arm64"), node("c", seccomp="builtin")], members=[member("a")]))
+    with pytest.raises(UserError, match="is in another Swarm"):
+        commands.join(nodes=[HOSTS[2]], stack=stack, address=None, yes=True)
+    assert swarm.hardened == [HOSTS[2]]
 
 
 def test_docker_is_not_restarted_unasked_where_containers_run(use: Callable[..., Swarm], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,10 +284,10 @@ def test_a_machine_is_drained_until_its_services_have_stopped(
 ) -> None:
     monkeypatch.setattr(commands, "POLL_SECONDS", 0)
     states = iter(["Running 2 minutes ago\nShutdown 1 second ago\n", "Shutdown 1 second ago\n"])
-    swarm = use(THREE, lambda line: next(states) if "node ps" in line else "id1\nid2\n" if line == "b ps --quiet" else "")
-    monkeypatch.setattr(drains, "stop_seconds", lambda stack: 0)
+    answers = {"b ps --quiet": "id1\nid2\n", "a inspect --format {{json .Config.Env}} skyvern-dev-server": "[]"}
+    swarm = use(THREE, lambda line: next(states) if "node ps" in line else answers.get(line, ""))
     commands.drain("b", stack=stack, undo=False)
-    assert swarm.asked[0] == "a node update --availability drain idb"
+    assert [line for line in swarm.asked if "update" in line] == ["a node update --availability drain idb"]
     assert len([line for line in swarm.asked if "node ps" in line]) == 2
     assert "b: 2 containers of no service stay there" in capsys.readouterr().out
 

@@ -83,22 +83,46 @@ def test_services_are_not_made_where_they_would_be_unprotected(
     )
 
 
+def test_a_machine_with_another_processor_is_refused(
+    engine: Engine, stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tasks would fail there ("exec format error"), again and again."""
+    seen(monkeypatch, replace(cluster.THREE, nodes=[cluster.node("a"), cluster.node("b", processor="arm64"), cluster.node("c")]))
+    with pytest.raises(UserError) as told:
+        machines.check(stack, engine.swarm(), settings, print)
+    assert str(told.value) == (
+        f"nothing was changed: Pulumi.dev.yaml: host.nodes: {B}: is arm64, and {A} is amd64: the images of a stack are made for "
+        f"one processor, and copied to all; bin/ops cluster leave {B} -s dev; then write a machine with amd64 in its place"
+    )
+    # No task comes to one outside of the Swarm.
+    outside = cluster.node("b", processor="arm64", state="inactive", id="")
+    seen(monkeypatch, replace(cluster.THREE, nodes=[cluster.node("a"), outside, cluster.node("c")]))
+    machines.check(stack, engine.swarm(), settings, lambda line: None)
+
+
 @dataclass
 class Clocks:
-    """Machines by host and how far their clocks are ahead. silent: those on which no command can be run. asked: all that were."""
+    """Machines by host and how far their clocks are ahead. silent: those on which no command can be run. asked: all that were.
+
+    wsl: those in WSL, where a service that sets the clock does not start, whatever is asked.
+    """
 
     ahead: dict[str, float]
     silent: set[str] = field(default_factory=set)
     follows: bool = True
+    wsl: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
 
     def observe(self, hosts: list[str]) -> Cluster:
-        nodes = [cluster.node(letter, skew_seconds=self.ahead[host]) for letter, host in zip("abc", hosts, strict=True)]
+        nodes = [
+            cluster.node(letter, skew_seconds=self.ahead[host], wsl=host in self.wsl)
+            for letter, host in zip("abc", hosts, strict=True)
+        ]
         return replace(cluster.THREE, nodes=nodes)
 
     def capture(self, command: list[str], **_: Any) -> bytes:
-        assert command[-1] == "sudo -n timedatectl set-ntp true"
         host = f"ssh://{command[-3]}"
+        assert command[-1] == ("sudo -n hwclock -s" if host in self.wsl else "sudo -n timedatectl set-ntp true")
         self.asked.append(host)
         if host in self.silent:
             raise UserError("ssh: exit 1: sudo: a password is required")
@@ -110,11 +134,11 @@ class Clocks:
 @pytest.mark.parametrize(
     ("clocks", "lines"),
     [
-        (Clocks({A: 0, B: 10, C: 9}), [*(f"{host}: its clock is set by the network from now on" for host in (B, A, C))]),
+        (Clocks({A: 0, B: 10, C: 9}), [*(f"{host}: was asked to set its clock by the network" for host in (B, A, C))]),
         (
             Clocks({A: 0, B: 10, C: 0}, silent={A}),
             [
-                f"{B}: its clock is set by the network from now on",
+                f"{B}: was asked to set its clock by the network",
                 f"{A}: its clock cannot be set by the network: ssh: exit 1: sudo: a password is required",
             ],
         ),
@@ -131,13 +155,29 @@ class Clocks:
         (
             Clocks({A: 0, B: 10, C: 0}, follows=False),
             [
-                *(f"{host}: its clock is set by the network from now on" for host in (B, A)),
+                *(f"{host}: was asked to set its clock by the network" for host in (B, A)),
                 f"error: {B}: its clock is 10 s ahead of that of {A}; sudo timedatectl set-ntp true, on both",
+            ],
+        ),
+        (
+            Clocks({A: 1, B: -9, C: 0}, wsl={B}, silent={C}),
+            [
+                f"{A}: was asked to set its clock by the network",
+                f"{B}: was asked to set its clock by that of Windows",
+            ],
+        ),
+        (
+            Clocks({A: 1, B: -9, C: 0}, wsl={B}, silent={A, B}),
+            [
+                f"{A}: its clock cannot be set by the network: ssh: exit 1: sudo: a password is required",
+                f"{B}: its clock cannot be set by that of Windows: ssh: exit 1: sudo: a password is required",
+                f"error: {A}: its clock is 10 s ahead of that of {B}; sudo timedatectl set-ntp true there, and sudo hwclock "
+                f"-s at {B}",
             ],
         ),
         (Clocks({A: 4, B: 0, C: 0}), []),
     ],
-    ids=["all follow", "one refuses", "all refuse", "no network time", "a little"],
+    ids=["all follow", "one refuses", "all refuse", "no network time", "one in WSL", "WSL refuses", "a little"],
 )
 def test_clocks_that_are_apart_are_set_by_the_network(
     engine: Engine, stack: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch, clocks: Clocks, lines: list[str]

@@ -10,6 +10,7 @@ import pytest
 
 from components.settings import parse
 from ops.clients.docker import Docker
+from ops.clients.swarm import Machine, Swarm
 from ops.deploy import preflight
 from ops.errors import UserError
 from ops.machine import windows
@@ -128,6 +129,15 @@ def test_old_networks_of_the_stack_that_new_ones_would_overlap(monkeypatch: pyte
     with_routes(monkeypatch, "10.213.228.0/24", own=["10.213.228.0/24"])
     with pytest.raises(UserError, match=r"10\.213\.228\.0/24 on tun0"):
         preflight.check_addresses(DEV, DockerDouble(), SETTINGS)
+
+
+def test_each_machine_of_a_swarm_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the manager as what it is: it knows the networks of other stacks."""
+    asked: list[Docker] = []
+    monkeypatch.setattr(routes, "observe", lambda docker, stack, image: asked.append(docker))
+    swarm = Swarm("ssh://a@b", tuple(Machine(host=host, id=host) for host in ("ssh://a@a", "ssh://a@b", "ssh://a@c")))
+    preflight.check_addresses(DEV, swarm, SETTINGS)
+    assert asked == [swarm, Docker("ssh://a@a"), Docker("ssh://a@c")]
 
 
 def test_a_host_that_cannot_be_looked_at_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from ops.clients import process
 from ops.clients.docker import Docker
+from ops.clients.swarm import Swarm
 from ops.deploy import recovery
 from ops.errors import UserError
 from ops.stack import checkpoint, locks, state
@@ -18,6 +19,7 @@ CONTAINER = "docker:index/container:Container"
 SERVER = Labelled("container", "a" * 64, "skyvern-dev-server")
 NETWORK = Labelled("network", "b" * 64, "skyvern-dev-data")
 VOLUME = {"urn": "urn:pulumi:dev::skyvern::x::data", "type": "docker:index/volume:Volume", "id": "skyvern-dev-postgres"}
+SECRET = "docker:index/secret:Secret"
 CREATING = {"resource": {"urn": "urn:pulumi:dev::skyvern::x::skyvern-host-skyvern-server"}, "type": "creating"}
 
 ELSEWHERE = " ".join(state.ELSEWHERE)
@@ -32,6 +34,7 @@ class Machine:
         self.after_refresh: list[dict[str, Any]] = []
         self.labelled: list[Labelled] = []
         self.volumes: list[str] = []
+        self.services: list[dict[str, Any]] = []
         self.asked: list[str] = []
 
     @property
@@ -44,7 +47,7 @@ class Machine:
         """The calls that change anything."""
         return [call for call in self.asked if call != self.export]
 
-    def pulumi(self, command: list[str], **_: Any) -> bytes:
+    def pulumi(self, command: list[str], stdin: bytes | None = None, **_: Any) -> bytes:
         call = " ".join(command[1:])
         self.asked.append(call)
         if call == self.export:
@@ -52,23 +55,31 @@ class Machine:
         if call.startswith("refresh"):
             self.state.pop("pending_operations", None)
             self.state["resources"] += self.after_refresh
+        if call.startswith("stack import"):
+            document = json.loads(stdin or b"")
+            assert document["version"] == 3
+            self.state = document["deployment"]
         return b""
 
     def docker(self, *arguments: str, **_: Any) -> str:
         if arguments[:2] == ("volume", "ls"):
             assert "label=skyvern.stack=dev" in arguments
             return "".join(json.dumps({"Name": name, "Labels": ""}) + "\n" for name in self.volumes)
+        if arguments[:2] == ("service", "ls"):
+            return "\n".join(service["ID"] for service in self.services)
+        if arguments[:2] == ("service", "inspect"):
+            return json.dumps(self.services)
         if arguments[1] == "ls":
             assert "label=skyvern.stack=dev" in arguments
             return "".join(f"{item.id} {item.name}\n" for item in self.labelled if item.kind == arguments[0])
         self.asked.append(" ".join(arguments))
         return ""
 
-    def recover(self) -> list[str]:
+    def recover(self, docker: Docker | None = None) -> list[str]:
         """The lines that were printed."""
         lines: list[str] = []
         stack = Stack(self.name, variables={"PULUMI_BACKEND_URL": "file:///nowhere"})
-        recovery.recover(stack, Docker("unix:///x"), lines.append)
+        recovery.recover(stack, docker or Docker("unix:///x"), lines.append)
         return lines
 
 
@@ -137,6 +148,90 @@ def test_the_first_up_ever_may_be_killed_too(machine: Machine) -> None:
     machine.labelled = [SERVER]
     machine.recover()
     assert f"container rm --force {SERVER.id}" in machine.calls
+
+
+# --- Secrets of a Swarm that a failed update was to replace -----------------------------------------------------------------
+
+SWARM = Swarm("unix:///x")
+
+
+def secret(name: str, *, key: str = "KEY", deleted: bool = False) -> dict[str, Any]:
+    """One of the server's as the state has it, its id being its name."""
+    made = {"urn": f"urn:pulumi:dev::skyvern::{SECRET}::{key}", "type": SECRET, "id": name, "inputs": {"name": name}}
+    made |= {"outputs": {"name": name}, "dependencies": [f"of {name}"]}
+    return {**made, "delete": True} if deleted else made
+
+
+def service(*secrets: str, before: tuple[str, ...] = (), update: str = "completed") -> dict[str, Any]:
+    """The server's as Docker has it, with its secrets, and those of the time before its last update."""
+
+    def spec(names: tuple[str, ...]) -> dict[str, Any]:
+        container = {"Image": "x", "Secrets": [{"SecretID": name, "SecretName": name} for name in names]}
+        return {
+            "Name": "skyvern-dev-server",
+            "Mode": {"Replicated": {"Replicas": 1}},
+            "TaskTemplate": {"ContainerSpec": container},
+        }
+
+    return {"ID": "s", "Spec": spec(secrets), "PreviousSpec": spec(before), "UpdateStatus": {"State": update}}
+
+
+def left(machine: Machine, *resources: dict[str, Any], running: dict[str, Any], secrets: str) -> list[str]:
+    """Recovers from such a state; the lines."""
+    service = {
+        "urn": "urn:pulumi:dev::skyvern::docker:index/service:Service::x",
+        "type": "docker:index/service:Service",
+        "id": "s",
+    }
+    machine.state, machine.services = {"resources": [VOLUME, *resources, service]}, [running]
+    machine.labelled = [Labelled("secret", name, name) for name in secrets.split()]
+    return machine.recover(SWARM)
+
+
+IMPORT = "stack import --stack dev --non-interactive"
+
+
+def test_a_secret_that_a_rolled_back_service_still_has_is_the_stacks_again(machine: Machine) -> None:
+    """Made again for a value that comes back, it was refused: its name was taken, by what no command could remove."""
+    both = secret("new"), secret("old", deleted=True)
+    lines = left(machine, *both, running=service("old", before=("new",), update="rollback_completed"), secrets="new old")
+    assert machine.calls == [IMPORT, "secret rm new"]
+    assert lines == [
+        "secret old is used again: the update that was to replace it failed",
+        "secret new is not in the state: removed (it holds no data; volumes stay)",
+    ]
+    # In its successor's place and with that one's dependencies: what depends on it comes behind.
+    assert machine.state["resources"][1:-1] == [{**secret("old"), "dependencies": ["of new"]}]
+
+
+def test_a_secret_that_no_service_has_any_more_is_removed_before_the_up(machine: Machine) -> None:
+    """The service that it was of was updated, and another one failed."""
+    lines = left(machine, secret("new"), secret("old", deleted=True), running=service("new", before=("old",)), secrets="new old")
+    assert machine.calls == [IMPORT, "secret rm old"]
+    assert lines == ["secret old is not in the state: removed (it holds no data; volumes stay)"]
+    assert machine.state["resources"][1:-1] == [secret("new")]
+
+
+def test_of_several_failed_updates_the_secret_that_is_used_stays(machine: Machine) -> None:
+    failed = [secret("third"), secret("first", deleted=True), secret("second", deleted=True), secret("other", key="OTHER")]
+    left(machine, *failed, running=service("first", "other", update="rollback_completed"), secrets="first other second third")
+    assert machine.calls == [IMPORT, "secret rm second", "secret rm third"]
+    assert [resource["id"] for resource in machine.state["resources"][1:-1]] == ["first", "other"]
+
+
+def test_secrets_of_an_update_that_goes_on_are_left_alone(machine: Machine) -> None:
+    """The engine may still go back to the old one."""
+    going_on = service("new", before=("old",), update="updating")
+    assert left(machine, secret("new"), secret("old", deleted=True), running=going_on, secrets="new old") == []
+    assert machine.calls == []
+
+
+def test_a_state_without_replaced_secrets_is_not_written(machine: Machine) -> None:
+    assert left(machine, secret("new"), running=service("new"), secrets="new") == []
+    assert machine.calls == []
+
+
+# --- Another state ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["dev", "organization/skyvern/dev"])

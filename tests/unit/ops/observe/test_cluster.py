@@ -33,6 +33,8 @@ def info(**changed: Any) -> dict[str, Any]:
         "Name": "a",
         "ServerVersion": "28.2.2",
         "OperatingSystem": "Debian GNU/Linux 13 (trixie)",
+        "Architecture": "x86_64",
+        "KernelVersion": "6.12.48+deb13-amd64",
         "SecurityOptions": options,
         "LiveRestoreEnabled": False,
         "ContainersRunning": 3,
@@ -138,6 +140,15 @@ FAULTS = {
             f"docker --host {B} swarm leave --force; then bin/ops cluster join {B} -s dev",
         ),
     ),
+    "processor": (
+        with_b(processor="arm64"),
+        (
+            "error",
+            B,
+            f"is arm64, and {HOSTS[0]} is amd64: the images of a stack are made for one processor, and copied to all",
+            f"bin/ops cluster leave {B} -s dev; then write a machine with amd64 in its place",
+        ),
+    ),
     "down": (
         with_member_b(ready=False),
         ("error", B, "is down", "start Docker there, or bin/ops cluster leave idb --gone -s dev"),
@@ -179,6 +190,19 @@ FAULTS = {
     "clocks": (
         with_b(skew_seconds=10.2),
         ("error", B, "its clock is 10 s ahead of that of ssh://deploy@a.example.net", "sudo timedatectl set-ntp true, on both"),
+    ),
+    "clocks of WSL": (
+        replace(THREE, nodes=[node("a", wsl=True), node("b", skew_seconds=10.2, wsl=True), node("c")]),
+        ("error", B, "its clock is 10 s ahead of that of ssh://deploy@a.example.net", "sudo hwclock -s, on both"),
+    ),
+    "a clock of WSL": (
+        with_b(skew_seconds=10.2, wsl=True),
+        (
+            "error",
+            B,
+            "its clock is 10 s ahead of that of ssh://deploy@a.example.net",
+            f"sudo hwclock -s there, and sudo timedatectl set-ntp true at {HOSTS[0]}",
+        ),
     ),
     "no manager": (
         Cluster(nodes=[node("a", manager=False), node("b", manager=False)]),
@@ -240,6 +264,18 @@ def test_a_machine_is_read_from_docker_info() -> None:
     seen = cluster.parse_node(HOSTS[0], json.dumps(other), NOW)
     assert (seen.seccomp, seen.no_new_privileges, seen.rootless, seen.desktop) == ("builtin", False, True, True)
     assert not seen.hardened
+
+
+@pytest.mark.parametrize(
+    ("printed", "processor"), [("x86_64", "amd64"), ("aarch64", "arm64"), ("arm64", "arm64"), ("s390x", "s390x")]
+)
+def test_a_processor_has_one_name(printed: str, processor: str) -> None:
+    assert cluster.parse_node(HOSTS[0], json.dumps(info(Architecture=printed)), NOW).processor == processor
+
+
+def test_a_machine_under_wsl_is_known_by_its_kernel() -> None:
+    windows = info(KernelVersion="5.15.153.1-microsoft-standard-WSL2")
+    assert cluster.parse_node(HOSTS[0], json.dumps(windows), NOW) == node(containers=3, skew_seconds=7.5, wsl=True)
 
 
 def test_a_client_without_a_daemon_is_silence() -> None:

@@ -137,9 +137,18 @@ def test_what_stacks_say_about_their_zone() -> None:
     assert edges(prod={"cells": ["blog"]}, shop=MEMBER) == [
         "zone example.com: its rules do not cover shop; write edge.cells: [blog, shop] in Pulumi.prod.yaml"
     ]
-    assert edges(prod={}, shop={"cell": "shop"}) == [
-        "zone example.com: prod and shop all have its settings and rules, and one would undo the other's; write "
-        "edge.zone_owner: false in all but one of Pulumi.prod.yaml, Pulumi.shop.yaml"
+    # One without a cell cannot give the zone away.
+    assert edges(prod={}, shop={"cell": "shop"}, blog={"cell": "blog"}) == [
+        "zone example.com: prod, shop and blog all have its settings and rules, and one would undo the other's; write "
+        "edge.zone_owner: false in Pulumi.shop.yaml, Pulumi.blog.yaml"
+    ]
+    assert edges(shop={"cell": "shop"}, blog={"cell": "blog"}) == [
+        "zone example.com: shop and blog all have its settings and rules, and one would undo the other's; write "
+        "edge.zone_owner: false in all but one of Pulumi.shop.yaml, Pulumi.blog.yaml"
+    ]
+    assert edges(prod={}, new={}) == [
+        "zone example.com: prod and new have the same hosts, such as app.example.com; write another edge.cell in the newest of "
+        "Pulumi.prod.yaml, Pulumi.new.yaml, whose hosts it renames"
     ]
     assert edges(shop=MEMBER) == [
         "zone example.com: no stack has its settings and rules; remove edge.zone_owner from Pulumi.shop.yaml, or from another's "
@@ -149,7 +158,7 @@ def test_what_stacks_say_about_their_zone() -> None:
     assert edges(complete=False, shop=MEMBER) == []
     assert edges(prod={"cells": ["shop"]}, shop=MEMBER, shop2=MEMBER) == [
         "zone example.com: shop and shop2 have the same hosts, such as shop-app.example.com; write another edge.cell in "
-        "Pulumi.shop2.yaml"
+        "the newest of Pulumi.shop.yaml, Pulumi.shop2.yaml, whose hosts it renames"
     ]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from components.settings import parse
 from ops.clients.docker import Docker
+from ops.clients.swarm import Swarm
 from ops.errors import UserError
 from ops.stack import routes
 from ops.stack.routes import HostNetwork, Route
@@ -176,6 +177,44 @@ def test_another_machine_is_asked_in_a_container() -> None:
     assert network.mtu == (1450, "eth0")
     (command,) = [words for words in over_ssh.asked if words[0] == "run"]
     assert {"--rm", "--pull=never", "--network=host", "--read-only", "--cap-drop=ALL", "--user=65534"} <= set(command)
+
+
+class Manager(Swarm):
+    """A manager's daemon: it has the overlay networks of two stacks and the Swarm's own, and no bridge but docker0."""
+
+    def run(self, *arguments: str | Path, stdin: bytes | None = None, timeout_seconds: float = 120) -> str:
+        words = tuple(map(str, arguments))
+        if words[0] == "run":
+            return PROC + "--\neth0 1450\n"
+        overlays = {"1" * 25: ("skyvern-dev-edge", EDGE), "2" * 25: ("skyvern-shop-edge", "10.213.228.64/27")}
+        overlays["3" * 25] = ("ingress", "10.212.0.0/24")
+        ours = [identifier for identifier, (name, _) in overlays.items() if "skyvern-dev" in name]
+        if words[:2] == ("network", "inspect"):
+            documents = [(identifier, *overlays[identifier]) for identifier in words[2:]]
+            return json.dumps(
+                [{"Id": one, "Name": name, "IPAM": {"Config": [{"Subnet": str(net)}]}} for one, name, net in documents]
+            )
+        if words[:2] != ("network", "ls"):
+            raise UserError(f"unexpected {words}")
+        if "label=skyvern.stack=dev" in words:
+            return "".join(f"{one} {overlays[one][0]}\n" for one in ours)
+        if "driver=overlay" in words:
+            return "\n".join(overlays)
+        return "".join(f"{one} {name}\n" for one, (name, _) in overlays.items()) + f"{'4' * 64} bridge\n"
+
+
+def test_overlay_networks_of_other_stacks_are_in_the_way() -> None:
+    """No route of a machine leads to them, and tasks of a second one with the same addresses would wait without a reason."""
+    network = routes.observe(Manager("ssh://deploy@a.example.net"), DEV, "localhost/skyvern/egress:1")
+    assert network is not None
+    wanted = [subnet for subnet in routes.planned(DEV, SETTINGS) if subnet not in network.own]
+    (found,) = network.overlaps(wanted)
+    assert network.describe(found) == f"10.213.228.64/27 on overlay {'2' * 12} (Docker's network skyvern-shop-edge)"
+    assert network.overlaps([IPv4Network("10.212.0.0/16")])
+    # It does not collide with itself.
+    assert network.own == {EDGE: "skyvern-dev-edge"}
+    assert network.collisions() == []
+    assert network.proposal(DEV) == "10.87.0.0/16"
 
 
 @pytest.mark.parametrize("printed", ["[{]\n", '[{"dst": "ten"}]\n', "Iface\neth0 x\n", "[{}]\n"])
