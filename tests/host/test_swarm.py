@@ -462,9 +462,9 @@ def test_a_clock_apart_is_named_by_doctor_and_set_by_script_up(swarm: Swarm) -> 
     nodes = f"'skyvern:host.nodes[{len(swarm.machines) - 1}]'"
     with virtual_machines(1, ahead=timedelta(seconds=10), share=(swarm.disk, swarm.share)) as (machine,), time_server():
         swarm.checkout = replace(before, environment={**before.environment, "PATH": os.environ["PATH"]})
+        swarm.checkout.pulumi(f"config set --path {nodes} {machine.host} -s {STACK}")
         assert f"{machine.host}: joined" in swarm.ops("cluster", "join", machine.host, code=None)
         swarm.ops("cluster", "drain", machine.host)
-        swarm.checkout.pulumi(f"config set --path {nodes} {machine.host} -s {STACK}")
         named = re.compile(rf"error +cluster +{re.escape(machine.host)} +its clock is \d+ s ahead of that of ")
         assert named.search(swarm.ops("doctor", code=1))
         assert f"{machine.host}: was asked to set its clock by the network" in swarm.up()
