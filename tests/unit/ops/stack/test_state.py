@@ -44,7 +44,7 @@ def test_containers_come_before_their_networks_and_volumes_not_at_all(monkeypatc
 
 def test_a_refresh_asks_nothing_and_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def pulumi(self: Stack, *arguments: str, timeout_seconds: float) -> bytes:
-        assert arguments == ("refresh", "--clear-pending-creates", "--exclude", "**skyvern:index:**", "--yes", "--skip-preview")
+        assert arguments == ("refresh", "--clear-pending-creates", *state.ELSEWHERE, "--yes", "--skip-preview")
         assert timeout_seconds == state.REFRESH_SECONDS
         asked.append(self)
         return b""
