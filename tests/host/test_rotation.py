@@ -104,7 +104,10 @@ def asks_with(url: str, token: str) -> int:
     return httpx.get(f"{url}/api/v1/workflows", headers={"x-api-key": token}, trust_env=False, timeout=30).status_code
 
 
-@pytest.mark.parametrize(("what", "afterwards"), [("ui-login", 200), ("database", 200), ("api-key", 403), ("all", 403)])
+@pytest.mark.parametrize(
+    ("what", "afterwards"),
+    [("ui-login", 200), ("database", 200), pytest.param("api-key", 403, marks=pytest.mark.nightly), ("all", 403)],
+)
 def test_calls_fail_only_inside_the_announced_window(checkout: Checkout, running: str, what: str, afterwards: int) -> None:
     key, login, database = checkout.output("api_key"), checkout.output("ui_password"), role_password(checkout)
     smoke_key = checkout.output("smoke_api_key")
