@@ -461,7 +461,9 @@ def test_a_clock_apart_is_named_by_doctor_and_set_by_script_up(swarm: Swarm) -> 
     before = swarm.checkout
     nodes = f"'skyvern:host.nodes[{len(swarm.machines) - 1}]'"
     with virtual_machines(1, ahead=timedelta(seconds=10), share=(swarm.disk, swarm.share)) as (machine,), time_server():
-        swarm.checkout = replace(before, environment={**before.environment, "PATH": os.environ["PATH"]})
+        # In front, the ssh that has the machine's key.
+        path = f"{os.environ['PATH'].partition(os.pathsep)[0]}:{before.environment['PATH']}"
+        swarm.checkout = replace(before, environment={**before.environment, "PATH": path})
         swarm.checkout.pulumi(f"config set --path {nodes} {machine.host} -s {STACK}")
         assert f"{machine.host}: joined" in swarm.ops("cluster", "join", machine.host, code=None)
         swarm.ops("cluster", "drain", machine.host)
