@@ -14,6 +14,19 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing on the terminal either."""
 
+    def send_whole(
+        self, status: int, text: str | bytes, kind: str = "text/html; charset=utf-8", cookie: str | None = None
+    ) -> None:
+        """Sends a whole answer. kind: its Content-Type. cookie: to be set, with its attributes."""
+        content = text.encode() if isinstance(text, str) else text
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        if cookie is not None:
+            self.send_header("Set-Cookie", cookie)
+        self.end_headers()
+        self.wfile.write(content)
+
 
 @contextmanager
 def serving(

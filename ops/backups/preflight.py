@@ -189,15 +189,7 @@ def _check_folder(stack: Stack, docker: Docker, wanted: PathBackup, image: str, 
         if wanted.path == other or wanted.path.startswith(f"{other.rstrip('/')}/"):
             raise UserError(f"nothing was changed: {where}.path: {wanted.path} is inside {whose} ({other}); write another")
     try:
-        try:
-            _give(docker, wanted.path, image)
-        except UserError as failed:
-            # As in Pulumi.prod.yaml: it is on no disk that could be missing.
-            if NO_FOLDER not in str(failed) or wanted.path != f"/var/backups/skyvern-{stack.short}":
-                raise
-            docker.run(*OFFLINE, f"--volume={wanted.path}:/shared", image, "true")
-            _give(docker, wanted.path, image)
-            progress(f"made {wanted.path} at {docker.host}")
+        _give_or_make(stack, docker, wanted.path, image, progress)
         in_folder(docker, wanted.path, image, _USABLE, [])
     except UserError as failed:
         if NO_FOLDER in str(failed):
@@ -208,6 +200,18 @@ def _check_folder(stack: Stack, docker: Docker, wanted: PathBackup, image: str, 
         ) from failed
     # On a Swarm, the backup is on any machine.
     refuse_different(docker.daemons, wanted.path, image, f"nothing was changed: {where}.path: {wanted.path}")
+
+
+def _give_or_make(stack: Stack, docker: Docker, folder: str, image: str, progress: Progress) -> None:
+    """``_give`` for the folder; the one of Pulumi.prod.yaml is made, because it is on no disk that could be missing."""
+    try:
+        _give(docker, folder, image)
+    except UserError as failed:
+        if NO_FOLDER not in str(failed) or folder != f"/var/backups/skyvern-{stack.short}":
+            raise
+        docker.run(*OFFLINE, f"--volume={folder}:/shared", image, "true")
+        _give(docker, folder, image)
+        progress(f"made {folder} at {docker.host}")
 
 
 def _give(docker: Docker, folder: str, image: str) -> None:

@@ -20,7 +20,7 @@ from ops.backups import copies, exchange, notes, trial
 from ops.backups import preflight as backup_preflight
 from ops.backups.copies import Copy
 from ops.backups.preflight import OFFLINE
-from ops.clients import git, terminal
+from ops.clients import terminal
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, say
 from ops.deploy import danger, drain, guard, newer, other_commit, preflight, recovery, releases, repair, update, upgrade
@@ -136,7 +136,7 @@ def _plan(stack: Stack, docker: Docker, settings: Settings) -> tuple[str, str, G
         raise UserError(f"{refused}: a restore of stack {stack} was interrupted; run bin/ops restore -s {stack} first")
     good = releases.last_good(stack)
     now = releases.schema_version(stack, docker)
-    if good is None or good.database != now or good.commit == git.commit(stack.root) or not git.has(stack.root, good.commit):
+    if good is None or good.database != now or not other_commit.is_there(stack, good.commit):
         raise UserError(
             f"{refused}: no commit is recorded that runs PostgreSQL {before} on this data, so a switch that fails could not go "
             f"back; run script/up --stack {stack} in a checkout of the version that it ran, with every change committed"

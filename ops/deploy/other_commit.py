@@ -19,6 +19,11 @@ from ops.paths import cache_dir, write_whole
 from ops.stack.stack import Stack
 
 
+def is_there(stack: Stack, commit: str) -> bool:
+    """Whether a commit is another one than is checked out, and in this repository, so that ``up`` can deploy it."""
+    return commit != git.commit(stack.root) and git.has(stack.root, commit)
+
+
 def up(stack: Stack, commit: str, *, stack_file: str = "") -> int:
     """The exit code of its ``script/up --yes``. stack_file: the text of the stack's file, where it is not the commit's own.
 

@@ -69,7 +69,6 @@ def _with_secrets_in_use(stack: Stack, swarm: Swarm, recorded: dict[str, Any], p
         return recorded
     services = swarm.services(label=f"skyvern.stack={stack.short}")
     used = {secret for service in services for secret in service.secrets}
-    count = len(resources)
     for old in waiting:
         if old["id"] in used:
             new = next((one for one in resources if one["urn"] == old["urn"] and not one.get("delete")), None)
@@ -80,7 +79,7 @@ def _with_secrets_in_use(stack: Stack, swarm: Swarm, recorded: dict[str, Any], p
             resources[resources.index(new)] = {**new, **{key: old[key] for key in ("id", "inputs", "outputs")}}
             progress(f"secret {old['outputs']['name']} is used again: the update that was to replace it failed")
         resources.remove(old)
-    if len(resources) == count:
+    if all(old in resources for old in waiting):
         return recorded
     exported = json.loads(stack.pulumi("stack", "export"))
     exported["deployment"]["resources"] = resources

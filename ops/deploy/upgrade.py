@@ -198,10 +198,8 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     if old.version == here.version and not pending:
         return None
     good = releases.last_good(stack)
-    fits = good is not None and releases.migrations_of(good.database) == reached and good.commit != git.commit(stack.root)
-    return upgrade_to_here(
-        before=old.version, database=reached, good=good if fits and good and git.has(stack.root, good.commit) else None
-    )
+    fits = good is not None and releases.migrations_of(good.database) == reached and other_commit.is_there(stack, good.commit)
+    return upgrade_to_here(before=old.version, database=reached, good=good if fits else None)
 
 
 def _refuse_untried(stack: Stack, docker: Docker, wanted: str) -> None:

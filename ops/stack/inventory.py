@@ -330,9 +330,13 @@ def network_documents(docker: Docker, stack: str) -> list[dict[str, Any]]:
 
 
 def _inspect(docker: Docker, stack: str, kind: Literal["container", "network"]) -> list[dict[str, Any]]:
-    ids = [item.id for item in labelled(docker, stack, kind)]
-    inspected: list[dict[str, Any]] = json.loads(docker.run(kind, "inspect", *ids)) if ids else []
-    return inspected
+    return inspected(docker, kind, [item.id for item in labelled(docker, stack, kind)])
+
+
+def inspected(docker: Docker, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """``docker KIND inspect`` of these; of none, nothing."""
+    documents: list[dict[str, Any]] = json.loads(docker.run(kind, "inspect", *ids)) if ids else []
+    return documents
 
 
 @process.reads("docker")

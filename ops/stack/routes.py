@@ -126,8 +126,7 @@ def observe(docker: Docker, stack: Stack, image: str) -> HostNetwork | None:
 def _overlays(manager: Docker) -> list[dict[str, Any]]:
     """``docker network inspect`` of all overlay networks of a Swarm."""
     ids = manager.run("network", "ls", "--no-trunc", "--quiet", "--filter", "driver=overlay").split()
-    inspected: list[dict[str, Any]] = json.loads(manager.run("network", "inspect", *ids)) if ids else []
-    return inspected
+    return inventory.inspected(manager, "network", ids)
 
 
 def _parse(

@@ -195,51 +195,39 @@ def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[BlogEditor]:
             path = urlsplit(self.path)
             if path.path == "/here-a-person-logs-in":
                 blog.people += 1
-                self.answer(200, "<!doctype html><title>블로그</title>", cookie=f"{COOKIE}; Max-Age=86400; Path=/")
+                self.send_whole(200, "<!doctype html><title>블로그</title>", cookie=f"{COOKIE}; Max-Age=86400; Path=/")
             elif path.path == "/nidlogin.login":
-                self.answer(200, _LOGIN)
+                self.send_whole(200, _LOGIN)
             elif path.path == "/picture.png":
-                self.answer(200, PICTURE, kind="image/png")
+                self.send_whole(200, PICTURE, kind="image/png")
             elif not blog.session_valid or COOKIE not in self.headers.get("Cookie", ""):
                 self.send_response(302)
                 self.send_header("Location", "/nidlogin.login?url=")
                 self.end_headers()
             elif blog.captcha:
-                self.answer(200, _CAPTCHA)
+                self.send_whole(200, _CAPTCHA)
             elif path.path == "/PostWriteForm.naver" or (path.path == f"/{BLOG}/postwrite" and not blog.frame):
-                self.answer(200, blog.page)
+                self.send_whole(200, blog.page)
             elif path.path == f"/{BLOG}":
-                self.answer(200, "<!doctype html><html lang=ko><meta charset=utf-8><title>블로그</title>" + posts())
+                self.send_whole(200, "<!doctype html><html lang=ko><meta charset=utf-8><title>블로그</title>" + posts())
             elif path.path == f"/{BLOG}/postwrite":
-                self.answer(200, _FRAME % f"/PostWriteForm.naver?blogId={BLOG}")
+                self.send_whole(200, _FRAME % f"/PostWriteForm.naver?blogId={BLOG}")
             else:
-                self.answer(404, "")
+                self.send_whole(404, "")
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             path = urlsplit(self.path)
             if path.path == "/nidlogin.login":
                 blog.log_in_attempts += 1
-                self.answer(200, _CAPTCHA)
+                self.send_whole(200, _CAPTCHA)
             elif path.path == "/api/photos":
                 if not blog.refuse_photos:
                     blog.photos.append((path.query.removeprefix("name="), len(body)))
-                self.answer(403 if blog.refuse_photos else 200, "")
+                self.send_whole(403 if blog.refuse_photos else 200, "")
             else:
                 (blog.drafts if path.path == "/api/drafts" else blog.posts).append(json.loads(body))
-                self.answer(200, "")
-
-        def answer(
-            self, status: int, text: str | bytes, kind: str = "text/html; charset=utf-8", cookie: str | None = None
-        ) -> None:
-            content = text.encode() if isinstance(text, str) else text
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            if cookie is not None:
-                self.send_header("Set-Cookie", cookie)
-            self.end_headers()
-            self.wfile.write(content)
+                self.send_whole(200, "")
 
     with loopback.serving(Handler, address=address, port=port) as taken:
         blog.origin = f"http://{address}:{taken}"

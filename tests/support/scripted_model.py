@@ -226,12 +226,7 @@ def serving(address: str = "127.0.0.1", port: int = 0) -> Iterator[ScriptedModel
                 "choices": [choice],
                 "usage": usage,
             }
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.send_whole(200, json.dumps(body), "application/json")
 
     with loopback.serving(Handler, address=address, port=port) as taken:
         model.url = f"http://{address}:{taken}/v1"

@@ -32,24 +32,14 @@ def serving(address: str, username: str, password: str) -> Iterator[Shop]:
         def do_GET(self) -> None:
             known = COOKIE in self.headers.get("Cookie", "")
             shop.welcomed += known
-            self.answer(WELCOME if known else FORM)
+            self.send_whole(200, WELCOME if known else FORM)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             typed = {name: value for name, (value,) in parse_qs(body).items()}
             shop.typed.append((typed, time.time()))
             is_right = (typed.get("username"), typed.get("password")) == (username, password)
-            self.answer(WELCOME if is_right else FORM, f"{COOKIE}; Max-Age=86400" if is_right else None)
-
-        def answer(self, page: str, cookie: str | None = None) -> None:
-            content = page.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(content)))
-            if cookie is not None:
-                self.send_header("Set-Cookie", cookie)
-            self.end_headers()
-            self.wfile.write(content)
+            self.send_whole(200, WELCOME if is_right else FORM, cookie=f"{COOKIE}; Max-Age=86400" if is_right else None)
 
     with loopback.serving(Handler, address=address) as port:
         shop.origin = f"http://{address}:{port}"
