@@ -22,6 +22,8 @@ from lab.own_network import own_network
 from lab.rehearsal.stack import Place
 from lab.workspace import copy_checkout, free_port
 from ops.clients.docker import Docker
+from ops.errors import UserError
+from ops.images import needs
 from ops.machine import engine
 from ops.observe.smoke.site import Site, client_for
 from ops.paths import ROOT, cache_dir
@@ -336,13 +338,56 @@ def dockerd(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         daemon = Dockerd(run, storage / "data", tmp_path_factory.mktemp("docker") / "dockerd.log", pool="10.214.0.0/16")
         try:
             daemon.start()
+            (storage / HOST_FILE).write_text(daemon.docker.host)
             remove_everything(daemon.docker)  # what a run that was killed left behind
+            _take_images_of_the_other_lane(daemon.docker, storage)
             yield daemon
             remove_everything(daemon.docker)
             _remove_old_images(daemon.docker)
         finally:
             daemon.stop()
             shutil.rmtree(run, ignore_errors=True)
+
+
+# In a storage: the address of the daemon that had it last.
+HOST_FILE = "host"
+# Of both cores, for the engine and all images.
+BUILD_SECONDS = 1800
+
+
+def _storages() -> list[Path]:
+    return [cache_dir() / name for name in ("test-docker", "test-docker-2")]
+
+
+def _take_images_of_the_other_lane(docker: Docker, storage: Path) -> None:
+    """On a machine without images the second of two lanes waits for those that the first one makes.
+
+    Otherwise both make the same ones at the same time, and each takes twice as long. Where the first lane ends without them, or
+    makes none, this one does.
+    """
+    references = images.references(IMAGES)
+    needed = [references[part] for part in needs.parts(IMAGES)]
+
+    def has_all(daemon: Docker) -> bool:
+        return all(needs.present(daemon, reference) for reference in needed)
+
+    first = _storages()[0]
+    if storage == first or has_all(docker):
+        return
+    patience = time.monotonic() + BUILD_SECONDS
+    while time.monotonic() < patience and _in_use(first):
+        # Its daemon is about to start, or the file is of an earlier one.
+        with contextlib.suppress(FileNotFoundError, UserError):
+            other = Docker((first / HOST_FILE).read_text())
+            if has_all(other):
+                copy_images(other, docker, images_of(other))
+                return
+        time.sleep(2)
+
+
+def _in_use(storage: Path) -> bool:
+    with (storage / "lock").open("w") as lock:
+        return not _locked_at_once(lock)
 
 
 def _locked_at_once(lock: TextIO) -> bool:
@@ -355,9 +400,8 @@ def _locked_at_once(lock: TextIO) -> bool:
 
 @contextlib.contextmanager
 def _free_storage() -> Iterator[Path]:
-    """One of two folders of the cache, because two daemons on one storage destroy it; a third test run waits for either."""
-    folders = [cache_dir() / name for name in ("test-docker", "test-docker-2")]
-    for folder in itertools.cycle(folders):
+    """One of the two, because two daemons on one storage destroy it; a third test run waits for either."""
+    for folder in itertools.cycle(_storages()):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             if _locked_at_once(lock):
