@@ -245,7 +245,7 @@ def _put_back(stack: Stack, docker: Docker, settings: Settings, note: Note, prog
         return ""
     lost: list[str] = []
     # Whatever state the database is in, it is left behind. After an interruption it may be gone, and is as noted.
-    with suppress(UserError, ValueError):
+    with suppress(UserError):
         lost = newer.kinds(stack, docker, note.moment)
     with suppress(UserError):
         note = replace(note, fired=upgrade.fired_since(stack, docker, note.moment))
@@ -295,7 +295,7 @@ def finish(stack: Stack, docker: Docker, settings: Settings, progress: Progress)
     note = read(stack)
     if note is None or note.step == "served":
         return
-    if note.step == "switching" and newer.came(stack, docker, note.moment):
+    if note.step == "switching" and _used_since(stack, docker, note, progress):
         _leave_as_it_serves(stack, docker, settings, note)
         return
     here = danger.major_of_image(docker, images.references(settings.images.source)["postgres"])
@@ -311,6 +311,22 @@ def finish(stack: Stack, docker: Docker, settings: Settings, progress: Progress)
         f"stack {stack}: PostgreSQL {note.before} serves again with its data of before{lost}: the upgrade to {note.after} was "
         f"interrupted on its way back; bin/{COMMAND} -s {stack} tries it again"
     )
+
+
+def _used_since(stack: Stack, docker: Docker, note: Note, progress: Progress) -> bool:
+    """Whether something came after the copy was made. PostgreSQL is started for the question if it was stopped."""
+    asked = [stack.prefix(part) for part in ("postgres", "roles")]
+    if not all(docker.has(name) for name in asked):
+        # Cut off between the old containers and the new ones.
+        return False
+    try:
+        for name in asked:
+            if not docker.has(name, running=True):
+                docker.start_part(name)
+        return bool(database.until_ready(lambda: newer.kinds(stack, docker, note.moment), upgrade.ANSWER_SECONDS))
+    except UserError as failed:
+        progress(f"whether something came since {note.at} is not known, because the database does not answer ({failed})")
+        return False
 
 
 def _leave_as_it_serves(stack: Stack, docker: Docker, settings: Settings, note: Note) -> None:

@@ -21,22 +21,18 @@ def loss(stack: Stack, docker: Docker, since: datetime) -> str:
     """What going back to data of then loses, for the question before it."""
     try:
         came = kinds(stack, docker, since)
-    except (UserError, ValueError):
+    except UserError:
         return "lost: whatever came since, which the database does not name"
     return f"lost: {', '.join(came)} that came since" if came else "nothing came since"
 
 
-def came(stack: Stack, docker: Docker, since: datetime) -> bool:
-    """Whether something is known to have come since."""
-    try:
-        return bool(kinds(stack, docker, since))
-    except (UserError, ValueError):
-        return False
-
-
 def kinds(stack: Stack, docker: Docker, since: datetime) -> list[str]:
-    """``["3 runs", "1 workflows"]``; UserError or ValueError when the database does not say."""
+    """``["3 runs", "1 workflows"]``; UserError when the database does not say."""
     organization = json.loads(stack.pulumi("stack", "output", "--json")).get("organization_id", "")
     variables = {"at": f"{since:%Y-%m-%d %H:%M:%S}", "organization": organization}
-    counts = [int(word) for word in database.ask(stack, docker, NEWER, variables=variables).split("|")]
-    return [f"{count} {kind}" for count, kind in zip(counts, ("runs", "workflows", "credentials"), strict=True) if count]
+    said = database.ask(stack, docker, NEWER, variables=variables)
+    try:
+        counts = zip(map(int, said.split("|")), ("runs", "workflows", "credentials"), strict=True)
+        return [f"{count} {kind}" for count, kind in counts if count]
+    except ValueError:
+        raise UserError(f"stack {stack}: its database does not say what came since {since:%Y-%m-%d %H:%M} UTC") from None

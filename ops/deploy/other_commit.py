@@ -6,7 +6,7 @@ Not here: which commit that is (ops/deploy/releases.py).
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ops import shell
@@ -16,6 +16,7 @@ from ops.deploy import guard
 from ops.errors import UserError
 from ops.machine import engine
 from ops.paths import cache_dir, write_whole
+from ops.stack import file
 from ops.stack.stack import Stack
 
 
@@ -24,27 +25,41 @@ def is_there(stack: Stack, commit: str) -> bool:
     return commit != git.commit(stack.root) and git.has(stack.root, commit)
 
 
-def up(stack: Stack, commit: str, *, stack_file: str = "") -> int:
-    """The exit code of its ``script/up --yes``. stack_file: the text of the stack's file, where it is not the commit's own.
-
-    The checkout here stays as it is. What a guarded stack lets through has been decided when the commit was deployed.
-    """
+def refuse_missing(stack: Stack, commit: str) -> None:
+    """UserError for a commit that this repository lacks."""
     if not git.has(stack.root, commit):
         raise UserError(
             f"stack {stack}: commit {commit[:12]} is not in this checkout; run git fetch --unshallow there, or run this again in "
             "a clone that has it"
         )
+
+
+def up(stack: Stack, commit: str, *, stack_file: str = "") -> int:
+    """The exit code of its ``script/up --yes``. stack_file: the text of the stack's file, where it is not the commit's own.
+
+    The checkout here stays as it is. What a guarded stack lets through has been decided when the commit was deployed.
+    """
+    refuse_missing(stack, commit)
     folder = cache_dir() / f"rollback-{stack.short}-{os.getpid()}"
     git.run(stack.root, "worktree", "add", "--force", "--detach", str(folder), commit)
     try:
         if stack_file:
             write_whole(folder / stack.file_name, stack_file)
+        _keep_epochs(stack, folder / stack.file_name)
         _share_environment(stack.root, folder)
         command = [str(folder / "script" / "up"), "--stack", stack.name, "--yes", *([guard.OVERRIDE] if stack.guarded else [])]
         with shared_engine(folder):
             return terminal.run_attended(command, env=shell.variables(), ask=False, folder=folder)
     finally:
         git.run(stack.root, "worktree", "remove", "--force", str(folder))
+
+
+def _keep_epochs(stack: Stack, there: Path) -> None:
+    """The secrets stay those of today: with the number of before a rotation, the up would make yet another one."""
+    with suppress(UserError):
+        epochs = file.sections(file.read(stack.file)).get("rotation")
+        if isinstance(epochs, dict) and there.is_file():
+            file.write_settings(there, {"rotation": epochs})
 
 
 def go_back(stack: Stack, commit: str, *, stack_file: str, version: str, progress: Progress) -> None:

@@ -26,7 +26,7 @@ from ops.backups.paused import Pause
 from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import danger, database_upgrade, machines, newer, put_back, repair, up, update
+from ops.deploy import danger, database_upgrade, machines, newer, put_back, repair, up, update, upgrade
 from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
@@ -116,6 +116,8 @@ def replace(
             put_back.take_back(docker, stack, image, fresh, copy.stamp, server)
             paused.forget(stack, docker, image, copy.stamp)
             raise
+        if not keep_database:
+            upgrade.replaced(stack)
         if server and is_first:
             # What was there before is the empty one that was made beside it.
             external.remove(server, copy.stamp)
@@ -217,7 +219,7 @@ def newer_data(source: Source, at: datetime) -> list[str]:
         return []
     try:
         return newer.kinds(stack, docker, at)
-    except (UserError, ValueError) as failed:
+    except UserError as failed:
         if "does not exist" in str(failed) and "relation" in str(failed):
             return []
         raise UserError(f"stack {stack}: its database does not answer ({failed}); run script/up --stack {stack}") from failed

@@ -163,10 +163,6 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     note = read(stack)
     switching = note if note is not None and note.state == "switching" else None
     server = docker.image_of(stack.prefix("server"))
-    if switching and server and server[0] == switching.image and newer.came(stack, docker, switching.moment):
-        # Cut off while it was looked at, and used since: what came is no part of a switch that may go back by itself.
-        _write(stack, replace(switching, state="served"))
-        switching = None
     if switching is None:
         if server is None:
             _refuse_untried(stack, docker, wanted)
@@ -198,7 +194,10 @@ def plan(stack: Stack, docker: Docker, settings: Settings) -> Upgrade | None:
     if old.version == here.version and not pending:
         return None
     good = releases.last_good(stack)
-    fits = good is not None and releases.migrations_of(good.database) == reached and other_commit.is_there(stack, good.commit)
+    # With PostgreSQL's major, which one of another could not start on.
+    fits = (
+        good is not None and good.database == releases.schema_version(stack, docker) and other_commit.is_there(stack, good.commit)
+    )
     return upgrade_to_here(before=old.version, database=reached, good=good if fits else None)
 
 
@@ -257,7 +256,10 @@ def prepare(change: Upgrade, stack: Stack, docker: Docker, progress: Progress, *
     """
     if ask:
         update.preview(stack)
-        if not terminal.confirm(f"stack {stack}: {change}. Try it on a copy of the data, and switch if that works?"):
+        what = "Go on with this switch, which was interrupted?"
+        if change.resumed is None:
+            what = "Try it on a copy of the data, and switch if that works?"
+        if not terminal.confirm(f"stack {stack}: {change}. {what}"):
             raise UserError(f"stack {stack}: nothing was changed")
     if change.resumed is not None:
         progress(f"the switch to Skyvern {change.after} was interrupted, and goes on")
@@ -398,9 +400,6 @@ def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str
     Raises UserError with the next step where that cannot be finished.
     """
     note = _write(stack, note if note.state == "data back" else replace(note, state="going back"))
-    # Removed, and not only stopped: the up of the old commit starts what is stopped, and it would migrate again.
-    if note.state == "going back" and docker.has(stack.prefix("server")):
-        docker.remove_part(stack.prefix("server"))
     lost = _finish_data(stack, docker, note, progress)
     if not note.commit:
         NOTES.forget(stack)
@@ -422,10 +421,13 @@ def go_back(stack: Stack, docker: Docker, note: Note, progress: Progress) -> str
 def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
     """Finishes going back from an upgrade where that was interrupted, and says so by a UserError.
 
-    In the old commit's own checkout, whose up is the last step of that, the data alone is put back.
+    In the old commit's own checkout, whose up is the last step of that, the data alone is put back. A switch that was cut off
+    and has been used since has ended.
     """
     note = read(stack)
-    if note is None or note.state not in {"going back", "data back"}:
+    if note is None or note.state == "served" or _has_ended(stack, docker, note):
+        return
+    if note.state == "switching":
         return
     if is_last_step(stack):
         _finish_data(stack, docker, note, progress)
@@ -436,6 +438,41 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
         f"stack {stack}: Skyvern {note.before} serves again with its data of before{lost}: the upgrade to {note.after} had "
         f"failed, and going back was interrupted; script/up --stack {stack} tries the upgrade again"
     )
+
+
+def _has_ended(stack: Stack, docker: Docker, note: Note) -> bool:
+    """Whether nothing is left to go on with or to go back from, which is noted. UserError if the database does not answer."""
+    if note.state == "going back" or not all(docker.has(name) for name in _containers(stack, stack.settings())):
+        return False
+    if note.state == "data back":
+        try:
+            reached = _database(stack, docker)
+        except UserError:
+            # The up of the old commit may make it answer.
+            return False
+        if reached in (None, note.database):
+            return False
+        # Another Skyvern was deployed by hand since, and has migrated.
+        NOTES.forget(stack)
+        return True
+    reached = _database(stack, docker)
+    if reached is None or not newer.kinds(stack, docker, note.moment):
+        return False
+    server = docker.image_of(stack.prefix("server"))
+    if reached == note.database and (server is None or server[0] != note.image):
+        # The old one has gone on, and what was kept is too old.
+        NOTES.forget(stack)
+    else:
+        # Cut off while it was looked at, and used since: what came is no part of a switch that may go back by itself.
+        _write(stack, replace(note, state="served"))
+    return True
+
+
+def replaced(stack: Stack) -> None:
+    """After another database is in the place of the stack's: what was cut off in the one before has nothing to go on with."""
+    note = read(stack)
+    if note is not None and note.state != "served":
+        NOTES.forget(stack)
 
 
 def finished(stack: Stack) -> None:
@@ -457,6 +494,7 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
     stopped = f"stack {stack}: going back to Skyvern {note.before} stopped, and Skyvern does not run"
     again = f"then run script/up --stack {stack}, which goes on with going back"
     if gone := [name for name in _containers(stack, stack.settings()) if not docker.has(name)]:
+        _remove_server(stack, docker)
         progress(f"{', '.join(gone)} is gone: an up of PostgreSQL alone makes it again")
         with explained(lambda failed: f"{stopped}: its PostgreSQL is gone and is not made again ({failed}); {again}"):
             update.pulumi_up(stack, unasked=True, previewed=True, targets=DATABASE_TARGETS)
@@ -469,7 +507,15 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
         databases = database.until_ready(lambda: _databases(stack, docker), ANSWER_SECONDS)
     lost: list[str] = []
     if kept(stack).before in databases:
+        _remove_server(stack, docker)
         lost = _put_data_back(stack, docker, note)
+    elif _database(stack, docker) != note.database:
+        NOTES.forget(stack)
+        raise UserError(
+            f"stack {stack}: Skyvern {note.after} stays: the data of {note.at}, which a way back needs, is gone (database "
+            f"{kept(stack).before}); correct what failed, and run script/up --stack {stack} again, or bring back a set with "
+            f"bin/ops restore -s {stack}"
+        )
     _write(stack, replace(note, state="data back"))
     progress(f"the data of {note.at} is in its place")
     if not lost:
@@ -478,10 +524,16 @@ def _finish_data(stack: Stack, docker: Docker, note: Note, progress: Progress) -
     return f" ({', '.join(lost)} that came after are lost)"
 
 
+def _remove_server(stack: Stack, docker: Docker) -> None:
+    """And not only stop it: the up of the old commit starts what is stopped, and it would migrate again."""
+    if docker.has(stack.prefix("server")):
+        docker.remove_part(stack.prefix("server"))
+
+
 def _put_data_back(stack: Stack, docker: Docker, note: Note) -> list[str]:
     lost: list[str] = []
     # Whatever state the database is in, it is left behind.
-    with suppress(UserError, ValueError):
+    with suppress(UserError):
         lost = newer.kinds(stack, docker, note.moment)
     with suppress(UserError):
         _keep_fired(stack, docker, note.moment)
@@ -516,26 +568,27 @@ def not_again(fired: Sequence[str]) -> str:
 
 def with_data(stack: Stack, docker: Docker, *, yes: bool, progress: Progress) -> None:
     """``ops rollback --with-data``: the version before the last upgrade and its data. Asks, with what is lost named."""
-    note = read(stack)
-    if note is None or kept(stack).before not in _databases(stack, docker):
-        raise UserError(f"ops rollback: stack {stack} has no data of before an upgrade; bin/ops restore brings back a set")
-    if not note.commit:
-        raise UserError(
-            f"ops rollback: no commit is recorded that runs Skyvern {note.before}; go forward with a fix, or bring back a set of "
-            "before the upgrade (docs/backup.md)"
-        )
-    loses = newer.loss(stack, docker, note.moment)
-    question = f"stack {stack}: go back to Skyvern {note.before} ({note.commit[:12]}) and its data of {note.at}? {loses}"
-    terminal.agree("ops rollback", question, yes=yes)
-    try:
-        take_set(stack, docker, progress)
-    except UserError as failed:
-        # No reason to stay with a version that does not work: nothing leaves this host.
-        progress(
-            f"no set of a backup is made ({failed}); what Skyvern {note.after} has stays in the database {kept(stack).after} "
-            "until the next upgrade"
-        )
     with notes.alone(stack):
+        note = read(stack)
+        if note is None or kept(stack).before not in _databases(stack, docker):
+            raise UserError(f"ops rollback: stack {stack} has no data of before an upgrade; bin/ops restore brings back a set")
+        if not note.commit:
+            raise UserError(
+                f"ops rollback: no commit is recorded that runs Skyvern {note.before}; go forward with a fix, or bring back a "
+                "set of before the upgrade (docs/backup.md)"
+            )
+        other_commit.refuse_missing(stack, note.commit)
+        loses = newer.loss(stack, docker, note.moment)
+        question = f"stack {stack}: go back to Skyvern {note.before} ({note.commit[:12]}) and its data of {note.at}? {loses}"
+        terminal.agree("ops rollback", question, yes=yes)
+        try:
+            take_set(stack, docker, progress)
+        except UserError as failed:
+            # No reason to stay with a version that does not work: nothing leaves this host.
+            progress(
+                f"no set of a backup is made ({failed}); what Skyvern {note.after} has stays in the database {kept(stack).after} "
+                "until the next upgrade"
+            )
         clause = go_back(stack, docker, replace(note, state="switching"), progress)
     progress(f"stack {stack}: Skyvern {note.before} serves with its data of {note.at}{clause}")
 

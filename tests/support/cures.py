@@ -268,6 +268,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "bin/ops rollback --with-data -s … goes back": _GOOD,
         "to go back to … and the data of …": _GOOD,
         "tries the upgrade again": _ON,
+        "which a way back needs, is gone": "unit/ops/deploy/test_upgrade.py::test_without_what_was_kept_the_new_version_stays",
         "without a server an upgrade cannot be tried first": "unit/ops/deploy/test_upgrade.py::"
         "test_without_a_server_the_version_that_it_ran_brings_one_and_then_it_is_tried",
         "this checkout has another Skyvern than the stack": _ON,

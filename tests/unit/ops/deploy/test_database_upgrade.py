@@ -435,6 +435,46 @@ def test_cut_off_and_used_since_it_stays_with_what_serves(
     assert (KEPT in host.volumes) is (step == "served")
 
 
+@pytest.mark.parametrize("here", ["15", "17"])
+def test_what_was_stopped_is_started_before_it_is_asked_whether_it_was_used(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    """A database that does not run was taken for one in which nothing came, and days of runs were put aside unasked."""
+    command(stack)
+    note = database_upgrade.read(stack)
+    assert note is not None
+    database_upgrade._write(stack, replace(note, step="switching"))
+    host.containers.update({part: (major, False) for part, (major, _) in host.containers.items()})
+
+    def kinds(*_: object) -> list[str]:
+        if not host.containers["roles"][1]:
+            raise UserError("docker: exit 1: container is not running")
+        return ["412 runs"]
+
+    monkeypatch.setattr(newer, "kinds", kinds)
+    host.vars.here, host.vars.green = here, False
+    script_up(stack, host)
+    assert noted(stack) == "served"
+    assert host.volumes[VOLUME].major == "17"
+
+
+def test_a_database_that_does_not_answer_goes_back_and_says_that_it_is_not_known(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command(stack)
+    note = database_upgrade.read(stack)
+    assert note is not None
+    database_upgrade._write(stack, replace(note, step="switching"))
+    monkeypatch.setattr(upgrade, "ANSWER_SECONDS", 0)
+    monkeypatch.setattr(newer, "kinds", failing("docker: exit 2: could not connect"))
+    host.vars.green = False
+    lines: list[str] = []
+    with pytest.raises(UserError, match="PostgreSQL 15 serves again with its data of before"):
+        database_upgrade.finish(stack, host, stack.settings(), lines.append)
+    assert any(line.startswith(f"whether something came since {note.at} is not known") for line in lines)
+    assert host.serves() == "15"
+
+
 def test_what_a_restore_replaced_is_not_put_back_under_another_major(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Kept(stamp="x", set="y", volumes={part: f"skyvern-dev-{part}-x" for part in PARTS}, state="exchanged")
     monkeypatch.setattr(exchange, "kept", lambda *_: [kept])

@@ -12,6 +12,7 @@ from ops.clients.git import Head
 from ops.deploy import other_commit, releases, rollback
 from ops.deploy.releases import Good
 from ops.errors import UserError
+from ops.stack import file
 from ops.stack.stack import Stack
 from tests.support.checkout import commit
 from tests.support.lock import REFUSED, held
@@ -126,6 +127,25 @@ def test_with_git_itself(host: Path, checkout: Path, same: bool) -> None:
     assert (checkout / ".venv" / "whose").exists()
     assert git.run(checkout, "worktree", "list").count("\n") == 1
     assert git.run(checkout, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("recorded", ["", "config:\n  skyvern:rotation:\n    gateway: 3\n"])
+def test_the_secrets_stay_those_of_today(host: Path, checkout: Path, recorded: str) -> None:
+    """With the numbers of before a rotation the up would make yet other secrets, which no program has."""
+    script, stack_file = checkout / "script" / "up", checkout / "Pulumi.dev.yaml"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\ncp "${{0%/script/up}}/Pulumi.dev.yaml" {host}/deployed\n')
+    script.chmod(0o755)
+    stack_file.write_text("config: {}\n")
+    commit(checkout)
+    old = git.commit(checkout)
+    stack_file.write_text("config:\n  skyvern:rotation:\n    api_key: 2\n")
+    commit(checkout)
+    assert other_commit.up(Stack("dev", root=checkout), old, stack_file=recorded) == 0
+    assert file.read(host / "deployed") == {"skyvern:rotation": {"api_key": 2, **({"gateway": 3} if recorded else {})}}
+    # A file that cannot be read is no reason to stay with a version that does not work.
+    stack_file.write_text("config: [\n")
+    assert other_commit.up(Stack("dev", root=checkout), old, stack_file=recorded) == 0
 
 
 @pytest.mark.parametrize("lacks", ["pip", "stamp"])

@@ -24,6 +24,7 @@ from ops.images import needs
 from ops.stack import database
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
+from tests.support.lock import REFUSED, held
 
 BEFORE, AFTER = "skyvern_before", "skyvern_after"
 OLD_COMMIT, NEW_COMMIT = "a" * 40, "b" * 40
@@ -123,8 +124,8 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: Host) -> Stack:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(images, "references", lambda source: {"server": NEW_IMAGE})
-    of = {NEW_IMAGE: NEW, OLD_IMAGE: OLD, f"id of {OLD_IMAGE}": OLD, f"id of {NEW_IMAGE}": NEW, THIRD_IMAGE: THIRD}
-    monkeypatch.setattr(migrations, "of_image", lambda docker, image: of[image])
+    of = {NEW_IMAGE: NEW, OLD_IMAGE: OLD, THIRD_IMAGE: THIRD}
+    monkeypatch.setattr(migrations, "of_image", lambda docker, image: of[image.removeprefix("id of ")])
     monkeypatch.setattr(releases, "last_good", lambda stack: GOOD)
     monkeypatch.setattr(git, "run", lambda root, *arguments: NEW_COMMIT)
     monkeypatch.setattr(newer, "kinds", lambda stack, docker, since: [])
@@ -365,6 +366,11 @@ def test_a_person_is_asked_before_the_trial(stack: Stack, host: Host, tried: lis
         upgrade.prepare(change(stack, host), stack, host, print, ask=True)
     assert questions[0] == "pulumi preview --non-interactive --stack dev"
     assert questions[1].startswith("stack dev: Skyvern 1.0.55 → 1.0.56: 2 migrations")
+    assert questions[1].endswith("Try it on a copy of the data, and switch if that works?")
+    # A switch that was cut off goes on without a trial.
+    with pytest.raises(UserError, match=r"^stack dev: nothing was changed$"):
+        upgrade.prepare(replace(change(stack, host), resumed=note("switching")), stack, host, print, ask=True)
+    assert questions[3].endswith("Go on with this switch, which was interrupted?")
     assert tried == []
 
 
@@ -577,8 +583,9 @@ def test_a_preview_that_fails_ends_it(stack: Stack, host: Host, tried: list[str]
     "good",
     [
         None,
-        # Of another schema, and the commit itself.
+        # Of another schema, of another major, and the commit itself.
         replace(GOOD, database="PostgreSQL 17, migration m1"),
+        replace(GOOD, database="PostgreSQL 15, migration m2"),
         replace(GOOD, commit=NEW_COMMIT),
     ],
 )
@@ -652,18 +659,90 @@ def test_killed_during_the_switch_goes_on_and_can_still_go_back(
     assert host.server["image"] == OLD_IMAGE
 
 
+@pytest.mark.parametrize(
+    "server",
+    [{"image": NEW_IMAGE, "state": "running"}, {"image": THIRD_IMAGE, "state": "running"}, {}],
+    ids=["new", "third", "none"],
+)
 def test_killed_while_it_was_looked_at_and_used_since_is_an_upgrade_that_works(
-    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, host: Host, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came since is not put aside by a later up that fails; a person may still go back, and is asked."""
-    left(host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", BEFORE: "m2"})
+    left(host, server, {"skyvern": "m4", BEFORE: "m2"})
     upgrade._write(stack, note("switching"))
     monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
-    assert upgrade.plan(stack, host, stack.settings()) is None
+    upgrade.finish(stack, host, print)
+    found = planned(stack, host)
+    assert found is None or found.resumed is None
     kept = upgrade.read(stack)
     assert kept is not None
     assert kept.state == "served"
     assert host.databases == {"skyvern": "m4", BEFORE: "m2"}
+
+
+def test_a_database_that_was_started_a_moment_ago_is_waited_for_before_it_says_what_came(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No answer is not the answer that nothing came."""
+    left(host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", BEFORE: "m2"})
+    upgrade._write(stack, note("switching"))
+    host.faults["alembic_version"] = UserError("docker: exit 2: the database system is starting up")
+    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
+    with pytest.raises(UserError, match=r"^stack dev: nothing was changed: .* does not answer"):
+        upgrade.finish(stack, host, print)
+    monkeypatch.setattr(upgrade, "ANSWER_SECONDS", 60)
+    monkeypatch.setattr(time, "sleep", lambda seconds: host.faults.clear())
+    upgrade.finish(stack, host, print)
+    kept = upgrade.read(stack)
+    assert kept is not None
+    assert kept.state == "served"
+
+
+@pytest.mark.parametrize("server", [{}, {"image": OLD_IMAGE, "state": "running"}])
+def test_killed_before_the_new_server_and_used_since_begins_again(
+    stack: Stack, host: Host, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one went on, and what it has written is in no copy."""
+    left(host, server, {"skyvern": "m2", BEFORE: "m2"})
+    upgrade._write(stack, note("switching"))
+    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
+    upgrade.finish(stack, host, print)
+    assert upgrade.read(stack) is None
+    assert host.databases["skyvern"] == "m2"
+    if server:
+        assert change(stack, host).resumed is None
+
+
+def test_killed_on_the_way_back_and_another_skyvern_deployed_by_hand_since_has_ended(stack: Stack, host: Host) -> None:
+    """As by a plain pulumi up: the old commit does not run on what it has migrated, and going on with that failed for ever."""
+    left(host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", AFTER: "m4"})
+    upgrade._write(stack, note("data back"))
+    upgrade.finish(stack, host, print)
+    assert upgrade.read(stack) is None
+    assert planned(stack, host) is None
+    assert host.server == {"image": NEW_IMAGE, "state": "running"}
+
+
+def test_without_what_was_kept_the_new_version_stays(stack: Stack, host: Host) -> None:
+    """The server was removed, and it was said that the data of before is in its place."""
+    left(host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4"})
+    upgrade._write(stack, note("switching"))
+    resumed = change(stack, host)
+    said = failed_switch(resumed, stack, host)
+    assert said.startswith(
+        "stack dev: Skyvern 1.0.56 stays: the data of 2026-11-29T00:00:00+00:00, which a way back needs, is gone"
+    )
+    assert host.server == {"image": NEW_IMAGE, "state": "running"}
+    assert upgrade.read(stack) is None
+    assert planned(stack, host) is None
+
+
+@pytest.mark.parametrize("state", ["switching", "going back", "data back", "served"])
+def test_data_of_a_set_has_nothing_of_a_switch_that_was_cut_off(stack: Stack, state: upgrade.State) -> None:
+    """Of one that has served the data of before is kept in what a restore keeps, too, and may come back with it."""
+    upgrade._write(stack, note(state))
+    upgrade.replaced(stack)
+    assert (upgrade.read(stack) is None) == (state != "served")
 
 
 def test_killed_while_postgresql_was_replaced_goes_on(stack: Stack, host: Host) -> None:
@@ -715,12 +794,15 @@ def test_killed_on_the_way_back_ends_there(
     assert upgrade.read(stack) is None
 
 
-def test_the_old_commits_own_up_is_the_last_step(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.server.clear()
-    host.databases.update({"skyvern": "m4", BEFORE: "m2"})
+@pytest.mark.parametrize("server", [{}, {"image": NEW_IMAGE, "state": "running"}])
+def test_the_old_commits_own_up_is_the_last_step(
+    stack: Stack, host: Host, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left(host, server, {"skyvern": "m4", BEFORE: "m2"})
     upgrade._write(stack, note("going back"))
     monkeypatch.setattr(git, "run", lambda root, *arguments: OLD_COMMIT)
     upgrade.finish(stack, host, print)
+    assert host.server == {}, "it would migrate what has come back"
     assert host.databases["skyvern"] == "m2"
     assert not [call for call in host.calls if call.startswith("up")]
     upgrade.finished(stack)
@@ -793,12 +875,34 @@ def test_a_repository_that_does_not_answer_is_no_reason_to_stay(
     )
 
 
+def test_a_commit_that_the_clone_lacks_ends_going_back_before_anything_is_touched(
+    stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with upgrade.switched(change(stack, host), stack, host, print):
+        new_server(host)
+    monkeypatch.setattr(git, "has", lambda root, commit: commit != OLD_COMMIT)
+    host.calls.clear()
+    with pytest.raises(UserError, match=r"^stack dev: commit aaaaaaaaaaaa is not in this checkout; run git fetch --unshallow"):
+        upgrade.with_data(stack, host, yes=True, progress=print)
+    assert host.calls == []
+    assert host.databases == {"skyvern": "m4", BEFORE: "m2"}
+
+
+def test_beside_another_command_going_back_asks_nothing(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever that does, the answer would be to an older question."""
+    with upgrade.switched(change(stack, host), stack, host, print):
+        new_server(host)
+    monkeypatch.setattr(terminal, "agree", lambda *_, **__: pytest.fail("asked"))
+    with held(), pytest.raises(UserError, match=REFUSED):
+        upgrade.with_data(stack, host, yes=False, progress=print)
+
+
 def test_what_came_since_may_not_be_known(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     with upgrade.switched(change(stack, host), stack, host, print):
         new_server(host)
 
     def odd(*_: object) -> list[str]:
-        raise ValueError("not enough values to unpack")
+        raise UserError("stack dev: its database does not say what came since 2026-11-29 00:00 UTC")
 
     monkeypatch.setattr(newer, "kinds", odd)
     questions: list[str] = []
