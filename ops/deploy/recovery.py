@@ -23,12 +23,14 @@ _SECRET = "docker:index/secret:Secret"  # noqa: S105
 def recover(stack: Stack, docker: Docker, progress: Progress) -> None:
     """Clears what a killed ``pulumi up`` left, with a line for each thing; does nothing after one that ended by itself.
 
-    Raises UserError when another Pulumi is at work on the stack, and when the stack's containers belong to another state.
+    Raises UserError when another Pulumi is at work on the stack, when its containers belong to another state, and when the
+    stack file has another engine than the state.
     """
     url = stack.environment()["PULUMI_BACKEND_URL"]
     checkpoint.drop_cut_off_attributes(url, progress)
     locks.release_locks(stack, progress)
     recorded = stack.state()
+    refuse_other_engine(stack, docker, recorded)
     refuse_foreign(stack, docker, recorded, url)
     pending = recorded.get("pending_operations") or []
     if pending:
@@ -95,7 +97,30 @@ def refuse_foreign_before(stack: Stack, docker: Docker, url: str) -> None:
     recorded = checkpoint.read(url, stack.short)
     if recorded is not None:
         stack.refuse_foreign(recorded, url)
+        refuse_other_engine(stack, docker, recorded)
         refuse_foreign(stack, docker, recorded, url)
+
+
+def refuse_other_engine(stack: Stack, docker: Docker, recorded: Mapping[str, Any]) -> None:
+    """UserError where the state has parts of the stack on a Swarm and the stack file plain Docker, or the other way round.
+
+    Parts of the one look like leftovers to the other, and the stack would begin without its data. Once they have been destroyed,
+    the engine is free to change.
+
+    docker: as the stack file has it. recorded: of ``Stack.state``.
+    """
+    on_swarm = isinstance(docker, Swarm)
+    kind = "docker:index/container:Container" if on_swarm else "docker:index/service:Service"
+    names = [str((one.get("outputs") or {}).get("name")) for one in state.docker_resources(recorded) if one["type"] == kind]
+    if not any(name.startswith(stack.prefix("")) for name in names):
+        return
+    there, here, back = ("on a Swarm, its data in a shared folder", "docker", "engine: swarm and shared_folder")
+    if on_swarm:
+        there, here, back = ("in containers, its data in volumes", "swarm", "engine: docker")
+    raise UserError(
+        f"stack {stack}: nothing was changed: it runs {there}, and with host.engine {here} of {stack.file_name} it would begin "
+        f"without that; write {back} back (docs/cluster.md says what can be brought into a stack on another engine)"
+    )
 
 
 def refuse_foreign(stack: Stack, docker: Docker, recorded: Mapping[str, Any], url: str) -> None:

@@ -26,7 +26,7 @@ from ops.backups.paused import Pause
 from ops.clients import git, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import danger, database_upgrade, machines, newer, put_back, repair, up, update, upgrade
+from ops.deploy import danger, database_upgrade, machines, newer, put_back, recovery, repair, up, update, upgrade
 from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
@@ -131,6 +131,7 @@ def undo(stack: Stack, *, yes: bool) -> None:
     """What the last restore replaced becomes the stack's data again; UserError if nothing is kept."""
     with notes.alone(stack):
         docker, image = stack.docker(), exchange.image_of(stack)
+        recovery.refuse_other_engine(stack, docker, stack.state())
         server = external.server(stack, docker, stack.settings())
         replaced = [one for one in exchange.kept(docker, stack, image, server) if one.state != "filled"]
         if not replaced:
@@ -233,6 +234,7 @@ def _ask(stack: Stack, record: Record, *, yes: bool) -> None:
 def clear(source: Source, progress: Progress) -> None:
     """What a restore that was interrupted has left: a copy is removed, volumes that had changed places change back."""
     docker, stack, image = source.docker, source.stack, source.references["backup"]
+    recovery.refuse_other_engine(stack, docker, stack.state())
     database_upgrade.refuse_unfinished(stack, "ops restore")
     server = external.server(stack, docker, source.settings)
     put_back.clear(docker, stack, image, progress, server)

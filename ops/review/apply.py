@@ -12,7 +12,7 @@ from ops.backups import external, notes
 from ops.clients import git
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
-from ops.deploy import danger, database_upgrade, guard, machines, preflight, releases, repair, update, upgrade
+from ops.deploy import danger, database_upgrade, guard, machines, preflight, recovery, releases, repair, update, upgrade
 from ops.errors import UserError
 from ops.images import build, needs
 from ops.preview import engine
@@ -74,6 +74,7 @@ def _apply(reviewed: Record, *, unreviewed: bool, progress: Progress) -> str:
 def _update(stack: Stack, docker: Docker, reviewed: Record, tree: str, progress: Progress) -> str:
     """The steps that change the stack, with its images built."""
     settings = stack.settings()
+    recovery.refuse_other_engine(stack, docker, stack.state())
     database_upgrade.finish(stack, docker, settings, progress)
     upgrade.finish(stack, docker, progress)
     planned = engine.preview(stack, drift=True)

@@ -16,7 +16,20 @@ from components.host import images
 from components.settings import HostSettings, parse
 from ops.clients import git
 from ops.clients.docker import Docker
-from ops.deploy import danger, guard, other_commit, preflight, recovery, releases, repair, rotate, up, update, upgrade
+from ops.deploy import (
+    danger,
+    database_upgrade,
+    guard,
+    other_commit,
+    preflight,
+    recovery,
+    releases,
+    repair,
+    rotate,
+    up,
+    update,
+    upgrade,
+)
 from ops.errors import UserError
 from ops.images import build, commands, needs, source
 from ops.machine import engine, engine_from_modules, system
@@ -191,6 +204,18 @@ def test_ops_apply(applied: list[str], stack: Stack, offline: Home, monkeypatch:
     apply._apply(record.record(preview, tree=TREE), unreviewed=False, progress=lines.append)
     assert lines[0] == "all 5 images are present"
     assert (applied, downloads(offline)) == (["up"], [])
+
+
+def test_ops_apply_keeps_the_engine(applied: list[str], stack: Stack, offline: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it goes on with an upgrade, and before the preview, which compares the state with a daemon that is another one."""
+    service = {"type": "docker:index/service:Service", "outputs": {"name": "skyvern-dev-server"}}
+    monkeypatch.setattr(Stack, "state", lambda stack: {"resources": [service]})
+    monkeypatch.setattr(database_upgrade, "finish", lambda *_: applied.append("database"))
+    monkeypatch.setattr(previews, "preview", lambda *_, **__: applied.append("preview"))
+    monkeypatch.setattr(git, "tree_of", lambda root: TREE)
+    with pytest.raises(UserError, match="it runs on a Swarm, its data in a shared folder"):
+        apply._apply(record.record(dataclasses.replace(PREVIEW, stack="dev"), tree=TREE), unreviewed=False, progress=print)
+    assert applied == []
 
 
 def test_ops_rotate(applied: list[str], stack: Stack, offline: Home, monkeypatch: pytest.MonkeyPatch) -> None:

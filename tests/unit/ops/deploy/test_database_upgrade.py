@@ -479,6 +479,7 @@ def test_what_a_restore_replaced_is_not_put_back_under_another_major(stack: Stac
     kept = Kept(stamp="x", set="y", volumes={part: f"skyvern-dev-{part}-x" for part in PARTS}, state="exchanged")
     monkeypatch.setattr(exchange, "kept", lambda *_: [kept])
     monkeypatch.setattr(exchange, "image_of", lambda stack: "backup")
+    monkeypatch.setattr(Stack, "state", lambda stack: {})
     with pytest.raises(UserError, match="what was there before x is of PostgreSQL 15, and 17 does not start on that"):
         restore.undo(stack, yes=True)
 

@@ -231,6 +231,57 @@ def test_a_state_without_replaced_secrets_is_not_written(machine: Machine) -> No
     assert machine.calls == []
 
 
+# --- Another engine --------------------------------------------------------------------------------------------------------
+
+
+def part(kind: str, name: str = "skyvern-dev-server") -> dict[str, Any]:
+    type_ = f"docker:index/{kind}:{kind.capitalize()}"
+    return {"urn": f"urn:pulumi:dev::skyvern::{type_}::x", "type": type_, "id": "x", "outputs": {"name": name}}
+
+
+ON_A_SWARM = (
+    "stack dev: nothing was changed: it runs on a Swarm, its data in a shared folder, and with host.engine docker of "
+    "Pulumi.dev.yaml it would begin without that; write engine: swarm and shared_folder back (docs/cluster.md says what can be "
+    "brought into a stack on another engine)"
+)
+IN_CONTAINERS = (
+    "stack dev: nothing was changed: it runs in containers, its data in volumes, and with host.engine swarm of Pulumi.dev.yaml "
+    "it would begin without that; write engine: docker back (docs/cluster.md says what can be brought into a stack on another "
+    "engine)"
+)
+
+
+@pytest.mark.parametrize(
+    ("there", "docker", "line"),
+    [("service", Docker("unix:///x"), ON_A_SWARM), ("container", SWARM, IN_CONTAINERS)],
+    ids=["swarm to docker", "docker to swarm"],
+)
+def test_a_stack_does_not_change_its_engine_without_its_data(
+    machine: Machine, tmp_path: Path, there: str, docker: Docker, line: str
+) -> None:
+    """Tasks of the Swarm were removed as containers of no state, services left the state, and the up began with empty volumes."""
+    machine.state["resources"].append(part(there))
+    machine.labelled = [SERVER]
+    with pytest.raises(UserError) as refused:
+        machine.recover(docker)
+    assert (str(refused.value), machine.calls) == (line, [])
+    # In a file backend, before anything is built.
+    path = tmp_path / ".pulumi" / "stacks" / "skyvern" / "dev.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"version": 3, "checkpoint": {"latest": machine.state}}))
+    with pytest.raises(UserError) as early:
+        recovery.refuse_foreign_before(Stack("dev", variables={}), docker, f"file://{tmp_path}")
+    assert str(early.value) == line
+
+
+@pytest.mark.parametrize("docker", [Docker("unix:///x"), SWARM])
+@pytest.mark.parametrize("resources", [[], [part("network")], [part("service", "mine"), part("container", "mine")]])
+def test_a_stack_without_parts_may_have_another_engine(machine: Machine, docker: Docker, resources: list[dict[str, Any]]) -> None:
+    """One that was never deployed or is destroyed; what a person has declared besides counts as little."""
+    machine.state = {"resources": resources}
+    assert machine.recover(docker) == []
+
+
 # --- Another state ---------------------------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,22 @@ def test_a_resume_beside_another_command_starts_nothing(tmp_path: Path, monkeypa
     assert there.asked == []
 
 
+def test_a_restore_into_another_engine_touches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It filled the new place, and the repair after it took the services out of the state."""
+    there = daemon()
+    service = {"type": "docker:index/service:Service", "outputs": {"name": "skyvern-dev-server"}}
+    monkeypatch.setattr(Stack, "state", lambda self: {"resources": [service]})
+    monkeypatch.setattr(Stack, "docker", lambda self: there)
+    monkeypatch.setattr(notes, "alone", lambda stack: nullcontext())
+    monkeypatch.setattr(exchange, "image_of", lambda stack: "backup")
+    monkeypatch.setattr(copies, "source", lambda stack: SimpleNamespace(stack=stack, docker=there, references={"backup": "x"}))
+    with pytest.raises(UserError, match="nothing was changed: it runs on a Swarm"):
+        restore.restore(DEV, None, yes=True, discard_newer=False)
+    with pytest.raises(UserError, match="nothing was changed: it runs on a Swarm"):
+        restore.undo(DEV, yes=True)
+    assert there.asked == []
+
+
 # --- From the kit --------------------------------------------------------------------------------------------------------
 
 
