@@ -8,7 +8,8 @@ Not here: the copy and the exchange themselves (ops/backups).
 
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ops.backups.exchange import Kept
 from ops.backups.external import Server
 from ops.backups.kit import Kit
 from ops.backups.paused import Pause
-from ops.clients import git, terminal
+from ops.clients import git, process, terminal
 from ops.clients.docker import PYTHON, Docker
 from ops.clients.terminal import Progress, say
 from ops.deploy import danger, database_upgrade, machines, newer, put_back, recovery, repair, up, update, upgrade
@@ -31,7 +32,7 @@ from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
 from ops.paths import write_whole
-from ops.stack import database, state
+from ops.stack import database, file, state
 from ops.stack.stack import Stack
 
 _NEXT_TICKS = """
@@ -400,12 +401,48 @@ def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:
         elif path.read_text().strip() != kit.passphrase:
             raise UserError(f"{path}: is another passphrase than the kit's, of other stacks; use a user or a machine without it")
     here = stack.root / stack.file_name
-    if not here.is_file() or here.read_text(encoding="utf-8") != kit.stack_file:
-        write_whole(here, kit.stack_file)
+    kept = _other_machines(stack, kit)
+    text = _with_host(kit.stack_file, here.name, kept) if kept else kit.stack_file
+    if not here.is_file() or here.read_text(encoding="utf-8") != text:
+        write_whole(here, text)
         progress(f"{here.name}: from the kit")
+    for key, value in kept.items():
+        progress(f"{here.name}: host.{key}: {value if isinstance(value, str) else ', '.join(value)}: kept, the kit has another")
     commit = git.commit(stack.root)
     if kit.commit and commit != kit.commit:
         progress(f"note: this checkout is {commit[:12] or 'not a commit'}, and the kit was made with {kit.commit[:12]}")
+
+
+def _other_machines(stack: Stack, kit: Kit) -> dict[str, Any]:
+    """The keys of ``host`` that a stack file which is there has otherwise than the kit's: so a stack moves to another machine.
+
+    This machine's own daemon counts only where the commit has another: each fresh checkout names it.
+    """
+    name = stack.file_name
+
+    def host(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        section = file.sections(config).get("host")
+        return section if isinstance(section, dict) else {}
+
+    try:
+        here, before = host(file.read(stack.root / name)), host(file.parse(kit.stack_file, name))
+        committed = host(file.parse(git.file_at(stack.root, "HEAD", name) or "", name)) if git.commit(stack.root) else here
+    except UserError:
+        # There is none, or it cannot be read.
+        return {}
+    kept = {key: here[key] for key in ("docker_host", "nodes") if key in here and here[key] != before.get(key)}
+    if kept.get("docker_host") == daemon.DEFAULT_SOCKET == committed.get("docker_host"):
+        del kept["docker_host"]
+    return kept
+
+
+def _with_host(text: str, name: str, values: Mapping[str, Any]) -> str:
+    """The text of a stack file with these keys of ``host``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_text(text, encoding="utf-8")
+        file.write_settings(path, {"host": values})
+        return path.read_text(encoding="utf-8")
 
 
 def _take_state(stack: Stack, kit: Kit, progress: Progress) -> None:
@@ -413,7 +450,18 @@ def _take_state(stack: Stack, kit: Kit, progress: Progress) -> None:
     backend.ensure_state(progress)
     update.ensure_stack(stack, progress)
     if not stack.state().get("resources"):
-        stack.pulumi("stack", "import", stdin=kit.state.encode())
+        stack.pulumi("stack", "import", stdin=_asking(kit.state, stack.settings().host.docker_host).encode())
         progress("the state: from the kit")
     # Containers, networks and volumes of the machine that is gone are not here; the secrets stay.
     state.refresh(stack)
+
+
+@process.reads("pulumi")
+def _asking(exported: str, docker_host: str) -> str:
+    """An exported state whose provider asks this daemon: a refresh takes the address from the state, and not from the program."""
+    document = json.loads(exported)
+    for resource in document["deployment"].get("resources") or []:
+        if "skyvern:host:DockerBackend$pulumi:providers:docker::" in resource["urn"]:
+            for side in ("inputs", "outputs"):
+                resource[side] = {**(resource.get(side) or {}), "host": docker_host}
+    return json.dumps(document)

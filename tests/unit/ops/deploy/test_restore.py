@@ -3,6 +3,7 @@
 Not here: what is refused and the copy that is filled (tests/unit/ops/backups/test_copies.py).
 """
 
+import json
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,15 @@ from components.settings.automations import AutomationSettings
 from ops.backups import copies, exchange, external, notes
 from ops.backups.copies import Schedule
 from ops.backups.exchange import Kept
+from ops.backups.kit import Kit
 from ops.clients.docker import Docker
-from ops.deploy import restore
+from ops.deploy import restore, update
 from ops.errors import UserError
+from ops.machine import backend
+from ops.machine.daemon import DEFAULT_SOCKET
+from ops.stack.file import parse
 from ops.stack.stack import Stack
+from tests.support.checkout import commit, init
 from tests.support.daemon import daemon
 from tests.support.lock import REFUSED, held
 
@@ -101,3 +107,103 @@ def test_a_kit_keeps_what_volumes_without_containers_have(
     ours = any("dev" in name for name in left)
     assert removed == ([] if ours else [new])
     assert ("to go back: bin/ops restore --undo -s dev" in capsys.readouterr().out) is ours
+
+
+KIT_FILE = """\
+# shop: the second cell.
+config:
+  skyvern:host:
+    docker_host: ssh://deploy@old.example.net   # in the cellar
+    port: 8090
+  skyvern:edge: {provider: cloudflare, domain: example.com, cell: shop, api_token: {secure: x}}
+encryptionsalt: v1:abc
+"""
+PROVIDER = "urn:pulumi:shop::skyvern::skyvern:platform:SkyvernPlatform$skyvern:host:DockerBackend$pulumi:providers:docker::x"
+
+
+def a_kit() -> Kit:
+    address = {"host": "ssh://deploy@old.example.net", "context": ""}
+    resources = [
+        {"urn": PROVIDER, "type": "pulumi:providers:docker", "inputs": address, "outputs": address},
+        {"urn": PROVIDER.replace("DockerBackend", "Mine"), "type": "pulumi:providers:docker", "inputs": address},
+    ]
+    state = json.dumps({"version": 3, "deployment": {"resources": resources}})
+    return Kit(stack="shop", made="", commit="", stack_file=KIT_FILE, passphrase="", repository_key="", state=state)
+
+
+def taken(folder: Path, here: str | None) -> tuple[str, list[str]]:
+    """The stack file after it was taken from the kit, as again on a retry, and the lines of it."""
+    path, lines = folder / "Pulumi.shop.yaml", list[str]()
+    if here is not None:
+        path.write_text(here)
+    stack = Stack("shop", root=folder)
+    restore._take_files(stack, a_kit(), lines.append)
+    text = path.read_text()
+    restore._take_files(stack, a_kit(), print)
+    assert path.read_text() == text
+    return text, lines
+
+
+def test_a_stack_moves_to_the_machine_that_its_file_names(tmp_path: Path) -> None:
+    """As docs/scale.md has it; the kit's file took the place of the one that had been edited, at each attempt."""
+    new = KIT_FILE.replace("old.example", "new.example").replace("8090", "8095")
+    assert taken(tmp_path, new) == (
+        # Everything else as the kit has it, comments as well.
+        KIT_FILE.replace("old.example", "new.example"),
+        [
+            "Pulumi.shop.yaml: from the kit",
+            "Pulumi.shop.yaml: host.docker_host: ssh://deploy@new.example.net: kept, the kit has another",
+        ],
+    )
+
+
+def test_machines_of_another_swarm_are_kept(tmp_path: Path) -> None:
+    text, lines = taken(tmp_path, "config:\n  skyvern:host: {nodes: [ssh://b, ssh://c]}\n")
+    assert "docker_host: ssh://deploy@old.example.net   # in the cellar\n" in text
+    assert parse(text, "x")["skyvern:host"]["nodes"] == ["ssh://b", "ssh://c"]
+    assert lines[1:] == ["Pulumi.shop.yaml: host.nodes: ssh://b, ssh://c: kept, the kit has another"]
+
+
+@pytest.mark.parametrize("here", [None, "config: {}\n", "config: [\n", "config:\n  skyvern:host:\n    secure: x\n"])
+def test_a_file_that_names_no_machine_is_the_kits(tmp_path: Path, here: str | None) -> None:
+    assert taken(tmp_path, here) == (KIT_FILE, ["Pulumi.shop.yaml: from the kit"])
+    assert taken(tmp_path, KIT_FILE) == (KIT_FILE, [])
+
+
+@pytest.mark.parametrize(
+    ("committed", "kept"),
+    # In an archive; in a clone as it is, in one where it was edited, and where no commit has the file.
+    [(None, False), (DEFAULT_SOCKET, False), ("ssh://deploy@old.example.net", True), ("", True)],
+)
+def test_the_daemon_of_a_fresh_checkout_is_no_decision(git_folder: Path, committed: str | None, kept: bool) -> None:
+    """Where the disk died, the kit's machine is the right one, and not that of the file which each clone has."""
+
+    def written(address: str) -> str:
+        return f"config: {{skyvern:host: {{docker_host: '{address}'}}}}\n"
+
+    if committed is not None:
+        (git_folder / ("Pulumi.shop.yaml" if committed else "program.py")).write_text(written(committed))
+        init(git_folder)
+        commit(git_folder)
+    text, _ = taken(git_folder, written(DEFAULT_SOCKET))
+    assert (text != KIT_FILE) is kept
+
+
+def test_the_state_of_a_kit_asks_the_machine_that_the_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh takes the address from the state: it asked the machine that is gone, or kept what still runs on the old one."""
+    (tmp_path / "Pulumi.shop.yaml").write_text(KIT_FILE.replace("old.example", "new.example"))
+    asked: list[tuple[str, bytes | None]] = []
+
+    def pulumi(_: Stack, *words: str, stdin: bytes | None = None, **__: float) -> bytes:
+        asked.append((" ".join(words[:2]), stdin))
+        return b"{}"
+
+    monkeypatch.setattr(Stack, "pulumi", pulumi)
+    monkeypatch.setattr(backend, "ensure_state", lambda _: None)
+    monkeypatch.setattr(update, "ensure_stack", lambda *_: None)
+    restore._take_state(Stack("shop", root=tmp_path), a_kit(), print)
+    imported = next(json.loads(stdin or b"") for words, stdin in asked if words == "stack import")
+    ours, mine = imported["deployment"]["resources"]
+    new = {"host": "ssh://deploy@new.example.net", "context": ""}
+    assert (ours["inputs"], ours["outputs"], mine["inputs"]["host"]) == (new, new, "ssh://deploy@old.example.net")
+    assert asked[-1][0].startswith("refresh")
