@@ -136,8 +136,7 @@ def drain(
         manager.run("node", "update", "--availability", "active", member.id)
         typer.echo(f"{member.name}: takes services again; those that run elsewhere stay there until they are updated")
         return
-    if not any(other.id != member.id and other.ready and other.availability == "active" for other in cluster.members or ()):
-        raise UserError(f"ops cluster drain: no other machine takes services, so those of {member.name} would be down")
+    _refuse_to_empty("drain", cluster, member)
     empty(manager, member, say=typer.echo, stop_seconds=drains.stop_seconds(stack))
     there = cluster.node(member)
     if there is not None and (rest := len(Docker(there.host).run("ps", "--quiet").split())):
@@ -167,6 +166,8 @@ def leave(
     if there is not None and not others:
         _end(there, stack, yes=yes)
         return
+    if not gone:
+        _refuse_to_empty("leave", cluster, member)
     # Who stays decides from now on.
     manager = _promoted_before(cluster, member, manager)
     if not gone:
@@ -285,6 +286,15 @@ def settle(hosts: Sequence[str], *, say: Callable[[str], None]) -> None:
     for member in last_first[: max(0, surplus)]:
         manager.run("node", "demote", member.id)
         say(f"{member.name} ({member.address}): manages no longer")
+
+
+def _refuse_to_empty(command: str, cluster: Cluster, member: Member) -> None:
+    """UserError where the services of a machine would be nowhere, because no other one takes any."""
+    if not any(other.id != member.id and other.ready and other.availability == "active" for other in cluster.members or ()):
+        raise UserError(
+            f"ops cluster {command}: no other machine takes services, so those of {member.name} would be down; start another, "
+            "or let a drained one take them again (ops cluster drain NODE --undo)"
+        )
 
 
 def empty(manager: Docker, member: Member, *, say: Callable[[str], None], stop_seconds: float = 0) -> None:

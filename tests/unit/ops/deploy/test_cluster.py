@@ -274,9 +274,21 @@ def test_a_machine_that_is_not_found_has_a_line(seen: Cluster, words: str, line:
 def test_a_machine_without_others_keeps_its_services(use: Callable[..., Swarm], stack: Stack) -> None:
     swarm = use(replace(THREE, members=[member("a"), member("b"), member("c", ready=False)]))
     swarm.seen = replace(swarm.seen, members=[member("a", availability="drain"), member("b"), member("c", ready=False)])
-    with pytest.raises(UserError, match="no other machine takes services, so those of b would be down"):
+    with pytest.raises(UserError, match="drain: no other machine takes services, so those of b would be down; start another, or"):
         commands.drain("b", stack=stack, undo=False)
+    # Everything was down, and it ended well.
+    with pytest.raises(UserError, match="leave: no other machine takes services, so those of b would be down; start another, or"):
+        commands.leave("b", stack=stack, gone=False, yes=True)
     assert swarm.asked == []
+
+
+def test_a_machine_that_is_gone_is_taken_out_beside_a_drained_one(use: Callable[..., Swarm], stack: Stack) -> None:
+    """It has no services any more, and the Swarm is not to wait for it."""
+    drained = [member("a", availability="drain"), member("b", ready=False, manager=False)]
+    seen = Cluster(nodes=[node("a"), clusters.Node(host=B, problem="off")], members=drained)
+    swarm = use(seen, lambda line: "down\n" if "node inspect" in line else "")
+    commands.leave("b", stack=stack, gone=True, yes=True)
+    assert "a node rm --force idb" in swarm.asked
 
 
 def test_a_machine_is_drained_until_its_services_have_stopped(
