@@ -86,7 +86,8 @@ def _refuse(source: Source, old: Upstream) -> None:
     if stack.shared_folder:
         raise UserError(
             f"{COMMAND}: nothing was changed: stack {stack} runs on a Swarm, and what is taken over is on one machine; take over "
-            f"into a stack on plain Docker, and bring its set here with bin/ops restore (docs/cluster.md)"
+            "into a stack of another name on plain Docker, from which workflows come here as files (bin/ops automations pull "
+            "NAME -s OTHER); its runs, recordings and credentials cannot (docs/cluster.md)"
         )
     if isinstance(source.settings.storage, S3Storage):
         raise UserError(

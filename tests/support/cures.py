@@ -245,7 +245,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "… start …": _SWITCH,
         "programs need the new key": _SWITCH,
         "has no server on": _FIRST_UP,
-        "bring its set here": "host/test_swarm.py::test_a_set_takes_the_place_of_the_data_and_goes_back",
+        "workflows come here as files": "host/test_automations.py::test_an_edit_in_the_ui_is_seen_and_can_be_pulled",
         "take over into a fresh stack": _SWITCH,
         "run docker start …, or look after --rehearse": _REHEARSAL,
         "bin/ops restore --undo --yes": _SWITCH,

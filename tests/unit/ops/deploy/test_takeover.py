@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from ops.clients import compose, terminal
 from ops.deploy import restore, takeover, update
 from ops.errors import UserError
 from ops.stack.stack import Stack
+from tests.support import swarm as support
 from tests.support import upstream as given
 from tests.support.daemon import Daemon, daemon
 
@@ -301,3 +303,16 @@ def test_a_stack_that_cannot_take_over_is_refused() -> None:
     bare = Source(source.stack, daemon(), source.settings, source.place, "the superuser's", "the role's one")
     with pytest.raises(UserError, match="stack dev: has no server on unix:///x; run script/up --stack dev first"):
         takeover._refuse(bare, old)
+
+
+def test_a_stack_on_a_swarm_names_what_can_come_there(tmp_path: Path) -> None:
+    """It named a restore of another stack's set, which no repository and no kit lets in."""
+    source, old, _ = stacks()
+    there = support.stack_at(tmp_path)
+    with pytest.raises(UserError) as refused:
+        takeover._refuse(Source(there, source.docker, there.settings(), source.place, "the superuser's", "the role's one"), old)
+    assert str(refused.value) == (
+        "ops import compose: nothing was changed: stack dev runs on a Swarm, and what is taken over is on one machine; take over "
+        "into a stack of another name on plain Docker, from which workflows come here as files (bin/ops automations pull NAME -s "
+        "OTHER); its runs, recordings and credentials cannot (docs/cluster.md)"
+    )
