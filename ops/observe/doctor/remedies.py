@@ -5,8 +5,14 @@ from ops.observe.doctor.observation import Observation
 
 
 def docker_command(observation: Observation) -> str:
-    """``docker`` for the stack's daemon."""
-    return "docker" if observation.docker_host == DEFAULT_SOCKET else f"docker --host {observation.docker_host}"
+    """``docker`` for the stack's daemon; for the manager of its Swarm that answered, where the first machine may be down."""
+    manager = observation.cluster.manager if observation.cluster and on_swarm(observation) else None
+    return docker_at(manager.host if manager else observation.docker_host)
+
+
+def docker_at(host: str) -> str:
+    """``docker`` for a daemon."""
+    return "docker" if host == DEFAULT_SOCKET else f"docker --host {host}"
 
 
 def restart(observation: Observation, part: str) -> str:

@@ -6,7 +6,7 @@ from components.settings import CdpBrowser, NoBackup, NoEdge
 from ops.observe import backups, internet
 from ops.observe.doctor.findings import Finding, error, warning
 from ops.observe.doctor.observation import PROBED_PARTS, Observation, Planned, published_ports, same_image
-from ops.observe.doctor.remedies import docker_command, on_swarm, refresh, restart, restart_container, write
+from ops.observe.doctor.remedies import docker_at, docker_command, on_swarm, refresh, restart, restart_container, write
 from ops.stack.inventory import Container, Replica
 
 LOOPBACK = {"127.0.0.1", "::1"}
@@ -83,12 +83,18 @@ def check_containers_run(observation: Observation) -> Iterator[Finding]:
     docker = docker_command(observation)
     for container, _ in _known_containers(observation):
         name = container.name
-        if isinstance(container, Replica) and container.status != "running":
+        if container.status == "paused":
+            # To a Swarm, its task runs, so there is no finding of its service.
+            fix = (
+                f"{docker_at(container.host)} unpause {container.id}"
+                if isinstance(container, Replica)
+                else f"{docker} unpause {name}"
+            )
+            yield error("container", name, "is paused", fix)
+        elif isinstance(container, Replica) and container.status != "running":
             # Of its service there is a finding, with the engine's reason; what the kernel did, the engine does not know.
             if container.oom_killed:
                 yield error("container", name, "was killed: out of memory", _more_memory(observation, container))
-        elif container.status == "paused":
-            yield error("container", name, "is paused", f"{docker} unpause {name}")
         elif container.status == "restarting" or (container.status == "running" and container.restarts > MANY_RESTARTS):
             yield error(
                 "container",

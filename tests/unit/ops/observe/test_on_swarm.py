@@ -13,6 +13,7 @@ from components.settings import Settings, parse
 from ops.clients.docker import Docker
 from ops.errors import UserError
 from ops.observe import isolation, logs, status
+from ops.observe.cluster import Cluster, Node
 from ops.observe.doctor import observation as doctor
 from ops.observe.doctor import stack_checks
 from ops.observe.doctor.observation import Observation
@@ -21,8 +22,9 @@ from ops.observe.status import Status
 from ops.stack import inventory
 from ops.stack.stack import Stack
 from tests.support import swarm as support
+from tests.support.cluster import THREE, node
 from tests.support.observations import HEALTHY, HOST, PULUMI
-from tests.support.swarm import A, B, C, Engine
+from tests.support.swarm import HOSTS, A, B, C, Engine
 
 NOW = datetime(2026, 11, 29, 18, 30, tzinfo=UTC)
 
@@ -204,6 +206,30 @@ def test_memory_that_ran_out_is_what_the_engine_does_not_say(engine: Engine, obs
     backup["State"]["OOMKilled"] = True
     found = [(one.subject, one.problem) for one in stack_checks.check_containers_run(observed())]
     assert found == [("skyvern-dev-backup", "was killed: out of memory")]
+
+
+def test_a_paused_container_is_a_task_that_runs(engine: Engine, observed: Callable[[], Observation]) -> None:
+    """script/up waited for it in vain and named the doctor, which had no line: to the Swarm, nothing is wrong."""
+    ids = {
+        task["Status"]["ContainerStatus"]["ContainerID"] for task in engine.tasks("server") if task["DesiredState"] == "running"
+    }
+    machine, server = next(
+        (HOSTS[number], one) for number, some in enumerate(engine.recorded["containers"]) for one in some if one["Id"] in ids
+    )
+    server["State"] |= {"Status": "paused", "Paused": True}
+    (finding,) = stack_checks.check_containers_run(observed())
+    assert (finding.subject, finding.problem) == ("skyvern-dev-server", "is paused")
+    assert finding.fix == f"docker --host {machine} unpause {server['Id']}"
+
+
+def test_cures_name_a_manager_that_answers(observed: Callable[[], Observation]) -> None:
+    down = replace(observed(), cluster=replace(THREE, nodes=[Node(host=A, problem="off"), node("b"), node("c")]))
+    assert restart(down, "gateway") == f"docker --host {B} service update --force skyvern-dev-gateway"
+    none = replace(down, cluster=Cluster(nodes=[Node(host=A, problem="off")]))
+    assert restart(none, "gateway") == f"docker --host {A} service update --force skyvern-dev-gateway"
+    # Without a Swarm of the stack, its machine is the one.
+    plain = replace(HEALTHY, cluster=down.cluster)
+    assert restart(plain, "gateway") == "docker restart skyvern-dev-gateway"
 
 
 def test_a_service_that_no_state_has(engine: Engine, observed: Callable[[], Observation]) -> None:
