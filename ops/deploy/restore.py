@@ -32,7 +32,7 @@ from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
 from ops.paths import write_whole
-from ops.stack import database, file, state
+from ops.stack import checkpoint, database, file, state
 from ops.stack.stack import Stack
 
 _NEXT_TICKS = """
@@ -371,7 +371,9 @@ def _take_data(stack: Stack, docker: Docker, name: str | None, *, yes: bool) -> 
     with notes.alone(stack):
         source = copies.source(stack)
         clear(source, say)
-        record = source.record(name or "latest")
+        again = f"where {stack.file_name} has to be corrected, do it and run this again, which then leaves that file as it is"
+        with explained(lambda failed: f"{failed}; {again}"):
+            record = source.record(name or "latest")
         copies.refuse_newer(source, record)
         if any(_users(docker, stack, part) for part in PARTS):
             raise UserError(f"stack {stack}: has containers on {docker.host}; a kit is for a machine without them")
@@ -400,7 +402,17 @@ def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:
             progress(f"{path}: from the kit")
         elif path.read_text().strip() != kit.passphrase:
             raise UserError(f"{path}: is another passphrase than the kit's, of other stacks; use a user or a machine without it")
+    _take_stack_file(stack, kit, progress)
+    commit = git.commit(stack.root)
+    if kit.commit and commit != kit.commit:
+        progress(f"note: this checkout is {commit[:12] or 'not a commit'}, and the kit was made with {kit.commit[:12]}")
+
+
+def _take_stack_file(stack: Stack, kit: Kit, progress: Progress) -> None:
     here = stack.root / stack.file_name
+    if _is_taken(stack, kit):
+        progress(f"{here.name}: stays as it is, because an earlier attempt took it and the state from the kit")
+        return
     kept = _other_machines(stack, kit)
     text = _with_host(kit.stack_file, here.name, kept) if kept else kit.stack_file
     if not here.is_file() or here.read_text(encoding="utf-8") != text:
@@ -408,9 +420,19 @@ def _take_files(stack: Stack, kit: Kit, progress: Progress) -> None:
         progress(f"{here.name}: from the kit")
     for key, value in kept.items():
         progress(f"{here.name}: host.{key}: {value if isinstance(value, str) else ', '.join(value)}: kept, the kit has another")
-    commit = git.commit(stack.root)
-    if kit.commit and commit != kit.commit:
-        progress(f"note: this checkout is {commit[:12] or 'not a commit'}, and the kit was made with {kit.commit[:12]}")
+
+
+def _is_taken(stack: Stack, kit: Kit) -> bool:
+    """Whether file and state of the kit are here already: what the file has otherwise was corrected since, as a renewed key."""
+    recorded = checkpoint.read(backend.current_state().url, stack.short)
+    if not (recorded or {}).get("resources"):
+        return False
+    try:
+        # What the passphrase of this very stack was made into.
+        documents = (file.read_document(stack.file), file.document(kit.stack_file, stack.file_name))
+    except UserError:
+        return False
+    return len({document.get("encryptionsalt") for document in documents}) == 1
 
 
 def _other_machines(stack: Stack, kit: Kit) -> dict[str, Any]:

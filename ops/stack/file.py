@@ -30,10 +30,11 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
     Raises UserError for a text that is not YAML, not shaped like a stack file, or with keys that would not be read.
     """
-    return {str(key): value for key, value in (_document(text, name).get("config") or {}).items()}
+    return {str(key): value for key, value in (document(text, name).get("config") or {}).items()}
 
 
-def _document(text: str, name: str) -> dict[str, Any]:
+def document(text: str, name: str) -> dict[str, Any]:
+    """The whole of a stack file: ``config``, and what Pulumi keeps beside it; UserError as in ``parse``."""
     try:
         document = YAML(typ="safe").load(text) or {}
     # ValueError, KeyError: values that are not of their type, 2026-13-45 or !!bool maybe. RecursionError: thousands of brackets.
@@ -73,8 +74,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The whole of a stack file: ``config``, and what Pulumi keeps beside it; UserError as in ``read``."""
-    return _document(_text(path), path.name)
+    """``document`` of a file; UserError when it cannot be read."""
+    return document(_text(path), path.name)
 
 
 def _text(path: Path) -> str:

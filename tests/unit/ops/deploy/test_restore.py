@@ -21,6 +21,7 @@ from ops.deploy import restore, update
 from ops.errors import UserError
 from ops.machine import backend
 from ops.machine.daemon import DEFAULT_SOCKET
+from ops.stack import checkpoint
 from ops.stack.file import parse
 from ops.stack.stack import Stack
 from tests.support.checkout import commit, init
@@ -168,6 +169,23 @@ def test_machines_of_another_swarm_are_kept(tmp_path: Path) -> None:
 def test_a_file_that_names_no_machine_is_the_kits(tmp_path: Path, here: str | None) -> None:
     assert taken(tmp_path, here) == (KIT_FILE, ["Pulumi.shop.yaml: from the kit"])
     assert taken(tmp_path, KIT_FILE) == (KIT_FILE, [])
+
+
+@pytest.mark.parametrize(
+    ("resources", "salt", "stays"), [(["x"], "v1:abc", True), (["x"], "v1:other", False), ([], "v1:abc", False)]
+)
+def test_what_is_corrected_between_two_attempts_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resources: list[str], salt: str, stays: bool
+) -> None:
+    """A key of the bucket that was renewed after the kit was made: the kit's file took its place again, at each attempt."""
+    monkeypatch.setattr(checkpoint, "read", lambda url, short: {"resources": resources} if short == "shop" else {})
+    corrected = KIT_FILE.replace("secure: x", "secure: renewed").replace("v1:abc", salt)
+    text, lines = taken(tmp_path, corrected)
+    assert text == (corrected if stays else KIT_FILE)
+    assert lines == [
+        "Pulumi.shop.yaml: "
+        + ("stays as it is, because an earlier attempt took it and the state from the kit" if stays else "from the kit")
+    ]
 
 
 @pytest.mark.parametrize(
