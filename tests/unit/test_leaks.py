@@ -40,3 +40,13 @@ def test_both_languages_have_the_same_rows_and_commands() -> None:
         assert english == korean
         assert len(english) > len(ROTATIONS)
     assert commands(PAGES[0]) == commands(PAGES[1])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_new_passphrase_is_set_in_every_project(page: str) -> None:
+    # `pulumi stack ls` lists the stacks of one project.
+    before_the_move, _, _ = (ROOT / page).read_text().partition("$ mv ~/.config/skyvern-stack/passphrase.new")
+    others = [path.parent.name for path in ROOT.glob("*/Pulumi.yaml")]
+    assert others
+    for project in others:
+        assert f"pulumi -C {project} stack change-secrets-provider passphrase" in before_the_move
