@@ -72,7 +72,7 @@ class VercelFrontend(Section):
     region: str = Field(
         "icn1",
         pattern=r"^[a-z]{3}[0-9]$",
-        description="Where login, session tokens and recordings pass: Vercel's id of the region nearest to the host.",
+        description="Where login, session tokens and the dashboard pass: Vercel's id of the region nearest to the host.",
         examples=["hnd1", "iad1"],
     )
     vercel_app: Label = Field(
