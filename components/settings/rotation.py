@@ -22,7 +22,7 @@ class RotationSettings(Section):
 
 
 class DeploymentSettings(Section):
-    """Which commits `script/up`, `ops apply` and `ops rotate` may deploy. The program itself does not read it."""
+    """Which commits `script/up`, `ops apply`, `ops rotate` and `ops upgrade-database` may deploy. The program ignores it."""
 
     only_from_main: bool | None = Field(
         None,
