@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def lint() -> int:
 def test_a_room_imports_only_what_is_below_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     assert lint() == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["policy", "skyvern_provider"])
+def test_what_can_be_published_alone_imports_no_other_package_of_this_project(package: str) -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = (rule for rule in rules["contracts"] if rule.get("source_modules") == [package])
+    assert {package, *contract["forbidden_modules"]} == set(rules["root_packages"])
 
 
 def inner_imports(text: str) -> Iterator[int]:
