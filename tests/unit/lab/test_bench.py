@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,44 @@ def test_a_wrong_word_is_one_line(words: list[str], line: str, prepared: list[st
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"script/bench: {line} (see script/bench --help)\n"
     assert prepared == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("folder", "Is a directory"), ("missing/bench.json", "No such file or directory"), ("file/bench.json", "Not a directory")],
+)
+def test_a_file_that_cannot_be_written_is_one_line_before_it_measures(
+    name: str,
+    reason: str,
+    tmp_path: Path,
+    prepared: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    assert bench.main(["edge", "--json", str(tmp_path / name)]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / name}: {reason}; correct that and run this again\n"
+    assert prepared == []
+
+
+@pytest.mark.parametrize("before", [None, "kept"])
+def test_a_bench_that_is_interrupted_leaves_the_file_as_it_was_and_names_what_goes_on(
+    before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "run", interrupted)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    file = tmp_path / "bench.json"
+    if before is not None:
+        file.write_text(before)
+    assert bench.main(["edge", "--json", str(file)]) == 130
+    assert (file.read_text() if file.exists() else None) == before
+    line = "script/bench: interrupted; its stacks are removed; a Docker daemon that it started on this machine goes on\n"
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize(
