@@ -307,6 +307,12 @@ def resume(stack: Stack, *, yes: bool) -> None:
 
 def _resume(stack: Stack, *, yes: bool) -> None:
     docker, image = stack.docker(), exchange.image_of(stack)
+    nothing = f"ops resume: no schedule of stack {stack} is paused by a restore"
+    if not needs.present(docker, image):
+        # A stack without a backup does not have it built, and had no set restored.
+        wanted = image in needs.running_images(stack.settings()).values()
+        missing = f"ops resume: the image {image} is not on {docker.host}; run bin/ops images build -s {stack}"
+        raise UserError(missing if wanted else nothing)
     listed = "','".join(paused.current(paused.read(stack, docker, image)))
     query = f"""
         SELECT coalesce(json_agg(json_build_object('id', workflow_schedule_id, 'name', coalesce(name, workflow_permanent_id),
@@ -315,7 +321,7 @@ def _resume(stack: Stack, *, yes: bool) -> None:
         FROM workflow_schedules WHERE NOT enabled AND deleted_at IS NULL AND workflow_schedule_id IN ('{listed}')"""  # noqa: S608
     rows: list[dict[str, Any]] = json.loads(database.ask(stack, docker, f"{query};", as_owner=True) or "[]")
     if not rows:
-        raise UserError(f"ops resume: no schedule of stack {stack} is paused by a restore")
+        raise UserError(nothing)
     printed = docker.execute(stack.prefix("server"), *PYTHON, _NEXT_TICKS, stdin=json.dumps(rows).encode())
     over = []
     for row in map(json.loads, printed.splitlines()):

@@ -220,6 +220,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "has been removed; bring back a set": _RESTORE,
         "to go back: bin/ops restore --undo": _UNDO,
         "bin/ops resume": _RESUME,
+        "is not on …; run bin/ops images build": _IMAGE,
         "bin/ops backup now keeps them": f"host/test_backup.py::test_newer_data_is_not_replaced_unasked {_RESTORE}",
         "containers are missing": _ELSEWHERE,
         "names (database.url); bring back a set": _RESTORE,

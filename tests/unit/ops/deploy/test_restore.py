@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from components.settings.automations import AutomationSettings
+from components.settings.backup import Backup, NoBackup, PathBackup
 from ops.backups import copies, exchange, external, notes
 from ops.backups.copies import Schedule
 from ops.backups.exchange import Kept
@@ -80,6 +81,30 @@ def test_a_restore_into_another_engine_touches_nothing(monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="nothing was changed: it runs on a Swarm"):
         restore.undo(DEV, yes=True)
     assert there.asked == []
+
+
+@pytest.mark.parametrize(
+    ("backup", "line"),
+    [
+        (
+            PathBackup(type="path", path="/srv/backup"),
+            r"^ops resume: the image localhost/skyvern/backup:\w+ is not on unix:///x; run bin/ops images build -s dev$",
+        ),
+        # Its image is not built, and nothing was restored.
+        (NoBackup(), r"^ops resume: no schedule of stack dev is paused by a restore$"),
+    ],
+)
+def test_a_resume_without_the_backups_image_is_one_line(
+    backup: Backup, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    there = daemon(**{"image inspect": UserError("docker: exit 1: Error: No such image: localhost/skyvern/backup")})
+    settings = Stack("dev").settings().model_copy(update={"backup": backup})
+    monkeypatch.setattr(Stack, "docker", lambda self: there)
+    monkeypatch.setattr(Stack, "settings", lambda self: settings)
+    with pytest.raises(UserError, match=line):
+        restore.resume(DEV, yes=True)
+    assert [asked.split()[0] for asked in there.asked] == ["image"]
 
 
 # --- From the kit --------------------------------------------------------------------------------------------------------
