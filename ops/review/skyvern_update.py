@@ -1,9 +1,10 @@
 """``script/update-skyvern VERSION``: another Skyvern in every place of this checkout that names one, and whether ours fits it.
 
-Locks with hashes, the UI's wheel, the version and the pages about its settings; then the texts of the UI that are new or gone,
-for translators, and the tests that hold our modules, patches and decisions against the wheel. What they name is a maintainer's
-to change. Not here: LLM keys (components/settings/llm_keys.py),
-which the wheel makes at run time; and what an upgrade does to a stack (ops/deploy/upgrade.py).
+Locks with hashes, the UI's wheel, the version, the pages about its settings, and the SDK's version in those about the API; then
+the texts of the UI that are new or gone, for translators, and the tests that hold our modules, patches and decisions against the
+wheel. What they name is a maintainer's to change. Not here: LLM keys (components/settings/llm_keys.py), which the wheel makes at
+run time; the schema of automation files, which Skyvern's own models make (tools/skyvern_schema/generate.py); and what an upgrade
+does to a stack (ops/deploy/upgrade.py).
 """
 
 import hashlib
@@ -27,15 +28,19 @@ UI = "site/ui-requirements.txt"
 # What lists the texts of a UI, and its dictionaries.
 SITE = ("localize.mjs", "texts.mjs", "patch.mjs", "package.json", "package-lock.json", "locales")
 SETTINGS = "components/settings/skyvern_settings.py"
+# Pages that tell programs which SDK to install.
+SDK_PAGES = ("docs/api.md", "docs/ko/api.md")
 PAGES = {"en": "docs/skyvern-settings.md", "ko": "docs/ko/skyvern-settings.md"}
 # As the server's image has it; a lock for another Python may choose other packages.
 COMPILE = ("pip", "compile", "--quiet", "--no-header", "--generate-hashes", "--python-version", "3.13", "--no-python-downloads")
 PLATFORM = ("--python-platform", "x86_64-manylinux_2_28")
-# They read the wheel that is pinned.
+# They read the wheel that is pinned, or compare its version with what was made from it.
 TESTS = (
+    "tests/unit/components/automations/test_files.py",
     "tests/unit/components/settings/test_skyvern_settings.py",
     "tests/unit/images",
     "tests/unit/ops/backups/test_migrations.py",
+    "tests/unit/ops/images",
     "tests/unit/test_code.py",
     "tests/unit/test_site.py",
 )
@@ -69,6 +74,9 @@ def update(version: str, progress: Progress, root: Path = ROOT) -> None:
             ui: comments(ui) + pinned(f"skyvern-ui=={version}", new),
             root / SETTINGS: _PINNED.sub(f'SKYVERN_VERSION = "{version}"', settings),
         }
+        for page in SDK_PAGES:
+            text = (root / page).read_text(encoding="utf-8")
+            texts[root / page] = text.replace(f"pip install skyvern=={before}`", f"pip install skyvern=={version}`")
         try:
             old = wheel(f"skyvern-ui=={before}", Path(folder) / "old")
             changed = translations(new, old, root / "site", Path(folder))

@@ -180,7 +180,7 @@ def test_a_long_text_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_the_schema_is_that_of_the_pinned_server() -> None:
-    """After a new version: tools/skyvern_schema/generate.py."""
+    """After a new version: tools/skyvern_schema/generate.py, which says how it is run."""
     assert files.schema()["$comment"].endswith(f"from skyvern {SKYVERN_VERSION}.")
 
 

@@ -15,11 +15,11 @@ from ops.clients import pip, process, terminal
 from ops.errors import UserError
 from ops.paths import ROOT
 from ops.review import skyvern_update
-from ops.review.skyvern_update import PAGES, SERVER, SETTINGS, TESTS, UI
+from ops.review.skyvern_update import PAGES, SDK_PAGES, SERVER, SETTINGS, TESTS, UI
 
 # The texts of a UI, by the version before and the new one: one stays, one goes, one comes, one was never translated.
 SHOWN = {"1.0.56": ("Save", "Gone now", "Of a library"), "1.0.57": ("Save", "Of a library", "New here")}
-FILES = (f"{SERVER}.in", f"{SERVER}.txt", UI, SETTINGS, *PAGES.values())
+FILES = (f"{SERVER}.in", f"{SERVER}.txt", UI, SETTINGS, *PAGES.values(), *SDK_PAGES)
 
 
 def wheel_of(version: str) -> bytes:
@@ -79,6 +79,9 @@ def test_every_place_has_the_new_version(folder: Path) -> None:
     assert after[UI].splitlines()[2] == f"    --hash=sha256:{hashlib.sha256(wheel_of('1.0.57')).hexdigest()}"
     assert 'SKYVERN_VERSION = "1.0.57"\n' in after[SETTINGS]
     assert after["docs/ko/skyvern-settings.md"] == "page in ko\n"
+    # What was seen with the version before stays a fact about that one.
+    for page in SDK_PAGES:
+        assert after[page] == before[page].replace("skyvern==1.0.56", "skyvern==1.0.57")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,15 @@ def test_what_does_not_fit_ends_with_the_next_step(folder: Path, monkeypatch: py
 
 def test_the_tests_that_read_the_wheel_are_there() -> None:
     assert [name for name in TESTS if not (ROOT / name).exists()] == []
+
+
+def test_every_test_that_reads_the_wheel_or_its_version_is_run() -> None:
+    """Above all that of the schema of automation files, which no step of the update writes."""
+    imported = re.compile(r"^from .* import .*\b(SKYVERN_VERSION|skyvern_wheel|pinned_wheel)\b", re.MULTILINE)
+    readers = [path for path in (ROOT / "tests/unit").rglob("test_*.py") if imported.search(path.read_text())]
+    assert len(readers) > 5
+    run = [ROOT / name for name in TESTS]
+    assert [path for path in readers if not any(path.is_relative_to(name) for name in run)] == []
 
 
 def test_new_and_vanished_texts_are_listed_for_translators(folder: Path) -> None:
