@@ -68,12 +68,12 @@ _NO_REGISTRY = "outside: asks a registry of images"
 
 # Module or script -> a text that names a command, or a part of it that no other one has -> the test.
 MESSAGES: Mapping[str, Mapping[str, str]] = {
-    "bin/ops": {"run script/bootstrap": _BESIDE},
     "script/env": {
-        "run script/bootstrap": _BESIDE,
         "this takes no argument": "unit/test_scripts.py::test_script_env_refuses_words",
     },
     "script/environment": {
+        "this checkout is not prepared; run script/bootstrap": "unit/ops/test_bootstrap.py::"
+        "test_a_command_runs_only_with_the_packages_of_this_commit",
         "HOME: is not set": "unit/ops/test_shell.py::test_a_home_that_is_no_folder_is_one_line_whose_cure_works",
         "apt-get %s failed": "names: the command that failed",
     },

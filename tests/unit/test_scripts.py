@@ -1,5 +1,6 @@
 """The words of script/test and script/env: a wrong one is a line before anything begins, a right one gets where it belongs."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -99,6 +100,9 @@ def test_script_env_refuses_words(checkout: Path, words: list[str]) -> None:
         ran.stderr
         == f'env: {words[0]}: this takes no argument, and what it prints is for every stack; write eval "$(script/env)"\n'
     )
+    (checkout / "requirements.txt").touch()
+    (checkout / "requirements-dev.txt").touch()
+    (checkout / f".venv/.requirements-{hashlib.sha256().hexdigest()[:16]}").touch()
     assert run(checkout, "env").stdout == "ran -m ops.bootstrap --print-env\n"
 
 

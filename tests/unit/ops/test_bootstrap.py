@@ -217,6 +217,39 @@ def test_changed_requirements_are_installed(home: Home, tmp_path: Path) -> None:
     assert len(pip_calls(home)) == 3
 
 
+@pytest.mark.parametrize(("script", "name"), [("bin/ops", "ops"), ("script/env", "env")])
+@pytest.mark.parametrize("tools", [[], ["--dev"]])
+def test_a_command_runs_only_with_the_packages_of_this_commit(
+    home: Home, tmp_path: Path, script: str, name: str, tools: list[str]
+) -> None:
+    checkout = tmp_path / "checkout"
+    (checkout / script).parent.mkdir(parents=True)
+    shutil.copy(ROOT / script, checkout / script)
+
+    def call() -> tuple[int, str]:
+        ran = subprocess.run(
+            [checkout / script], env={**os.environ, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+        )
+        return ran.returncode, ran.stderr
+
+    not_prepared = (1, f"{name}: this checkout is not prepared; run script/bootstrap\n")
+    home.program("python3.11", PYTHON.replace('"-m pip"*) exit 0', '"-m pip"*) exit 1'))
+    assert run_script(home, tmp_path, "--venv", *tools).code == 1
+    # Half made: it was a traceback about the first package that is missing.
+    assert call() == not_prepared
+    home.program("python", PYTHON, checkout / ".venv" / "bin")
+    assert run_script(home, tmp_path, "--venv", *tools).code == 0
+    assert call() == (0, "")
+    # As after git pull, in the list that was installed and in the other one.
+    (checkout / "requirements.txt").write_text("other")
+    (checkout / "requirements-dev.txt").write_text("other, and tools")
+    assert call() == not_prepared
+    assert run_script(home, tmp_path, "--venv", *tools).code == 0
+    assert call() == (0, "")
+    shutil.rmtree(checkout / ".venv")
+    assert call() == not_prepared
+
+
 def test_the_tools_list_is_good_for_everything(home: Home, tmp_path: Path) -> None:
     home.program("python3.11", PYTHON)
     run_script(home, tmp_path, "--venv", "--dev")
