@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import re
 import sys
+from collections.abc import Sequence
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -173,10 +176,15 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Make a set of the backup the stack's data: compared first, what it replaces is kept, schedules paused."""
-    # An empty one, of a variable that is not set, must not become a restore of everything.
     single = any(one is not None for one in (workflow, credential, file))
     if single and (undo or kit is not None):
         raise UserError("ops restore: --undo and --kit are for the whole stack; leave out --workflow, --credential and --file")
+    if undo and (name is not None or kit is not None or discard_newer):
+        raise UserError("ops restore: --undo puts back what the last restore replaced; leave out SET, --kit and --discard-newer")
+    if kit is not None and discard_newer:
+        raise UserError("ops restore: --kit is for a machine where nothing is newer; leave out --discard-newer")
+    if passphrase_file is not None and kit is None:
+        raise UserError("ops restore: --passphrase-file is of a kit; write --kit FILE as well, or leave it out")
     if undo:
         stack_restore.undo(stack, yes=yes)
     elif single:
@@ -320,6 +328,7 @@ def main() -> None:
     """Run a command; a wrong input ends in one line, with exit 1, or 2 for the command line itself."""
     try:
         terminal.begin()
+        _refuse_empty(sys.argv[1:])
         sys.exit(app(prog_name="ops", standalone_mode=False))
     except SettingsError as wrong:
         for line in wrong.lines:
@@ -336,6 +345,15 @@ def main() -> None:
         if line := terminal.line_of(error):
             typer.echo(f"error: {line}", err=True)
         sys.exit(1)
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """UserError for a word of a variable that is not set: it must not become a default, such as the newest set."""
+    for before, word in pairwise(["ops", *words]):
+        if not word or re.fullmatch("--[a-z-]+=", word):
+            raise UserError(
+                f"ops: what follows {word or before!r} is empty, as of a variable that is not set; write it, or leave it out"
+            )
 
 
 def _usage_line(wrong: typer.TyperException) -> str:

@@ -34,6 +34,10 @@ def main(stacks: Sequence[Stack], options: Options, stored: Sequence[Path] = ())
     """
     if stacks and stored:
         raise UserError("ops preview: --from takes the place of stacks; give one or the other")
+    if stored and (options.base or not options.drift):
+        raise UserError("ops preview: --from reads previews as they were made; leave out --base and --no-drift")
+    if options.form == "json" and (options.link or options.limit != report.LIMIT):
+        raise UserError("ops preview: --link and --limit are for markdown; leave them out")
     if stored:
         previews = [preview for path in stored for preview in _read(path)]
     else:

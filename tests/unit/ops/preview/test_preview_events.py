@@ -328,6 +328,12 @@ def test_wrong_inputs_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         command.main([Stack("dev", root=tmp_path), Stack("organization/skyvern/none", root=tmp_path)], Options())
     with pytest.raises(UserError, match="--from takes the place of stacks"):
         command.main([Stack("dev")], Options(), [tmp_path / "x"])
+    for swallowed in (Options(base="abc"), Options(drift=False)):
+        with pytest.raises(UserError, match="--from reads previews as they were made; leave out --base and --no-drift"):
+            command.main([], swallowed, [tmp_path / "x"])
+    for swallowed in (Options(form="json", link="https://example.com"), Options(form="json", limit=0)):
+        with pytest.raises(UserError, match="--link and --limit are for markdown; leave them out"):
+            command.main([Stack("dev", root=tmp_path)], swallowed)
     with pytest.raises(UserError, match=r"x: No such file or directory; make it with bin/ops preview --format json"):
         command.main([], Options(), [tmp_path / "x"])
     (tmp_path / "x").write_text("[{}]")
