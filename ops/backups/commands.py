@@ -30,7 +30,7 @@ def list_sets(stack: StackOption = DEV) -> None:
         (
             one.name,
             f"{one.at:%Y-%m-%d %H:%M} UTC",
-            backups.age(max(0, int((now - one.at).total_seconds()))),
+            "in the future" if backups.is_ahead(one.at, now) else backups.age(max(0, int((now - one.at).total_seconds()))),
             f"{one.bytes / MIB:.1f} MiB",
             f"{one.added / MIB:.1f} MiB",
         )

@@ -31,6 +31,7 @@ from ops.deploy import danger, database_upgrade, machines, newer, put_back, reco
 from ops.errors import UserError, explained
 from ops.images import build, needs
 from ops.machine import backend, daemon, engine
+from ops.observe import backups
 from ops.paths import write_whole
 from ops.stack import checkpoint, database, file, state
 from ops.stack.stack import Stack
@@ -194,8 +195,13 @@ def _refuse_other_major(stack: Stack, docker: Docker, last: Kept) -> None:
 
 
 def refuse_newer_data(source: Source, record: Record) -> None:
-    """UserError where the stack has runs, workflows or credentials that came after the set, or does not say."""
+    """UserError where the stack has runs, workflows or credentials that came after the set, or may have."""
     stack = source.stack
+    if backups.is_ahead(record.at, datetime.now(UTC)):
+        raise UserError(
+            f"stack {stack}: set {record.name} is of a time that has not come, so it is not known what is newer than it; is this "
+            "machine's clock right? Add --discard-newer to go on without what came since"
+        )
     unknown = f"so it is not known what is newer than set {record.name}"
     start = f"start it (script/up --stack {stack}), or add --discard-newer"
     with explained(lambda _: f"stack {stack}: its database does not answer, {unknown}; {start}"):

@@ -6,7 +6,7 @@ It says what the repository said when it was last asked (images/backup/skyvern-b
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from components.host.backup import STATE_FOLDER
@@ -17,6 +17,8 @@ from ops.stack.inventory import Container
 STATUS_FILE = f"{STATE_FOLDER}/status.json"
 DRILL_FILE = f"{STATE_FOLDER}/drill.json"
 ANSWER_SECONDS = 10
+# A set that is so much later than now is of a clock that has been set back since (as in images/backup/skyvern-backup).
+_AHEAD = timedelta(minutes=5)
 
 Verdict = Literal["passed", "failed", "could not run"]
 
@@ -50,7 +52,7 @@ class BackupFacts:
     sets: complete ones in the repository; None if it has never answered. newest, newest_at: None without any. age_seconds: of the
     newest. problem: of the last look, "" for none. max_age_hours: from the stack file. drill: the last one. good_days: since
     one passed; None if none has. waited_seconds: since the backup first ran. locked_days: of the bucket. unpruned_days: since
-    what nothing needs was removed; None of a container that has not noted it.
+    what nothing needs was removed; None of a container that has not noted it. ahead: sets of a time that has not come.
     """
 
     sets: int | None
@@ -64,6 +66,7 @@ class BackupFacts:
     waited_seconds: int = 0
     locked_days: int = 0
     unpruned_days: int | None = None
+    ahead: Sequence[str] = ()
 
     @property
     def too_old(self) -> bool:
@@ -91,11 +94,17 @@ def parse(status: str, drill: str, now: datetime) -> BackupFacts:
     document: dict[str, Any] = json.loads(status)
     newest, last = document["newest"], parse_drill(drill)
     at = None if newest is None else datetime.fromtimestamp(newest["time"], UTC)
+    ahead = document.get("ahead", [])
+    if at is not None and is_ahead(at, now):
+        # Noted by a clock that was ahead, or by a container of before.
+        ahead = [newest["set"], *(name for name in ahead if name != newest["set"])]
+        newest = at = None
     return BackupFacts(
         sets=document["sets"],
         newest=None if newest is None else newest["set"],
         newest_at=at,
         age_seconds=None if at is None else max(0, int((now - at).total_seconds())),
+        ahead=tuple(ahead),
         problem=document["problem"],
         max_age_hours=document["max_age_hours"],
         drill=last,
@@ -117,6 +126,11 @@ def parse_drill(text: str) -> Drill | None:
         # Of a version that noted the last one only.
         good = document["at"]
     return Drill(**{**document, "at": at, "last_good": None if good is None else datetime.fromisoformat(good)})
+
+
+def is_ahead(at: datetime, now: datetime) -> bool:
+    """Whether a set is of a time that has not come: a clock was ahead when it was made, or is behind now."""
+    return at > now + _AHEAD
 
 
 def line(facts: BackupFacts) -> str:

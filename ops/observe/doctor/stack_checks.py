@@ -344,6 +344,17 @@ def check_backup(observation: Observation) -> Iterator[Finding]:
         yield error("backup", name, f"the newest set is {backups.age(facts.age_seconds)} old{why}", again)
     elif facts.problem:
         yield warning("backup", name, facts.problem, f"correct that, then {again}")
+    if facts.ahead:
+        last = facts.ahead[0]
+        problem = (
+            f"{len(facts.ahead)} sets are of a time that has not come, the last is {last}: a clock was ahead when they "
+            "were made, or this one is behind"
+        )
+        fix = (
+            "correct the clock if it is behind (date -u); if it is right, they do not count until then, and are restored by "
+            f"name: bin/ops restore {last} -s {stack}"
+        )
+        yield warning("backup", name, problem, fix)
     if facts.locked_days and facts.unpruned_days is not None and facts.unpruned_days > 2 * (facts.locked_days + 1):
         problem = f"nothing was removed from the repository for {facts.unpruned_days} days, because sets were interrupted"
         fix = f"let one be made to its end: {again}; without an interruption in {facts.locked_days + 1} days the rest follows"

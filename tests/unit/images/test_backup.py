@@ -42,7 +42,9 @@ case "$*" in
       '. + [{id: "new", time: "2026", tags: [$set, $part]}]' "$FAKE/snapshots" > "$FAKE/more"
     mv "$FAKE/more" "$FAKE/snapshots"
     echo "{\"message_type\": \"summary\", \"snapshot_id\": \"id-of-${BASH_REMATCH[2]}\"}" ;;
-  dump*) cat "$FAKE/record" ;;
+  dump*)
+    [[ $* =~ set=([^ ,]+) ]] && [ -e "$FAKE/record-${BASH_REMATCH[1]}" ] && exec cat "$FAKE/record-${BASH_REMATCH[1]}"
+    cat "$FAKE/record" ;;
   ls*) [ ! -e "$FAKE/files" ] || cat "$FAKE/files" ;;
   forget*--dry-run*) echo '[]' ;;
 esac
@@ -109,6 +111,21 @@ class Box:
             for days, name in sets
         ]
         (self.folder / "snapshots").write_text(json.dumps(snapshots))
+
+    def has_whole(self, **sets: timedelta) -> dict[str, str]:
+        """Whole sets in the repository, by how long from now they were made, each with its record; their names."""
+        names = {name: f"{datetime.now(UTC) + since:%Y%m%dT%H%M%SZ}" for name, since in sets.items()}
+        snapshots = [
+            {"id": f"{name}-{part}", "time": "2026", "tags": [f"set={names[name]}", f"part={part}"]}
+            for name in sets
+            for part in ("database", "files", "record")
+        ]
+        (self.folder / "snapshots").write_text(json.dumps(snapshots))
+        for name, at in names.items():
+            record = {"set": at, "database_bytes": 1, "folders": {}}
+            (self.folder / f"record-{at}").write_text(json.dumps({**record, "is": name}))
+        shutil.copy(self.folder / f"record-{max(names.values())}", self.folder / "record")
+        return names
 
     def replace(self, **programs: str) -> None:
         """Other stand-ins, as texts of scripts."""
@@ -434,6 +451,81 @@ def test_rows_follow_the_files_of_runs_in_progress(box: Box, links: str, followe
 def test_a_set_that_is_not_there_is_named(box: Box, asked: str, told: str) -> None:
     no_snapshot = {"FAIL": "dump", "SAY": "Fatal: failed to find snapshot: no snapshot found"}
     assert box.run("record", asked, check=False, **no_snapshot) == f"backup: there is {told} in the repository\n"
+
+
+# --- A clock that was ahead ------------------------------------------------------------------------------------------------
+
+AHEAD, HOUR = timedelta(hours=9), timedelta(hours=1)
+
+
+def test_a_set_from_the_future_is_not_the_newest_and_can_be_named(box: Box) -> None:
+    """Of a machine with two systems, whose clock was nine hours ahead until the network set it."""
+    names = box.has_whole(ahead=AHEAD, good=-HOUR, old=-3 * HOUR)
+    assert json.loads(box.run("record", "latest"))["is"] == "good"
+    assert json.loads(box.run("record", names["ahead"]))["is"] == "ahead"
+    assert [one["set"] for one in json.loads(box.run("list"))] == [names[name] for name in ("ahead", "good", "old")]
+
+
+def test_where_every_set_is_from_the_future_the_clock_is_asked_about(box: Box) -> None:
+    box.has_whole(ahead=AHEAD)
+    assert box.run("record", "latest", check=False) == (
+        "backup: the sets in the repository are all of a time that has not come: is this machine's clock right? "
+        "Such a set is restored by its name\n"
+    )
+
+
+def test_a_set_from_the_future_hides_no_backup_that_has_stopped(box: Box) -> None:
+    """The status was noted by a clock that was ahead, or the repository does not answer any more."""
+    names = box.has_whole(ahead=AHEAD, good=-HOUR, old=-3 * HOUR)
+    box.run("now", check=False, FAIL="part=files")
+    noted = box.note("status.json")
+    assert (noted["newest"]["set"], noted["ahead"], noted["sets"]) == (names["good"], [names["ahead"]], 3)
+    box.run("healthy")
+    status = box.folder / "state/status.json"
+    status.write_text(json.dumps({**noted, "newest": {**noted["newest"], "time": time.time() + 9 * 3600}, "since": 1000}))
+    assert subprocess.run([PROGRAM, "healthy"], env=box.environment(), check=False).returncode == 1
+    box.run("now", check=False, FAIL="snapshots")
+    assert box.note("status.json")["newest"] is None
+
+
+def test_a_look_with_a_set_from_the_future_makes_a_set_only_when_one_is_due(box: Box, running: Callable[..., None]) -> None:
+    """It made one every quarter of an hour."""
+    status = box.folder / "state/status.json"
+    for good, made in ((-HOUR / 2, 0), (-2 * HOUR, 1)):
+        box.has_whole(ahead=AHEAD, good=good)
+        for path in (status, box.folder / "calls"):
+            path.unlink(missing_ok=True)
+        running(lambda: status.exists() and box.note("status.json")["sets"] is not None)
+        assert len(box.calls("backup")) == 3 * made
+
+
+def test_sets_from_the_future_take_no_place_of_real_ones(box: Box) -> None:
+    """restic takes them for the newest: the set that was just made was removed at once."""
+    box.has_whole(ahead=AHEAD, later=2 * AHEAD, good=-HOUR)
+    box.run("now", KEEP="--keep-last 1 --keep-daily 14 --keep-within 15d")
+    (rules,) = [line for line in (box.folder / "calls").read_text().splitlines() if line.startswith("forget")]
+    assert "--keep-last 3 --keep-daily 16 --keep-within 15d --dry-run" in rules
+
+
+def test_a_drill_tries_the_newest_set_that_is_not_from_the_future(box: Box) -> None:
+    names = box.has_whole(ahead=AHEAD, good=-HOUR)
+    box.replace(initdb="#!/bin/sh\nexit 1\n")
+    box.run("drill", check=False)
+    assert (box.note("drill.json")["set"], len(box.calls("snapshots"))) == (names["good"], 1)
+    # Without one, it is one question.
+    names = box.has_whole(good=-HOUR)
+    (box.folder / "calls").unlink()
+    box.run("drill", check=False)
+    assert (box.note("drill.json")["set"], "snapshots" in (box.folder / "calls").read_text()) == (names["good"], False)
+
+
+def test_a_drill_of_a_clock_that_was_ahead_puts_off_no_other(box: Box, running: Callable[..., None]) -> None:
+    box.has_whole(good=-HOUR / 2)
+    box.replace(initdb="#!/bin/sh\nexit 1\n")
+    passed = {"set": "x", "seconds": 9, "verdict": "passed", "reason": ""}
+    at = f"{datetime.now(UTC) + AHEAD:%Y-%m-%dT%H:%M:%S}+00:00"
+    (box.folder / "state/drill.json").write_text(json.dumps({"at": at, **passed}))
+    running(lambda: box.note("drill.json")["verdict"] == "could not run", DRILL_EVERY_DAYS="7")
 
 
 # --- What others read -----------------------------------------------------------------------------------------------------

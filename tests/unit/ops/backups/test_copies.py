@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -429,6 +429,10 @@ def test_marks_are_in_no_set_and_in_no_count() -> None:
 # --- Around it ------------------------------------------------------------------------------------------------------------
 
 
+# Whatever the date of the machine.
+OLD = "20251128T203250Z"
+
+
 @pytest.fixture
 def with_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stack, "pulumi", lambda self, *arguments, **options: b'{"organization_id": "o_1"}')
@@ -439,28 +443,35 @@ def with_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     ("counts", "said"),
     [
         ("0|0|0", None),
-        ("3|0|0", "stack dev has 3 runs that are newer than set 20261128T203250Z; bin/ops backup now keeps them in a set; "),
+        ("3|0|0", "stack dev has 3 runs that are newer than set 20251128T203250Z; bin/ops backup now keeps them in a set; "),
         ("0|1|2", "stack dev has 1 workflows, 2 credentials that are newer"),
     ],
 )
 def test_newer_data_is_counted(counts: str, said: str | None) -> None:
     there = daemon(**{"volume ls": "skyvern-dev-postgres", "exec": counts})
     if said is None:
-        restore.refuse_newer_data(source(there), record())
+        restore.refuse_newer_data(source(there), record(set=OLD))
     else:
         with pytest.raises(UserError, match=said):
-            restore.refuse_newer_data(source(there), record())
+            restore.refuse_newer_data(source(there), record(set=OLD))
+
+
+def test_what_is_newer_than_a_set_from_the_future_is_not_known() -> None:
+    """The clock was ahead when it was made: nothing seemed to have come since."""
+    later = f"{datetime.now(UTC) + timedelta(hours=9):%Y%m%dT%H%M%SZ}"
+    with pytest.raises(UserError, match=rf"^stack dev: set {later} is of a time that has not come, .*[Aa]dd --discard-newer"):
+        restore.refuse_newer_data(source(daemon()), record(set=later))
 
 
 @pytest.mark.usefixtures("with_outputs")
 def test_a_database_that_does_not_answer_is_not_taken_for_an_empty_one() -> None:
     there = daemon(**{"volume ls": "skyvern-dev-postgres", "exec": UserError("docker: exit 1: container is not running")})
     with pytest.raises(UserError, match="it is not known what is newer than set"):
-        restore.refuse_newer_data(source(there), record())
+        restore.refuse_newer_data(source(there), record(set=OLD))
     # Nothing to lose: the tables are gone, or the volume is.
     gone = UserError('docker: exit 3: ERROR:  relation "workflow_runs" does not exist')
-    restore.refuse_newer_data(source(daemon(**{"volume ls": "skyvern-dev-postgres", "exec": gone})), record())
-    restore.refuse_newer_data(source(daemon(**{"volume ls": "skyvern-dev-har"})), record())
+    restore.refuse_newer_data(source(daemon(**{"volume ls": "skyvern-dev-postgres", "exec": gone})), record(set=OLD))
+    restore.refuse_newer_data(source(daemon(**{"volume ls": "skyvern-dev-har"})), record(set=OLD))
 
 
 @pytest.mark.parametrize(

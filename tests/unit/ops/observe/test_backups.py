@@ -158,6 +158,31 @@ def test_what_the_doctor_finds(facts: BackupFacts | None, level: str, problem: s
     assert "bin/ops backup now -s dev" in fix
 
 
+LATER = {"set": "20261128T210000Z", "time": int((NOW + timedelta(hours=9)).timestamp())}
+
+
+@pytest.mark.parametrize("noted", [{"newest": LATER}, {"newest": None, "ahead": [LATER["set"]]}])
+def test_a_set_from_the_future_has_no_age(noted: dict[str, Any]) -> None:
+    """As a clock noted it that was ahead, or an earlier version: it was 0 s old for as long."""
+    facts = backups.parse(json.dumps({**STATUS, **noted}), "null", NOW)
+    assert (facts.newest, facts.age_seconds, facts.ahead, facts.too_old) == (None, None, ("20261128T210000Z",), True)
+    soon = {"set": "x", "time": int((NOW + timedelta(minutes=1)).timestamp())}
+    assert backups.parse(json.dumps({**STATUS, "newest": soon}), "null", NOW).age_seconds == 0
+
+
+def test_a_set_from_the_future_is_a_warning() -> None:
+    ((level, problem, fix),) = findings(observed(replace(GOOD, ahead=("20261128T210000Z", "20261128T200000Z"))))
+    assert level == "warning"
+    assert problem == (
+        "2 sets are of a time that has not come, the last is 20261128T210000Z: a clock was ahead when they "
+        "were made, or this one is behind"
+    )
+    assert fix == (
+        "correct the clock if it is behind (date -u); if it is right, they do not count until then, and are restored by name: "
+        "bin/ops restore 20261128T210000Z -s dev"
+    )
+
+
 @pytest.mark.parametrize("verdict", ["failed", "could not run"])
 def test_a_drill_that_did_not_pass_is_an_error(verdict: Any) -> None:
     drill = Drill(at=NOW, set="x", seconds=1, verdict=verdict, reason="table runs differs")
