@@ -117,7 +117,7 @@ def apply(
     outcome: Annotated[Path | None, typer.Option(help="File for the outcome, as Markdown.")] = None,
 ) -> None:
     """Preview again and apply if the plan is the reviewed one; then the smoke run. Otherwise refuse, with the differences."""
-    reviewed.apply(record, unreviewed=unreviewed, outcome=outcome, progress=typer.echo)
+    reviewed.apply(record, unreviewed=unreviewed, outcome=outcome, progress=terminal.say)
 
 
 @app.command()
@@ -189,7 +189,7 @@ def restore(
         stack_restore.undo(stack, yes=yes)
     elif single:
         stack_single.bring_back(
-            stack, name, workflow=workflow, credential=credential, file=file, discard_newer=discard_newer, progress=typer.echo
+            stack, name, workflow=workflow, credential=credential, file=file, discard_newer=discard_newer, progress=terminal.say
         )
     elif kit is not None:
         stack_restore.restore_from_kit(stack, kit, name, passphrase_file=passphrase_file, yes=yes)
@@ -209,7 +209,7 @@ def drill(
     record: Annotated[bool, typer.Option("--record", help="Write the day of a drill that passed into the stack file.")] = False,
 ) -> None:
     """Restore the newest set into throw-away containers without a network, compare it, and start Skyvern on it."""
-    result = backup_drill.drill(stack, typer.echo)
+    result = backup_drill.drill(stack, terminal.say)
     typer.echo(
         f"drill of set {result.set or '-'}: {result.verdict}, {result.seconds} s{f': {result.reason}' if result.reason else ''}"
     )
@@ -329,21 +329,23 @@ def main() -> None:
     try:
         terminal.begin()
         _refuse_empty(sys.argv[1:])
-        sys.exit(app(prog_name="ops", standalone_mode=False))
+        code = app(prog_name="ops", standalone_mode=False)
+        # What typer makes of every KeyboardInterrupt.
+        sys.exit(terminal.interrupted_code() if code == 130 else code)
     except SettingsError as wrong:
         for line in wrong.lines:
             typer.echo(f"error: {line}", err=True)
         sys.exit(1)
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("ops: interrupted", err=True)
-        sys.exit(130)
+        terminal.say("ops: interrupted", error=True)
+        sys.exit(terminal.interrupted_code())
     except typer.TyperException as wrong:
         if line := _usage_line(wrong):
             typer.echo(line, err=True)
         sys.exit(2)
     except Exception as error:
         if line := terminal.line_of(error):
-            typer.echo(f"error: {line}", err=True)
+            terminal.say(f"error: {line}", error=True)
         sys.exit(1)
 
 

@@ -5,7 +5,6 @@ the end. Medians of rounds in which both sides take turns, so that a busy machin
 """
 
 import json
-import signal
 import statistics
 import sys
 import time
@@ -246,9 +245,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     def say(line: str) -> None:
         print(f"      {line}", file=sys.stderr, flush=True)
-
-    # As Ctrl-C, so that everything that was started for the measurement is removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def measure() -> None:
         if options.json is not None:

@@ -75,13 +75,17 @@ SELECT least(count(*), 100) FROM (
 
 
 def drill(stack: Stack, progress: Progress) -> Drill:
-    """The verdict, noted; everything that was made for it is gone. UserError where not even the verdict can be noted."""
+    """The verdict, noted; everything that was made for it is gone. UserError where not even the verdict can be noted.
+
+    One that is interrupted is noted as well, before the interruption goes on.
+    """
     docker = stack.docker()
     source = copies.source(stack)
     image = source.references["backup"]
     began, at = time.monotonic(), datetime.now(UTC)
     name = reason = ""
     verdict: Verdict = "passed"
+    interruption = None
     try:
         with notes.alone(stack):
             clear(docker, stack, "drill")
@@ -93,9 +97,13 @@ def drill(stack: Stack, progress: Progress) -> Drill:
         verdict, reason = "could not run", str(failed)
     except UserError as failed:
         verdict, reason = "failed", str(failed)
+    except KeyboardInterrupt as ended:
+        interruption, verdict, reason = ended, "could not run", "it was interrupted"
     good = at if verdict == "passed" else _last_good(stack, docker, image)
     result = Drill(at=at, set=name, seconds=round(time.monotonic() - began), verdict=verdict, reason=reason, last_good=good)
     notes.write(stack, docker, image, DRILL_FILE, result.to_json())
+    if interruption is not None:
+        raise interruption
     return result
 
 

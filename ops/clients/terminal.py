@@ -1,6 +1,7 @@
 """The terminal: steps with times, tables, questions, commands that run in front of a person, and the end of each program."""
 
 import argparse
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from types import FrameType
+from typing import NoReturn, TextIO
 
 from ops import ownership, shell, switched_off
 from ops.clients import process
@@ -20,9 +22,58 @@ from ops.paths import ROOT, cache_dir
 Progress = Callable[[str], None]
 
 
-def say(line: str) -> None:
-    """Prints a line at once, also into a pipe."""
-    print(line, flush=True)
+# What ends a command as Ctrl-C does: a shutdown, kill or timeout, and a terminal that is closed.
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+# The first of them that has come.
+_ended: list[int] = []
+_terminals: list[TextIO] = []
+
+
+def say(line: str, *, error: bool = False) -> None:
+    """Prints a line at once, also into a pipe. error: on standard error.
+
+    Where the terminal was closed or the reader has ended, the command goes on: it may be putting back what it had stopped.
+    """
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(line, file=stream, flush=True)
+    except OSError as failed:
+        if failed.errno not in {errno.EIO, errno.EPIPE}:
+            raise
+        mute(stream)
+
+
+def mute(stream: TextIO) -> None:
+    """Nobody reads a stream any more. Python writes out the rest at its end, and would complain in lines of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def listen() -> None:
+    """From here on, a signal that would end this program at once is a KeyboardInterrupt, so that it cleans up.
+
+    One that is ignored stays so, as SIGHUP under nohup.
+    """
+    # Of one that was closed, it cannot be asked any more.
+    _terminals[:] = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty()]
+    for number in _ENDS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Once: shell and kernel both report a closed terminal, and a clean-up is not to be cut off."""
+    if _ended:
+        return
+    _ended.append(number)
+    if number == signal.SIGHUP:
+        for stream in _terminals:
+            mute(stream)
+    raise KeyboardInterrupt
+
+
+def interrupted_code() -> int:
+    """The exit code after an interruption, as a shell counts: 130 after Ctrl-C."""
+    return 128 + (_ended[0] if _ended else signal.SIGINT)
 
 
 def title(line: str) -> None:
@@ -42,10 +93,10 @@ class Steps:
     def step(self, name: str) -> Iterator[Progress]:
         """One step; the value prints a line of it."""
         self.number += 1
-        print(f"[{self.number}/{self.total}] {name} ...", flush=True)
+        say(f"[{self.number}/{self.total}] {name} ...")
         began = time.monotonic()
-        yield lambda line: print(f"      {line}", flush=True)
-        print(f"      done in {time.monotonic() - began:.0f} s", flush=True)
+        yield lambda line: say(f"      {line}")
+        say(f"      done in {time.monotonic() - began:.0f} s")
 
     @property
     def seconds(self) -> float:
@@ -88,14 +139,36 @@ def run_attended(command: Sequence[str], *, env: Mapping[str, str], ask: bool, f
     ask: it may read answers from the terminal. folder: where it runs.
 
     Ctrl-C goes to the command alone, which then finishes the step it is in: a Pulumi that is killed instead leaves pending
-    operations behind.
+    operations behind. A signal that comes here alone is passed on as Ctrl-C, and then ends this program, too.
     """
-    # A function, not SIG_IGN, which the command would inherit.
-    previous = signal.signal(signal.SIGINT, lambda number, frame: None)
+    ended: list[int] = []
+    asked: list[subprocess.Popen[bytes]] = []
+    child: subprocess.Popen[bytes] | None = None
+
+    def ask_to_end() -> None:
+        # Once: Pulumi takes a second one for a kill.
+        if child is not None and not asked:
+            asked.append(child)
+            child.send_signal(signal.SIGINT)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.append(number)
+        ask_to_end()
+
+    # Functions, not SIG_IGN, which the command would inherit.
+    previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None)}
+    previous |= {number: signal.signal(number, end) for number in _ENDS if signal.getsignal(number) == _end}
     try:
-        return subprocess.Popen(command, cwd=folder, env=env, stdin=None if ask else subprocess.DEVNULL).wait()
+        child = subprocess.Popen(command, cwd=folder, env=env, stdin=None if ask else subprocess.DEVNULL)
+        if ended:
+            ask_to_end()
+        code = child.wait()
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if ended:
+        _end(ended[0], None)
+    return code
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -114,7 +187,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def begin() -> None:
-    """What every command line does first: refuses what switches a check off, takes out what the stack file decides."""
+    """What every command line does first.
+
+    It listens for signals, refuses what switches a check off, and takes out what the stack file decides.
+    """
+    listen()
     if not Path(os.environ.get("HOME", "/")).is_absolute():
         raise UserError("HOME: is not set to a folder; run: export HOME=/home/you")
     # Python looks for another one by itself; docker, git, Go and the engine fail in the middle.
@@ -134,8 +211,7 @@ def line_of(error: Exception) -> str:
         case UserError():
             return str(error)
         case BrokenPipeError():
-            # Python writes out the rest at its end, and would complain about that in lines of its own.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            mute(sys.stdout)
             return ""
         case OSError():
             return ownership.line_of(error)
@@ -151,7 +227,7 @@ def line_of(error: Exception) -> str:
 
 
 def run_main(program: str, work: Callable[[], None], *, resume: str = "run it again to continue") -> int:
-    """How every command line ends: 0, 1 after one line for what went wrong, or 130 after Ctrl-C.
+    """How every command line ends: 0, 1 after one line for what went wrong, or as ``interrupted_code`` says.
 
     program: as the person typed it. resume: what to do after an interruption.
     """
@@ -159,10 +235,10 @@ def run_main(program: str, work: Callable[[], None], *, resume: str = "run it ag
         begin()
         work()
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; {resume}", file=sys.stderr)
-        return 130
+        say(f"{program}: interrupted; {resume}", error=True)
+        return interrupted_code()
     except Exception as error:
         if line := line_of(error):
-            print(line, file=sys.stderr)
+            say(line, error=True)
         return 1
     return 0

@@ -57,7 +57,13 @@ def _stop(docker: Docker, stack: Stack, names: list[str], progress: Progress) ->
     seconds = drain.stop_seconds(stack)
     for part in parts:
         names.append(running[part].name)
-        docker.stop_part(running[part].name, timeout_seconds=seconds)
+        try:
+            docker.stop_part(running[part].name, timeout_seconds=seconds)
+        except KeyboardInterrupt:
+            # The daemon goes on with it, and what is started in the meantime stops then.
+            progress(f"interrupted; {part} is started again once it has stopped")
+            docker.stop_part(running[part].name, timeout_seconds=seconds)
+            raise
     # Docker takes several of one filter for any of them.
     others = docker.run("ps", "--quiet", *(f"--filter=volume={stack.prefix(part)}" for part in PARTS)).split()
     if others:

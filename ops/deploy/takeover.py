@@ -321,7 +321,13 @@ def stop(old: Upstream, was: Sequence[Container], stopped: list[Container]) -> N
     for one in _in_order(old, was):
         if one.running and one.name != old.database.name:
             stopped.append(one)
-            old.docker.run("stop", f"--time={STOP_SECONDS}", one.name, timeout_seconds=STOP_SECONDS + 60)
+            command = ("stop", f"--time={STOP_SECONDS}", one.name)
+            try:
+                old.docker.run(*command, timeout_seconds=STOP_SECONDS + 60)
+            except KeyboardInterrupt:
+                # The daemon goes on with it, and what is started in the meantime stops then.
+                old.docker.run(*command, timeout_seconds=STOP_SECONDS + 60)
+                raise
 
 
 def _in_order(old: Upstream, was: Sequence[Container]) -> list[Container]:

@@ -52,7 +52,7 @@ def pulumi_up(stack: Stack, *, unasked: bool, previewed: bool = False, targets: 
     flags = [*(["--yes", "--non-interactive"] if unasked else []), *(["--skip-preview"] if previewed else [])]
     flags += [f"--target={target}" for target in targets]
     settings = stack.settings()
-    progress = terminal.say
+    progress: terminal.Progress = terminal.say
     if not unasked and terminal.attended():
         # Pulumi draws its tree over whatever another program prints (3.256, display/tree.go).
         progress = terminal.title

@@ -10,7 +10,6 @@ Not here: logs of earlier containers, which Docker removes with them.
 """
 
 import functools
-import os
 import queue
 import re
 import subprocess
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 
 from ops import redaction
 from ops.clients.docker import Docker
+from ops.clients.terminal import mute
 from ops.errors import UserError
 from ops.stack import inventory
 from ops.stack.inventory import Container, Replica
@@ -220,6 +220,6 @@ def main(stack: Stack, services: Sequence[str], *, following: bool, since: str |
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
-        # The reader, such as head, has closed the pipe. Python would raise again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, such as head, has closed the pipe.
+        mute(sys.stdout)
     return 0

@@ -505,6 +505,28 @@ def test_the_verdict_of_a_drill_is_noted(
     assert result.reason == (str(failure) if failure else "")
 
 
+def test_a_drill_that_is_interrupted_could_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last good one stayed the last of all."""
+    noted: list[str] = []
+    there = daemon()
+    good = "2026-11-20T00:00:00+00:00"
+
+    def attempt(*arguments: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(Stack, "docker", lambda self: there)
+    monkeypatch.setattr(copies, "source", lambda stack: source(there))
+    monkeypatch.setattr(drill, "_try", attempt)
+    monkeypatch.setattr(notes, "read", lambda *_: json.dumps({"at": good, "set": "x", "seconds": 9, "verdict": "passed"}))
+    monkeypatch.setattr(notes, "write", lambda *arguments: noted.append(arguments[-1]))
+    with pytest.raises(KeyboardInterrupt):
+        drill.drill(Stack("dev"), print)
+    (written,) = map(json.loads, noted)
+    assert (written["verdict"], written["reason"]) == ("could not run", "it was interrupted")
+    assert written["last_good"] == good
+
+
 def test_a_drill_beside_a_restore_could_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was noted as failed, although nothing had been tried."""
     there = daemon()

@@ -43,7 +43,7 @@ class Parts:
 
     def step(self, what: str) -> None:
         self.done.append(what.replace("skyvern-dev-", ""))
-        if failed := self.fails.get(self.done[-1]):
+        if failed := self.fails.pop(self.done[-1], None):
             raise failed
 
     def run(self, within: BaseException | None = None) -> None:
@@ -75,7 +75,17 @@ def test_what_was_stopped_starts_again(monkeypatch: pytest.MonkeyPatch, at: str,
     with pytest.raises(type(failed)):
         parts.run(failed if at == "change" else None)
     started = [one for one in parts.done if one.startswith("start")]
-    assert started == [f"start {one.split()[1]}" for one in reversed(parts.done) if one.startswith("stop")]
+    stopped = dict.fromkeys(one for one in parts.done if one.startswith("stop"))
+    assert started == [f"start {one.split()[1]}" for one in reversed(stopped)]
+
+
+def test_a_part_that_was_stopping_when_it_was_interrupted_has_stopped_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker goes on with a stop whose command is gone: a start said that it runs, and then it stopped for good."""
+    parts = Parts(monkeypatch, {"postgres": "running", "server": "running"})
+    parts.fails["stop server"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        parts.run()
+    assert parts.done == ["stop server", "stop server", "start server"]
 
 
 def test_a_container_of_a_persons_own_on_the_data_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,26 @@ def test_what_fails_before_the_data_is_in_place_starts_the_old_stack_again(
     assert not [line for line in there.asked if line.startswith("update")]
 
 
+@pytest.mark.usefixtures("prepared")
+def test_a_container_that_was_stopping_when_it_was_interrupted_has_stopped_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Docker goes on with a stop whose command is gone."""
+    source, old, there = stacks()
+    run, interrupted = Daemon.run, iter([True])
+
+    def cut_off(self: Daemon, *arguments: Any, **options: Any) -> str:
+        said = run(self, *arguments, **options)
+        if arguments[-1] == "acme-skyvern-1" and arguments[0] == "stop" and next(interrupted, False):
+            raise KeyboardInterrupt
+        return said
+
+    monkeypatch.setattr(Daemon, "run", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        takeover._switch(source, old, None, yes=True)
+    assert changes(there) == ["stop --time=60 acme-skyvern-1", "stop --time=60 acme-skyvern-1", "start acme-skyvern-1"]
+
+
 BACK = "docker --host unix:///x start acme-postgres-1 acme-skyvern-ui-1 acme-skyvern-1"
 
 
