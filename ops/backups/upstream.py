@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from components.host.postgres import DATABASE, ROLE, SOCKET_FOLDER
 from components.host.skyvern import SKYVERN_ID
@@ -169,6 +169,11 @@ UPDATE organizations SET domain = {domain} WHERE organization_id = {organization
 SELECT count(*) FROM organizations WHERE organization_id = {organization};
 """
 _ID = re.compile(r"o_[A-Za-z0-9_-]{1,64}")
+# As SQLAlchemy reads an address (2.0, engine/url.py): with # / ? and [ in a password.
+_ADDRESS = re.compile(
+    r"[\w+]+://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?(?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?@]+))?(?::\d*)?"
+    r"(?:/(?P<name>[^?]*))?(?:\?.*)?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,11 +239,17 @@ def of(docker: Docker, project: Project) -> Upstream:
     server = next((one for one in servers if one.service == "skyvern"), servers[0] if servers else None)
     if server is None:
         raise UserError(f"compose project {project.name}: none of its containers has a DATABASE_STRING, so it is not Skyvern's")
-    address = urlsplit(server.environment["DATABASE_STRING"])
-    database = next((one for one in project.containers if address.hostname in {one.service, one.name}), None)
+    address = _ADDRESS.fullmatch(server.environment["DATABASE_STRING"])
+    if address is None:
+        raise UserError(
+            f"compose project {project.name}: DATABASE_STRING of {server.name}: is not an address as SQLAlchemy reads it, "
+            "postgresql+psycopg://USER:PASSWORD@HOST:5432/NAME with an @ in the password as %40"
+        )
+    host = address["host"] or address["ipv6"]
+    database = next((one for one in project.containers if host in {one.service, one.name}), None)
     if database is None:
         raise UserError(
-            f"compose project {project.name}: its database is at {address.hostname or 'no host'}, which is none of its "
+            f"compose project {project.name}: its database is at {host or 'no host'}, which is none of its "
             "containers; only a PostgreSQL of the same project can be taken over"
         )
     return Upstream(
@@ -246,9 +257,9 @@ def of(docker: Docker, project: Project) -> Upstream:
         project=project,
         server=server,
         database=database,
-        user=unquote(address.username or "skyvern"),
-        name=unquote(address.path.strip("/") or "skyvern"),
-        password=unquote(address.password or ""),
+        user=unquote(address["user"] or "skyvern"),
+        name=unquote(address["name"] or "skyvern"),
+        password=unquote(address["password"] or ""),
     )
 
 

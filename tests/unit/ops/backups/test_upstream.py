@@ -55,6 +55,40 @@ def test_server_and_database_are_known_by_the_database_address() -> None:
     assert "old-secret-pass" not in repr(replace(old, docker=Docker("unix:///x")))
 
 
+@pytest.mark.parametrize(
+    ("address", "read"),
+    [
+        ("postgresql+psycopg://skyvern:p#a/s?s[1]@postgres:5432/skyvern", ("skyvern", "p#a/s?s[1]", "skyvern")),
+        ("postgresql+psycopg://skyvern:a:b%40c%2Fd@postgres/skyvern?sslmode=disable", ("skyvern", "a:b@c/d", "skyvern")),
+        ("postgresql+psycopg://sky%40vern@postgres:5432/my%20base", ("sky@vern", "", "my base")),
+        ("postgresql://postgres", ("skyvern", "", "skyvern")),
+    ],
+)
+def test_the_database_address_is_read_as_sqlalchemy_reads_it(address: str, read: tuple[str, str, str]) -> None:
+    """Skyvern ran with such passwords, and the take-over did not."""
+    database, server = given.stack()[:2]
+    server["Config"]["Env"] = [f"DATABASE_STRING={address}"]
+    old = old_stack([database, server])
+    assert ((old.user, old.password, old.name), old.database.service) == (read, "postgres")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "skyvern:a-secret@postgres/skyvern",
+        "postgresql://skyvern:a-secret@postgres:port/skyvern",
+        "postgresql://skyvern:an@a-secret@postgres/skyvern",
+    ],
+)
+def test_a_database_address_that_cannot_be_read_is_one_line_without_it(address: str) -> None:
+    database, server = given.stack()[:2]
+    server["Config"]["Env"] = [f"DATABASE_STRING={address}"]
+    with pytest.raises(UserError, match=r"^compose project acme: DATABASE_STRING of acme-skyvern-1: is not an address") as failed:
+        old_stack([database, server])
+    assert "a-secret" not in str(failed.value)
+
+
 def test_a_project_that_is_not_skyverns_is_refused() -> None:
     with pytest.raises(UserError, match="compose project acme: none of its containers has a DATABASE_STRING"):
         old_stack([given.document("acme", "web")])
