@@ -27,7 +27,7 @@ RESTIC = r"""#!/bin/bash
 echo "$*" >> "$FAKE/calls"
 echo "$TMPDIR" > "$FAKE/tmpdir"
 [ ! -e "$FAKE/hangs" ] || exec sleep 60
-if [ -n "${FAIL:-}" ] && [[ $* == *"$FAIL"* ]]; then echo "${SAY:-Fatal: cut off}" >&2; exit 1; fi
+if [ -n "${FAIL:-}" ] && [[ $* == *"$FAIL"* ]]; then echo "${SAY:-Fatal: cut off}" >&2; exit "${CODE:-1}"; fi
 case "$*" in
   cat*) [ ! -e "$FAKE/none" ] || exit 10; echo '{"id": "abc"}' ;;
   init*) rm "$FAKE/none" ;;
@@ -451,6 +451,28 @@ def test_rows_follow_the_files_of_runs_in_progress(box: Box, links: str, followe
 def test_a_set_that_is_not_there_is_named(box: Box, asked: str, told: str) -> None:
     no_snapshot = {"FAIL": "dump", "SAY": "Fatal: failed to find snapshot: no snapshot found"}
     assert box.run("record", asked, check=False, **no_snapshot) == f"backup: there is {told} in the repository\n"
+
+
+UNREADABLE = {
+    # As 0.14 and 0.18 print it.
+    "0.14": ({"Op": "lstat", "Path": "x", "Err": 2}, {"Op": "open", "Path": "downloads/report", "Err": 13}),
+    "0.18": ({"message": "lstat x: no such file or directory"}, {"message": "open downloads/report: permission denied"}),
+}
+
+
+@pytest.mark.parametrize("version", UNREADABLE)
+def test_a_file_that_cannot_be_read_is_named(box: Box, version: str) -> None:
+    """A file of another user in a data volume: every set failed, and the line said that of the repository."""
+    items = zip(UNREADABLE[version], ("/data/downloads/gone", "/data/downloads/report"), strict=True)
+    lines = [{"message_type": "error", "error": error, "during": "archival", "item": item} for error, item in items]
+    said = "\n".join(json.dumps(line, separators=(",", ":")) for line in lines)
+    line = box.run("now", check=False, FAIL="part=files", CODE="3", SAY=said)
+    why = {"0.14": "", "0.18": " (permission denied)"}[version]
+    assert line == (
+        f"backup: /data/downloads/report cannot be read{why}: give it to user {os.getuid()}, or remove it; until then no set is made\n"
+    )
+    # One that is gone is no fault.
+    assert box.run("now", FAIL="part=files", CODE="3", SAY=said.splitlines()[0]).startswith("backup: set ")
 
 
 # --- A clock that was ahead ------------------------------------------------------------------------------------------------
