@@ -252,8 +252,12 @@ def test_damage_is_found_and_no_drill_passes(box: Box, damage: str) -> None:
 
 
 def test_what_a_killed_restic_left_does_not_stop_the_next_set(box: Box) -> None:
-    """Killed for its memory, say: its lock kept every later clean-up from its work until the container was new."""
+    """Killed for its memory, say: its lock kept every later clean-up from its work until the container was new.
+
+    The note is the program's; that it makes one is seen in tests/unit/images/test_backup.py.
+    """
     box.run("""
+touch $BACKUP_STATE/lock.killed
 restic backup -q --host $BACKUP_HOST --stdin --stdin-filename x < <(exec sleep 60 2> /dev/null) > /dev/null 2>&1 &
 for _ in $(seq 100); do [ -n "$(ls $RESTIC_REPOSITORY/locks)" ] && break; sleep 0.1; done
 kill -9 $!; [ -n "$(ls $RESTIC_REPOSITORY/locks)" ]; rm -f $BACKUP_STATE/check-day $BACKUP_STATE/read-week""")
