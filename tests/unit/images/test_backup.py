@@ -513,6 +513,31 @@ def test_a_file_that_cannot_be_read_is_named(box: Box, version: str) -> None:
     assert box.run("now", FAIL="part=files", CODE="3", SAY=said.splitlines()[0]).startswith("backup: set ")
 
 
+FULL = """#!/bin/sh
+case "$*" in
+  *.restore-file-*) echo "mktemp: failed to create file via template 'x': No space left on device" >&2; exit 1 ;;
+esac
+exec {} "$@"
+"""
+
+
+def test_a_file_whose_folder_cannot_be_made_says_why(box: Box) -> None:
+    """As on a full disk: it was restic's "is a directory", or nothing."""
+    names = box.has_whole(good=-HOUR)
+    (box.folder / f"record-{names['good']}").write_text(json.dumps({"set": names["good"], "files": "def"}))
+    node = {"type": "file", "size": 1, "mode": 420, "mtime": "2026-11-20T03:00:00Z"}
+    paths = ("downloads/wr_1/report", "downloads/report/x")
+    (box.folder / "files").write_text("\n".join(json.dumps({**node, "path": f"/{path}"}) for path in paths))
+    said = box.run("file", names["good"], "downloads/report/x", check=False)
+    assert said.startswith("backup: downloads/report/x cannot be written here: mkdir: cannot create directory")
+    assert len(said.splitlines()) == 1
+    box.replace(mktemp=FULL.format(shutil.which("mktemp")))
+    said = box.run("file", names["good"], "downloads/wr_1/report", check=False)
+    why = "mktemp: failed to create file via template 'x': No space left on device"
+    assert said == f"backup: downloads/wr_1/report cannot be written here: {why}\n"
+    assert list((box.folder / "data").glob("**/.restore*")) == []
+
+
 # --- A clock that was ahead ------------------------------------------------------------------------------------------------
 
 AHEAD, HOUR = timedelta(hours=9), timedelta(hours=1)
