@@ -134,10 +134,13 @@ def undo(stack: Stack, *, yes: bool) -> None:
     with notes.alone(stack):
         docker, image = stack.docker(), exchange.image_of(stack)
         recovery.refuse_other_engine(stack, docker, stack.state())
+        nothing = f"ops restore --undo: stack {stack} has nothing that a restore replaced"
+        if not _has_image(stack, docker, image, "ops restore --undo"):
+            raise UserError(nothing)
         server = external.server(stack, docker, stack.settings())
         replaced = [one for one in exchange.kept(docker, stack, image, server) if one.state != "filled"]
         if not replaced:
-            raise UserError(f"ops restore --undo: stack {stack} has nothing that a restore replaced")
+            raise UserError(nothing)
         last = replaced[-1]
         database_upgrade.refuse_unfinished(stack, "ops restore --undo")
         _refuse_other_place(stack, last, server)
@@ -157,6 +160,18 @@ def undo(stack: Stack, *, yes: bool) -> None:
 
 
 # --- Refusals and questions -----------------------------------------------------------------------------------------------
+
+
+def _has_image(stack: Stack, docker: Docker, image: str, command: str) -> bool:
+    """Whether the image is there whose tools work on what restores keep; UserError where it only has to be built.
+
+    A stack without a backup does not have it built, and had no set restored.
+    """
+    if needs.present(docker, image):
+        return True
+    if image in needs.running_images(stack.settings()).values():
+        raise UserError(f"{command}: the image {image} is not on {docker.host}; run bin/ops images build -s {stack}")
+    return False
 
 
 def _parts(settings: Settings) -> list[str]:
@@ -314,11 +329,8 @@ def resume(stack: Stack, *, yes: bool) -> None:
 def _resume(stack: Stack, *, yes: bool) -> None:
     docker, image = stack.docker(), exchange.image_of(stack)
     nothing = f"ops resume: no schedule of stack {stack} is paused by a restore"
-    if not needs.present(docker, image):
-        # A stack without a backup does not have it built, and had no set restored.
-        wanted = image in needs.running_images(stack.settings()).values()
-        missing = f"ops resume: the image {image} is not on {docker.host}; run bin/ops images build -s {stack}"
-        raise UserError(missing if wanted else nothing)
+    if not _has_image(stack, docker, image, "ops resume"):
+        raise UserError(nothing)
     listed = "','".join(paused.current(paused.read(stack, docker, image)))
     query = f"""
         SELECT coalesce(json_agg(json_build_object('id', workflow_schedule_id, 'name', coalesce(name, workflow_permanent_id),

@@ -480,6 +480,7 @@ def test_what_a_restore_replaced_is_not_put_back_under_another_major(stack: Stac
     monkeypatch.setattr(exchange, "kept", lambda *_: [kept])
     monkeypatch.setattr(exchange, "image_of", lambda stack: "backup")
     monkeypatch.setattr(Stack, "state", lambda stack: {})
+    monkeypatch.setattr(needs, "present", lambda *_: True)
     with pytest.raises(UserError, match="what was there before x is of PostgreSQL 15, and 17 does not start on that"):
         restore.undo(stack, yes=True)
 

@@ -84,26 +84,26 @@ def test_a_restore_into_another_engine_touches_nothing(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("backup", "line"),
+    ("command", "nothing"),
     [
-        (
-            PathBackup(type="path", path="/srv/backup"),
-            r"^ops resume: the image localhost/skyvern/backup:\w+ is not on unix:///x; run bin/ops images build -s dev$",
-        ),
-        # Its image is not built, and nothing was restored.
-        (NoBackup(), r"^ops resume: no schedule of stack dev is paused by a restore$"),
+        ("ops resume", "no schedule of stack dev is paused by a restore"),
+        ("ops restore --undo", "stack dev has nothing that a restore replaced"),
     ],
 )
-def test_a_resume_without_the_backups_image_is_one_line(
-    backup: Backup, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# Without one its image is not built, and nothing was restored.
+@pytest.mark.parametrize("backup", [PathBackup(type="path", path="/srv/backup"), NoBackup()])
+def test_without_the_backups_image_it_is_one_line(
+    backup: Backup, command: str, nothing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     there = daemon(**{"image inspect": UserError("docker: exit 1: Error: No such image: localhost/skyvern/backup")})
     settings = Stack("dev").settings().model_copy(update={"backup": backup})
     monkeypatch.setattr(Stack, "docker", lambda self: there)
     monkeypatch.setattr(Stack, "settings", lambda self: settings)
-    with pytest.raises(UserError, match=line):
-        restore.resume(DEV, yes=True)
+    monkeypatch.setattr(Stack, "state", lambda self: {})
+    missing = r"the image localhost/skyvern/backup:\w+ is not on unix:///x; run bin/ops images build -s dev"
+    with pytest.raises(UserError, match=f"^{command}: {nothing if isinstance(backup, NoBackup) else missing}$"):
+        (restore.resume if command == "ops resume" else restore.undo)(DEV, yes=True)
     assert [asked.split()[0] for asked in there.asked] == ["image"]
 
 
