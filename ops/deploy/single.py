@@ -6,7 +6,7 @@ Not here: a whole set (ops/deploy/restore.py).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components.host.volumes import SKYVERN_FOLDERS, folder_path
@@ -142,16 +142,17 @@ def _workflow(source: Source, record: Record, identifier: str, *, over: bool) ->
         raise UserError(f"set {record.name} has no workflow {identifier}")
     newest = max(map(int, versions.all("version")))
     here = _here(source, "workflows", "workflow_permanent_id", identifier, "max(version)")
-    _refuse_newer(f"workflow {identifier}", record, here, (str(newest), max(versions.all("modified_at"))), over=over)
-    parts = [versions]
-    for table in WORKFLOW_TABLES.keys() & tables.keys():
-        rows = tables[table]
-        if table == "workflow_schedules":
-            # Their runs since the set was made would be repeated.
-            kept = rows.where("workflow_permanent_id", identifier).where("deleted_at", NULL)
-            parts.append(kept.having("enabled", "f"))
-        elif table != "workflows":
-            parts.append(rows.where("workflow_id", *versions.all("workflow_id")))
+    there = (str(newest), max(versions.all("modified_at")))
+    what, again = f"workflow {identifier}", "paused: start them in the UI"
+    schedules = _schedules(tables, identifier)
+    if here == there and not over and (deleted := _deleted_here(source, schedules, identifier)):
+        _change(source, put(deleted, WORKFLOW_TABLES[deleted.table]))
+        back = f"{len(deleted.values)} schedules of it that had been deleted are here again, {again}"
+        return f"{what} is here as it is in set {record.name}; {back}"
+    _refuse_newer(what, record, here, there, over=over)
+    parts = [versions, *([] if schedules is None else [schedules])]
+    for table in WORKFLOW_TABLES.keys() & tables.keys() - {"workflows", "workflow_schedules"}:
+        parts.append(tables[table].where("workflow_id", *versions.all("workflow_id")))
     later = (
         "UPDATE public.workflows SET deleted_at = now() at time zone 'UTC' WHERE deleted_at IS NULL "  # noqa: S608
         f"AND workflow_permanent_id = '{identifier}' AND version > {newest};\n"
@@ -159,9 +160,29 @@ def _workflow(source: Source, record: Record, identifier: str, *, over: bool) ->
     )
     parts.sort(key=lambda rows: list(WORKFLOW_TABLES).index(rows.table))
     _change(source, later + "".join(put(rows, WORKFLOW_TABLES[rows.table]) for rows in parts))
-    schedules = sum(len(rows.values) for rows in parts if rows.table == "workflow_schedules")
-    paused = f"; its {schedules} schedules are paused: start them in the UI" if schedules else ""
-    return f"workflow {identifier} is version {newest} of set {record.name}{paused}"
+    paused = f"; its {len(schedules.values)} schedules are {again}" if schedules and schedules.values else ""
+    return f"{what} is version {newest} of set {record.name}{paused}"
+
+
+def _schedules(tables: Mapping[str, Rows], identifier: str) -> Rows | None:
+    """Those of a workflow, paused: their runs since the set was made would be repeated. None in a set without their table."""
+    rows = tables.get("workflow_schedules")
+    if rows is None:
+        return None
+    return rows.where("workflow_permanent_id", identifier).where("deleted_at", NULL).having("enabled", "f")
+
+
+def _deleted_here(source: Source, schedules: Rows | None, identifier: str) -> Rows | None:
+    """Those of them that the stack does not have any more, which only their own rows say; None without any."""
+    if schedules is None or not schedules.values:
+        return None
+    query = (
+        "SELECT workflow_schedule_id FROM public.workflow_schedules "  # noqa: S608
+        f"WHERE workflow_permanent_id = '{identifier}' AND deleted_at IS NULL"
+    )
+    here = database.ask(source.stack, source.docker, f"{query};", as_owner=True).split()
+    missing = schedules.where("workflow_schedule_id", *(set(schedules.all("workflow_schedule_id")) - set(here)))
+    return missing if missing.values else None
 
 
 def _aside(identifier: str, ids: Sequence[str], numbers: Sequence[str]) -> str:
@@ -232,7 +253,7 @@ def _here(source: Source, table: str, key: str, identifier: str, newest: str) ->
 def _refuse_newer(what: str, record: Record, here: tuple[str, str] | None, there: tuple[str, str], *, over: bool) -> None:
     if here is None:
         return
-    if here == there:
+    if here == there and not over:
         raise UserError(f"{what} is here as it is in set {record.name}; nothing was changed")
     if not over and (int(here[0]), here[1]) > (int(there[0]), there[1]):
         raise UserError(

@@ -40,12 +40,16 @@ cred_1	skyvern	creditem_1	{THEN}	\N
 
 
 class Repository:
-    """A stack beside a repository. here: what its database answers. asked: what was asked of the repository, sent: of psql."""
+    """A stack beside a repository.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, here: str = "") -> None:
+    here: what its database answers. schedules: those that it has. asked: what was asked of the repository, sent: of psql.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, here: str = "", schedules: str = "s_1") -> None:
         self.asked: list[Sequence[str]] = []
         self.sent: list[str] = []
         self.here = here
+        self.schedules = schedules
         source = SimpleNamespace(stack=Stack("dev"), docker=None, record=lambda name: RECORD, ask=self.ask)
         monkeypatch.setattr("ops.backups.copies.source", lambda stack: source)
         monkeypatch.setattr(database, "ask", self.psql)
@@ -58,7 +62,7 @@ class Repository:
     def psql(self, stack: Stack, docker: Any, script: str, *, as_owner: bool) -> str:
         assert as_owner
         self.sent.append(script)
-        return self.here
+        return self.schedules if script.startswith("SELECT workflow_schedule_id") else self.here
 
     def bring(self, *, discard_newer: bool = False, **what: str) -> str:
         said: list[str] = []
@@ -101,6 +105,25 @@ def test_what_is_newer_or_the_same_is_not_replaced(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=refusal):
         repository.bring(workflow="wpid_1")
     assert repository.changed == []
+
+
+def test_a_deleted_schedule_of_a_workflow_that_is_the_same_comes_back_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row alone says that it was deleted, and the workflow was "here as it is in set", also with --discard-newer."""
+    repository = Repository(monkeypatch, f"2|{THEN}", schedules="")
+    assert repository.bring(workflow="wpid_1") == (
+        "stack dev: workflow wpid_1 is here as it is in set 20261128T203250Z; 1 schedules of it that had been deleted are here "
+        "again, paused: start them in the UI"
+    )
+    (script,) = repository.changed
+    assert "s_1\twpid_1\tf\t\\N" in script
+    assert 'COPY "set_workflows"' not in script
+
+
+def test_what_is_the_same_is_put_in_place_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schedule may have been changed."""
+    repository = Repository(monkeypatch, f"2|{THEN}")
+    assert "its 1 schedules are paused" in repository.bring(workflow="wpid_1", discard_newer=True)
+    assert "s_1\twpid_1\tf\t\\N" in repository.changed[0]
 
 
 def test_newer_versions_are_discarded_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
