@@ -7,7 +7,7 @@ How long it may take is server.drain_minutes.
 
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ops.clients.terminal import Progress
@@ -29,6 +29,19 @@ def stop_seconds(stack: Stack) -> float:
     with suppress(UserError, ValueError):
         running = dict(one.split("=", 1) for one in stack.docker().environment_of(stack.prefix("server")))
     return max(60.0 * stack.settings().server.drain_minutes, float(running.get("DRAIN_SECONDS", 0))) + 240
+
+
+def to_its_end(stop: Callable[[], object], part: str, progress: Progress) -> None:
+    """A stop of a part, also when the command is interrupted meanwhile: the daemon goes on with it.
+
+    What is started before that is over stops then. Interrupted a second time, it is not waited for.
+    """
+    try:
+        stop()
+    except KeyboardInterrupt:
+        progress(f"interrupted; {part} is started again once it has stopped")
+        stop()
+        raise
 
 
 @contextmanager

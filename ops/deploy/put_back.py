@@ -6,6 +6,7 @@ While folders change places nothing may work with them, so whoever does is stopp
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from ops.backups import copies, exchange, paused, preflight
 from ops.backups.copies import PARTS
@@ -57,13 +58,7 @@ def _stop(docker: Docker, stack: Stack, names: list[str], progress: Progress) ->
     seconds = drain.stop_seconds(stack)
     for part in parts:
         names.append(running[part].name)
-        try:
-            docker.stop_part(running[part].name, timeout_seconds=seconds)
-        except KeyboardInterrupt:
-            # The daemon goes on with it, and what is started in the meantime stops then.
-            progress(f"interrupted; {part} is started again once it has stopped")
-            docker.stop_part(running[part].name, timeout_seconds=seconds)
-            raise
+        drain.to_its_end(partial(docker.stop_part, running[part].name, timeout_seconds=seconds), part, progress)
     # Docker takes several of one filter for any of them.
     others = docker.run("ps", "--quiet", *(f"--filter=volume={stack.prefix(part)}" for part in PARTS)).split()
     if others:

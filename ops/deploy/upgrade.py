@@ -356,16 +356,18 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     earlier = read(stack)
     try:
         with drain.countdown(stack, progress):
-            docker.stop_part(server, timeout_seconds=drain.stop_seconds(stack))
+            drain.to_its_end(partial(docker.stop_part, server, timeout_seconds=drain.stop_seconds(stack)), "server", progress)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
         NOTES.forget(stack)
         _each(stack, docker, kept(stack).keep())
-    except UserError as failed:
+    except (UserError, KeyboardInterrupt) as failed:
         with suppress(UserError):
             if earlier is not None and kept(stack).before in _databases(stack, docker):
                 _write(stack, earlier)
         docker.start_part(server)
+        if isinstance(failed, KeyboardInterrupt):
+            raise
         raise UserError(
             f"stack {stack}: nothing was changed, and Skyvern {change.before} goes on: its database cannot be kept: {failed}"
         ) from failed
