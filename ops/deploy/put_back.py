@@ -21,8 +21,9 @@ from ops.stack import inventory
 from ops.stack.inventory import Replica
 from ops.stack.stack import Stack
 
-# Of those that have a data volume mounted: who stops first, and starts last.
-STOP_ORDER = ("server", "retention", "backup", "artifacts", "roles", "postgres")
+# Of those that have a data volume mounted: who stops first, and starts last. What no client asks comes before the server, which is
+# not waited for that much longer.
+STOP_ORDER = ("retention", "backup", "server", "artifacts", "roles", "postgres")
 
 
 class Mixed(UserError):

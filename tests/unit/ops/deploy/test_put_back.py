@@ -64,7 +64,7 @@ def test_a_task_that_a_swarm_is_about_to_start_does_not_start_in_the_middle(monk
         monkeypatch, {"server": "running", "artifacts": "pending", "backup": "rejected"}, "artifacts", "backup", "server"
     )
     parts.run()
-    assert parts.done[:4] == ["stop server", "stop backup", "stop artifacts", "change"]
+    assert parts.done[:4] == ["stop backup", "stop server", "stop artifacts", "change"]
 
 
 @pytest.mark.parametrize("failed", [UserError("still runs"), KeyboardInterrupt()])
