@@ -677,6 +677,15 @@ def test_killed_during_the_switch_goes_on_and_can_still_go_back(
     assert host.server["image"] == OLD_IMAGE
 
 
+def cut_off_and_used(
+    stack: Stack, host: Host, server: dict[str, str], databases: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A switch that was killed, and the runs of days since."""
+    left(host, server, databases)
+    upgrade._write(stack, note("switching"))
+    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
+
+
 @pytest.mark.parametrize(
     "server",
     [{"image": NEW_IMAGE, "state": "running"}, {"image": THIRD_IMAGE, "state": "running"}, {}],
@@ -686,9 +695,7 @@ def test_killed_while_it_was_looked_at_and_used_since_is_an_upgrade_that_works(
     stack: Stack, host: Host, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came since is not put aside by a later up that fails; a person may still go back, and is asked."""
-    left(host, server, {"skyvern": "m4", BEFORE: "m2"})
-    upgrade._write(stack, note("switching"))
-    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
+    cut_off_and_used(stack, host, server, {"skyvern": "m4", BEFORE: "m2"}, monkeypatch)
     upgrade.finish(stack, host, print)
     found = planned(stack, host)
     assert found is None or found.resumed is None
@@ -702,10 +709,8 @@ def test_a_database_that_was_started_a_moment_ago_is_waited_for_before_it_says_w
     stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No answer is not the answer that nothing came."""
-    left(host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", BEFORE: "m2"})
-    upgrade._write(stack, note("switching"))
+    cut_off_and_used(stack, host, {"image": NEW_IMAGE, "state": "running"}, {"skyvern": "m4", BEFORE: "m2"}, monkeypatch)
     host.faults["alembic_version"] = UserError("docker: exit 2: the database system is starting up")
-    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
     with pytest.raises(UserError, match=r"^stack dev: nothing was changed: .* does not answer"):
         upgrade.finish(stack, host, print)
     monkeypatch.setattr(upgrade, "ANSWER_SECONDS", 60)
@@ -721,9 +726,7 @@ def test_killed_before_the_new_server_and_used_since_begins_again(
     stack: Stack, host: Host, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old one went on, and what it has written is in no copy."""
-    left(host, server, {"skyvern": "m2", BEFORE: "m2"})
-    upgrade._write(stack, note("switching"))
-    monkeypatch.setattr(newer, "kinds", lambda *_: ["412 runs"])
+    cut_off_and_used(stack, host, server, {"skyvern": "m2", BEFORE: "m2"}, monkeypatch)
     upgrade.finish(stack, host, print)
     assert upgrade.read(stack) is None
     assert host.databases["skyvern"] == "m2"
