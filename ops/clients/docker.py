@@ -122,6 +122,10 @@ class Docker:
         """Stops a part, and waits until it has ended; UserError if that takes longer."""
         self.run("stop", name, timeout_seconds=timeout_seconds)
 
+    def wait_until_stopped(self, name: str, *, timeout_seconds: float) -> None:
+        """Waits for the end of a stop that was begun, and begins none: by a second one, the server ends its runs at once."""
+        self.run("wait", name, timeout_seconds=timeout_seconds)
+
     def start_part(self, name: str) -> None:
         """Starts a part that was stopped."""
         self.run("start", name)

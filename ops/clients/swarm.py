@@ -266,14 +266,21 @@ class Swarm(Docker):
 
     def stop_part(self, name: str, *, timeout_seconds: float) -> None:
         """Gives a service no task any more, and waits until the last has ended; UserError if that takes longer."""
-        if self._scaled_down(name, timeout_seconds):
+        self._scale_down(name)
+        self.wait_until_stopped(name, timeout_seconds=timeout_seconds)
+
+    def wait_until_stopped(self, name: str, *, timeout_seconds: float) -> None:
+        """Waits until a service has no task that runs; UserError if that takes longer."""
+        if self._tasks_left(name, timeout_seconds):
             see = f"docker --host {self.host} service ps {name}"
             raise UserError(f"{name}: still runs after {timeout_seconds:.0f} s; see {see}")
 
-    def _scaled_down(self, name: str, timeout_seconds: float) -> list[Task]:
+    def _scale_down(self, name: str) -> None:
+        self.run("service", "scale", "--detach", f"{name}=0", timeout_seconds=ANSWER_SECONDS)
+
+    def _tasks_left(self, name: str, timeout_seconds: float) -> list[Task]:
         """The tasks that still run after so long; one on a machine that is down is not waited for."""
         (service,) = self.services(name)
-        self.run("service", "scale", "--detach", f"{name}=0", timeout_seconds=ANSWER_SECONDS)
         until = time.monotonic() + timeout_seconds
         while True:
             members = self.members()
@@ -295,7 +302,8 @@ class Swarm(Docker):
 
     def remove_part(self, name: str) -> None:
         """Ends a service, by force after half a minute, and takes it away; the next update makes it again."""
-        for task in self._scaled_down(name, 30):
+        self._scale_down(name)
+        for task in self._tasks_left(name, 30):
             # It may have ended meanwhile.
             if daemon := self.daemon(task.node):
                 with suppress(UserError):

@@ -139,36 +139,48 @@ def run_attended(command: Sequence[str], *, env: Mapping[str, str], ask: bool, f
     ask: it may read answers from the terminal. folder: where it runs.
 
     Ctrl-C goes to the command alone, which then finishes the step it is in: a Pulumi that is killed instead leaves pending
-    operations behind. A signal that comes here alone is passed on as Ctrl-C, and then ends this program, too.
+    operations behind. What else ends this program is passed on as Ctrl-C, once, because Pulumi takes a second signal for a kill.
     """
     ended: list[int] = []
-    asked: list[subprocess.Popen[bytes]] = []
     child: subprocess.Popen[bytes] | None = None
 
-    def ask_to_end() -> None:
-        # Once: Pulumi takes a second one for a kill.
-        if child is not None and not asked:
-            asked.append(child)
-            child.send_signal(signal.SIGINT)
-
     def end(number: int, frame: FrameType | None) -> None:
+        if child is not None and not ended and not (number == signal.SIGTERM and _went_to_all(witness)):
+            child.send_signal(signal.SIGINT)
         ended.append(number)
-        ask_to_end()
 
-    # Functions, not SIG_IGN, which the command would inherit.
+    # It ends with this program, whatever becomes of that.
+    witness = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    # A function, not SIG_IGN, which the command would inherit.
     previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None)}
     previous |= {number: signal.signal(number, end) for number in _ENDS if signal.getsignal(number) == _end}
     try:
+        if signal.SIGHUP in previous:
+            # The command has it ignored, and all that it starts: a terminal that is closed would kill it in the middle of a step.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         child = subprocess.Popen(command, cwd=folder, env=env, stdin=None if ask else subprocess.DEVNULL)
+        if signal.SIGHUP in previous:
+            signal.signal(signal.SIGHUP, end)
         if ended:
-            ask_to_end()
+            child.send_signal(signal.SIGINT)
         code = child.wait()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        witness.kill()
+        witness.communicate()
     if ended:
         _end(ended[0], None)
     return code
+
+
+def _went_to_all(witness: subprocess.Popen[bytes]) -> bool:
+    """Whether a signal ended another program of this process group as well, as that of ``timeout``, systemd and a shutdown."""
+    try:
+        witness.wait(0.5)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

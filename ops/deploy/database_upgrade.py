@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Literal
 
 from components.host import images
@@ -159,7 +158,7 @@ def _copy(stack: Stack, docker: Docker, settings: Settings, before: str, after: 
     say(f"the server ends; runs in progress have {settings.server.drain_minutes} min")
     try:
         with drain.countdown(stack, say):
-            drain.to_its_end(partial(docker.stop_part, server, timeout_seconds=drain.stop_seconds(stack)), "server", say)
+            drain.stop_to_its_end(docker, stack, "server", say)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         record = trial.running_record(trial.database_size(stack, docker))
         with copies.filled(copies.running(stack), "upgrade", record, say, fill=_fill) as copy:

@@ -7,9 +7,10 @@ How long it may take is server.drain_minutes.
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ops.clients.docker import Docker
 from ops.clients.terminal import Progress
 from ops.errors import UserError
 from ops.observe import logs
@@ -31,16 +32,17 @@ def stop_seconds(stack: Stack) -> float:
     return max(60.0 * stack.settings().server.drain_minutes, float(running.get("DRAIN_SECONDS", 0))) + 240
 
 
-def to_its_end(stop: Callable[[], object], part: str, progress: Progress) -> None:
-    """A stop of a part, also when the command is interrupted meanwhile: the daemon goes on with it.
+def stop_to_its_end(docker: Docker, stack: Stack, part: str, progress: Progress) -> None:
+    """Stops a part, and waits for that also when the command is interrupted meanwhile: the daemon goes on with it.
 
     What is started before that is over stops then. Interrupted a second time, it is not waited for.
     """
+    name, seconds = stack.prefix(part), stop_seconds(stack)
     try:
-        stop()
+        docker.stop_part(name, timeout_seconds=seconds)
     except KeyboardInterrupt:
         progress(f"interrupted; {part} is started again once it has stopped")
-        stop()
+        docker.wait_until_stopped(name, timeout_seconds=seconds)
         raise
 
 

@@ -6,7 +6,6 @@ While folders change places nothing may work with them, so whoever does is stopp
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 
 from ops.backups import copies, exchange, paused, preflight
 from ops.backups.copies import PARTS
@@ -21,8 +20,8 @@ from ops.stack import inventory
 from ops.stack.inventory import Replica
 from ops.stack.stack import Stack
 
-# Of those that have a data volume mounted: who stops first, and starts last. What no client asks comes before the server, which is
-# not waited for that much longer.
+# Of those that have a data volume mounted: who stops first, and starts last. What no client asks is before the server, which is
+# then off for that much shorter.
 STOP_ORDER = ("retention", "backup", "server", "artifacts", "roles", "postgres")
 
 
@@ -56,10 +55,9 @@ def _stop(docker: Docker, stack: Stack, names: list[str], progress: Progress) ->
     parts = [part for part in STOP_ORDER if part in running]
     if parts:
         progress(f"stopping {', '.join(parts)}; runs in progress may end first")
-    seconds = drain.stop_seconds(stack)
     for part in parts:
         names.append(running[part].name)
-        drain.to_its_end(partial(docker.stop_part, running[part].name, timeout_seconds=seconds), part, progress)
+        drain.stop_to_its_end(docker, stack, part, progress)
     # Docker takes several of one filter for any of them.
     others = docker.run("ps", "--quiet", *(f"--filter=volume={stack.prefix(part)}" for part in PARTS)).split()
     if others:

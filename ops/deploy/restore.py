@@ -460,9 +460,9 @@ def _is_taken(stack: Stack, kit: Kit) -> bool:
 
 
 def _other_machines(stack: Stack, kit: Kit) -> dict[str, Any]:
-    """The keys of ``host`` that a stack file which is there has otherwise than the kit's: so a stack moves to another machine.
+    """The keys of ``host`` that were edited in the stack file which is there: so a stack moves to another machine.
 
-    This machine's own daemon counts only where the commit has another: each fresh checkout names it.
+    What the commit has is no decision: it may be older than the kit.
     """
     name = stack.file_name
 
@@ -472,14 +472,15 @@ def _other_machines(stack: Stack, kit: Kit) -> dict[str, Any]:
 
     try:
         here, before = host(file.read(stack.root / name)), host(file.parse(kit.stack_file, name))
-        committed = host(file.parse(git.file_at(stack.root, "HEAD", name) or "", name)) if git.commit(stack.root) else here
+        # Without a commit, an archive, in which it is this machine's own.
+        committed: Mapping[str, Any] = {"docker_host": daemon.DEFAULT_SOCKET}
+        if git.commit(stack.root):
+            committed = host(file.parse(git.file_at(stack.root, "HEAD", name) or "", name))
     except UserError:
         # There is none, or it cannot be read.
         return {}
-    kept = {key: here[key] for key in ("docker_host", "nodes") if key in here and here[key] != before.get(key)}
-    if kept.get("docker_host") == daemon.DEFAULT_SOCKET == committed.get("docker_host"):
-        del kept["docker_host"]
-    return kept
+    keys = [key for key in ("docker_host", "nodes") if key in here]
+    return {key: here[key] for key in keys if here[key] not in (before.get(key), committed.get(key))}
 
 
 def _with_host(text: str, name: str, values: Mapping[str, Any]) -> str:
@@ -495,8 +496,13 @@ def _take_state(stack: Stack, kit: Kit, progress: Progress) -> None:
     """The state, where there is none yet."""
     backend.ensure_state(progress)
     update.ensure_stack(stack, progress)
-    if not stack.state().get("resources"):
-        stack.pulumi("stack", "import", stdin=_asking(kit.state, stack.settings().host.docker_host).encode())
+    is_there = bool(stack.state().get("resources"))
+    exported = stack.pulumi("stack", "export").decode() if is_there else kit.state
+    asking = _asking(exported, stack.settings().host.docker_host)
+    # Of an earlier attempt, after which the machine was corrected in the stack file.
+    if not is_there or json.loads(asking) != json.loads(exported):
+        stack.pulumi("stack", "import", stdin=asking.encode())
+    if not is_there:
         progress("the state: from the kit")
     # Containers, networks and volumes of the machine that is gone are not here; the secrets stay.
     state.refresh(stack)

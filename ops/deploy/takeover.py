@@ -27,7 +27,7 @@ from ops.clients import compose, terminal
 from ops.clients.compose import Container
 from ops.clients.docker import Docker
 from ops.clients.terminal import Progress, say
-from ops.deploy import drain, restore, update
+from ops.deploy import restore, update
 from ops.errors import UserError, explained
 from ops.stack import database
 from ops.stack.option import DEV, StackOption
@@ -321,8 +321,12 @@ def stop(old: Upstream, was: Sequence[Container], stopped: list[Container]) -> N
     for one in _in_order(old, was):
         if one.running and one.name != old.database.name:
             stopped.append(one)
-            command = ("stop", f"--time={STOP_SECONDS}", one.name)
-            drain.to_its_end(partial(old.docker.run, *command, timeout_seconds=STOP_SECONDS + 60), one.name, say)
+            try:
+                old.docker.run("stop", f"--time={STOP_SECONDS}", one.name, timeout_seconds=STOP_SECONDS + 60)
+            except KeyboardInterrupt:
+                # The daemon goes on with it, and what is started before that is over stops then.
+                old.docker.wait_until_stopped(one.name, timeout_seconds=STOP_SECONDS + 60)
+                raise
 
 
 def _in_order(old: Upstream, was: Sequence[Container]) -> list[Container]:

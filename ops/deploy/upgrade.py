@@ -356,7 +356,7 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     earlier = read(stack)
     try:
         with drain.countdown(stack, progress):
-            drain.to_its_end(partial(docker.stop_part, server, timeout_seconds=drain.stop_seconds(stack)), "server", progress)
+            drain.stop_to_its_end(docker, stack, "server", progress)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
         NOTES.forget(stack)

@@ -242,6 +242,14 @@ def test_a_stop_waits_for_the_last_task(engine: Engine, monkeypatch: pytest.Monk
     assert all(task["Status"]["State"] == "shutdown" for task in engine.tasks("server"))
 
 
+def test_what_another_command_stops_is_waited_for_and_not_stopped_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a second scale, the engine takes 0 for the number of before, and the start makes one task of two."""
+    ends(engine, "server", monkeypatch, after=3)
+    engine.swarm().wait_until_stopped("skyvern-dev-server", timeout_seconds=60)
+    assert engine.said("service", "scale") == []
+    assert all(task["Status"]["State"] == "shutdown" for task in engine.tasks("server"))
+
+
 def test_a_stop_that_takes_too_long_is_an_error(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ops.clients.swarm.time.sleep", lambda seconds: None)
     with pytest.raises(UserError, match=r"^skyvern-dev-server: still runs after 0 s; see docker --host .* service ps skyvern"):

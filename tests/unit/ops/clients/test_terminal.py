@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,26 @@ WORK = """
 """
 
 
-def started(code: str, folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """A program that is at work."""
+def started(
+    code: str,
+    folder: Path,
+    *arguments: str,
+    hang_up: signal.Handlers = signal.SIG_DFL,
+    in_child: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> subprocess.Popen[str]:
+    """A program that is at work. hang_up: what SIGHUP does to it at first. in_child: before it begins."""
+
+    def prepare() -> None:
+        # Inherited from a pytest under nohup, it would be ignored.
+        signal.signal(signal.SIGHUP, hang_up)
+        in_child()
+
     program = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), folder, *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
+        preexec_fn=prepare,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
     )
     wait_for((folder / "ready").exists, pause=0.05)
@@ -72,7 +87,7 @@ def test_a_second_signal_does_not_cut_the_clean_up_off(tmp_path: Path) -> None:
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     """As nohup starts a command."""
-    program = started(WORK, tmp_path, "0", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    program = started(WORK, tmp_path, "0", hang_up=signal.SIG_IGN)
     program.send_signal(signal.SIGHUP)
     (tmp_path / "stop").touch()
     program.communicate(timeout=20)
@@ -87,7 +102,7 @@ def test_a_clean_up_goes_on_without_its_terminal(tmp_path: Path) -> None:
         os.setsid()
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
-    program = started(WORK, tmp_path, "0", stdout=slave, stderr=slave, preexec_fn=own_terminal)
+    program = started(WORK, tmp_path, "0", stdout=slave, stderr=slave, in_child=own_terminal)
     os.close(slave)
     os.close(master)
     assert program.wait(20) == 129
@@ -109,18 +124,33 @@ def test_who_is_not_read_any_more_goes_on(kind: str, tmp_path: Path) -> None:
 ATTENDED = """
     import os, sys
     from ops.clients import terminal
-    step = "trap 'sleep 1; touch $0/finished; exit 0' INT; touch $0/ready; for _ in {1..200}; do sleep 0.1; done"
+    step = (
+        "trap 'echo INT >> $0/got' INT; trap 'echo TERM >> $0/got' TERM; touch $0/ready; "
+        "until [ -s $0/got ]; do sleep 0.1; done; for _ in {1..12}; do sleep 0.1; done; touch $0/finished"
+    )
     child = ["bash", "-c", step, sys.argv[1]]
     sys.exit(terminal.run_main("script/x", lambda: terminal.run_attended(child, env=dict(os.environ), ask=False)))
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_pulumi_ends_its_step_before_the_command_ends(number: signal.Signals, code: int, tmp_path: Path) -> None:
-    """The signal reaches the command alone; Pulumi went on by itself to the end of its update."""
-    program = started(ATTENDED, tmp_path)
-    program.send_signal(number)
+@pytest.mark.parametrize(
+    ("number", "to_all", "got", "code"),
+    [
+        (signal.SIGTERM, False, "INT\n", 143),
+        # As by timeout, systemd or a shutdown. A second signal is a kill for Pulumi.
+        (signal.SIGTERM, True, "TERM\n", 143),
+        (signal.SIGHUP, False, "INT\n", 129),
+        # As by the kernel, for the group of a terminal that is closed. Pulumi does not handle it.
+        (signal.SIGHUP, True, "INT\n", 129),
+    ],
+)
+def test_pulumi_ends_its_step_before_the_command_ends(
+    number: signal.Signals, to_all: bool, got: str, code: int, tmp_path: Path
+) -> None:
+    program = started(ATTENDED, tmp_path, start_new_session=True)
+    os.killpg(program.pid, number) if to_all else program.send_signal(number)
     program.communicate(timeout=20)
+    assert (tmp_path / "got").read_text() == got
     assert ((tmp_path / "finished").exists(), program.returncode) == (True, code)
 
 

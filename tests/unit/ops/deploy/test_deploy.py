@@ -576,6 +576,9 @@ def test_a_name_that_is_not_a_stacks_is_one_line_before_the_first_step(
     assert up.main(["--stack", stack]) == 1
     assert capsys.readouterr().err == f"{message}\n"
     assert order == []
+    if not stack:
+        # ops refuses every empty word (tests/unit/ops/test_cli.py).
+        return
     # Every command of ops that takes a stack, whatever it does with it.
     for command in ("smoke", "status", "drift", "rollback", "doctor", "logs", "review", "end-sessions", "rotate"):
         arguments = [*(["api-key"] if command == "rotate" else []), "-s", stack]

@@ -214,11 +214,18 @@ def test_what_is_corrected_between_two_attempts_stays(
 
 
 @pytest.mark.parametrize(
-    ("committed", "kept"),
-    # In an archive; in a clone as it is, in one where it was edited, and where no commit has the file.
-    [(None, False), (DEFAULT_SOCKET, False), ("ssh://deploy@old.example.net", True), ("", True)],
+    ("committed", "here", "kept"),
+    [
+        # In an archive; in a clone as it is, with the file of every clone and with an older machine of the stack's.
+        (None, DEFAULT_SOCKET, False),
+        (DEFAULT_SOCKET, DEFAULT_SOCKET, False),
+        ("ssh://deploy@older.example.net", "ssh://deploy@older.example.net", False),
+        # In one where it was edited, and where no commit has the file.
+        ("ssh://deploy@old.example.net", DEFAULT_SOCKET, True),
+        ("", DEFAULT_SOCKET, True),
+    ],
 )
-def test_the_daemon_of_a_fresh_checkout_is_no_decision(git_folder: Path, committed: str | None, kept: bool) -> None:
+def test_the_daemon_of_a_fresh_checkout_is_no_decision(git_folder: Path, committed: str | None, here: str, kept: bool) -> None:
     """Where the disk died, the kit's machine is the right one, and not that of the file which each clone has."""
 
     def written(address: str) -> str:
@@ -228,7 +235,7 @@ def test_the_daemon_of_a_fresh_checkout_is_no_decision(git_folder: Path, committ
         (git_folder / ("Pulumi.shop.yaml" if committed else "program.py")).write_text(written(committed))
         init(git_folder)
         commit(git_folder)
-    text, _ = taken(git_folder, written(DEFAULT_SOCKET))
+    text, _ = taken(git_folder, written(here))
     assert (text != KIT_FILE) is kept
 
 
@@ -250,3 +257,28 @@ def test_the_state_of_a_kit_asks_the_machine_that_the_file_names(tmp_path: Path,
     new = {"host": "ssh://deploy@new.example.net", "context": ""}
     assert (ours["inputs"], ours["outputs"], mine["inputs"]["host"]) == (new, new, "ssh://deploy@old.example.net")
     assert asked[-1][0].startswith("refresh")
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_a_machine_that_is_corrected_between_two_attempts_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corrected: bool
+) -> None:
+    """The state was there by then, and went on asking the old one."""
+    (tmp_path / "Pulumi.shop.yaml").write_text(KIT_FILE.replace("old.example", "new.example" if corrected else "old.example"))
+    asked: list[tuple[str, bytes | None]] = []
+
+    def pulumi(_: Stack, *words: str, stdin: bytes | None = None, **__: float) -> bytes:
+        asked.append((" ".join(words[:2]), stdin))
+        return a_kit().state.encode()
+
+    monkeypatch.setattr(Stack, "pulumi", pulumi)
+    monkeypatch.setattr(Stack, "state", lambda self: {"resources": ["x"]})
+    monkeypatch.setattr(backend, "ensure_state", lambda _: None)
+    monkeypatch.setattr(update, "ensure_stack", lambda *_: None)
+    lines: list[str] = []
+    restore._take_state(Stack("shop", root=tmp_path), a_kit(), lines.append)
+    imported = [json.loads(stdin or b"") for words, stdin in asked if words == "stack import"]
+    assert [one["deployment"]["resources"][0]["inputs"]["host"] for one in imported] == (
+        ["ssh://deploy@new.example.net"] if corrected else []
+    )
+    assert lines == []

@@ -425,18 +425,21 @@ def test_a_database_that_cannot_be_kept_leaves_the_old_server_running(stack: Sta
 
 def test_interrupted_while_it_ends_the_old_server_runs_again(stack: Stack, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """It stayed off until the next script/up; and Docker goes on with a stop whose command is gone."""
-    stops: list[str] = []
+    asked: list[str] = []
 
     def stop(self: Host, name: str, *, timeout_seconds: float) -> None:
-        stops.append(name)
-        host.server["state"] = "exited" if len(stops) > 1 else "running"
-        if len(stops) == 1:
-            raise KeyboardInterrupt
+        asked.append(f"stop {name}")
+        raise KeyboardInterrupt
+
+    def wait(self: Host, name: str, *, timeout_seconds: float) -> None:
+        asked.append(f"wait {name}")
+        host.server["state"] = "exited"
 
     monkeypatch.setattr(Host, "stop_part", stop)
+    monkeypatch.setattr(Host, "wait_until_stopped", wait)
     with pytest.raises(KeyboardInterrupt):
         failed_switch(change(stack, host), stack, host)
-    assert stops == ["skyvern-dev-server"] * 2
+    assert asked == ["stop skyvern-dev-server", "wait skyvern-dev-server"]
     assert host.server == {"image": OLD_IMAGE, "state": "running"}
     assert upgrade.read(stack) is None
 
