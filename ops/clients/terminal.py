@@ -150,7 +150,7 @@ def run_attended(command: Sequence[str], *, env: Mapping[str, str], ask: bool, f
         ended.append(number)
 
     # It ends with this program, whatever becomes of that.
-    witness = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    witness = subprocess.Popen(["cat"], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     # A function, not SIG_IGN, which the command would inherit.
     previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda number, frame: None)}
     previous |= {number: signal.signal(number, end) for number in _ENDS if signal.getsignal(number) == _end}
