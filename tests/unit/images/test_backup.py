@@ -382,6 +382,14 @@ def test_why_postgres_does_not_answer_is_its_first_line(box: Box) -> None:
     assert box.run("now", check=False).splitlines()[-1] == line
 
 
+def test_a_psql_that_ends_before_it_is_asked_does_not_end_the_set_without_a_line(box: Box) -> None:
+    """Now and then the question was written to nothing: the shell died of SIGPIPE."""
+    (box.folder / "bin/psql").write_text("#!/bin/sh\necho 'psql: error: refused' >&2\nexit 2\n")
+    # Before the question, psql has ended.
+    (box.folder / "late").write_text('printf() { case "${2-}" in BEGIN*) sleep 0.5 ;; esac; builtin printf "$@"; }; export -f printf\n')
+    assert box.run("now", check=False, BASH_ENV=str(box.folder / "late")) == "backup: PostgreSQL does not answer: refused\n"
+
+
 def test_rows_of_the_first_tables_of_a_large_dump_come(box: Box) -> None:
     """pg_restore stops reading behind them, and restic has more to write than a pipe holds."""
     box.has((0, "abc"))
