@@ -386,7 +386,9 @@ def test_a_psql_that_ends_before_it_is_asked_does_not_end_the_set_without_a_line
     """Now and then the question was written to nothing: the shell died of SIGPIPE."""
     (box.folder / "bin/psql").write_text("#!/bin/sh\necho 'psql: error: refused' >&2\nexit 2\n")
     # Before the question, psql has ended.
-    (box.folder / "late").write_text('printf() { case "${2-}" in BEGIN*) sleep 0.5 ;; esac; builtin printf "$@"; }; export -f printf\n')
+    (box.folder / "late").write_text(
+        'printf() { case "${2-}" in BEGIN*) sleep 0.5 ;; esac; builtin printf "$@"; }; export -f printf\n'
+    )
     assert box.run("now", check=False, BASH_ENV=str(box.folder / "late")) == "backup: PostgreSQL does not answer: refused\n"
 
 
