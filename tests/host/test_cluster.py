@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from lab.workspace import copy_checkout
 from ops.machine import daemon_config
-from tests.support.machines import SMALL, SSHD, Machine, machines, small_image
+from tests.support.machines import SMALL, Machine, machines, small_image
 from tests.support.virtual_machine import NEEDS_QEMU, VirtualMachine, time_server, virtual_machines
 from tests.support.waiting import wait_for
 
@@ -405,8 +405,6 @@ def cable_of(machine: VirtualMachine) -> Iterator[list[bytes]]:
             listening.result()
 
 
-# script/test does not install it: on a machine with systemd, that would open port 22.
-@pytest.mark.skipif(not SSHD.exists(), reason="needs Debian's package openssh-server")
 def test_a_machine_behind_ssh(behind_ssh: Place) -> None:
     (machine,) = behind_ssh.machines
     host = f"ssh://root@{machine.address}"
