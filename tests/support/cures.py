@@ -87,6 +87,7 @@ MESSAGES: Mapping[str, Mapping[str, str]] = {
         "these packages are missing": "outside: the packages of the tests themselves",
         "run script/test unit without it": "names: another lane of the tests",
         "are left out": "outside: the packages of the tests themselves",
+        "openssh-server is missing": "outside: the packages of the tests themselves",
     },
     "components/frontend/vercel.py": {
         "another account on Vercel": "engine/test_vercel.py::test_from_a_repository_and_at_a_domain_that_another_account_holds"
