@@ -158,7 +158,7 @@ def _copy(stack: Stack, docker: Docker, settings: Settings, before: str, after: 
     say(f"the server ends; runs in progress have {settings.server.drain_minutes} min")
     try:
         with drain.countdown(stack, say):
-            drain.stop_to_its_end(docker, stack, "server", say)
+            drain.stop_to_its_end(docker, stack, "server", drain.stop_seconds(stack), say)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         record = trial.running_record(trial.database_size(stack, docker))
         with copies.filled(copies.running(stack), "upgrade", record, say, fill=_fill) as copy:

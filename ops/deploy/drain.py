@@ -32,12 +32,12 @@ def stop_seconds(stack: Stack) -> float:
     return max(60.0 * stack.settings().server.drain_minutes, float(running.get("DRAIN_SECONDS", 0))) + 240
 
 
-def stop_to_its_end(docker: Docker, stack: Stack, part: str, progress: Progress) -> None:
+def stop_to_its_end(docker: Docker, stack: Stack, part: str, seconds: float, progress: Progress) -> None:
     """Stops a part, and waits for that also when the command is interrupted meanwhile: the daemon goes on with it.
 
-    What is started before that is over stops then. Interrupted a second time, it is not waited for.
+    What is started before that is over stops then. Interrupted a second time, it is not waited for. seconds: that it may take.
     """
-    name, seconds = stack.prefix(part), stop_seconds(stack)
+    name = stack.prefix(part)
     try:
         docker.stop_part(name, timeout_seconds=seconds)
     except KeyboardInterrupt:

@@ -55,9 +55,11 @@ def _stop(docker: Docker, stack: Stack, names: list[str], progress: Progress) ->
     parts = [part for part in STOP_ORDER if part in running]
     if parts:
         progress(f"stopping {', '.join(parts)}; runs in progress may end first")
+    # Asked once, and not while the server is off.
+    seconds = drain.stop_seconds(stack)
     for part in parts:
         names.append(running[part].name)
-        drain.stop_to_its_end(docker, stack, part, progress)
+        drain.stop_to_its_end(docker, stack, part, seconds, progress)
     # Docker takes several of one filter for any of them.
     others = docker.run("ps", "--quiet", *(f"--filter=volume={stack.prefix(part)}" for part in PARTS)).split()
     if others:

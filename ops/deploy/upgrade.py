@@ -356,7 +356,7 @@ def _stop_and_keep(change: Upgrade, stack: Stack, docker: Docker, progress: Prog
     earlier = read(stack)
     try:
         with drain.countdown(stack, progress):
-            drain.stop_to_its_end(docker, stack, "server", progress)
+            drain.stop_to_its_end(docker, stack, "server", drain.stop_seconds(stack), progress)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         began = time.monotonic()
         NOTES.forget(stack)
@@ -427,9 +427,15 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
     and has been used since has ended.
     """
     note = read(stack)
-    if note is None or note.state == "served" or _has_ended(stack, docker, note):
+    if note is None or note.state == "served":
         return
+    there = all(docker.has(name) for name in _containers(stack, stack.settings()))
     if note.state == "switching":
+        if there:
+            _end_if_used(stack, docker, note)
+        return
+    if note.state == "data back" and there and _is_overtaken(stack, docker, note):
+        NOTES.forget(stack)
         return
     if is_last_step(stack):
         _finish_data(stack, docker, note, progress)
@@ -442,32 +448,27 @@ def finish(stack: Stack, docker: Docker, progress: Progress) -> None:
     )
 
 
-def _has_ended(stack: Stack, docker: Docker, note: Note) -> bool:
-    """Whether nothing is left to go on with or to go back from, which is noted. UserError if the database does not answer."""
-    if note.state == "going back" or not all(docker.has(name) for name in _containers(stack, stack.settings())):
-        return False
-    if note.state == "data back":
-        try:
-            reached = _database(stack, docker)
-        except UserError:
-            # The up of the old commit may make it answer.
-            return False
-        if reached in (None, note.database):
-            return False
-        # Another Skyvern was deployed by hand since, and has migrated.
-        NOTES.forget(stack)
-        return True
+def _end_if_used(stack: Stack, docker: Docker, note: Note) -> None:
+    """Ends a switch that was cut off and has been used since. UserError if the database does not answer."""
     reached = _database(stack, docker)
     if reached is None or not newer.kinds(stack, docker, note.moment):
-        return False
+        return
     server = docker.image_of(stack.prefix("server"))
     if reached == note.database and (server is None or server[0] != note.image):
         # The old one has gone on, and what was kept is too old.
         NOTES.forget(stack)
     else:
-        # Cut off while it was looked at, and used since: what came is no part of a switch that may go back by itself.
+        # Cut off while it was looked at: what came since is no part of a switch that may go back by itself.
         _write(stack, replace(note, state="served"))
-    return True
+
+
+def _is_overtaken(stack: Stack, docker: Docker, note: Note) -> bool:
+    """Whether another Skyvern was deployed by hand on data that had gone back, and has migrated it."""
+    try:
+        return _database(stack, docker) not in (None, note.database)
+    except UserError:
+        # The up of the old commit may make it answer.
+        return False
 
 
 def replaced(stack: Stack) -> None:
