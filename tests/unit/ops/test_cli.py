@@ -11,6 +11,7 @@ from ops.deploy import rollback as stack_rollback
 from ops.deploy import single as stack_single
 from ops.observe import logs as stack_logs
 from ops.observe import status as stack_status
+from tests.support.recorder import recorder
 
 Call = Callable[..., tuple[int, str]]
 
@@ -19,13 +20,6 @@ Call = Callable[..., tuple[int, str]]
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The functions that commands have called, in order."""
     made: list[str] = []
-
-    def double(name: str) -> Callable[..., int]:
-        def called(*_: object, **__: object) -> int:
-            made.append(name)
-            return 0
-
-        return called
 
     for module, name in (
         (stack_restore, "restore"),
@@ -36,7 +30,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (stack_logs, "main"),
         (stack_status, "main"),
     ):
-        monkeypatch.setattr(module, name, double(name))
+        monkeypatch.setattr(module, name, recorder(made, 0, name))
     return made
 
 

@@ -1,7 +1,6 @@
 """The steps of a take-over: what is refused, what stops, and what runs again when something fails."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from ops.stack.stack import Stack
 from tests.support import swarm as support
 from tests.support import upstream as given
 from tests.support.daemon import Daemon, daemon
+from tests.support.recorder import recorder
 
 KIM = Organization(id="o_1", name="Skyvern-Open-Source", workflows=3, runs=40)
 EMPTY = Organization(id="o_2", name="Skyvern-Open-Source", workflows=0, runs=0)
@@ -114,23 +114,16 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A switch without what needs a database: the names of its steps."""
     steps: list[str] = []
 
-    def step(name: str) -> Callable[..., int]:
-        def taken(*arguments: Any, **options: Any) -> int:
-            steps.append(name)
-            return 1
-
-        return taken
-
     written: dict[str, str] = {}
     monkeypatch.setattr(notes, "read", lambda stack, docker, image, path: written.get(path, ""))
     monkeypatch.setattr(notes, "write", lambda stack, docker, image, path, text: written.update({path: text}))
-    monkeypatch.setattr(takeover, "refuse_used", step("used"))
-    monkeypatch.setattr(takeover, "_refuse_newer", step("newer"))
-    monkeypatch.setattr(restore, "clear", step("clear"))
-    monkeypatch.setattr(restore, "wait", step("wait"))
+    monkeypatch.setattr(takeover, "refuse_used", recorder(steps, 1, "used"))
+    monkeypatch.setattr(takeover, "_refuse_newer", recorder(steps, 1, "newer"))
+    monkeypatch.setattr(restore, "clear", recorder(steps, 1, "clear"))
+    monkeypatch.setattr(restore, "wait", recorder(steps, 1, "wait"))
     monkeypatch.setattr(upstream, "contents", lambda *arguments: Contents(record=RECORD, organizations=[KIM]))
     for name in ("copy_files", "copy_database", "compare_tables", "convert"):
-        monkeypatch.setattr(upstream, name, step(name))
+        monkeypatch.setattr(upstream, name, recorder(steps, 1, name))
     monkeypatch.setattr(Stack, "outputs", lambda self: None)
     monkeypatch.setattr(update, "run_smoke", lambda *arguments: (5, 5))
 

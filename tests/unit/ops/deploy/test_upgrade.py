@@ -25,6 +25,7 @@ from ops.stack import database
 from ops.stack.inventory import MIB
 from ops.stack.stack import Stack
 from tests.support.lock import REFUSED, held
+from tests.support.recorder import recorder
 
 BEFORE, AFTER = "skyvern_before", "skyvern_after"
 OLD_COMMIT, NEW_COMMIT = "a" * 40, "b" * 40
@@ -182,16 +183,6 @@ def failed_switch(
             raise UserError("red")
     except UserError as failed:
         return str(failed)
-
-
-def recorder(seen: list[str], answer: Any, line: str = "") -> Callable[..., Any]:
-    """A double that answers so, and records a line, or what it was called with."""
-
-    def called(*arguments: Any) -> Any:
-        seen.append(line or str(arguments[0]))
-        return answer
-
-    return called
 
 
 # --- What is planned ------------------------------------------------------------------------------------------------------
