@@ -195,7 +195,7 @@ def test_what_a_restart_does_not_cure_does_not_end_a_task(containers: Program, s
     """A backup is unhealthy when its newest set is old; a restart would end the one that it makes."""
     assert containers.container("backup").inputs["healthcheck"]["retries"] == 3
     assert container_of(swarm, "backup")["healthcheck"]["retries"] > 1000
-    assert container_of(swarm, "server")["healthcheck"]["retries"] == 6
+    assert container_of(swarm, "server")["healthcheck"]["retries"] == 4
 
 
 def test_networks_join_the_machines(containers: Program, swarm: Program) -> None:
