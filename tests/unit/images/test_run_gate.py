@@ -6,9 +6,12 @@ Against doubles and against the wheel that the image installs; on the real serve
 import ast
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -559,6 +562,41 @@ def test_every_module_is_in_the_image_and_loaded_in_order(monkeypatch: pytest.Mo
     assert [name for name in modules if name in MODULES] == ["run_gate", "interrupted_runs", "drain"]
     copied = (server_image.FOLDER / "Dockerfile").read_text().split()
     assert {f"{name}.py" for name in (*MODULES, *modules)} <= set(copied)
+
+
+def test_nothing_is_collected_while_the_server_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there behind the load is never looked at again."""
+    start = server_image.load("skyvern-start", monkeypatch)
+    package = tmp_path / "skyvern" / "forge"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text("import gc, sys\nprint(__name__, gc.isenabled(), '__main__.py' in sys.argv[0])\n")
+    commands: list[list[str]] = []
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: commands.append(arguments))
+    start.serve()
+    printed = subprocess.run(commands[0], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True).stdout
+    assert printed == "__main__ False True\n"
+
+    # The step behind it ends in this test at once.
+    adopt = server_image.load("adopt_api_key.py", monkeypatch)
+    monkeypatch.setattr(os, "environ", {"SKYVERN_START_LOADING": "0", "SKYVERN_API_KEY": "key"})
+
+    async def refuses(_key: str) -> None:
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 1000
+
+    service = SimpleNamespace(ensure_local_api_key=refuses)
+    name = "skyvern.forge.sdk.services.local_org_auth_token_service"
+    for parent in ("skyvern", "skyvern.forge", "skyvern.forge.sdk", "skyvern.forge.sdk.services"):
+        monkeypatch.setitem(sys.modules, parent, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, name, service)
+    gc.disable()
+    try:
+        with pytest.raises(RuntimeError, match="does not accept SKYVERN_API_KEY"):
+            asyncio.run(adopt.adopt(None))
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 # --- The pinned Skyvern --------------------------------------------------------------------------------------------------
