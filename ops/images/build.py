@@ -5,6 +5,7 @@ way to show or pass them. Only what is missing is built. Not here: which image a
 """
 
 import os
+import re
 import tempfile
 import threading
 import time
@@ -203,7 +204,7 @@ def build_environment(docker: Docker) -> dict[str, str]:
     A builder of another driver has its own image store, in which our base images are not.
     """
     environment = docker.environment()
-    if has_buildx(docker.command(), environment):
+    if has_buildkit(docker.command(), environment):
         return {
             **environment,
             "DOCKER_BUILDKIT": "1",
@@ -212,6 +213,18 @@ def build_environment(docker: Docker) -> dict[str, str]:
             "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         }
     return {**environment, "DOCKER_BUILDKIT": "0"}
+
+
+def has_buildkit(docker: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether the docker CLI can have BuildKit build: by its plugin buildx, or by itself as until 22 (Debian 12 has 20.10)."""
+    if has_buildx(docker, environment):
+        return True
+    try:
+        told = process.capture([*docker, "--version"], env=environment).decode()
+    except UserError:
+        return False
+    version = re.match(r"Docker version (\d+)\.", told)
+    return version is not None and int(version[1]) < 23
 
 
 def has_buildx(docker: Sequence[str], environment: Mapping[str, str]) -> bool:

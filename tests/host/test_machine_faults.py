@@ -164,8 +164,8 @@ def hub(refusal: tuple[str, bytes], architecture: str) -> type[BaseHTTPRequestHa
 def use_builder(builder: str, docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has ``docker build`` use the classic builder or BuildKit, whichever of the two the machine's own docker would take."""
     if builder == "classic":
-        monkeypatch.setattr(build, "has_buildx", lambda *_: False)
-    elif not build.has_buildx(docker.command(), docker.environment()):
+        monkeypatch.setattr(build, "has_buildkit", lambda *_: False)
+    elif not build.has_buildkit(docker.command(), docker.environment()):
         # Debian 12's command has BuildKit in itself.
         own = Path("/usr/bin/docker")
         version = subprocess.run([own, "--version"], capture_output=True, text=True, check=True).stdout if own.exists() else ""
@@ -173,7 +173,6 @@ def use_builder(builder: str, docker: Docker, tmp_path: Path, monkeypatch: pytes
             pytest.skip("BuildKit needs docker's plugin buildx, which this machine lacks")
         program(tmp_path / "bin", "docker", f'exec {own} "$@"')
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-        monkeypatch.setattr(build, "has_buildx", lambda *_: True)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

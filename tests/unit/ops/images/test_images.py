@@ -262,9 +262,18 @@ def test_build_names_bases_date_and_proxy_without_its_value(tmp_path: Path, monk
     assert not any("password" in part for part in command)
 
 
-@pytest.mark.parametrize(("exit_code", "builder"), [(0, "1"), (1, "0")])
-def test_builder_is_the_daemons_own(home: Home, monkeypatch: pytest.MonkeyPatch, exit_code: int, builder: str) -> None:
-    home.program("docker", f"exit {exit_code}")
+@pytest.mark.parametrize(
+    ("plugin", "version", "builder"),
+    [
+        ("exit 0", "Docker version 28.5.2, build ecc6942", "1"),
+        ("exit 1", "Docker version 28.5.2, build ecc6942", "0"),
+        ("exit 1", "Docker version 23.0.0, build e92dd87", "0"),
+        ("exit 1", "Docker version 20.10.24+dfsg1, build 297e128", "1"),
+        ("exit 1", "podman version 5.4.2", "0"),
+    ],
+)
+def test_builder_is_the_daemons_own(home: Home, monkeypatch: pytest.MonkeyPatch, plugin: str, version: str, builder: str) -> None:
+    home.program("docker", f"""case "$*" in *--version) echo '{version}' ;; *) {plugin} ;; esac""")
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere")
     environment = build.build_environment(Docker("unix:///x.sock"))
     assert environment["DOCKER_BUILDKIT"] == builder
