@@ -84,12 +84,12 @@ def site(checkout: Checkout, first_up: str, box: MailServer) -> Iterator[Site]:
         checkout.pulumi(f"config set --path skyvern:smtp.{key} {value} -s {STACK}")
     checkout.pulumi(f"config set --secret --path skyvern:smtp.password {PASSWORD} -s {STACK}")
     try:
-        checkout.run("script/up")
+        checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
         with site_of(checkout) as target:
             yield target
     finally:
         path.write_text(before)
-        checkout.run("script/up")
+        checkout.pulumi(f"up --yes --skip-preview -s {STACK}")
 
 
 def approval(recipient: str) -> dict[str, object]:

@@ -30,7 +30,7 @@ from ops.observe.smoke.workflow_checks import definition, finished_run
 from ops.stack import inventory
 from ops.stack.outputs import Outputs, parse
 from tests.host import contents
-from tests.host.conftest import IMAGES, PARTS, Checkout, Dockerd
+from tests.host.conftest import IMAGES, PARTS, Checkout, Dockerd, put_right, unwell
 from tests.support.waiting import wait_for
 
 # Of as many checks as there are by now.
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.timeout(4800)
 @pytest.fixture(scope="module")
 def outputs(checkout: Checkout, first_up: str) -> Iterator[Outputs]:
     """The stack's addresses and keys; an earlier module may have left it stopped. Behind all tests it is the program's."""
-    checkout.run("script/up")
+    put_right(checkout)
     # A start moves what looks like an old smoke run to another organisation (tests/host/test_code.py makes such runs): not in
     # the middle of a test that compares rows.
     checkout.docker.run("restart", name("server"), timeout_seconds=300)
@@ -78,12 +78,6 @@ def name(part: str) -> str:
 
 def started(docker: Docker) -> dict[str, datetime | None]:
     return {one.part: one.started_at for one in inventory.containers(docker, STACK)}
-
-
-def unwell(docker: Docker) -> list[str]:
-    found = inventory.containers(docker, STACK)
-    well = {one.part for one in found if one.status == "running" and one.health == "healthy"}
-    return sorted(set(PARTS) - well)
 
 
 def wait_until_healthy(docker: Docker, since: dict[str, datetime | None] | None = None) -> None:

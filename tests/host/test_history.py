@@ -70,7 +70,7 @@ def restart(site: Site, *, kill: bool) -> str:
 def test_an_up_with_its_smoke_run_leaves_no_run_in_the_history(
     checkout: Checkout, site: Site, key: str, smoke_key: str, first_up: str
 ) -> None:
-    # Without a green smoke run, the fixtures' script/up would have failed.
+    # Without a green smoke run, the first up would have failed.
     theirs, before = history(site, key), history(site, smoke_key)
     assert len(before) >= 5
     checkout.run("bin/ops", "smoke", "-s", "dev")

@@ -20,7 +20,7 @@ from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import finished_run, workflow_body
 from ops.stack import inventory
 from ops.stack.outputs import parse
-from tests.host.conftest import IMAGES, Checkout, Dockerd, site_of
+from tests.host.conftest import IMAGES, Checkout, Dockerd, put_right, site_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -34,12 +34,12 @@ REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv
 @pytest.fixture(scope="module")
 def docker(checkout: Checkout, dockerd: Dockerd, first_up: str) -> Iterator[Docker]:
     """The daemon with the stack as the program has it, before and after."""
-    checkout.run("script/up")
+    put_right(checkout)
     yield checkout.docker
     # Docker makes its own rules again when it starts.
     dockerd.stop()
     dockerd.start()
-    checkout.run("script/up")
+    put_right(checkout)
     checkout.pulumi(f"preview --refresh --expect-no-changes -s {STACK}")
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 import httpx
 import pytest
 
-from tests.host.conftest import Checkout
+from tests.host.conftest import Checkout, put_right
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -65,7 +65,7 @@ class Client:
 @pytest.fixture(scope="module")
 def running(checkout: Checkout, first_up: str) -> str:
     """The address of the stack, which an earlier module may have destroyed."""
-    checkout.run("script/up")
+    put_right(checkout)
     return checkout.output("app_url")
 
 
