@@ -54,6 +54,8 @@ SECOND_LANE = {
             "doctor",
             "edge",
             "links",
+            "monitor",
+            "naver_blog",
             "ollama",
             "own_network",
             "pull_requests",

@@ -4,12 +4,12 @@ In the server, because importing Skyvern takes most of the start and a process o
 secrets leave the environment.
 """
 
-import gc
 import os
 from pathlib import Path
 from typing import Any
 
 import forget_secrets
+import garbage
 import smoke_organization
 from at_start import at_start
 from start_report import report_step
@@ -28,9 +28,7 @@ async def adopt(_fastapi_app: object) -> str:
     from skyvern.forge.sdk.services.local_org_auth_token_service import ensure_local_api_key
 
     report_step("load", float(os.environ["SKYVERN_START_LOADING"]))
-    # Off while it loaded (skyvern-start). What is there by now stays, and no collection goes through it again.
-    gc.freeze()
-    gc.enable()
+    garbage.look_as_usual()
     adopted = await ensure_local_api_key(os.environ["SKYVERN_API_KEY"])
     if adopted is None:
         # Skyvern would go on with a key of its own, which nobody knows.

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,12 +47,14 @@ class Checkout:
     docker: Docker
     environment: Mapping[str, str]
 
-    def run(self, *command: str, timeout_seconds: float = 1800, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """A command in the clone; both streams as text. A failure shows what was printed."""
+    def run(
+        self, *command: str, timeout_seconds: float = 1800, check: bool = True, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """A command in the clone; both streams as text. A failure shows what was printed. environment: in place of its own."""
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=dict(self.environment),
+            env=dict(self.environment if environment is None else environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -64,7 +67,13 @@ class Checkout:
 
     def pulumi(self, arguments: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Plain ``pulumi``, as a person calls it after ``eval "$(script/env)"``."""
-        return self.run("bash", "-c", f'eval "$(script/env)" && exec pulumi {arguments}', check=check)
+        return self.run("bash", "-c", f"exec pulumi {arguments}", check=check, environment=self._shell)
+
+    @cached_property
+    def _shell(self) -> dict[str, str]:
+        """The environment of a shell with ``script/env``, which each of them has once for all of its commands."""
+        told = self.run("bash", "-ec", 'told="$(script/env)"; eval "$told"; exec env --null').stdout
+        return dict(entry.split("=", 1) for entry in told.split("\0") if entry)
 
     def output(self, name: str, stack: str = "dev") -> str:
         """A stack output, opened."""

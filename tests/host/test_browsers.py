@@ -166,7 +166,7 @@ def test_the_browser_has_its_proxy_and_nothing_else(checkout: Checkout, first_up
 def test_no_page_and_no_program_of_the_server_reads_its_secrets(checkout: Checkout, first_up: str) -> None:
     """Of the server's own process not even its user; of the first one (docker-init), none in another user namespace."""
     read = 'cat "$0" 2>&1 | grep -ac SECRET_KEY= || true'
-    server = "/proc/$(pgrep -of 'm skyvern.forge')/environ"
+    server = "/proc/$(pgrep -of 'skyvern/serve.py')/environ"
     assert checkout.docker.run("exec", SERVER, "sh", "-c", read.replace("$0", server)).strip() == "0"
     apart = ("unshare", "--user", "--map-current-user", "sh", "-c", read, "/proc/1/environ")
     assert checkout.docker.run("exec", SERVER, *apart).strip() == "0"

@@ -220,6 +220,7 @@ def test_a_live_view_streams_through_wss(public: Public) -> None:
         wait_for_end(site, run)
 
 
+@pytest.mark.nightly  # The rehearsal rotates it daily (test_rehearsal.py), without a client meanwhile.
 def test_a_rotated_gateway_key_is_the_only_one(public: Public) -> None:
     old = public.outputs().gateway_key
     assert old is not None

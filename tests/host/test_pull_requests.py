@@ -196,6 +196,7 @@ def test_what_was_reviewed_is_applied_once(repository: Repository, tmp_path: Pat
     assert told.startswith("the state: something was applied after the preview of ")
 
 
+@pytest.mark.nightly  # Two deployments, two ways back.
 def test_from_a_bad_deployment_there_is_a_way_back(repository: Repository) -> None:
     good = repository.git("rev-parse", "HEAD")
     bad = repository.open(2, "site/middleware.js", 'pathname === "/ui-session"', 'pathname === "/a-typing-error"')

@@ -133,6 +133,7 @@ def test_a_rotation_is_one_new_deployment(rehearsed: Rehearsed) -> None:
     rehearsed.place.expect_no_changes(program)
 
 
+@pytest.mark.nightly  # Thousands of requests.
 def test_ten_thousand_wrong_logins_change_nothing(rehearsed: Rehearsed) -> None:
     running = rehearsed.servers
     outputs = rehearsed.outputs()

@@ -227,7 +227,7 @@ def kill_server(docker: Docker) -> None:
 def server_process(docker: Docker) -> int:
     """Process of Skyvern outside of the container, whose first process is Docker's own."""
     rows = [line.split(None, 1) for line in docker.run("top", SERVER, "-eo", "pid,args").splitlines()[1:]]
-    return next(int(pid) for pid, command in rows if "skyvern.forge" in command)
+    return next(int(pid) for pid, command in rows if "skyvern/serve.py" in command)
 
 
 def test_after_a_kill_what_ran_has_a_reason_and_what_waited_is_done(site: Site) -> None:

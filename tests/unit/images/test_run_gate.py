@@ -561,42 +561,45 @@ def test_every_module_is_in_the_image_and_loaded_in_order(monkeypatch: pytest.Mo
     assert modules[0] == "adopt_api_key"
     assert [name for name in modules if name in MODULES] == ["run_gate", "interrupted_runs", "drain"]
     copied = (server_image.FOLDER / "Dockerfile").read_text().split()
-    assert {f"{name}.py" for name in (*MODULES, *modules)} <= set(copied)
+    assert {f"{name}.py" for name in (*MODULES, *modules, "garbage", "serve")} <= set(copied)
 
 
-def test_nothing_is_collected_while_the_server_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is there behind the load is never looked at again."""
+def test_garbage_is_rarely_looked_for_while_the_server_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And behind that as usual, but not among what was loaded."""
     start = server_image.load("skyvern-start", monkeypatch)
-    package = tmp_path / "skyvern" / "forge"
-    package.mkdir(parents=True)
-    (package / "__main__.py").write_text("import gc, sys\nprint(__name__, gc.isenabled(), '__main__.py' in sys.argv[0])\n")
     commands: list[list[str]] = []
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(os, "execv", lambda _program, arguments: commands.append(arguments))
     start.serve()
-    printed = subprocess.run(commands[0], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True).stdout
-    assert printed == "__main__ False True\n"
+    assert commands == [[sys.executable, "/usr/local/lib/skyvern/serve.py"]]
 
-    # The step behind it ends in this test at once.
+    package = tmp_path / "skyvern" / "forge"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text(
+        "import garbage, gc, sys\n"
+        "print(__name__, sys.argv[0].endswith('forge/__main__.py'), gc.get_threshold()[0], gc.get_freeze_count())\n"
+        "garbage.look_as_usual()\n"
+        "print(gc.get_threshold(), gc.get_freeze_count() > 1000)\n"
+    )
+    here = [sys.executable, str(server_image.FOLDER / "serve.py")]
+    path = f"{server_image.FOLDER}:{tmp_path}"
+    printed = subprocess.run(here, env={"PYTHONPATH": path}, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == ["__main__ True 20000 0", f"{gc.get_threshold()} True"]
+
+    looked: list[bool] = []
     adopt = server_image.load("adopt_api_key.py", monkeypatch)
+    monkeypatch.setattr(adopt.garbage, "look_as_usual", lambda: looked.append(True))
     monkeypatch.setattr(os, "environ", {"SKYVERN_START_LOADING": "0", "SKYVERN_API_KEY": "key"})
 
-    async def refuses(_key: str) -> None:
-        assert gc.isenabled()
-        assert gc.get_freeze_count() > 1000
+    async def refuse(_key: str) -> None:
+        assert looked == [True]
 
-    service = SimpleNamespace(ensure_local_api_key=refuses)
-    name = "skyvern.forge.sdk.services.local_org_auth_token_service"
-    for parent in ("skyvern", "skyvern.forge", "skyvern.forge.sdk", "skyvern.forge.sdk.services"):
-        monkeypatch.setitem(sys.modules, parent, SimpleNamespace())
-    monkeypatch.setitem(sys.modules, name, service)
-    gc.disable()
-    try:
-        with pytest.raises(RuntimeError, match="does not accept SKYVERN_API_KEY"):
-            asyncio.run(adopt.adopt(None))
-    finally:
-        gc.unfreeze()
-        gc.enable()
+    for name in ("skyvern", "skyvern.forge", "skyvern.forge.sdk", "skyvern.forge.sdk.services"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
+    service = SimpleNamespace(ensure_local_api_key=refuse)
+    monkeypatch.setitem(sys.modules, "skyvern.forge.sdk.services.local_org_auth_token_service", service)
+    with pytest.raises(RuntimeError, match="does not accept SKYVERN_API_KEY"):
+        asyncio.run(adopt.adopt(None))
 
 
 # --- The pinned Skyvern --------------------------------------------------------------------------------------------------
