@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
@@ -47,14 +47,12 @@ class Checkout:
     docker: Docker
     environment: Mapping[str, str]
 
-    def run(
-        self, *command: str, timeout_seconds: float = 1800, check: bool = True, environment: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """A command in the clone; both streams as text. A failure shows what was printed. environment: in place of its own."""
+    def run(self, *command: str, timeout_seconds: float = 1800, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A command in the clone; both streams as text. A failure shows what was printed."""
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=dict(self.environment if environment is None else environment),
+            env=dict(self.environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -67,13 +65,13 @@ class Checkout:
 
     def pulumi(self, arguments: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Plain ``pulumi``, as a person calls it after ``eval "$(script/env)"``."""
-        return self.run("bash", "-c", f"exec pulumi {arguments}", check=check, environment=self._shell)
+        return self._in_shell.run("bash", "-c", f"exec pulumi {arguments}", check=check)
 
     @cached_property
-    def _shell(self) -> dict[str, str]:
-        """The environment of a shell with ``script/env``, which each of them has once for all of its commands."""
+    def _in_shell(self) -> "Checkout":
+        """The same in a shell with ``script/env``, which is evaluated once for all of its commands."""
         told = self.run("bash", "-ec", 'told="$(script/env)"; eval "$told"; exec env --null').stdout
-        return dict(entry.split("=", 1) for entry in told.split("\0") if entry)
+        return replace(self, environment=dict(entry.split("=", 1) for entry in told.split("\0") if entry))
 
     def output(self, name: str, stack: str = "dev") -> str:
         """A stack output, opened."""
@@ -136,16 +134,16 @@ def memory_in_use(docker: Docker, container: str) -> int:
     return int(told.get("anon", told.get("total_rss", "0"))) + int(told.get("shmem", told.get("total_shmem", "0")))
 
 
-def unwell(docker: Docker, stack: str = "dev") -> list[str]:
-    """The parts of a stack that do not run, or are not healthy."""
-    well = {one.part for one in inventory.containers(docker, stack) if one.status == "running" and one.health == "healthy"}
+def unwell(docker: Docker) -> list[str]:
+    """The parts of the dev stack that do not run, or are not healthy."""
+    well = {one.part for one in inventory.containers(docker, "dev") if one.status == "running" and one.health == "healthy"}
     return sorted(PARTS - well)
 
 
-def put_right(checkout: Checkout, stack: str = "dev") -> None:
-    """``script/up``, where a part is not healthy or the stack is not as its file says: its smoke run takes both processors."""
-    if unwell(checkout.docker, stack) or checkout.pulumi(f"preview --expect-no-changes -s {stack}", check=False).returncode:
-        checkout.run("script/up", "--stack", stack)
+def put_right(checkout: Checkout) -> None:
+    """``script/up``, where a part is not healthy or dev is not as its file says: its smoke run takes both processors."""
+    if unwell(checkout.docker) or checkout.pulumi("preview --expect-no-changes -s dev", check=False).returncode:
+        checkout.run("script/up")
 
 
 def sql(checkout: Checkout, statement: str, stack: str = "dev") -> str:

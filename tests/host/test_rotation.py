@@ -108,7 +108,9 @@ def asks_with(url: str, token: str) -> int:
     ("what", "afterwards"),
     # Each alone is nightly: "all" has what they have.
     [
-        *(pytest.param(*one, marks=pytest.mark.nightly) for one in (("ui-login", 200), ("database", 200), ("api-key", 403))),
+        pytest.param("ui-login", 200, marks=pytest.mark.nightly),
+        pytest.param("database", 200, marks=pytest.mark.nightly),
+        pytest.param("api-key", 403, marks=pytest.mark.nightly),
         ("all", 403),
     ],
 )

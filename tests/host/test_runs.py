@@ -23,7 +23,7 @@ from ops.observe.smoke.site import Site
 from ops.observe.smoke.ui_checks import session_token
 from ops.observe.smoke.workflow_checks import definition, start_run, workflow
 from skyvern_provider.api import FINAL
-from tests.host.conftest import Checkout, Dockerd, as_person, client_of, memory_in_use, put_right
+from tests.host.conftest import Checkout, Dockerd, as_person, client_of, memory_in_use
 from tests.support.waiting import wait_for, watched
 
 pytestmark = pytest.mark.timeout(4800)
@@ -290,7 +290,7 @@ def test_an_up_that_replaces_the_server_under_load_answers_every_request(checkou
     assert {status for status, _ in answers} == {200}
     # One of them waited for the new server.
     assert max(seconds for _, seconds in answers) > 2
-    put_right(checkout)
+    checkout.run("script/up")
 
 
 def cut(dockerd: Dockerd, site: Site, what: str) -> None:
