@@ -258,10 +258,11 @@ def images_of(docker: Docker) -> list[str]:
 
 
 def copy_images(source: Docker, target: Docker, references: Sequence[str]) -> None:
-    """Images of ours, as a file that is never written: the two daemons talk through a pipe."""
+    """Images of ours, as a file that is never written: the two daemons talk through a pipe. Raises UserError."""
     with subprocess.Popen(source.command("save", *references), stdout=subprocess.PIPE) as save:
         loaded = subprocess.run(target.command("load", "--quiet"), stdin=save.stdout, capture_output=True, check=False)
-    assert (save.returncode, loaded.returncode) == (0, 0), loaded.stderr.decode()
+    if save.returncode or loaded.returncode:
+        raise UserError(f"docker save: {save.returncode}, docker load: {loaded.returncode}, {loaded.stderr.decode()}")
 
 
 def _remove_old_images(docker: Docker) -> None:
@@ -395,11 +396,12 @@ def _take_images_of_the_other_lane(docker: Docker, storage: Path) -> None:
         return
     patience = time.monotonic() + BUILD_SECONDS
     while time.monotonic() < patience and _in_use(first):
-        # Its daemon is about to start, or the file is of an earlier one.
+        # Its daemon is about to start, the file is of an earlier one, or a test takes an image away for a moment.
         with contextlib.suppress(FileNotFoundError, UserError):
             other = Docker((first / HOST_FILE).read_text())
             if has_all(other):
-                copy_images(other, docker, images_of(other))
+                # Not all: what another version of the project left there goes while the lane works.
+                copy_images(other, docker, sorted(set(references.values()) & set(images_of(other)) - set(images_of(docker))))
                 return
         # Each look is a process of docker, on processors that make images.
         time.sleep(10)

@@ -114,7 +114,7 @@ def test_containers_that_do_not_do_well(healthy: Checkout) -> None:
             said = fix(found, subject, problem)
             assert remedy in said
             heal(healthy, said)
-        assert len(found) == 6, found
+        assert len(found) == 6, json.dumps(found, indent=1)
     finally:
         docker.run("tag", "localhost/skyvern/kept:1", image)
         docker.run("image", "rm", "localhost/skyvern/kept:1")
