@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-import pulumi_cloudflare as cloudflare
 
+from components.cloudflare_sdk import cloudflare
 from components.settings import mistake
 
 LOCATIONS = ("apac", "eeur", "enam", "oc", "weur", "wnam")

@@ -1,7 +1,7 @@
 """Cloudflare: the tunnel, its ingress rules, their DNS records, and this stack's part of the zone's firewall.
 
 Pure functions make the contents of rules and records; the component only registers. Imported by stacks with a Cloudflare edge
-alone: the provider's SDK takes seconds to load. Not here: the connector (host/connectors/cloudflared.py).
+alone: the provider's SDK takes a second to load. Not here: the connector (host/connectors/cloudflared.py).
 """
 
 import base64
@@ -13,8 +13,8 @@ from itertools import chain
 from typing import Any
 
 import pulumi
-import pulumi_cloudflare as cloudflare
 
+from components.cloudflare_sdk import cloudflare
 from components.endpoints import GATEWAY_URL, TUNNEL_SUFFIX, Endpoints, Role, public_hosts
 from components.settings import CloudflareEdge, SettingsError, mistake
 from components.ui import UiRecord

@@ -1,7 +1,7 @@
 """A preview of a stack with Cloudflare's edge against a flat program that registers the same resources.
 
 Stand-ins answer for Cloudflare and for the Docker daemon, so that nothing runs and no account is needed: what is measured is the
-program and the engine. Both sides import the same SDKs; neither has the policy pack, whose cost is measured separately.
+program and the engine. Neither has the policy pack, whose cost is measured separately.
 """
 
 import json
