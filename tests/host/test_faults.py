@@ -92,7 +92,8 @@ def wait_until_healthy(docker: Docker, since: dict[str, datetime | None] | None 
 
 
 def wait(condition: Callable[[], bool], failure: Callable[[], str] = lambda: "", seconds: float = HEALED_SECONDS) -> None:
-    wait_for(condition, failure, seconds=seconds, pause=0.25)
+    # Each look is a process or two on the processors that heal.
+    wait_for(condition, failure, seconds=seconds, pause=0.5)
 
 
 def workflows(site: Site) -> httpx.Response:
