@@ -17,9 +17,19 @@ from lab.workspace import FLAT, Program, flatten, write_checkout, write_project
 from ops.clients.docker import Docker
 from ops.machine import engine
 from ops.machine import environment as child_environment
+from ops.paths import ROOT
 
 STACK = "edge"
-_SDKS = "import pulumi_cloudflare\n"
+# Both sides load the same modules of Cloudflare's SDK.
+_SDKS = f"""
+import sys
+
+sys.path.append({str(ROOT)!r})
+from components.cloudflare_sdk import cloudflare
+
+cloudflare.DnsRecord, cloudflare.Provider, cloudflare.Ruleset, cloudflare.get_rulesets, cloudflare.get_zone
+cloudflare.ZeroTrustAccessApplication, cloudflare.ZeroTrustTunnelCloudflared, cloudflare.ZeroTrustTunnelCloudflaredConfig
+"""
 _EDGE = {"provider": "cloudflare", "domain": "example.com", "access_team": "acme", "access_emails": ["ops@example.com"]}
 
 

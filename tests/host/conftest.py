@@ -258,11 +258,15 @@ def images_of(docker: Docker) -> list[str]:
 
 
 def copy_images(source: Docker, target: Docker, references: Sequence[str]) -> None:
-    """Images of ours, as a file that is never written: the two daemons talk through a pipe. Raises UserError."""
+    """Images of ours, as a file that is never written: the two daemons talk through a pipe.
+
+    Raises UserError where the source cannot give them, as when one of them is gone.
+    """
     with subprocess.Popen(source.command("save", *references), stdout=subprocess.PIPE) as save:
         loaded = subprocess.run(target.command("load", "--quiet"), stdin=save.stdout, capture_output=True, check=False)
-    if save.returncode or loaded.returncode:
-        raise UserError(f"docker save: {save.returncode}, docker load: {loaded.returncode}, {loaded.stderr.decode()}")
+    if save.returncode:
+        raise UserError(f"docker save ended with {save.returncode}")
+    assert loaded.returncode == 0, loaded.stderr.decode()
 
 
 def _remove_old_images(docker: Docker) -> None:

@@ -88,12 +88,12 @@ def wait_until_healthy(docker: Docker, since: dict[str, datetime | None] | None 
         same = [part for part, before in (since or {}).items() if now.get(part) == before]
         return sorted({*same, *unwell(docker)})
 
-    wait(lambda: not ill(), lambda: f"not healthy: {ill()}")
+    # Each look is four processes, on the processors that heal.
+    wait_for(lambda: not ill(), lambda: f"not healthy: {ill()}", seconds=HEALED_SECONDS, pause=1)
 
 
 def wait(condition: Callable[[], bool], failure: Callable[[], str] = lambda: "", seconds: float = HEALED_SECONDS) -> None:
-    # Each look is a process or two on the processors that heal.
-    wait_for(condition, failure, seconds=seconds, pause=0.5)
+    wait_for(condition, failure, seconds=seconds, pause=0.25)
 
 
 def workflows(site: Site) -> httpx.Response:

@@ -68,14 +68,9 @@ def restart(site: Site, *, kill: bool) -> str:
 
 def test_an_up_with_its_smoke_run_leaves_no_run_in_the_history(site: Site, key: str, smoke_key: str) -> None:
     # Without a green smoke run, the first up would have failed: five workflows, each with its run.
-    runs = history(site, smoke_key)
-    assert len(runs) >= 5
-    assert len(runs) % 5 == 0
-    theirs = history(site, key)
-    assert theirs == history(site, session_token(site))
-    assert not theirs & runs
-    titles = {run["title"] for run in ask(site, key, "GET", LISTS[0])}
-    assert not {title for title in titles if title and title.startswith("Smoke run")}
+    assert len(history(site, smoke_key)) >= 5
+    # No test before this module starts a run of the person's.
+    assert history(site, key) == set() == history(site, session_token(site))
     assert ask(site, key, "GET", "/v1/workflows?search_key=Smoke") == []
 
 
