@@ -28,7 +28,8 @@ sys.path.append({str(ROOT)!r})
 from components.cloudflare_sdk import cloudflare
 
 cloudflare.DnsRecord, cloudflare.Provider, cloudflare.Ruleset, cloudflare.get_rulesets, cloudflare.get_zone
-cloudflare.ZeroTrustAccessApplication, cloudflare.ZeroTrustTunnelCloudflared, cloudflare.ZeroTrustTunnelCloudflaredConfig
+cloudflare.ZeroTrustAccessApplication, cloudflare.ZeroTrustAccessPolicy, cloudflare.ZoneSetting
+cloudflare.ZeroTrustTunnelCloudflared, cloudflare.ZeroTrustTunnelCloudflaredConfig
 """
 _EDGE = {"provider": "cloudflare", "domain": "example.com", "access_team": "acme", "access_emails": ["ops@example.com"]}
 

@@ -109,7 +109,7 @@ def test_containers_that_do_not_do_well(healthy: Checkout) -> None:
         for subject, problem, remedy in (
             (name("smoke-site"), "does not run (exited", f"start {name('smoke-site')}"),
             (name("egress"), "is paused", f"unpause {name('egress')}"),
-            (name("roles"), "is unhealthy", f"restart {name('roles')}"),
+            (name("roles"), "runs and is unhealthy", f"restart {name('roles')}"),
             (name("stranger"), "not in its state", f"rm --force {name('stranger')}"),
             (str(passphrase), "has mode 0644", f"chmod 0600 {passphrase}"),
         ):

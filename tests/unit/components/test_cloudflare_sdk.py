@@ -43,9 +43,8 @@ def test_modules_are_there_too() -> None:
 
 
 def test_any_other_name_is_found_in_the_whole_package() -> None:
-    assert (
-        told("from pulumi_cloudflare import get_zone_output\nprint(get_zone_output.__module__)") == "pulumi_cloudflare.get_zone"
-    )
+    script = "from pulumi_cloudflare import get_zone_output\nprint(get_zone_output.__module__)"
+    assert told(script) == "pulumi_cloudflare.get_zone"
     assert told("print(hasattr(cloudflare, 'Nothing'), len(sys.modules) > 782)") == "False True"
 
 
