@@ -269,6 +269,23 @@ def copy_images(source: Docker, target: Docker, references: Sequence[str]) -> No
     assert loaded.returncode == 0, loaded.stderr.decode()
 
 
+def link_images(source: Path, target: Path) -> None:
+    """All images in one daemon's storage for another daemon, which does not run and loses those that it had.
+
+    As hard links, in three seconds in place of a hundred: Docker's driver overlay2 writes a layer of an image once. What
+    containers have written is in layers of their own, which stay out.
+    """
+    records, layers = Path("image/overlay2"), Path("overlay2")
+    for folder in (records, layers):
+        shutil.rmtree(target / folder, ignore_errors=True)
+    shutil.copytree(source / records, target / records, ignore=shutil.ignore_patterns("mounts", "tmp"))
+    names = [record.read_text() for record in (target / records / "layerdb/sha256").glob("*/cache-id")]
+    (target / layers / "l").mkdir(parents=True)
+    subprocess.run(["cp", "--archive", "--link", *(source / layers / name for name in names), target / layers], check=True)
+    for name in names:
+        (target / layers / "l" / (target / layers / name / "link").read_text()).symlink_to(f"../{name}/diff")
+
+
 def _remove_old_images(docker: Docker) -> None:
     """Images of ours under tags that this version of the project does not name, so that the cache does not grow for ever."""
     named = set(images.references(IMAGES).values())
@@ -364,7 +381,7 @@ def dockerd(outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             daemon.start()
             (storage / HOST_FILE).write_text(daemon.docker.host)
             remove_everything(daemon.docker)  # what a run that was killed left behind
-            _take_images_of_the_other_lane(daemon.docker, storage)
+            _take_images_of_the_other_lane(daemon, storage)
             yield daemon
             remove_everything(daemon.docker)
             _remove_old_images(daemon.docker)
@@ -383,7 +400,7 @@ def _storages() -> list[Path]:
     return [cache_dir() / name for name in ("test-docker", "test-docker-2")]
 
 
-def _take_images_of_the_other_lane(docker: Docker, storage: Path) -> None:
+def _take_images_of_the_other_lane(daemon: Dockerd, storage: Path) -> None:
     """On a machine without images the second of two lanes waits for those that the first one makes.
 
     Otherwise both make the same ones at the same time, and each takes twice as long. Where the first lane ends without them, or
@@ -392,11 +409,11 @@ def _take_images_of_the_other_lane(docker: Docker, storage: Path) -> None:
     references = images.references(IMAGES)
     needed = [references[part] for part in needs.parts(IMAGES)]
 
-    def has_all(daemon: Docker) -> bool:
-        return all(needs.present(daemon, reference) for reference in needed)
+    def has_all(docker: Docker) -> bool:
+        return all(needs.present(docker, reference) for reference in needed)
 
     first = _storages()[0]
-    if storage == first or has_all(docker):
+    if storage == first or has_all(daemon.docker):
         return
     patience = time.monotonic() + BUILD_SECONDS
     while time.monotonic() < patience and _in_use(first):
@@ -404,11 +421,20 @@ def _take_images_of_the_other_lane(docker: Docker, storage: Path) -> None:
         with contextlib.suppress(FileNotFoundError, UserError):
             other = Docker((first / HOST_FILE).read_text())
             if has_all(other):
+                driver = ("info", "--format", "{{.Driver}}")
+                if other.run(*driver) == daemon.docker.run(*driver) == "overlay2\n":
+                    break
                 # Not all: what another version of the project left there goes while the lane works.
-                copy_images(other, docker, sorted(set(references.values()) & set(images_of(other)) - set(images_of(docker))))
+                have, lacks = set(images_of(other)), set(references.values()) - set(images_of(daemon.docker))
+                copy_images(other, daemon.docker, sorted(have & lacks))
                 return
         # Each look is a process of docker, on processors that make images.
         time.sleep(10)
+    else:
+        return
+    daemon.stop()
+    link_images(first / "data", daemon.data)
+    daemon.start()
 
 
 def _in_use(storage: Path) -> bool:

@@ -14,6 +14,7 @@ import os
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 import importlib.metadata
+import importlib.util
 import json
 import queue
 import re
@@ -32,6 +33,13 @@ from typing import IO, Any
 
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, json_format
+
+if __name__ == "__main__":
+    # The stubs alone: to load the SDK around them takes as long as all the rest of a start (0.1 of 0.2 s, measured).
+    for package in ("pulumi", "pulumi.runtime"):
+        if spec := importlib.util.find_spec(package):
+            sys.modules[package] = importlib.util.module_from_spec(spec)
+
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 # The exec script's own exit code for "the user has seen an error": the engine must not add one (sdk/v3, python/cmd).

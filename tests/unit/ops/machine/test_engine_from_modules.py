@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -121,6 +122,14 @@ class TestEnsure:
         executable.write_text("#!/bin/sh\npython=/bin/sh\n")
         engine.ensure(tmp_path)
         assert executable.read_text() == "#!/bin/sh\npython=/bin/sh\n"
+
+    def test_the_language_host_loads_the_stubs_alone(self) -> None:
+        command = [sys.executable, "-I", "-X", "importtime", language_host.__file__, "exec", "127.0.0.1:1"]
+        done = subprocess.run(command, stdin=subprocess.PIPE, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.strip().isdecimal()
+        loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "pulumi.runtime.proto.language_pb2_grpc" in loaded
+        assert loaded & {"pulumi", "pulumi.runtime", "pulumi.resource", "pulumi.automation"} == set()
 
 
 def package(site_packages: Path, name: str, declaration: str | None) -> None:
