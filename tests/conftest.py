@@ -53,8 +53,6 @@ SECOND_LANE = {
             "docker_versions",
             "doctor",
             "edge",
-            "floods",
-            "internet",
             "links",
             "monitor",
             "naver_blog",

@@ -1,6 +1,7 @@
 """The three kinds of browser on the real stack: headless and headful under Chromium's sandbox, and a Chrome elsewhere.
 
-The tests tell one story on the dev stack in the order in which they stand; the last one puts its first settings back.
+The tests tell one story on the dev stack in the order in which they stand. Those of the last two kinds take ups of their own
+and are nightly; the last one puts the first settings back.
 """
 
 import json
@@ -199,6 +200,7 @@ def test_browsers_of_the_stack_work_side_by_side(checkout: Checkout, first_up: s
     assert BOTH in seen
 
 
+@pytest.mark.nightly
 def test_a_headful_browser_runs_a_workflow_in_its_sandbox(checkout: Checkout, first_up: str) -> None:
     up(checkout, {"type": "headful"})
     wanted = ("workflow run", "recording", "screenshot", "browser sandbox")
@@ -277,6 +279,7 @@ def connected(checkout: Checkout, chrome: dict[str, object]) -> Iterator[dict[st
     up(checkout, None)
 
 
+@pytest.mark.nightly
 def test_smoke_is_green_with_a_chrome_elsewhere(checkout: Checkout, connected: dict[str, object]) -> None:
     found = results(checkout)
     absent = {name for name, result in found.items() if result.startswith("n/a browser.type is cdp-connect")}
@@ -285,11 +288,13 @@ def test_smoke_is_green_with_a_chrome_elsewhere(checkout: Checkout, connected: d
     assert {name: result for name, result in found.items() if name not in absent and result != "ok"} == offline
 
 
+@pytest.mark.nightly
 def test_a_second_plan_is_empty(checkout: Checkout, connected: dict[str, object]) -> None:
     checkout.pulumi("preview --expect-no-changes -s dev")
     checkout.pulumi("refresh --preview-only --expect-no-changes -s dev")
 
 
+@pytest.mark.nightly
 def test_the_proxy_is_published_on_loopback_alone(checkout: Checkout, connected: dict[str, object]) -> None:
     ports = checkout.docker.inspect("skyvern-dev-egress")["HostConfig"]["PortBindings"]
     assert ports == {"3128/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(connected["proxy_port"])}]}
@@ -298,6 +303,7 @@ def test_the_proxy_is_published_on_loopback_alone(checkout: Checkout, connected:
         assert client.get("http://169.254.169.254/").status_code == 403
 
 
+@pytest.mark.nightly
 def test_two_runs_take_turns(checkout: Checkout, connected: dict[str, object]) -> None:
     """The second one waits in the queue until the first one has ended; both complete."""
     seen, runs = two_at_once(checkout)
@@ -307,6 +313,7 @@ def test_two_runs_take_turns(checkout: Checkout, connected: dict[str, object]) -
     assert runs[0]["finished_at"] <= runs[1]["started_at"]
 
 
+@pytest.mark.nightly
 def test_doctor_finds_a_chrome_that_is_gone(checkout: Checkout, connected: dict[str, object]) -> None:
     assert findings(checkout) == []
     checkout.docker.run("stop", CHROME)

@@ -20,7 +20,7 @@ from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import finished_run, workflow_body
 from ops.stack import inventory
 from ops.stack.outputs import parse
-from tests.host.conftest import IMAGES, Checkout, Dockerd, put_right, site_of
+from tests.host.conftest import IMAGES, Checkout, Dockerd, put_right, site_of, unwell
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -39,7 +39,8 @@ def docker(checkout: Checkout, dockerd: Dockerd, first_up: str) -> Iterator[Dock
     # Docker makes its own rules again when it starts.
     dockerd.stop()
     dockerd.start()
-    put_right(checkout)
+    wait_for(lambda: not unwell(checkout.docker), seconds=120, pause=2)
+    checkout.pulumi(f"up --refresh --yes --skip-preview -s {STACK}")
     checkout.pulumi(f"preview --refresh --expect-no-changes -s {STACK}")
 
 

@@ -12,7 +12,16 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 
-from ops.observe.smoke.site import REFUSED, CheckNotApplicableError, CheckSkippedError, CompletedRun, Site, expect, expect_status
+from ops.observe.smoke.site import (
+    REFUSED,
+    CheckNotApplicableError,
+    CheckSkippedError,
+    CompletedRun,
+    Site,
+    ends_with,
+    expect,
+    expect_status,
+)
 from ops.paths import ROOT
 
 PAGE = ROOT / "images/artifacts/smoke/script.html"
@@ -225,11 +234,9 @@ def artifact_folder(site: Site) -> Iterator[str]:
     """A new folder among the artifacts that holds page.html (a page with a script), removed afterwards."""
     folder = f"/data/artifacts/smoke-{secrets.token_hex(8)}"
     site.execute("server", "mkdir", folder)
-    try:
+    with ends_with(lambda: site.execute("server", "rm", "-rf", folder)):
         site.execute("server", "sh", "-c", 'cat >"$0"', f"{folder}/page.html", stdin=PAGE.read_bytes())
         yield folder
-    finally:
-        site.execute("server", "rm", "-rf", folder)
 
 
 def check_symlinks(site: Site) -> None:

@@ -4,8 +4,8 @@ Not here: the checks (the *_checks modules).
 """
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,18 @@ REFUSED = frozenset({400, 403, 404, 405, 410, 421})
 
 class CheckFailedError(UserError):
     """A check got a result that it does not expect. The message is shown: the request and the result, never a body."""
+
+
+@contextmanager
+def ends_with(clean_up: Callable[[], object]) -> Iterator[None]:
+    """Cleans up behind the block. Where the block failed, that is what is raised, whatever becomes of the cleaning."""
+    try:
+        yield
+    except BaseException:
+        with suppress(UserError):
+            clean_up()
+        raise
+    clean_up()
 
 
 class CheckWarningError(Exception):

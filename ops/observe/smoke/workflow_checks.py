@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site, expect, expect_status
+from ops.observe.smoke.site import CheckFailedError, CompletedRun, Site, ends_with, expect, expect_status
 from skyvern_provider.api import FINAL
 
 RUN_SECONDS = 180
@@ -43,10 +43,8 @@ def workflow(site: Site, body: dict[str, Any]) -> Iterator[str]:
     created = site.api("POST", "/v1/workflows", body=body)
     expect_status(created, 200)
     workflow_id = str(created.json()["workflow_permanent_id"])
-    try:
+    with ends_with(lambda: site.api("POST", f"/v1/workflows/{workflow_id}/delete")):
         yield workflow_id
-    finally:
-        site.api("POST", f"/v1/workflows/{workflow_id}/delete")
 
 
 def start_run(site: Site, workflow_id: str, **options: str | bool) -> str:

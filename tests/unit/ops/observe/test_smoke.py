@@ -295,6 +295,17 @@ class TestWorkflow:
         assert "is failed: why" in fails(workflow_checks.check_workflow_run, site(skyvern))
         assert "POST /v1/workflows/wpid_1/delete" in skyvern.calls
 
+    @pytest.mark.parametrize(("status", "said"), [("failed", "is failed: why"), ("completed", "/delete: ReadTimeout")])
+    def test_what_failed_first_is_said_where_the_server_then_removes_nothing(self, status: str, said: str) -> None:
+        skyvern = Skyvern(status=status)
+
+        def gone(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/delete"):
+                raise httpx.ReadTimeout("timed out")
+            return skyvern(request)
+
+        assert said in fails(workflow_checks.check_workflow_run, site(gone))
+
     def test_a_run_without_recording_fails(self) -> None:
         assert "without a recording" in fails(workflow_checks.check_workflow_run, site(Skyvern(files=False)))
 
