@@ -273,17 +273,24 @@ def link_images(source: Path, target: Path) -> None:
     """All images in one daemon's storage for another daemon, which does not run and loses those that it had.
 
     As hard links, in three seconds in place of a hundred: Docker's driver overlay2 writes a layer of an image once. What
-    containers have written is in layers of their own, which stay out.
+    containers have written is in layers of their own, which stay out. Raises UserError where the source changed meanwhile; the
+    other daemon is without images then.
     """
-    records, layers = Path("image/overlay2"), Path("overlay2")
-    for folder in (records, layers):
-        shutil.rmtree(target / folder, ignore_errors=True)
-    shutil.copytree(source / records, target / records, ignore=shutil.ignore_patterns("mounts", "tmp"))
-    names = [record.read_text() for record in (target / records / "layerdb/sha256").glob("*/cache-id")]
-    (target / layers / "l").mkdir(parents=True)
-    subprocess.run(["cp", "--archive", "--link", *(source / layers / name for name in names), target / layers], check=True)
-    for name in names:
-        (target / layers / "l" / (target / layers / name / "link").read_text()).symlink_to(f"../{name}/diff")
+    records, layers, staged = target / "image/overlay2", target / "overlay2", target / "linked"
+    for folder in (staged, records, layers, target / "buildkit"):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        shutil.copytree(source / "image/overlay2", staged, ignore=shutil.ignore_patterns("mounts", "tmp", ".tmp*"))
+        names = [record.read_text() for record in (staged / "layerdb/sha256").glob("*/cache-id")]
+        (layers / "l").mkdir(parents=True)
+        subprocess.run(["cp", "--archive", "--link", *(source / "overlay2" / name for name in names), layers], check=True)
+        for name in names:
+            (layers / "l" / (layers / name / "link").read_text()).symlink_to(f"../{name}/diff")
+    except (OSError, subprocess.CalledProcessError) as failed:
+        raise UserError(f"images of {source}: {failed}") from failed
+    # Last: without its record, a layer is nothing to Docker.
+    records.parent.mkdir(exist_ok=True)
+    staged.rename(records)
 
 
 def _remove_old_images(docker: Docker) -> None:
@@ -421,20 +428,20 @@ def _take_images_of_the_other_lane(daemon: Dockerd, storage: Path) -> None:
         with contextlib.suppress(FileNotFoundError, UserError):
             other = Docker((first / HOST_FILE).read_text())
             if has_all(other):
+                named, own = set(references.values()), set(images_of(daemon.docker))
                 driver = ("info", "--format", "{{.Driver}}")
-                if other.run(*driver) == daemon.docker.run(*driver) == "overlay2\n":
-                    break
-                # Not all: what another version of the project left there goes while the lane works.
-                have, lacks = set(images_of(other)), set(references.values()) - set(images_of(daemon.docker))
-                copy_images(other, daemon.docker, sorted(have & lacks))
+                if own & named or not other.run(*driver) == daemon.docker.run(*driver) == "overlay2\n":
+                    # Not all: what another version of the project left there goes while the lane works.
+                    copy_images(other, daemon.docker, sorted((named & set(images_of(other))) - own))
+                    return
+                daemon.stop()
+                try:
+                    link_images(first / "data", daemon.data)
+                finally:
+                    daemon.start()
                 return
         # Each look is a process of docker, on processors that make images.
         time.sleep(10)
-    else:
-        return
-    daemon.stop()
-    link_images(first / "data", daemon.data)
-    daemon.start()
 
 
 def _in_use(storage: Path) -> bool:

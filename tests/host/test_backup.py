@@ -75,7 +75,7 @@ def ops(checkout: Checkout, *arguments: str, check: bool = True) -> str:
 @pytest.fixture(scope="module")
 def stack(checkout: Checkout, first_up: str) -> Iterator[Checkout]:
     """The dev stack with a backup, beside the port that it has."""
-    # Files in a bucket, as the tests before leave it, are back in volumes first.
+    # Files in a bucket, as the tests before leave it, are back in volumes first; the bucket's server is gone by then.
     checkout.pulumi("up --yes --skip-preview -s dev")
     REPOSITORY.mkdir()
     port = int(checkout.output("app_url").rpartition(":")[2])

@@ -1,7 +1,7 @@
 """The three kinds of browser on the real stack: headless and headful under Chromium's sandbox, and a Chrome elsewhere.
 
 The tests tell one story on the dev stack in the order in which they stand. Those of the last two kinds take ups of their own
-and are nightly; the last one puts the first settings back.
+and are nightly; behind them the first settings are back.
 """
 
 import json

@@ -35,7 +35,7 @@ def ends_with(clean_up: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(UserError):
+        with suppress(UserError, httpx.HTTPError):
             clean_up()
         raise
     clean_up()
