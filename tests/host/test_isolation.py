@@ -4,7 +4,6 @@ The chains that are emptied here are those of the tests' own daemon, which runs 
 container is what changes them, because it is in that namespace wherever it is.
 """
 
-import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from ops.observe.smoke.site import Site, client_for
 from ops.observe.smoke.workflow_checks import finished_run, workflow_body
 from ops.stack import inventory
 from ops.stack.outputs import parse
-from tests.host.conftest import IMAGES, Checkout, Dockerd, put_right, site_of, unwell
+from tests.host.conftest import IMAGES, Checkout, Dockerd, put_right, site_of
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(4800)
@@ -40,11 +39,7 @@ def docker(checkout: Checkout, dockerd: Dockerd, first_up: str) -> Iterator[Dock
     # Docker makes its own rules again when it starts.
     dockerd.stop()
     dockerd.start()
-    with contextlib.suppress(AssertionError):
-        # What a test that failed has taken away is made by the up.
-        wait_for(lambda: not unwell(checkout.docker), seconds=120, pause=2)
-    checkout.pulumi(f"up --refresh --yes --skip-preview -s {STACK}")
-    wait_for(lambda: not unwell(checkout.docker), lambda: str(unwell(checkout.docker)), seconds=120, pause=2)
+    put_right(checkout)
     checkout.pulumi(f"preview --refresh --expect-no-changes -s {STACK}")
 
 

@@ -29,18 +29,6 @@ class CheckFailedError(UserError):
     """A check got a result that it does not expect. The message is shown: the request and the result, never a body."""
 
 
-@contextmanager
-def ends_with(clean_up: Callable[[], object]) -> Iterator[None]:
-    """Cleans up behind the block. Where the block failed, that is what is raised, whatever becomes of the cleaning."""
-    try:
-        yield
-    except BaseException:
-        with suppress(UserError, httpx.HTTPError):
-            clean_up()
-        raise
-    clean_up()
-
-
 class CheckWarningError(Exception):
     """A check found that the host lacks something that no update of the stack brings. The message ends with what to do."""
 
@@ -51,6 +39,18 @@ class CheckNotApplicableError(Exception):
 
 class CheckSkippedError(Exception):
     """A check cannot run because an earlier one failed; the message names what is missing."""
+
+
+@contextmanager
+def ends_with(clean_up: Callable[[], object]) -> Iterator[None]:
+    """Cleans up behind the block. Where the block failed, that is what is raised, whatever becomes of the cleaning."""
+    try:
+        yield
+    except BaseException:
+        with suppress(UserError, httpx.HTTPError):
+            clean_up()
+        raise
+    clean_up()
 
 
 @dataclass(frozen=True)
